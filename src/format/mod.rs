@@ -1,0 +1,5 @@
+//! The store format.
+
+pub mod value;
+
+pub use value::{CsrRows, ValueBuffer, ValueType};

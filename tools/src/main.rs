@@ -1,0 +1,2 @@
+//! The `cellring` command.
+fn main() {}
