@@ -4,3 +4,5 @@ pub mod buffer;
 pub mod engine;
 pub mod format;
 pub mod plan;
+pub mod store;
+pub mod writer;

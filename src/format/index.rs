@@ -1,0 +1,257 @@
+//! The index: where each obs lies and how many values it has (`FORMAT.md`, section 4).
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+use super::constants::{BLOCK_RECORD_BYTES, INDEX_HEADER_BYTES, INDEX_MAGIC, SECTION_ALIGNMENT, VERSION};
+use super::error::FormatError;
+use super::manifest::{Encoding, Manifest};
+use super::raw::RawLayout;
+
+/// Where the sections of an index lie, from the shape alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexLayout {
+    /// Number of obs.
+    pub n_obs: u64,
+    /// Number of blocks.
+    pub n_blocks: u64,
+    /// Width of a details entry: 2 or 4 bytes.
+    pub detail_bytes: u32,
+    /// Start of the ends.
+    pub ends_at: u64,
+    /// Start of the details.
+    pub details_at: u64,
+    /// Length of the file.
+    pub file_bytes: u64,
+}
+
+impl IndexLayout {
+    /// The layout for a store of this shape.
+    pub const fn new(n_obs: u64, block_size: u32, encoding: Encoding, max_obs_nnz: u64) -> Self {
+        let align = SECTION_ALIGNMENT as u64;
+        let n_blocks = n_obs.div_ceil(block_size as u64);
+        let detail_bytes = match encoding {
+            Encoding::Packed if max_obs_nnz <= u16::MAX as u64 => 2,
+            _ => 4,
+        };
+        let ends_at = (INDEX_HEADER_BYTES as u64 + n_blocks * BLOCK_RECORD_BYTES as u64).next_multiple_of(align);
+        let details_at = (ends_at + n_obs * 4).next_multiple_of(align);
+        Self { n_obs, n_blocks, detail_bytes, ends_at, details_at, file_bytes: details_at + n_obs * detail_bytes as u64 }
+    }
+
+    /// The 64 bytes of the header.
+    pub fn header(&self, encoding: Encoding, block_size: u32, store_id: [u8; 16]) -> [u8; INDEX_HEADER_BYTES] {
+        let mut header = [0; INDEX_HEADER_BYTES];
+        header[..8].copy_from_slice(&INDEX_MAGIC);
+        header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        header[12..16].copy_from_slice(&(encoding as u32).to_le_bytes());
+        header[16..24].copy_from_slice(&self.n_obs.to_le_bytes());
+        header[24..32].copy_from_slice(&self.n_blocks.to_le_bytes());
+        header[32..36].copy_from_slice(&block_size.to_le_bytes());
+        header[36..40].copy_from_slice(&self.detail_bytes.to_le_bytes());
+        header[40..56].copy_from_slice(&store_id);
+        let crc = crc32c::crc32c(&header[..60]);
+        header[60..].copy_from_slice(&crc.to_le_bytes());
+        header
+    }
+}
+
+/// Record of one block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockRecord {
+    /// Start of the block in its shard.
+    pub offset_bytes: u64,
+    /// Number of the shard.
+    pub shard: u32,
+    /// Length of the payload, padding not included.
+    pub payload_bytes: u32,
+}
+
+impl BlockRecord {
+    /// The 16 bytes of the record.
+    pub fn to_bytes(self) -> [u8; BLOCK_RECORD_BYTES] {
+        let mut bytes = [0; BLOCK_RECORD_BYTES];
+        bytes[..8].copy_from_slice(&self.offset_bytes.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.shard.to_le_bytes());
+        bytes[12..].copy_from_slice(&self.payload_bytes.to_le_bytes());
+        bytes
+    }
+}
+
+/// Place of one obs in its block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObsPlace {
+    /// Packed: bytes of the frame within the block. Raw: numbers of its values within the block.
+    pub range: (u32, u32),
+    /// Number of values.
+    pub nnz: u32,
+    /// Raw: the CRC. Packed: 0 (the frame holds it).
+    pub crc: u32,
+}
+
+/// The mapped index of an open store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Index {
+    map: Arc<Mmap>,
+    file: Arc<PathBuf>,
+    layout: IndexLayout,
+    encoding: Encoding,
+    block_size: u32,
+    n_vars: u64,
+    value_bytes: u32,
+    max_obs_nnz: u32,
+    raw_value_type: Option<super::ValueType>,
+    shard_bytes: Arc<[u64]>,
+    alignment: u32,
+}
+
+impl Index {
+    /// Takes a mapped index after comparing its length and header with the manifest. No entry is read.
+    pub(crate) fn new(map: Mmap, file: PathBuf, manifest: &Manifest) -> Result<Self, FormatError> {
+        let layout = manifest.index_layout();
+        if map.len() as u64 != layout.file_bytes {
+            let (expected, found) = (layout.file_bytes, map.len() as u64);
+            return Err(FormatError::Length { file, expected, found });
+        }
+        let expected = layout.header(manifest.encoding, manifest.block_size, manifest.store_id());
+        if let Some(at) = expected.iter().zip(map.iter()).position(|(a, b)| a != b) {
+            return Err(FormatError::invalid(&file, at as u64, "the index's header is not that of this store"));
+        }
+        Ok(Self {
+            map: Arc::new(map),
+            file: Arc::new(file),
+            layout,
+            encoding: manifest.encoding,
+            block_size: manifest.block_size,
+            n_vars: manifest.n_vars,
+            value_bytes: manifest.stored_value_type().size_bytes() as u32,
+            max_obs_nnz: manifest.max_obs_nnz,
+            raw_value_type: manifest.raw_value_type,
+            shard_bytes: manifest.shards.iter().map(|shard| shard.bytes).collect(),
+            alignment: manifest.alignment,
+        })
+    }
+
+    /// Number of obs.
+    pub fn n_obs(&self) -> u64 {
+        self.layout.n_obs
+    }
+
+    /// Number of blocks.
+    pub fn n_blocks(&self) -> u64 {
+        self.layout.n_blocks
+    }
+
+    /// Obs per block.
+    pub fn block_size(&self) -> u32 {
+        self.block_size
+    }
+
+    /// The encoding of the blocks.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// The bytes of the whole file.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// The obs of a block.
+    pub fn obs_of_block(&self, block: u64) -> Range<u64> {
+        let first = block * u64::from(self.block_size);
+        first..(first + u64::from(self.block_size)).min(self.n_obs())
+    }
+
+    #[inline]
+    fn u32_at(&self, at: u64) -> u32 {
+        let at = at as usize;
+        let bytes = &self.map[at..at + 4];
+        u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    }
+
+    /// Record of a block, checked to lie within its shard.
+    ///
+    /// # Errors
+    /// [`FormatError::Invalid`] where it does not: the index is damaged.
+    ///
+    /// # Panics
+    /// Where there is no such block.
+    #[inline]
+    pub fn block(&self, block: u64) -> Result<BlockRecord, FormatError> {
+        assert!(block < self.n_blocks(), "block {block} of {}", self.n_blocks());
+        let at = INDEX_HEADER_BYTES as u64 + block * BLOCK_RECORD_BYTES as u64;
+        let offset_bytes = u64::from(self.u32_at(at)) | u64::from(self.u32_at(at + 4)) << 32;
+        let record = BlockRecord { offset_bytes, shard: self.u32_at(at + 8), payload_bytes: self.u32_at(at + 12) };
+        let shard_bytes = self.shard_bytes.get(record.shard as usize).copied().unwrap_or(0);
+        let inside = offset_bytes >= u64::from(self.alignment)
+            && offset_bytes % u64::from(self.alignment) == 0
+            && offset_bytes.checked_add(u64::from(record.payload_bytes)).is_some_and(|end| end <= shard_bytes);
+        // An empty payload takes no space, and its record may stand at the end of a shard.
+        if inside { Ok(record) } else { Err(self.damaged(at, format!("block {block} does not lie within a shard"))) }
+    }
+
+    /// Place of an obs within its block, checked against the block's payload and the limits in the manifest.
+    ///
+    /// # Errors
+    /// [`FormatError::Invalid`] where it does not fit: the index is damaged.
+    ///
+    /// # Panics
+    /// Where there is no such obs.
+    #[inline]
+    pub fn place(&self, obs: u64, payload_bytes: u32) -> Result<ObsPlace, FormatError> {
+        assert!(obs < self.n_obs(), "obs {obs} of {}", self.n_obs());
+        let end = self.u32_at(self.layout.ends_at + obs * 4);
+        let first = obs.is_multiple_of(u64::from(self.block_size));
+        let start = if first { 0 } else { self.u32_at(self.layout.ends_at + (obs - 1) * 4) };
+        let detail_at = self.layout.details_at + obs * u64::from(self.layout.detail_bytes);
+        let detail = match self.layout.detail_bytes {
+            2 => u32::from(self.map[detail_at as usize]) | u32::from(self.map[detail_at as usize + 1]) << 8,
+            _ => self.u32_at(detail_at),
+        };
+        let (nnz, crc, inside) = match self.encoding {
+            Encoding::Packed => (detail, 0, end <= payload_bytes && (detail == 0) == (start == end)),
+            // The place of the last value within the payload is checked where the layout of the block is known.
+            Encoding::Raw => (end.wrapping_sub(start), detail, u64::from(end) * 2 <= u64::from(payload_bytes)),
+        };
+        if start > end || !inside || nnz > self.max_obs_nnz {
+            let rule = format!("the entry of obs {obs} ({start}..{end}, {nnz} values) does not fit its block");
+            return Err(self.damaged(self.layout.ends_at + obs * 4, rule));
+        }
+        Ok(ObsPlace { range: (start, end), nnz, crc })
+    }
+
+    /// Layout of a raw block, checked against its payload.
+    ///
+    /// # Errors
+    /// [`FormatError::Invalid`] where the payload is not what the number of values asks for: the index is damaged.
+    pub fn raw_layout(&self, block: u64, payload_bytes: u32) -> Result<RawLayout, FormatError> {
+        let obs = self.obs_of_block(block);
+        let at = self.layout.ends_at + (obs.end - 1) * 4;
+        let n_obs = (obs.end - obs.start) as usize;
+        let layout = RawLayout::new(n_obs, self.u32_at(at) as usize, self.n_vars, self.stored_value_type());
+        if layout.payload_bytes == payload_bytes as usize {
+            Ok(layout)
+        } else {
+            let rule = format!("block {block} has {payload_bytes} bytes, expected {}", layout.payload_bytes);
+            Err(self.damaged(at, rule))
+        }
+    }
+
+    fn stored_value_type(&self) -> super::ValueType {
+        debug_assert!(self.raw_value_type.is_some_and(|t| t.size_bytes() as u32 == self.value_bytes));
+        self.raw_value_type.unwrap_or(super::ValueType::F32)
+    }
+
+    fn damaged(&self, offset: u64, rule: String) -> FormatError {
+        FormatError::invalid(&self.file, offset, rule)
+    }
+
+    /// The index's file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+}

@@ -1,0 +1,177 @@
+//! Makes frames.
+
+use std::collections::HashMap;
+
+use super::bits::pack;
+use super::{Descriptor, Stream};
+use crate::format::checksum::obs_crc;
+use crate::format::constants::{GROUP_LEN, MAX_DICTIONARY, MAX_EXCEPTIONS, MAX_WIDTH};
+use crate::format::element::{Element, put};
+
+/// How the values of a frame are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mode {
+    /// Positive integers, as code = value - 1.
+    Counts = 0,
+    /// Codes into a dictionary of the frame's distinct values.
+    Dictionary = 1,
+    /// Values as they are.
+    Plain = 2,
+}
+
+impl Mode {
+    pub(super) fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Counts, Self::Dictionary, Self::Plain].into_iter().find(|&mode| mode as u8 == byte)
+    }
+}
+
+/// Encodes frames; keeps its scratch memory from one frame to the next.
+#[derive(Debug, Default)]
+pub struct FrameEncoder {
+    gaps: Vec<u32>,
+    codes: Vec<u32>,
+    frequency: HashMap<u64, u32>,
+}
+
+impl FrameEncoder {
+    /// Appends the frame of an obs to `out`. An obs without values has an empty frame.
+    ///
+    /// `indices` ascend strictly and stay below 2^31; `values` are as many. The caller has dropped zeros.
+    ///
+    /// # Panics
+    /// Where `indices` do not ascend strictly or the lengths differ: canonical rows are the caller's duty.
+    pub fn encode<T: Element>(&mut self, obs: u64, indices: &[u32], values: &[T], out: &mut Vec<u8>) {
+        assert_eq!(indices.len(), values.len(), "one value per index");
+        if indices.is_empty() {
+            return;
+        }
+        let start = out.len();
+        self.set_gaps(indices);
+        if self.set_counts(values) {
+            out.push(Mode::Counts as u8);
+            self.put_groups(out);
+        } else {
+            self.put_uncountable(values, out);
+        }
+        let crc = obs_crc(obs, indices.len() as u32, &[&out[start..]]);
+        out.extend_from_slice(&crc.to_le_bytes());
+    }
+
+    fn set_gaps(&mut self, indices: &[u32]) {
+        self.gaps.clear();
+        let mut next = 0;
+        self.gaps.extend(indices.iter().map(|&index| {
+            assert!(index >= next && index < 1 << MAX_WIDTH, "column {index} after {next}: not ascending");
+            let gap = index - next;
+            next = index + 1;
+            gap
+        }));
+    }
+
+    /// Fills the codes with `value - 1`; false where a value is no count, or too large for a code.
+    fn set_counts<T: Element>(&mut self, values: &[T]) -> bool {
+        self.codes.clear();
+        for &value in values {
+            match value.as_count() {
+                Some(count) if count <= 1 << MAX_WIDTH => self.codes.push(count - 1),
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Writes values that are not counts: through a dictionary where that is smaller, else as they are.
+    fn put_uncountable<T: Element>(&mut self, values: &[T], out: &mut Vec<u8>) {
+        let start = out.len();
+        let plain_bytes = values.len() * T::VALUE_TYPE.size_bytes();
+        if self.set_dictionary(values, out) {
+            self.put_groups(out);
+            let with_dictionary = out.len() - start;
+            let mut gaps_only = Vec::with_capacity(with_dictionary);
+            self.codes.fill(0);
+            self.put_groups(&mut gaps_only);
+            if with_dictionary <= 1 + gaps_only.len() + plain_bytes {
+                return;
+            }
+            out.truncate(start);
+        } else {
+            self.codes.clear();
+            self.codes.resize(values.len(), 0);
+        }
+        out.push(Mode::Plain as u8);
+        self.put_groups(out);
+        values.iter().for_each(|&value| put(value, out));
+    }
+
+    /// Writes mode and dictionary and sets the codes; false, with nothing written, where there are too many values.
+    ///
+    /// The most frequent value comes first, so that codes are small; equal frequencies go by the values' bits, so that
+    /// equal rows give equal bytes.
+    fn set_dictionary<T: Element>(&mut self, values: &[T], out: &mut Vec<u8>) -> bool {
+        self.frequency.clear();
+        for value in values {
+            *self.frequency.entry(value.bits()).or_insert(0) += 1;
+        }
+        // A dictionary of mostly unique values costs more than it saves.
+        if self.frequency.len() > MAX_DICTIONARY || self.frequency.len() * 4 > values.len() * 3 {
+            return false;
+        }
+        let mut dictionary: Vec<(u64, u32)> = self.frequency.drain().collect();
+        dictionary.sort_unstable_by_key(|&(bits, n)| (std::cmp::Reverse(n), bits));
+        out.push(Mode::Dictionary as u8);
+        out.extend_from_slice(&((dictionary.len() - 1) as u16).to_le_bytes());
+        for (code, &(bits, _)) in dictionary.iter().enumerate() {
+            put(T::from_bits(bits), out);
+            self.frequency.insert(bits, code as u32);
+        }
+        self.codes.clear();
+        self.codes.extend(values.iter().map(|value| self.frequency[&value.bits()]));
+        true
+    }
+
+    fn put_groups(&self, out: &mut Vec<u8>) {
+        for (gaps, codes) in self.gaps.chunks(GROUP_LEN).zip(self.codes.chunks(GROUP_LEN)) {
+            let descriptor = Descriptor { gap: choose(gaps), code: choose(codes) };
+            out.extend_from_slice(&descriptor.to_bytes());
+            pack(gaps, descriptor.gap.width, out);
+            pack(codes, descriptor.code.width, out);
+            put_exceptions(gaps, descriptor.gap, out);
+            put_exceptions(codes, descriptor.code, out);
+        }
+    }
+}
+
+/// The width that costs the fewest bytes, exceptions included; of equal ones the one with the fewest exceptions.
+fn choose(values: &[u32]) -> Stream {
+    let mut of_length = [0usize; 33];
+    values.iter().for_each(|&value| of_length[(32 - value.leading_zeros()) as usize] += 1);
+    let longest = (0..=32).rev().find(|&bits| of_length[bits] > 0).unwrap_or(0) as u32;
+    let mut best = Stream { width: longest, wide: false, exceptions: 0 };
+    let mut least = best.packed_bytes(values.len());
+    let mut exceptions = 0;
+    for width in (0..longest).rev() {
+        exceptions += of_length[width as usize + 1];
+        if exceptions > MAX_EXCEPTIONS {
+            break;
+        }
+        let stream = Stream { width, wide: longest - width > 8, exceptions };
+        let bytes = stream.packed_bytes(values.len()) + stream.exception_bytes();
+        if bytes < least {
+            (best, least) = (stream, bytes);
+        }
+    }
+    best
+}
+
+fn put_exceptions(values: &[u32], stream: Stream, out: &mut Vec<u8>) {
+    if stream.exceptions == 0 {
+        return;
+    }
+    let high = |&value: &u32| value >> stream.width;
+    let exceptional = || values.iter().enumerate().filter(|(_, value)| high(value) > 0);
+    out.extend(exceptional().map(|(position, _)| position as u8));
+    for (_, value) in exceptional() {
+        out.extend_from_slice(&high(value).to_le_bytes()[..stream.high_bytes()]);
+    }
+}

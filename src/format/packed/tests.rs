@@ -1,0 +1,122 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::format::element::Element;
+
+const N_VARS: u32 = 1 << 30;
+
+fn encoded<T: Element>(obs: u64, indices: &[u32], values: &[T]) -> Vec<u8> {
+    let mut out = vec![];
+    FrameEncoder::default().encode(obs, indices, values, &mut out);
+    out
+}
+
+fn assert_round_trip<T: Element + std::fmt::Debug>(indices: &[u32], values: &[T]) -> Vec<u8> {
+    let frame = encoded(9, indices, values);
+    let mut columns = vec![-1; indices.len()];
+    let mut data = vec![T::from_bits(0); indices.len()];
+    decode(&frame, 9, N_VARS, T::VALUE_TYPE, &mut columns, &mut data).unwrap();
+    assert!(columns.iter().zip(indices).all(|(&a, &b)| a as u32 == b));
+    assert!(data.iter().zip(values).all(|(a, b)| a.bits() == b.bits()), "{data:?} {values:?}");
+    frame
+}
+
+/// Strictly ascending columns with mostly small and some large gaps.
+fn columns() -> impl Strategy<Value = Vec<u32>> {
+    let gap = prop_oneof![6 => 0u32..4, 3 => 0u32..300, 1 => 0u32..100_000];
+    prop::collection::vec(gap, 1..700).prop_map(|gaps| {
+        let mut next = 0;
+        gaps.iter().map(|gap| { let column = next + gap; next = column + 1; column }).collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn counts_round_trip(indices in columns(), seed in any::<u64>()) {
+        let values: Vec<f32> = indices.iter().map(|&i| {
+            let h = (u64::from(i) ^ seed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+            if h % 50 == 0 { (h % 100_000 + 1) as f32 } else { (h % 3 + 1) as f32 }
+        }).collect();
+        let frame = assert_round_trip(&indices, &values);
+        prop_assert_eq!(frame[0], Mode::Counts as u8);
+    }
+
+    #[test]
+    fn any_floats_round_trip(indices in columns(), seed in any::<u64>(), distinct in 1u64..2000) {
+        let values: Vec<f64> = indices.iter().map(|&i| {
+            let h = (u64::from(i) ^ seed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
+            f64::from_bits((h % distinct).wrapping_mul(0x1234_5678_9ABC_DEF1))
+        }).collect();
+        assert_round_trip(&indices, &values);
+    }
+
+    #[test]
+    fn wide_integers_round_trip(indices in columns(), values in prop::collection::vec(any::<i64>(), 700)) {
+        assert_round_trip(&indices, &values[..indices.len()]);
+        let small: Vec<i8> = values[..indices.len()].iter().map(|&v| v as i8).collect();
+        assert_round_trip(&indices, &small);
+    }
+
+    /// Whatever the bytes, with a checksum that fits them: an error or some columns below n_vars, never a panic.
+    #[test]
+    fn hostile_bytes_never_panic(mut body in prop::collection::vec(any::<u8>(), 0..400), mode in 0u8..4, n in 1usize..300) {
+        if let Some(first) = body.first_mut() { *first = mode; }
+        let crc = crate::format::checksum::obs_crc(1, n as u32, &[&body]);
+        body.extend_from_slice(&crc.to_le_bytes());
+        let (mut columns, mut data) = (vec![0; n], vec![0f32; n]);
+        if decode(&body, 1, 5000, crate::format::ValueType::F64, &mut columns, &mut data).is_ok() {
+            prop_assert!(columns.windows(2).all(|w| w[0] < w[1]) && columns[n - 1] < 5000);
+        }
+    }
+}
+
+#[test]
+fn modes_are_chosen_by_size() {
+    let indices: Vec<u32> = (0..300).collect();
+    let few: Vec<f32> = (0..300).map(|i| (i % 7) as f32 * 0.37).collect();
+    let many: Vec<f32> = (0..300).map(|i| i as f32 * 0.37).collect();
+    assert_eq!(assert_round_trip(&indices, &few)[0], Mode::Dictionary as u8);
+    assert_eq!(assert_round_trip(&indices, &many)[0], Mode::Plain as u8);
+    assert_eq!(assert_round_trip(&indices, &vec![true; 300])[0], Mode::Counts as u8);
+    assert_eq!(assert_round_trip(&[3], &[f32::NAN])[0], Mode::Plain as u8);
+    assert!(encoded::<f32>(0, &[], &[]).is_empty());
+}
+
+#[test]
+fn largest_counts_and_columns() {
+    let last = (1u32 << 31) - 2;
+    let frame = encoded(0, &[0, last], &[1u32 << 31, u32::MAX]);
+    let (mut columns, mut data) = ([0; 2], [0u32; 2]);
+    decode(&frame, 0, last + 1, crate::format::ValueType::U32, &mut columns, &mut data).unwrap();
+    assert_eq!((columns, data), ([0, last as i32], [1 << 31, u32::MAX]));
+    let many = vec![1u32 << 31; 200];
+    assert_eq!(assert_round_trip(&(0..200).collect::<Vec<_>>(), &many)[0], Mode::Counts as u8);
+}
+
+#[test]
+fn every_flipped_bit_is_found() {
+    let indices: Vec<u32> = (0..150).map(|i| i * i).collect();
+    let values: Vec<f32> = (0..150).map(|i| (i % 5 + 1) as f32).collect();
+    let frame = encoded(4, &indices, &values);
+    let (mut columns, mut data) = ([0; 150], [0f32; 150]);
+    let mut check = |frame: &[u8], obs, n: usize| {
+        decode(frame, obs, N_VARS, crate::format::ValueType::F32, &mut columns[..n], &mut data[..n])
+    };
+    for bit in 0..frame.len() * 8 {
+        let mut bad = frame.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert!(matches!(check(&bad, 4, 150), Err(FrameError::Checksum { .. })), "bit {bit}");
+    }
+    assert!(check(&frame, 5, 150).is_err() && check(&frame, 4, 149).is_err() && check(&[], 4, 150).is_err());
+    assert!(check(&frame, 4, 150).is_ok());
+}
+
+#[test]
+fn descriptor_round_trips() {
+    for (width, wide, exceptions) in [(0, false, 0), (31, true, 63), (7, false, 12)] {
+        let gap = Stream { width, wide, exceptions };
+        let code = Stream { width: 31 - width, wide: !wide, exceptions: 63 - exceptions };
+        let descriptor = Descriptor { gap, code };
+        assert_eq!(Descriptor::from_bytes(descriptor.to_bytes()), descriptor);
+    }
+}

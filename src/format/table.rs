@@ -1,0 +1,357 @@
+//! The obs and var tables: Arrow IPC files, written in batches and read through a map (`FORMAT.md`, section 8).
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_buffer::Buffer;
+use arrow_ipc::convert::try_fb_to_schema;
+use arrow_ipc::reader::FileDecoder;
+use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
+use arrow_ipc::{Block, Footer, MetadataVersion, root_as_footer};
+use arrow_schema::{ArrowError, FieldRef, SchemaRef};
+
+use super::checksum::HashingWriter;
+use super::constants::{CHECKSUM_PIECE_BYTES, ROLE_INDEX, ROLE_KEY, SECTION_ALIGNMENT, TABLE_BATCH_ROWS};
+use super::error::FormatError;
+use super::manifest::FileEntry;
+
+/// Writes a table and the checksums of its pieces.
+#[allow(missing_debug_implementations, reason = "Arrow's writer has none")]
+pub struct TableWriter {
+    path: PathBuf,
+    writer: FileWriter<HashingWriter<BufWriter<File>>>,
+    n_rows: u64,
+    last_batch_rows: usize,
+}
+
+impl TableWriter {
+    /// Creates the file. The schema's first field becomes the index whatever its metadata say.
+    ///
+    /// # Errors
+    /// Where the file cannot be created or the schema cannot be written.
+    pub fn create(path: &Path, schema: &SchemaRef) -> Result<Self, FormatError> {
+        let file = File::create_new(path).map_err(FormatError::io(path))?;
+        let failed = |error: ArrowError| arrow_error(path, error);
+        let options = IpcWriteOptions::try_new(SECTION_ALIGNMENT, false, MetadataVersion::V5).map_err(failed)?;
+        let writer = HashingWriter::new(BufWriter::new(file));
+        let writer = FileWriter::try_new_with_options(writer, schema, options).map_err(failed)?;
+        Ok(Self { path: path.to_path_buf(), writer, n_rows: 0, last_batch_rows: TABLE_BATCH_ROWS })
+    }
+
+    /// Writes the next rows: [`TABLE_BATCH_ROWS`] of them, fewer only in the last batch.
+    ///
+    /// # Errors
+    /// Where writing fails.
+    ///
+    /// # Panics
+    /// Where a batch follows a shorter one or has too many rows.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), FormatError> {
+        assert!(self.last_batch_rows == TABLE_BATCH_ROWS && batch.num_rows() <= TABLE_BATCH_ROWS, "rows per batch");
+        if batch.num_rows() > 0 {
+            self.writer.write(batch).map_err(|error| arrow_error(&self.path, error))?;
+        }
+        self.n_rows += batch.num_rows() as u64;
+        self.last_batch_rows = batch.num_rows();
+        Ok(())
+    }
+
+    /// Completes and syncs the file; gives its entry for the manifest, the CRC of the whole and the number of rows.
+    ///
+    /// # Errors
+    /// Where writing fails.
+    pub fn finish(mut self) -> Result<(FileEntry, u32, u64), FormatError> {
+        self.writer.finish().map_err(|error| arrow_error(&self.path, error))?;
+        let writer = self.writer.into_inner().map_err(|error| arrow_error(&self.path, error))?;
+        let (mut writer, hasher) = writer.into_parts();
+        writer.flush().map_err(FormatError::io(&self.path))?;
+        writer.get_ref().sync_all().map_err(FormatError::io(&self.path))?;
+        let (bytes, whole) = (hasher.bytes(), hasher.whole());
+        let file = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok((FileEntry { file, bytes, crc32c: hasher.finish() }, whole, self.n_rows))
+    }
+}
+
+/// A full disk is an I/O error, not a damaged table.
+fn arrow_error(path: &Path, error: ArrowError) -> FormatError {
+    match error {
+        ArrowError::IoError(_, error) => FormatError::Io { file: path.to_path_buf(), error },
+        error => FormatError::table(path, error),
+    }
+}
+
+/// A mapped table. Pieces of the file are compared with their checksums before anything in them is used.
+#[derive(Debug)]
+pub struct Table {
+    path: PathBuf,
+    map: Buffer,
+    checksums: Vec<u32>,
+    verified: Vec<AtomicBool>,
+    n_rows: u64,
+    layout: OnceLock<Layout>,
+}
+
+/// What the footer says.
+#[derive(Debug)]
+struct Layout {
+    schema: SchemaRef,
+    dictionaries: Vec<Block>,
+    batches: Vec<Block>,
+}
+
+/// One column of a table, in batches of [`TABLE_BATCH_ROWS`] rows that point into the map.
+#[derive(Clone, Debug)]
+pub struct Column {
+    field: FieldRef,
+    batches: Vec<ArrayRef>,
+}
+
+impl Column {
+    /// Name, type and metadata.
+    pub fn field(&self) -> &FieldRef {
+        &self.field
+    }
+
+    /// The batches, in order.
+    pub fn batches(&self) -> &[ArrayRef] {
+        &self.batches
+    }
+
+    /// The batch that holds `row`, and the row's place in it.
+    ///
+    /// # Panics
+    /// Where there is no such row.
+    #[inline]
+    pub fn at(&self, row: u64) -> (&dyn Array, usize) {
+        let row = row as usize;
+        (self.batches[row / TABLE_BATCH_ROWS].as_ref(), row % TABLE_BATCH_ROWS)
+    }
+}
+
+impl Table {
+    /// Maps a table of `n_rows` rows. Nothing but its length is checked yet.
+    ///
+    /// # Errors
+    /// Where the file cannot be mapped or has another length than its entry says.
+    pub(crate) fn open(path: PathBuf, entry: &FileEntry, n_rows: u64) -> Result<Self, FormatError> {
+        let map = crate::store::map::map_file(&path, entry.bytes)?;
+        Ok(Self {
+            path,
+            map: Buffer::from(bytes::Bytes::from_owner(map)),
+            checksums: entry.crc32c.clone(),
+            verified: entry.crc32c.iter().map(|_| AtomicBool::new(false)).collect(),
+            n_rows,
+            layout: OnceLock::new(),
+        })
+    }
+
+    /// Number of rows.
+    pub fn n_rows(&self) -> u64 {
+        self.n_rows
+    }
+
+    /// Fields of the table, the index first.
+    ///
+    /// # Errors
+    /// Where the file is damaged.
+    pub fn schema(&self) -> Result<&SchemaRef, FormatError> {
+        Ok(&self.layout()?.schema)
+    }
+
+    /// Names of the columns, without the index and without those that the format adds.
+    ///
+    /// # Errors
+    /// Where the file is damaged.
+    pub fn column_names(&self) -> Result<Vec<String>, FormatError> {
+        let fields = self.schema()?.fields();
+        Ok(fields.iter().filter(|f| !f.metadata().contains_key(ROLE_KEY)).map(|f| f.name().clone()).collect())
+    }
+
+    /// The column of this name.
+    ///
+    /// # Errors
+    /// [`FormatError::NoColumn`] where there is none, other errors where its bytes are damaged.
+    pub fn column(&self, name: &str) -> Result<Column, FormatError> {
+        let fields = self.schema()?.fields();
+        let place = fields.iter().position(|f| f.name() == name && !f.metadata().contains_key(ROLE_KEY));
+        let Some(place) = place else {
+            let (file, column) = (self.path.clone(), name.to_string());
+            return Err(FormatError::NoColumn { file, column, columns: self.column_names()?.join(", ") });
+        };
+        self.column_at(place)
+    }
+
+    /// The names of the rows.
+    ///
+    /// # Errors
+    /// Where its bytes are damaged.
+    pub fn names(&self) -> Result<Column, FormatError> {
+        self.role(ROLE_INDEX)
+    }
+
+    /// The column with this role ([`ROLE_KEY`]).
+    ///
+    /// # Errors
+    /// Where there is none or its bytes are damaged.
+    pub(crate) fn role(&self, role: &str) -> Result<Column, FormatError> {
+        let fields = self.schema()?.fields();
+        let place = fields.iter().position(|f| f.metadata().get(ROLE_KEY).is_some_and(|r| r == role));
+        self.column_at(place.ok_or_else(|| FormatError::table(&self.path, format!("no field has the role {role}")))?)
+    }
+
+    fn column_at(&self, place: usize) -> Result<Column, FormatError> {
+        let batches = self.read(Some(place), 0..self.layout()?.batches.len())?;
+        let field = self.schema()?.fields()[place].clone();
+        Ok(Column { field, batches: batches.into_iter().map(|batch| batch.column(0).clone()).collect() })
+    }
+
+    /// Number of record batches.
+    ///
+    /// # Errors
+    /// Where the file is damaged.
+    pub fn n_batches(&self) -> Result<usize, FormatError> {
+        Ok(self.layout()?.batches.len())
+    }
+
+    /// Batch `i` with all its columns.
+    ///
+    /// # Errors
+    /// Where its bytes are damaged.
+    ///
+    /// # Panics
+    /// Where there is no such batch.
+    pub fn batch(&self, i: usize) -> Result<RecordBatch, FormatError> {
+        self.read(None, i..i + 1)?
+            .pop()
+            .ok_or_else(|| FormatError::table(&self.path, format!("batch {i} is missing")))
+    }
+
+    fn read(&self, column: Option<usize>, range: std::ops::Range<usize>) -> Result<Vec<RecordBatch>, FormatError> {
+        let layout = self.layout()?;
+        let failed = |error: ArrowError| FormatError::table(&self.path, error);
+        let mut decoder = FileDecoder::new(layout.schema.clone(), MetadataVersion::V5);
+        if let Some(column) = column {
+            decoder = decoder.with_projection(vec![column]);
+        }
+        for block in &layout.dictionaries {
+            let bytes = self.block(block, true)?;
+            decoder.read_dictionary(block, &bytes).map_err(failed)?;
+        }
+        let mut batches = Vec::with_capacity(range.len());
+        for i in range {
+            // The body may be large and only one column of it wanted: its buffers are checked below.
+            let block = &layout.batches[i];
+            let bytes = self.block(block, false)?;
+            let batch = decoder.read_record_batch(block, &bytes).map_err(failed)?;
+            let batch = batch.ok_or_else(|| FormatError::table(&self.path, format!("batch {i} is empty")))?;
+            batch.columns().iter().try_for_each(|array| self.verify_array(&array.to_data()))?;
+            let rows = self.n_rows.saturating_sub((i * TABLE_BATCH_ROWS) as u64).min(TABLE_BATCH_ROWS as u64);
+            if batch.num_rows() as u64 != rows {
+                let found = batch.num_rows();
+                return Err(FormatError::table(&self.path, format!("batch {i} has {found} rows, expected {rows}")));
+            }
+            batches.push(batch);
+        }
+        Ok(batches)
+    }
+
+    /// The bytes of a block, its metadata verified, its body too where asked for.
+    fn block(&self, block: &Block, body: bool) -> Result<Buffer, FormatError> {
+        let (offset, head, len) = (block.offset(), i64::from(block.metaDataLength()), block.bodyLength());
+        let end = [head, len].iter().try_fold(offset, |at, &n| if n < 0 { None } else { at.checked_add(n) });
+        match end.and_then(|end| usize::try_from(end).ok()).filter(|&end| offset >= 0 && end <= self.map.len()) {
+            Some(end) => {
+                let offset = offset as usize;
+                self.verify(offset, if body { end } else { offset + head as usize })?;
+                Ok(self.map.slice_with_length(offset, end - offset))
+            }
+            None => Err(FormatError::table(&self.path, "a block lies outside the file")),
+        }
+    }
+
+    fn layout(&self) -> Result<&Layout, FormatError> {
+        if let Some(layout) = self.layout.get() {
+            return Ok(layout);
+        }
+        let layout = self.read_layout()?;
+        Ok(self.layout.get_or_init(|| layout))
+    }
+
+    fn read_layout(&self) -> Result<Layout, FormatError> {
+        let failed = |reason: String| FormatError::table(&self.path, reason);
+        let bytes = self.map.as_slice();
+        let tail_at = bytes.len().checked_sub(10).ok_or_else(|| failed("the file is no Arrow file".into()))?;
+        self.verify(tail_at, bytes.len())?;
+        let tail: [u8; 10] = bytes[tail_at..].try_into().unwrap_or_default();
+        let footer_bytes = arrow_ipc::reader::read_footer_length(tail).map_err(|e| failed(e.to_string()))?;
+        let footer_at = tail_at.checked_sub(footer_bytes).ok_or_else(|| failed("the footer is cut off".into()))?;
+        self.verify(footer_at, tail_at)?;
+        let footer = root_as_footer(&bytes[footer_at..tail_at]).map_err(|e| failed(format!("the footer is damaged: {e}")))?;
+        let schema = footer.schema().ok_or_else(|| failed("the footer has no schema".into()))?;
+        let blocks = |of: fn(&Footer) -> Option<Vec<Block>>| of(&footer).unwrap_or_default();
+        let layout = Layout {
+            schema: Arc::new(try_fb_to_schema(schema).map_err(|e| failed(e.to_string()))?),
+            dictionaries: blocks(|f| f.dictionaries().map(|list| list.iter().copied().collect())),
+            batches: blocks(|f| f.recordBatches().map(|list| list.iter().copied().collect())),
+        };
+        let expected = self.n_rows.div_ceil(TABLE_BATCH_ROWS as u64);
+        if layout.batches.len() as u64 != expected {
+            return Err(failed(format!("the table has {} batches, expected {expected}", layout.batches.len())));
+        }
+        Ok(layout)
+    }
+
+    /// Compares the pieces that hold these bytes with their checksums, each once in the table's life.
+    fn verify(&self, start: usize, end: usize) -> Result<(), FormatError> {
+        if start >= end {
+            return Ok(());
+        }
+        for piece in start / CHECKSUM_PIECE_BYTES..end.div_ceil(CHECKSUM_PIECE_BYTES) {
+            if !self.verified[piece].load(Ordering::Relaxed) {
+                verify_piece(&self.path, self.map.as_slice(), piece, self.checksums[piece])?;
+                self.verified[piece].store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Verifies the pieces that an array's buffers lie in. A buffer that Arrow had to copy (it lay unaligned) is
+    /// covered by verifying the whole file.
+    fn verify_array(&self, data: &arrow_data::ArrayData) -> Result<(), FormatError> {
+        let base = self.map.as_ptr() as usize;
+        let nulls = data.nulls().map(|nulls| nulls.buffer());
+        for buffer in data.buffers().iter().chain(nulls) {
+            let start = (buffer.as_ptr() as usize).wrapping_sub(base);
+            match start.checked_add(buffer.len()).filter(|&end| end <= self.map.len()) {
+                Some(end) => self.verify(start, end)?,
+                None if buffer.is_empty() => {}
+                None => self.verify(0, self.map.len())?,
+            }
+        }
+        data.child_data().iter().try_for_each(|child| self.verify_array(child))
+    }
+
+    /// Compares every byte with its checksum and reads every batch.
+    ///
+    /// # Errors
+    /// The first damage found.
+    pub fn verify_all(&self) -> Result<(), FormatError> {
+        self.verify(0, self.map.len())?;
+        (0..self.n_batches()?).try_for_each(|i| self.batch(i).map(drop))
+    }
+}
+
+/// Compares one piece of a file with its checksum.
+pub(crate) fn verify_piece(path: &Path, bytes: &[u8], piece: usize, expected: u32) -> Result<(), FormatError> {
+    let start = piece * CHECKSUM_PIECE_BYTES;
+    let end = (start + CHECKSUM_PIECE_BYTES).min(bytes.len());
+    let found = crc32c::crc32c(&bytes[start..end]);
+    if found == expected {
+        return Ok(());
+    }
+    let (start, end) = (start as u64, end as u64);
+    Err(FormatError::Checksum { file: path.to_path_buf(), start, end, expected, found })
+}

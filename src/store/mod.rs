@@ -1,0 +1,3 @@
+//! Opens stores.
+
+pub(crate) mod map;
