@@ -6,3 +6,5 @@ pub mod format;
 pub mod plan;
 pub mod store;
 pub mod writer;
+
+pub use store::Store;

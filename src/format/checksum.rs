@@ -11,7 +11,9 @@ pub fn obs_crc(obs: u64, nnz: u32, parts: &[&[u8]]) -> u32 {
     let mut seed = [0u8; 12];
     seed[..8].copy_from_slice(&obs.to_le_bytes());
     seed[8..].copy_from_slice(&nnz.to_le_bytes());
-    parts.iter().fold(crc32c::crc32c(&seed), |crc, part| crc32c::crc32c_append(crc, part))
+    parts.iter().fold(crc32c::crc32c(&seed), |crc, part| {
+        crc32c::crc32c_append(crc, part)
+    })
 }
 
 /// Checksums of consecutive pieces of a file, as the manifest lists them.
@@ -70,7 +72,10 @@ pub struct HashingWriter<W> {
 impl<W> HashingWriter<W> {
     /// Wraps a writer whose file is empty.
     pub fn new(inner: W) -> Self {
-        Self { inner, hasher: PieceHasher::default() }
+        Self {
+            inner,
+            hasher: PieceHasher::default(),
+        }
     }
 
     /// Gives back the writer, and the hasher that has seen every byte.
@@ -103,7 +108,9 @@ mod tests {
 
     #[test]
     fn pieces_do_not_depend_on_how_bytes_arrive() {
-        let bytes: Vec<u8> = (0..CHECKSUM_PIECE_BYTES * 2 + 17).map(|i| (i * 31 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..CHECKSUM_PIECE_BYTES * 2 + 17)
+            .map(|i| (i * 31 >> 3) as u8)
+            .collect();
         let mut at_once = PieceHasher::default();
         at_once.update(&bytes);
         let mut in_parts = PieceHasher::default();
@@ -120,7 +127,11 @@ mod tests {
     fn obs_crc_covers_number_count_and_bytes() {
         let crc = obs_crc(5, 2, &[b"ab", b"cd"]);
         assert_eq!(crc, obs_crc(5, 2, &[b"abcd"]));
-        for other in [obs_crc(6, 2, &[b"abcd"]), obs_crc(5, 3, &[b"abcd"]), obs_crc(5, 2, &[b"abce"])] {
+        for other in [
+            obs_crc(6, 2, &[b"abcd"]),
+            obs_crc(5, 3, &[b"abcd"]),
+            obs_crc(5, 2, &[b"abce"]),
+        ] {
             assert_ne!(crc, other);
         }
     }

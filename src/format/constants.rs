@@ -73,10 +73,19 @@ mod tests {
     fn the_numbers_of_version_1_never_change() {
         assert_eq!(VERSION, 1);
         assert_eq!((&SHARD_MAGIC, &INDEX_MAGIC), (b"CLRSHARD", b"CLRINDEX"));
-        assert_eq!((INDEX_HEADER_BYTES, BLOCK_RECORD_BYTES, SECTION_ALIGNMENT), (64, 16, 64));
-        assert_eq!((GROUP_LEN, DESCRIPTOR_BYTES, MAX_WIDTH, MAX_EXCEPTIONS), (128, 3, 31, 63));
+        assert_eq!(
+            (INDEX_HEADER_BYTES, BLOCK_RECORD_BYTES, SECTION_ALIGNMENT),
+            (64, 16, 64)
+        );
+        assert_eq!(
+            (GROUP_LEN, DESCRIPTOR_BYTES, MAX_WIDTH, MAX_EXCEPTIONS),
+            (128, 3, 31, 63)
+        );
         assert_eq!((FRAME_CRC_BYTES, MAX_DICTIONARY), (4, 65_536));
-        assert_eq!((TABLE_BATCH_ROWS, CHECKSUM_PIECE_BYTES, MAX_U16_VARS), (65_536, 1 << 20, 65_536));
+        assert_eq!(
+            (TABLE_BATCH_ROWS, CHECKSUM_PIECE_BYTES, MAX_U16_VARS),
+            (65_536, 1 << 20, 65_536)
+        );
         assert_eq!(shard_file(7), "shard-00007.bin");
     }
 }

@@ -182,17 +182,50 @@ pub(crate) fn get<T: Element>(bytes: &[u8]) -> T {
 macro_rules! with_element {
     ($value_type:expr, $T:ident => $body:expr) => {
         match $value_type {
-            $crate::format::ValueType::Bool => { type $T = bool; $body }
-            $crate::format::ValueType::U8 => { type $T = u8; $body }
-            $crate::format::ValueType::U16 => { type $T = u16; $body }
-            $crate::format::ValueType::U32 => { type $T = u32; $body }
-            $crate::format::ValueType::U64 => { type $T = u64; $body }
-            $crate::format::ValueType::I8 => { type $T = i8; $body }
-            $crate::format::ValueType::I16 => { type $T = i16; $body }
-            $crate::format::ValueType::I32 => { type $T = i32; $body }
-            $crate::format::ValueType::I64 => { type $T = i64; $body }
-            $crate::format::ValueType::F32 => { type $T = f32; $body }
-            $crate::format::ValueType::F64 => { type $T = f64; $body }
+            $crate::format::ValueType::Bool => {
+                type $T = bool;
+                $body
+            }
+            $crate::format::ValueType::U8 => {
+                type $T = u8;
+                $body
+            }
+            $crate::format::ValueType::U16 => {
+                type $T = u16;
+                $body
+            }
+            $crate::format::ValueType::U32 => {
+                type $T = u32;
+                $body
+            }
+            $crate::format::ValueType::U64 => {
+                type $T = u64;
+                $body
+            }
+            $crate::format::ValueType::I8 => {
+                type $T = i8;
+                $body
+            }
+            $crate::format::ValueType::I16 => {
+                type $T = i16;
+                $body
+            }
+            $crate::format::ValueType::I32 => {
+                type $T = i32;
+                $body
+            }
+            $crate::format::ValueType::I64 => {
+                type $T = i64;
+                $body
+            }
+            $crate::format::ValueType::F32 => {
+                type $T = f32;
+                $body
+            }
+            $crate::format::ValueType::F64 => {
+                type $T = f64;
+                $body
+            }
         }
     };
 }

@@ -126,10 +126,17 @@ impl FormatError {
     }
 
     pub(crate) fn invalid(file: &Path, offset: u64, rule: impl Into<String>) -> Self {
-        Self::Invalid { file: file.to_path_buf(), offset, rule: rule.into() }
+        Self::Invalid {
+            file: file.to_path_buf(),
+            offset,
+            rule: rule.into(),
+        }
     }
 
     pub(crate) fn table(file: &Path, reason: impl std::fmt::Display) -> Self {
-        Self::Table { file: file.to_path_buf(), reason: reason.to_string() }
+        Self::Table {
+            file: file.to_path_buf(),
+            reason: reason.to_string(),
+        }
     }
 }

@@ -37,13 +37,26 @@ impl IndexLayout {
             Encoding::Packed if max_obs_nnz <= u16::MAX as u64 => 2,
             _ => 4,
         };
-        let ends_at = (INDEX_HEADER_BYTES as u64 + n_blocks * BLOCK_RECORD_BYTES as u64).next_multiple_of(align);
+        let ends_at =
+            (INDEX_HEADER_BYTES as u64 + n_blocks * BLOCK_RECORD_BYTES as u64).next_multiple_of(align);
         let details_at = (ends_at + n_obs * 4).next_multiple_of(align);
-        Self { n_obs, n_blocks, detail_bytes, ends_at, details_at, file_bytes: details_at + n_obs * detail_bytes as u64 }
+        Self {
+            n_obs,
+            n_blocks,
+            detail_bytes,
+            ends_at,
+            details_at,
+            file_bytes: details_at + n_obs * detail_bytes as u64,
+        }
     }
 
     /// The 64 bytes of the header.
-    pub fn header(&self, encoding: Encoding, block_size: u32, store_id: [u8; 16]) -> [u8; INDEX_HEADER_BYTES] {
+    pub fn header(
+        &self,
+        encoding: Encoding,
+        block_size: u32,
+        store_id: [u8; 16],
+    ) -> [u8; INDEX_HEADER_BYTES] {
         let mut header = [0; INDEX_HEADER_BYTES];
         header[..8].copy_from_slice(&INDEX_MAGIC);
         header[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -114,11 +127,19 @@ impl Index {
         let layout = manifest.index_layout();
         if map.len() as u64 != layout.file_bytes {
             let (expected, found) = (layout.file_bytes, map.len() as u64);
-            return Err(FormatError::Length { file, expected, found });
+            return Err(FormatError::Length {
+                file,
+                expected,
+                found,
+            });
         }
         let expected = layout.header(manifest.encoding, manifest.block_size, manifest.store_id());
         if let Some(at) = expected.iter().zip(map.iter()).position(|(a, b)| a != b) {
-            return Err(FormatError::invalid(&file, at as u64, "the index's header is not that of this store"));
+            return Err(FormatError::invalid(
+                &file,
+                at as u64,
+                "the index's header is not that of this store",
+            ));
         }
         Ok(Self {
             map: Arc::new(map),
@@ -185,13 +206,23 @@ impl Index {
         assert!(block < self.n_blocks(), "block {block} of {}", self.n_blocks());
         let at = INDEX_HEADER_BYTES as u64 + block * BLOCK_RECORD_BYTES as u64;
         let offset_bytes = u64::from(self.u32_at(at)) | u64::from(self.u32_at(at + 4)) << 32;
-        let record = BlockRecord { offset_bytes, shard: self.u32_at(at + 8), payload_bytes: self.u32_at(at + 12) };
+        let record = BlockRecord {
+            offset_bytes,
+            shard: self.u32_at(at + 8),
+            payload_bytes: self.u32_at(at + 12),
+        };
         let shard_bytes = self.shard_bytes.get(record.shard as usize).copied().unwrap_or(0);
         let inside = offset_bytes >= u64::from(self.alignment)
             && offset_bytes % u64::from(self.alignment) == 0
-            && offset_bytes.checked_add(u64::from(record.payload_bytes)).is_some_and(|end| end <= shard_bytes);
+            && offset_bytes
+                .checked_add(u64::from(record.payload_bytes))
+                .is_some_and(|end| end <= shard_bytes);
         // An empty payload takes no space, and its record may stand at the end of a shard.
-        if inside { Ok(record) } else { Err(self.damaged(at, format!("block {block} does not lie within a shard"))) }
+        if inside {
+            Ok(record)
+        } else {
+            Err(self.damaged(at, format!("block {block} does not lie within a shard")))
+        }
     }
 
     /// Place of an obs within its block, checked against the block's payload and the limits in the manifest.
@@ -206,7 +237,11 @@ impl Index {
         assert!(obs < self.n_obs(), "obs {obs} of {}", self.n_obs());
         let end = self.u32_at(self.layout.ends_at + obs * 4);
         let first = obs.is_multiple_of(u64::from(self.block_size));
-        let start = if first { 0 } else { self.u32_at(self.layout.ends_at + (obs - 1) * 4) };
+        let start = if first {
+            0
+        } else {
+            self.u32_at(self.layout.ends_at + (obs - 1) * 4)
+        };
         let detail_at = self.layout.details_at + obs * u64::from(self.layout.detail_bytes);
         let detail = match self.layout.detail_bytes {
             2 => u32::from(self.map[detail_at as usize]) | u32::from(self.map[detail_at as usize + 1]) << 8,
@@ -215,13 +250,22 @@ impl Index {
         let (nnz, crc, inside) = match self.encoding {
             Encoding::Packed => (detail, 0, end <= payload_bytes && (detail == 0) == (start == end)),
             // The place of the last value within the payload is checked where the layout of the block is known.
-            Encoding::Raw => (end.wrapping_sub(start), detail, u64::from(end) * 2 <= u64::from(payload_bytes)),
+            Encoding::Raw => (
+                end.wrapping_sub(start),
+                detail,
+                u64::from(end) * 2 <= u64::from(payload_bytes),
+            ),
         };
         if start > end || !inside || nnz > self.max_obs_nnz {
-            let rule = format!("the entry of obs {obs} ({start}..{end}, {nnz} values) does not fit its block");
+            let rule =
+                format!("the entry of obs {obs} ({start}..{end}, {nnz} values) does not fit its block");
             return Err(self.damaged(self.layout.ends_at + obs * 4, rule));
         }
-        Ok(ObsPlace { range: (start, end), nnz, crc })
+        Ok(ObsPlace {
+            range: (start, end),
+            nnz,
+            crc,
+        })
     }
 
     /// Layout of a raw block, checked against its payload.
@@ -232,17 +276,28 @@ impl Index {
         let obs = self.obs_of_block(block);
         let at = self.layout.ends_at + (obs.end - 1) * 4;
         let n_obs = (obs.end - obs.start) as usize;
-        let layout = RawLayout::new(n_obs, self.u32_at(at) as usize, self.n_vars, self.stored_value_type());
+        let layout = RawLayout::new(
+            n_obs,
+            self.u32_at(at) as usize,
+            self.n_vars,
+            self.stored_value_type(),
+        );
         if layout.payload_bytes == payload_bytes as usize {
             Ok(layout)
         } else {
-            let rule = format!("block {block} has {payload_bytes} bytes, expected {}", layout.payload_bytes);
+            let rule = format!(
+                "block {block} has {payload_bytes} bytes, expected {}",
+                layout.payload_bytes
+            );
             Err(self.damaged(at, rule))
         }
     }
 
     fn stored_value_type(&self) -> super::ValueType {
-        debug_assert!(self.raw_value_type.is_some_and(|t| t.size_bytes() as u32 == self.value_bytes));
+        debug_assert!(
+            self.raw_value_type
+                .is_some_and(|t| t.size_bytes() as u32 == self.value_bytes)
+        );
         self.raw_value_type.unwrap_or(super::ValueType::F32)
     }
 

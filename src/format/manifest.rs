@@ -119,25 +119,42 @@ impl Manifest {
     /// # Errors
     /// [`FormatError`] that tells what is wrong.
     pub fn from_bytes(bytes: &[u8], file: &Path) -> Result<Self, FormatError> {
-        let not_a_store = |reason: String| FormatError::NotAStore { path: file.to_path_buf(), reason };
+        let not_a_store = |reason: String| FormatError::NotAStore {
+            path: file.to_path_buf(),
+            reason,
+        };
         let json: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
         let version = json.as_ref().and_then(|json| json.get("version")?.as_u64());
-        if let (Some(found), Some("cellring")) = (version, json.as_ref().and_then(|j| j.get("format")?.as_str())) {
+        if let (Some(found), Some("cellring")) =
+            (version, json.as_ref().and_then(|j| j.get("format")?.as_str()))
+        {
             if found > u64::from(VERSION) {
-                return Err(FormatError::Version { file: file.to_path_buf(), found, expected: VERSION });
+                return Err(FormatError::Version {
+                    file: file.to_path_buf(),
+                    found,
+                    expected: VERSION,
+                });
             }
         }
         check_crc(bytes, file)?;
         let json = json.ok_or_else(|| not_a_store("the manifest is not JSON".into()))?;
-        if json.get("format").and_then(|f| f.as_str()) != Some("cellring") || version != Some(u64::from(VERSION)) {
-            return Err(not_a_store("the manifest does not say format cellring, version 1".into()));
+        if json.get("format").and_then(|f| f.as_str()) != Some("cellring")
+            || version != Some(u64::from(VERSION))
+        {
+            return Err(not_a_store(
+                "the manifest does not say format cellring, version 1".into(),
+            ));
         }
         if let Some(feature) = json.get("features").and_then(|f| f.as_array()?.first()) {
             let feature = feature.as_str().unwrap_or_default().to_string();
-            return Err(FormatError::Feature { file: file.to_path_buf(), feature });
+            return Err(FormatError::Feature {
+                file: file.to_path_buf(),
+                feature,
+            });
         }
-        let manifest: Self = serde_json::from_value(json)
-            .map_err(|error| FormatError::invalid(file, 0, format!("a member of the manifest is wrong: {error}")))?;
+        let manifest: Self = serde_json::from_value(json).map_err(|error| {
+            FormatError::invalid(file, 0, format!("a member of the manifest is wrong: {error}"))
+        })?;
         manifest.check(file)?;
         Ok(manifest)
     }
@@ -145,24 +162,49 @@ impl Manifest {
     /// Checks what the members say of each other, so that nothing later needs to.
     fn check(&self, file: &Path) -> Result<(), FormatError> {
         let rule = |holds: bool, rule: &str| {
-            if holds { Ok(()) } else { Err(FormatError::invalid(file, 0, rule)) }
+            if holds {
+                Ok(())
+            } else {
+                Err(FormatError::invalid(file, 0, rule))
+            }
         };
-        rule((1..=MAX_BLOCK_SIZE).contains(&self.block_size), "block_size is not within 1..=65536")?;
+        rule(
+            (1..=MAX_BLOCK_SIZE).contains(&self.block_size),
+            "block_size is not within 1..=65536",
+        )?;
         rule(
             self.alignment.is_power_of_two() && ALIGNMENT_RANGE.contains(&self.alignment),
             "alignment is not a power of two within 512..=1048576",
         )?;
-        rule(self.n_vars < 1 << 31 && self.n_obs < 1 << 48, "the shape is beyond 2^48 obs or 2^31 vars")?;
-        rule(u64::from(self.max_obs_nnz) <= self.n_vars, "max_obs_nnz is above n_vars")?;
-        rule(self.max_obs_bytes <= u64::from(u32::MAX), "max_obs_bytes is above 2^32 - 1")?;
+        rule(
+            self.n_vars < 1 << 31 && self.n_obs < 1 << 48,
+            "the shape is beyond 2^48 obs or 2^31 vars",
+        )?;
+        rule(
+            u64::from(self.max_obs_nnz) <= self.n_vars,
+            "max_obs_nnz is above n_vars",
+        )?;
+        rule(
+            self.max_obs_bytes <= u64::from(u32::MAX),
+            "max_obs_bytes is above 2^32 - 1",
+        )?;
         rule(
             self.raw_value_type.is_some() == (self.encoding == Encoding::Raw),
             "raw_value_type belongs to the raw encoding, and to it alone",
         )?;
-        rule(self.stored_type_fits(), "raw_value_type is neither value_type nor u8, u16 or u32")?;
-        rule(parse_id(&self.store_id).is_some(), "store_id is not 32 hexadecimal digits")?;
         rule(
-            self.shards.iter().try_fold(0u64, |n, shard| n.checked_add(shard.blocks)) == Some(self.index_layout().n_blocks),
+            self.stored_type_fits(),
+            "raw_value_type is neither value_type nor u8, u16 or u32",
+        )?;
+        rule(
+            parse_id(&self.store_id).is_some(),
+            "store_id is not 32 hexadecimal digits",
+        )?;
+        rule(
+            self.shards
+                .iter()
+                .try_fold(0u64, |n, shard| n.checked_add(shard.blocks))
+                == Some(self.index_layout().n_blocks),
             "the blocks of the shards do not add up to those of the store",
         )?;
         rule(
@@ -171,23 +213,33 @@ impl Manifest {
             }),
             "a shard's name or length is not what the format says",
         )?;
-        rule(self.index.bytes == self.index_layout().file_bytes, "the index's length is not what the shape asks for")?;
         rule(
-            [&self.index, &self.obs, &self.var]
-                .iter()
-                .all(|f| f.crc32c.len() as u64 == f.bytes.div_ceil(CHECKSUM_PIECE_BYTES as u64) && is_plain_name(&f.file)),
+            self.index.bytes == self.index_layout().file_bytes,
+            "the index's length is not what the shape asks for",
+        )?;
+        rule(
+            [&self.index, &self.obs, &self.var].iter().all(|f| {
+                f.crc32c.len() as u64 == f.bytes.div_ceil(CHECKSUM_PIECE_BYTES as u64)
+                    && is_plain_name(&f.file)
+            }),
             "a file has not one checksum for each piece of 1048576 bytes",
         )
     }
 
     fn stored_type_fits(&self) -> bool {
         use ValueType::{U8, U16, U32};
-        self.raw_value_type.is_none_or(|t| t == self.value_type || matches!(t, U8 | U16 | U32))
+        self.raw_value_type
+            .is_none_or(|t| t == self.value_type || matches!(t, U8 | U16 | U32))
     }
 
     /// Where the sections of the index lie.
     pub const fn index_layout(&self) -> IndexLayout {
-        IndexLayout::new(self.n_obs, self.block_size, self.encoding, self.max_obs_nnz as u64)
+        IndexLayout::new(
+            self.n_obs,
+            self.block_size,
+            self.encoding,
+            self.max_obs_nnz as u64,
+        )
     }
 
     /// The type in which values lie in the blocks.
@@ -236,15 +288,26 @@ fn check_crc(bytes: &[u8], file: &Path) -> Result<(), FormatError> {
     });
     let Some(at) = split else {
         let reason = "the manifest does not end with its checksum: it is damaged or cut off".into();
-        return Err(FormatError::NotAStore { path: file.to_path_buf(), reason });
+        return Err(FormatError::NotAStore {
+            path: file.to_path_buf(),
+            reason,
+        });
     };
     let hex = &bytes[at + TAIL_HEAD.len()..at + TAIL_HEAD.len() + 8];
-    let expected = hex.iter().fold(0, |crc, &digit| crc << 4 | (digit as char).to_digit(16).unwrap_or(0));
+    let expected = hex.iter().fold(0, |crc, &digit| {
+        crc << 4 | (digit as char).to_digit(16).unwrap_or(0)
+    });
     let found = crc32c::crc32c(&bytes[..at]);
     if expected == found {
         Ok(())
     } else {
-        Err(FormatError::Checksum { file: file.to_path_buf(), start: 0, end: at as u64, expected, found })
+        Err(FormatError::Checksum {
+            file: file.to_path_buf(),
+            start: 0,
+            end: at as u64,
+            expected,
+            found,
+        })
     }
 }
 

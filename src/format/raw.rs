@@ -35,7 +35,15 @@ impl RawLayout {
         let value_bytes = value_type.size_bytes();
         let indices_at = ((n_obs + 1) * 4).next_multiple_of(SECTION_ALIGNMENT);
         let data_at = (indices_at + nnz * index_bytes).next_multiple_of(SECTION_ALIGNMENT);
-        Self { n_obs, nnz, index_bytes, value_bytes, indices_at, data_at, payload_bytes: data_at + nnz * value_bytes }
+        Self {
+            n_obs,
+            nnz,
+            index_bytes,
+            value_bytes,
+            indices_at,
+            data_at,
+            payload_bytes: data_at + nnz * value_bytes,
+        }
     }
 }
 
@@ -61,7 +69,9 @@ pub fn encode_block<T: Element>(
 ) -> Vec<u32> {
     let start = out.len();
     let layout = RawLayout::new(indptr.len() - 1, indices.len(), n_vars, stored);
-    indptr.iter().for_each(|end| out.extend_from_slice(&end.to_le_bytes()));
+    indptr
+        .iter()
+        .for_each(|end| out.extend_from_slice(&end.to_le_bytes()));
     out.resize(start + layout.indices_at, 0);
     for index in indices {
         out.extend_from_slice(&index.to_le_bytes()[..layout.index_bytes]);
@@ -71,9 +81,14 @@ pub fn encode_block<T: Element>(
         if stored == T::VALUE_TYPE {
             put(value, out);
         } else {
-            let Some(count) = value.as_count() else { panic!("a value is no count, although the store's type is one") };
+            let Some(count) = value.as_count() else {
+                panic!("a value is no count, although the store's type is one")
+            };
             let bytes = count.to_le_bytes();
-            assert!(bytes[layout.value_bytes..].iter().all(|&b| b == 0), "{count} does not fit {stored:?}");
+            assert!(
+                bytes[layout.value_bytes..].iter().all(|&b| b == 0),
+                "{count} does not fit {stored:?}"
+            );
             out.extend_from_slice(&bytes[..layout.value_bytes]);
         }
     }
@@ -81,7 +96,10 @@ pub fn encode_block<T: Element>(
     let crc = |j: usize| {
         let (from, to) = (indptr[j] as usize, indptr[j + 1] as usize);
         let part = |at: usize, width: usize| &block[at + from * width..at + to * width];
-        let parts = [part(layout.indices_at, layout.index_bytes), part(layout.data_at, layout.value_bytes)];
+        let parts = [
+            part(layout.indices_at, layout.index_bytes),
+            part(layout.data_at, layout.value_bytes),
+        ];
         obs_crc(first_obs + j as u64, (to - from) as u32, &parts)
     };
     (0..layout.n_obs).map(crc).collect()
@@ -91,7 +109,10 @@ pub fn encode_block<T: Element>(
 ///
 /// # Errors
 /// [`FrameError`] where the bytes are not those that were written for this obs, or a column is out of order or range.
-#[expect(clippy::too_many_arguments, reason = "the parts of a raw obs lie apart; a struct would only rename them")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of a raw obs lie apart; a struct would only rename them"
+)]
 pub fn decode_obs<T: Element>(
     index_part: &[u8],
     value_part: &[u8],
@@ -108,7 +129,9 @@ pub fn decode_obs<T: Element>(
     }
     let width = index_bytes(u64::from(n_vars));
     if index_part.len() != indices.len() * width || value_part.len() != data.len() * stored.size_bytes() {
-        return Err(FrameError::Layout("the parts of an obs do not have the length that its number of values asks for"));
+        return Err(FrameError::Layout(
+            "the parts of an obs do not have the length that its number of values asks for",
+        ));
     }
     let mut after = 0;
     for (index, bytes) in indices.iter_mut().zip(index_part.chunks_exact(width)) {
@@ -118,7 +141,10 @@ pub fn decode_obs<T: Element>(
             _ => 0,
         };
         if column >= n_vars {
-            return Err(FrameError::Column { column: u64::from(column), n_vars });
+            return Err(FrameError::Column {
+                column: u64::from(column),
+                n_vars,
+            });
         }
         if column < after {
             return Err(FrameError::Layout("the columns of an obs do not ascend"));
@@ -141,7 +167,11 @@ fn count_from_stored<T: Element>(stored: ValueType, bytes: &[u8]) -> Result<T, F
     let mut le = [0u8; 4];
     match stored {
         ValueType::U8 | ValueType::U16 | ValueType::U32 => le[..bytes.len()].copy_from_slice(bytes),
-        _ => return Err(FrameError::Layout("values are stored in a type that their own type is not read from")),
+        _ => {
+            return Err(FrameError::Layout(
+                "values are stored in a type that their own type is not read from",
+            ));
+        }
     }
     Ok(T::from_count(u32::from_le_bytes(le)))
 }
@@ -161,13 +191,21 @@ pub fn block_view<'a, T: Pod, I: SpIndex + Pod>(
     n_vars: usize,
 ) -> Result<CsMatViewI<'a, T, I, u32>, FrameError> {
     if layout.index_bytes != size_of::<I>() || layout.value_bytes != size_of::<T>() {
-        return Err(FrameError::Layout("the block is viewed with types of another width than it is stored in"));
+        return Err(FrameError::Layout(
+            "the block is viewed with types of another width than it is stored in",
+        ));
     }
     let part = |from: usize, to: usize| {
-        block.get(from..to).ok_or(FrameError::Short { bytes: block.len(), part: "block" })
+        block.get(from..to).ok_or(FrameError::Short {
+            bytes: block.len(),
+            part: "block",
+        })
     };
     let indptr = part(0, (layout.n_obs + 1) * 4)?;
-    let indices = part(layout.indices_at, layout.indices_at + layout.nnz * layout.index_bytes)?;
+    let indices = part(
+        layout.indices_at,
+        layout.indices_at + layout.nnz * layout.index_bytes,
+    )?;
     let data = part(layout.data_at, layout.payload_bytes)?;
     let unaligned = |_| FrameError::Layout("the block does not lie aligned in memory");
     let indptr = bytemuck::try_cast_slice(indptr).map_err(unaligned)?;

@@ -36,10 +36,16 @@ impl TableWriter {
     pub fn create(path: &Path, schema: &SchemaRef) -> Result<Self, FormatError> {
         let file = File::create_new(path).map_err(FormatError::io(path))?;
         let failed = |error: ArrowError| arrow_error(path, error);
-        let options = IpcWriteOptions::try_new(SECTION_ALIGNMENT, false, MetadataVersion::V5).map_err(failed)?;
+        let options =
+            IpcWriteOptions::try_new(SECTION_ALIGNMENT, false, MetadataVersion::V5).map_err(failed)?;
         let writer = HashingWriter::new(BufWriter::new(file));
         let writer = FileWriter::try_new_with_options(writer, schema, options).map_err(failed)?;
-        Ok(Self { path: path.to_path_buf(), writer, n_rows: 0, last_batch_rows: TABLE_BATCH_ROWS })
+        Ok(Self {
+            path: path.to_path_buf(),
+            writer,
+            n_rows: 0,
+            last_batch_rows: TABLE_BATCH_ROWS,
+        })
     }
 
     /// Writes the next rows: [`TABLE_BATCH_ROWS`] of them, fewer only in the last batch.
@@ -50,9 +56,14 @@ impl TableWriter {
     /// # Panics
     /// Where a batch follows a shorter one or has too many rows.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), FormatError> {
-        assert!(self.last_batch_rows == TABLE_BATCH_ROWS && batch.num_rows() <= TABLE_BATCH_ROWS, "rows per batch");
+        assert!(
+            self.last_batch_rows == TABLE_BATCH_ROWS && batch.num_rows() <= TABLE_BATCH_ROWS,
+            "rows per batch"
+        );
         if batch.num_rows() > 0 {
-            self.writer.write(batch).map_err(|error| arrow_error(&self.path, error))?;
+            self.writer
+                .write(batch)
+                .map_err(|error| arrow_error(&self.path, error))?;
         }
         self.n_rows += batch.num_rows() as u64;
         self.last_batch_rows = batch.num_rows();
@@ -64,21 +75,42 @@ impl TableWriter {
     /// # Errors
     /// Where writing fails.
     pub fn finish(mut self) -> Result<(FileEntry, u32, u64), FormatError> {
-        self.writer.finish().map_err(|error| arrow_error(&self.path, error))?;
-        let writer = self.writer.into_inner().map_err(|error| arrow_error(&self.path, error))?;
+        self.writer
+            .finish()
+            .map_err(|error| arrow_error(&self.path, error))?;
+        let writer = self
+            .writer
+            .into_inner()
+            .map_err(|error| arrow_error(&self.path, error))?;
         let (mut writer, hasher) = writer.into_parts();
         writer.flush().map_err(FormatError::io(&self.path))?;
         writer.get_ref().sync_all().map_err(FormatError::io(&self.path))?;
         let (bytes, whole) = (hasher.bytes(), hasher.whole());
-        let file = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok((FileEntry { file, bytes, crc32c: hasher.finish() }, whole, self.n_rows))
+        let file = self
+            .path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Ok((
+            FileEntry {
+                file,
+                bytes,
+                crc32c: hasher.finish(),
+            },
+            whole,
+            self.n_rows,
+        ))
     }
 }
 
 /// A full disk is an I/O error, not a damaged table.
 fn arrow_error(path: &Path, error: ArrowError) -> FormatError {
     match error {
-        ArrowError::IoError(_, error) => FormatError::Io { file: path.to_path_buf(), error },
+        ArrowError::IoError(_, error) => FormatError::Io {
+            file: path.to_path_buf(),
+            error,
+        },
         error => FormatError::table(path, error),
     }
 }
@@ -127,7 +159,10 @@ impl Column {
     #[inline]
     pub fn at(&self, row: u64) -> (&dyn Array, usize) {
         let row = row as usize;
-        (self.batches[row / TABLE_BATCH_ROWS].as_ref(), row % TABLE_BATCH_ROWS)
+        (
+            self.batches[row / TABLE_BATCH_ROWS].as_ref(),
+            row % TABLE_BATCH_ROWS,
+        )
     }
 }
 
@@ -167,7 +202,11 @@ impl Table {
     /// Where the file is damaged.
     pub fn column_names(&self) -> Result<Vec<String>, FormatError> {
         let fields = self.schema()?.fields();
-        Ok(fields.iter().filter(|f| !f.metadata().contains_key(ROLE_KEY)).map(|f| f.name().clone()).collect())
+        Ok(fields
+            .iter()
+            .filter(|f| !f.metadata().contains_key(ROLE_KEY))
+            .map(|f| f.name().clone())
+            .collect())
     }
 
     /// The column of this name.
@@ -176,10 +215,16 @@ impl Table {
     /// [`FormatError::NoColumn`] where there is none, other errors where its bytes are damaged.
     pub fn column(&self, name: &str) -> Result<Column, FormatError> {
         let fields = self.schema()?.fields();
-        let place = fields.iter().position(|f| f.name() == name && !f.metadata().contains_key(ROLE_KEY));
+        let place = fields
+            .iter()
+            .position(|f| f.name() == name && !f.metadata().contains_key(ROLE_KEY));
         let Some(place) = place else {
             let (file, column) = (self.path.clone(), name.to_string());
-            return Err(FormatError::NoColumn { file, column, columns: self.column_names()?.join(", ") });
+            return Err(FormatError::NoColumn {
+                file,
+                column,
+                columns: self.column_names()?.join(", "),
+            });
         };
         self.column_at(place)
     }
@@ -198,14 +243,21 @@ impl Table {
     /// Where there is none or its bytes are damaged.
     pub(crate) fn role(&self, role: &str) -> Result<Column, FormatError> {
         let fields = self.schema()?.fields();
-        let place = fields.iter().position(|f| f.metadata().get(ROLE_KEY).is_some_and(|r| r == role));
-        self.column_at(place.ok_or_else(|| FormatError::table(&self.path, format!("no field has the role {role}")))?)
+        let place = fields
+            .iter()
+            .position(|f| f.metadata().get(ROLE_KEY).is_some_and(|r| r == role));
+        self.column_at(
+            place.ok_or_else(|| FormatError::table(&self.path, format!("no field has the role {role}")))?,
+        )
     }
 
     fn column_at(&self, place: usize) -> Result<Column, FormatError> {
         let batches = self.read(Some(place), 0..self.layout()?.batches.len())?;
         let field = self.schema()?.fields()[place].clone();
-        Ok(Column { field, batches: batches.into_iter().map(|batch| batch.column(0).clone()).collect() })
+        Ok(Column {
+            field,
+            batches: batches.into_iter().map(|batch| batch.column(0).clone()).collect(),
+        })
     }
 
     /// Number of record batches.
@@ -229,7 +281,11 @@ impl Table {
             .ok_or_else(|| FormatError::table(&self.path, format!("batch {i} is missing")))
     }
 
-    fn read(&self, column: Option<usize>, range: std::ops::Range<usize>) -> Result<Vec<RecordBatch>, FormatError> {
+    fn read(
+        &self,
+        column: Option<usize>,
+        range: std::ops::Range<usize>,
+    ) -> Result<Vec<RecordBatch>, FormatError> {
         let layout = self.layout()?;
         let failed = |error: ArrowError| FormatError::table(&self.path, error);
         let mut decoder = FileDecoder::new(layout.schema.clone(), MetadataVersion::V5);
@@ -247,11 +303,20 @@ impl Table {
             let bytes = self.block(block, false)?;
             let batch = decoder.read_record_batch(block, &bytes).map_err(failed)?;
             let batch = batch.ok_or_else(|| FormatError::table(&self.path, format!("batch {i} is empty")))?;
-            batch.columns().iter().try_for_each(|array| self.verify_array(&array.to_data()))?;
-            let rows = self.n_rows.saturating_sub((i * TABLE_BATCH_ROWS) as u64).min(TABLE_BATCH_ROWS as u64);
+            batch
+                .columns()
+                .iter()
+                .try_for_each(|array| self.verify_array(&array.to_data()))?;
+            let rows = self
+                .n_rows
+                .saturating_sub((i * TABLE_BATCH_ROWS) as u64)
+                .min(TABLE_BATCH_ROWS as u64);
             if batch.num_rows() as u64 != rows {
                 let found = batch.num_rows();
-                return Err(FormatError::table(&self.path, format!("batch {i} has {found} rows, expected {rows}")));
+                return Err(FormatError::table(
+                    &self.path,
+                    format!("batch {i} has {found} rows, expected {rows}"),
+                ));
             }
             batches.push(batch);
         }
@@ -260,9 +325,18 @@ impl Table {
 
     /// The bytes of a block, its metadata verified, its body too where asked for.
     fn block(&self, block: &Block, body: bool) -> Result<Buffer, FormatError> {
-        let (offset, head, len) = (block.offset(), i64::from(block.metaDataLength()), block.bodyLength());
-        let end = [head, len].iter().try_fold(offset, |at, &n| if n < 0 { None } else { at.checked_add(n) });
-        match end.and_then(|end| usize::try_from(end).ok()).filter(|&end| offset >= 0 && end <= self.map.len()) {
+        let (offset, head, len) = (
+            block.offset(),
+            i64::from(block.metaDataLength()),
+            block.bodyLength(),
+        );
+        let end = [head, len]
+            .iter()
+            .try_fold(offset, |at, &n| if n < 0 { None } else { at.checked_add(n) });
+        match end
+            .and_then(|end| usize::try_from(end).ok())
+            .filter(|&end| offset >= 0 && end <= self.map.len())
+        {
             Some(end) => {
                 let offset = offset as usize;
                 self.verify(offset, if body { end } else { offset + head as usize })?;
@@ -283,14 +357,22 @@ impl Table {
     fn read_layout(&self) -> Result<Layout, FormatError> {
         let failed = |reason: String| FormatError::table(&self.path, reason);
         let bytes = self.map.as_slice();
-        let tail_at = bytes.len().checked_sub(10).ok_or_else(|| failed("the file is no Arrow file".into()))?;
+        let tail_at = bytes
+            .len()
+            .checked_sub(10)
+            .ok_or_else(|| failed("the file is no Arrow file".into()))?;
         self.verify(tail_at, bytes.len())?;
         let tail: [u8; 10] = bytes[tail_at..].try_into().unwrap_or_default();
         let footer_bytes = arrow_ipc::reader::read_footer_length(tail).map_err(|e| failed(e.to_string()))?;
-        let footer_at = tail_at.checked_sub(footer_bytes).ok_or_else(|| failed("the footer is cut off".into()))?;
+        let footer_at = tail_at
+            .checked_sub(footer_bytes)
+            .ok_or_else(|| failed("the footer is cut off".into()))?;
         self.verify(footer_at, tail_at)?;
-        let footer = root_as_footer(&bytes[footer_at..tail_at]).map_err(|e| failed(format!("the footer is damaged: {e}")))?;
-        let schema = footer.schema().ok_or_else(|| failed("the footer has no schema".into()))?;
+        let footer = root_as_footer(&bytes[footer_at..tail_at])
+            .map_err(|e| failed(format!("the footer is damaged: {e}")))?;
+        let schema = footer
+            .schema()
+            .ok_or_else(|| failed("the footer has no schema".into()))?;
         let blocks = |of: fn(&Footer) -> Option<Vec<Block>>| of(&footer).unwrap_or_default();
         let layout = Layout {
             schema: Arc::new(try_fb_to_schema(schema).map_err(|e| failed(e.to_string()))?),
@@ -299,7 +381,10 @@ impl Table {
         };
         let expected = self.n_rows.div_ceil(TABLE_BATCH_ROWS as u64);
         if layout.batches.len() as u64 != expected {
-            return Err(failed(format!("the table has {} batches, expected {expected}", layout.batches.len())));
+            return Err(failed(format!(
+                "the table has {} batches, expected {expected}",
+                layout.batches.len()
+            )));
         }
         Ok(layout)
     }
@@ -325,13 +410,18 @@ impl Table {
         let nulls = data.nulls().map(|nulls| nulls.buffer());
         for buffer in data.buffers().iter().chain(nulls) {
             let start = (buffer.as_ptr() as usize).wrapping_sub(base);
-            match start.checked_add(buffer.len()).filter(|&end| end <= self.map.len()) {
+            match start
+                .checked_add(buffer.len())
+                .filter(|&end| end <= self.map.len())
+            {
                 Some(end) => self.verify(start, end)?,
                 None if buffer.is_empty() => {}
                 None => self.verify(0, self.map.len())?,
             }
         }
-        data.child_data().iter().try_for_each(|child| self.verify_array(child))
+        data.child_data()
+            .iter()
+            .try_for_each(|child| self.verify_array(child))
     }
 
     /// Compares every byte with its checksum and reads every batch.
@@ -345,7 +435,12 @@ impl Table {
 }
 
 /// Compares one piece of a file with its checksum.
-pub(crate) fn verify_piece(path: &Path, bytes: &[u8], piece: usize, expected: u32) -> Result<(), FormatError> {
+pub(crate) fn verify_piece(
+    path: &Path,
+    bytes: &[u8],
+    piece: usize,
+    expected: u32,
+) -> Result<(), FormatError> {
     let start = piece * CHECKSUM_PIECE_BYTES;
     let end = (start + CHECKSUM_PIECE_BYTES).min(bytes.len());
     let found = crc32c::crc32c(&bytes[start..end]);
@@ -353,5 +448,11 @@ pub(crate) fn verify_piece(path: &Path, bytes: &[u8], piece: usize, expected: u3
         return Ok(());
     }
     let (start, end) = (start as u64, end as u64);
-    Err(FormatError::Checksum { file: path.to_path_buf(), start, end, expected, found })
+    Err(FormatError::Checksum {
+        file: path.to_path_buf(),
+        start,
+        end,
+        expected,
+        found,
+    })
 }

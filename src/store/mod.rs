@@ -1,3 +1,181 @@
-//! Opens stores.
+//! Opens stores: checks what can be checked without reading cells, and maps the index and the tables.
 
 pub(crate) mod map;
+mod rows;
+mod verify;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+pub use verify::{VerifyReport, verify};
+
+use crate::format::constants::{MANIFEST_FILE, ROLE_SOURCE_POSITION};
+use crate::format::table::Table;
+use crate::format::{FormatError, Index, Manifest, shard};
+
+/// The most bytes a manifest may have: 32 bytes of checksum per MiB make this enough for many terabytes.
+const MAX_MANIFEST_BYTES: u64 = 256 << 20;
+
+/// An open store. No cell data is read by opening it.
+///
+/// ```no_run
+/// let store = cellring::Store::open("atlas.cellring")?;
+/// println!("{} cells x {} genes", store.manifest().n_obs, store.manifest().n_vars);
+/// # Ok::<(), cellring::format::FormatError>(())
+/// ```
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    manifest: Manifest,
+    manifest_bytes: u64,
+    index: Index,
+    obs: Table,
+    var: Table,
+}
+
+impl Store {
+    /// Opens the store at `path`.
+    ///
+    /// # Errors
+    /// [`FormatError`] that names the file and what is wrong with it: no store, a newer version, a file that is missing
+    /// or has another length, a damaged manifest or header.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, FormatError> {
+        let path = path.as_ref();
+        let manifest_path = path.join(MANIFEST_FILE);
+        let not_a_store = |reason: &str| FormatError::NotAStore {
+            path: path.to_path_buf(),
+            reason: reason.into(),
+        };
+        let length = match std::fs::metadata(&manifest_path) {
+            Ok(metadata) => metadata.len(),
+            Err(_) if !path.exists() => return Err(not_a_store("there is nothing of this name")),
+            Err(_) => return Err(not_a_store("it has no manifest.json")),
+        };
+        if length > MAX_MANIFEST_BYTES {
+            return Err(not_a_store(
+                "its manifest.json is larger than any that a writer makes",
+            ));
+        }
+        let bytes = std::fs::read(&manifest_path).map_err(FormatError::io(&manifest_path))?;
+        let manifest = Manifest::from_bytes(&bytes, &manifest_path)?;
+        for (number, entry) in manifest.shards.iter().enumerate() {
+            check_shard(&path.join(&entry.file), number as u32, entry.bytes, &manifest)?;
+        }
+        let index_path = path.join(&manifest.index.file);
+        let index = Index::new(
+            map::map_file(&index_path, manifest.index.bytes)?,
+            index_path,
+            &manifest,
+        )?;
+        let obs = Table::open(path.join(&manifest.obs.file), &manifest.obs, manifest.n_obs)?;
+        let var = Table::open(path.join(&manifest.var.file), &manifest.var, manifest.n_vars)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            manifest,
+            manifest_bytes: length,
+            index,
+            obs,
+            var,
+        })
+    }
+
+    /// Where the store lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Shape, encoding, files.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Where each obs lies.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The table of the rows.
+    pub fn obs(&self) -> &Table {
+        &self.obs
+    }
+
+    /// The table of the columns.
+    pub fn var(&self) -> &Table {
+        &self.var
+    }
+
+    /// Number of obs.
+    pub fn n_obs(&self) -> u64 {
+        self.manifest.n_obs
+    }
+
+    /// Number of vars.
+    pub fn n_vars(&self) -> u64 {
+        self.manifest.n_vars
+    }
+
+    /// Paths of the shards, in order.
+    pub fn shard_paths(&self) -> Vec<PathBuf> {
+        self.manifest
+            .shards
+            .iter()
+            .map(|shard| self.path.join(&shard.file))
+            .collect()
+    }
+
+    /// Bytes of all files.
+    pub fn total_bytes(&self) -> u64 {
+        self.matrix_bytes() + self.manifest.obs.bytes + self.manifest.var.bytes
+    }
+
+    /// Bytes of the matrix: shards, index and manifest, with headers, checksums and padding, without the tables.
+    pub fn matrix_bytes(&self) -> u64 {
+        self.manifest.matrix_bytes(self.manifest_bytes)
+    }
+
+    /// For each column of the store its position in the source.
+    ///
+    /// # Errors
+    /// Where the var table is damaged, or its positions are not a permutation of `0..n_vars`.
+    pub fn source_positions(&self) -> Result<Vec<u32>, FormatError> {
+        let column = self.var.role(ROLE_SOURCE_POSITION)?;
+        let file = self.path.join(&self.manifest.var.file);
+        let mut positions = Vec::with_capacity(self.n_vars() as usize);
+        for batch in column.batches() {
+            let batch = batch.as_any().downcast_ref::<arrow_array::UInt32Array>();
+            let batch = batch
+                .ok_or_else(|| FormatError::table(&file, "the source positions are not of type UInt32"))?;
+            positions.extend_from_slice(batch.values());
+        }
+        let mut seen = vec![false; positions.len()];
+        for &position in &positions {
+            match seen.get_mut(position as usize) {
+                Some(seen) if !*seen => *seen = true,
+                _ => {
+                    return Err(FormatError::table(
+                        &file,
+                        format!("the source position {position} occurs twice or is out of range"),
+                    ));
+                }
+            }
+        }
+        Ok(positions)
+    }
+}
+
+fn check_shard(path: &Path, number: u32, expected: u64, manifest: &Manifest) -> Result<(), FormatError> {
+    let file = File::open(path).map_err(FormatError::io(path))?;
+    let found = file.metadata().map_err(FormatError::io(path))?.len();
+    if found != expected || found < u64::from(manifest.alignment) {
+        return Err(FormatError::Length {
+            file: path.to_path_buf(),
+            expected,
+            found,
+        });
+    }
+    let mut header = vec![0; manifest.alignment as usize];
+    file.read_exact_at(&mut header, 0)
+        .map_err(FormatError::io(path))?;
+    shard::check_header(&header, path, number, manifest.store_id(), manifest.alignment)
+}

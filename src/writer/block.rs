@@ -44,7 +44,9 @@ pub struct EncodedBlock {
 #[non_exhaustive]
 pub enum EncodeError {
     /// The block is too large for the format's 32-bit offsets.
-    #[error("the block that begins with obs {first_obs} takes {bytes} bytes, more than 4 GiB; choose a smaller --block-size")]
+    #[error(
+        "the block that begins with obs {first_obs} takes {bytes} bytes, more than 4 GiB; choose a smaller --block-size"
+    )]
     BlockTooLarge {
         /// First obs of the block.
         first_obs: u64,
@@ -61,7 +63,12 @@ impl BlockEncoder {
     ///
     /// # Panics
     /// Where rows are not canonical or a column is not below `n_vars`.
-    pub fn encode(&self, first_obs: u64, rows: &CsrRows, range: Range<usize>) -> Result<EncodedBlock, EncodeError> {
+    pub fn encode(
+        &self,
+        first_obs: u64,
+        rows: &CsrRows,
+        range: Range<usize>,
+    ) -> Result<EncodedBlock, EncodeError> {
         crate::with_values!(&rows.values, values => self.encode_values(first_obs, rows, values, range))
     }
 
@@ -93,7 +100,12 @@ impl BlockEncoder {
                 None => (&rows.indices[row.clone()], &values[row]),
                 Some(map) => sorter.reorder(map, &rows.indices[row.clone()], &values[row]),
             };
-            assert!(row_indices.last().is_none_or(|&last| u64::from(last) < self.n_vars), "a column is out of range");
+            assert!(
+                row_indices
+                    .last()
+                    .is_none_or(|&last| u64::from(last) < self.n_vars),
+                "a column is out of range"
+            );
             match self.encoding {
                 Encoding::Packed => {
                     let start = block.payload.len();
@@ -107,14 +119,24 @@ impl BlockEncoder {
                     data.extend_from_slice(row_values);
                     let width = raw::index_bytes(self.n_vars) + self.raw_value_type.size_bytes();
                     block.max_obs_bytes = block.max_obs_bytes.max((nnz * width) as u64);
-                    indptr.push(self.fits(first_obs, (indices.len() * width) as u64 + 4096)?.min(indices.len() as u32));
+                    indptr.push(
+                        self.fits(first_obs, (indices.len() * width) as u64 + 4096)?
+                            .min(indices.len() as u32),
+                    );
                 }
             }
         }
         if self.encoding == Encoding::Raw {
             let stored = self.raw_value_type;
-            block.details =
-                raw::encode_block(first_obs, &indptr, &indices, &data, self.n_vars, stored, &mut block.payload);
+            block.details = raw::encode_block(
+                first_obs,
+                &indptr,
+                &indices,
+                &data,
+                self.n_vars,
+                stored,
+                &mut block.payload,
+            );
             block.ends = indptr.split_off(1);
             self.fits(first_obs, block.payload.len() as u64)?;
         }
@@ -135,7 +157,11 @@ struct RowSorter<T> {
 
 impl<T> Default for RowSorter<T> {
     fn default() -> Self {
-        Self { keys: Vec::new(), indices: Vec::new(), values: Vec::new() }
+        Self {
+            keys: Vec::new(),
+            indices: Vec::new(),
+            values: Vec::new(),
+        }
     }
 }
 
@@ -143,12 +169,19 @@ impl<T: Element> RowSorter<T> {
     fn reorder(&mut self, map: &[u32], indices: &[u32], values: &[T]) -> (&[u32], &[T]) {
         self.keys.clear();
         // The store's column above, the place in the source row below: one sort orders both.
-        self.keys.extend(indices.iter().enumerate().map(|(k, &i)| u64::from(map[i as usize]) << 32 | k as u64));
+        self.keys.extend(
+            indices
+                .iter()
+                .enumerate()
+                .map(|(k, &i)| u64::from(map[i as usize]) << 32 | k as u64),
+        );
         self.keys.sort_unstable();
         self.indices.clear();
-        self.indices.extend(self.keys.iter().map(|key| (key >> 32) as u32));
+        self.indices
+            .extend(self.keys.iter().map(|key| (key >> 32) as u32));
         self.values.clear();
-        self.values.extend(self.keys.iter().map(|&key| values[key as u32 as usize]));
+        self.values
+            .extend(self.keys.iter().map(|&key| values[key as u32 as usize]));
         (&self.indices, &self.values)
     }
 }

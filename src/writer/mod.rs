@@ -20,8 +20,8 @@ use arrow_schema::SchemaRef;
 pub use block::{BlockEncoder, EncodeError, EncodedBlock};
 
 use crate::format::constants::{
-    ALIGNMENT_RANGE, DEFAULT_ALIGNMENT, DEFAULT_BLOCK_SIZE, INDEX_FILE, MANIFEST_FILE, MAX_BLOCK_SIZE, OBS_FILE, VAR_FILE,
-    VERSION, shard_file,
+    ALIGNMENT_RANGE, DEFAULT_ALIGNMENT, DEFAULT_BLOCK_SIZE, INDEX_FILE, MANIFEST_FILE, MAX_BLOCK_SIZE,
+    OBS_FILE, VAR_FILE, VERSION, shard_file,
 };
 use crate::format::index::{BlockRecord, IndexLayout};
 use crate::format::manifest::{FileEntry, ShardEntry};
@@ -77,7 +77,9 @@ pub enum WriteError {
 
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space or choose another place for the store",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; free some space or choose another place for the store"
+        }
         _ => "",
     }
 }
@@ -171,15 +173,24 @@ impl StoreWriter {
     /// [`WriteError`] where `path` exists (and is not to be replaced), cannot be written, or an option is out of range.
     pub fn create(path: &Path, options: WriterOptions) -> Result<Self, WriteError> {
         if !(1..=MAX_BLOCK_SIZE).contains(&options.block_size) {
-            let message = format!("the block size is {}, expected 1 to {MAX_BLOCK_SIZE}", options.block_size);
+            let message = format!(
+                "the block size is {}, expected 1 to {MAX_BLOCK_SIZE}",
+                options.block_size
+            );
             return Err(WriteError::Option(message));
         }
         if !options.alignment.is_power_of_two() || !ALIGNMENT_RANGE.contains(&options.alignment) {
-            let message = format!("the alignment is {}, expected a power of two from 512 to 1048576", options.alignment);
+            let message = format!(
+                "the alignment is {}, expected a power of two from 512 to 1048576",
+                options.alignment
+            );
             return Err(WriteError::Option(message));
         }
         if options.n_vars >= 1 << 31 {
-            return Err(WriteError::Option(format!("the matrix has {} vars, expected below 2^31", options.n_vars)));
+            return Err(WriteError::Option(format!(
+                "the matrix has {} vars, expected below 2^31",
+                options.n_vars
+            )));
         }
         let staging = Staging::create(path, options.replace)?;
         let index = IndexSpool::create(staging.path())?;
@@ -217,17 +228,33 @@ impl StoreWriter {
     /// Where a block follows one that is not full, or has more obs than a block holds.
     pub fn append(&mut self, block: &EncodedBlock) -> Result<(), WriteError> {
         let n_obs = block.ends.len();
-        assert!(self.last_block_full && n_obs <= self.options.block_size as usize, "blocks are full but for the last");
+        assert!(
+            self.last_block_full && n_obs <= self.options.block_size as usize,
+            "blocks are full but for the last"
+        );
         assert_eq!(n_obs, block.details.len(), "one detail per obs");
         let alignment = u64::from(self.options.alignment);
-        if self.shards.last().is_none_or(|shard| shard.bytes >= self.options.shard_bytes) {
+        if self
+            .shards
+            .last()
+            .is_none_or(|shard| shard.bytes >= self.options.shard_bytes)
+        {
             self.begin_shard()?;
         }
         let shard = self.shards.len() - 1;
         let offset_bytes = self.shards[shard].bytes;
-        self.index.append(BlockRecord { offset_bytes, shard: shard as u32, payload_bytes: block.payload.len() as u32 }, block)?;
+        self.index.append(
+            BlockRecord {
+                offset_bytes,
+                shard: shard as u32,
+                payload_bytes: block.payload.len() as u32,
+            },
+            block,
+        )?;
         self.put(&block.payload)?;
-        self.put_zeros((block.payload.len() as u64).next_multiple_of(alignment) - block.payload.len() as u64)?;
+        self.put_zeros(
+            (block.payload.len() as u64).next_multiple_of(alignment) - block.payload.len() as u64,
+        )?;
         self.shards[shard].blocks += 1;
         self.n_obs += n_obs as u64;
         self.nnz += block.nnz;
@@ -242,7 +269,11 @@ impl StoreWriter {
         self.flush()?;
         let file = shard_file(self.shards.len() as u32);
         self.sink.create(&self.staging.path().join(&file))?;
-        self.shards.push(ShardEntry { file, bytes: 0, blocks: 0 });
+        self.shards.push(ShardEntry {
+            file,
+            bytes: 0,
+            blocks: 0,
+        });
         self.chunk_at = 0;
         // The header holds the store id, which is known at the end: its place is left free.
         self.put_zeros(u64::from(self.options.alignment))
@@ -321,14 +352,25 @@ impl StoreWriter {
     /// # Panics
     /// Where a table was not written or has not one row per obs or var.
     pub fn finish(mut self) -> Result<Manifest, WriteError> {
-        let (Some((obs, obs_crc, obs_rows)), Some((var, var_crc, var_rows))) = (self.obs.take(), self.var.take()) else {
+        let (Some((obs, obs_crc, obs_rows)), Some((var, var_crc, var_rows))) =
+            (self.obs.take(), self.var.take())
+        else {
             panic!("both tables are written before the store is finished");
         };
-        assert_eq!((obs_rows, var_rows), (self.n_obs, self.options.n_vars), "rows of the tables");
+        assert_eq!(
+            (obs_rows, var_rows),
+            (self.n_obs, self.options.n_vars),
+            "rows of the tables"
+        );
         self.flush()?;
         self.sink.finish()?;
         let options = &self.options;
-        let layout = IndexLayout::new(self.n_obs, options.block_size, options.encoding, u64::from(self.max_obs_nnz));
+        let layout = IndexLayout::new(
+            self.n_obs,
+            options.block_size,
+            options.encoding,
+            u64::from(self.max_obs_nnz),
+        );
         let text = format!(
             "{},{},{},{},{},{},{}",
             self.n_obs,
@@ -351,7 +393,10 @@ impl StoreWriter {
         for (number, entry) in self.shards.iter().enumerate() {
             let path = self.staging.path().join(&entry.file);
             let header = shard::encode_header(number as u32, store_id, options.alignment);
-            let file = OpenOptions::new().write(true).open(&path).map_err(WriteError::io(&path))?;
+            let file = OpenOptions::new()
+                .write(true)
+                .open(&path)
+                .map_err(WriteError::io(&path))?;
             file.write_all_at(&header, 0).map_err(WriteError::io(&path))?;
         }
         let manifest = Manifest {
@@ -372,13 +417,19 @@ impl StoreWriter {
             max_obs_bytes: self.max_obs_bytes,
             var_order: options.var_order,
             shards: std::mem::take(&mut self.shards),
-            index: FileEntry { file: INDEX_FILE.into(), bytes: layout.file_bytes, crc32c: index_crcs },
+            index: FileEntry {
+                file: INDEX_FILE.into(),
+                bytes: layout.file_bytes,
+                crc32c: index_crcs,
+            },
             obs,
             var,
             source: options.source.clone(),
         };
         let path = self.staging.path().join(MANIFEST_FILE);
-        let bytes = manifest.to_bytes().map_err(|error| WriteError::io(&path)(error.into()))?;
+        let bytes = manifest
+            .to_bytes()
+            .map_err(|error| WriteError::io(&path)(error.into()))?;
         std::fs::write(&path, bytes).map_err(WriteError::io(&path))?;
         self.staging.publish()?;
         Ok(manifest)
@@ -387,5 +438,8 @@ impl StoreWriter {
 
 /// The name of a type in the manifest.
 fn value_type_name(value_type: ValueType) -> String {
-    serde_json::to_value(value_type).ok().and_then(|v| v.as_str().map(str::to_string)).unwrap_or_default()
+    serde_json::to_value(value_type)
+        .ok()
+        .and_then(|v| v.as_str().map(str::to_string))
+        .unwrap_or_default()
 }

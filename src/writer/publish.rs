@@ -27,9 +27,13 @@ const LOCK_FILE: &str = ".lock";
 impl Staging {
     /// Creates the temporary directory beside `target`, after removing what killed runs for the same target left.
     pub(super) fn create(target: &Path, replace: bool) -> Result<Self, WriteError> {
-        let name = target.file_name().ok_or_else(|| WriteError::NoName { path: target.to_path_buf() })?;
+        let name = target.file_name().ok_or_else(|| WriteError::NoName {
+            path: target.to_path_buf(),
+        })?;
         if !replace && fs::symlink_metadata(target).is_ok() {
-            return Err(WriteError::Exists { path: target.to_path_buf() });
+            return Err(WriteError::Exists {
+                path: target.to_path_buf(),
+            });
         }
         if replace {
             check_replaceable(target)?;
@@ -42,9 +46,16 @@ impl Staging {
         remove_remains(parent, &prefix);
         let path = parent.join(format!("{prefix}{}", std::process::id()));
         fs::create_dir(&path).map_err(WriteError::io(&path))?;
-        let lock = File::create(path.join(LOCK_FILE)).and_then(|lock| lock.try_lock().map_err(io::Error::from).map(|()| lock));
+        let lock = File::create(path.join(LOCK_FILE))
+            .and_then(|lock| lock.try_lock().map_err(io::Error::from).map(|()| lock));
         let lock = lock.map_err(WriteError::io(&path))?;
-        Ok(Self { path, target: target.to_path_buf(), replace, lock, published: false })
+        Ok(Self {
+            path,
+            target: target.to_path_buf(),
+            replace,
+            lock,
+            published: false,
+        })
     }
 
     /// The temporary directory.
@@ -67,10 +78,13 @@ impl Staging {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.replace => {
                 // Both names exist at every moment; what was the old store now has the temporary name and is
                 // removed when `self` is dropped.
-                rename(&self.path, &self.target, libc::RENAME_EXCHANGE).map_err(WriteError::io(&self.target))?;
+                rename(&self.path, &self.target, libc::RENAME_EXCHANGE)
+                    .map_err(WriteError::io(&self.target))?;
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(WriteError::Exists { path: self.target.clone() });
+                return Err(WriteError::Exists {
+                    path: self.target.clone(),
+                });
             }
             Err(error) => return Err(WriteError::io(&self.target)(error)),
         }
@@ -96,14 +110,19 @@ fn check_replaceable(target: &Path) -> Result<(), WriteError> {
     match fs::symlink_metadata(target) {
         Err(_) => Ok(()),
         Ok(_) if target.join(crate::format::constants::MANIFEST_FILE).is_file() => Ok(()),
-        Ok(_) => Err(WriteError::NotReplaceable { path: target.to_path_buf() }),
+        Ok(_) => Err(WriteError::NotReplaceable {
+            path: target.to_path_buf(),
+        }),
     }
 }
 
 /// Removes temporary directories whose process is gone.
 fn remove_remains(parent: &Path, prefix: &str) {
     let Ok(entries) = fs::read_dir(parent) else { return };
-    for entry in entries.flatten().filter(|e| e.file_name().to_string_lossy().starts_with(prefix)) {
+    for entry in entries
+        .flatten()
+        .filter(|e| e.file_name().to_string_lossy().starts_with(prefix))
+    {
         let unlocked = match File::open(entry.path().join(LOCK_FILE)) {
             Ok(lock) => lock.try_lock().is_ok(),
             // Without a lock file the run was killed while publishing or while removing an old store.
@@ -116,14 +135,24 @@ fn remove_remains(parent: &Path, prefix: &str) {
 }
 
 fn sync(path: &Path) -> Result<(), WriteError> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(WriteError::io(path))
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(WriteError::io(path))
 }
 
 fn rename(from: &Path, to: &Path, flags: u32) -> io::Result<()> {
     let c_path = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
     let (from_c, to_c) = (c_path(from)?, c_path(to)?);
     // SAFETY: both are NUL-terminated strings that live until the call returns.
-    let result = unsafe { libc::renameat2(libc::AT_FDCWD, from_c.as_ptr(), libc::AT_FDCWD, to_c.as_ptr(), flags) };
+    let result = unsafe {
+        libc::renameat2(
+            libc::AT_FDCWD,
+            from_c.as_ptr(),
+            libc::AT_FDCWD,
+            to_c.as_ptr(),
+            flags,
+        )
+    };
     match result {
         0 => Ok(()),
         _ => {

@@ -68,8 +68,14 @@ pub(super) struct Sink {
 
 #[derive(Debug)]
 enum SinkBackend {
-    Uring { jobs: Option<tokio::sync::mpsc::UnboundedSender<Message>>, done: mpsc::Receiver<Done>, thread: Option<JoinHandle<()>> },
-    Plain { files: Vec<File> },
+    Uring {
+        jobs: Option<tokio::sync::mpsc::UnboundedSender<Message>>,
+        done: mpsc::Receiver<Done>,
+        thread: Option<JoinHandle<()>>,
+    },
+    Plain {
+        files: Vec<File>,
+    },
 }
 
 enum Message {
@@ -93,7 +99,11 @@ impl Sink {
             Some(backend) => backend,
             None => SinkBackend::Plain { files: Vec::new() },
         };
-        Self { backend, free, paths: Vec::new() }
+        Self {
+            backend,
+            free,
+            paths: Vec::new(),
+        }
     }
 
     /// Name of the way in which chunks are written.
@@ -115,12 +125,18 @@ impl Sink {
         let file = match direct {
             Some(file) => file,
             // A refused O_DIRECT may still have created the file.
-            None => options.create_new(false).create(true).truncate(true).open(path).map_err(WriteError::io(path))?,
+            None => options
+                .create_new(false)
+                .create(true)
+                .truncate(true)
+                .open(path)
+                .map_err(WriteError::io(path))?,
         };
         self.paths.push(path.to_path_buf());
         match &mut self.backend {
             SinkBackend::Uring { jobs: Some(jobs), .. } => {
-                jobs.send(Message::Open(file)).map_err(|_| WriteError::io(path)(io::ErrorKind::BrokenPipe.into()))?;
+                jobs.send(Message::Open(file))
+                    .map_err(|_| WriteError::io(path)(io::ErrorKind::BrokenPipe.into()))?;
             }
             SinkBackend::Uring { .. } => {}
             SinkBackend::Plain { files } => files.push(file),
@@ -151,18 +167,32 @@ impl Sink {
     }
 
     /// Writes a chunk at an offset of a shard, both multiples of the store's alignment.
-    pub(super) fn write(&mut self, shard: usize, offset_bytes: u64, mut chunk: Chunk) -> Result<(), WriteError> {
+    pub(super) fn write(
+        &mut self,
+        shard: usize,
+        offset_bytes: u64,
+        mut chunk: Chunk,
+    ) -> Result<(), WriteError> {
         match &mut self.backend {
             SinkBackend::Plain { files } => {
                 let bytes = &chunk.memory[chunk.start..];
-                files[shard].write_all_at(bytes, offset_bytes).map_err(WriteError::io(&self.paths[shard]))?;
+                files[shard]
+                    .write_all_at(bytes, offset_bytes)
+                    .map_err(WriteError::io(&self.paths[shard]))?;
                 chunk.clear();
                 self.free.push_back(chunk);
                 Ok(())
             }
             SinkBackend::Uring { jobs, .. } => jobs
                 .as_ref()
-                .and_then(|jobs| jobs.send(Message::Write(Job { shard, offset_bytes, chunk })).ok())
+                .and_then(|jobs| {
+                    jobs.send(Message::Write(Job {
+                        shard,
+                        offset_bytes,
+                        chunk,
+                    }))
+                    .ok()
+                })
                 .ok_or(WriteError::Sink),
         }
     }
@@ -196,18 +226,24 @@ fn start_uring() -> io::Result<SinkBackend> {
     let (jobs, job_receiver) = tokio::sync::mpsc::unbounded_channel();
     let (done_sender, done) = mpsc::channel();
     let (ready_sender, ready) = mpsc::channel();
-    let thread = std::thread::Builder::new().name("cellring-write".into()).spawn(move || {
-        // The runtime lives on its own thread: its buffers are not Send, and its ring must not be shared.
-        match tokio_uring::Runtime::new(&tokio_uring::builder()) {
-            Ok(runtime) => {
-                let _ = ready_sender.send(Ok(()));
-                runtime.block_on(run_writes(job_receiver, done_sender));
+    let thread = std::thread::Builder::new()
+        .name("cellring-write".into())
+        .spawn(move || {
+            // The runtime lives on its own thread: its buffers are not Send, and its ring must not be shared.
+            match tokio_uring::Runtime::new(&tokio_uring::builder()) {
+                Ok(runtime) => {
+                    let _ = ready_sender.send(Ok(()));
+                    runtime.block_on(run_writes(job_receiver, done_sender));
+                }
+                Err(error) => drop(ready_sender.send(Err(error))),
             }
-            Err(error) => drop(ready_sender.send(Err(error))),
-        }
-    })?;
+        })?;
     match ready.recv() {
-        Ok(Ok(())) => Ok(SinkBackend::Uring { jobs: Some(jobs), done, thread: Some(thread) }),
+        Ok(Ok(())) => Ok(SinkBackend::Uring {
+            jobs: Some(jobs),
+            done,
+            thread: Some(thread),
+        }),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(io::ErrorKind::BrokenPipe.into()),
     }
@@ -240,7 +276,10 @@ async fn write(file: &tokio_uring::fs::File, job: Job) -> Done {
     let Chunk { memory, start } = job.chunk;
     let (result, bytes) = file.write_all_at(memory.slice(start..), job.offset_bytes).await;
     match result {
-        Ok(()) => Ok(Chunk { memory: bytes.into_inner(), start }),
+        Ok(()) => Ok(Chunk {
+            memory: bytes.into_inner(),
+            start,
+        }),
         Err(error) => Err((job.shard, error)),
     }
 }

@@ -27,12 +27,23 @@ struct Spool {
 
 impl Spool {
     fn create(path: PathBuf) -> Result<Self, WriteError> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(WriteError::io(&path))?;
-        Ok(Self { path, writer: BufWriter::with_capacity(1 << 16, file) })
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(WriteError::io(&path))?;
+        Ok(Self {
+            path,
+            writer: BufWriter::with_capacity(1 << 16, file),
+        })
     }
 
     fn append(&mut self, entries: &[u32]) -> Result<(), WriteError> {
-        entries.iter().try_for_each(|e| self.writer.write_all(&e.to_le_bytes())).map_err(WriteError::io(&self.path))
+        entries
+            .iter()
+            .try_for_each(|e| self.writer.write_all(&e.to_le_bytes()))
+            .map_err(WriteError::io(&self.path))
     }
 
     /// Copies the entries, cut to `width` bytes, and removes the file.
@@ -53,7 +64,11 @@ impl Spool {
 impl IndexSpool {
     pub(super) fn create(directory: &Path) -> Result<Self, WriteError> {
         let spool = |name| Spool::create(directory.join(name));
-        Ok(Self { records: Vec::new(), ends: spool(".ends")?, details: spool(".details")? })
+        Ok(Self {
+            records: Vec::new(),
+            ends: spool(".ends")?,
+            details: spool(".details")?,
+        })
     }
 
     pub(super) fn append(&mut self, record: BlockRecord, block: &EncodedBlock) -> Result<(), WriteError> {

@@ -40,7 +40,10 @@ pub(super) fn unpack(bytes: &[u8], width: u32, m: usize, out: &mut Group) {
             Some(eight) => u64::from_le_bytes([
                 eight[0], eight[1], eight[2], eight[3], eight[4], eight[5], eight[6], eight[7],
             ]),
-            None => bytes[at.min(bytes.len())..].iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+            None => bytes[at.min(bytes.len())..]
+                .iter()
+                .rev()
+                .fold(0, |word, &byte| word << 8 | u64::from(byte)),
         };
         *value = (word >> (bit & 7) & mask) as u32;
     }

@@ -69,8 +69,10 @@ struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     #[inline]
     fn take(&mut self, n: usize, part: &'static str) -> Result<&'a [u8], FrameError> {
-        let bytes =
-            self.frame.get(self.at..self.at + n).ok_or(FrameError::Short { bytes: self.frame.len(), part })?;
+        let bytes = self.frame.get(self.at..self.at + n).ok_or(FrameError::Short {
+            bytes: self.frame.len(),
+            part,
+        })?;
         self.at += n;
         Ok(bytes)
     }
@@ -125,12 +127,17 @@ pub fn decode<T: Element>(
         patch(&mut codes[..m], descriptor.code, code_exceptions)?;
         let codes = &codes[..m];
         match mode {
-            Mode::Counts => data.iter_mut().zip(codes).for_each(|(d, &code)| *d = T::from_count(code + 1)),
+            Mode::Counts => data
+                .iter_mut()
+                .zip(codes)
+                .for_each(|(d, &code)| *d = T::from_count(code + 1)),
             Mode::Dictionary => {
                 let limit = dictionary.len() / width;
                 for (d, &code) in data.iter_mut().zip(codes) {
                     let at = code as usize * width;
-                    let entry = dictionary.get(at..at + width).ok_or(FrameError::Code { code, limit })?;
+                    let entry = dictionary
+                        .get(at..at + width)
+                        .ok_or(FrameError::Code { code, limit })?;
                     *d = T::from_stored(value_type, entry);
                 }
             }
@@ -156,10 +163,17 @@ pub fn decode<T: Element>(
 /// Compares the checksum at the end of the frame and gives the bytes before it.
 fn check_crc(frame: &[u8], obs: u64, nnz: u32) -> Result<&[u8], FrameError> {
     let Some((body, crc)) = frame.split_last_chunk::<FRAME_CRC_BYTES>() else {
-        return Err(FrameError::Short { bytes: frame.len(), part: "checksum" });
+        return Err(FrameError::Short {
+            bytes: frame.len(),
+            part: "checksum",
+        });
     };
     let (expected, found) = (u32::from_le_bytes(*crc), obs_crc(obs, nnz, &[body]));
-    if expected == found { Ok(body) } else { Err(FrameError::Checksum { expected, found }) }
+    if expected == found {
+        Ok(body)
+    } else {
+        Err(FrameError::Checksum { expected, found })
+    }
 }
 
 /// Adds the high parts of the exceptions. `bytes` has exactly the length that the stream says.
@@ -175,7 +189,11 @@ fn patch(values: &mut [u32], stream: Stream, bytes: &[u8]) -> Result<(), FrameEr
             _ => 0,
         };
         // 31 bits in all: what does not fit would be lost in the shift.
-        if position < after || position >= values.len() || high == 0 || u64::from(high) << stream.width >> 31 != 0 {
+        if position < after
+            || position >= values.len()
+            || high == 0
+            || u64::from(high) << stream.width >> 31 != 0
+        {
             return Err(FrameError::Exception);
         }
         values[position] |= high << stream.width;
@@ -195,7 +213,10 @@ fn gaps_to_indices(gaps: &[u32], next: u32, n_vars: u32, indices: &mut [i32]) ->
     }
     // Columns only ascend, so the last one tells for all; 128 gaps of 31 bits cannot overflow 64.
     if next > u64::from(n_vars) {
-        return Err(FrameError::Column { column: next - 1, n_vars });
+        return Err(FrameError::Column {
+            column: next - 1,
+            n_vars,
+        });
     }
     Ok(next as u32)
 }

@@ -22,7 +22,9 @@ pub enum Mode {
 
 impl Mode {
     pub(super) fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Counts, Self::Dictionary, Self::Plain].into_iter().find(|&mode| mode as u8 == byte)
+        [Self::Counts, Self::Dictionary, Self::Plain]
+            .into_iter()
+            .find(|&mode| mode as u8 == byte)
     }
 }
 
@@ -62,7 +64,10 @@ impl FrameEncoder {
         self.gaps.clear();
         let mut next = 0;
         self.gaps.extend(indices.iter().map(|&index| {
-            assert!(index >= next && index < 1 << MAX_WIDTH, "column {index} after {next}: not ascending");
+            assert!(
+                index >= next && index < 1 << MAX_WIDTH,
+                "column {index} after {next}: not ascending"
+            );
             let gap = index - next;
             next = index + 1;
             gap
@@ -126,13 +131,17 @@ impl FrameEncoder {
             self.frequency.insert(bits, code as u32);
         }
         self.codes.clear();
-        self.codes.extend(values.iter().map(|value| self.frequency[&value.bits()]));
+        self.codes
+            .extend(values.iter().map(|value| self.frequency[&value.bits()]));
         true
     }
 
     fn put_groups(&self, out: &mut Vec<u8>) {
         for (gaps, codes) in self.gaps.chunks(GROUP_LEN).zip(self.codes.chunks(GROUP_LEN)) {
-            let descriptor = Descriptor { gap: choose(gaps), code: choose(codes) };
+            let descriptor = Descriptor {
+                gap: choose(gaps),
+                code: choose(codes),
+            };
             out.extend_from_slice(&descriptor.to_bytes());
             pack(gaps, descriptor.gap.width, out);
             pack(codes, descriptor.code.width, out);
@@ -145,9 +154,15 @@ impl FrameEncoder {
 /// The width that costs the fewest bytes, exceptions included; of equal ones the one with the fewest exceptions.
 fn choose(values: &[u32]) -> Stream {
     let mut of_length = [0usize; 33];
-    values.iter().for_each(|&value| of_length[(32 - value.leading_zeros()) as usize] += 1);
+    values
+        .iter()
+        .for_each(|&value| of_length[(32 - value.leading_zeros()) as usize] += 1);
     let longest = (0..=32).rev().find(|&bits| of_length[bits] > 0).unwrap_or(0) as u32;
-    let mut best = Stream { width: longest, wide: false, exceptions: 0 };
+    let mut best = Stream {
+        width: longest,
+        wide: false,
+        exceptions: 0,
+    };
     let mut least = best.packed_bytes(values.len());
     let mut exceptions = 0;
     for width in (0..longest).rev() {
@@ -155,7 +170,11 @@ fn choose(values: &[u32]) -> Stream {
         if exceptions > MAX_EXCEPTIONS {
             break;
         }
-        let stream = Stream { width, wide: longest - width > 8, exceptions };
+        let stream = Stream {
+            width,
+            wide: longest - width > 8,
+            exceptions,
+        };
         let bytes = stream.packed_bytes(values.len()) + stream.exception_bytes();
         if bytes < least {
             (best, least) = (stream, bytes);

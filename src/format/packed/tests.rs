@@ -17,7 +17,10 @@ fn assert_round_trip<T: Element + std::fmt::Debug>(indices: &[u32], values: &[T]
     let mut data = vec![T::from_bits(0); indices.len()];
     decode(&frame, 9, N_VARS, T::VALUE_TYPE, &mut columns, &mut data).unwrap();
     assert!(columns.iter().zip(indices).all(|(&a, &b)| a as u32 == b));
-    assert!(data.iter().zip(values).all(|(a, b)| a.bits() == b.bits()), "{data:?} {values:?}");
+    assert!(
+        data.iter().zip(values).all(|(a, b)| a.bits() == b.bits()),
+        "{data:?} {values:?}"
+    );
     frame
 }
 
@@ -26,7 +29,13 @@ fn columns() -> impl Strategy<Value = Vec<u32>> {
     let gap = prop_oneof![6 => 0u32..4, 3 => 0u32..300, 1 => 0u32..100_000];
     prop::collection::vec(gap, 1..700).prop_map(|gaps| {
         let mut next = 0;
-        gaps.iter().map(|gap| { let column = next + gap; next = column + 1; column }).collect()
+        gaps.iter()
+            .map(|gap| {
+                let column = next + gap;
+                next = column + 1;
+                column
+            })
+            .collect()
     })
 }
 
@@ -77,7 +86,10 @@ fn modes_are_chosen_by_size() {
     let many: Vec<f32> = (0..300).map(|i| i as f32 * 0.37).collect();
     assert_eq!(assert_round_trip(&indices, &few)[0], Mode::Dictionary as u8);
     assert_eq!(assert_round_trip(&indices, &many)[0], Mode::Plain as u8);
-    assert_eq!(assert_round_trip(&indices, &vec![true; 300])[0], Mode::Counts as u8);
+    assert_eq!(
+        assert_round_trip(&indices, &vec![true; 300])[0],
+        Mode::Counts as u8
+    );
     assert_eq!(assert_round_trip(&[3], &[f32::NAN])[0], Mode::Plain as u8);
     assert!(encoded::<f32>(0, &[], &[]).is_empty());
 }
@@ -87,10 +99,21 @@ fn largest_counts_and_columns() {
     let last = (1u32 << 31) - 2;
     let frame = encoded(0, &[0, last], &[1u32 << 31, u32::MAX]);
     let (mut columns, mut data) = ([0; 2], [0u32; 2]);
-    decode(&frame, 0, last + 1, crate::format::ValueType::U32, &mut columns, &mut data).unwrap();
+    decode(
+        &frame,
+        0,
+        last + 1,
+        crate::format::ValueType::U32,
+        &mut columns,
+        &mut data,
+    )
+    .unwrap();
     assert_eq!((columns, data), ([0, last as i32], [1 << 31, u32::MAX]));
     let many = vec![1u32 << 31; 200];
-    assert_eq!(assert_round_trip(&(0..200).collect::<Vec<_>>(), &many)[0], Mode::Counts as u8);
+    assert_eq!(
+        assert_round_trip(&(0..200).collect::<Vec<_>>(), &many)[0],
+        Mode::Counts as u8
+    );
 }
 
 #[test]
@@ -100,12 +123,22 @@ fn every_flipped_bit_is_found() {
     let frame = encoded(4, &indices, &values);
     let (mut columns, mut data) = ([0; 150], [0f32; 150]);
     let mut check = |frame: &[u8], obs, n: usize| {
-        decode(frame, obs, N_VARS, crate::format::ValueType::F32, &mut columns[..n], &mut data[..n])
+        decode(
+            frame,
+            obs,
+            N_VARS,
+            crate::format::ValueType::F32,
+            &mut columns[..n],
+            &mut data[..n],
+        )
     };
     for bit in 0..frame.len() * 8 {
         let mut bad = frame.clone();
         bad[bit / 8] ^= 1 << (bit % 8);
-        assert!(matches!(check(&bad, 4, 150), Err(FrameError::Checksum { .. })), "bit {bit}");
+        assert!(
+            matches!(check(&bad, 4, 150), Err(FrameError::Checksum { .. })),
+            "bit {bit}"
+        );
     }
     assert!(check(&frame, 5, 150).is_err() && check(&frame, 4, 149).is_err() && check(&[], 4, 150).is_err());
     assert!(check(&frame, 4, 150).is_ok());
@@ -114,8 +147,16 @@ fn every_flipped_bit_is_found() {
 #[test]
 fn descriptor_round_trips() {
     for (width, wide, exceptions) in [(0, false, 0), (31, true, 63), (7, false, 12)] {
-        let gap = Stream { width, wide, exceptions };
-        let code = Stream { width: 31 - width, wide: !wide, exceptions: 63 - exceptions };
+        let gap = Stream {
+            width,
+            wide,
+            exceptions,
+        };
+        let code = Stream {
+            width: 31 - width,
+            wide: !wide,
+            exceptions: 63 - exceptions,
+        };
         let descriptor = Descriptor { gap, code };
         assert_eq!(Descriptor::from_bytes(descriptor.to_bytes()), descriptor);
     }

@@ -1,0 +1,355 @@
+//! Compares a store with everything that the specification says of it.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::Store;
+use crate::format::constants::{BLOCK_RECORD_BYTES, INDEX_HEADER_BYTES, MANIFEST_FILE};
+use crate::format::obs::ObsDecoder;
+use crate::format::table::verify_piece;
+use crate::format::{Element, Encoding, FormatError};
+
+/// What was verified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Number of obs decoded.
+    pub n_obs: u64,
+    /// Number of values decoded.
+    pub nnz: u64,
+    /// Bytes compared with a checksum or a rule.
+    pub bytes: u64,
+}
+
+/// What decoding has found, summed over all obs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Found {
+    nnz: u64,
+    max_obs_nnz: u32,
+    max_obs_bytes: u64,
+    f32_inexact: bool,
+}
+
+/// Verifies every byte and every invariant of the specification, on `threads` threads.
+///
+/// `progress` is called with the number of blocks done, from several threads.
+///
+/// # Errors
+/// The first damage found.
+pub fn verify(
+    store: &Store,
+    threads: usize,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<VerifyReport, FormatError> {
+    let manifest = store.manifest();
+    check_files(store)?;
+    let index = store.index();
+    for (piece, &expected) in manifest.index.crc32c.iter().enumerate() {
+        verify_piece(index.file(), index.bytes(), piece, expected)?;
+    }
+    check_gaps(store)?;
+    check_blocks(store)?;
+    let found = decode_all(store, threads.max(1), progress)?;
+    let says = (
+        manifest.nnz,
+        manifest.max_obs_nnz,
+        manifest.max_obs_bytes,
+        manifest.f32_exact,
+    );
+    let is = (
+        found.nnz,
+        found.max_obs_nnz,
+        found.max_obs_bytes,
+        !found.f32_inexact,
+    );
+    if says != is {
+        let rule = format!(
+            "the manifest says (nnz, max_obs_nnz, max_obs_bytes, f32_exact) = {says:?}, the matrix has {is:?}"
+        );
+        return Err(FormatError::invalid(&store.path().join(MANIFEST_FILE), 0, rule));
+    }
+    store.obs().verify_all()?;
+    store.var().verify_all()?;
+    store.obs().names()?;
+    store.var().names()?;
+    check_positions(store)?;
+    Ok(VerifyReport {
+        n_obs: manifest.n_obs,
+        nnz: found.nnz,
+        bytes: store.total_bytes(),
+    })
+}
+
+/// Nothing else lies in the directory.
+fn check_files(store: &Store) -> Result<(), FormatError> {
+    let manifest = store.manifest();
+    let known = |name: &str| {
+        name == MANIFEST_FILE
+            || [&manifest.index.file, &manifest.obs.file, &manifest.var.file]
+                .iter()
+                .any(|file| *file == name)
+            || manifest.shards.iter().any(|shard| shard.file == name)
+    };
+    let entries = std::fs::read_dir(store.path()).map_err(FormatError::io(store.path()))?;
+    for entry in entries {
+        let entry = entry.map_err(FormatError::io(store.path()))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !known(&name) {
+            return Err(FormatError::invalid(
+                &entry.path(),
+                0,
+                "this file does not belong to the store",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The bytes between the sections of the index are zero.
+fn check_gaps(store: &Store) -> Result<(), FormatError> {
+    let (layout, index) = (store.manifest().index_layout(), store.index());
+    let blocks_end = INDEX_HEADER_BYTES as u64 + layout.n_blocks * BLOCK_RECORD_BYTES as u64;
+    let gaps = [
+        (blocks_end, layout.ends_at),
+        (layout.ends_at + layout.n_obs * 4, layout.details_at),
+    ];
+    gaps.into_iter()
+        .try_for_each(|(from, to)| check_zero(index.file(), &index.bytes()[from as usize..to as usize], from))
+}
+
+fn check_zero(file: &Path, bytes: &[u8], at: u64) -> Result<(), FormatError> {
+    match bytes.iter().position(|&byte| byte != 0) {
+        None => Ok(()),
+        Some(k) => Err(FormatError::invalid(
+            file,
+            at + k as u64,
+            format!("padding is {}, expected 0", bytes[k]),
+        )),
+    }
+}
+
+/// Blocks lie one behind the other, without gaps, in the shards that the manifest gives them to.
+fn check_blocks(store: &Store) -> Result<(), FormatError> {
+    let (manifest, index) = (store.manifest(), store.index());
+    let alignment = u64::from(manifest.alignment);
+    let mut block = 0;
+    for (number, shard) in manifest.shards.iter().enumerate() {
+        let mut next = alignment;
+        for _ in 0..shard.blocks {
+            let record = index.block(block)?;
+            if (record.shard as usize, record.offset_bytes) != (number, next) {
+                let rule = format!(
+                    "block {block} is at shard {}, byte {}; expected shard {number}, byte {next}",
+                    record.shard, record.offset_bytes
+                );
+                let at = INDEX_HEADER_BYTES as u64 + block * BLOCK_RECORD_BYTES as u64;
+                return Err(FormatError::invalid(index.file(), at, rule));
+            }
+            next += u64::from(record.payload_bytes).next_multiple_of(alignment);
+            block += 1;
+        }
+        if next != shard.bytes {
+            let rule = format!(
+                "the shard's blocks end at byte {next}, the file at {}",
+                shard.bytes
+            );
+            return Err(FormatError::invalid(&store.path().join(&shard.file), next, rule));
+        }
+    }
+    Ok(())
+}
+
+fn decode_all(store: &Store, threads: usize, progress: &(dyn Fn(u64) + Sync)) -> Result<Found, FormatError> {
+    let files: Vec<(PathBuf, File)> = store
+        .shard_paths()
+        .into_iter()
+        .map(|path| {
+            File::open(&path)
+                .map_err(FormatError::io(&path))
+                .map(|file| (path, file))
+        })
+        .collect::<Result<_, _>>()?;
+    let (next, done, stop) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let outcome: Mutex<Result<Found, FormatError>> = Mutex::new(Ok(Found::default()));
+    let work = || {
+        let mut scratch = Scratch::default();
+        let mut sum = Found::default();
+        while !stop.load(Ordering::Relaxed) {
+            let block = next.fetch_add(1, Ordering::Relaxed);
+            if block >= store.index().n_blocks() {
+                break;
+            }
+            let found = crate::with_element!(store.manifest().value_type, T => check_block::<T>(store, &files, block, &mut scratch));
+            match found {
+                Ok(found) => sum = sum.and(found),
+                Err(error) => {
+                    stop.store(true, Ordering::Relaxed);
+                    if let Ok(mut outcome) = outcome.lock() {
+                        *outcome = Err(error);
+                    }
+                    return;
+                }
+            }
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+        if let Ok(mut outcome) = outcome.lock() {
+            if let Ok(found) = outcome.as_mut() {
+                *found = found.and(sum);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    outcome
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Found {
+    fn and(self, other: Self) -> Self {
+        Self {
+            nnz: self.nnz + other.nnz,
+            max_obs_nnz: self.max_obs_nnz.max(other.max_obs_nnz),
+            max_obs_bytes: self.max_obs_bytes.max(other.max_obs_bytes),
+            f32_inexact: self.f32_inexact | other.f32_inexact,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Scratch {
+    bytes: Vec<u8>,
+    indices: Vec<i32>,
+}
+
+/// Decodes every obs of a block and checks what lies between them.
+fn check_block<T: Element>(
+    store: &Store,
+    files: &[(PathBuf, File)],
+    block: u64,
+    scratch: &mut Scratch,
+) -> Result<Found, FormatError> {
+    let (manifest, index) = (store.manifest(), store.index());
+    let record = index.block(block)?;
+    let (path, file) = &files[record.shard as usize];
+    let payload = record.payload_bytes as usize;
+    let padded = payload.next_multiple_of(manifest.alignment as usize);
+    scratch.bytes.resize(padded, 0);
+    file.read_exact_at(&mut scratch.bytes, record.offset_bytes)
+        .map_err(FormatError::io(path))?;
+    check_zero(
+        path,
+        &scratch.bytes[payload..],
+        record.offset_bytes + payload as u64,
+    )?;
+    let obs = index.obs_of_block(block);
+    check_sections(
+        store,
+        path,
+        record.offset_bytes,
+        &scratch.bytes,
+        block,
+        obs.clone(),
+    )?;
+    let decoder = ObsDecoder::new(manifest);
+    let mut found = Found::default();
+    let mut values: Vec<T> = Vec::new();
+    for obs in obs {
+        let location = index.locate(obs)?;
+        let part = |k: usize| {
+            let from = (location.parts[k].offset_bytes.saturating_sub(record.offset_bytes)) as usize;
+            match location.parts[k].len_bytes as usize {
+                0 => &[][..],
+                len => &scratch.bytes[from..from + len],
+            }
+        };
+        scratch.indices.resize(location.nnz as usize, 0);
+        values.resize(location.nnz as usize, T::from_bits(0));
+        decoder
+            .decode(
+                obs,
+                location.crc,
+                [part(0), part(1)],
+                &mut scratch.indices,
+                &mut values,
+            )
+            .map_err(|error| store.obs_error(obs, &location, error))?;
+        found = found.and(Found {
+            nnz: u64::from(location.nnz),
+            max_obs_nnz: location.nnz,
+            max_obs_bytes: location.parts.iter().map(|part| u64::from(part.len_bytes)).sum(),
+            f32_inexact: !values.iter().all(|value| value.is_f32_exact()),
+        });
+    }
+    Ok(found)
+}
+
+/// Packed: the frames fill the payload. Raw: the block's indptr is that of the index, and the sections have zeros between.
+fn check_sections(
+    store: &Store,
+    path: &Path,
+    offset: u64,
+    bytes: &[u8],
+    block: u64,
+    obs: Range<u64>,
+) -> Result<(), FormatError> {
+    let index = store.index();
+    let record = index.block(block)?;
+    let end_of = |obs: u64| index.place(obs, record.payload_bytes).map(|place| place.range.1);
+    if index.encoding() == Encoding::Packed {
+        let end = end_of(obs.end - 1)?;
+        return if end == record.payload_bytes {
+            Ok(())
+        } else {
+            let rule = format!(
+                "the frames of block {block} end at byte {end} of {}",
+                record.payload_bytes
+            );
+            Err(FormatError::invalid(path, offset + u64::from(end), rule))
+        };
+    }
+    let layout = index.raw_layout(block, record.payload_bytes)?;
+    let mut expected = 0;
+    for (k, entry) in bytes[..(layout.n_obs + 1) * 4].chunks_exact(4).enumerate() {
+        let found = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
+        if k > 0 {
+            expected = end_of(obs.start + k as u64 - 1)?;
+        }
+        if found != expected {
+            let rule = format!("indptr[{k}] of block {block} is {found}, the index says {expected}");
+            return Err(FormatError::invalid(path, offset + k as u64 * 4, rule));
+        }
+    }
+    let gaps = [
+        ((layout.n_obs + 1) * 4, layout.indices_at),
+        (
+            layout.indices_at + layout.nnz * layout.index_bytes,
+            layout.data_at,
+        ),
+    ];
+    gaps.into_iter()
+        .try_for_each(|(from, to)| check_zero(path, &bytes[from..to], offset + from as u64))
+}
+
+/// The var table's source positions are a permutation, and count up where the order is that of the source.
+fn check_positions(store: &Store) -> Result<(), FormatError> {
+    let positions = store.source_positions()?;
+    let source_order = store.manifest().var_order == crate::format::VarOrder::Source;
+    match positions
+        .iter()
+        .enumerate()
+        .find(|&(k, &position)| source_order && position as usize != k)
+    {
+        None => Ok(()),
+        Some((k, position)) => Err(FormatError::table(
+            &store.path().join(&store.manifest().var.file),
+            format!("column {k} has source position {position} although var_order is source"),
+        )),
+    }
+}

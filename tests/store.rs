@@ -1,0 +1,274 @@
+//! Stores: what is written is read back, and no damage goes unseen.
+#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
+
+mod common;
+
+use std::path::Path;
+
+use cellring::Store;
+use cellring::format::{Encoding, FormatError, ValueType, VarOrder};
+use cellring::store::verify;
+use cellring::writer::{WriteError, WriterOptions};
+use common::{Kind, matrix, value_bits, value_type, write_store};
+
+fn options(kind: Kind, encoding: Encoding, n_vars: u64) -> WriterOptions {
+    let mut options = WriterOptions::new(n_vars, value_type(kind));
+    options.encoding = encoding;
+    options.block_size = 32;
+    if encoding == Encoding::Raw && kind == Kind::Counts {
+        options.raw_value_type = ValueType::U32;
+    }
+    options
+}
+
+#[test]
+fn round_trip_of_every_kind_encoding_and_order() {
+    let dir = tempfile::tempdir().unwrap();
+    for kind in [Kind::Counts, Kind::LogNormalised, Kind::Anything, Kind::Signed] {
+        let rows = matrix(100, 700, kind, 5);
+        for encoding in [Encoding::Packed, Encoding::Raw] {
+            for uring in [true, false] {
+                let path = dir.path().join("s.cellring");
+                let mut options = options(kind, encoding, 700);
+                options.shard_bytes = 4_000;
+                options.replace = true;
+                options.uring = uring;
+                let manifest = write_store(&path, &rows, options, None).unwrap();
+                assert!(manifest.shards.len() > 1, "several shards are tested");
+                let store = Store::open(&path).unwrap();
+                let back = store.rows(0..100).unwrap();
+                assert_eq!((&back.indptr, &back.indices), (&rows.indptr, &rows.indices));
+                assert_eq!(value_bits(&back), value_bits(&rows), "{kind:?} {encoding:?}");
+                assert_eq!(
+                    store.rows(33..35).unwrap().nnz() as u64,
+                    rows.indptr[35] - rows.indptr[33]
+                );
+                let report = verify(&store, 2, &|_| ()).unwrap();
+                assert_eq!((report.n_obs, report.nnz), (100, rows.nnz() as u64));
+                assert_eq!(store.obs().column_names().unwrap(), ["plate", "score", "number"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn reordered_columns_lead_back_to_the_source() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = matrix(64, 100, Kind::Counts, 1);
+    // Not an involution: a wrong inverse would show.
+    let order: Vec<u32> = (0..100).map(|k| (k * 37 + 11) % 100).collect();
+    for encoding in [Encoding::Packed, Encoding::Raw] {
+        let path = dir.path().join(encoding.name());
+        let mut options = options(Kind::Counts, encoding, 100);
+        options.var_order = VarOrder::Detection;
+        write_store(&path, &rows, options, Some(&order)).unwrap();
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.source_positions().unwrap(), order);
+        let back = store.rows(0..64).unwrap();
+        let (bits, back_bits) = (value_bits(&rows), value_bits(&back));
+        for row in 0..64 {
+            let range = |r: &cellring::format::CsrRows| r.indptr[row] as usize..r.indptr[row + 1] as usize;
+            let mut found: Vec<_> = range(&back)
+                .map(|k| (order[back.indices[k] as usize], back_bits[k]))
+                .collect();
+            found.sort_unstable();
+            let expected: Vec<_> = range(&rows).map(|k| (rows.indices[k], bits[k])).collect();
+            assert_eq!(found, expected);
+        }
+        verify(&store, 1, &|_| ()).unwrap();
+    }
+}
+
+#[test]
+fn equal_content_gives_equal_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = matrix(50, 60, Kind::LogNormalised, 2);
+    let files = |name: &str| {
+        write_store(
+            &dir.path().join(name),
+            &rows,
+            options(Kind::LogNormalised, Encoding::Packed, 60),
+            None,
+        )
+        .unwrap();
+        let mut files: Vec<_> = std::fs::read_dir(dir.path().join(name))
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .collect();
+        files.sort();
+        files
+            .iter()
+            .map(|f| std::fs::read(f).unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(files("a"), files("b"));
+}
+
+#[test]
+fn empty_matrices() {
+    let dir = tempfile::tempdir().unwrap();
+    for encoding in [Encoding::Packed, Encoding::Raw] {
+        for (n_obs, n_vars) in [(0, 5), (3, 0), (0, 0)] {
+            let path = dir.path().join(format!("{}-{n_obs}-{n_vars}", encoding.name()));
+            let rows = matrix(n_obs, n_vars, Kind::Counts, 3);
+            write_store(&path, &rows, options(Kind::Counts, encoding, n_vars), None).unwrap();
+            let store = Store::open(&path).unwrap();
+            assert_eq!(store.rows(0..n_obs as u64).unwrap(), rows);
+            verify(&store, 1, &|_| ()).unwrap();
+        }
+    }
+}
+
+/// `verify` finds every flipped byte in every file; reading rows never gives other values than were written.
+#[test]
+fn every_flipped_byte_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    for encoding in [Encoding::Packed, Encoding::Raw] {
+        let rows = matrix(20, 40, Kind::Counts, 4);
+        let path = dir.path().join(encoding.name());
+        let mut options = options(Kind::Counts, encoding, 40);
+        options.block_size = 8;
+        options.alignment = 512;
+        write_store(&path, &rows, options, None).unwrap();
+        verify(&Store::open(&path).unwrap(), 1, &|_| ()).unwrap();
+        let mut flipped = 0;
+        for entry in std::fs::read_dir(&path).unwrap() {
+            let file = entry.unwrap().path();
+            let good = std::fs::read(&file).unwrap();
+            for at in 0..good.len() {
+                let mut bad = good.clone();
+                bad[at] ^= 1 << (at % 8);
+                std::fs::write(&file, &bad).unwrap();
+                let found = Store::open(&path).and_then(|store| {
+                    if let Ok(read) = store.rows(0..20) {
+                        assert_eq!(read, rows, "{} byte {at}: other values were read", file.display());
+                    }
+                    verify(&store, 1, &|_| ())
+                });
+                let message = found
+                    .expect_err(&format!("{} byte {at} is not noticed", file.display()))
+                    .to_string();
+                assert!(
+                    !message.contains('\n') && message.contains(&*path.to_string_lossy()),
+                    "{message}"
+                );
+                flipped += 1;
+            }
+            std::fs::write(&file, &good).unwrap();
+        }
+        assert!(flipped > 3000);
+        verify(&Store::open(&path).unwrap(), 1, &|_| ()).unwrap();
+    }
+}
+
+#[test]
+fn cut_off_files_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    write_store(
+        &path,
+        &matrix(20, 40, Kind::Counts, 4),
+        options(Kind::Counts, Encoding::Packed, 40),
+        None,
+    )
+    .unwrap();
+    for entry in std::fs::read_dir(&path).unwrap() {
+        let file = entry.unwrap().path();
+        let good = std::fs::read(&file).unwrap();
+        for len in [0, 1, good.len() / 2, good.len() - 1] {
+            std::fs::write(&file, &good[..len]).unwrap();
+            assert!(Store::open(&path).is_err(), "{} cut to {len}", file.display());
+        }
+        std::fs::remove_file(&file).unwrap();
+        assert!(Store::open(&path).is_err(), "{} is missing", file.display());
+        std::fs::write(&file, &good).unwrap();
+    }
+    std::fs::write(path.join("other"), b"x").unwrap();
+    assert!(
+        verify(&Store::open(&path).unwrap(), 1, &|_| ()).is_err(),
+        "a file that does not belong there"
+    );
+}
+
+#[test]
+fn newer_stores_are_named_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    write_store(
+        &path,
+        &matrix(5, 5, Kind::Counts, 4),
+        options(Kind::Counts, Encoding::Packed, 5),
+        None,
+    )
+    .unwrap();
+    let manifest = path.join("manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
+    let error = Store::open(&path).unwrap_err();
+    assert!(
+        matches!(error, FormatError::Version { found: 2, .. }) && error.to_string().contains("newer"),
+        "{error}"
+    );
+    let error = Store::open(dir.path().join("nothing")).unwrap_err();
+    assert!(matches!(error, FormatError::NotAStore { .. }), "{error}");
+    assert!(matches!(
+        Store::open(dir.path()).unwrap_err(),
+        FormatError::NotAStore { .. }
+    ));
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn existing_stores_are_replaced_only_when_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let small = options(Kind::Counts, Encoding::Packed, 5);
+    write_store(&path, &matrix(5, 5, Kind::Counts, 4), small.clone(), None).unwrap();
+    let again = write_store(&path, &matrix(6, 5, Kind::Counts, 4), small.clone(), None);
+    assert!(matches!(again.unwrap_err(), WriteError::Exists { .. }));
+    assert_eq!(Store::open(&path).unwrap().n_obs(), 5);
+    let mut replace = small.clone();
+    replace.replace = true;
+    write_store(&path, &matrix(6, 5, Kind::Counts, 4), replace.clone(), None).unwrap();
+    assert_eq!(Store::open(&path).unwrap().n_obs(), 6);
+    let other = dir.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("precious"), b"x").unwrap();
+    let refused = write_store(&other, &matrix(6, 5, Kind::Counts, 4), replace, None);
+    assert!(matches!(refused.unwrap_err(), WriteError::NotReplaceable { .. }));
+    assert_eq!(
+        (names(dir.path()), names(&other)),
+        (vec!["other".into(), "s".into()], vec!["precious".to_string()])
+    );
+}
+
+#[test]
+fn a_dropped_writer_leaves_nothing_and_remains_of_killed_ones_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let writer =
+        cellring::writer::StoreWriter::create(&path, options(Kind::Counts, Encoding::Packed, 5)).unwrap();
+    assert_eq!(names(dir.path()).len(), 1, "the temporary directory");
+    drop(writer);
+    assert!(names(dir.path()).is_empty());
+    // What a killed process leaves: a directory whose lock nobody holds.
+    let remains = dir.path().join(".s.tmp-4000000");
+    std::fs::create_dir(&remains).unwrap();
+    std::fs::write(remains.join(".lock"), b"").unwrap();
+    write_store(
+        &path,
+        &matrix(5, 5, Kind::Counts, 4),
+        options(Kind::Counts, Encoding::Packed, 5),
+        None,
+    )
+    .unwrap();
+    assert_eq!(names(dir.path()), ["s"]);
+}
