@@ -84,8 +84,9 @@ impl Slot {
             self.len()
         );
         // SAFETY: just checked to be inside the slot.
+        let start = unsafe { self.start.add(offset) };
         Target {
-            start: unsafe { self.start.add(offset) },
+            start,
             region: self.region,
         }
     }
