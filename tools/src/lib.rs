@@ -1,0 +1,3 @@
+//! Sources of single-cell data and the commands that turn them into cellring stores.
+
+pub mod anndata;
