@@ -1,0 +1,3 @@
+//! AnnData on disk.
+
+pub mod write;
