@@ -45,8 +45,11 @@ fn field(name: &str, array: &dyn Array, metadata: &[(&str, &str)]) -> Field {
     Field::new(name, array.data_type().clone(), true).with_metadata(metadata)
 }
 
+/// Name, values and field metadata of a column.
+pub(crate) type Column<'a> = (&'a str, ArrayRef, &'a [(&'a str, &'a str)]);
+
 /// A table of these columns.
-pub(crate) fn table(columns: Vec<(&str, ArrayRef, &[(&str, &str)])>) -> RecordBatch {
+pub(crate) fn table(columns: Vec<Column<'_>>) -> RecordBatch {
     let fields: Vec<Field> = columns
         .iter()
         .map(|(name, array, about)| field(name, array, about))
