@@ -14,7 +14,6 @@ use super::hdf5::Hdf5Error;
 #[error("cannot write {}: {kind}", path.display())]
 pub struct WriteError {
     path: PathBuf,
-    #[source]
     kind: Box<WriteErrorKind>,
 }
 
