@@ -83,7 +83,9 @@ pub enum LoaderError {
         value_type: &'static str,
     },
     /// A column has a type that minibatches do not carry.
-    #[error("the obs column {column:?} has the type {data_type}, which minibatches do not carry; choose another column")]
+    #[error(
+        "the obs column {column:?} has the type {data_type}, which minibatches do not carry; choose another column"
+    )]
     ColumnType {
         /// Name of the column.
         column: String,

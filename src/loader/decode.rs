@@ -27,7 +27,10 @@ pub(super) fn decode_minibatch(context: &DecodeContext, task: &Task) -> Result<M
     let placed = &pending.placed[planned.range.clone()];
     let nnz: u64 = placed.iter().map(|placed| u64::from(placed.nnz)).sum();
     if i32::try_from(nnz).is_err() {
-        return Err(LoaderError::TooManyValues { n_obs: obs.len(), nnz });
+        return Err(LoaderError::TooManyValues {
+            n_obs: obs.len(),
+            nnz,
+        });
     }
     let mut buffers = context.recycler.take();
     buffers.obs.clear();
@@ -63,5 +66,10 @@ pub(super) fn decode_minibatch(context: &DecodeContext, task: &Task) -> Result<M
         reader.gather(obs, column);
     }
     let numbers = (task.number, planned.global, planned.padding);
-    Ok(Minibatch::new(buffers, context.store.n_vars() as usize, numbers, context.recycler.clone()))
+    Ok(Minibatch::new(
+        buffers,
+        context.store.n_vars() as usize,
+        numbers,
+        context.recycler.clone(),
+    ))
 }

@@ -55,33 +55,68 @@ struct Piece {
 /// # Errors
 /// [`FormatError`] where the index is damaged.
 pub(super) fn plan_reads(index: &Index, obs: &[u64], shape: &ReadShape) -> Result<FetchReads, FormatError> {
-    let mut fetch = FetchReads { reads: Vec::new(), n_slots: 0, obs: Vec::with_capacity(obs.len()) };
-    let empty = PlacedObs { nnz: 0, crc: 0, parts: [Place::default(); 2] };
+    let mut fetch = FetchReads {
+        reads: Vec::new(),
+        n_slots: 0,
+        obs: Vec::with_capacity(obs.len()),
+    };
+    let empty = PlacedObs {
+        nnz: 0,
+        crc: 0,
+        parts: [Place::default(); 2],
+    };
     fetch.obs.resize(obs.len(), empty);
     // In storage order, so that neighbours on disk become neighbours in the list.
     let mut order: Vec<u64> = Vec::with_capacity(obs.len());
     let keys_fit = obs.len() < 1 << 16 && index.n_obs() < 1 << 48;
     let mut by_obs: Vec<(u64, u32)> = Vec::new();
     if keys_fit {
-        order.extend(obs.iter().enumerate().map(|(position, &obs)| obs << 16 | position as u64));
+        order.extend(
+            obs.iter()
+                .enumerate()
+                .map(|(position, &obs)| obs << 16 | position as u64),
+        );
         order.sort_unstable();
     } else {
-        by_obs.extend(obs.iter().enumerate().map(|(position, &obs)| (obs, position as u32)));
+        by_obs.extend(
+            obs.iter()
+                .enumerate()
+                .map(|(position, &obs)| (obs, position as u32)),
+        );
         by_obs.sort_unstable();
     }
-    let sorted = order.iter().map(|key| (key >> 16, (key & 0xFFFF) as u32)).chain(by_obs.iter().copied());
+    let sorted = order
+        .iter()
+        .map(|key| (key >> 16, (key & 0xFFFF) as u32))
+        .chain(by_obs.iter().copied());
     let parts = if index.encoding() == Encoding::Raw { 2 } else { 1 };
     let mut pieces: Vec<Piece> = Vec::with_capacity(obs.len() * parts);
     for (obs, position) in sorted {
-        let Location { shard, parts, nnz, crc } = index.locate(obs)?;
+        let Location {
+            shard,
+            parts,
+            nnz,
+            crc,
+        } = index.locate(obs)?;
         fetch.obs[position as usize] = PlacedObs { nnz, crc, ..empty };
-        let present = parts.into_iter().enumerate().filter(|(_, part)| part.len_bytes > 0);
-        pieces.extend(present.map(|(which, part)| Piece { shard, part, position, which: which as u8 }));
+        let present = parts
+            .into_iter()
+            .enumerate()
+            .filter(|(_, part)| part.len_bytes > 0);
+        pieces.extend(present.map(|(which, part)| Piece {
+            shard,
+            part,
+            position,
+            which: which as u8,
+        }));
     }
     if parts > 1 {
         pieces.sort_unstable_by_key(|piece| (piece.shard, piece.part.offset_bytes));
     }
-    let mut cursor = Cursor { slot: 0, offset_bytes: 0 };
+    let mut cursor = Cursor {
+        slot: 0,
+        offset_bytes: 0,
+    };
     let mut rest = pieces.as_slice();
     while !rest.is_empty() {
         let (n, start, end) = first_read(rest, shape);
@@ -97,7 +132,8 @@ pub(super) fn plan_reads(index: &Index, obs: &[u64], shape: &ReadShape) -> Resul
 fn first_read(pieces: &[Piece], shape: &ReadShape) -> (usize, u64, u64) {
     let align = u64::from(shape.alignment);
     let down = |at: u64| at - at % align;
-    let end_of = |piece: &Piece| (piece.part.offset_bytes + u64::from(piece.part.len_bytes)).next_multiple_of(align);
+    let end_of =
+        |piece: &Piece| (piece.part.offset_bytes + u64::from(piece.part.len_bytes)).next_multiple_of(align);
     let start = down(pieces[0].part.offset_bytes);
     let mut end = end_of(&pieces[0]);
     let mut n = 1;
@@ -129,10 +165,20 @@ impl Cursor {
             (self.slot, self.offset_bytes) = (self.slot + 1, 0);
         }
         let (file, slot, slot_offset_bytes) = (pieces[0].shard, self.slot, self.offset_bytes);
-        fetch.reads.push(Read { file, offset_bytes: start, len_bytes, slot, slot_offset_bytes });
+        fetch.reads.push(Read {
+            file,
+            offset_bytes: start,
+            len_bytes,
+            slot,
+            slot_offset_bytes,
+        });
         for piece in pieces {
             let offset_bytes = slot_offset_bytes + (piece.part.offset_bytes - start) as u32;
-            let place = Place { slot, offset_bytes, len_bytes: piece.part.len_bytes };
+            let place = Place {
+                slot,
+                offset_bytes,
+                len_bytes: piece.part.len_bytes,
+            };
             fetch.obs[piece.position as usize].parts[piece.which as usize] = place;
         }
         // Where reads need no alignment, frames still start on cache lines of their own.

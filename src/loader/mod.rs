@@ -66,7 +66,10 @@ pub struct Loader {
 
 impl std::fmt::Debug for Loader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Loader").field("engine", &self.engine).field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Loader")
+            .field("engine", &self.engine)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -79,14 +82,19 @@ impl Loader {
         config.sampler.validate(store.n_obs())?;
         let manifest = store.manifest();
         if !manifest.f32_exact && !config.allow_rounding {
-            return Err(LoaderError::Rounding { value_type: manifest.value_type.numpy_name() });
+            return Err(LoaderError::Rounding {
+                value_type: manifest.value_type.numpy_name(),
+            });
         }
         let mut columns = Vec::with_capacity(config.obs_columns.len());
         for name in &config.obs_columns {
             let column = store.obs().column(name)?;
             let data_type = column.field().data_type().to_string();
             let reader = read_column(name, column);
-            columns.push(reader.ok_or_else(|| LoaderError::ColumnType { column: name.clone(), data_type })?);
+            columns.push(reader.ok_or_else(|| LoaderError::ColumnType {
+                column: name.clone(),
+                data_type,
+            })?);
         }
         let threads = match config.decode_threads {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
@@ -97,12 +105,29 @@ impl Loader {
         let routes = Routes::default();
         let paths = store.shard_paths();
         let completions = routes.clone();
-        let engine = Engine::start(&paths, &pool, &config.engine, move |completion| route(&completions, completion))?;
+        let engine = Engine::start(&paths, &pool, &config.engine, move |completion| {
+            route(&completions, completion)
+        })?;
         let recycler = Arc::new(Recycler::new(memory.ahead as usize + threads + 2));
         let decoder = ObsDecoder::new(manifest);
-        let context = Arc::new(DecodeContext { store: store.clone(), decoder, columns, recycler });
+        let context = Arc::new(DecodeContext {
+            store: store.clone(),
+            decoder,
+            columns,
+            recycler,
+        });
         let (engine, ahead) = (Arc::new(engine), memory.ahead);
-        Ok(Self { engine, pool, routes, store, config, context, next_tag: 0, ahead, threads })
+        Ok(Self {
+            engine,
+            pool,
+            routes,
+            store,
+            config,
+            context,
+            next_tag: 0,
+            ahead,
+            threads,
+        })
     }
 
     /// How bytes are read, and why so.
@@ -147,7 +172,10 @@ impl Loader {
         let plan = self.plan(epoch)?;
         let n_minibatches = plan.n_minibatches();
         let pipeline = Arc::new(Pipeline::new(0, n_minibatches, self.ahead));
-        let mut running = Running { pipeline: pipeline.clone(), threads: Vec::with_capacity(self.threads + 1) };
+        let mut running = Running {
+            pipeline: pipeline.clone(),
+            threads: Vec::with_capacity(self.threads + 1),
+        };
         let first_tag = self.next_tag;
         self.next_tag += plan.n_fetches();
         let driver = Driver {
@@ -164,13 +192,20 @@ impl Loader {
             let context = self.context.clone();
             running.spawn("cellring-decode", move |pipeline| work(pipeline, &context))?;
         }
-        Ok(Epoch { running, n_minibatches, loader: self })
+        Ok(Epoch {
+            running,
+            n_minibatches,
+            loader: self,
+        })
     }
 }
 
 /// Hands a completion to the epoch that its fetch belongs to.
 fn route(routes: &Routes, completion: Completion) {
-    let pipeline = routes.lock().unwrap_or_else(PoisonError::into_inner).remove(&completion.tag);
+    let pipeline = routes
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .remove(&completion.tag);
     if let Some(pipeline) = pipeline {
         pipeline.complete(completion);
     }
@@ -199,7 +234,11 @@ impl Memory {
         // A small store needs no more buffers than hold it a few times.
         let store_bytes = manifest.shards.iter().map(|shard| shard.bytes).sum::<u64>() as usize;
         let enough = 4 + 3 * store_bytes.div_ceil(slot_bytes / 2);
-        Self { n_slots: (for_slots / slot_bytes).clamp(2, enough.max(2)), slot_bytes, ahead: ahead as u64 }
+        Self {
+            n_slots: (for_slots / slot_bytes).clamp(2, enough.max(2)),
+            slot_bytes,
+            ahead: ahead as u64,
+        }
     }
 }
 
@@ -239,7 +278,9 @@ impl Driver {
                 };
                 return self.pipeline.fail_at(first, error);
             }
-            let Some(slots) = self.pool.take(reads.n_slots) else { return };
+            let Some(slots) = self.pool.take(reads.n_slots) else {
+                return;
+            };
             self.pipeline.planned(planned, since.elapsed() - planned);
             let tag = self.first_tag + number;
             let n_minibatches = fetch.minibatches.len() as u64;
@@ -247,7 +288,10 @@ impl Driver {
             if !self.pipeline.announce(tag, pending) {
                 return;
             }
-            self.routes.lock().unwrap_or_else(PoisonError::into_inner).insert(tag, self.pipeline.clone());
+            self.routes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(tag, self.pipeline.clone());
             self.engine.submit(Submission { tag, slots, reads });
             first += n_minibatches;
         }
@@ -262,7 +306,11 @@ fn work(pipeline: &Pipeline, context: &DecodeContext) {
         let number = task.number;
         // The slots of a fetch are free as soon as its last minibatch is decoded, whether or not it has been taken.
         drop(task);
-        pipeline.put(number, result, u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        pipeline.put(
+            number,
+            result,
+            u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        );
     }
 }
 
@@ -273,7 +321,11 @@ struct Running {
 }
 
 impl Running {
-    fn spawn(&mut self, name: &str, work: impl FnOnce(&Pipeline) + Send + 'static) -> Result<(), LoaderError> {
+    fn spawn(
+        &mut self,
+        name: &str,
+        work: impl FnOnce(&Pipeline) + Send + 'static,
+    ) -> Result<(), LoaderError> {
         let pipeline = self.pipeline.clone();
         let body = move || {
             // Without this a panic would leave the consumer waiting for ever.
@@ -281,7 +333,10 @@ impl Running {
                 pipeline.fail_at(0, LoaderError::Panicked);
             }
         };
-        let thread = std::thread::Builder::new().name(name.into()).spawn(body).map_err(LoaderError::Thread)?;
+        let thread = std::thread::Builder::new()
+            .name(name.into())
+            .spawn(body)
+            .map_err(LoaderError::Thread)?;
         self.threads.push(thread);
         Ok(())
     }
@@ -308,7 +363,9 @@ pub struct Epoch<'a> {
 
 impl std::fmt::Debug for Epoch<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Epoch").field("n_minibatches", &self.n_minibatches).finish_non_exhaustive()
+        f.debug_struct("Epoch")
+            .field("n_minibatches", &self.n_minibatches)
+            .finish_non_exhaustive()
     }
 }
 

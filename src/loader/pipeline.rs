@@ -109,7 +109,12 @@ impl Pipeline {
             stop: false,
             stats: EpochStats::default(),
         };
-        Self { state: Mutex::new(state), work: Condvar::new(), output: Condvar::new(), ahead }
+        Self {
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            output: Condvar::new(),
+            ahead,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -121,7 +126,9 @@ impl Pipeline {
     pub(super) fn announce(&self, tag: u64, pending: PendingFetch) -> bool {
         let mut state = self.lock();
         if !state.stop {
-            state.fetches.push_back((tag, FetchState::Pending(Box::new(pending))));
+            state
+                .fetches
+                .push_back((tag, FetchState::Pending(Box::new(pending))));
         }
         !state.stop
     }
@@ -133,10 +140,15 @@ impl Pipeline {
             // The epoch was stopped: the slots go back to the pool.
             return;
         };
-        let FetchState::Pending(pending) = std::mem::replace(fetch, FetchState::Failed) else { return };
+        let FetchState::Pending(pending) = std::mem::replace(fetch, FetchState::Failed) else {
+            return;
+        };
         match completion.result {
             Ok(()) => {
-                *fetch = FetchState::Filled(Arc::new(FilledFetch { pending: *pending, slots: completion.slots }));
+                *fetch = FetchState::Filled(Arc::new(FilledFetch {
+                    pending: *pending,
+                    slots: completion.slots,
+                }));
                 drop(state);
                 self.work.notify_all();
             }
@@ -164,14 +176,16 @@ impl Pipeline {
     pub(super) fn stop(&self) {
         let mut state = self.lock();
         state.stop = true;
-        let dropped = (std::mem::take(&mut state.fetches), std::mem::take(&mut state.done));
+        let dropped = (
+            std::mem::take(&mut state.fetches),
+            std::mem::take(&mut state.done),
+        );
         drop(state);
         // Outside the lock: slots go back to the pool, minibatches to the recycler.
         drop(dropped);
         self.work.notify_all();
         self.output.notify_all();
     }
-
 
     /// The next minibatch to decode; waits for it. `None` at the end.
     pub(super) fn next_task(&self) -> Option<Task> {
@@ -196,7 +210,9 @@ impl Pipeline {
 
     fn take_task(state: &mut State) -> Option<Task> {
         let (number, index) = (state.next_number, state.next_index);
-        let (_, FetchState::Filled(fetch)) = state.fetches.front()? else { return None };
+        let (_, FetchState::Filled(fetch)) = state.fetches.front()? else {
+            return None;
+        };
         let fetch = fetch.clone();
         state.next_number += 1;
         state.next_index += 1;
@@ -267,7 +283,14 @@ impl Pipeline {
 
 /// The reads of a fetch, apart from what the pipeline keeps of it.
 pub(super) fn split(fetch: Fetch, reads: FetchReads, first: u64) -> (PendingFetch, Vec<crate::engine::Read>) {
-    (PendingFetch { fetch, placed: reads.obs, first }, reads.reads)
+    (
+        PendingFetch {
+            fetch,
+            placed: reads.obs,
+            first,
+        },
+        reads.reads,
+    )
 }
 
 fn engine_error(error: EngineError) -> LoaderError {

@@ -2,8 +2,8 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowDictionaryKeyType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    ArrowDictionaryKeyType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType};
 use arrow_schema::DataType;
@@ -75,13 +75,22 @@ fn kind_of(data_type: &DataType) -> Option<Kind> {
 pub(crate) fn read_column(name: &str, column: Column) -> Option<ColumnReader> {
     let kind = kind_of(column.field().data_type())?;
     let nullable = column.batches().iter().any(|batch| batch.null_count() > 0);
-    Some(ColumnReader { name: name.to_string(), column, kind, nullable })
+    Some(ColumnReader {
+        name: name.to_string(),
+        column,
+        kind,
+        nullable,
+    })
 }
 
 impl ColumnReader {
     /// The categories of a categorical column, as an Arrow array.
     pub(crate) fn categories(&self) -> Option<ArrayRef> {
-        self.column.batches().first()?.as_any_dictionary_opt().map(|dictionary| dictionary.values().clone())
+        self.column
+            .batches()
+            .first()?
+            .as_any_dictionary_opt()
+            .map(|dictionary| dictionary.values().clone())
     }
 
     /// An empty column to gather into.
@@ -94,7 +103,11 @@ impl ColumnReader {
             Kind::Booleans => ObsValues::Booleans(Vec::new()),
             Kind::Strings => ObsValues::Strings(Vec::new()),
         };
-        ObsColumn { name: self.name.clone(), values, valid: self.nullable.then(Vec::new) }
+        ObsColumn {
+            name: self.name.clone(),
+            values,
+            valid: self.nullable.then(Vec::new),
+        }
     }
 
     /// Fills `out` with the values of these obs.
@@ -106,16 +119,38 @@ impl ColumnReader {
                 array.is_valid(row)
             }));
         }
-        let each = || obs.iter().map(|&obs| self.column.at(obs)).map(|(array, row)| (array, row, array.is_valid(row)));
+        let each = || {
+            obs.iter()
+                .map(|&obs| self.column.at(obs))
+                .map(|(array, row)| (array, row, array.is_valid(row)))
+        };
         match &mut out.values {
-            ObsValues::Codes(out) => refill(out, each().map(|(a, row, valid)| if valid { code(a, row) } else { -1 })),
-            ObsValues::Integers(out) => refill(out, each().map(|(a, row, valid)| if valid { integer(a, row) } else { 0 })),
+            ObsValues::Codes(out) => refill(
+                out,
+                each().map(|(a, row, valid)| if valid { code(a, row) } else { -1 }),
+            ),
+            ObsValues::Integers(out) => refill(
+                out,
+                each().map(|(a, row, valid)| if valid { integer(a, row) } else { 0 }),
+            ),
             ObsValues::Unsigned(out) => {
-                refill(out, each().map(|(a, row, valid)| if valid { primitive::<UInt64Type>(a, row) } else { 0 }));
+                refill(
+                    out,
+                    each().map(|(a, row, valid)| if valid { primitive::<UInt64Type>(a, row) } else { 0 }),
+                );
             }
-            ObsValues::Floats(out) => refill(out, each().map(|(a, row, valid)| if valid { float(a, row) } else { f64::NAN })),
-            ObsValues::Booleans(out) => refill(out, each().map(|(a, row, valid)| valid && a.as_boolean().value(row))),
-            ObsValues::Strings(out) => refill(out, each().map(|(a, row, valid)| if valid { text(a, row) } else { String::new() })),
+            ObsValues::Floats(out) => refill(
+                out,
+                each().map(|(a, row, valid)| if valid { float(a, row) } else { f64::NAN }),
+            ),
+            ObsValues::Booleans(out) => refill(
+                out,
+                each().map(|(a, row, valid)| valid && a.as_boolean().value(row)),
+            ),
+            ObsValues::Strings(out) => refill(
+                out,
+                each().map(|(a, row, valid)| if valid { text(a, row) } else { String::new() }),
+            ),
         }
     }
 }
@@ -160,7 +195,12 @@ fn code(array: &dyn Array, row: usize) -> i32 {
     where
         K::Native: TryInto<i32>,
     {
-        array.as_dictionary::<K>().keys().value(row).try_into().unwrap_or(-1)
+        array
+            .as_dictionary::<K>()
+            .keys()
+            .value(row)
+            .try_into()
+            .unwrap_or(-1)
     }
     match array.data_type() {
         DataType::Dictionary(keys, _) => match keys.as_ref() {

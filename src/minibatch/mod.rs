@@ -3,8 +3,8 @@
 mod columns;
 mod recycle;
 
-pub use columns::{ObsColumn, ObsValues};
 pub(crate) use columns::{ColumnReader, read_column};
+pub use columns::{ObsColumn, ObsValues};
 pub(crate) use recycle::{Buffers, Recycler};
 
 use std::sync::Arc;
@@ -34,7 +34,15 @@ impl Minibatch {
         recycler: Arc<Recycler>,
     ) -> Self {
         let nnz = buffers.indptr.last().map_or(0, |&end| end as usize);
-        Self { buffers, nnz, n_vars, number, global, padding, recycler }
+        Self {
+            buffers,
+            nnz,
+            n_vars,
+            number,
+            global,
+            padding,
+            recycler,
+        }
     }
 
     /// Number of this minibatch among those of this rank and epoch, from 0.

@@ -25,12 +25,19 @@ pub(crate) struct Recycler {
 impl Recycler {
     /// A shelf for at most `most` buffers; more are freed.
     pub(crate) fn new(most: usize) -> Self {
-        Self { shelf: Mutex::new(Vec::with_capacity(most)), most }
+        Self {
+            shelf: Mutex::new(Vec::with_capacity(most)),
+            most,
+        }
     }
 
     /// Buffers from the shelf, or new ones.
     pub(crate) fn take(&self) -> Buffers {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+        self.shelf
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+            .unwrap_or_default()
     }
 
     pub(crate) fn give_back(&self, buffers: Buffers) {

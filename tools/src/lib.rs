@@ -1,3 +1,5 @@
-//! Sources of single-cell data and the commands that turn them into cellring stores.
+//! What the `cellring` command is made of: reading and writing AnnData, synthetic data sets, and the conversion of one into
+//! the other.
 
 pub mod anndata;
+pub mod synth;

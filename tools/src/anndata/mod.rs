@@ -7,6 +7,7 @@ mod error;
 mod hdf5;
 mod matrix;
 mod table;
+pub mod write;
 
 use std::path::Path;
 use std::sync::Arc;
