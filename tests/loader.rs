@@ -45,8 +45,10 @@ fn sampler(block_size: u64, batch_size: u32, fetch_factor: u32) -> SamplerConfig
     }
 }
 
-/// Everything that a minibatch holds, in order.
-fn content(minibatch: &Minibatch) -> (Vec<u64>, Vec<i32>, Vec<i32>, Vec<u32>) {
+/// Everything that a minibatch holds: obs, indptr, indices, bits of the data.
+type Content = (Vec<u64>, Vec<i32>, Vec<i32>, Vec<u32>);
+
+fn content(minibatch: &Minibatch) -> Content {
     let bits = minibatch.data().iter().map(|x| x.to_bits()).collect();
     (
         minibatch.obs().to_vec(),
@@ -56,11 +58,7 @@ fn content(minibatch: &Minibatch) -> (Vec<u64>, Vec<i32>, Vec<i32>, Vec<u32>) {
     )
 }
 
-fn epoch(
-    store: &Arc<Store>,
-    config: &LoaderConfig,
-    epoch: u64,
-) -> Vec<(Vec<u64>, Vec<i32>, Vec<i32>, Vec<u32>)> {
+fn epoch(store: &Arc<Store>, config: &LoaderConfig, epoch: u64) -> Vec<Content> {
     let mut loader = Loader::new(store.clone(), config.clone()).unwrap();
     loader
         .epoch(epoch)

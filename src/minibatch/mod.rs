@@ -103,10 +103,6 @@ impl Minibatch {
     /// The minibatch as a matrix of `sprs`, without a copy.
     ///
     /// `sprs` checks the structure, which takes a pass over `indices`.
-    ///
-    /// # Panics
-    /// Never: the loader checks what `sprs` checks.
-    #[expect(clippy::missing_panics_doc, reason = "documented as never")]
     pub fn as_sprs(&self) -> CsMatViewI<'_, f32, i32> {
         let shape = (self.n_obs(), self.n_vars);
         match CsMatViewI::try_new(shape, self.indptr(), self.indices(), self.data()) {
