@@ -177,26 +177,29 @@ macro_rules! decode_groups {
                 if at > body.len() {
                     return Err(short);
                 }
+                // Both streams are unpacked before either is patched, and patched before either is used: a vector load
+                // of what a narrow store has just written has to wait for that store.
                 arch::$arch::unpack(&body[gaps_at..], descriptor.gap.width, m, &mut gaps);
+                if mode == Mode::Plain {
+                    if descriptor.code != Stream::default() {
+                        return Err(FrameError::Code { code: 1, limit: 1 });
+                    }
+                } else {
+                    arch::$arch::unpack(&body[codes_at..], descriptor.code.width, m, &mut codes);
+                }
                 patch(&mut gaps, m, descriptor.gap, &body[gap_exceptions_at..code_exceptions_at])?;
+                patch(&mut codes, m, descriptor.code, &body[code_exceptions_at..at])?;
                 let behind = arch::$arch::sum_gaps(&gaps, next, indices);
                 // Columns only ascend, so the last one tells for all.
                 if behind > u64::from(decoder.n_vars) {
                     return Err(FrameError::Column { column: behind - 1, n_vars: decoder.n_vars });
                 }
                 next = behind as u32;
-                if mode == Mode::Plain {
-                    if descriptor.code != Stream::default() {
-                        return Err(FrameError::Code { code: 1, limit: 1 });
-                    }
-                    continue;
-                }
-                arch::$arch::unpack(&body[codes_at..], descriptor.code.width, m, &mut codes);
-                patch(&mut codes, m, descriptor.code, &body[code_exceptions_at..at])?;
                 let codes = &codes[..m];
                 match mode {
                     Mode::Counts => T::fill_counts(codes, data),
-                    _ => look_up(codes, dictionary, decoder.value_type, data)?,
+                    Mode::Dictionary => look_up(codes, dictionary, decoder.value_type, data)?,
+                    Mode::Plain => {}
                 }
             }
             if mode == Mode::Plain {
