@@ -1,10 +1,14 @@
-//! Where the kernel refuses: the engine runs on what is left, and says why. Each case runs in a child process, because
-//! a refusal cannot be taken back.
+//! Where the kernel refuses: the engine runs on what is left, and says why. Each case runs in a child
+//! process, because a refusal cannot be taken back.
 #![allow(
     unsafe_code,
     reason = "seccomp filters, limits and forks are made through libc"
 )]
 #![allow(clippy::unwrap_used, reason = "a helper of a test that fails fails the test")]
+#![allow(
+    clippy::print_stderr,
+    reason = "a test says when a machine cannot do what it is about"
+)]
 
 use std::env;
 use std::fs::{self, File};
@@ -22,8 +26,8 @@ use tempfile::TempDir;
 
 const LEN: usize = 4 << 20;
 
-/// A file on a filesystem that reads past the page cache, if there is one: beside the test binary, because the
-/// directory for temporary files is often tmpfs.
+/// A file on a filesystem that reads past the page cache, if there is one: beside the test binary, because
+/// the directory for temporary files is often tmpfs.
 fn file() -> (TempDir, PathBuf) {
     let exe = env::current_exe().unwrap();
     let dir = tempfile::tempdir_in(exe.parent().unwrap()).unwrap();
@@ -43,10 +47,8 @@ fn content() -> Vec<u8> {
 fn evict(path: &Path) {
     let file = File::open(path).unwrap();
     // SAFETY: the call touches no memory.
-    assert_eq!(
-        unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) },
-        0
-    );
+    let refused = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    assert_eq!(refused, 0);
 }
 
 fn config(backend: Backend, direct: Direct) -> EngineConfig {
@@ -316,10 +318,8 @@ fn small_memlock(path: &Path) {
         rlim_max: 64 << 10,
     };
     // SAFETY: `limit` lives through the call.
-    assert_eq!(
-        unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) },
-        0
-    );
+    let refused = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+    assert_eq!(refused, 0);
     give_up_ipc_lock();
     let choice = read_all(path, &EngineConfig::default()).unwrap();
     let reason = &choice.reason;
@@ -365,7 +365,8 @@ fn forked(path: &Path) {
     });
     let engine = engine.unwrap();
     let slots = pool.take(1).unwrap();
-    // SAFETY: the child uses no lock that another thread could have held, and ends without running destructors.
+    // SAFETY: the child uses no lock that another thread could have held, and ends without running
+    // destructors.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         engine.submit(Submission {
