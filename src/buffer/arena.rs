@@ -16,8 +16,8 @@ const MAX_REGION_BYTES: usize = 1 << 30;
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// Space at the end of each region that belongs to no slot: engines prove a way of reading with it.
 const PROBE_BYTES: usize = SLOT_ALIGN_BYTES;
-/// Distance from the end of a slot to the start of the next. Slack has to belong to its slot alone: were it the head
-/// of the next slot, a decoder could read what the kernel is writing.
+/// Distance from the end of a slot to the start of the next. Slack has to belong to its slot alone: were it
+/// the head of the next slot, a decoder could read what the kernel is writing.
 const TAIL_BYTES: usize = SLOT_ALIGN_BYTES;
 const _: () = assert!(TAIL_BYTES >= SLACK_BYTES);
 
@@ -139,7 +139,8 @@ pub(super) struct Arena {
     layout: Layout,
 }
 
-// SAFETY: the arena hands out addresses only; who may read or write through them is ruled by the ownership of slots.
+// SAFETY: the arena hands out addresses only; who may read or write through them is ruled by the ownership of
+// slots.
 unsafe impl Send for Arena {}
 // SAFETY: as above; no method writes to the mapping.
 unsafe impl Sync for Arena {}
@@ -224,7 +225,8 @@ impl Arena {
     }
 
     fn advise(&self, advice: libc::c_int) -> io::Result<()> {
-        // SAFETY: the range is exactly the mapping that `self` owns; every advice used here keeps its contents.
+        // SAFETY: the range is exactly the mapping that `self` owns; every advice used here keeps its
+        // contents.
         let refused = unsafe { libc::madvise(self.base.as_ptr().cast(), self.mapped_bytes, advice) } != 0;
         if refused {
             Err(io::Error::last_os_error())
@@ -260,8 +262,8 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made by `map`, is unmapped only here, and every slot and engine that could still use
-        // it holds an `Arc` of this arena.
+        // SAFETY: the mapping was made by `map`, is unmapped only here, and every slot and engine that could
+        // still use it holds an `Arc` of this arena.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.mapped_bytes) };
     }
 }
@@ -308,9 +310,9 @@ fn physical_bytes() -> Option<u64> {
         .checked_mul(u64::try_from(page_bytes).ok()?)
 }
 
-/// Reads from the text of `/proc/self/smaps` which part of the memory in `start..end` is on huge pages. A line of the
-/// form `start-end perms ...` opens the account of one mapping; mappings with equal flags may have been merged, so
-/// that the answer is that of all mappings that overlap the range.
+/// Reads from the text of `/proc/self/smaps` which part of the memory in `start..end` is on huge pages. A
+/// line of the form `start-end perms ...` opens the account of one mapping; mappings with equal flags may
+/// have been merged, so that the answer is that of all mappings that overlap the range.
 fn huge_fraction(smaps: &str, start: usize, end: usize) -> f64 {
     let (mut overlaps, mut resident_kib, mut huge_kib) = (false, 0u64, 0u64);
     for line in smaps.lines() {

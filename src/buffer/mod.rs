@@ -1,11 +1,12 @@
 //! Buffers for reads: one [`Pool`] cuts one anonymous mapping into equal [`Slot`]s that move by value.
 //!
-//! A slot is free (in the pool), in flight (owned by the engine; only the kernel touches it), filled (owned by
-//! whoever decodes it), and free again when it is dropped. An empty pool is back-pressure: [`Pool::take`] blocks.
+//! A slot is free (in the pool), in flight (owned by the engine; only the kernel touches it), filled (owned
+//! by whoever decodes it), and free again when it is dropped. An empty pool is back-pressure: [`Pool::take`]
+//! blocks.
 //!
 //! Huge pages matter more than any flag of the ring: a 1 MiB read into 4 KiB pages is cut into two or more
-//! commands of the device, and the CPU pays for every page. The mapping therefore tries, in this order, pages of
-//! the hugetlb pool, transparent huge pages, and 4 KiB pages; [`Pool::page_kind`] says which it got.
+//! commands of the device, and the CPU pays for every page. The mapping therefore tries, in this order, pages
+//! of the hugetlb pool, transparent huge pages, and 4 KiB pages; [`Pool::page_kind`] says which it got.
 //!
 //! ```
 //! use cellring::buffer::Pool;
@@ -33,12 +34,12 @@ pub(crate) use slot::Target;
 /// Size in bytes of a slot where the caller has no reason for another: one huge page.
 pub const DEFAULT_SLOT_BYTES: usize = 2 << 20;
 
-/// Bytes that may be read behind the last byte of a slot (see [`Slot::as_padded_slice`]): SIMD decoders load whole
-/// vectors and so read past the end of their input.
+/// Bytes that may be read behind the last byte of a slot (see [`Slot::as_padded_slice`]): SIMD decoders load
+/// whole vectors and so read past the end of their input.
 pub const SLACK_BYTES: usize = 64;
 
-/// Every slot starts at a multiple of this many bytes, and its size is one: enough for direct I/O on any device
-/// with sectors of up to 4 KiB.
+/// Every slot starts at a multiple of this many bytes, and its size is one: enough for direct I/O on any
+/// device with sectors of up to 4 KiB.
 pub const SLOT_ALIGN_BYTES: usize = 4096;
 
 /// Why a [`Pool`] could not be made.

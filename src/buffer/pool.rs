@@ -21,10 +21,11 @@ pub(super) struct Shared {
 }
 
 struct State {
-    /// Indices of the free slots; the one used last is taken first, because its bytes may still be in a CPU cache.
+    /// Indices of the free slots; the one used last is taken first, because its bytes may still be in a CPU
+    /// cache.
     free: Vec<u32>,
-    /// The number that the next waiter draws, and the number whose turn it is: first come, first served, so that a
-    /// caller who wants many slots is not starved by callers who want one.
+    /// The number that the next waiter draws, and the number whose turn it is: first come, first served, so
+    /// that a caller who wants many slots is not starved by callers who want one.
     next_ticket: u64,
     turn: u64,
     closed: bool,
@@ -56,8 +57,8 @@ impl Pool {
         })
     }
 
-    /// Takes `n` slots: all of them or none. Waits until so many are free, in the order of the calls. Returns `None`
-    /// once the pool is closed.
+    /// Takes `n` slots: all of them or none. Waits until so many are free, in the order of the calls. Returns
+    /// `None` once the pool is closed.
     ///
     /// # Panics
     /// If `n` is more than [`n_slots`](Pool::n_slots): the wait would never end.
@@ -86,8 +87,8 @@ impl Pool {
         Some(self.slots(&taken))
     }
 
-    /// Takes `n` slots if that many are free now and nobody waits for slots; `None` otherwise, and once the pool is
-    /// closed.
+    /// Takes `n` slots if that many are free now and nobody waits for slots; `None` otherwise, and once the
+    /// pool is closed.
     pub fn try_take(&self, n: usize) -> Option<Vec<Slot>> {
         let mut state = self.shared.lock();
         if state.closed || state.turn != state.next_ticket || state.free.len() < n {
@@ -98,7 +99,8 @@ impl Pool {
         Some(self.slots(&taken))
     }
 
-    /// Ends the pool: every waiting and every later [`take`](Pool::take) returns `None`. Slots that are out stay valid.
+    /// Ends the pool: every waiting and every later [`take`](Pool::take) returns `None`. Slots that are out
+    /// stay valid.
     pub fn close(&self) {
         self.shared.lock().closed = true;
         self.shared.changed.notify_all();
@@ -125,14 +127,14 @@ impl Pool {
     }
 
     /// Address and length in bytes of each part of the memory, none over 1 GiB, in the order of
-    /// [`Target::region`]: what is registered with a ring, or with a GPU driver. The addresses stay valid as long as
-    /// the pool or one of its slots lives.
+    /// [`Target::region`]: what is registered with a ring, or with a GPU driver. The addresses stay valid as
+    /// long as the pool or one of its slots lives.
     pub(crate) fn regions(&self) -> impl Iterator<Item = (NonNull<u8>, usize)> + '_ {
         self.shared.arena.regions()
     }
 
-    /// A target of a page that belongs to no slot and that nobody reads, to prove a way of reading; and its size in
-    /// bytes.
+    /// A target of a page that belongs to no slot and that nobody reads, to prove a way of reading; and its
+    /// size in bytes.
     pub(crate) fn probe(&self) -> (Target, usize) {
         let (start, len) = self.shared.arena.probe();
         (Target::probe(start), len)

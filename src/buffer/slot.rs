@@ -11,8 +11,9 @@ use super::pool::Shared;
 
 /// An aligned buffer, owned by value; dropping it returns it to its [`Pool`](super::Pool).
 ///
-/// The memory stays mapped as long as any slot, pool or engine is alive. A slot that is leaked is lost to the pool and
-/// keeps the memory mapped; it does no other harm. What a slot holds when it is taken is what its last user left.
+/// The memory stays mapped as long as any slot, pool or engine is alive. A slot that is leaked is lost to the
+/// pool and keeps the memory mapped; it does no other harm. What a slot holds when it is taken is what its
+/// last user left.
 pub struct Slot {
     shared: Arc<Shared>,
     index: u32,
@@ -56,8 +57,8 @@ impl Slot {
 
     /// The bytes of the slot and [`SLACK_BYTES`] more of no meaning, for decoders that read whole vectors.
     pub fn as_padded_slice(&self) -> &[u8] {
-        // SAFETY: as in `as_slice`; the layout leaves a tail of at least SLACK_BYTES behind each slot, which belongs
-        // to this slot alone and is never written.
+        // SAFETY: as in `as_slice`; the layout leaves a tail of at least SLACK_BYTES behind each slot, which
+        // belongs to this slot alone and is never written.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len() + SLACK_BYTES) }
     }
 
@@ -107,8 +108,8 @@ impl fmt::Debug for Slot {
     }
 }
 
-/// An address that a read in flight writes to. It keeps nothing alive: whoever holds a target holds its slot too, and
-/// gives the slot away only when the read is over.
+/// An address that a read in flight writes to. It keeps nothing alive: whoever holds a target holds its slot
+/// too, and gives the slot away only when the read is over.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target {
     start: NonNull<u8>,

@@ -13,12 +13,12 @@ use crate::buffer::Pool;
 
 /// A way of carrying out submissions: one virtual call for each, however many reads it holds.
 pub(super) trait Io: Send + Sync {
-    /// Takes in a submission with the outcome of its [check](Submission::check), without waiting for any read. It is
-    /// handed to [`Port::deliver`] exactly once.
+    /// Takes in a submission with the outcome of its [check](Submission::check), without waiting for any
+    /// read. It is handed to [`Port::deliver`] exactly once.
     fn submit(&self, submission: Submission, checked: Result<(), EngineError>);
 
-    /// Starts nothing new, waits until the kernel is done with every slot and every submission is delivered, and ends
-    /// the threads. Called once, after the last `submit`.
+    /// Starts nothing new, waits until the kernel is done with every slot and every submission is delivered,
+    /// and ends the threads. Called once, after the last `submit`.
     fn stop(&mut self);
 }
 
@@ -45,8 +45,9 @@ impl Outlet {
         }
     }
 
-    /// Hands a completion to the caller's function. A panic in there must not unwind through a backend that has reads
-    /// in flight: it is caught here and reported by the next [`Engine::submit`](super::Engine::submit).
+    /// Hands a completion to the caller's function. A panic in there must not unwind through a backend that
+    /// has reads in flight: it is caught here and reported by the next
+    /// [`Engine::submit`](super::Engine::submit).
     pub(super) fn deliver(&self, completion: Completion) {
         if panic::catch_unwind(AssertUnwindSafe(|| (self.on_complete)(completion))).is_err() {
             self.panicked.store(true, Ordering::Relaxed);
@@ -59,8 +60,8 @@ impl Outlet {
 }
 
 impl Port {
-    /// The read that proves a backend: the first bytes of the first file that has any, into the pool's probe space.
-    /// `None` if there is nothing to read.
+    /// The read that proves a backend: the first bytes of the first file that has any, into the pool's probe
+    /// space. `None` if there is nothing to read.
     pub(super) fn probe(&self) -> Option<Piece> {
         let (target, room_bytes) = self.pool.probe();
         let file = (0..self.files.len() as u32)
@@ -101,8 +102,8 @@ impl Workers {
         Ok(())
     }
 
-    /// Waits for the threads to end. One of them may be the caller, when the last owner of an engine is the function
-    /// that it calls: that one ends on its own.
+    /// Waits for the threads to end. One of them may be the caller, when the last owner of an engine is the
+    /// function that it calls: that one ends on its own.
     pub(super) fn join(&mut self) {
         let me: ThreadId = thread::current().id();
         for handle in self.handles.drain(..).filter(|handle| handle.thread().id() != me) {

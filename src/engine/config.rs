@@ -14,8 +14,8 @@ pub enum Backend {
     Uring,
     /// Several threads that call pread(2).
     Pread,
-    /// Several threads that copy from a memory map. A file that is cut short while it is read can end the process with
-    /// SIGBUS; every other backend reports an error.
+    /// Several threads that copy from a memory map. A file that is cut short while it is read can end the
+    /// process with SIGBUS; every other backend reports an error.
     Mmap,
 }
 
@@ -112,13 +112,14 @@ pub struct EngineConfig {
     pub backend: Backend,
     /// Whether to go past the page cache.
     pub direct: Direct,
-    /// Most reads in flight of the ring, 1 to 4096. By default the ring keeps 4 MiB in flight, but no fewer than 16
-    /// and no more than 128 reads: small reads need many in flight to keep a device busy, large ones few.
+    /// Most reads in flight of the ring, 1 to 4096. By default the ring keeps 4 MiB in flight, but no fewer
+    /// than 16 and no more than 128 reads: small reads need many in flight to keep a device busy, large ones
+    /// few.
     pub depth: Option<u32>,
     /// Number of threads of `pread` (8 by default) and `mmap` (4 by default), at most 256.
     pub threads: Option<u32>,
-    /// Whether the ring registers the buffers where it may, which saves about a third of the CPU time. Off is for
-    /// comparison.
+    /// Whether the ring registers the buffers where it may, which saves about a third of the CPU time. Off is
+    /// for comparison.
     pub no_registered_buffers: bool,
     /// Reads through a simulated device that fails on purpose, instead of any real backend.
     #[cfg(any(test, feature = "sim"))]

@@ -21,16 +21,17 @@ pub(super) enum DirectSupport {
     None(String),
 }
 
-/// What is assumed where only an old kernel keeps a filesystem from telling: the sector of a 4Kn device, which is right
-/// for smaller sectors too.
+/// What is assumed where only an old kernel keeps a filesystem from telling: the sector of a 4Kn device,
+/// which is right for smaller sectors too.
 const ASSUMED_ALIGNMENT: u32 = 4096;
 
-/// Asks the filesystem of `file` about direct I/O. Where it does not say, ext4 and xfs are known to do it (kernels
-/// before 6.1 did not tell), btrfs and tmpfs are known to accept the flag and use the page cache all the same, and of
-/// others nothing is known: they are taken at their word only with `insist`.
+/// Asks the filesystem of `file` about direct I/O. Where it does not say, ext4 and xfs are known to do it
+/// (kernels before 6.1 did not tell), btrfs and tmpfs are known to accept the flag and use the page cache all
+/// the same, and of others nothing is known: they are taken at their word only with `insist`.
 pub(super) fn support(file: &File, insist: bool) -> DirectSupport {
     let mut stat = MaybeUninit::<libc::statx>::zeroed();
-    // SAFETY: the path is a NUL-terminated empty string, which AT_EMPTY_PATH allows, and `stat` is large enough.
+    // SAFETY: the path is a NUL-terminated empty string, which AT_EMPTY_PATH allows, and `stat` is large
+    // enough.
     let refused = unsafe {
         libc::statx(
             file.as_raw_fd(),
@@ -81,8 +82,8 @@ fn filesystem(file: &File) -> Option<i64> {
     (!refused).then(|| unsafe { stat.assume_init() }.f_type)
 }
 
-/// Has the filesystem read the map of the file's extents now, all at once, instead of bit by bit in the middle of the
-/// first epoch's random reads. Best effort.
+/// Has the filesystem read the map of the file's extents now, all at once, instead of bit by bit in the
+/// middle of the first epoch's random reads. Best effort.
 pub(super) fn cache_extents(file: &File) {
     /// `struct fiemap` of linux/fiemap.h, without room for extents.
     #[repr(C)]
@@ -104,15 +105,16 @@ pub(super) fn cache_extents(file: &File) {
         extent_count: 0,
         reserved: 0,
     };
-    // SAFETY: the request is as FIEMAP wants it, and room for no extents means that nothing is written behind it.
+    // SAFETY: the request is as FIEMAP wants it, and room for no extents means that nothing is written behind
+    // it.
     unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FIEMAP, &raw mut request) };
 }
 
 /// How many pages of a file are in the page cache, and how many pages it has.
 ///
 /// # Errors
-/// `Unsupported` on kernels before 6.5, which lack cachestat(2); `PermissionDenied` for files that the caller neither
-/// owns nor may write to (from Linux 6.14 on).
+/// `Unsupported` on kernels before 6.5, which lack cachestat(2); `PermissionDenied` for files that the caller
+/// neither owns nor may write to (from Linux 6.14 on).
 pub(super) fn cached_pages(file: &File) -> io::Result<(u64, u64)> {
     /// The same number on every architecture that has had its own table unified.
     const SYS_CACHESTAT: libc::c_long = 451;
@@ -132,8 +134,8 @@ pub(super) fn cached_pages(file: &File) -> io::Result<(u64, u64)> {
     }
     let range = Range { offset: 0, len: 0 };
     let mut stat = CacheStat::default();
-    // SAFETY: both structs are laid out as cachestat(2) wants them and live through the call; a length of 0 means to
-    // the end of the file.
+    // SAFETY: both structs are laid out as cachestat(2) wants them and live through the call; a length of 0
+    // means to the end of the file.
     let refused = unsafe {
         libc::syscall(
             SYS_CACHESTAT,

@@ -77,7 +77,8 @@ pub enum EngineError {
         /// Id of the process that started the engine.
         started_by: u32,
     },
-    /// The ring broke down; the slots of reads in flight are lost, because the kernel may still write to them.
+    /// The ring broke down; the slots of reads in flight are lost, because the kernel may still write to
+    /// them.
     #[error(
         "the io_uring instance failed ({reason}) and reads in flight were abandoned; start another engine"
     )]
@@ -93,8 +94,8 @@ pub enum EngineError {
     },
 }
 
-/// Turns a result in the kernel's convention - a count, or an errno made negative - into one of the library. The sign
-/// of errno is handled here and nowhere else.
+/// Turns a result in the kernel's convention - a count, or an errno made negative - into one of the library.
+/// The sign of errno is handled here and nowhere else.
 #[allow(
     clippy::disallowed_methods,
     reason = "this is the one function that the lint leaves it to"

@@ -35,8 +35,9 @@ impl FileSet {
         })
     }
 
-    /// Opens every file for reading past the page cache. The inner error says in one sentence why that cannot be done;
-    /// `insist` takes the word of a filesystem that accepts O_DIRECT but does not tell its alignment.
+    /// Opens every file for reading past the page cache. The inner error says in one sentence why that cannot
+    /// be done; `insist` takes the word of a filesystem that accepts O_DIRECT but does not tell its
+    /// alignment.
     pub(super) fn open_direct(
         paths: &[PathBuf],
         insist: bool,
@@ -44,7 +45,8 @@ impl FileSet {
         let mut alignment = 1;
         let mut files = Vec::with_capacity(paths.len());
         for path in paths {
-            // First without, so that a file that cannot be opened at all is not taken for one without O_DIRECT.
+            // First without, so that a file that cannot be opened at all is not taken for one without
+            // O_DIRECT.
             let buffered = open(path, 0)?;
             match direct::support(&buffered.file, insist) {
                 DirectSupport::Alignment(bytes) => alignment = alignment.max(bytes),

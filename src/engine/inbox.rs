@@ -21,8 +21,8 @@ pub(super) struct Inbox {
 #[derive(Default)]
 struct State {
     submissions: Vec<Checked>,
-    /// The thread has nothing left to start: it wants to be woken for the next submission. While it is false, the
-    /// thread will look in by itself, and a submission costs no system call.
+    /// The thread has nothing left to start: it wants to be woken for the next submission. While it is false,
+    /// the thread will look in by itself, and a submission costs no system call.
     asleep: bool,
     stopping: bool,
     /// Why the ring broke down: nobody will look in any more.
@@ -65,7 +65,8 @@ impl Inbox {
         (mem::take(&mut state.submissions), state.stopping)
     }
 
-    /// The thread wants to sleep; `false` if there is something that it has not taken, or that it does not know.
+    /// The thread wants to sleep; `false` if there is something that it has not taken, or that it does not
+    /// know.
     pub(super) fn fall_asleep(&self, knows_stopping: bool) -> bool {
         let mut state = self.lock();
         state.asleep = state.submissions.is_empty() && state.stopping == knows_stopping;
@@ -81,7 +82,8 @@ impl Inbox {
 
     /// Makes the pipe readable.
     pub(super) fn wake(&self) {
-        // Wakes are few, one for each time the thread falls asleep, so that the pipe is never full; and it is open.
+        // Wakes are few, one for each time the thread falls asleep, so that the pipe is never full; and it is
+        // open.
         let _ = (&self.wake.1).write(&[1]);
     }
 

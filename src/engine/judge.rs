@@ -2,8 +2,8 @@
 
 use std::io;
 
-/// How often in a row a read may come back with nothing gained - interrupted, told to try again, or too short to go on
-/// from - before it fails. A read that gains bytes starts anew.
+/// How often in a row a read may come back with nothing gained - interrupted, told to try again, or too short
+/// to go on from - before it fails. A read that gains bytes starts anew.
 pub(super) const RETRY_BUDGET: u16 = 64;
 
 /// What is to be done about a read that has come back.
@@ -27,9 +27,9 @@ pub(super) enum Verdict {
 
 /// Judges a read of which `needed_bytes` lie inside the file as it was opened.
 ///
-/// `fruitless` counts how often in a row this read came back with nothing gained before. A short read goes on from the
-/// last multiple of `alignment` that it reached: direct I/O cannot start elsewhere. A read that stops at the same odd
-/// place each time has met the end of a file that was cut there.
+/// `fruitless` counts how often in a row this read came back with nothing gained before. A short read goes on
+/// from the last multiple of `alignment` that it reached: direct I/O cannot start elsewhere. A read that
+/// stops at the same odd place each time has met the end of a file that was cut there.
 pub(super) fn judge(result: io::Result<u32>, needed_bytes: u32, alignment: u32, fruitless: u16) -> Verdict {
     match result {
         Ok(bytes) if bytes >= needed_bytes => Verdict::Done,

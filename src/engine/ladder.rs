@@ -15,8 +15,8 @@ use super::window::Window;
 use super::{Backend, Choice, Direct, EngineConfig, EngineError, Rung, Way};
 use crate::buffer::Pool;
 
-/// From this part of the files on, `auto` reads them from the page cache: memory is faster than any device, but a
-/// device is faster than reading through the cache what is not in it.
+/// From this part of the files on, `auto` reads them from the page cache: memory is faster than any device,
+/// but a device is faster than reading through the cache what is not in it.
 const CACHED_ENOUGH: f64 = 0.95;
 /// Most threads of a backend.
 const MAX_THREADS: u32 = 256;
@@ -84,7 +84,8 @@ pub(super) fn choose(
     })
 }
 
-/// Opens the files, and says what speaks against O_DIRECT if they are opened without it although nobody asked for that.
+/// Opens the files, and says what speaks against O_DIRECT if they are opened without it although nobody asked
+/// for that.
 fn open(paths: &[PathBuf], config: &EngineConfig) -> Result<(FileSet, Vec<String>), EngineError> {
     if config.backend == Backend::Mmap {
         return match config.direct {
@@ -119,7 +120,8 @@ fn open(paths: &[PathBuf], config: &EngineConfig) -> Result<(FileSet, Vec<String
     }
 }
 
-/// Which part of all files is in the page cache; `None` if the kernel does not tell, or there is nothing in them.
+/// Which part of all files is in the page cache; `None` if the kernel does not tell, or there is nothing in
+/// them.
 fn cached_fraction(files: &FileSet) -> Option<f64> {
     let (mut cached, mut total) = (0, 0);
     for file in files.iter() {
@@ -130,8 +132,8 @@ fn cached_fraction(files: &FileSet) -> Option<f64> {
     (total > 0).then(|| cached as f64 / total as f64)
 }
 
-/// The ways that may be tried, the fastest first. Files that are open with O_DIRECT can be opened without, but not the
-/// other way round.
+/// The ways that may be tried, the fastest first. Files that are open with O_DIRECT can be opened without,
+/// but not the other way round.
 fn ladder(config: &EngineConfig, direct: bool) -> Vec<Way> {
     let way = |backend, direct| Way {
         backend,
@@ -140,7 +142,9 @@ fn ladder(config: &EngineConfig, direct: bool) -> Vec<Way> {
     };
     let plain_ring = way(Backend::Uring, direct);
     let mut ways = Vec::new();
-    // Through the page cache a ring has one thread to copy with, and pread has several.
+    // Through the page cache a ring has one thread to copy with, and pread has several. On two busy cores pread
+    // copied cached data (4 KiB to 1 MiB reads) 1.3 to 2.3 times as fast as the ring and 1.3 to 1.9 times as fast
+    // as a memory map; and unlike the map it survives a file that is cut short.
     if config.backend == Backend::Uring || (config.backend == Backend::Auto && direct) {
         if !config.no_registered_buffers {
             ways.push(Way {

@@ -32,9 +32,9 @@ impl MapReader {
                     "a file larger than the address space",
                 )
             })?;
-            // SAFETY: the map is only ever read by the copy in `read_at`, which makes no reference to it, so that
-            // another process that writes to the file breaks no rule of the language. One that cuts it short is dealt
-            // with there.
+            // SAFETY: the map is only ever read by the copy in `read_at`, which makes no reference to it, so
+            // that another process that writes to the file breaks no rule of the language. One that cuts it
+            // short is dealt with there.
             let map = unsafe { MmapOptions::new().len(len_bytes).map(file) }?;
             if len_bytes > 0 {
                 // Without it every fault reads ahead: over a thousand times the bytes asked for.
@@ -63,10 +63,10 @@ impl ReadAt for MapReader {
             return Ok(0);
         }
         let offset = piece.offset_bytes as usize;
-        // Touching a page that the file or the device does not have ends the process with SIGBUS; populating it first
-        // fails instead, and costs less than a fault for every few pages. A file that is cut short between this and
-        // the copy still does: the price of a map, which `Backend::Mmap` states. Kernels before 5.14 do not know the
-        // call.
+        // Touching a page that the file or the device does not have ends the process with SIGBUS; populating
+        // it first fails instead, and costs less than a fault for every few pages. A file that is cut short
+        // between this and the copy still does: the price of a map, which `Backend::Mmap` states. Kernels
+        // before 5.14 do not know the call.
         match map.advise_range(Advice::PopulateRead, offset, len) {
             Err(e) if e.kind() == io::ErrorKind::InvalidInput => (),
             Err(e) if e.raw_os_error() == Some(libc::EFAULT) => {
@@ -79,8 +79,8 @@ impl ReadAt for MapReader {
             }
             other => other?,
         }
-        // SAFETY: `offset + len` lies inside the map, and the target has room for the piece's length, belongs to this
-        // call alone, and is no part of the map.
+        // SAFETY: `offset + len` lies inside the map, and the target has room for the piece's length, belongs
+        // to this call alone, and is no part of the map.
         unsafe {
             map.as_ptr()
                 .add(offset)

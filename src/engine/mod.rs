@@ -1,12 +1,13 @@
 //! Moves bytes from files into pooled buffers; knows offsets, never cells. Linux only.
 //!
-//! An [`Engine`] is started on a list of files and a [`Pool`]. A [`Submission`] gives it some slots and the reads that
-//! fill them; when all of them are done it hands the slots back in a [`Completion`], to a function that the caller
-//! supplied, on a thread of its own. Submissions are worked on in their order, but the reads of several are in flight
-//! at a time: to keep a device busy, submit the next before the last one is done.
+//! An [`Engine`] is started on a list of files and a [`Pool`]. A [`Submission`] gives it some slots and the
+//! reads that fill them; when all of them are done it hands the slots back in a [`Completion`], to a function
+//! that the caller supplied, on a thread of its own. Submissions are worked on in their order, but the reads
+//! of several are in flight at a time: to keep a device busy, submit the next before the last one is done.
 //!
-//! There are three ways to read ([`Backend`]), past the page cache or through it ([`Direct`]). By default the engine
-//! takes the fastest that works, proven by a real read; [`Engine::choice`] tells which, and why not a faster one.
+//! There are three ways to read ([`Backend`]), past the page cache or through it ([`Direct`]). By default the
+//! engine takes the fastest that works, proven by a real read; [`Engine::choice`] tells which, and why not a
+//! faster one.
 //!
 //! ```
 //! use std::sync::mpsc;
@@ -71,8 +72,9 @@ use crate::buffer::Pool;
 use backend::{Io, Outlet};
 use file::FileSet;
 
-/// Reads from a fixed list of files into the slots of one pool. Dropping it waits until the kernel is done with every
-/// slot; submissions that were not wholly in flight by then complete with [`EngineError::Stopped`].
+/// Reads from a fixed list of files into the slots of one pool. Dropping it waits until the kernel is done
+/// with every slot; submissions that were not wholly in flight by then complete with
+/// [`EngineError::Stopped`].
 pub struct Engine {
     io: Box<dyn Io>,
     files: Arc<FileSet>,
@@ -85,9 +87,9 @@ pub struct Engine {
 impl Engine {
     /// Opens the files and starts the threads that read from them.
     ///
-    /// `on_complete` is called once for every submission, on a thread of the engine, and by some backends on several at
-    /// a time. While it runs no new read is started by that thread: hand the completion on and return. It must not
-    /// panic.
+    /// `on_complete` is called once for every submission, on a thread of the engine, and by some backends on
+    /// several at a time. While it runs no new read is started by that thread: hand the completion on and
+    /// return. It must not panic.
     ///
     /// # Errors
     /// If a file cannot be opened, or what `config` asks for cannot be had. With [`Backend::Auto`] and
@@ -110,8 +112,8 @@ impl Engine {
         })
     }
 
-    /// Hands in a submission, and returns without waiting for its reads. It completes exactly once, also if it breaks a
-    /// rule of [`Read`], and also if the engine is dropped before it is read.
+    /// Hands in a submission, and returns without waiting for its reads. It completes exactly once, also if
+    /// it breaks a rule of [`Read`], and also if the engine is dropped before it is read.
     ///
     /// # Panics
     /// If `on_complete` has panicked before.

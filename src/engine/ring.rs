@@ -26,9 +26,11 @@ use super::{Completion, EngineError, Submission};
 const WAKE: u64 = u64::MAX;
 /// Bytes that the read of the wake pipe takes at once: all that can be in it.
 const WAKE_BYTES: u32 = 64;
-/// How long a wait for several completions lasts before one is enough (from Linux 6.12 on). Used only when nothing is
-/// left to start, so that a new submission does not wait behind the last reads of the one before.
-const MIN_WAIT_US: u32 = 50;
+/// How long a wait for several completions lasts before one is enough (from Linux 6.12 on). Used only when
+/// nothing is left to start, so that a new submission does not wait behind the last reads of the one before.
+const MIN_WAIT_US: u32 = 20;
+/// When such a wait ends even with none; then it starts anew.
+const LONGEST_WAIT_S: u64 = 3600;
 /// How often in a row the kernel may lack memory for requests before the ring is given up.
 const REFUSAL_BUDGET: u32 = 10_000;
 
@@ -40,8 +42,8 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Starts the thread, and returns when it has proven its ring by a real read. The inner error says in one clause
-    /// which step was refused and what can be done.
+    /// Starts the thread, and returns when it has proven its ring by a real read. The inner error says in one
+    /// clause which step was refused and what can be done.
     pub(super) fn start(
         port: Port,
         window: Window,
@@ -158,7 +160,8 @@ struct Driver<'r> {
 }
 
 impl Driver<'_> {
-    /// Registers what can be. Files and the ring itself save little, and are done without where they are refused.
+    /// Registers what can be. Files and the ring itself save little, and are done without where they are
+    /// refused.
     fn register(&mut self, buffers: bool) -> Result<(), String> {
         let descriptors: Vec<RawFd> = self.port.files.iter().map(AsRawFd::as_raw_fd).collect();
         self.registered_files =
@@ -173,8 +176,8 @@ impl Driver<'_> {
                 iov_len: len,
             })
             .collect();
-        // SAFETY: the regions are parts of the pool's mapping, which lives as long as the pool in `port`; and that
-        // outlives the ring, or is leaked by `give_up`.
+        // SAFETY: the regions are parts of the pool's mapping, which lives as long as the pool in `port`; and
+        // that outlives the ring, or is leaked by `give_up`.
         unsafe { self.submitter.register_buffers(&regions) }.map_err(|e| {
             let kib = regions
                 .iter()
@@ -233,9 +236,12 @@ impl Driver<'_> {
             if stopping && self.table.is_empty() {
                 return Ok(());
             }
-            // With a backlog the window is full, and no submission could be started before a read comes back.
-            let backlog = self.table.has_next();
-            if !backlog {
+            // A full window can start nothing before a read comes back, so that no submission is worth waking
+            // for.
+            let has_room = self
+                .window
+                .has_room(self.table.in_flight(), self.table.in_flight_bytes());
+            if has_room {
                 if !self.inbox.fall_asleep(stopping) {
                     continue;
                 }
@@ -243,7 +249,7 @@ impl Driver<'_> {
             }
             let started = Instant::now();
             let was_idle = self.table.in_flight() == 0;
-            self.enter(Window::wait_for(self.table.in_flight()), !backlog)?;
+            self.enter(Window::wait_for(self.table.in_flight()), has_room)?;
             let ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
             let counts = self.table.counts_mut();
             *(if was_idle {
@@ -309,9 +315,9 @@ impl Driver<'_> {
     }
 
     fn push(&mut self, entry: &squeue::Entry) {
-        // SAFETY: every entry is a read from a file that `port` holds open, into a slot that the table owns until the
-        // read is over, or into the probe space of the pool that `port` holds; what can still be written to when the
-        // ring ends is leaked by `give_up`.
+        // SAFETY: every entry is a read from a file that `port` holds open, into a slot that the table owns
+        // until the read is over, or into the probe space of the pool that `port` holds; what can still be
+        // written to when the ring ends is leaked by `give_up`.
         let pushed = unsafe { self.submissions.push(entry) };
         assert!(
             pushed.is_ok(),
@@ -320,14 +326,19 @@ impl Driver<'_> {
         );
     }
 
-    /// Starts what is queued and waits for `wait_for` completions; for fewer when `may_be_woken`, if the kernel can
-    /// wait so that a wake is noticed soon. Also returns when it has been interrupted, or the kernel lacks memory.
+    /// Starts what is queued and waits for `wait_for` completions; for fewer when `may_be_woken`, if the
+    /// kernel can wait so that a wake is noticed soon. Also returns when it has been interrupted, or the
+    /// kernel lacks memory.
     fn enter(&mut self, wait_for: usize, may_be_woken: bool) -> io::Result<()> {
         self.submissions.sync();
         self.table.counts_mut().enter_calls += 1;
         let result = match (may_be_woken && wait_for > 1, self.has_min_wait) {
             (true, true) => {
-                let patience = types::SubmitArgs::new().min_wait_usec(MIN_WAIT_US);
+                // Without a time-out for the whole wait, the kernel would also return when nothing has come.
+                let limit = types::Timespec::new().sec(LONGEST_WAIT_S);
+                let patience = types::SubmitArgs::new()
+                    .min_wait_usec(MIN_WAIT_US)
+                    .timespec(&limit);
                 self.submitter.submit_with_args(wait_for, &patience)
             }
             (true, false) => self.submitter.submit_and_wait(1),
@@ -370,8 +381,8 @@ impl Driver<'_> {
         }
     }
 
-    /// Leaves nothing in flight, and unregisters the buffers now: the kernel would do so some time after the ring is
-    /// gone, and until then the memory would count against the limit of the next engine.
+    /// Leaves nothing in flight, and unregisters the buffers now: the kernel would do so some time after the
+    /// ring is gone, and until then the memory would count against the limit of the next engine.
     fn tear_down(&mut self) -> io::Result<()> {
         while self.wake_armed {
             self.inbox.wake();
@@ -384,8 +395,8 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// The ring cannot be relied on any more: completes everything with an error, and leaks the memory that the kernel
-    /// may still write to.
+    /// The ring cannot be relied on any more: completes everything with an error, and leaks the memory that
+    /// the kernel may still write to.
     fn give_up(&mut self, reason: &str) {
         mem::forget(self.port.pool.clone());
         for (submission, checked) in self.inbox.break_down(reason) {

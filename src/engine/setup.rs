@@ -7,8 +7,8 @@ use io_uring::{Builder, IoUring};
 
 use super::error::name_errno;
 
-/// Sets up a ring with the flags that suit one thread that both submits and waits, dropping from the newest on those
-/// that the kernel does not know.
+/// Sets up a ring with the flags that suit one thread that both submits and waits, dropping from the newest
+/// on those that the kernel does not know.
 pub(super) fn build(entries: u32) -> io::Result<IoUring> {
     let flags: [fn(&mut Builder) -> &mut Builder; 5] = [
         |builder| builder.setup_clamp(),

@@ -1,7 +1,7 @@
 //! A device that fails on purpose: the same table, driven by a seed.
 //!
-//! Reads are carried out by pread(2), one at a time, but come back in a random order, short, with errors, or not at
-//! all, as the seed has it.
+//! Reads are carried out by pread(2), one at a time, but come back in a random order, short, with errors, or
+//! not at all, as the seed has it.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

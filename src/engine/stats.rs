@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts and times since the engine was started. Taken without stopping it, so that the numbers of one moment may be a
-/// read apart.
+/// Counts and times since the engine was started. Taken without stopping it, so that the numbers of one
+/// moment may be a read apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct EngineStats {
@@ -23,7 +23,8 @@ pub struct EngineStats {
     pub enter_calls: u64,
     /// Nanoseconds in which the ring's thread slept with nothing in flight; 0 for other backends.
     pub idle_ns: u64,
-    /// Nanoseconds in io_uring_enter(2) with reads in flight: starting them, and waiting; 0 for other backends.
+    /// Nanoseconds in io_uring_enter(2) with reads in flight: starting them, and waiting; 0 for other
+    /// backends.
     pub wait_ns: u64,
 }
 

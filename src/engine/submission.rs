@@ -11,8 +11,8 @@ pub struct Read {
     pub file: u32,
     /// First byte in the file, a multiple of [`Engine::alignment`](super::Engine::alignment).
     pub offset_bytes: u64,
-    /// How many bytes, a multiple of the alignment. The range may reach past the end of the file only as far as the
-    /// alignment demands; what the slot holds for bytes past the end means nothing.
+    /// How many bytes, a multiple of the alignment. The range may reach past the end of the file only as far
+    /// as the alignment demands; what the slot holds for bytes past the end means nothing.
     pub len_bytes: u32,
     /// Index of the slot in [`Submission::slots`].
     pub slot: u32,
@@ -64,7 +64,8 @@ impl Submission {
             ascending &= end <= start;
             end = (start.0, start.1 + u64::from(read.len_bytes));
         }
-        // Two threads must never write to the same bytes. Plans are made in ascending order, which one pass proves.
+        // Two threads must never write to the same bytes. Plans are made in ascending order, which one pass
+        // proves.
         if ascending { Ok(()) } else { self.check_overlap() }
     }
 

@@ -1,8 +1,9 @@
 //! Submissions and reads in flight: the state that every backend drives in the same way.
 //!
-//! A backend takes the next read with [`Table::next`], carries it out, and reports with [`Table::finish`]. The table
-//! owns the slots all the while, so that nothing that fails or is dropped elsewhere can free memory that is being
-//! written. It is not shared: the ring's thread has it to itself, the threads of the others put it behind a lock.
+//! A backend takes the next read with [`Table::next`], carries it out, and reports with [`Table::finish`].
+//! The table owns the slots all the while, so that nothing that fails or is dropped elsewhere can free memory
+//! that is being written. It is not shared: the ring's thread has it to itself, the threads of the others put
+//! it behind a lock.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,8 +16,8 @@ use super::stats::Counts;
 use super::{Completion, EngineError, Submission};
 use crate::buffer::Target;
 
-/// Longer reads are cut into pieces of this many bytes: what one command of the device can carry, and what lets one
-/// large read keep several in flight.
+/// Longer reads are cut into pieces of this many bytes: what one command of the device can carry, and what
+/// lets one large read keep several in flight.
 pub(super) const MAX_PIECE_BYTES: u32 = 1 << 20;
 
 /// A read for a backend to carry out.
@@ -159,7 +160,8 @@ impl Table {
         }))
     }
 
-    /// Takes in the result of a piece that [`next`](Table::next) gave out; nothing writes to its target any more.
+    /// Takes in the result of a piece that [`next`](Table::next) gave out; nothing writes to its target any
+    /// more.
     pub(super) fn finish(&mut self, id: FlightId, result: io::Result<u32>) {
         let flight = self.flights.get_mut(id);
         let Piece {
@@ -245,8 +247,8 @@ impl Table {
         }
     }
 
-    /// Ends every job although pieces may be in flight, because their results will never be learnt. Slots that the
-    /// kernel may still write to are leaked.
+    /// Ends every job although pieces may be in flight, because their results will never be learnt. Slots
+    /// that the kernel may still write to are leaked.
     pub(super) fn abandon(&mut self, reason: &str) {
         self.stopped = true;
         self.queue.clear();
@@ -273,11 +275,6 @@ impl Table {
 
     pub(super) fn has_ready(&self) -> bool {
         !self.ready.is_empty()
-    }
-
-    /// Whether [`next`](Table::next) would give a piece.
-    pub(super) fn has_next(&self) -> bool {
-        !self.queue.is_empty() || !self.again.is_empty()
     }
 
     /// Whether every submission is over and handed back.
@@ -379,5 +376,115 @@ impl<T> Slab<T> {
     fn drain(&mut self) -> Vec<T> {
         self.free.clear();
         mem::take(&mut self.entries).into_iter().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Pool;
+    use crate::engine::Read;
+
+    /// A table on one file of 3 MiB, with a pool of 4 slots of as many bytes.
+    fn table() -> (Table, Pool) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(3 << 20).unwrap();
+        let files = FileSet::open_buffered(&[file.path().to_owned()]).unwrap();
+        (Table::new(Arc::new(files)), Pool::new(4, 3 << 20).unwrap())
+    }
+
+    fn push(table: &mut Table, pool: &Pool, tag: u64, lens: &[u32]) {
+        let starts = lens.iter().scan(0, |at, len| Some(mem::replace(at, *at + len)));
+        let reads = starts.zip(lens).map(|(start, &len_bytes)| Read {
+            file: 0,
+            offset_bytes: u64::from(start),
+            len_bytes,
+            slot: 0,
+            slot_offset_bytes: start,
+        });
+        table.push(
+            Submission {
+                tag,
+                slots: pool.take(1).unwrap(),
+                reads: reads.collect(),
+            },
+            Ok(()),
+        );
+    }
+
+    #[test]
+    fn long_reads_are_cut_and_submissions_start_in_their_order_without_a_barrier() {
+        let (mut table, pool) = table();
+        push(&mut table, &pool, 1, &[0, 100, MAX_PIECE_BYTES + 5, 0]);
+        push(&mut table, &pool, 2, &[7]);
+        let pieces: Vec<_> = std::iter::from_fn(|| table.next()).collect();
+        let cut: Vec<_> = pieces
+            .iter()
+            .map(|(_, piece)| (piece.offset_bytes, piece.len_bytes))
+            .collect();
+        assert_eq!(
+            cut,
+            [
+                (0, 100),
+                (100, MAX_PIECE_BYTES),
+                (100 + u64::from(MAX_PIECE_BYTES), 5),
+                (0, 7)
+            ]
+        );
+        assert_eq!(
+            (table.in_flight(), table.in_flight_bytes()),
+            (4, u64::from(MAX_PIECE_BYTES) + 112)
+        );
+        // The second submission may be done before the first.
+        for &(id, piece) in pieces.iter().rev() {
+            table.finish(id, Ok(piece.len_bytes));
+        }
+        let tags: Vec<_> = std::iter::from_fn(|| table.pop_ready())
+            .map(|done| done.tag)
+            .collect();
+        assert_eq!(tags, [2, 1]);
+        assert!(table.is_empty() && pool.free() == 4);
+    }
+
+    #[test]
+    fn a_failed_submission_waits_for_its_reads_in_flight_and_starts_no_more() {
+        let (mut table, pool) = table();
+        push(&mut table, &pool, 1, &[10, 10, 10]);
+        let ((first, _), (second, _)) = (table.next().unwrap(), table.next().unwrap());
+        table.finish(second, Err(io::Error::other("broken")));
+        assert!(table.next().is_none() && !table.has_ready());
+        // Short, and not to be tried again.
+        table.finish(first, Ok(3));
+        let done = table.pop_ready().unwrap();
+        assert!(matches!(
+            done.result,
+            Err(EngineError::Read { offset_bytes: 10, .. })
+        ));
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn abandoning_keeps_the_slots_that_may_still_be_written_to() {
+        let (mut table, pool) = table();
+        for tag in 1..=3 {
+            push(&mut table, &pool, tag, &[10]);
+        }
+        let (first, _) = table.next().unwrap();
+        table.next().unwrap();
+        table.finish(first, Ok(10));
+        table.abandon("gone");
+        let done: Vec<_> = std::iter::from_fn(|| table.pop_ready()).collect();
+        let slots: Vec<_> = done
+            .iter()
+            .map(|done| (done.tag, done.slots.len(), done.result.is_ok()))
+            .collect();
+        assert_eq!(slots, [(1, 1, true), (2, 0, false), (3, 1, false)]);
+        drop(done);
+        assert_eq!(pool.free(), 3);
+        push(&mut table, &pool, 4, &[10]);
+        assert!(matches!(
+            table.pop_ready().unwrap().result,
+            Err(EngineError::Stopped)
+        ));
     }
 }

@@ -51,8 +51,8 @@ impl Window {
         }
     }
 
-    /// How many completions to wait for at once: a quarter saves a quarter of the CPU time of small reads, and leaves
-    /// the device three quarters to work on.
+    /// How many completions to wait for at once: a quarter saves a quarter of the CPU time of small reads,
+    /// and leaves the device three quarters to work on.
     pub(super) fn wait_for(in_flight: u32) -> usize {
         (in_flight / 4).max(1) as usize
     }

@@ -88,6 +88,25 @@ fn simulated_device_that_only_reorders() {
     });
 }
 
+#[test]
+fn an_idle_ring_sleeps() {
+    let bench = Bench::new(&[8192]);
+    let pool = Pool::new(1, 4096).unwrap();
+    let Some((engine, done)) = bench.engine(&config(Backend::Uring, Direct::Off), &pool) else {
+        return;
+    };
+    let mut calls = [0; 2];
+    for calls in &mut calls {
+        engine.submit(submission(1, pool.take(1).unwrap(), vec![read(0, 4096)]));
+        assert!(done.recv().unwrap().result.is_ok());
+        *calls = engine.stats().enter_calls;
+        #[allow(clippy::disallowed_methods, reason = "a ring that spins needs time to do so")]
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // Asleep, woken, read, done; a ring that spins has thousands.
+    assert!(calls[1] - calls[0] <= 8, "{calls:?}");
+}
+
 /// A seed that is new in each run of the tests; a test that fails prints the one it had.
 fn rand_seed() -> u64 {
     let now = std::time::SystemTime::now()
@@ -125,8 +144,8 @@ impl Bench {
         Bench { dir, paths, contents }
     }
 
-    /// An engine and its completions; `None`, with a word on standard error, where the machine cannot do what the test
-    /// is about. Set `CELLRING_TEST_EVERY_BACKEND` to have that fail.
+    /// An engine and its completions; `None`, with a word on standard error, where the machine cannot do what
+    /// the test is about. Set `CELLRING_TEST_EVERY_BACKEND` to have that fail.
     fn engine(&self, config: &EngineConfig, pool: &Pool) -> Option<(Engine, Receiver<Completion>)> {
         let (send, receive) = mpsc::channel();
         match Engine::start(&self.paths, pool, config, move |completion| {
