@@ -158,6 +158,7 @@ macro_rules! decode_groups {
         ) -> Result<(), FrameError> {
             let &Frame { body, groups_at, mode, dictionary } = frame;
             let width = decoder.value_type.size_bytes();
+            let dictionary = Dictionary::<T>::new(dictionary, decoder.value_type);
             let (mut gaps, mut codes): (Group, Group) = ([0; GROUP_LEN], [0; GROUP_LEN]);
             let mut at = groups_at;
             let mut next = 0;
@@ -198,7 +199,7 @@ macro_rules! decode_groups {
                 let codes = &codes[..m];
                 match mode {
                     Mode::Counts => T::fill_counts(codes, data),
-                    Mode::Dictionary => look_up(codes, dictionary, decoder.value_type, data)?,
+                    Mode::Dictionary => dictionary.look_up(codes, data)?,
                     Mode::Plain => {}
                 }
             }
@@ -224,22 +225,44 @@ decode_groups!(groups_avx2, avx2, #[target_feature(enable = "avx2")]);
 #[cfg(target_arch = "x86_64")]
 decode_groups!(groups_avx512, avx512, #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]);
 
-#[inline(always)]
-fn look_up<T: Element>(
-    codes: &[u32],
-    dictionary: &[u8],
+/// A dictionary, converted to the output type where it is as small as they nearly always are.
+struct Dictionary<'a, T> {
+    bytes: &'a [u8],
     value_type: ValueType,
-    data: &mut [T],
-) -> Result<(), FrameError> {
-    let width = value_type.size_bytes();
-    for (d, &code) in data.iter_mut().zip(codes) {
-        let at = code as usize * width;
-        let Some(entry) = dictionary.get(at..at + width) else {
-            return Err(FrameError::Code { code, limit: dictionary.len() / width });
-        };
-        *d = T::from_stored(value_type, entry);
+    len: usize,
+    table: [T; TABLE_LEN],
+}
+
+/// Entries that are converted once per frame rather than once per value.
+const TABLE_LEN: usize = 256;
+
+impl<'a, T: Element> Dictionary<'a, T> {
+    #[inline(always)]
+    fn new(bytes: &'a [u8], value_type: ValueType) -> Self {
+        let width = value_type.size_bytes();
+        let mut table = [T::from_bits(0); TABLE_LEN];
+        for (entry, bytes) in table.iter_mut().zip(bytes.chunks_exact(width)) {
+            *entry = T::from_stored(value_type, bytes);
+        }
+        Self { bytes, value_type, len: bytes.len() / width, table }
     }
-    Ok(())
+
+    #[inline(always)]
+    fn look_up(&self, codes: &[u32], data: &mut [T]) -> Result<(), FrameError> {
+        let largest = codes.iter().fold(0, |largest, &code| largest.max(code));
+        if largest as usize >= self.len {
+            return Err(FrameError::Code { code: largest, limit: self.len });
+        }
+        if self.len <= TABLE_LEN {
+            data.iter_mut().zip(codes).for_each(|(d, &code)| *d = self.table[code as usize % TABLE_LEN]);
+        } else {
+            let width = self.value_type.size_bytes();
+            data.iter_mut().zip(codes).for_each(|(d, &code)| {
+                *d = T::from_stored(self.value_type, &self.bytes[code as usize * width..]);
+            });
+        }
+        Ok(())
+    }
 }
 
 /// Compares the checksum at the end of the frame and gives the bytes before it.
