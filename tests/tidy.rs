@@ -1,0 +1,105 @@
+//! House rules that the compiler does not check.
+#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
+
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(dir: &str) -> Vec<(String, String)> {
+    fn walk(dir: &Path, out: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => walk(&path, out),
+                false if path.extension().is_some_and(|e| e == "rs") => out.push(path),
+                false => {}
+            }
+        }
+    }
+    let mut paths = vec![];
+    walk(&root().join(dir), &mut paths);
+    paths.sort();
+    let name = |path: &Path| path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+    paths.iter().map(|path| (name(path), std::fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The files that may hold unsafe code, and why each needs it.
+const UNSAFE: &[&str] = &[
+    "src/buffer/arena.rs",              // maps and page advice
+    "src/buffer/slot.rs",               // slices of the arena
+    "src/engine/direct.rs",             // statx, cachestat, fiemap
+    "src/engine/mmap.rs",               // maps
+    "src/engine/pread.rs",              // pread into a slot
+    "src/engine/ring.rs",               // io_uring
+    "src/engine/setup.rs",              // io_uring
+    "src/engine/sim.rs",                // writes into a slot in flight
+    "src/engine/table.rs",              // targets of reads in flight
+    "src/engine/tests/children.rs",     // seccomp and limits in child processes
+    "src/format/packed/arch/avx2.rs",   // vector loads and stores
+    "src/format/packed/arch/avx512.rs", // vector loads and stores
+    "src/format/packed/decode.rs",      // calls code for an instruction set
+    "src/store/map.rs",                 // maps
+    "src/writer/publish.rs",            // renameat2
+];
+
+#[test]
+fn unsafe_code_lives_in_listed_files_only() {
+    let needle = concat!("allow(", "unsafe_code");
+    let found: Vec<String> =
+        sources("src").into_iter().filter(|(_, text)| text.contains(needle)).map(|(name, _)| name).collect();
+    let unlisted: Vec<_> = found.iter().filter(|name| !UNSAFE.contains(&name.as_str())).collect();
+    assert!(unlisted.is_empty(), "unsafe code in files that are not listed: {unlisted:?}");
+}
+
+/// Which modules a module may use: data flows one way.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("buffer", &[]),
+    ("plan", &[]),
+    ("engine", &["buffer"]),
+    // The map of a table is the store's; the format knows it only as bytes.
+    ("format", &["store::map"]),
+    ("writer", &["format", "with_values", "with_element"]),
+    ("store", &["format", "with_values", "with_element"]),
+    ("minibatch", &["format", "Loader"]),
+    ("loader", &["buffer", "engine", "format", "minibatch", "plan", "store", "Store", "Loader", "LoaderConfig"]),
+];
+
+#[test]
+fn modules_import_only_downwards() {
+    for (module, may) in MAY_USE {
+        for (name, text) in sources(&format!("src/{module}")) {
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for used in code.flat_map(|line| line.split("crate::").skip(1).map(str::to_string).collect::<Vec<_>>()) {
+                let allowed = used.starts_with(module)
+                    || may.iter().any(|m| used.starts_with(m))
+                    || used.starts_with("with_")
+                    || name.contains("/tests");
+                assert!(allowed, "{name} uses crate::{}", used.lines().next().unwrap_or_default());
+            }
+        }
+    }
+}
+
+#[test]
+fn files_fit_one_head() {
+    let long: Vec<String> = ["src", "tools/src"]
+        .iter()
+        .flat_map(|dir| sources(dir))
+        .filter(|(_, text)| text.lines().count() > 600)
+        .map(|(name, text)| format!("{name}: {} lines", text.lines().count()))
+        .collect();
+    assert!(long.is_empty(), "files of more than 600 lines: {long:?}");
+}
+
+#[test]
+fn every_source_file_says_what_it_is() {
+    let silent: Vec<String> = ["src", "tools/src"]
+        .iter()
+        .flat_map(|dir| sources(dir))
+        .filter(|(name, text)| !text.starts_with("//!") && !text.starts_with("#![doc") && !name.contains("/tests"))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(silent.is_empty(), "files without a first line that says what they are: {silent:?}");
+}
