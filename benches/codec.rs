@@ -1,5 +1,9 @@
 //! Decoding of packed frames by each kernel, beside a copy of the decoded bytes, and encoding.
-#![allow(missing_docs, clippy::unwrap_used, reason = "criterion's macros make items without docs; a benchmark may unwrap")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "criterion's macros make items without docs; a benchmark may unwrap"
+)]
 
 use cellring::format::ValueType;
 use cellring::format::packed::{FrameDecoder, FrameEncoder, Kernel};
@@ -22,7 +26,9 @@ fn cells() -> Vec<(Vec<u32>, Vec<f32>)> {
         })
         .collect();
     let cell = |rng: &mut SmallRng| {
-        let indices: Vec<u32> = (0..N_VARS).filter(|&gene| rng.random_bool(seen[gene as usize])).collect();
+        let indices: Vec<u32> = (0..N_VARS)
+            .filter(|&gene| rng.random_bool(seen[gene as usize]))
+            .collect();
         let mut count = || {
             let mut count = 1.0;
             while rng.random_bool(0.4) {
@@ -43,7 +49,10 @@ fn codec(c: &mut Criterion) {
         .iter()
         .map(|(indices, values)| {
             let scale = 1e4 / values.iter().sum::<f32>();
-            (indices.clone(), values.iter().map(|v| (v * scale).ln_1p()).collect())
+            (
+                indices.clone(),
+                values.iter().map(|v| (v * scale).ln_1p()).collect(),
+            )
         })
         .collect();
     let mut indices = vec![0i32; nnz];
@@ -61,7 +70,10 @@ fn codec(c: &mut Criterion) {
             }
         };
         encode(&mut frames, &mut ends);
-        let mut group = c.benchmark_group(format!("{name}, {:.3} bytes per nonzero", frames.len() as f64 / nnz as f64));
+        let mut group = c.benchmark_group(format!(
+            "{name}, {:.3} bytes per nonzero",
+            frames.len() as f64 / nnz as f64
+        ));
         group.throughput(Throughput::Elements(nnz as u64));
         for kernel in Kernel::available() {
             let decoder = FrameDecoder::new(N_VARS, ValueType::F32).with_kernel(kernel);
@@ -70,7 +82,14 @@ fn codec(c: &mut Criterion) {
                     let (mut from, mut at) = (0, 0);
                     for (obs, ((source, _), &end)) in cells.iter().zip(&ends).enumerate() {
                         let to = at + source.len();
-                        decoder.decode(&frames[from..end], obs as u64, &mut indices[at..to], &mut data[at..to]).unwrap();
+                        decoder
+                            .decode(
+                                &frames[from..end],
+                                obs as u64,
+                                &mut indices[at..to],
+                                &mut data[at..to],
+                            )
+                            .unwrap();
                         (from, at) = (end, to);
                     }
                 });

@@ -22,7 +22,10 @@ fn sources(dir: &str) -> Vec<(String, String)> {
     walk(&root().join(dir), &mut paths);
     paths.sort();
     let name = |path: &Path| path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
-    paths.iter().map(|path| (name(path), std::fs::read_to_string(path).unwrap())).collect()
+    paths
+        .iter()
+        .map(|path| (name(path), std::fs::read_to_string(path).unwrap()))
+        .collect()
 }
 
 /// The files that may hold unsafe code, and why each needs it.
@@ -47,10 +50,19 @@ const UNSAFE: &[&str] = &[
 #[test]
 fn unsafe_code_lives_in_listed_files_only() {
     let needle = concat!("allow(", "unsafe_code");
-    let found: Vec<String> =
-        sources("src").into_iter().filter(|(_, text)| text.contains(needle)).map(|(name, _)| name).collect();
-    let unlisted: Vec<_> = found.iter().filter(|name| !UNSAFE.contains(&name.as_str())).collect();
-    assert!(unlisted.is_empty(), "unsafe code in files that are not listed: {unlisted:?}");
+    let found: Vec<String> = sources("src")
+        .into_iter()
+        .filter(|(_, text)| text.contains(needle))
+        .map(|(name, _)| name)
+        .collect();
+    let unlisted: Vec<_> = found
+        .iter()
+        .filter(|name| !UNSAFE.contains(&name.as_str()))
+        .collect();
+    assert!(
+        unlisted.is_empty(),
+        "unsafe code in files that are not listed: {unlisted:?}"
+    );
 }
 
 /// Which modules a module may use: data flows one way.
@@ -63,7 +75,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("writer", &["format", "with_values", "with_element"]),
     ("store", &["format", "with_values", "with_element"]),
     ("minibatch", &["format", "Loader"]),
-    ("loader", &["buffer", "engine", "format", "minibatch", "plan", "store", "Store", "Loader", "LoaderConfig"]),
+    (
+        "loader",
+        &[
+            "buffer",
+            "engine",
+            "format",
+            "minibatch",
+            "plan",
+            "store",
+            "Store",
+            "Loader",
+            "LoaderConfig",
+        ],
+    ),
 ];
 
 #[test]
@@ -71,12 +96,21 @@ fn modules_import_only_downwards() {
     for (module, may) in MAY_USE {
         for (name, text) in sources(&format!("src/{module}")) {
             let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-            for used in code.flat_map(|line| line.split("crate::").skip(1).map(str::to_string).collect::<Vec<_>>()) {
+            for used in code.flat_map(|line| {
+                line.split("crate::")
+                    .skip(1)
+                    .map(str::to_string)
+                    .collect::<Vec<_>>()
+            }) {
                 let allowed = used.starts_with(module)
                     || may.iter().any(|m| used.starts_with(m))
                     || used.starts_with("with_")
                     || name.contains("/tests");
-                assert!(allowed, "{name} uses crate::{}", used.lines().next().unwrap_or_default());
+                assert!(
+                    allowed,
+                    "{name} uses crate::{}",
+                    used.lines().next().unwrap_or_default()
+                );
             }
         }
     }
@@ -98,8 +132,13 @@ fn every_source_file_says_what_it_is() {
     let silent: Vec<String> = ["src", "tools/src"]
         .iter()
         .flat_map(|dir| sources(dir))
-        .filter(|(name, text)| !text.starts_with("//!") && !text.starts_with("#![doc") && !name.contains("/tests"))
+        .filter(|(name, text)| {
+            !text.starts_with("//!") && !text.starts_with("#![doc") && !name.contains("/tests")
+        })
         .map(|(name, _)| name)
         .collect();
-    assert!(silent.is_empty(), "files without a first line that says what they are: {silent:?}");
+    assert!(
+        silent.is_empty(),
+        "files without a first line that says what they are: {silent:?}"
+    );
 }

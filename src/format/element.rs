@@ -20,7 +20,9 @@ pub trait Element: Copy + PartialEq + Send + Sync + sealed::Sealed + 'static {
     /// Fills `out` with the values of the counts `code + 1`.
     #[inline(always)]
     fn fill_counts(codes: &[u32], out: &mut [Self]) {
-        out.iter_mut().zip(codes).for_each(|(value, &code)| *value = Self::from_count(code + 1));
+        out.iter_mut()
+            .zip(codes)
+            .for_each(|(value, &code)| *value = Self::from_count(code + 1));
     }
 
     /// The value's bits, zero-extended: two values are the same exactly when their bits are.
@@ -134,9 +136,13 @@ float!(f32, u32, F32, {
     fn fill_counts(codes: &[u32], out: &mut [Self]) {
         // Processors convert signed integers at once, unsigned ones in several steps.
         if codes.iter().fold(0, |all, &code| all | code) < 1 << 30 {
-            out.iter_mut().zip(codes).for_each(|(value, &code)| *value = (code as i32 + 1) as Self);
+            out.iter_mut()
+                .zip(codes)
+                .for_each(|(value, &code)| *value = (code as i32 + 1) as Self);
         } else {
-            out.iter_mut().zip(codes).for_each(|(value, &code)| *value = Self::from_count(code + 1));
+            out.iter_mut()
+                .zip(codes)
+                .for_each(|(value, &code)| *value = Self::from_count(code + 1));
         }
     }
 

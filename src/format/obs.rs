@@ -92,7 +92,12 @@ impl ObsDecoder {
     /// The decoder for a store.
     pub fn new(manifest: &Manifest) -> Self {
         let (n_vars, stored) = (manifest.n_vars as u32, manifest.stored_value_type());
-        Self { encoding: manifest.encoding, n_vars, stored, frames: FrameDecoder::new(n_vars, stored) }
+        Self {
+            encoding: manifest.encoding,
+            n_vars,
+            stored,
+            frames: FrameDecoder::new(n_vars, stored),
+        }
     }
 
     /// Decodes an obs; `parts` are the bytes that its [`Location`] names, the outputs have its `nnz` as length.

@@ -1,5 +1,8 @@
 //! Takes frames apart.
-#![allow(unsafe_code, reason = "code for an instruction set is called after the processor was asked for it")]
+#![allow(
+    unsafe_code,
+    reason = "code for an instruction set is called after the processor was asked for it"
+)]
 
 use super::arch::Kernel;
 use super::patch::patch;
@@ -84,7 +87,11 @@ impl FrameDecoder {
     /// The decoder for a matrix of `n_vars` columns whose values are stored as `value_type`, with the fastest loops that
     /// this processor can run.
     pub fn new(n_vars: u32, value_type: ValueType) -> Self {
-        Self { n_vars, value_type, kernel: Kernel::detect() }
+        Self {
+            n_vars,
+            value_type,
+            kernel: Kernel::detect(),
+        }
     }
 
     /// The same with other loops.
@@ -131,17 +138,30 @@ impl FrameDecoder {
 
 impl<'a> Frame<'a> {
     fn parse(body: &'a [u8], value_type: ValueType) -> Result<Self, FrameError> {
-        let short = |part| FrameError::Short { bytes: body.len(), part };
+        let short = |part| FrameError::Short {
+            bytes: body.len(),
+            part,
+        };
         let &mode = body.first().ok_or(short("mode"))?;
         let mode = Mode::from_byte(mode).ok_or(FrameError::Mode(mode))?;
         if mode != Mode::Dictionary {
-            return Ok(Self { body, groups_at: 1, mode, dictionary: &[] });
+            return Ok(Self {
+                body,
+                groups_at: 1,
+                mode,
+                dictionary: &[],
+            });
         }
         let length = body.get(1..3).ok_or(short("dictionary length"))?;
         let entries = usize::from(u16::from_le_bytes([length[0], length[1]])) + 1;
         let groups_at = 3 + entries * value_type.size_bytes();
         let dictionary = body.get(3..groups_at).ok_or(short("dictionary"))?;
-        Ok(Self { body, groups_at, mode, dictionary })
+        Ok(Self {
+            body,
+            groups_at,
+            mode,
+            dictionary,
+        })
     }
 }
 
@@ -244,17 +264,27 @@ impl<'a, T: Element> Dictionary<'a, T> {
         for (entry, bytes) in table.iter_mut().zip(bytes.chunks_exact(width)) {
             *entry = T::from_stored(value_type, bytes);
         }
-        Self { bytes, value_type, len: bytes.len() / width, table }
+        Self {
+            bytes,
+            value_type,
+            len: bytes.len() / width,
+            table,
+        }
     }
 
     #[inline(always)]
     fn look_up(&self, codes: &[u32], data: &mut [T]) -> Result<(), FrameError> {
         let largest = codes.iter().fold(0, |largest, &code| largest.max(code));
         if largest as usize >= self.len {
-            return Err(FrameError::Code { code: largest, limit: self.len });
+            return Err(FrameError::Code {
+                code: largest,
+                limit: self.len,
+            });
         }
         if self.len <= TABLE_LEN {
-            data.iter_mut().zip(codes).for_each(|(d, &code)| *d = self.table[code as usize % TABLE_LEN]);
+            data.iter_mut()
+                .zip(codes)
+                .for_each(|(d, &code)| *d = self.table[code as usize % TABLE_LEN]);
         } else {
             let width = self.value_type.size_bytes();
             data.iter_mut().zip(codes).for_each(|(d, &code)| {
@@ -268,8 +298,15 @@ impl<'a, T: Element> Dictionary<'a, T> {
 /// Compares the checksum at the end of the frame and gives the bytes before it.
 fn check_crc(frame: &[u8], obs: u64, nnz: u32) -> Result<&[u8], FrameError> {
     let Some((body, crc)) = frame.split_last_chunk::<FRAME_CRC_BYTES>() else {
-        return Err(FrameError::Short { bytes: frame.len(), part: "checksum" });
+        return Err(FrameError::Short {
+            bytes: frame.len(),
+            part: "checksum",
+        });
     };
     let (expected, found) = (u32::from_le_bytes(*crc), obs_crc(obs, nnz, &[body]));
-    if expected == found { Ok(body) } else { Err(FrameError::Checksum { expected, found }) }
+    if expected == found {
+        Ok(body)
+    } else {
+        Err(FrameError::Checksum { expected, found })
+    }
 }

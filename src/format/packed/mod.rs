@@ -5,8 +5,8 @@
 
 mod arch;
 mod decode;
-mod patch;
 mod encode;
+mod patch;
 
 pub use arch::Kernel;
 pub use decode::{FrameDecoder, FrameError};

@@ -10,7 +10,11 @@ use crate::format::constants::GROUP_LEN;
 pub(super) fn patch(entries: &mut Group, m: usize, stream: Stream, bytes: &[u8]) -> Result<(), FrameError> {
     if stream.exceptions == 0 {
         // A wide bit without exceptions has no meaning, and a frame has one form only.
-        return if stream.wide { Err(FrameError::Exception) } else { Ok(()) };
+        return if stream.wide {
+            Err(FrameError::Exception)
+        } else {
+            Ok(())
+        };
     }
     let (positions, highs) = bytes.split_at(stream.exceptions);
     let mut bad = false;
@@ -23,11 +27,23 @@ pub(super) fn patch(entries: &mut Group, m: usize, stream: Stream, bytes: &[u8])
         entries[position % GROUP_LEN] |= high << stream.width;
     };
     if stream.wide {
-        let highs = highs.chunks_exact(4).map(|high| u32::from_le_bytes([high[0], high[1], high[2], high[3]]));
-        positions.iter().zip(highs).for_each(|(&position, high)| put(position, high));
+        let highs = highs
+            .chunks_exact(4)
+            .map(|high| u32::from_le_bytes([high[0], high[1], high[2], high[3]]));
+        positions
+            .iter()
+            .zip(highs)
+            .for_each(|(&position, high)| put(position, high));
     } else {
-        positions.iter().zip(highs).for_each(|(&position, &high)| put(position, u32::from(high)));
+        positions
+            .iter()
+            .zip(highs)
+            .for_each(|(&position, &high)| put(position, u32::from(high)));
     }
     // Positions ascend, so the last one tells for all.
-    if bad || after > m { Err(FrameError::Exception) } else { Ok(()) }
+    if bad || after > m {
+        Err(FrameError::Exception)
+    } else {
+        Ok(())
+    }
 }

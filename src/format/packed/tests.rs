@@ -20,8 +20,14 @@ fn assert_round_trip<T: Element + std::fmt::Debug>(indices: &[u32], values: &[T]
         data.fill(T::from_bits(0));
         let decoder = FrameDecoder::new(N_VARS, T::VALUE_TYPE).with_kernel(kernel);
         decoder.decode(&frame, 9, &mut columns, &mut data).unwrap();
-        assert!(columns.iter().zip(indices).all(|(&a, &b)| a as u32 == b), "{kernel:?}");
-        assert!(data.iter().zip(values).all(|(a, b)| a.bits() == b.bits()), "{kernel:?}");
+        assert!(
+            columns.iter().zip(indices).all(|(&a, &b)| a as u32 == b),
+            "{kernel:?}"
+        );
+        assert!(
+            data.iter().zip(values).all(|(a, b)| a.bits() == b.bits()),
+            "{kernel:?}"
+        );
     }
     frame
 }
@@ -108,8 +114,9 @@ fn largest_counts_and_columns() {
     let last = (1u32 << 31) - 2;
     let frame = encoded(0, &[0, last], &[1u32 << 31, u32::MAX]);
     let (mut columns, mut data) = ([0; 2], [0u32; 2]);
-    FrameDecoder::new(last + 1, crate::format::ValueType::U32).decode(&frame, 0, &mut columns, &mut data)
-    .unwrap();
+    FrameDecoder::new(last + 1, crate::format::ValueType::U32)
+        .decode(&frame, 0, &mut columns, &mut data)
+        .unwrap();
     assert_eq!((columns, data), ([0, last as i32], [1 << 31, u32::MAX]));
     let many = vec![1u32 << 31; 200];
     assert_eq!(
@@ -125,7 +132,12 @@ fn every_flipped_bit_is_found() {
     let frame = encoded(4, &indices, &values);
     let (mut columns, mut data) = ([0; 150], [0f32; 150]);
     let mut check = |frame: &[u8], obs, n: usize| {
-        FrameDecoder::new(N_VARS, crate::format::ValueType::F32).decode(frame, obs, &mut columns[..n], &mut data[..n])
+        FrameDecoder::new(N_VARS, crate::format::ValueType::F32).decode(
+            frame,
+            obs,
+            &mut columns[..n],
+            &mut data[..n],
+        )
     };
     for bit in 0..frame.len() * 8 {
         let mut bad = frame.clone();
@@ -173,7 +185,12 @@ fn gaps_whose_sum_needs_care() {
     // Every width, with and without exceptions, in whole and in part groups.
     for width in 0..31 {
         for n in [1, 7, 8, 9, 127, 128, 129, 255, 256, 300] {
-            let values: Vec<u32> = (0..n).map(|k: u32| 1 + (k.wrapping_mul(0x9E37_79B9) & ((1 << width) - 1)) + if k % 50 == 3 { 1 << 30 } else { 0 }).collect();
+            let values: Vec<u32> = (0..n)
+                .map(|k: u32| {
+                    1 + (k.wrapping_mul(0x9E37_79B9) & ((1 << width) - 1))
+                        + if k % 50 == 3 { 1 << 30 } else { 0 }
+                })
+                .collect();
             assert_round_trip(&(0..n).collect::<Vec<_>>(), &values);
         }
     }

@@ -2,10 +2,11 @@
 #![allow(unsafe_code, reason = "vector loads and stores go through pointers")]
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_loadu_si128, _mm256_add_epi32, _mm256_and_si256, _mm256_castsi128_si256, _mm256_extract_epi32,
-    _mm256_inserti128_si256, _mm256_loadu_si256, _mm256_or_si256, _mm256_permutevar8x32_epi32, _mm256_set1_epi32,
+    __m128i, __m256i, _mm_loadu_si128, _mm256_add_epi32, _mm256_and_si256, _mm256_blend_epi32,
+    _mm256_castsi128_si256, _mm256_extract_epi32, _mm256_inserti128_si256, _mm256_loadu_si256,
+    _mm256_or_si256, _mm256_permute2x128_si256, _mm256_permutevar8x32_epi32, _mm256_set1_epi32,
     _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_shuffle_epi32, _mm256_slli_si256, _mm256_srlv_epi32,
-    _mm256_storeu_si256, _mm256_blend_epi32, _mm256_permute2x128_si256,
+    _mm256_storeu_si256,
 };
 
 use super::{MAX_SIMD_WIDTH, SAFE_GAP, plain};
@@ -28,13 +29,20 @@ struct Tables {
 static TABLES: Tables = tables();
 
 const fn tables() -> Tables {
-    let mut tables = Tables { shuffle: [[0; 32]; MAX_SIMD_WIDTH + 1], shift: [[0; 8]; MAX_SIMD_WIDTH + 1] };
+    let mut tables = Tables {
+        shuffle: [[0; 32]; MAX_SIMD_WIDTH + 1],
+        shift: [[0; 8]; MAX_SIMD_WIDTH + 1],
+    };
     let mut width = 0;
     while width <= MAX_SIMD_WIDTH {
         let mut entry = 0;
         while entry < 8 {
             // The second load begins at the byte that entry 4 begins in.
-            let first_bit = if entry < 4 { entry * width } else { entry * width - 4 * width / 8 * 8 };
+            let first_bit = if entry < 4 {
+                entry * width
+            } else {
+                entry * width - 4 * width / 8 * 8
+            };
             tables.shift[width][entry] = (first_bit % 8) as u32;
             let mut byte = 0;
             while byte < 4 {
@@ -116,7 +124,10 @@ pub(in crate::format::packed) fn sum_gaps(gaps: &Group, next: u32, indices: &mut
         let sum = _mm256_add_epi32(sum, _mm256_slli_si256::<8>(sum));
         let totals = _mm256_shuffle_epi32::<0xFF>(sum);
         let lower_total = _mm256_permute2x128_si256::<0x08>(totals, totals);
-        let sum = _mm256_add_epi32(sum, _mm256_blend_epi32::<0xF0>(_mm256_setzero_si256(), lower_total));
+        let sum = _mm256_add_epi32(
+            sum,
+            _mm256_blend_epi32::<0xF0>(_mm256_setzero_si256(), lower_total),
+        );
         let columns = _mm256_add_epi32(sum, before);
         // SAFETY: `k + 8 <= GROUP_LEN`, the length of `whole`.
         unsafe { _mm256_storeu_si256(whole.as_mut_ptr().add(k).cast::<__m256i>(), columns) };

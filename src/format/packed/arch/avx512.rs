@@ -2,9 +2,9 @@
 #![allow(unsafe_code, reason = "vector loads and stores go through pointers")]
 
 use std::arch::x86_64::{
-    __m512i, _mm512_add_epi32, _mm512_and_si512, _mm512_loadu_si512, _mm512_mask_permutexvar_epi32, _mm512_or_si512,
-    _mm512_permutexvar_epi8, _mm512_permutexvar_epi32, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_srlv_epi32,
-    _mm512_storeu_si512, _mm512_test_epi32_mask,
+    __m512i, _mm512_add_epi32, _mm512_and_si512, _mm512_loadu_si512, _mm512_mask_permutexvar_epi32,
+    _mm512_or_si512, _mm512_permutexvar_epi8, _mm512_permutexvar_epi32, _mm512_set1_epi32,
+    _mm512_setzero_si512, _mm512_srlv_epi32, _mm512_storeu_si512, _mm512_test_epi32_mask,
 };
 
 use super::{MAX_SIMD_WIDTH, SAFE_GAP, plain};
@@ -30,7 +30,10 @@ struct Tables {
 static TABLES: Tables = tables();
 
 const fn tables() -> Tables {
-    let mut tables = Tables { permute: [[0; 64]; MAX_SIMD_WIDTH + 1], shift: [[0; 16]; MAX_SIMD_WIDTH + 1] };
+    let mut tables = Tables {
+        permute: [[0; 64]; MAX_SIMD_WIDTH + 1],
+        shift: [[0; 16]; MAX_SIMD_WIDTH + 1],
+    };
     let mut width = 0;
     while width <= MAX_SIMD_WIDTH {
         let mut entry = 0;

@@ -36,7 +36,10 @@ pub(in crate::format::packed) fn unpack(bytes: &[u8], width: u32, m: usize, out:
         let at = bit >> 3;
         let word = match bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
             Some(eight) => u64::from_le_bytes(*eight),
-            None => bytes[at.min(bytes.len())..].iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+            None => bytes[at.min(bytes.len())..]
+                .iter()
+                .rev()
+                .fold(0, |word, &byte| word << 8 | u64::from(byte)),
         };
         *value = ((word >> (bit & 7)) & mask) as u32;
     }

@@ -185,3 +185,6 @@ impl Cursor {
         self.offset_bytes = (slot_offset_bytes + len_bytes).next_multiple_of(64);
     }
 }
+
+#[cfg(test)]
+mod tests;

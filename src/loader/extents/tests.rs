@@ -1,0 +1,173 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
+use arrow_schema::{Field, Schema};
+use proptest::prelude::*;
+
+use super::*;
+use crate::Store;
+use crate::format::constants::{ROLE_INDEX, ROLE_KEY, ROLE_SOURCE_POSITION, SOURCE_POSITION_FIELD};
+use crate::format::{CsrRows, ValueBuffer, ValueType};
+use crate::writer::{BlockEncoder, StoreWriter, TableKind, WriteError, WriterOptions};
+
+const N_OBS: u32 = 300;
+const N_VARS: u32 = 90;
+
+fn table(n: u32, with_positions: bool) -> RecordBatch {
+    let role =
+        |field: Field, role: &str| field.with_metadata(HashMap::from([(ROLE_KEY.into(), role.into())]));
+    let names = StringArray::from_iter_values((0..n).map(|i| i.to_string()));
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(names)];
+    let mut fields = vec![role(
+        Field::new("name", columns[0].data_type().clone(), false),
+        ROLE_INDEX,
+    )];
+    if with_positions {
+        columns.push(Arc::new(UInt32Array::from_iter_values(0..n)));
+        let field = Field::new(SOURCE_POSITION_FIELD, columns[1].data_type().clone(), false);
+        fields.push(role(field, ROLE_SOURCE_POSITION));
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+}
+
+/// Obs `i` has about `i mod 61` values; every fifth has none. Several blocks and shards.
+fn store(dir: &std::path::Path, encoding: Encoding) -> Store {
+    let mut rows = CsrRows {
+        indptr: vec![0],
+        indices: vec![],
+        values: ValueBuffer::F32(vec![]),
+    };
+    for obs in 0..N_OBS {
+        let n = if obs % 5 == 0 { 0 } else { obs % 61 };
+        rows.indices.extend((0..n).map(|k| k + obs % 7));
+        rows.indptr.push(rows.indices.len() as u64);
+    }
+    rows.values = ValueBuffer::F32((0..rows.indices.len()).map(|k| (k % 900 + 1) as f32).collect());
+    let mut options = WriterOptions::new(u64::from(N_VARS), ValueType::F32);
+    (
+        options.encoding,
+        options.block_size,
+        options.alignment,
+        options.shard_bytes,
+    ) = (encoding, 32, 512, 6000);
+    let encoder = BlockEncoder {
+        encoding,
+        n_vars: u64::from(N_VARS),
+        raw_value_type: ValueType::F32,
+        column_of_source: None,
+    };
+    let path = dir.join(encoding.name());
+    let mut writer = StoreWriter::create(&path, options).unwrap();
+    for first in (0..N_OBS as usize).step_by(32) {
+        let range = first..(first + 32).min(N_OBS as usize);
+        writer
+            .append(&encoder.encode(first as u64, &rows, range).unwrap())
+            .unwrap();
+    }
+    for (kind, batch) in [
+        (TableKind::Obs, table(N_OBS, false)),
+        (TableKind::Var, table(N_VARS, true)),
+    ] {
+        writer
+            .write_table(kind, &batch.schema(), [Ok::<_, WriteError>(batch)])
+            .unwrap();
+    }
+    writer.finish().unwrap();
+    Store::open(&path).unwrap()
+}
+
+/// Does what an engine does, from the files' bytes.
+fn fill(reads: &FetchReads, files: &[Vec<u8>], slot_bytes: u32) -> Vec<Vec<u8>> {
+    let mut slots = vec![vec![0xEE; slot_bytes as usize]; reads.n_slots];
+    for read in &reads.reads {
+        let (from, len, at) = (
+            read.offset_bytes as usize,
+            read.len_bytes as usize,
+            read.slot_offset_bytes as usize,
+        );
+        let file = &files[read.file as usize];
+        let there = len.min(file.len() - from);
+        slots[read.slot as usize][at..at + there].copy_from_slice(&file[from..from + there]);
+    }
+    slots
+}
+
+proptest! {
+    #[test]
+    fn every_obs_is_where_the_plan_says(
+        obs in prop::collection::hash_set(0..u64::from(N_OBS), 0..200).prop_map(|set| set.into_iter().collect::<Vec<_>>()),
+        alignment in prop::sample::select(vec![1u32, 512, 4096]),
+        gap_bytes in prop::sample::select(vec![0u64, 100, 4096]),
+        read_bytes in prop::sample::select(vec![1u64, 4096, 1 << 20]),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        for encoding in [Encoding::Packed, Encoding::Raw] {
+            let store = store(dir.path(), encoding);
+            let files: Vec<Vec<u8>> = store.shard_paths().iter().map(|path| std::fs::read(path).unwrap()).collect();
+            prop_assert!(files.len() > 1);
+            let shape = ReadShape { alignment, slot_bytes: 16_384, gap_bytes, read_bytes };
+            let reads = plan_reads(store.index(), &obs, &shape).unwrap();
+            for read in &reads.reads {
+                let all = read.offset_bytes | u64::from(read.len_bytes) | u64::from(read.slot_offset_bytes);
+                prop_assert_eq!(all % u64::from(alignment), 0);
+                prop_assert!(read.slot_offset_bytes + read.len_bytes <= shape.slot_bytes);
+            }
+            let placed = |r: &Read| (r.slot, r.slot_offset_bytes);
+            prop_assert!(reads.reads.windows(2).all(|w| placed(&w[0]) < placed(&w[1])), "ascending, so without overlap");
+            let slots = fill(&reads, &files, shape.slot_bytes);
+            for (&obs, found) in obs.iter().zip(&reads.obs) {
+                let location = store.index().locate(obs).unwrap();
+                prop_assert_eq!((found.nnz, found.crc), (location.nnz, location.crc));
+                for (place, part) in found.parts.iter().zip(location.parts) {
+                    prop_assert_eq!(place.len_bytes, part.len_bytes);
+                    if part.len_bytes > 0 {
+                        let (from, len) = (part.offset_bytes as usize, part.len_bytes as usize);
+                        let expected = &files[location.shard as usize][from..from + len];
+                        let at = place.offset_bytes as usize;
+                        prop_assert_eq!(&slots[place.slot as usize][at..at + len], expected);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn neighbours_are_read_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), Encoding::Packed);
+    let shape = ReadShape {
+        alignment: 1,
+        slot_bytes: 1 << 20,
+        gap_bytes: 0,
+        read_bytes: 1 << 20,
+    };
+    let n_reads = |obs: &[u64], shape: &ReadShape| plan_reads(store.index(), obs, shape).unwrap().reads.len();
+    let block: Vec<u64> = (0..32).rev().collect();
+    assert_eq!(n_reads(&block, &shape), 1, "a whole block, asked for backwards");
+    assert_eq!(n_reads(&[1, 9], &shape), 2, "with others between them");
+    assert_eq!(
+        n_reads(
+            &[1, 9],
+            &ReadShape {
+                gap_bytes: 4096,
+                ..shape
+            }
+        ),
+        1,
+        "which may be read as well"
+    );
+    assert_eq!(
+        n_reads(
+            &block,
+            &ReadShape {
+                read_bytes: 1,
+                ..shape
+            }
+        ),
+        25,
+        "obs without values need no read"
+    );
+    assert_eq!(n_reads(&[5, 10], &shape), 0);
+}

@@ -1,0 +1,88 @@
+//! In its steady state a loader allocates nothing per cell: some bookkeeping per fetch and minibatch, whatever their size.
+#![allow(
+    unsafe_code,
+    clippy::unwrap_used,
+    reason = "an allocator that counts is an unsafe trait; a test may unwrap"
+)]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cellring::plan::SamplerConfig;
+use cellring::writer::WriterOptions;
+use cellring::{Loader, LoaderConfig, Store};
+use common::{Kind, matrix, value_type, write_store};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the rules of this very function.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+#[test]
+fn the_steady_state_allocates_nothing_per_cell() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = matrix(4096, 300, Kind::Counts, 21);
+    let mut options = WriterOptions::new(300, value_type(Kind::Counts));
+    options.block_size = 64;
+    write_store(&dir.path().join("s"), &rows, options, None).unwrap();
+    let store = Arc::new(Store::open(dir.path().join("s")).unwrap());
+    for (batch_size, fetch_factor) in [(64, 8), (256, 2)] {
+        let config = LoaderConfig {
+            sampler: SamplerConfig {
+                block_size: 4,
+                batch_size,
+                fetch_factor,
+                ..SamplerConfig::default()
+            },
+            obs_columns: vec!["plate".into(), "score".into()],
+            decode_threads: 2,
+            ..LoaderConfig::default()
+        };
+        let mut loader = Loader::new(store.clone(), config).unwrap();
+        loader
+            .epoch(0)
+            .unwrap()
+            .for_each(|minibatch| drop(minibatch.unwrap()));
+        let mut epoch = loader.epoch(1).unwrap();
+        let warm = 4096 / u64::from(batch_size) / 4;
+        for _ in 0..warm {
+            epoch.next().unwrap().unwrap();
+        }
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        let minibatches = epoch.by_ref().map(Result::unwrap).count() as u64;
+        let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+        let cells = minibatches * u64::from(batch_size);
+        let fetches = cells / u64::from(batch_size * fetch_factor) + 1;
+        let most = 4 * minibatches + 60 * fetches;
+        assert!(
+            allocations <= most,
+            "{allocations} allocations in {minibatches} minibatches, {fetches} fetches, {cells} cells"
+        );
+        assert!(most < cells / 2, "the bound is far below one per cell");
+    }
+}
