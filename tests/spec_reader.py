@@ -236,7 +236,7 @@ def parse_manifest(data: bytes, check_crc: bool, notes: Notes) -> Manifest:
         notes.place(f"manifest {name}", MANIFEST, value)
     return Manifest(
         store_id=bytes.fromhex(store_id),
-        n_obs=number(found, "n_obs"),
+        n_obs=number(found, "n_obs", 0, (1 << 48) - 1),
         n_vars=number(found, "n_vars", 0, CODE_LIMIT - 1),
         nnz=number(found, "nnz"),
         encoding=encoding,
@@ -522,10 +522,11 @@ class Store:
         indices = np.concatenate([np.empty(0, np.int64), *columns])
         data = np.concatenate([np.empty(0, DTYPES[manifest.value_type]), *(values for _, values in self.rows)])
         largest = int(np.diff(indptr).max(initial=0))
-        with np.errstate(over="ignore", invalid="ignore"):
-            f32_exact = data.astype("<f4").astype(data.dtype).tobytes() == data.tobytes()
-        if data.dtype.kind in "iu":  # through f64 or Python, the comparison would itself round
-            f32_exact = all(int(np.float32(int(v))) == int(v) for v in data)
+        if data.dtype.kind in "iu":  # numpy would compare with an integer of 64 bits by rounding it
+            f32_exact = all(int(np.float32(v)) == v for v in np.unique(data).tolist())
+        else:
+            with np.errstate(over="ignore", invalid="ignore"):
+                f32_exact = np.array_equal(data.astype("<f4").astype(data.dtype), data, equal_nan=data.dtype.kind == "f")
         for name, found in (("nnz", len(indices)), ("max_obs_nnz", largest), ("max_obs_bytes", self.max_obs_bytes),
                             ("f32_exact", f32_exact)):
             if getattr(manifest, name) != found:

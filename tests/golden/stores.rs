@@ -90,6 +90,7 @@ pub(crate) fn goldens() -> Vec<Golden> {
         },
         raw("raw-signed", "signed", None, 65_536),
         raw("raw-wide", "wide", Some(ValueType::U16), 32),
+        raw("raw-nan", "nan", None, 32),
         raw("raw-empty", "empty", None, 32),
     ]
 }
@@ -103,6 +104,7 @@ pub(crate) fn matrices_to_dump() -> Vec<(&'static str, u64, CsrRows)> {
         ("anything", 150, matrix(10, 150, Kind::Anything, 14)),
         ("signed", 200, matrix(12, 200, Kind::Signed, 15)),
         ("special", 30, special()),
+        ("nan", 3, nans()),
         ("bool", 200, bools()),
         ("small", 30, small_integers()),
         ("u64", 40, large_integers()),
@@ -160,6 +162,20 @@ fn special() -> CsrRows {
         rows.indptr.push(rows.indices.len() as u64);
     }
     rows
+}
+
+/// NaNs whose payloads binary32 cannot hold, beside values that it can.
+fn nans() -> CsrRows {
+    let bits = [
+        0x7FF8_0000_0000_0001,
+        0xFFF0_0000_0000_0001,
+        0x7FF8_0000_0000_0000,
+    ];
+    CsrRows {
+        indptr: vec![0, 3, 3, 5],
+        indices: vec![0, 1, 2, 0, 2],
+        values: ValueBuffer::F64(bits.map(f64::from_bits).into_iter().chain([0.5, -0.0]).collect()),
+    }
 }
 
 /// Rows that are all true, and rows with stored zeros.
