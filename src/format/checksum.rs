@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn pieces_do_not_depend_on_how_bytes_arrive() {
         let bytes: Vec<u8> = (0..CHECKSUM_PIECE_BYTES * 2 + 17)
-            .map(|i| (i * 31 >> 3) as u8)
+            .map(|i| ((i * 31) >> 3) as u8)
             .collect();
         let mut at_once = PieceHasher::default();
         at_once.update(&bytes);

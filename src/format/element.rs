@@ -17,6 +17,12 @@ pub trait Element: Copy + PartialEq + Send + Sync + sealed::Sealed + 'static {
     /// The value of a count. Exact for every count that [`Element::as_count`] gave for this type.
     fn from_count(count: u32) -> Self;
 
+    /// Fills `out` with the values of the counts `code + 1`.
+    #[inline(always)]
+    fn fill_counts(codes: &[u32], out: &mut [Self]) {
+        out.iter_mut().zip(codes).for_each(|(value, &code)| *value = Self::from_count(code + 1));
+    }
+
     /// The value's bits, zero-extended: two values are the same exactly when their bits are.
     fn bits(self) -> u64;
 
@@ -88,7 +94,7 @@ integer!(i32, u32, I32);
 integer!(i64, u64, I64);
 
 macro_rules! float {
-    ($type:ty, $bits:ty, $variant:ident, { $($from_stored:item)? }) => {
+    ($type:ty, $bits:ty, $variant:ident, { $($own:item)* }) => {
         impl sealed::Sealed for $type {}
         impl Element for $type {
             const VALUE_TYPE: ValueType = ValueType::$variant;
@@ -106,7 +112,7 @@ macro_rules! float {
             fn from_bits(bits: u64) -> Self {
                 <$type>::from_bits(bits as $bits)
             }
-            $($from_stored)?
+            $($own)*
             fn to_f32(self) -> f32 {
                 self as f32
             }
@@ -124,6 +130,16 @@ macro_rules! float {
 }
 
 float!(f32, u32, F32, {
+    #[inline(always)]
+    fn fill_counts(codes: &[u32], out: &mut [Self]) {
+        // Processors convert signed integers at once, unsigned ones in several steps.
+        if codes.iter().fold(0, |all, &code| all | code) < 1 << 30 {
+            out.iter_mut().zip(codes).for_each(|(value, &code)| *value = (code as i32 + 1) as Self);
+        } else {
+            out.iter_mut().zip(codes).for_each(|(value, &code)| *value = Self::from_count(code + 1));
+        }
+    }
+
     #[inline]
     fn from_stored(stored: ValueType, bytes: &[u8]) -> Self {
         crate::with_element!(stored, S => get::<S>(bytes).to_f32())

@@ -125,16 +125,13 @@ impl Manifest {
         };
         let json: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
         let version = json.as_ref().and_then(|json| json.get("version")?.as_u64());
-        if let (Some(found), Some("cellring")) =
-            (version, json.as_ref().and_then(|j| j.get("format")?.as_str()))
-        {
-            if found > u64::from(VERSION) {
-                return Err(FormatError::Version {
-                    file: file.to_path_buf(),
-                    found,
-                    expected: VERSION,
-                });
-            }
+        let format = json.as_ref().and_then(|json| json.get("format")?.as_str());
+        if let Some(found) = version.filter(|&v| v > u64::from(VERSION) && format == Some("cellring")) {
+            return Err(FormatError::Version {
+                file: file.to_path_buf(),
+                found,
+                expected: VERSION,
+            });
         }
         check_crc(bytes, file)?;
         let json = json.ok_or_else(|| not_a_store("the manifest is not JSON".into()))?;

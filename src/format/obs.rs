@@ -4,7 +4,7 @@ use super::element::Element;
 use super::error::FormatError;
 use super::index::Index;
 use super::manifest::{Encoding, Manifest};
-use super::packed::{self, FrameError};
+use super::packed::{FrameDecoder, FrameError};
 use super::raw;
 use super::value::ValueType;
 
@@ -85,16 +85,14 @@ pub struct ObsDecoder {
     encoding: Encoding,
     n_vars: u32,
     stored: ValueType,
+    frames: FrameDecoder,
 }
 
 impl ObsDecoder {
     /// The decoder for a store.
     pub fn new(manifest: &Manifest) -> Self {
-        Self {
-            encoding: manifest.encoding,
-            n_vars: manifest.n_vars as u32,
-            stored: manifest.stored_value_type(),
-        }
+        let (n_vars, stored) = (manifest.n_vars as u32, manifest.stored_value_type());
+        Self { encoding: manifest.encoding, n_vars, stored, frames: FrameDecoder::new(n_vars, stored) }
     }
 
     /// Decodes an obs; `parts` are the bytes that its [`Location`] names, the outputs have its `nnz` as length.
@@ -120,7 +118,7 @@ impl ObsDecoder {
                 0 => Ok(()),
                 bytes => Err(FrameError::LeftOver { bytes }),
             },
-            Encoding::Packed => packed::decode(parts[0], obs, self.n_vars, self.stored, indices, data),
+            Encoding::Packed => self.frames.decode(parts[0], obs, indices, data),
             Encoding::Raw => raw::decode_obs(
                 parts[0],
                 parts[1],

@@ -195,10 +195,13 @@ fn decode_all(store: &Store, threads: usize, progress: &(dyn Fn(u64) + Sync)) ->
             }
             progress(done.fetch_add(1, Ordering::Relaxed) + 1);
         }
-        if let Ok(mut outcome) = outcome.lock() {
-            if let Ok(found) = outcome.as_mut() {
-                *found = found.and(sum);
-            }
+        if let Some(found) = outcome
+            .lock()
+            .as_mut()
+            .ok()
+            .and_then(|outcome| outcome.as_mut().ok())
+        {
+            *found = found.and(sum);
         }
     };
     std::thread::scope(|scope| {

@@ -1,7 +1,9 @@
 //! Takes frames apart.
+#![allow(unsafe_code, reason = "code for an instruction set is called after the processor was asked for it")]
 
-use super::bits::unpack;
-use super::{Descriptor, Group, Mode, Stream};
+use super::arch::Kernel;
+use super::patch::patch;
+use super::{Descriptor, Group, Mode, Stream, arch};
 use crate::format::checksum::obs_crc;
 use crate::format::constants::{DESCRIPTOR_BYTES, FRAME_CRC_BYTES, GROUP_LEN};
 use crate::format::element::Element;
@@ -60,163 +62,214 @@ pub enum FrameError {
     Layout(&'static str),
 }
 
-/// The part of a frame that is not yet read.
-struct Cursor<'a> {
-    frame: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    #[inline]
-    fn take(&mut self, n: usize, part: &'static str) -> Result<&'a [u8], FrameError> {
-        let bytes = self.frame.get(self.at..self.at + n).ok_or(FrameError::Short {
-            bytes: self.frame.len(),
-            part,
-        })?;
-        self.at += n;
-        Ok(bytes)
-    }
-}
-
-/// Decodes the frame of an obs: columns into `indices`, values into `data`.
-///
-/// `data` is `f32` (any stored type, rounded to the nearest) or the store's own `value_type` (exact). Both outputs have
-/// the length that the index gives for the obs, which is not 0. They hold unspecified values after an error.
-///
-/// # Errors
-/// [`FrameError`] where the bytes are not a whole and valid frame of this obs.
-///
-/// # Panics
-/// Where the outputs differ in length, or the type of `data` is neither `f32` nor `value_type`.
-pub fn decode<T: Element>(
-    frame: &[u8],
-    obs: u64,
+/// Decodes frames of one store.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameDecoder {
     n_vars: u32,
     value_type: ValueType,
-    indices: &mut [i32],
-    data: &mut [T],
-) -> Result<(), FrameError> {
-    assert_eq!(indices.len(), data.len(), "one value per index");
-    let body = check_crc(frame, obs, indices.len() as u32)?;
-    let mut cursor = Cursor { frame: body, at: 0 };
-    let mode = cursor.take(1, "mode")?[0];
-    let mode = Mode::from_byte(mode).ok_or(FrameError::Mode(mode))?;
-    let width = value_type.size_bytes();
-    let dictionary = match mode {
-        Mode::Dictionary => {
-            let n = cursor.take(2, "dictionary length")?;
-            let n = usize::from(u16::from_le_bytes([n[0], n[1]])) + 1;
-            cursor.take(n * width, "dictionary")?
+    kernel: Kernel,
+}
+
+/// A frame whose checksum holds, taken apart as far as its groups.
+struct Frame<'a> {
+    /// The frame without its checksum.
+    body: &'a [u8],
+    /// Start of the groups in it.
+    groups_at: usize,
+    mode: Mode,
+    dictionary: &'a [u8],
+}
+
+impl FrameDecoder {
+    /// The decoder for a matrix of `n_vars` columns whose values are stored as `value_type`, with the fastest loops that
+    /// this processor can run.
+    pub fn new(n_vars: u32, value_type: ValueType) -> Self {
+        Self { n_vars, value_type, kernel: Kernel::detect() }
+    }
+
+    /// The same with other loops.
+    ///
+    /// # Panics
+    /// Where this processor cannot run them.
+    pub fn with_kernel(self, kernel: Kernel) -> Self {
+        assert!(kernel.is_available(), "this processor cannot run {kernel:?}");
+        Self { kernel, ..self }
+    }
+
+    /// Decodes the frame of an obs: columns into `indices`, values into `data`.
+    ///
+    /// `data` is `f32` (any stored type, rounded to the nearest) or the store's own value type (exact). Both outputs
+    /// have the length that the index gives for the obs, which is not 0. They hold unspecified values after an error.
+    ///
+    /// # Errors
+    /// [`FrameError`] where the bytes are not a whole and valid frame of this obs.
+    ///
+    /// # Panics
+    /// Where the outputs differ in length, or the type of `data` is neither `f32` nor the stored one.
+    #[inline]
+    pub fn decode<T: Element>(
+        &self,
+        frame: &[u8],
+        obs: u64,
+        indices: &mut [i32],
+        data: &mut [T],
+    ) -> Result<(), FrameError> {
+        assert_eq!(indices.len(), data.len(), "one value per index");
+        let body = check_crc(frame, obs, indices.len() as u32)?;
+        let frame = Frame::parse(body, self.value_type)?;
+        match self.kernel {
+            Kernel::Plain => groups_plain(&frame, self, indices, data),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `detect` and `with_kernel` only set a kernel that this processor can run.
+            Kernel::Avx2 => unsafe { groups_avx2(&frame, self, indices, data) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Kernel::Avx512 => unsafe { groups_avx512(&frame, self, indices, data) },
         }
-        _ => &[],
+    }
+}
+
+impl<'a> Frame<'a> {
+    fn parse(body: &'a [u8], value_type: ValueType) -> Result<Self, FrameError> {
+        let short = |part| FrameError::Short { bytes: body.len(), part };
+        let &mode = body.first().ok_or(short("mode"))?;
+        let mode = Mode::from_byte(mode).ok_or(FrameError::Mode(mode))?;
+        if mode != Mode::Dictionary {
+            return Ok(Self { body, groups_at: 1, mode, dictionary: &[] });
+        }
+        let length = body.get(1..3).ok_or(short("dictionary length"))?;
+        let entries = usize::from(u16::from_le_bytes([length[0], length[1]])) + 1;
+        let groups_at = 3 + entries * value_type.size_bytes();
+        let dictionary = body.get(3..groups_at).ok_or(short("dictionary"))?;
+        Ok(Self { body, groups_at, mode, dictionary })
+    }
+}
+
+/// The loop over the groups, with the inner loops of one instruction set. A macro, since a generic function cannot be
+/// compiled once per instruction set.
+macro_rules! decode_groups {
+    ($name:ident, $arch:ident $(, #[$attribute:meta])?) => {
+        $(#[$attribute])?
+        fn $name<T: Element>(
+            frame: &Frame,
+            decoder: &FrameDecoder,
+            indices: &mut [i32],
+            data: &mut [T],
+        ) -> Result<(), FrameError> {
+            let &Frame { body, groups_at, mode, dictionary } = frame;
+            let width = decoder.value_type.size_bytes();
+            let dictionary = Dictionary::<T>::new(dictionary, decoder.value_type);
+            let (mut gaps, mut codes): (Group, Group) = ([0; GROUP_LEN], [0; GROUP_LEN]);
+            let mut at = groups_at;
+            let mut next = 0;
+            for (indices, data) in indices.chunks_mut(GROUP_LEN).zip(data.chunks_mut(GROUP_LEN)) {
+                let m = indices.len();
+                let short = FrameError::Short { bytes: body.len(), part: "group" };
+                let Some(head) = body.get(at..).and_then(|rest| rest.first_chunk::<DESCRIPTOR_BYTES>()) else {
+                    return Err(short);
+                };
+                let descriptor = Descriptor::from_bytes(*head);
+                // The slices reach to the end of the frame: loads may go beyond the packed entries.
+                let gaps_at = at + DESCRIPTOR_BYTES;
+                let codes_at = gaps_at + descriptor.gap.packed_bytes(m);
+                let gap_exceptions_at = codes_at + descriptor.code.packed_bytes(m);
+                let code_exceptions_at = gap_exceptions_at + descriptor.gap.exception_bytes();
+                at = code_exceptions_at + descriptor.code.exception_bytes();
+                if at > body.len() {
+                    return Err(short);
+                }
+                // Both streams are unpacked before either is patched, and patched before either is used: a vector load
+                // of what a narrow store has just written has to wait for that store.
+                arch::$arch::unpack(&body[gaps_at..], descriptor.gap.width, m, &mut gaps);
+                if mode == Mode::Plain {
+                    if descriptor.code != Stream::default() {
+                        return Err(FrameError::Code { code: 1, limit: 1 });
+                    }
+                } else {
+                    arch::$arch::unpack(&body[codes_at..], descriptor.code.width, m, &mut codes);
+                }
+                patch(&mut gaps, m, descriptor.gap, &body[gap_exceptions_at..code_exceptions_at])?;
+                patch(&mut codes, m, descriptor.code, &body[code_exceptions_at..at])?;
+                let behind = arch::$arch::sum_gaps(&gaps, next, indices);
+                // Columns only ascend, so the last one tells for all.
+                if behind > u64::from(decoder.n_vars) {
+                    return Err(FrameError::Column { column: behind - 1, n_vars: decoder.n_vars });
+                }
+                next = behind as u32;
+                let codes = &codes[..m];
+                match mode {
+                    Mode::Counts => T::fill_counts(codes, data),
+                    Mode::Dictionary => dictionary.look_up(codes, data)?,
+                    Mode::Plain => {}
+                }
+            }
+            if mode == Mode::Plain {
+                let values = body.get(at..at + data.len() * width);
+                let values = values.ok_or(FrameError::Short { bytes: body.len(), part: "values" })?;
+                for (d, bytes) in data.iter_mut().zip(values.chunks_exact(width)) {
+                    *d = T::from_stored(decoder.value_type, bytes);
+                }
+                at += values.len();
+            }
+            match body.len() - at {
+                0 => Ok(()),
+                bytes => Err(FrameError::LeftOver { bytes }),
+            }
+        }
     };
-    let (mut gaps, mut codes): (Group, Group) = ([0; GROUP_LEN], [0; GROUP_LEN]);
-    let mut next = 0;
-    for (indices, data) in indices.chunks_mut(GROUP_LEN).zip(data.chunks_mut(GROUP_LEN)) {
-        let m = indices.len();
-        let head = cursor.take(DESCRIPTOR_BYTES, "group descriptor")?;
-        let descriptor = Descriptor::from_bytes([head[0], head[1], head[2]]);
-        let body = cursor.take(descriptor.body_bytes(m), "group")?;
-        let (gap_bits, body) = body.split_at(descriptor.gap.packed_bytes(m));
-        let (code_bits, body) = body.split_at(descriptor.code.packed_bytes(m));
-        let (gap_exceptions, code_exceptions) = body.split_at(descriptor.gap.exception_bytes());
-        unpack(gap_bits, descriptor.gap.width, m, &mut gaps);
-        patch(&mut gaps[..m], descriptor.gap, gap_exceptions)?;
-        next = gaps_to_indices(&gaps[..m], next, n_vars, indices)?;
-        unpack(code_bits, descriptor.code.width, m, &mut codes);
-        patch(&mut codes[..m], descriptor.code, code_exceptions)?;
-        let codes = &codes[..m];
-        match mode {
-            Mode::Counts => data
-                .iter_mut()
-                .zip(codes)
-                .for_each(|(d, &code)| *d = T::from_count(code + 1)),
-            Mode::Dictionary => {
-                let limit = dictionary.len() / width;
-                for (d, &code) in data.iter_mut().zip(codes) {
-                    let at = code as usize * width;
-                    let entry = dictionary
-                        .get(at..at + width)
-                        .ok_or(FrameError::Code { code, limit })?;
-                    *d = T::from_stored(value_type, entry);
-                }
-            }
-            Mode::Plain => {
-                if descriptor.code != Stream::default() {
-                    return Err(FrameError::Code { code: 1, limit: 1 });
-                }
-            }
+}
+
+decode_groups!(groups_plain, plain);
+#[cfg(target_arch = "x86_64")]
+decode_groups!(groups_avx2, avx2, #[target_feature(enable = "avx2")]);
+#[cfg(target_arch = "x86_64")]
+decode_groups!(groups_avx512, avx512, #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]);
+
+/// A dictionary, converted to the output type where it is as small as they nearly always are.
+struct Dictionary<'a, T> {
+    bytes: &'a [u8],
+    value_type: ValueType,
+    len: usize,
+    table: [T; TABLE_LEN],
+}
+
+/// Entries that are converted once per frame rather than once per value.
+const TABLE_LEN: usize = 256;
+
+impl<'a, T: Element> Dictionary<'a, T> {
+    #[inline(always)]
+    fn new(bytes: &'a [u8], value_type: ValueType) -> Self {
+        let width = value_type.size_bytes();
+        let mut table = [T::from_bits(0); TABLE_LEN];
+        for (entry, bytes) in table.iter_mut().zip(bytes.chunks_exact(width)) {
+            *entry = T::from_stored(value_type, bytes);
         }
+        Self { bytes, value_type, len: bytes.len() / width, table }
     }
-    if mode == Mode::Plain {
-        let values = cursor.take(data.len() * width, "values")?;
-        for (d, bytes) in data.iter_mut().zip(values.chunks_exact(width)) {
-            *d = T::from_stored(value_type, bytes);
+
+    #[inline(always)]
+    fn look_up(&self, codes: &[u32], data: &mut [T]) -> Result<(), FrameError> {
+        let largest = codes.iter().fold(0, |largest, &code| largest.max(code));
+        if largest as usize >= self.len {
+            return Err(FrameError::Code { code: largest, limit: self.len });
         }
-    }
-    match body.len() - cursor.at {
-        0 => Ok(()),
-        bytes => Err(FrameError::LeftOver { bytes }),
+        if self.len <= TABLE_LEN {
+            data.iter_mut().zip(codes).for_each(|(d, &code)| *d = self.table[code as usize % TABLE_LEN]);
+        } else {
+            let width = self.value_type.size_bytes();
+            data.iter_mut().zip(codes).for_each(|(d, &code)| {
+                *d = T::from_stored(self.value_type, &self.bytes[code as usize * width..]);
+            });
+        }
+        Ok(())
     }
 }
 
 /// Compares the checksum at the end of the frame and gives the bytes before it.
 fn check_crc(frame: &[u8], obs: u64, nnz: u32) -> Result<&[u8], FrameError> {
     let Some((body, crc)) = frame.split_last_chunk::<FRAME_CRC_BYTES>() else {
-        return Err(FrameError::Short {
-            bytes: frame.len(),
-            part: "checksum",
-        });
+        return Err(FrameError::Short { bytes: frame.len(), part: "checksum" });
     };
     let (expected, found) = (u32::from_le_bytes(*crc), obs_crc(obs, nnz, &[body]));
-    if expected == found {
-        Ok(body)
-    } else {
-        Err(FrameError::Checksum { expected, found })
-    }
-}
-
-/// Adds the high parts of the exceptions. `bytes` has exactly the length that the stream says.
-#[inline]
-fn patch(values: &mut [u32], stream: Stream, bytes: &[u8]) -> Result<(), FrameError> {
-    let (positions, highs) = bytes.split_at(stream.exceptions);
-    let mut after = 0;
-    for (&position, high) in positions.iter().zip(highs.chunks_exact(stream.high_bytes())) {
-        let position = usize::from(position);
-        let high = match *high {
-            [byte] => u32::from(byte),
-            [a, b, c, d] => u32::from_le_bytes([a, b, c, d]),
-            _ => 0,
-        };
-        // 31 bits in all: what does not fit would be lost in the shift.
-        if position < after
-            || position >= values.len()
-            || high == 0
-            || u64::from(high) << stream.width >> 31 != 0
-        {
-            return Err(FrameError::Exception);
-        }
-        values[position] |= high << stream.width;
-        after = position + 1;
-    }
-    Ok(())
-}
-
-/// Turns gaps into columns; `next` is the column behind the last one before this group. Gives the new `next`.
-#[inline]
-fn gaps_to_indices(gaps: &[u32], next: u32, n_vars: u32, indices: &mut [i32]) -> Result<u32, FrameError> {
-    let mut next = u64::from(next);
-    for (index, &gap) in indices.iter_mut().zip(gaps) {
-        let column = next + u64::from(gap);
-        *index = column as i32;
-        next = column + 1;
-    }
-    // Columns only ascend, so the last one tells for all; 128 gaps of 31 bits cannot overflow 64.
-    if next > u64::from(n_vars) {
-        return Err(FrameError::Column {
-            column: next - 1,
-            n_vars,
-        });
-    }
-    Ok(next as u32)
+    if expected == found { Ok(body) } else { Err(FrameError::Checksum { expected, found }) }
 }

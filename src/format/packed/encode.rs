@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::bits::pack;
+use super::arch::plain::pack;
 use super::{Descriptor, Stream};
 use crate::format::checksum::obs_crc;
 use crate::format::constants::{GROUP_LEN, MAX_DICTIONARY, MAX_EXCEPTIONS, MAX_WIDTH};

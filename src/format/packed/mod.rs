@@ -1,13 +1,15 @@
 //! The packed encoding: one frame per obs (`FORMAT.md`, section 5).
 //!
-//! [`encode`] makes a frame, [`decode`] turns it back into column indices and values. What both share is here: the
-//! descriptor of a group and the plain bit packing.
+//! [`FrameEncoder`] makes a frame, [`FrameDecoder`] turns it back into column indices and values. What both share is
+//! here: the descriptor of a group.
 
-mod bits;
+mod arch;
 mod decode;
+mod patch;
 mod encode;
 
-pub use decode::{FrameError, decode};
+pub use arch::Kernel;
+pub use decode::{FrameDecoder, FrameError};
 pub use encode::{FrameEncoder, Mode};
 
 use super::constants::{DESCRIPTOR_BYTES, GROUP_LEN};
@@ -74,15 +76,6 @@ impl Descriptor {
                 exceptions: (bits >> 18 & 63) as usize,
             },
         }
-    }
-
-    /// Bytes of the group behind the descriptor, for `m` entries.
-    #[inline]
-    const fn body_bytes(self, m: usize) -> usize {
-        self.gap.packed_bytes(m)
-            + self.code.packed_bytes(m)
-            + self.gap.exception_bytes()
-            + self.code.exception_bytes()
     }
 }
 

@@ -15,12 +15,14 @@ fn assert_round_trip<T: Element + std::fmt::Debug>(indices: &[u32], values: &[T]
     let frame = encoded(9, indices, values);
     let mut columns = vec![-1; indices.len()];
     let mut data = vec![T::from_bits(0); indices.len()];
-    decode(&frame, 9, N_VARS, T::VALUE_TYPE, &mut columns, &mut data).unwrap();
-    assert!(columns.iter().zip(indices).all(|(&a, &b)| a as u32 == b));
-    assert!(
-        data.iter().zip(values).all(|(a, b)| a.bits() == b.bits()),
-        "{data:?} {values:?}"
-    );
+    for kernel in Kernel::available() {
+        columns.fill(-1);
+        data.fill(T::from_bits(0));
+        let decoder = FrameDecoder::new(N_VARS, T::VALUE_TYPE).with_kernel(kernel);
+        decoder.decode(&frame, 9, &mut columns, &mut data).unwrap();
+        assert!(columns.iter().zip(indices).all(|(&a, &b)| a as u32 == b), "{kernel:?}");
+        assert!(data.iter().zip(values).all(|(a, b)| a.bits() == b.bits()), "{kernel:?}");
+    }
     frame
 }
 
@@ -73,9 +75,16 @@ proptest! {
         let crc = crate::format::checksum::obs_crc(1, n as u32, &[&body]);
         body.extend_from_slice(&crc.to_le_bytes());
         let (mut columns, mut data) = (vec![0; n], vec![0f32; n]);
-        if decode(&body, 1, 5000, crate::format::ValueType::F64, &mut columns, &mut data).is_ok() {
-            prop_assert!(columns.windows(2).all(|w| w[0] < w[1]) && columns[n - 1] < 5000);
+        let mut results = vec![];
+        for kernel in Kernel::available() {
+            let decoder = FrameDecoder::new(5000, crate::format::ValueType::F64).with_kernel(kernel);
+            let result = decoder.decode(&body, 1, &mut columns, &mut data);
+            if result.is_ok() {
+                prop_assert!(columns.windows(2).all(|w| w[0] < w[1]) && columns[n - 1] < 5000);
+            }
+            results.push((result.clone(), result.is_ok().then(|| (columns.clone(), data.iter().map(|x| x.to_bits()).collect::<Vec<_>>()))));
         }
+        prop_assert!(results.windows(2).all(|w| w[0] == w[1]), "every kernel says the same: {:?}", results);
     }
 }
 
@@ -99,14 +108,7 @@ fn largest_counts_and_columns() {
     let last = (1u32 << 31) - 2;
     let frame = encoded(0, &[0, last], &[1u32 << 31, u32::MAX]);
     let (mut columns, mut data) = ([0; 2], [0u32; 2]);
-    decode(
-        &frame,
-        0,
-        last + 1,
-        crate::format::ValueType::U32,
-        &mut columns,
-        &mut data,
-    )
+    FrameDecoder::new(last + 1, crate::format::ValueType::U32).decode(&frame, 0, &mut columns, &mut data)
     .unwrap();
     assert_eq!((columns, data), ([0, last as i32], [1 << 31, u32::MAX]));
     let many = vec![1u32 << 31; 200];
@@ -123,14 +125,7 @@ fn every_flipped_bit_is_found() {
     let frame = encoded(4, &indices, &values);
     let (mut columns, mut data) = ([0; 150], [0f32; 150]);
     let mut check = |frame: &[u8], obs, n: usize| {
-        decode(
-            frame,
-            obs,
-            N_VARS,
-            crate::format::ValueType::F32,
-            &mut columns[..n],
-            &mut data[..n],
-        )
+        FrameDecoder::new(N_VARS, crate::format::ValueType::F32).decode(frame, obs, &mut columns[..n], &mut data[..n])
     };
     for bit in 0..frame.len() * 8 {
         let mut bad = frame.clone();
@@ -159,5 +154,27 @@ fn descriptor_round_trips() {
         };
         let descriptor = Descriptor { gap, code };
         assert_eq!(Descriptor::from_bytes(descriptor.to_bytes()), descriptor);
+    }
+}
+
+#[test]
+fn gaps_whose_sum_needs_care() {
+    // Full groups with gaps around the bound up to which 32 bits are enough for their sum.
+    for large in [(1 << 24) - 1, 1 << 24, (1 << 24) + 1, 1 << 26] {
+        let mut next = 0u32;
+        let mut indices = vec![];
+        for k in 0..300u32 {
+            let column = next + if k % 37 == 5 { large } else { k % 3 };
+            indices.push(column);
+            next = column + 1;
+        }
+        assert_round_trip(&indices, &vec![1.0f32; indices.len()]);
+    }
+    // Every width, with and without exceptions, in whole and in part groups.
+    for width in 0..31 {
+        for n in [1, 7, 8, 9, 127, 128, 129, 255, 256, 300] {
+            let values: Vec<u32> = (0..n).map(|k: u32| 1 + (k.wrapping_mul(0x9E37_79B9) & ((1 << width) - 1)) + if k % 50 == 3 { 1 << 30 } else { 0 }).collect();
+            assert_round_trip(&(0..n).collect::<Vec<_>>(), &values);
+        }
     }
 }

@@ -1,0 +1,298 @@
+//! The pool: which slots are free, and who waits for them.
+
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::arena::{Arena, Layout, PageKind};
+use super::{BufferError, Slot, Target};
+
+/// A fixed number of equal, aligned buffers. Cloning is cheap and gives the same pool.
+#[derive(Clone)]
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+/// What pools and slots hold in common.
+pub(super) struct Shared {
+    arena: Arena,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    /// Indices of the free slots; the one used last is taken first, because its bytes may still be in a CPU
+    /// cache.
+    free: Vec<u32>,
+    /// The number that the next waiter draws, and the number whose turn it is: first come, first served, so
+    /// that a caller who wants many slots is not starved by callers who want one.
+    next_ticket: u64,
+    turn: u64,
+    closed: bool,
+}
+
+impl Pool {
+    /// Maps and prefaults memory for `n_slots` slots of `slot_bytes` bytes each, rounded up to
+    /// [`SLOT_ALIGN_BYTES`](super::SLOT_ALIGN_BYTES).
+    ///
+    /// # Errors
+    /// If the shape makes no sense, or is more than the machine's memory, or the kernel gives no memory.
+    pub fn new(n_slots: usize, slot_bytes: usize) -> Result<Pool, BufferError> {
+        let layout = Layout::new(n_slots, slot_bytes)?;
+        let arena = Arena::new(layout)?;
+        // The lowest index at the end: taken first.
+        let free = (0..n_slots as u32).rev().collect();
+        let state = Mutex::new(State {
+            free,
+            next_ticket: 0,
+            turn: 0,
+            closed: false,
+        });
+        Ok(Pool {
+            shared: Arc::new(Shared {
+                arena,
+                state,
+                changed: Condvar::new(),
+            }),
+        })
+    }
+
+    /// Takes `n` slots: all of them or none. Waits until so many are free, in the order of the calls. Returns
+    /// `None` once the pool is closed.
+    ///
+    /// # Panics
+    /// If `n` is more than [`n_slots`](Pool::n_slots): the wait would never end.
+    pub fn take(&self, n: usize) -> Option<Vec<Slot>> {
+        assert!(n <= self.n_slots(), "{n} slots of a pool of {}", self.n_slots());
+        let mut state = self.shared.lock();
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        while !state.closed && (state.turn != ticket || state.free.len() < n) {
+            state = self
+                .shared
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.closed {
+            return None;
+        }
+        state.turn += 1;
+        let taken = state.split(n);
+        let others_wait = state.turn != state.next_ticket;
+        drop(state);
+        if others_wait {
+            self.shared.changed.notify_all();
+        }
+        Some(self.slots(&taken))
+    }
+
+    /// Takes `n` slots if that many are free now and nobody waits for slots; `None` otherwise, and once the
+    /// pool is closed.
+    pub fn try_take(&self, n: usize) -> Option<Vec<Slot>> {
+        let mut state = self.shared.lock();
+        if state.closed || state.turn != state.next_ticket || state.free.len() < n {
+            return None;
+        }
+        let taken = state.split(n);
+        drop(state);
+        Some(self.slots(&taken))
+    }
+
+    /// Ends the pool: every waiting and every later [`take`](Pool::take) returns `None`. Slots that are out
+    /// stay valid.
+    pub fn close(&self) {
+        self.shared.lock().closed = true;
+        self.shared.changed.notify_all();
+    }
+
+    /// Size of each slot in bytes.
+    pub fn slot_bytes(&self) -> usize {
+        self.shared.arena.layout().slot_bytes()
+    }
+
+    /// Number of slots, free or not.
+    pub fn n_slots(&self) -> usize {
+        self.shared.arena.layout().n_slots()
+    }
+
+    /// Number of slots that are free at this moment.
+    pub fn free(&self) -> usize {
+        self.shared.lock().free.len()
+    }
+
+    /// What kind of pages the slots lie on.
+    pub fn page_kind(&self) -> PageKind {
+        self.shared.arena.page_kind()
+    }
+
+    /// Address and length in bytes of each part of the memory, none over 1 GiB, in the order of
+    /// [`Target::region`]: what is registered with a ring, or with a GPU driver. The addresses stay valid as
+    /// long as the pool or one of its slots lives.
+    pub(crate) fn regions(&self) -> impl Iterator<Item = (NonNull<u8>, usize)> + '_ {
+        self.shared.arena.regions()
+    }
+
+    /// A target of a page that belongs to no slot and that nobody reads, to prove a way of reading; and its
+    /// size in bytes.
+    pub(crate) fn probe(&self) -> (Target, usize) {
+        let (start, len) = self.shared.arena.probe();
+        (Target::probe(start), len)
+    }
+
+    /// Whether `slot` is one of this pool.
+    pub(crate) fn owns(&self, slot: &Slot) -> bool {
+        slot.belongs_to(&self.shared)
+    }
+
+    fn slots(&self, taken: &[u32]) -> Vec<Slot> {
+        taken
+            .iter()
+            .map(|&index| Slot::new(&self.shared, index))
+            .collect()
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("n_slots", &self.n_slots())
+            .field("slot_bytes", &self.slot_bytes())
+            .field("page_kind", &self.page_kind())
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn split(&mut self, n: usize) -> Vec<u32> {
+        let rest = self.free.len() - n;
+        self.free.split_off(rest)
+    }
+}
+
+impl Shared {
+    pub(super) fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    /// No code that holds the lock can panic half-way, so that a poisoned lock still guards a sound state.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Frees the slot of this index; called when the one [`Slot`] of that index is dropped.
+    pub(super) fn give_back(&self, index: u32) {
+        let mut state = self.lock();
+        state.free.push(index);
+        let somebody_waits = state.turn != state.next_ticket;
+        drop(state);
+        if somebody_waits {
+            self.changed.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+    use crate::buffer::{SLACK_BYTES, SLOT_ALIGN_BYTES};
+
+    #[test]
+    fn slots_do_not_overlap_and_have_slack() {
+        let pool = Pool::new(5, 10_000).unwrap();
+        assert_eq!(pool.slot_bytes(), 12_288);
+        let mut slots = pool.take(5).unwrap();
+        for (i, slot) in slots.iter_mut().enumerate() {
+            slot.as_mut_slice().fill(i as u8 + 1);
+        }
+        for (i, slot) in slots.iter().enumerate() {
+            assert_eq!(slot.as_slice().as_ptr() as usize % SLOT_ALIGN_BYTES, 0);
+            assert!(slot.as_slice().iter().all(|&byte| byte == i as u8 + 1));
+            assert_eq!(slot.as_padded_slice().len(), slot.len() + SLACK_BYTES);
+            assert!(slot.as_padded_slice()[slot.len()..].iter().all(|&byte| byte == 0));
+        }
+    }
+
+    #[test]
+    fn taking_is_all_or_nothing_and_dropping_gives_back() {
+        let pool = Pool::new(4, 4096).unwrap();
+        let three = pool.try_take(3).unwrap();
+        assert!(pool.try_take(2).is_none());
+        assert_eq!(pool.free(), 1);
+        drop(three);
+        assert_eq!(pool.free(), 4);
+        assert_eq!(pool.take(0).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn waiters_are_served_in_their_order_and_cannot_be_overtaken() {
+        let pool = Pool::new(4, 4096).unwrap();
+        let mut held = pool.take(4).unwrap();
+        let (send, receive) = mpsc::channel();
+        let mut threads = Vec::new();
+        for (ticket, n) in [(0, 3), (1, 1), (2, 2)] {
+            let (waiting, send) = (pool.clone(), send.clone());
+            threads.push(thread::spawn(move || {
+                let slots = waiting.take(n).unwrap();
+                send.send((n, slots)).unwrap();
+            }));
+            while pool.shared.lock().next_ticket != ticket + 2 {
+                thread::yield_now();
+            }
+        }
+        // One slot is free, but the first in line wants three: neither the others nor try_take may jump in.
+        held.pop();
+        assert!(pool.try_take(1).is_none());
+        assert!(receive.try_recv().is_err());
+        drop(held);
+        // Three and one fit at once; two have to wait for them.
+        let mut served = vec![receive.recv().unwrap(), receive.recv().unwrap()];
+        served.sort_by_key(|(n, _)| *n);
+        assert_eq!(served.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [1, 3]);
+        drop(served);
+        assert_eq!(receive.recv().unwrap().0, 2);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(pool.free(), 4);
+    }
+
+    #[test]
+    fn closing_wakes_every_waiter() {
+        let pool = Pool::new(1, 4096).unwrap();
+        let slot = pool.take(1).unwrap();
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let pool = pool.clone();
+                thread::spawn(move || pool.take(1).is_none())
+            })
+            .collect();
+        pool.close();
+        for thread in threads {
+            assert!(thread.join().unwrap());
+        }
+        assert!(pool.take(1).is_none() && pool.try_take(1).is_none());
+        assert!(slot[0].as_slice().len() == 4096);
+    }
+
+    #[test]
+    fn a_slot_outlives_its_pool_and_a_leaked_one_is_only_lost() {
+        let pool = Pool::new(2, 4096).unwrap();
+        let mut slots = pool.take(2).unwrap();
+        std::mem::forget(slots.pop());
+        drop(pool.clone());
+        let last = slots.pop().unwrap();
+        assert_eq!(pool.free(), 0);
+        drop(pool);
+        assert!(last.as_slice().iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "3 slots of a pool of 2")]
+    fn more_slots_than_there_are_is_a_bug() {
+        Pool::new(2, 4096).unwrap().take(3);
+    }
+}

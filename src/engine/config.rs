@@ -1,0 +1,158 @@
+//! How an engine is asked to read.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// How bytes get from a file into a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Backend {
+    /// The fastest that works here, proven by a real read.
+    #[default]
+    Auto,
+    /// One thread with an io_uring instance.
+    Uring,
+    /// Several threads that call pread(2).
+    Pread,
+    /// Several threads that copy from a memory map. A file that is cut short while it is read can end the
+    /// process with SIGBUS; every other backend reports an error.
+    Mmap,
+}
+
+/// Whether reads go past the page cache (O_DIRECT).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Direct {
+    /// Past it, unless the files are already in it or their filesystem cannot.
+    #[default]
+    Auto,
+    /// Past it; an error where that cannot be had.
+    On,
+    /// Through it.
+    Off,
+}
+
+/// A name that stands for no [`Backend`] or [`Direct`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is no {what}; it is one of {expected}")]
+pub struct ParseNameError {
+    what: &'static str,
+    found: String,
+    expected: String,
+}
+
+impl Backend {
+    /// All of them, with the names that they are written and parsed with.
+    const NAMES: [(Backend, &'static str); 4] = [
+        (Backend::Auto, "auto"),
+        (Backend::Uring, "uring"),
+        (Backend::Pread, "pread"),
+        (Backend::Mmap, "mmap"),
+    ];
+}
+
+impl Direct {
+    /// All of them, with the names that they are written and parsed with.
+    const NAMES: [(Direct, &'static str); 3] =
+        [(Direct::Auto, "auto"), (Direct::On, "on"), (Direct::Off, "off")];
+}
+
+fn parse<T: Copy>(names: &[(T, &str)], what: &'static str, text: &str) -> Result<T, ParseNameError> {
+    names
+        .iter()
+        .find(|(_, name)| *name == text)
+        .map(|&(value, _)| value)
+        .ok_or_else(|| ParseNameError {
+            what,
+            found: text.to_owned(),
+            expected: names.iter().map(|&(_, name)| name).collect::<Vec<_>>().join(", "),
+        })
+}
+
+fn name<T: Copy + PartialEq>(names: &[(T, &'static str)], value: T) -> &'static str {
+    names
+        .iter()
+        .find(|&&(v, _)| v == value)
+        .map_or("", |&(_, name)| name)
+}
+
+impl FromStr for Backend {
+    type Err = ParseNameError;
+
+    fn from_str(text: &str) -> Result<Backend, ParseNameError> {
+        parse(&Backend::NAMES, "backend", text)
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(name(&Backend::NAMES, *self))
+    }
+}
+
+impl FromStr for Direct {
+    type Err = ParseNameError;
+
+    fn from_str(text: &str) -> Result<Direct, ParseNameError> {
+        parse(&Direct::NAMES, "setting of direct I/O", text)
+    }
+}
+
+impl fmt::Display for Direct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(name(&Direct::NAMES, *self))
+    }
+}
+
+/// Settings of an [`Engine`](super::Engine); the default suits nearly everybody.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct EngineConfig {
+    /// How to read.
+    pub backend: Backend,
+    /// Whether to go past the page cache.
+    pub direct: Direct,
+    /// Most reads in flight of the ring, 1 to 4096. By default the ring keeps 4 MiB in flight, but no fewer
+    /// than 16 and no more than 128 reads: small reads need many in flight to keep a device busy, large ones
+    /// few.
+    pub depth: Option<u32>,
+    /// Number of threads of `pread` (8 by default) and `mmap` (4 by default), at most 256.
+    pub threads: Option<u32>,
+    /// Whether the ring registers the buffers where it may, which saves about a third of the CPU time. Off is
+    /// for comparison.
+    pub no_registered_buffers: bool,
+    /// Reads through a simulated device that fails on purpose, instead of any real backend.
+    #[cfg(any(test, feature = "sim"))]
+    #[doc(hidden)]
+    pub sim: Option<super::sim::Faults>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_there_and_back() {
+        for (backend, name) in Backend::NAMES {
+            assert_eq!(
+                (backend.to_string(), name.parse()),
+                (name.to_owned(), Ok(backend))
+            );
+        }
+        for (direct, name) in Direct::NAMES {
+            assert_eq!((direct.to_string(), name.parse()), (name.to_owned(), Ok(direct)));
+        }
+        let error = "Uring".parse::<Backend>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            r#""Uring" is no backend; it is one of auto, uring, pread, mmap"#
+        );
+        assert!(
+            "yes"
+                .parse::<Direct>()
+                .unwrap_err()
+                .to_string()
+                .contains("auto, on, off")
+        );
+    }
+}

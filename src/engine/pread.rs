@@ -1,0 +1,33 @@
+//! pread(2), past or through the page cache.
+#![allow(
+    unsafe_code,
+    reason = "the standard library reads into slices, and a target is an address"
+)]
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use super::file::FileSet;
+use super::table::Piece;
+use super::threads::ReadAt;
+
+/// Default number of threads: each waits for one read at a time, so that this is the queue depth too.
+pub(super) const DEFAULT_THREADS: u32 = 8;
+
+#[derive(Debug)]
+pub(super) struct Pread {
+    pub(super) files: Arc<FileSet>,
+}
+
+impl ReadAt for Pread {
+    fn read_at(&self, piece: &Piece) -> io::Result<u32> {
+        let fd = self.files.file(piece.file).as_raw_fd();
+        let offset = libc::off_t::try_from(piece.offset_bytes)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "an offset beyond 2^63"))?;
+        // SAFETY: the target is `len_bytes` of a slot that the table owns and lends to this call alone.
+        let read = unsafe { libc::pread(fd, piece.target.as_ptr().cast(), piece.len_bytes as usize, offset) };
+        // A count fits 32 bits because the length does; only -1 does not.
+        u32::try_from(read).map_err(|_| io::Error::last_os_error())
+    }
+}

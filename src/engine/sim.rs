@@ -1,0 +1,154 @@
+//! A device that fails on purpose: the same table, driven by a seed.
+//!
+//! Reads are carried out by pread(2), one at a time, but come back in a random order, short, with errors, or
+//! not at all, as the seed has it.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+
+use super::backend::{Io, Outlet, Port, Workers};
+use super::error::errno;
+use super::pread::Pread;
+use super::table::{FlightId, Piece, Table};
+use super::threads::ReadAt;
+use super::{EngineError, Submission};
+
+/// What goes wrong, and how often: probabilities of 0 to 1 for each read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Faults {
+    /// Decides everything.
+    pub seed: u64,
+    /// Reads held back at a time, of which any may be the next to come back; at least 1.
+    pub depth: u32,
+    /// A read brings only some of its bytes, rarely a multiple of the alignment.
+    pub short: f64,
+    /// A read fails for good.
+    pub eio: f64,
+    /// A read has to be tried again.
+    pub eagain: f64,
+    /// A read is interrupted.
+    pub eintr: f64,
+    /// What the device wants offsets, lengths and addresses to be multiples of; a power of two.
+    pub alignment: u32,
+    /// Every file ends here.
+    pub cut_bytes: Option<u64>,
+}
+
+impl Faults {
+    /// Nothing but reordering.
+    pub fn none(seed: u64) -> Faults {
+        Faults {
+            seed,
+            depth: 16,
+            short: 0.0,
+            eio: 0.0,
+            eagain: 0.0,
+            eintr: 0.0,
+            alignment: 512,
+            cut_bytes: None,
+        }
+    }
+}
+
+pub(super) struct Sim {
+    shared: Arc<Shared>,
+    workers: Workers,
+}
+
+struct Shared {
+    table: Mutex<Table>,
+    work: Condvar,
+    reader: Pread,
+    faults: Faults,
+    outlet: Arc<Outlet>,
+}
+
+impl Sim {
+    pub(super) fn start(port: &Port, faults: Faults) -> Result<Sim, EngineError> {
+        let shared = Arc::new(Shared {
+            table: Mutex::new(Table::new(Arc::clone(&port.files))),
+            work: Condvar::new(),
+            reader: Pread {
+                files: Arc::clone(&port.files),
+            },
+            faults,
+            outlet: Arc::clone(&port.outlet),
+        });
+        let mut workers = Workers::default();
+        let for_thread = Arc::clone(&shared);
+        workers.spawn("cellring-sim", move || for_thread.work())?;
+        Ok(Sim { shared, workers })
+    }
+}
+
+impl Io for Sim {
+    fn submit(&self, submission: Submission, checked: Result<(), EngineError>) {
+        self.shared.lock().push(submission, checked);
+        self.shared.work.notify_one();
+    }
+
+    fn stop(&mut self) {
+        self.shared.lock().stop();
+        self.shared.work.notify_one();
+        self.workers.join();
+    }
+}
+
+impl Shared {
+    fn work(&self) {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.faults.seed);
+        let mut held: Vec<(FlightId, Piece)> = Vec::new();
+        let mut table = self.lock();
+        loop {
+            while held.len() < self.faults.depth.max(1) as usize {
+                let Some(flight) = table.next() else { break };
+                held.push(flight);
+            }
+            if let Some(completion) = table.pop_ready() {
+                drop(table);
+                self.outlet.deliver(completion);
+                table = self.lock();
+            } else if !held.is_empty() {
+                let (id, piece) = held.swap_remove(rng.random_range(0..held.len()));
+                drop(table);
+                let result = self.read(piece, &mut rng);
+                table = self.lock();
+                table.finish(id, result);
+                self.outlet.stats.publish(table.counts());
+            } else if table.is_stopped() && table.is_empty() {
+                return;
+            } else {
+                table = self.work.wait(table).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    fn read(&self, mut piece: Piece, rng: &mut ChaCha8Rng) -> io::Result<u32> {
+        let faults = &self.faults;
+        for (probability, code) in [
+            (faults.eio, libc::EIO),
+            (faults.eagain, libc::EAGAIN),
+            (faults.eintr, libc::EINTR),
+        ] {
+            if rng.random_bool(probability) {
+                return errno(-code);
+            }
+        }
+        if let Some(cut_bytes) = faults.cut_bytes {
+            let left = cut_bytes.saturating_sub(piece.offset_bytes);
+            piece.len_bytes = piece.len_bytes.min(u32::try_from(left).unwrap_or(u32::MAX));
+        }
+        // Never to nothing: that would be the end of the file.
+        if piece.len_bytes > 1 && rng.random_bool(faults.short) {
+            piece.len_bytes = rng.random_range(1..piece.len_bytes);
+        }
+        self.reader.read_at(&piece)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,103 @@
+//! Backends whose reads are calls that return when they are done: several threads share one table.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::backend::{Io, Outlet, Port, Workers};
+use super::table::{Piece, Table};
+use super::{EngineError, Submission};
+
+/// A read that blocks its thread.
+pub(super) trait ReadAt: Send + Sync + 'static {
+    /// Writes as many of the piece's bytes to its target as the file has, and returns how many.
+    ///
+    /// The table gives out pieces whose targets lie in slots that it owns, that do not overlap, and that
+    /// nobody else touches until [`Table::finish`].
+    fn read_at(&self, piece: &Piece) -> io::Result<u32>;
+}
+
+/// The threads and what they share.
+pub(super) struct Threads<R> {
+    shared: Arc<Shared<R>>,
+    workers: Workers,
+}
+
+struct Shared<R> {
+    reader: R,
+    table: Mutex<Table>,
+    work: Condvar,
+    outlet: Arc<Outlet>,
+}
+
+impl<R: ReadAt> Threads<R> {
+    pub(super) fn start(port: &Port, reader: R, n_threads: u32) -> Result<Threads<R>, EngineError> {
+        let table = Mutex::new(Table::new(Arc::clone(&port.files)));
+        let shared = Shared {
+            reader,
+            table,
+            work: Condvar::new(),
+            outlet: Arc::clone(&port.outlet),
+        };
+        let mut threads = Threads {
+            shared: Arc::new(shared),
+            workers: Workers::default(),
+        };
+        for _ in 0..n_threads {
+            let shared = Arc::clone(&threads.shared);
+            if let Err(error) = threads.workers.spawn("cellring-read", move || shared.work()) {
+                threads.stop();
+                return Err(error);
+            }
+        }
+        Ok(threads)
+    }
+}
+
+impl<R: ReadAt> Io for Threads<R> {
+    fn submit(&self, submission: Submission, checked: Result<(), EngineError>) {
+        let several = submission.reads.len() > 1;
+        self.shared.lock().push(submission, checked);
+        if several {
+            self.shared.work.notify_all();
+        } else {
+            self.shared.work.notify_one();
+        }
+    }
+
+    fn stop(&mut self) {
+        self.shared.lock().stop();
+        self.shared.work.notify_all();
+        self.workers.join();
+    }
+}
+
+impl<R: ReadAt> Shared<R> {
+    /// What each thread does: hand back what is done, else read a piece, else sleep.
+    fn work(&self) {
+        let mut table = self.lock();
+        loop {
+            if let Some(completion) = table.pop_ready() {
+                drop(table);
+                self.outlet.deliver(completion);
+                table = self.lock();
+            } else if let Some((id, piece)) = table.next() {
+                drop(table);
+                let result = self.reader.read_at(&piece);
+                table = self.lock();
+                table.finish(id, result);
+                self.outlet.stats.publish(table.counts());
+            } else if table.is_stopped() && table.is_empty() {
+                break;
+            } else {
+                table = self.work.wait(table).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        drop(table);
+        // Others may sleep, having seen reads in flight that are over now.
+        self.work.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,67 @@
+//! The loops of the decoder, once per instruction set. Every folder-mate has the same two functions, and `plain` is the
+//! twin that tests compare the others with:
+//!
+//! - `unpack` reads the bit-packed entries of a group;
+//! - `sum_gaps` turns the gaps of a group into columns.
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
+pub(super) mod plain;
+
+/// The instruction sets that the decoder has loops for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kernel {
+    /// No special instructions: works everywhere.
+    Plain,
+    /// x86-64 with AVX2.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// x86-64 with AVX-512 F, BW, VL and VBMI.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Kernel {
+    /// The kernels that this processor can run, the fastest first.
+    pub fn available() -> Vec<Self> {
+        let mut kernels = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if avx512::is_available() {
+                kernels.push(Self::Avx512);
+            }
+            if avx2::is_available() {
+                kernels.push(Self::Avx2);
+            }
+        }
+        kernels.push(Self::Plain);
+        kernels
+    }
+
+    /// The fastest kernel that this processor can run.
+    pub fn detect() -> Self {
+        Self::available()[0]
+    }
+
+    /// Whether this processor can run it.
+    pub(super) fn is_available(self) -> bool {
+        match self {
+            Self::Plain => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => avx2::is_available(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => avx512::is_available(),
+        }
+    }
+}
+
+/// The sum of the gaps of a group cannot overflow 32 bits while each is below this and the columns before below 2^31.
+const SAFE_GAP: u32 = 1 << 24;
+const _: () = assert!((super::GROUP_LEN as u64) * (SAFE_GAP as u64) + (1 << 31) <= 1 << 32);
+
+/// Entry widths for which 4 bytes hold an entry wherever its first bit lies within a byte: 7 + 25 = 32.
+#[cfg(target_arch = "x86_64")]
+const MAX_SIMD_WIDTH: usize = 25;

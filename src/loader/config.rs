@@ -1,0 +1,101 @@
+//! What a loader is asked for, and what can go wrong.
+
+use crate::buffer::BufferError;
+use crate::engine::{EngineConfig, EngineError};
+use crate::format::FormatError;
+use crate::plan::{PlanError, SamplerConfig};
+
+/// How a loader reads and what it delivers.
+#[derive(Clone, Debug)]
+pub struct LoaderConfig {
+    /// Which cells make up which minibatch.
+    pub sampler: SamplerConfig,
+    /// How bytes are read.
+    pub engine: EngineConfig,
+    /// Memory for read buffers and for decoded minibatches that wait to be taken, in bytes. Minibatches that the caller
+    /// keeps come on top, and so do the mapped index and tables.
+    pub memory_bytes: usize,
+    /// Threads that decode; 0 for one per core.
+    pub decode_threads: usize,
+    /// Columns of the obs table that come along with each minibatch.
+    pub obs_columns: Vec<String>,
+    /// Deliver values that `f32` cannot hold exactly as the nearest `f32`, rather than refuse the store.
+    pub allow_rounding: bool,
+}
+
+impl Default for LoaderConfig {
+    /// Block shuffling as by default, 256 MiB, one decoding thread per core.
+    fn default() -> Self {
+        Self {
+            sampler: SamplerConfig::default(),
+            engine: EngineConfig::default(),
+            memory_bytes: 256 << 20,
+            decode_threads: 0,
+            obs_columns: Vec::new(),
+            allow_rounding: false,
+        }
+    }
+}
+
+/// Why an epoch cannot start or go on. Every message is one sentence.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoaderError {
+    /// The store is damaged, or a column is not there.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The sampler's settings cannot be met.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Reading failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// There is no memory for the read buffers.
+    #[error(transparent)]
+    Buffer(#[from] BufferError),
+    /// A fetch needs more than the budget.
+    #[error(
+        "a fetch of {n_obs} obs needs {needed_bytes} bytes of read buffers, the memory budget leaves {budget_bytes}; \
+         raise the budget, or lower batch_size x fetch_factor"
+    )]
+    Budget {
+        /// Obs in the fetch.
+        n_obs: usize,
+        /// What it needs.
+        needed_bytes: usize,
+        /// What there is.
+        budget_bytes: usize,
+    },
+    /// A minibatch has more values than its indptr counts.
+    #[error("a minibatch of {n_obs} obs has {nnz} values, more than 2^31 - 1; lower batch_size")]
+    TooManyValues {
+        /// Rows of the minibatch.
+        n_obs: usize,
+        /// Its values.
+        nnz: u64,
+    },
+    /// Some values are not exact in the output type.
+    #[error(
+        "the store holds {value_type} values that f32 cannot represent exactly; allow rounding (--allow-rounding) to get the nearest f32"
+    )]
+    Rounding {
+        /// Element type of the store.
+        value_type: &'static str,
+    },
+    /// A column has a type that minibatches do not carry.
+    #[error(
+        "the obs column {column:?} has the type {data_type}, which minibatches do not carry; choose another column"
+    )]
+    ColumnType {
+        /// Name of the column.
+        column: String,
+        /// Its Arrow type.
+        data_type: String,
+    },
+    /// A thread could not be started.
+    #[error("a thread for loading could not be started: {0}")]
+    Thread(std::io::Error),
+    /// A thread of the loader ended early: a bug in cellring.
+    #[error("a thread of the loader panicked; please report this, with the message that it printed")]
+    Panicked,
+}

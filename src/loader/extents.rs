@@ -1,0 +1,187 @@
+//! From the obs of a fetch to the reads that bring them, and to the place of each in the buffers. Pure: no file is read.
+
+use crate::engine::Read;
+use crate::format::obs::{Location, Part};
+use crate::format::{Encoding, FormatError, Index};
+
+/// How reads are made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReadShape {
+    /// Offsets, lengths and places of reads are multiples of this.
+    pub(super) alignment: u32,
+    /// Length of a slot; a read never spans two.
+    pub(super) slot_bytes: u32,
+    /// Two neighbouring obs are read at once where no more than this lies between them.
+    pub(super) gap_bytes: u64,
+    /// A read is not extended beyond this length (a single obs may need more).
+    pub(super) read_bytes: u64,
+}
+
+/// Place of one part of an obs in the slots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) slot: u32,
+    pub(super) offset_bytes: u32,
+    pub(super) len_bytes: u32,
+}
+
+/// One obs of a fetch: how many values it has and where its bytes will be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PlacedObs {
+    pub(super) nnz: u32,
+    pub(super) crc: u32,
+    pub(super) parts: [Place; 2],
+}
+
+/// The reads of a fetch.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FetchReads {
+    pub(super) reads: Vec<Read>,
+    pub(super) n_slots: usize,
+    /// In the order of the obs that were asked for.
+    pub(super) obs: Vec<PlacedObs>,
+}
+
+/// A part of an obs that is to be read.
+struct Piece {
+    shard: u32,
+    part: Part,
+    position: u32,
+    which: u8,
+}
+
+/// Plans the reads for `obs`, in any order, without duplicates within reach of each other.
+///
+/// # Errors
+/// [`FormatError`] where the index is damaged.
+pub(super) fn plan_reads(index: &Index, obs: &[u64], shape: &ReadShape) -> Result<FetchReads, FormatError> {
+    let mut fetch = FetchReads {
+        reads: Vec::new(),
+        n_slots: 0,
+        obs: Vec::with_capacity(obs.len()),
+    };
+    let empty = PlacedObs {
+        nnz: 0,
+        crc: 0,
+        parts: [Place::default(); 2],
+    };
+    fetch.obs.resize(obs.len(), empty);
+    // In storage order, so that neighbours on disk become neighbours in the list.
+    let mut order: Vec<u64> = Vec::with_capacity(obs.len());
+    let keys_fit = obs.len() < 1 << 16 && index.n_obs() < 1 << 48;
+    let mut by_obs: Vec<(u64, u32)> = Vec::new();
+    if keys_fit {
+        order.extend(
+            obs.iter()
+                .enumerate()
+                .map(|(position, &obs)| obs << 16 | position as u64),
+        );
+        order.sort_unstable();
+    } else {
+        by_obs.extend(
+            obs.iter()
+                .enumerate()
+                .map(|(position, &obs)| (obs, position as u32)),
+        );
+        by_obs.sort_unstable();
+    }
+    let sorted = order
+        .iter()
+        .map(|key| (key >> 16, (key & 0xFFFF) as u32))
+        .chain(by_obs.iter().copied());
+    let parts = if index.encoding() == Encoding::Raw { 2 } else { 1 };
+    let mut pieces: Vec<Piece> = Vec::with_capacity(obs.len() * parts);
+    for (obs, position) in sorted {
+        let Location {
+            shard,
+            parts,
+            nnz,
+            crc,
+        } = index.locate(obs)?;
+        fetch.obs[position as usize] = PlacedObs { nnz, crc, ..empty };
+        let present = parts
+            .into_iter()
+            .enumerate()
+            .filter(|(_, part)| part.len_bytes > 0);
+        pieces.extend(present.map(|(which, part)| Piece {
+            shard,
+            part,
+            position,
+            which: which as u8,
+        }));
+    }
+    if parts > 1 {
+        pieces.sort_unstable_by_key(|piece| (piece.shard, piece.part.offset_bytes));
+    }
+    let mut cursor = Cursor {
+        slot: 0,
+        offset_bytes: 0,
+    };
+    let mut rest = pieces.as_slice();
+    while !rest.is_empty() {
+        let (n, start, end) = first_read(rest, shape);
+        let (now, later) = rest.split_at(n);
+        cursor.put(now, start, end, shape, &mut fetch);
+        rest = later;
+    }
+    fetch.n_slots = fetch.reads.last().map_or(0, |read| read.slot as usize + 1);
+    Ok(fetch)
+}
+
+/// How many of the pieces at the front one read brings, and its range.
+fn first_read(pieces: &[Piece], shape: &ReadShape) -> (usize, u64, u64) {
+    let align = u64::from(shape.alignment);
+    let down = |at: u64| at - at % align;
+    let end_of =
+        |piece: &Piece| (piece.part.offset_bytes + u64::from(piece.part.len_bytes)).next_multiple_of(align);
+    let start = down(pieces[0].part.offset_bytes);
+    let mut end = end_of(&pieces[0]);
+    let mut n = 1;
+    while let Some(piece) = pieces.get(n) {
+        let next_end = end_of(piece).max(end);
+        let joins = piece.shard == pieces[0].shard
+            && down(piece.part.offset_bytes) <= end + shape.gap_bytes
+            && next_end - start <= shape.read_bytes;
+        if !joins {
+            break;
+        }
+        end = next_end;
+        n += 1;
+    }
+    (n, start, end)
+}
+
+/// The first free place in the slots.
+struct Cursor {
+    slot: u32,
+    offset_bytes: u32,
+}
+
+impl Cursor {
+    fn put(&mut self, pieces: &[Piece], start: u64, end: u64, shape: &ReadShape, fetch: &mut FetchReads) {
+        let len_bytes = (end - start) as u32;
+        debug_assert!(len_bytes <= shape.slot_bytes, "the slot holds the longest obs");
+        if self.offset_bytes + len_bytes > shape.slot_bytes {
+            (self.slot, self.offset_bytes) = (self.slot + 1, 0);
+        }
+        let (file, slot, slot_offset_bytes) = (pieces[0].shard, self.slot, self.offset_bytes);
+        fetch.reads.push(Read {
+            file,
+            offset_bytes: start,
+            len_bytes,
+            slot,
+            slot_offset_bytes,
+        });
+        for piece in pieces {
+            let offset_bytes = slot_offset_bytes + (piece.part.offset_bytes - start) as u32;
+            let place = Place {
+                slot,
+                offset_bytes,
+                len_bytes: piece.part.len_bytes,
+            };
+            fetch.obs[piece.position as usize].parts[piece.which as usize] = place;
+        }
+        // Where reads need no alignment, frames still start on cache lines of their own.
+        self.offset_bytes = (slot_offset_bytes + len_bytes).next_multiple_of(64);
+    }
+}

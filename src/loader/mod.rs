@@ -1,0 +1,395 @@
+//! Epochs of shuffled minibatches, read ahead of the consumer.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use cellring::{Loader, LoaderConfig, Store};
+//!
+//! let store = Arc::new(Store::open("atlas.cellring")?);
+//! let mut loader = Loader::new(store, LoaderConfig { obs_columns: vec!["cell_type".into()], ..Default::default() })?;
+//! for epoch in 0..10 {
+//!     for minibatch in loader.epoch(epoch)? {
+//!         let minibatch = minibatch?;
+//!         let matrix = minibatch.as_sprs(); // n_obs x n_vars, no copy
+//!         println!("{} cells, {} values", matrix.rows(), matrix.nnz());
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod config;
+mod decode;
+mod extents;
+mod pipeline;
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use arrow_array::ArrayRef;
+
+pub use config::{LoaderConfig, LoaderError};
+pub use pipeline::EpochStats;
+
+use crate::Store;
+use crate::buffer::{DEFAULT_SLOT_BYTES, Pool};
+use crate::engine::{Choice, Completion, Engine, EngineStats, Submission};
+use crate::format::obs::ObsDecoder;
+use crate::minibatch::{Minibatch, Recycler, read_column};
+use crate::plan::Plan;
+use decode::{DecodeContext, decode_minibatch};
+use extents::{ReadShape, plan_reads};
+use pipeline::Pipeline;
+
+/// Neighbouring obs are read at once where at most this lies between them: reading it costs less than another request.
+const GAP_BYTES: u64 = 4096;
+/// Longest read of several obs: long enough for full bandwidth, short enough to leave little of a slot unused.
+const READ_BYTES: u64 = 512 << 10;
+
+/// Completions are told apart by their tag, and the tags belong to epochs.
+type Routes = Arc<Mutex<HashMap<u64, Arc<Pipeline>>>>;
+
+/// Loads epochs of a store. The read buffers and the engine live as long as the loader.
+pub struct Loader {
+    // Declared first, so dropped first: the engine waits for its reads before the pool goes.
+    engine: Arc<Engine>,
+    pool: Pool,
+    routes: Routes,
+    store: Arc<Store>,
+    config: LoaderConfig,
+    context: Arc<DecodeContext>,
+    next_tag: u64,
+    ahead: u64,
+    threads: usize,
+}
+
+impl std::fmt::Debug for Loader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loader")
+            .field("engine", &self.engine)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Loader {
+    /// Prepares read buffers, engine and columns.
+    ///
+    /// # Errors
+    /// [`LoaderError`] where a setting cannot be met, a column is missing, or the store cannot be read.
+    pub fn new(store: Arc<Store>, config: LoaderConfig) -> Result<Self, LoaderError> {
+        config.sampler.validate(store.n_obs())?;
+        let manifest = store.manifest();
+        if !manifest.f32_exact && !config.allow_rounding {
+            return Err(LoaderError::Rounding {
+                value_type: manifest.value_type.numpy_name(),
+            });
+        }
+        let mut columns = Vec::with_capacity(config.obs_columns.len());
+        for name in &config.obs_columns {
+            let column = store.obs().column(name)?;
+            let data_type = column.field().data_type().to_string();
+            let reader = read_column(name, column);
+            columns.push(reader.ok_or_else(|| LoaderError::ColumnType {
+                column: name.clone(),
+                data_type,
+            })?);
+        }
+        let threads = match config.decode_threads {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+            n => n,
+        };
+        let memory = Memory::divide(&store, &config, threads);
+        let pool = Pool::new(memory.n_slots, memory.slot_bytes)?;
+        let routes = Routes::default();
+        let paths = store.shard_paths();
+        let completions = routes.clone();
+        let engine = Engine::start(&paths, &pool, &config.engine, move |completion| {
+            route(&completions, completion)
+        })?;
+        let recycler = Arc::new(Recycler::new(memory.ahead as usize + threads + 2));
+        let decoder = ObsDecoder::new(manifest);
+        let context = Arc::new(DecodeContext {
+            store: store.clone(),
+            decoder,
+            columns,
+            recycler,
+        });
+        let (engine, ahead) = (Arc::new(engine), memory.ahead);
+        Ok(Self {
+            engine,
+            pool,
+            routes,
+            store,
+            config,
+            context,
+            next_tag: 0,
+            ahead,
+            threads,
+        })
+    }
+
+    /// How bytes are read, and why so.
+    pub fn choice(&self) -> &Choice {
+        self.engine.choice()
+    }
+
+    /// What the engine has read since the loader was made.
+    pub fn engine_stats(&self) -> EngineStats {
+        self.engine.stats()
+    }
+
+    /// Number of decoding threads.
+    pub fn decode_threads(&self) -> usize {
+        self.threads
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The categories of a chosen categorical obs column, which its codes are places in; `None` for other columns.
+    pub fn categories(&self, column: &str) -> Option<ArrayRef> {
+        let place = self.config.obs_columns.iter().position(|name| name == column)?;
+        self.context.columns[place].categories()
+    }
+
+    /// The plan of an epoch.
+    ///
+    /// # Errors
+    /// Never with settings that [`Loader::new`] accepted.
+    pub fn plan(&self, epoch: u64) -> Result<Plan, LoaderError> {
+        Ok(Plan::new(self.store.n_obs(), &self.config.sampler, epoch)?)
+    }
+
+    /// Starts an epoch: its first reads are under way when this returns.
+    ///
+    /// # Errors
+    /// [`LoaderError`] where a thread cannot be started.
+    pub fn epoch(&mut self, epoch: u64) -> Result<Epoch<'_>, LoaderError> {
+        let plan = self.plan(epoch)?;
+        let n_minibatches = plan.n_minibatches();
+        let pipeline = Arc::new(Pipeline::new(0, n_minibatches, self.ahead));
+        let mut running = Running {
+            pipeline: pipeline.clone(),
+            threads: Vec::with_capacity(self.threads + 1),
+        };
+        let first_tag = self.next_tag;
+        self.next_tag += plan.n_fetches();
+        let driver = Driver {
+            plan,
+            store: self.store.clone(),
+            engine: self.engine.clone(),
+            pool: self.pool.clone(),
+            routes: self.routes.clone(),
+            pipeline: pipeline.clone(),
+            first_tag,
+        };
+        running.spawn("cellring-plan", move |_| driver.run())?;
+        for _ in 0..self.threads {
+            let context = self.context.clone();
+            running.spawn("cellring-decode", move |pipeline| work(pipeline, &context))?;
+        }
+        Ok(Epoch {
+            running,
+            n_minibatches,
+            loader: self,
+        })
+    }
+}
+
+/// Hands a completion to the epoch that its fetch belongs to.
+fn route(routes: &Routes, completion: Completion) {
+    let pipeline = routes
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .remove(&completion.tag);
+    if let Some(pipeline) = pipeline {
+        pipeline.complete(completion);
+    }
+}
+
+/// How the memory budget is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Memory {
+    n_slots: usize,
+    slot_bytes: usize,
+    /// Decoded minibatches that may wait.
+    ahead: u64,
+}
+
+impl Memory {
+    fn divide(store: &Store, config: &LoaderConfig, threads: usize) -> Self {
+        let manifest = store.manifest();
+        // An obs may begin and end within an aligned unit, so it takes up to two more of them.
+        let longest = manifest.max_obs_bytes as usize + 2 * 4096;
+        let slot_bytes = longest.next_multiple_of(DEFAULT_SLOT_BYTES);
+        let mean_nnz = manifest.nnz.div_ceil(manifest.n_obs.max(1)) as usize;
+        let minibatch_bytes = (config.sampler.batch_size as usize * (mean_nnz * 8 + 32)).max(1);
+        // Enough for each thread to be ahead of a consumer that comes in bursts; no more than a quarter of the budget.
+        let ahead = (config.memory_bytes / 4 / minibatch_bytes).clamp(threads + 1, 8 * threads + 8);
+        let for_slots = config.memory_bytes.saturating_sub(ahead * minibatch_bytes);
+        // A small store needs no more buffers than hold it a few times.
+        let store_bytes = manifest.shards.iter().map(|shard| shard.bytes).sum::<u64>() as usize;
+        let enough = 4 + 3 * store_bytes.div_ceil(slot_bytes / 2);
+        Self {
+            n_slots: (for_slots / slot_bytes).clamp(2, enough.max(2)),
+            slot_bytes,
+            ahead: ahead as u64,
+        }
+    }
+}
+
+/// Plans fetches and submits their reads, as far ahead as there are free slots.
+struct Driver {
+    plan: Plan,
+    store: Arc<Store>,
+    engine: Arc<Engine>,
+    pool: Pool,
+    routes: Routes,
+    pipeline: Arc<Pipeline>,
+    first_tag: u64,
+}
+
+impl Driver {
+    fn run(self) {
+        let shape = ReadShape {
+            alignment: self.engine.alignment(),
+            slot_bytes: self.pool.slot_bytes() as u32,
+            gap_bytes: GAP_BYTES,
+            read_bytes: READ_BYTES,
+        };
+        let mut first = 0;
+        for number in 0..self.plan.n_fetches() {
+            let since = Instant::now();
+            let fetch = self.plan.fetch(number);
+            let reads = match plan_reads(self.store.index(), &fetch.obs, &shape) {
+                Ok(reads) => reads,
+                Err(error) => return self.pipeline.fail_at(first, error.into()),
+            };
+            let planned = since.elapsed();
+            if reads.n_slots > self.pool.n_slots() {
+                let error = LoaderError::Budget {
+                    n_obs: fetch.obs.len(),
+                    needed_bytes: reads.n_slots * self.pool.slot_bytes(),
+                    budget_bytes: self.pool.n_slots() * self.pool.slot_bytes(),
+                };
+                return self.pipeline.fail_at(first, error);
+            }
+            let Some(slots) = self.pool.take(reads.n_slots) else {
+                return;
+            };
+            self.pipeline.planned(planned, since.elapsed() - planned);
+            let tag = self.first_tag + number;
+            let n_minibatches = fetch.minibatches.len() as u64;
+            let (pending, reads) = pipeline::split(fetch, reads, first);
+            if !self.pipeline.announce(tag, pending) {
+                return;
+            }
+            self.routes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(tag, self.pipeline.clone());
+            self.engine.submit(Submission { tag, slots, reads });
+            first += n_minibatches;
+        }
+    }
+}
+
+/// Decodes minibatches until the epoch ends.
+fn work(pipeline: &Pipeline, context: &DecodeContext) {
+    while let Some(task) = pipeline.next_task() {
+        let since = Instant::now();
+        let result = decode_minibatch(context, &task);
+        let number = task.number;
+        // The slots of a fetch are free as soon as its last minibatch is decoded, whether or not it has been taken.
+        drop(task);
+        pipeline.put(
+            number,
+            result,
+            u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        );
+    }
+}
+
+/// The threads of an epoch. Dropping it ends them.
+struct Running {
+    pipeline: Arc<Pipeline>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    fn spawn(
+        &mut self,
+        name: &str,
+        work: impl FnOnce(&Pipeline) + Send + 'static,
+    ) -> Result<(), LoaderError> {
+        let pipeline = self.pipeline.clone();
+        let body = move || {
+            // Without this a panic would leave the consumer waiting for ever.
+            if catch_unwind(AssertUnwindSafe(|| work(&pipeline))).is_err() {
+                pipeline.fail_at(0, LoaderError::Panicked);
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name(name.into())
+            .spawn(body)
+            .map_err(LoaderError::Thread)?;
+        self.threads.push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.pipeline.stop();
+        for thread in self.threads.drain(..) {
+            // Panics were caught in the thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A running epoch: an iterator over its minibatches, in the order of the plan. After an error it ends.
+///
+/// Dropping it early stops the reads that have not begun; a later epoch of the same loader starts afresh.
+pub struct Epoch<'a> {
+    running: Running,
+    n_minibatches: u64,
+    loader: &'a Loader,
+}
+
+impl std::fmt::Debug for Epoch<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Epoch")
+            .field("n_minibatches", &self.n_minibatches)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Epoch<'_> {
+    /// Minibatches of the whole epoch, for this rank.
+    pub fn n_minibatches(&self) -> u64 {
+        self.n_minibatches
+    }
+
+    /// Where the time has gone so far.
+    pub fn stats(&self) -> EpochStats {
+        self.running.pipeline.stats()
+    }
+
+    /// The loader.
+    pub fn loader(&self) -> &Loader {
+        self.loader
+    }
+}
+
+impl Iterator for Epoch<'_> {
+    type Item = Result<Minibatch, LoaderError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.running.pipeline.next()
+    }
+}

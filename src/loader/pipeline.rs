@@ -1,0 +1,298 @@
+//! What the threads of a running epoch share: fetches on their way in, minibatches on their way out.
+//!
+//! The driver plans fetches and submits their reads; the engine fills them; workers take minibatches of the oldest
+//! fetch that is there, decode them, and put them out in order. A lock is taken a few times per minibatch, never per
+//! cell.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::config::LoaderError;
+use super::extents::{FetchReads, PlacedObs};
+use crate::buffer::Slot;
+use crate::engine::{Completion, EngineError};
+use crate::minibatch::Minibatch;
+use crate::plan::Fetch;
+
+/// A fetch whose reads are submitted.
+#[derive(Debug)]
+pub(super) struct PendingFetch {
+    pub(super) fetch: Fetch,
+    pub(super) placed: Vec<PlacedObs>,
+    /// Number of its first minibatch among those of the rank.
+    pub(super) first: u64,
+}
+
+/// A fetch whose bytes are there. Its slots go back to the pool when the last of its minibatches is decoded.
+#[derive(Debug)]
+pub(super) struct FilledFetch {
+    pub(super) pending: PendingFetch,
+    pub(super) slots: Vec<Slot>,
+}
+
+/// Times and counts of an epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EpochStats {
+    /// Nanoseconds in which the caller waited for a minibatch.
+    pub consumer_wait_ns: u64,
+    /// Nanoseconds in which decoding threads had nothing to decode because reads were not done, summed over threads.
+    pub read_wait_ns: u64,
+    /// Nanoseconds in which decoding threads were ahead of the caller as far as they may be, summed over threads.
+    pub output_wait_ns: u64,
+    /// Nanoseconds spent decoding, summed over threads.
+    pub decode_ns: u64,
+    /// Nanoseconds spent planning fetches.
+    pub plan_ns: u64,
+    /// Nanoseconds in which planning waited for free read buffers.
+    pub buffer_wait_ns: u64,
+}
+
+enum FetchState {
+    Pending(Box<PendingFetch>),
+    Filled(Arc<FilledFetch>),
+    Failed,
+}
+
+/// What a worker takes: one minibatch of a fetch.
+pub(super) struct Task {
+    pub(super) fetch: Arc<FilledFetch>,
+    pub(super) index: usize,
+    pub(super) number: u64,
+}
+
+struct State {
+    /// Fetches in order, from the oldest one that has minibatches left to decode.
+    fetches: VecDeque<(u64, FetchState)>,
+    /// The next minibatch to decode within the oldest fetch.
+    next_index: usize,
+    /// Number of the next minibatch to decode.
+    next_number: u64,
+    /// Minibatches that are decoded and not yet taken.
+    done: BTreeMap<u64, Result<Minibatch, LoaderError>>,
+    /// Number of the next minibatch to hand out.
+    next_out: u64,
+    /// Minibatches of the epoch; lowered to the place of an error.
+    end: u64,
+    error: Option<LoaderError>,
+    stop: bool,
+    stats: EpochStats,
+}
+
+/// Shared by the driver, the engine's completions, the workers and the caller of one epoch.
+pub(super) struct Pipeline {
+    state: Mutex<State>,
+    /// Something to decode, or the end.
+    work: Condvar,
+    /// Something to hand out, or the end.
+    output: Condvar,
+    /// Decoded minibatches that may wait.
+    ahead: u64,
+}
+
+fn nanos(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Pipeline {
+    /// The pipeline of an epoch of minibatches `start..end`, at most `ahead` of them decoded before they are taken.
+    pub(super) fn new(start: u64, end: u64, ahead: u64) -> Self {
+        let state = State {
+            fetches: VecDeque::new(),
+            next_index: 0,
+            next_number: start,
+            done: BTreeMap::new(),
+            next_out: start,
+            end,
+            error: None,
+            stop: false,
+            stats: EpochStats::default(),
+        };
+        Self {
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            output: Condvar::new(),
+            ahead,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock is held leaves no half-made change behind: every change is a few assignments.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Announces a fetch before its reads are submitted. False where the epoch has been stopped.
+    pub(super) fn announce(&self, tag: u64, pending: PendingFetch) -> bool {
+        let mut state = self.lock();
+        if !state.stop {
+            state
+                .fetches
+                .push_back((tag, FetchState::Pending(Box::new(pending))));
+        }
+        !state.stop
+    }
+
+    /// Takes a completion of the engine.
+    pub(super) fn complete(&self, completion: Completion) {
+        let mut state = self.lock();
+        let Some((_, fetch)) = state.fetches.iter_mut().find(|(tag, _)| *tag == completion.tag) else {
+            // The epoch was stopped: the slots go back to the pool.
+            return;
+        };
+        let FetchState::Pending(pending) = std::mem::replace(fetch, FetchState::Failed) else {
+            return;
+        };
+        match completion.result {
+            Ok(()) => {
+                *fetch = FetchState::Filled(Arc::new(FilledFetch {
+                    pending: *pending,
+                    slots: completion.slots,
+                }));
+                drop(state);
+                self.work.notify_all();
+            }
+            Err(error) => {
+                let first = pending.first;
+                drop(state);
+                self.fail_at(first, engine_error(error));
+            }
+        }
+    }
+
+    /// Ends the epoch with an error in the place of minibatch `number`; those before it are still delivered.
+    pub(super) fn fail_at(&self, number: u64, error: LoaderError) {
+        let mut state = self.lock();
+        if number < state.end || (number == state.end && state.error.is_none()) {
+            state.end = number;
+            state.error = Some(error);
+        }
+        drop(state);
+        self.work.notify_all();
+        self.output.notify_all();
+    }
+
+    /// Ends the epoch at once: nothing is handed out any more, and what is on its way is dropped.
+    pub(super) fn stop(&self) {
+        let mut state = self.lock();
+        state.stop = true;
+        let dropped = (
+            std::mem::take(&mut state.fetches),
+            std::mem::take(&mut state.done),
+        );
+        drop(state);
+        // Outside the lock: slots go back to the pool, minibatches to the recycler.
+        drop(dropped);
+        self.work.notify_all();
+        self.output.notify_all();
+    }
+
+    /// The next minibatch to decode; waits for it. `None` at the end.
+    pub(super) fn next_task(&self) -> Option<Task> {
+        let mut state = self.lock();
+        loop {
+            if state.stop || state.next_number >= state.end {
+                return None;
+            }
+            let may = state.next_number < state.next_out + self.ahead;
+            if may && matches!(state.fetches.front(), Some((_, FetchState::Filled(_)))) {
+                return Self::take_task(&mut state);
+            }
+            let since = Instant::now();
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let waited = nanos(since);
+            match may {
+                true => state.stats.read_wait_ns += waited,
+                false => state.stats.output_wait_ns += waited,
+            }
+        }
+    }
+
+    fn take_task(state: &mut State) -> Option<Task> {
+        let (number, index) = (state.next_number, state.next_index);
+        let (_, FetchState::Filled(fetch)) = state.fetches.front()? else {
+            return None;
+        };
+        let fetch = fetch.clone();
+        state.next_number += 1;
+        state.next_index += 1;
+        if state.next_index == fetch.pending.fetch.minibatches.len() {
+            // The last reference is now in the tasks: the slots are free when the last of them is decoded.
+            state.fetches.pop_front();
+            state.next_index = 0;
+        }
+        Some(Task { fetch, index, number })
+    }
+
+    /// Puts out a decoded minibatch, or the error that is in its place.
+    pub(super) fn put(&self, number: u64, result: Result<Minibatch, LoaderError>, decode_ns: u64) {
+        let mut state = self.lock();
+        state.stats.decode_ns += decode_ns;
+        let is_next = number == state.next_out;
+        let dropped = match result {
+            _ if state.stop => Some(result),
+            Ok(minibatch) => state.done.insert(number, Ok(minibatch)),
+            Err(error) => {
+                drop(state);
+                return self.fail_at(number, error);
+            }
+        };
+        drop(state);
+        drop(dropped);
+        if is_next {
+            self.output.notify_all();
+        }
+    }
+
+    /// Adds what the driver measured.
+    pub(super) fn planned(&self, plan: Duration, wait: Duration) {
+        let mut state = self.lock();
+        state.stats.plan_ns += u64::try_from(plan.as_nanos()).unwrap_or(u64::MAX);
+        state.stats.buffer_wait_ns += u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+    }
+
+    /// The next minibatch in order; waits for it. `None` at the end, or after an error has been handed out.
+    pub(super) fn next(&self) -> Option<Result<Minibatch, LoaderError>> {
+        let mut state = self.lock();
+        loop {
+            if state.stop {
+                return None;
+            }
+            if state.next_out >= state.end {
+                let error = state.error.take();
+                return error.map(Err);
+            }
+            let number = state.next_out;
+            if let Some(result) = state.done.remove(&number) {
+                state.next_out += 1;
+                drop(state);
+                // A worker may be waiting for room.
+                self.work.notify_one();
+                return Some(result);
+            }
+            let since = Instant::now();
+            state = self.output.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.stats.consumer_wait_ns += nanos(since);
+        }
+    }
+
+    pub(super) fn stats(&self) -> EpochStats {
+        self.lock().stats
+    }
+}
+
+/// The reads of a fetch, apart from what the pipeline keeps of it.
+pub(super) fn split(fetch: Fetch, reads: FetchReads, first: u64) -> (PendingFetch, Vec<crate::engine::Read>) {
+    (
+        PendingFetch {
+            fetch,
+            placed: reads.obs,
+            first,
+        },
+        reads.reads,
+    )
+}
+
+fn engine_error(error: EngineError) -> LoaderError {
+    LoaderError::Engine(error)
+}

@@ -1,0 +1,249 @@
+//! What a plan is asked for, and what may be wrong with it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The largest number of obs that can be planned.
+pub const MAX_OBS: u64 = 1 << 48;
+
+/// The largest number of obs in one fetch: their numbers alone then take 512 MiB.
+pub const MAX_FETCH_OBS: u64 = 1 << 26;
+
+/// How the obs are ordered within an epoch. The [module](crate::plan) says precisely what each does.
+///
+/// It reads and writes as `sequential` and `block-shuffle`, in text as in serde.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Strategy {
+    /// Storage order, nothing shuffled: for evaluation and export.
+    Sequential,
+    /// Blocks of consecutive obs in random order, shuffled together fetch by fetch: for training. With `block_size`
+    /// 1 this is true random sampling without replacement.
+    #[default]
+    BlockShuffle,
+}
+
+impl Strategy {
+    /// The name as text.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sequential => "sequential",
+            Self::BlockShuffle => "block-shuffle",
+        }
+    }
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Strategy {
+    type Err = PlanError;
+
+    fn from_str(name: &str) -> Result<Self, PlanError> {
+        [Self::Sequential, Self::BlockShuffle]
+            .into_iter()
+            .find(|strategy| strategy.name() == name)
+            .ok_or_else(|| PlanError::UnknownStrategy {
+                found: name.to_owned(),
+            })
+    }
+}
+
+/// The order of an epoch and how ranks share it.
+///
+/// The order itself depends on the first five fields alone (and, for [`Strategy::Sequential`], on `drop_last`);
+/// `rank` and `world_size` only say which part of it is this rank's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SamplerConfig {
+    /// How the obs are ordered.
+    pub strategy: Strategy,
+    /// Consecutive obs drawn together by [`Strategy::BlockShuffle`], at least 1; it need not be the block size of the
+    /// store. [`Strategy::Sequential`] ignores it.
+    pub block_size: u64,
+    /// Obs per minibatch, at least 1.
+    pub batch_size: u32,
+    /// Minibatches that are read and shuffled together, at least 1.
+    pub fetch_factor: u32,
+    /// The seed of all randomness.
+    pub seed: u64,
+    /// Drop what would make the last minibatch short or the ranks uneven, rather than keep it and pad.
+    pub drop_last: bool,
+    /// The number of this rank among `world_size`, from 0.
+    pub rank: u32,
+    /// How many ranks share the epoch, at least 1.
+    pub world_size: u32,
+}
+
+impl Default for SamplerConfig {
+    /// Block shuffling with 1,024 blocks of 16 obs per fetch, which mixes minibatches of 64 as well as true random
+    /// sampling does; seed 0, nothing dropped, one rank.
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::BlockShuffle,
+            block_size: 16,
+            batch_size: 64,
+            fetch_factor: 256,
+            seed: 0,
+            drop_last: false,
+            rank: 0,
+            world_size: 1,
+        }
+    }
+}
+
+impl SamplerConfig {
+    /// Obs in a full fetch.
+    pub fn fetch_obs(&self) -> u64 {
+        u64::from(self.batch_size) * u64::from(self.fetch_factor)
+    }
+
+    /// Checks the config against a data set of `n_obs` obs.
+    ///
+    /// # Errors
+    /// If a size is zero, the rank is not below the world size, or the data set or one fetch of it is too large.
+    pub fn validate(&self, n_obs: u64) -> Result<(), PlanError> {
+        let sizes = [
+            ("block_size", self.block_size),
+            ("batch_size", self.batch_size.into()),
+            ("fetch_factor", self.fetch_factor.into()),
+            ("world_size", self.world_size.into()),
+        ];
+        if let Some((name, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
+            return Err(PlanError::ZeroSize { name });
+        }
+        if self.rank >= self.world_size {
+            return Err(PlanError::RankOutOfRange {
+                rank: self.rank,
+                world_size: self.world_size,
+            });
+        }
+        if n_obs > MAX_OBS {
+            return Err(PlanError::TooManyObs { n_obs });
+        }
+        if self.fetch_obs().min(n_obs) > MAX_FETCH_OBS {
+            let (batch_size, fetch_factor) = (self.batch_size, self.fetch_factor);
+            return Err(PlanError::FetchTooLarge {
+                batch_size,
+                fetch_factor,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Why an epoch cannot be planned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// A size of the config is zero.
+    #[error("{name} is 0 in the sampler config: it must be at least 1")]
+    ZeroSize {
+        /// The field.
+        name: &'static str,
+    },
+    /// The rank does not exist.
+    #[error("rank {rank} does not exist among {world_size} ranks: ranks count from 0 to world_size - 1")]
+    RankOutOfRange {
+        /// The rank asked for.
+        rank: u32,
+        /// How many ranks there are.
+        world_size: u32,
+    },
+    /// The data set has more obs than can be planned.
+    #[error("the data set has {n_obs} obs, more than the {MAX_OBS} that can be planned")]
+    TooManyObs {
+        /// Obs in the data set.
+        n_obs: u64,
+    },
+    /// A fetch would hold too many obs.
+    #[error(
+        "a fetch of {fetch_factor} minibatches of {batch_size} obs exceeds {MAX_FETCH_OBS} obs: lower fetch_factor or batch_size"
+    )]
+    FetchTooLarge {
+        /// Obs per minibatch.
+        batch_size: u32,
+        /// Minibatches per fetch.
+        fetch_factor: u32,
+    },
+    /// The name of a strategy is not known.
+    #[error("unknown sampling strategy {found:?}: expected \"sequential\" or \"block-shuffle\"")]
+    UnknownStrategy {
+        /// The name as given.
+        found: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strategies_read_as_they_write() {
+        for strategy in [Strategy::Sequential, Strategy::BlockShuffle] {
+            assert_eq!(strategy.to_string().parse(), Ok(strategy));
+            assert_eq!(serde_json::to_value(strategy).unwrap(), strategy.name());
+        }
+        let error = "Sequential".parse::<Strategy>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "unknown sampling strategy \"Sequential\": expected \"sequential\" or \"block-shuffle\""
+        );
+    }
+
+    #[test]
+    fn config_survives_serde_and_refuses_unknown_fields() {
+        let config = SamplerConfig {
+            seed: u64::MAX,
+            rank: 3,
+            world_size: 4,
+            ..SamplerConfig::default()
+        };
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<SamplerConfig>(&text).unwrap(), config);
+        assert_eq!(
+            serde_json::from_str::<SamplerConfig>("{}").unwrap(),
+            SamplerConfig::default()
+        );
+        assert!(serde_json::from_str::<SamplerConfig>(r#"{"block_sise": 4}"#).is_err());
+    }
+
+    #[test]
+    fn bad_configs_are_told_in_a_sentence() {
+        let refuse = |change: fn(&mut SamplerConfig), n_obs: u64| {
+            let mut config = SamplerConfig::default();
+            change(&mut config);
+            config.validate(n_obs).unwrap_err().to_string()
+        };
+        let zero = |name| format!("{name} is 0 in the sampler config: it must be at least 1");
+        assert_eq!(refuse(|c| c.block_size = 0, 9), zero("block_size"));
+        assert_eq!(refuse(|c| c.batch_size = 0, 9), zero("batch_size"));
+        assert_eq!(refuse(|c| c.fetch_factor = 0, 9), zero("fetch_factor"));
+        assert_eq!(refuse(|c| c.world_size = 0, 0), zero("world_size"));
+        assert_eq!(
+            refuse(|c| (c.rank, c.world_size) = (2, 2), 9),
+            "rank 2 does not exist among 2 ranks: ranks count from 0 to world_size - 1"
+        );
+        assert_eq!(
+            refuse(|_| {}, MAX_OBS + 1),
+            "the data set has 281474976710657 obs, more than the 281474976710656 that can be planned"
+        );
+        assert_eq!(
+            refuse(|c| c.fetch_factor = u32::MAX, MAX_OBS),
+            "a fetch of 4294967295 minibatches of 64 obs exceeds 67108864 obs: lower fetch_factor or batch_size"
+        );
+        // A fetch of everything is fine where everything is little.
+        let all = SamplerConfig {
+            batch_size: u32::MAX,
+            fetch_factor: u32::MAX,
+            ..SamplerConfig::default()
+        };
+        assert_eq!(all.validate(1000), Ok(()));
+    }
+}

@@ -1,0 +1,401 @@
+//! Where the kernel refuses: the engine runs on what is left, and says why. Each case runs in a child
+//! process, because a refusal cannot be taken back.
+#![allow(
+    unsafe_code,
+    reason = "seccomp filters, limits and forks are made through libc"
+)]
+#![allow(clippy::unwrap_used, reason = "a helper of a test that fails fails the test")]
+#![allow(
+    clippy::print_stderr,
+    reason = "a test says when a machine cannot do what it is about"
+)]
+
+use std::env;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command};
+use std::sync::mpsc;
+
+use cellring::buffer::Pool;
+use cellring::engine::{
+    Backend, Choice, Direct, Engine, EngineConfig, EngineError, Read, Submission, cached_fraction,
+};
+use tempfile::TempDir;
+
+const LEN: usize = 4 << 20;
+
+/// A file on a filesystem that reads past the page cache, if there is one: beside the test binary, because
+/// the directory for temporary files is often tmpfs.
+fn file() -> (TempDir, PathBuf) {
+    let exe = env::current_exe().unwrap();
+    let dir = tempfile::tempdir_in(exe.parent().unwrap()).unwrap();
+    let path = dir.path().join("shard");
+    fs::write(&path, content()).unwrap();
+    File::open(&path).unwrap().sync_all().unwrap();
+    evict(&path);
+    (dir, path)
+}
+
+fn content() -> Vec<u8> {
+    (0..LEN as u32 / 4)
+        .flat_map(|word| word.wrapping_mul(0x9E37_79B9).to_le_bytes())
+        .collect()
+}
+
+fn evict(path: &Path) {
+    let file = File::open(path).unwrap();
+    // SAFETY: the call touches no memory.
+    let refused = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    assert_eq!(refused, 0);
+}
+
+fn config(backend: Backend, direct: Direct) -> EngineConfig {
+    let mut config = EngineConfig::default();
+    config.backend = backend;
+    config.direct = direct;
+    config
+}
+
+/// Reads the whole file and checks it; returns how.
+fn read_all(path: &Path, config: &EngineConfig) -> Result<Choice, EngineError> {
+    let pool = Pool::new(2, LEN).unwrap();
+    let (send, receive) = mpsc::channel();
+    let engine = Engine::start(&[path.to_owned()], &pool, config, move |done| {
+        drop(send.send(done))
+    })?;
+    let reads = (0..LEN as u64 / 65536).rev().map(|i| Read {
+        file: 0,
+        offset_bytes: i * 65536,
+        len_bytes: 65536,
+        slot: 0,
+        slot_offset_bytes: i as u32 * 65536,
+    });
+    engine.submit(Submission {
+        tag: 1,
+        slots: pool.take(1).unwrap(),
+        reads: reads.collect(),
+    });
+    let done = receive.recv().unwrap();
+    done.result?;
+    assert!(done.slots[0].as_slice()[..LEN] == content(), "wrong bytes");
+    Ok(engine.choice().clone())
+}
+
+/// Whether the machine lets this process do all that the engine would like to.
+fn ring_and_direct_work(path: &Path) -> bool {
+    match read_all(path, &config(Backend::Uring, Direct::On)) {
+        Ok(choice) => choice.way.registered_buffers,
+        Err(e) => {
+            assert!(env::var_os("CELLRING_TEST_EVERY_BACKEND").is_none(), "{e}");
+            eprintln!("skipped: {e}");
+            false
+        }
+    }
+}
+
+#[test]
+fn direct_reads_leave_the_page_cache_alone_and_auto_prefers_a_full_one() {
+    let (_dir, path) = file();
+    if !ring_and_direct_work(&path) || cached_fraction(&path).is_err() {
+        return;
+    }
+    assert!(
+        cached_fraction(&path).unwrap() < 0.05,
+        "the file could not be evicted"
+    );
+    for backend in [Backend::Uring, Backend::Pread] {
+        assert!(read_all(&path, &config(backend, Direct::On)).unwrap().way.direct);
+        assert!(
+            cached_fraction(&path).unwrap() < 0.05,
+            "{backend} read through the page cache"
+        );
+    }
+    let choice = read_all(&path, &EngineConfig::default()).unwrap();
+    assert!(
+        choice.way.direct && choice.way.backend == Backend::Uring,
+        "{}",
+        choice.reason
+    );
+    assert!(cached_fraction(&path).unwrap() < 0.05);
+    for backend in [Backend::Uring, Backend::Pread, Backend::Mmap] {
+        evict(&path);
+        assert!(!read_all(&path, &config(backend, Direct::Off)).unwrap().way.direct);
+        assert!(
+            cached_fraction(&path).unwrap() > 0.95,
+            "{backend} read past the page cache"
+        );
+    }
+    let choice = read_all(&path, &EngineConfig::default()).unwrap();
+    assert!(
+        !choice.way.direct && choice.reason.contains("100 % of the files"),
+        "{}",
+        choice.reason
+    );
+    // What is asked for by name stays so.
+    assert!(
+        read_all(&path, &config(Backend::Auto, Direct::On))
+            .unwrap()
+            .way
+            .direct
+    );
+}
+
+#[test]
+fn what_cannot_be_had_is_an_error_or_said() {
+    let (_dir, path) = file();
+    let refused = read_all(&path, &config(Backend::Mmap, Direct::On)).unwrap_err();
+    assert!(
+        refused.to_string().contains("choose backend uring or pread"),
+        "{refused}"
+    );
+    // tmpfs takes the flag O_DIRECT and is page cache all the same.
+    let Ok(dir) = tempfile::tempdir_in("/dev/shm") else {
+        return;
+    };
+    let path = dir.path().join("shard");
+    fs::write(&path, content()).unwrap();
+    let refused = read_all(&path, &config(Backend::Auto, Direct::On)).unwrap_err();
+    assert!(
+        matches!(&refused, EngineError::Unavailable { .. }) && refused.to_string().contains("tmpfs"),
+        "{refused}"
+    );
+    let choice = read_all(&path, &EngineConfig::default()).unwrap();
+    assert!(
+        !choice.way.direct && choice.reason.contains(", because "),
+        "{}",
+        choice.reason
+    );
+}
+
+/// Has this test binary run the test [`child`] alone, told by the environment which case and file.
+fn in_child(case: &str, path: &Path) {
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "child", "--nocapture", "--test-threads", "1"])
+        .env("CELLRING_CHILD", case)
+        .env("CELLRING_FILE", path)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && text.contains("the child is content"),
+        "{case}: {text}"
+    );
+}
+
+#[test]
+fn a_sandbox_that_refuses_io_uring_leaves_pread() {
+    let (_dir, path) = file();
+    if ring_and_direct_work(&path) {
+        for case in ["setup-eperm", "setup-enosys", "enter-eperm", "register-eperm"] {
+            in_child(case, &path);
+        }
+    }
+}
+
+#[test]
+fn a_small_limit_on_locked_memory_leaves_a_ring_without_registered_buffers() {
+    let (_dir, path) = file();
+    if ring_and_direct_work(&path) {
+        in_child("memlock", &path);
+    }
+}
+
+#[test]
+fn a_forked_child_is_told_to_start_its_own_engine() {
+    let (_dir, path) = file();
+    in_child("fork", &path);
+}
+
+/// Does nothing unless one of the tests above runs it in a process of its own.
+#[test]
+fn child() {
+    let (Ok(case), Some(path)) = (env::var("CELLRING_CHILD"), env::var_os("CELLRING_FILE")) else {
+        return;
+    };
+    let path = PathBuf::from(path);
+    match case.as_str() {
+        "setup-eperm" => refused_ring(
+            &path,
+            &[libc::SYS_io_uring_setup],
+            libc::EPERM,
+            "io_uring_setup",
+            "seccomp",
+        ),
+        "setup-enosys" => refused_ring(
+            &path,
+            &[
+                libc::SYS_io_uring_setup,
+                libc::SYS_io_uring_enter,
+                libc::SYS_io_uring_register,
+            ],
+            libc::ENOSYS,
+            "io_uring_setup",
+            "Linux 5.6",
+        ),
+        "enter-eperm" => refused_ring(
+            &path,
+            &[libc::SYS_io_uring_enter],
+            libc::EPERM,
+            "io_uring_enter",
+            "seccomp",
+        ),
+        "register-eperm" => {
+            refuse_calls(&[libc::SYS_io_uring_register], libc::EPERM);
+            let choice = read_all(&path, &EngineConfig::default()).unwrap();
+            assert!(
+                choice.way.backend == Backend::Uring && !choice.way.registered_buffers,
+                "{}",
+                choice.reason
+            );
+            assert!(choice.reason.contains("registering") && choice.reason.contains("EPERM (errno 1)"));
+        }
+        "memlock" => small_memlock(&path),
+        "fork" => forked(&path),
+        other => panic!("no case {other}"),
+    }
+    eprintln!("the child is content");
+}
+
+fn refused_ring(path: &Path, calls: &[libc::c_long], code: i32, step: &str, remedy: &str) {
+    refuse_calls(calls, code);
+    let choice = read_all(path, &EngineConfig::default()).unwrap();
+    let reason = &choice.reason;
+    assert!(
+        choice.way.backend == Backend::Pread && choice.way.direct,
+        "{reason}"
+    );
+    assert_eq!(choice.rungs.len(), 3);
+    assert!(
+        reason.contains(step) && reason.contains(&format!("(errno {code})")) && reason.contains(remedy),
+        "{reason}"
+    );
+    let refused = read_all(path, &config(Backend::Uring, Direct::Auto)).unwrap_err();
+    assert!(
+        matches!(refused, EngineError::Unavailable { .. }) && refused.to_string().contains(remedy),
+        "{refused}"
+    );
+}
+
+/// Has this thread, and those that it starts, see the calls fail with `code`.
+fn refuse_calls(calls: &[libc::c_long], code: i32) {
+    let statement = |code: u32, k: u32| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: 0,
+        k,
+    };
+    let give = libc::BPF_RET | libc::BPF_K;
+    // The number of the call is the first word of what a filter sees.
+    let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0)];
+    for &call in calls {
+        let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+        program.push(libc::sock_filter {
+            code: equal as u16,
+            jt: 0,
+            jf: 1,
+            k: call as u32,
+        });
+        program.push(statement(give, libc::SECCOMP_RET_ERRNO | code as u32));
+    }
+    program.push(statement(give, libc::SECCOMP_RET_ALLOW));
+    let filter = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: the filter and its program live through the calls, which copy them.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let set = libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter);
+        assert_eq!(set, 0, "{}", io::Error::last_os_error());
+    }
+}
+
+fn small_memlock(path: &Path) {
+    let limit = libc::rlimit {
+        rlim_cur: 64 << 10,
+        rlim_max: 64 << 10,
+    };
+    // SAFETY: `limit` lives through the call.
+    let refused = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+    assert_eq!(refused, 0);
+    give_up_ipc_lock();
+    let choice = read_all(path, &EngineConfig::default()).unwrap();
+    let reason = &choice.reason;
+    assert!(
+        choice.way.backend == Backend::Uring && !choice.way.registered_buffers && choice.way.direct,
+        "{reason}"
+    );
+    assert!(
+        reason.contains("ENOMEM (errno 12): raise RLIMIT_MEMLOCK, now 65536 bytes"),
+        "{reason}"
+    );
+}
+
+/// Takes from this thread, and those that it starts, the right to lock memory without limit, which root has.
+fn give_up_ipc_lock() {
+    // Version 3 of linux/capability.h; 0 stands for the calling thread.
+    let header = [0x2008_0522u32, 0];
+    const CAP_IPC_LOCK: u32 = 14;
+    // Effective, permitted and inheritable rights 0 to 31, and the same of rights 32 to 63.
+    let mut rights = [0u32; 6];
+    // SAFETY: both arrays have the layout and the size that capget(2) and capset(2) ask for.
+    unsafe {
+        assert_eq!(
+            libc::syscall(libc::SYS_capget, header.as_ptr(), rights.as_mut_ptr()),
+            0
+        );
+        rights[..3]
+            .iter_mut()
+            .for_each(|word| *word &= !(1 << CAP_IPC_LOCK));
+        assert_eq!(
+            libc::syscall(libc::SYS_capset, header.as_ptr(), rights.as_ptr()),
+            0
+        );
+    }
+}
+
+fn forked(path: &Path) {
+    let pool = Pool::new(1, 4096).unwrap();
+    let parent = process::id();
+    let (send, receive) = mpsc::channel();
+    let engine = Engine::start(&[path.to_owned()], &pool, &EngineConfig::default(), move |done| {
+        drop(send.send(done.result));
+    });
+    let engine = engine.unwrap();
+    let slots = pool.take(1).unwrap();
+    // SAFETY: the child uses no lock that another thread could have held, and ends without running
+    // destructors.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        engine.submit(Submission {
+            tag: 1,
+            slots,
+            reads: Vec::new(),
+        });
+        let told =
+            matches!(receive.try_recv(), Ok(Err(EngineError::Forked { started_by })) if started_by == parent);
+        drop(engine);
+        // SAFETY: ends this process at once.
+        unsafe { libc::_exit(if told { 0 } else { 1 }) };
+    }
+    let mut status = -1;
+    // SAFETY: `status` is a valid place for the answer.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(status, 0);
+    // The parent's engine is none the worse.
+    let read = Read {
+        file: 0,
+        offset_bytes: 0,
+        len_bytes: 4096,
+        slot: 0,
+        slot_offset_bytes: 0,
+    };
+    engine.submit(Submission {
+        tag: 2,
+        slots,
+        reads: vec![read],
+    });
+    receive.recv().unwrap().unwrap();
+}

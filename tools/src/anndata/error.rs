@@ -1,0 +1,232 @@
+//! What can be wrong with an AnnData file.
+
+use std::path::PathBuf;
+
+/// Why an AnnData file, or a part of it, was refused.
+///
+/// `file` is the path on disk, `object` the HDF5 path inside it (`X/indices`, `obs/cell_type/codes`).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// The operating system refused a read.
+    #[error("cannot read {}: {source}", file.display())]
+    Io {
+        /// Path of the file.
+        file: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file does not begin with the HDF5 signature.
+    #[error("{} is not an HDF5 file; expected a .h5ad file as written by AnnData's write_h5ad", file.display())]
+    NotHdf5 {
+        /// Path of the file.
+        file: PathBuf,
+    },
+    /// The file is shorter than its own header says.
+    #[error(
+        "{} is truncated: its header says {expected_bytes} bytes, but it has {found_bytes}; copy or download it again",
+        file.display()
+    )]
+    Truncated {
+        /// Path of the file.
+        file: PathBuf,
+        /// End-of-file address in the superblock.
+        expected_bytes: u64,
+        /// Length of the file.
+        found_bytes: u64,
+    },
+    /// A structure of the file contradicts itself, or uses an HDF5 feature that the reader does not know.
+    #[error("{object} in {} cannot be read: {detail}; open it with anndata and write it again if it opens there", file.display())]
+    Damaged {
+        /// Path of the file.
+        file: PathBuf,
+        /// HDF5 path of the object.
+        object: String,
+        /// What was found, and what was expected.
+        detail: String,
+    },
+    /// A group or dataset that must exist does not.
+    #[error("{} has no {object}; expected {expected}", file.display())]
+    Missing {
+        /// Path of the file.
+        file: PathBuf,
+        /// HDF5 path of the object.
+        object: String,
+        /// What should be there.
+        expected: &'static str,
+    },
+    /// The selected matrix does not exist.
+    #[error("{} has no {wanted}; {available}", file.display())]
+    NoMatrix {
+        /// Path of the file.
+        file: PathBuf,
+        /// HDF5 path of the selected matrix.
+        wanted: String,
+        /// A clause that lists the matrices that do exist.
+        available: String,
+    },
+    /// The matrix is stored in a form that is not read.
+    #[error("{object} in {} is {form}, but only CSR (encoding-type csr_matrix 0.1.0) is read; {remedy}", file.display())]
+    UnsupportedMatrix {
+        /// Path of the file.
+        file: PathBuf,
+        /// HDF5 path of the matrix.
+        object: String,
+        /// The form that was found.
+        form: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+    /// A data frame is stored in a form that is not read.
+    #[error(
+        "{object} in {} is {form}, but only data frames of encoding 0.2.0 (AnnData 0.8 and later) are read; open it with a current anndata and write it again",
+        file.display()
+    )]
+    UnsupportedTable {
+        /// Path of the file.
+        file: PathBuf,
+        /// HDF5 path of the data frame.
+        object: String,
+        /// The form that was found.
+        form: String,
+    },
+    /// A dataset is compressed with a filter that is not read.
+    #[error(
+        "{object} in {} is stored with HDF5 filter {id} ({name}), but only deflate (gzip), shuffle, fletcher32 and lzf are read; write the file again with compression=\"gzip\"",
+        file.display()
+    )]
+    UnsupportedFilter {
+        /// Path of the file.
+        file: PathBuf,
+        /// HDF5 path of the dataset.
+        object: String,
+        /// Registered number of the filter.
+        id: u16,
+        /// Name of the filter.
+        name: String,
+    },
+    /// A dataset has an element type that its role does not allow.
+    #[error("{object} in {} holds {found}, expected {expected}; convert it with numpy's astype and write the file again", file.display())]
+    UnsupportedElement {
+        /// Path of the file.
+        file: PathBuf,
+        /// HDF5 path of the dataset.
+        object: String,
+        /// The element type that was found.
+        found: String,
+        /// The element types that are read.
+        expected: &'static str,
+    },
+    /// `indptr` does not describe the rows of the matrix.
+    #[error("{object} in {} is not a valid indptr: element {position} is {found}, expected {expected}; the matrix is damaged", file.display())]
+    Indptr {
+        /// Path of the file.
+        file: PathBuf,
+        /// HDF5 path of the dataset.
+        object: String,
+        /// Element that breaks the rule.
+        position: u64,
+        /// Its value.
+        found: i128,
+        /// The rule.
+        expected: String,
+    },
+    /// A column index is not a column of the matrix.
+    #[error("{object} in {} is out of range: element {position} (row {row}) is {found}, expected 0 to {}; the matrix is damaged", file.display(), n_vars.saturating_sub(1))]
+    IndexRange {
+        /// Path of the file.
+        file: PathBuf,
+        /// HDF5 path of the dataset.
+        object: String,
+        /// Row (obs) of the matrix.
+        row: u64,
+        /// Element of the dataset.
+        position: u64,
+        /// Its value.
+        found: i128,
+        /// Number of columns of the matrix.
+        n_vars: u64,
+    },
+    /// Summing the duplicate entries of one cell of the matrix left the range of the value type.
+    #[error("{object} in {} has duplicate entries at row {row}, column {column} whose sum does not fit {value_type}; sum them in a wider type first", file.display())]
+    DuplicateOverflow {
+        /// Path of the file.
+        file: PathBuf,
+        /// HDF5 path of the matrix.
+        object: String,
+        /// Row (obs).
+        row: u64,
+        /// Column (var).
+        column: u32,
+        /// numpy name of the value type.
+        value_type: &'static str,
+    },
+    /// A row has more stored entries than are read at once.
+    #[error("{object} in {} has {nnz} stored entries in row {row}, expected at most {limit}; the matrix is damaged or not cells by genes", file.display())]
+    RowTooLong {
+        /// Path of the file.
+        file: PathBuf,
+        /// HDF5 path of the matrix.
+        object: String,
+        /// Row (obs).
+        row: u64,
+        /// Its stored entries.
+        nnz: u64,
+        /// The most that is read.
+        limit: u64,
+    },
+    /// A code of a categorical column names no category.
+    #[error("{object} in {} has code {found} in row {row}, expected -1 (missing) to {}; the column is damaged", file.display(), *n_categories as i128 - 1)]
+    CategoryCode {
+        /// Path of the file.
+        file: PathBuf,
+        /// HDF5 path of the codes.
+        object: String,
+        /// Row of the table.
+        row: u64,
+        /// The code.
+        found: i128,
+        /// Number of categories.
+        n_categories: u64,
+    },
+    /// A string is not valid UTF-8.
+    #[error("{object} in {} is not UTF-8 in row {row}; decode it with the right encoding in Python and write the file again", file.display())]
+    NotUtf8 {
+        /// Path of the file.
+        file: PathBuf,
+        /// HDF5 path of the strings.
+        object: String,
+        /// Row of the table, or position of the category.
+        row: u64,
+    },
+    /// The strings of one column exceed what one record batch holds.
+    #[error("{object} in {} has more than 2 GiB of text in rows {start} to {end}; read fewer rows at a time", file.display())]
+    TextTooLong {
+        /// Path of the file.
+        file: PathBuf,
+        /// HDF5 path of the strings.
+        object: String,
+        /// First row.
+        start: u64,
+        /// Row after the last one.
+        end: u64,
+    },
+    /// Rows were asked for that do not exist.
+    #[error("rows {start} to {end} of {object} in {} were asked for, but it has {n_rows} rows", file.display())]
+    RowRange {
+        /// Path of the file.
+        file: PathBuf,
+        /// HDF5 path of the table or matrix.
+        object: String,
+        /// First row.
+        start: u64,
+        /// Row after the last one.
+        end: u64,
+        /// Number of rows.
+        n_rows: u64,
+    },
+}
+
+/// Result of reading an AnnData file.
+pub type Result<T> = std::result::Result<T, SourceError>;

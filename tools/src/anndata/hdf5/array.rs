@@ -1,0 +1,428 @@
+//! Windows of one-dimensional datasets, decoded in parallel.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use super::filter::Pipeline;
+use super::{Chunk, Element, H5File, Placement};
+use crate::anndata::error::{Result, SourceError};
+
+const _: () = assert!(
+    cfg!(target_endian = "little"),
+    "elements are taken as they lie in the file"
+);
+
+/// The largest decoded chunk that is read. HDF5 writers use chunks of KiB to a few MiB; every worker may hold one.
+const MAX_CHUNK_BYTES: u64 = 256 << 20;
+
+/// Bytes of an unfiltered extent that one worker reads at a time.
+const EXTENT_PIECE_BYTES: u64 = 1 << 20;
+
+/// Deflate cannot shrink by more than about 1032:1, so a dataset larger than this many times the file is a lie.
+const MAX_EXPANSION: u64 = 1100;
+
+/// A one-dimensional dataset that can be read in windows.
+#[derive(Debug)]
+pub(crate) struct Array {
+    file: Arc<H5File>,
+    path: String,
+    len: u64,
+    element: Element,
+    placement: Placement,
+    pipeline: Pipeline,
+    fill: Vec<u8>,
+    /// The decoded chunk in which the last window ended, when decoding it again would cost a good part of the next one.
+    tail: Mutex<Option<(usize, Vec<u8>)>>,
+}
+
+/// How the elements of a window get into the caller's buffer.
+pub(crate) trait Deliver<T>: Sync {
+    /// The buffer as bytes, when the elements go there as they are.
+    fn direct<'a>(&self, place: &'a mut [T]) -> Option<&'a mut [u8]>;
+    /// Converts the elements that `place` has room for.
+    fn convert(&self, bytes: &[u8], place: &mut [T]);
+}
+
+/// Elements go into the buffer as they are.
+struct AsIs;
+
+impl<T: bytemuck::Pod> Deliver<T> for AsIs {
+    fn direct<'a>(&self, place: &'a mut [T]) -> Option<&'a mut [u8]> {
+        Some(bytemuck::cast_slice_mut(place))
+    }
+
+    fn convert(&self, bytes: &[u8], place: &mut [T]) {
+        bytemuck::cast_slice_mut(place).copy_from_slice(bytes);
+    }
+}
+
+/// Elements are converted by a function.
+struct Converted<F>(F);
+
+impl<T, F: Fn(&[u8], &mut [T]) + Sync> Deliver<T> for Converted<F> {
+    fn direct<'a>(&self, _: &'a mut [T]) -> Option<&'a mut [u8]> {
+        None
+    }
+
+    fn convert(&self, bytes: &[u8], place: &mut [T]) {
+        (self.0)(bytes, place);
+    }
+}
+
+/// A part of a window that comes from one place.
+struct Piece {
+    n_elements: usize,
+    from: Origin,
+}
+
+enum Origin {
+    /// Bytes as they lie in the file.
+    Extent {
+        offset_bytes: u64,
+    },
+    /// Elements from `skip` on of a chunk that must be decoded.
+    Chunk {
+        number: usize,
+        skip: usize,
+    },
+    /// Bytes of the object header.
+    Inline {
+        start_bytes: usize,
+    },
+    Fill,
+}
+
+impl Array {
+    /// Opens a dataset that must have one dimension.
+    pub(crate) fn open(file: &Arc<H5File>, path: &str) -> Result<Self> {
+        let description = file.describe(path)?;
+        let damaged = |detail: String| file.damaged(path, detail);
+        let &[len] = description.shape.as_slice() else {
+            return Err(damaged(format!(
+                "it has {} dimensions, expected 1",
+                description.shape.len()
+            )));
+        };
+        let element = description.element;
+        let element_bytes = element.size_bytes as u64;
+        let total_bytes = len.checked_mul(element_bytes);
+        if element_bytes == 0 || total_bytes.is_none_or(|total| total / MAX_EXPANSION > file.len_bytes()) {
+            return Err(damaged(format!(
+                "it claims {len} elements of {element_bytes} bytes in a file of {} bytes",
+                file.len_bytes()
+            )));
+        }
+        let pipeline = Pipeline::new(&description.filters, element.size_bytes).map_err(|(id, name)| {
+            SourceError::UnsupportedFilter {
+                file: file.path().to_owned(),
+                object: path.to_owned(),
+                id,
+                name,
+            }
+        })?;
+        match &description.placement {
+            Placement::Inline(bytes) if (bytes.len() as u64) < len * element_bytes => {
+                return Err(damaged(format!(
+                    "it has {} bytes, expected {}",
+                    bytes.len(),
+                    len * element_bytes
+                )));
+            }
+            Placement::Contiguous {
+                offset_bytes: Some(offset),
+            } if offset
+                .checked_add(len * element_bytes)
+                .is_none_or(|end| end > file.len_bytes()) =>
+            {
+                return Err(damaged(format!(
+                    "{} bytes at offset {offset} lie beyond the file's {}",
+                    len * element_bytes,
+                    file.len_bytes()
+                )));
+            }
+            Placement::Chunked {
+                chunk_elements,
+                chunks,
+            } => {
+                let chunk_bytes = chunk_elements.saturating_mul(element_bytes);
+                if chunk_bytes > MAX_CHUNK_BYTES {
+                    return Err(damaged(format!(
+                        "its chunks are {chunk_bytes} bytes large, expected at most {MAX_CHUNK_BYTES}"
+                    )));
+                }
+                check_chunks(chunks, *chunk_elements).map_err(damaged)?;
+            }
+            Placement::Tiled => return Err(damaged("its chunks do not have one dimension".to_owned())),
+            _ => {}
+        }
+        let fill = description
+            .fill
+            .filter(|fill| fill.len() == element.size_bytes)
+            .unwrap_or_else(|| vec![0; element.size_bytes]);
+        Ok(Self {
+            file: Arc::clone(file),
+            path: path.to_owned(),
+            len,
+            element,
+            placement: description.placement,
+            pipeline,
+            fill,
+            tail: Mutex::new(None),
+        })
+    }
+
+    /// Number of elements.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(crate) fn element(&self) -> &Element {
+        &self.element
+    }
+
+    /// HDF5 path of the dataset.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(crate) fn file(&self) -> &Arc<H5File> {
+        &self.file
+    }
+
+    /// Reads elements `range` as they lie in the file; `place` has one item per element, of the element's width.
+    pub(crate) fn read<T: bytemuck::Pod + Send>(&self, range: Range<u64>, place: &mut [T]) -> Result<()> {
+        assert_eq!(size_of::<T>(), self.element.size_bytes, "item and element width");
+        self.deliver(range, place, 1, &AsIs)
+    }
+
+    /// Reads the bytes of elements `range` into `place`, which has room for exactly those.
+    pub(crate) fn read_bytes(&self, range: Range<u64>, place: &mut [u8]) -> Result<()> {
+        self.deliver(range, place, self.element.size_bytes, &AsIs)
+    }
+
+    /// Reads elements `range`, converting runs of them.
+    pub(crate) fn read_converted<T: Send>(
+        &self,
+        range: Range<u64>,
+        place: &mut [T],
+        convert: impl Fn(&[u8], &mut [T]) + Sync,
+    ) -> Result<()> {
+        self.deliver(range, place, 1, &Converted(convert))
+    }
+
+    fn deliver<T: Send>(
+        &self,
+        range: Range<u64>,
+        place: &mut [T],
+        items_per_element: usize,
+        how: &impl Deliver<T>,
+    ) -> Result<()> {
+        assert!(
+            range.start <= range.end && range.end <= self.len,
+            "window {range:?} of {} elements",
+            self.len
+        );
+        let n_items = (range.end - range.start) * items_per_element as u64;
+        assert_eq!(place.len() as u64, n_items, "items and elements");
+        let mut rest = place;
+        let mut work = Vec::new();
+        for piece in self.pieces(&range) {
+            let (head, tail) = std::mem::take(&mut rest).split_at_mut(piece.n_elements * items_per_element);
+            work.push((piece, head));
+            rest = tail;
+        }
+        let window_elements = range.end - range.start;
+        if work.len() <= 1 {
+            return work
+                .into_iter()
+                .try_for_each(|(piece, place)| self.fetch(&piece, place, how, window_elements));
+        }
+        work.into_par_iter()
+            .try_for_each(|(piece, place)| self.fetch(&piece, place, how, window_elements))
+    }
+
+    /// Cuts a window where its source changes.
+    fn pieces(&self, range: &Range<u64>) -> Vec<Piece> {
+        let element_bytes = self.element.size_bytes as u64;
+        let mut pieces = Vec::new();
+        let mut at = range.start;
+        while at < range.end {
+            let left = range.end - at;
+            let (n_elements, from) = match &self.placement {
+                Placement::Inline(_) => (
+                    left,
+                    Origin::Inline {
+                        start_bytes: (at * element_bytes) as usize,
+                    },
+                ),
+                Placement::Contiguous {
+                    offset_bytes: Some(offset),
+                } => (
+                    left.min((EXTENT_PIECE_BYTES / element_bytes).max(1)),
+                    Origin::Extent {
+                        offset_bytes: offset + at * element_bytes,
+                    },
+                ),
+                Placement::Contiguous { offset_bytes: None } | Placement::Tiled => (left, Origin::Fill),
+                Placement::Chunked {
+                    chunk_elements,
+                    chunks,
+                } => {
+                    let next = chunks.partition_point(|chunk| chunk.first <= at);
+                    let here = next
+                        .checked_sub(1)
+                        .filter(|&number| at - chunks[number].first < *chunk_elements);
+                    if let Some(number) = here {
+                        let chunk = &chunks[number];
+                        let skip = at - chunk.first;
+                        let from = if self.pipeline.is_plain(chunk.filter_mask) {
+                            Origin::Extent {
+                                offset_bytes: chunk.offset_bytes.saturating_add(skip * element_bytes),
+                            }
+                        } else {
+                            Origin::Chunk {
+                                number,
+                                skip: skip as usize,
+                            }
+                        };
+                        (left.min(chunk_elements - skip), from)
+                    } else {
+                        let until = chunks.get(next).map_or(range.end, |chunk| chunk.first);
+                        (left.min(until - at), Origin::Fill)
+                    }
+                }
+            };
+            pieces.push(Piece {
+                n_elements: n_elements as usize,
+                from,
+            });
+            at += n_elements;
+        }
+        pieces
+    }
+
+    fn fetch<T>(
+        &self,
+        piece: &Piece,
+        place: &mut [T],
+        how: &impl Deliver<T>,
+        window_elements: u64,
+    ) -> Result<()> {
+        thread_local! {
+            /// Stored and decoded bytes of the chunk at hand.
+            static SCRATCH: RefCell<(Vec<u8>, Vec<u8>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+        }
+        let element_bytes = self.element.size_bytes;
+        let piece_bytes = piece.n_elements * element_bytes;
+        match piece.from {
+            Origin::Inline { start_bytes } => {
+                let Placement::Inline(bytes) = &self.placement else {
+                    unreachable!("an inline piece")
+                };
+                how.convert(&bytes[start_bytes..start_bytes + piece_bytes], place);
+                Ok(())
+            }
+            Origin::Fill => {
+                how.convert(&self.fill.repeat(piece.n_elements), place);
+                Ok(())
+            }
+            Origin::Extent { offset_bytes } => {
+                if let Some(bytes) = how.direct(place) {
+                    return self.file.read_exact_at(&self.path, bytes, offset_bytes);
+                }
+                SCRATCH.with_borrow_mut(|(scratch, _)| {
+                    scratch.resize(piece_bytes, 0);
+                    self.file.read_exact_at(&self.path, scratch, offset_bytes)?;
+                    how.convert(scratch, place);
+                    Ok(())
+                })
+            }
+            Origin::Chunk { number, skip } => {
+                let Placement::Chunked {
+                    chunk_elements,
+                    chunks,
+                } = &self.placement
+                else {
+                    unreachable!("a chunk of a chunked dataset")
+                };
+                let chunk = &chunks[number];
+                let chunk_elements = *chunk_elements as usize;
+                let start_bytes = skip * element_bytes;
+                if self.deliver_tail(number, start_bytes..start_bytes + piece_bytes, place, how) {
+                    return Ok(());
+                }
+                let damaged = |detail| {
+                    self.file
+                        .damaged(&self.path, format!("element {}: {detail}", chunk.first))
+                };
+                SCRATCH.with_borrow_mut(|(stored, decoded)| {
+                    let fits = chunk.offset_bytes.checked_add(chunk.stored_bytes);
+                    if fits.is_none_or(|end| end > self.file.len_bytes()) {
+                        return Err(damaged(format!(
+                            "its chunk of {} bytes at offset {} lies beyond the file",
+                            chunk.stored_bytes, chunk.offset_bytes
+                        )));
+                    }
+                    stored.resize(chunk.stored_bytes as usize, 0);
+                    self.file.read_exact_at(&self.path, stored, chunk.offset_bytes)?;
+                    if piece.n_elements == chunk_elements
+                        && let Some(bytes) = how.direct(place)
+                        && self
+                            .pipeline
+                            .decode_into(stored, chunk.filter_mask, bytes)
+                            .map_err(damaged)?
+                    {
+                        return Ok(());
+                    }
+                    self.pipeline
+                        .decode(stored, chunk.filter_mask, decoded, chunk_elements * element_bytes)
+                        .map_err(damaged)?;
+                    how.convert(&decoded[start_bytes..start_bytes + piece_bytes], place);
+                    let ends_inside = skip + piece.n_elements < chunk_elements;
+                    if ends_inside && chunk_elements as u64 * 8 > window_elements {
+                        let kept = Some((number, std::mem::take(decoded)));
+                        *self.tail.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+                    }
+                    Ok(())
+                })
+            }
+        }
+    }
+
+    /// Takes a piece from the chunk the last window ended in, if that is its chunk.
+    fn deliver_tail<T>(
+        &self,
+        number: usize,
+        bytes: Range<usize>,
+        place: &mut [T],
+        how: &impl Deliver<T>,
+    ) -> bool {
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        match tail.as_ref() {
+            Some((kept, decoded)) if *kept == number => {
+                how.convert(&decoded[bytes], place);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Chunks lie on the grid, each at most once.
+fn check_chunks(chunks: &[Chunk], chunk_elements: u64) -> std::result::Result<(), String> {
+    for (position, chunk) in chunks.iter().enumerate() {
+        if chunk.first % chunk_elements != 0 {
+            return Err(format!(
+                "a chunk begins at element {}, not a multiple of {chunk_elements}",
+                chunk.first
+            ));
+        }
+        if position > 0 && chunks[position - 1].first == chunk.first {
+            return Err(format!("two chunks begin at element {}", chunk.first));
+        }
+    }
+    Ok(())
+}

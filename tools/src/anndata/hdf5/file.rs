@@ -1,0 +1,176 @@
+//! An open HDF5 file: the descriptor that bulk reads use, and the parser for everything else.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::reader::{OpenError, Reader};
+use super::{Attribute, Container, Description, Kind};
+use crate::anndata::error::{Result, SourceError};
+
+/// The bytes every HDF5 file (without a user block) begins with.
+const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
+
+/// An open HDF5 file whose length agrees with its superblock.
+pub(crate) struct H5File {
+    path: PathBuf,
+    file: File,
+    len_bytes: u64,
+    container: Box<dyn Container>,
+}
+
+impl std::fmt::Debug for H5File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("H5File")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl H5File {
+    /// Opens a file and compares its length with the end-of-file address of its superblock.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let io_error = |source| SourceError::Io {
+            file: path.to_owned(),
+            source,
+        };
+        let mut file = File::open(path).map_err(io_error)?;
+        let metadata = file.metadata().map_err(io_error)?;
+        if !metadata.is_file() {
+            return Err(SourceError::NotHdf5 {
+                file: path.to_owned(),
+            });
+        }
+        let len_bytes = metadata.len();
+        let mut start = Vec::new();
+        (&mut file)
+            .take(SIGNATURE.len() as u64)
+            .read_to_end(&mut start)
+            .map_err(io_error)?;
+        let reader = match Reader::open(path) {
+            Ok(reader) => reader,
+            Err(OpenError::NotHdf5) => {
+                return Err(SourceError::NotHdf5 {
+                    file: path.to_owned(),
+                });
+            }
+            Err(OpenError::Io(source)) => return Err(io_error(source)),
+            // A file cut inside its superblock begins like one.
+            Err(OpenError::Other(_)) if start != SIGNATURE => {
+                return Err(SourceError::NotHdf5 {
+                    file: path.to_owned(),
+                });
+            }
+            Err(OpenError::Other(detail)) => {
+                return Err(SourceError::Damaged {
+                    file: path.to_owned(),
+                    object: "the superblock".to_owned(),
+                    detail,
+                });
+            }
+        };
+        let (expected_bytes, _) = reader.extent();
+        if len_bytes < expected_bytes {
+            return Err(SourceError::Truncated {
+                file: path.to_owned(),
+                expected_bytes,
+                found_bytes: len_bytes,
+            });
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            len_bytes,
+            container: Box::new(reader),
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn len_bytes(&self) -> u64 {
+        self.len_bytes
+    }
+
+    /// What `object` names, or `None` when it does not exist.
+    pub(crate) fn kind(&self, object: &str) -> Result<Option<Kind>> {
+        self.container
+            .kind(object)
+            .map_err(|detail| self.damaged(object, detail))
+    }
+
+    /// Names of the members of a group.
+    pub(crate) fn members(&self, group: &str) -> Result<Vec<String>> {
+        self.container
+            .members(group)
+            .map_err(|detail| self.damaged(group, detail))
+    }
+
+    /// An attribute, or `None` when it does not exist.
+    pub(crate) fn attribute(&self, object: &str, kind: Kind, name: &str) -> Result<Option<Attribute>> {
+        self.container
+            .attribute(object, kind, name)
+            .map_err(|detail| self.damaged(object, format!("attribute {name}: {detail}")))
+    }
+
+    /// An attribute that is one string; `None` when it does not exist or is something else.
+    pub(crate) fn text_attribute(&self, object: &str, kind: Kind, name: &str) -> Result<Option<String>> {
+        Ok(match self.attribute(object, kind, name)? {
+            Some(Attribute::Text(mut text)) if text.len() == 1 => text.pop(),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn describe(&self, dataset: &str) -> Result<Description> {
+        self.container
+            .describe(dataset)
+            .map_err(|detail| self.damaged(dataset, detail))
+    }
+
+    /// The bytes of a variable-length string of `dataset`.
+    pub(crate) fn resolve(&self, dataset: &str, reference: &[u8]) -> Result<Vec<u8>> {
+        self.container
+            .resolve(reference)
+            .map_err(|detail| self.damaged(dataset, detail))
+    }
+
+    /// Fills `buffer` from the file; the range must end within the file.
+    pub(super) fn read_exact_at(&self, object: &str, buffer: &mut [u8], offset_bytes: u64) -> Result<()> {
+        let end = offset_bytes.checked_add(buffer.len() as u64);
+        if end.is_none_or(|end| end > self.len_bytes) {
+            return Err(self.damaged(
+                object,
+                format!(
+                    "{} bytes at offset {offset_bytes} lie beyond the file's {}",
+                    buffer.len(),
+                    self.len_bytes
+                ),
+            ));
+        }
+        self.file.read_exact_at(buffer, offset_bytes).map_err(|source| {
+            if source.kind() == io::ErrorKind::UnexpectedEof {
+                self.damaged(object, "the file became shorter while it was read".to_owned())
+            } else {
+                SourceError::Io {
+                    file: self.path.clone(),
+                    source,
+                }
+            }
+        })
+    }
+
+    pub(crate) fn damaged(&self, object: &str, detail: String) -> SourceError {
+        let object = if object.is_empty() {
+            "the root group"
+        } else {
+            object
+        };
+        SourceError::Damaged {
+            file: self.path.clone(),
+            object: object.to_owned(),
+            detail,
+        }
+    }
+}

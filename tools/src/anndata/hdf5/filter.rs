@@ -1,0 +1,348 @@
+//! Undoes the filters of one chunk.
+
+use std::cell::RefCell;
+
+use libdeflater::Decompressor;
+
+use super::Filter;
+
+const DEFLATE: u16 = 1;
+const SHUFFLE: u16 = 2;
+const FLETCHER32: u16 = 3;
+const LZF: u16 = 32000;
+
+/// Bytes of the checksum that fletcher32 appends.
+const FLETCHER32_BYTES: usize = 4;
+
+/// Filter pipelines have at most this many filters (a chunk's mask has as many bits).
+const MAX_FILTERS: usize = 32;
+
+/// One step of a pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Deflate,
+    Shuffle { element_bytes: usize },
+    Fletcher32,
+    Lzf,
+}
+
+/// The filters of a dataset, known to be readable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pipeline {
+    steps: Vec<Step>,
+}
+
+/// A filter that cannot be undone: number and name.
+pub(super) type Unknown = (u16, String);
+
+impl Pipeline {
+    pub(super) fn new(filters: &[Filter], element_bytes: usize) -> Result<Self, Unknown> {
+        let mut steps = Vec::with_capacity(filters.len());
+        let mut n_compressors = 0;
+        for filter in filters {
+            let step = match filter.id {
+                DEFLATE => Step::Deflate,
+                SHUFFLE => {
+                    let recorded = filter.client_data.first().map_or(0, |&size| size as usize);
+                    Step::Shuffle {
+                        element_bytes: if recorded == 0 { element_bytes } else { recorded },
+                    }
+                }
+                FLETCHER32 => Step::Fletcher32,
+                LZF => Step::Lzf,
+                id => return Err((id, name_of(id, filter.name.as_deref()))),
+            };
+            n_compressors += usize::from(matches!(step, Step::Deflate | Step::Lzf));
+            if n_compressors > 1 || steps.len() == MAX_FILTERS {
+                return Err((filter.id, "a second compression of the same chunk".to_owned()));
+            }
+            steps.push(step);
+        }
+        Ok(Self { steps })
+    }
+
+    /// Whether the bytes in the file are the elements themselves.
+    pub(super) fn is_plain(&self, filter_mask: u32) -> bool {
+        (0..self.steps.len()).all(|position| filter_mask >> position & 1 == 1)
+    }
+
+    /// Decodes `stored` into `decoded`, whose length is that of the decoded chunk. Both buffers are clobbered.
+    pub(super) fn decode(
+        &self,
+        stored: &mut Vec<u8>,
+        filter_mask: u32,
+        decoded: &mut Vec<u8>,
+        decoded_bytes: usize,
+    ) -> Result<(), String> {
+        let is_active = |position: usize| filter_mask >> position & 1 == 0;
+        for (position, step) in self.steps.iter().enumerate().rev() {
+            if !is_active(position) {
+                continue;
+            }
+            // What this step was given when the chunk was written: the chunk and the checksums appended before it.
+            let n_checksums = (0..position)
+                .filter(|&before| is_active(before) && self.steps[before] == Step::Fletcher32)
+                .count();
+            let expected_bytes = decoded_bytes + n_checksums * FLETCHER32_BYTES;
+            match *step {
+                Step::Fletcher32 => strip_fletcher32(stored)?,
+                Step::Deflate => {
+                    decoded.resize(expected_bytes, 0);
+                    inflate(stored, decoded)?;
+                    std::mem::swap(stored, decoded);
+                }
+                Step::Lzf => {
+                    decoded.clear();
+                    decoded.reserve(expected_bytes);
+                    decode_lzf(stored, decoded, expected_bytes)?;
+                    std::mem::swap(stored, decoded);
+                }
+                Step::Shuffle { element_bytes } => {
+                    decoded.resize(stored.len(), 0);
+                    unshuffle(stored, decoded, element_bytes);
+                    std::mem::swap(stored, decoded);
+                }
+            }
+        }
+        if stored.len() != decoded_bytes {
+            return Err(format!(
+                "a chunk decodes to {} bytes, expected {decoded_bytes}",
+                stored.len()
+            ));
+        }
+        std::mem::swap(stored, decoded);
+        Ok(())
+    }
+
+    /// Decodes a chunk that is only deflated straight into its place; `false` when the pipeline is another one.
+    pub(super) fn decode_into(
+        &self,
+        stored: &[u8],
+        filter_mask: u32,
+        place: &mut [u8],
+    ) -> Result<bool, String> {
+        if self.steps != [Step::Deflate] || filter_mask != 0 {
+            return Ok(false);
+        }
+        inflate(stored, place)?;
+        Ok(true)
+    }
+}
+
+fn name_of(id: u16, recorded: Option<&str>) -> String {
+    let known = match id {
+        4 => "szip",
+        5 => "nbit",
+        6 => "scaleoffset",
+        307 => "bzip2",
+        32001 => "blosc",
+        32004 => "lz4",
+        32008 => "bitshuffle",
+        32013 => "zfp",
+        32015 => "zstd",
+        32026 => "blosc2",
+        _ => recorded.unwrap_or("unknown"),
+    };
+    known.to_owned()
+}
+
+/// Inflates a zlib stream to exactly `place`.
+fn inflate(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
+    thread_local! {
+        static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
+    }
+    let found_bytes = DECOMPRESSOR
+        .with_borrow_mut(|decompressor| decompressor.zlib_decompress(stored, place))
+        .map_err(|error| format!("a chunk does not inflate to its {} bytes ({error})", place.len()))?;
+    if found_bytes != place.len() {
+        return Err(format!(
+            "a chunk inflates to {found_bytes} bytes, expected {}",
+            place.len()
+        ));
+    }
+    Ok(())
+}
+
+/// Undoes the shuffle filter: byte b of element i lies at `b * n + i`. Bytes beyond the last whole element are not moved.
+fn unshuffle(shuffled: &[u8], plain: &mut [u8], element_bytes: usize) {
+    let n = shuffled.len().checked_div(element_bytes).unwrap_or(0);
+    if element_bytes < 2 || n < 2 {
+        plain.copy_from_slice(shuffled);
+        return;
+    }
+    let (planes, rest) = shuffled.split_at(n * element_bytes);
+    let (elements, tail) = plain.split_at_mut(n * element_bytes);
+    tail.copy_from_slice(rest);
+    match element_bytes {
+        2 => unshuffle_width::<2>(planes, elements, n),
+        4 => unshuffle_width::<4>(planes, elements, n),
+        8 => unshuffle_width::<8>(planes, elements, n),
+        _ => {
+            for (i, element) in elements.chunks_exact_mut(element_bytes).enumerate() {
+                for (b, byte) in element.iter_mut().enumerate() {
+                    *byte = planes[b * n + i];
+                }
+            }
+        }
+    }
+}
+
+fn unshuffle_width<const WIDTH: usize>(planes: &[u8], elements: &mut [u8], n: usize) {
+    let planes: [&[u8]; WIDTH] = std::array::from_fn(|b| &planes[b * n..(b + 1) * n]);
+    let (elements, _) = elements.as_chunks_mut::<WIDTH>();
+    for (i, element) in elements.iter_mut().enumerate().take(n) {
+        for b in 0..WIDTH {
+            element[b] = planes[b][i];
+        }
+    }
+}
+
+/// Verifies and removes the checksum that follows the chunk.
+fn strip_fletcher32(stored: &mut Vec<u8>) -> Result<(), String> {
+    let Some((body, tail)) = stored.split_last_chunk::<FLETCHER32_BYTES>() else {
+        return Err(format!(
+            "a chunk of {} bytes is too short for its checksum",
+            stored.len()
+        ));
+    };
+    let found = u32::from_le_bytes(*tail);
+    let expected = fletcher32(body);
+    // HDF5 before 1.6.3 swapped the bytes of each half on little-endian machines; the library accepts both.
+    let swapped = (expected & 0x00ff_00ff) << 8 | (expected & 0xff00_ff00) >> 8;
+    if found != expected && found != swapped {
+        return Err(format!(
+            "the fletcher32 checksum of a chunk is {found:#010x}, expected {expected:#010x}"
+        ));
+    }
+    let body_bytes = body.len();
+    stored.truncate(body_bytes);
+    Ok(())
+}
+
+/// Fletcher's checksum over big-endian 16-bit words, as HDF5 computes it (sums folded with end-around carry).
+fn fletcher32(bytes: &[u8]) -> u32 {
+    /// The most words whose sums cannot overflow 32 bits.
+    const WORDS_PER_FOLD: usize = 360;
+    let fold = |sum: u32| (sum & 0xffff) + (sum >> 16);
+    let (mut low, mut high) = (0u32, 0u32);
+    for run in bytes.chunks(2 * WORDS_PER_FOLD) {
+        for word in run.chunks(2) {
+            low += u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0));
+            high += low;
+        }
+        low = fold(low);
+        high = fold(high);
+    }
+    fold(high) << 16 | fold(low)
+}
+
+/// Decodes LZF (liblzf's format): a control byte below 32 starts a run of literals, any other a copy of earlier output.
+fn decode_lzf(input: &[u8], output: &mut Vec<u8>, expected_bytes: usize) -> Result<(), String> {
+    let cut = || "an lzf chunk ends early".to_owned();
+    let mut rest = input.iter();
+    while let Some(&control) = rest.next() {
+        let control = usize::from(control);
+        if control < 32 {
+            let n = control + 1;
+            let literals = rest.as_slice().get(..n).ok_or_else(cut)?;
+            output.extend_from_slice(literals);
+            rest = rest.as_slice()[n..].iter();
+        } else {
+            let mut n = control >> 5;
+            if n == 7 {
+                n += usize::from(*rest.next().ok_or_else(cut)?);
+            }
+            n += 2;
+            let distance = ((control & 0x1f) << 8 | usize::from(*rest.next().ok_or_else(cut)?)) + 1;
+            let start = output.len().checked_sub(distance).ok_or_else(|| {
+                format!(
+                    "an lzf chunk refers {distance} bytes back from byte {}",
+                    output.len()
+                )
+            })?;
+            if distance >= n {
+                output.extend_from_within(start..start + n);
+            } else {
+                // The copy overlaps what it writes: the last `distance` bytes repeat.
+                for position in start..start + n {
+                    output.push(output[position]);
+                }
+            }
+        }
+        if output.len() > expected_bytes {
+            return Err(format!(
+                "an lzf chunk decodes to more than its {expected_bytes} bytes"
+            ));
+        }
+    }
+    if output.len() != expected_bytes {
+        return Err(format!(
+            "an lzf chunk decodes to {} bytes, expected {expected_bytes}",
+            output.len()
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shuffle_of_every_width_is_undone() {
+        for width in [1, 2, 3, 4, 8, 16] {
+            for n in [0, 1, 2, 7, 64] {
+                for tail in 0..width {
+                    let plain: Vec<u8> = (0..n * width + tail).map(|i| (i * 7 + i / 251) as u8).collect();
+                    let mut shuffled = plain.clone();
+                    for i in 0..n {
+                        for b in 0..width {
+                            shuffled[b * n + i] = plain[i * width + b];
+                        }
+                    }
+                    let mut found = vec![0; plain.len()];
+                    unshuffle(&shuffled, &mut found, width);
+                    assert_eq!(found, plain, "width {width}, {n} elements, tail {tail}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lzf_decodes_literals_and_overlapping_copies_and_refuses_damage() {
+        // "abc", then 3 + 2 bytes from 3 back (overlapping), then a long copy of 7 + 1 + 2 bytes from 1 back.
+        let stream = [2, b'a', b'b', b'c', 3 << 5, 2, 7 << 5, 1, 0];
+        let mut output = Vec::new();
+        decode_lzf(&stream, &mut output, 18).unwrap();
+        assert_eq!(output, b"abcabcabbbbbbbbbbb"[..18].to_vec());
+        for cut in 1..stream.len() {
+            assert!(
+                decode_lzf(&stream[..cut], &mut Vec::new(), 18).is_err(),
+                "cut at {cut}"
+            );
+        }
+        assert!(
+            decode_lzf(&[1 << 5, 0], &mut Vec::new(), 3).is_err(),
+            "a copy from before the start"
+        );
+        assert!(
+            decode_lzf(&stream, &mut Vec::new(), 17).is_err(),
+            "more than expected"
+        );
+    }
+
+    #[test]
+    fn fletcher32_equals_known_values_and_detects_a_flip() {
+        // Words 0x0102, 0x0304: low = 0x0406, high = 0x0102 + 0x0406 = 0x0508. An odd last byte is a word's high half.
+        assert_eq!(fletcher32(&[1, 2, 3, 4]), 0x0508_0406);
+        assert_eq!(fletcher32(&[1, 2, 3]), 0x0504_0402);
+        let body: Vec<u8> = (0..5000).map(|i| (i % 251) as u8).collect();
+        let mut stored = body.clone();
+        stored.extend(fletcher32(&body).to_le_bytes());
+        stored[17] ^= 4;
+        assert!(strip_fletcher32(&mut stored.clone()).is_err());
+        stored[17] ^= 4;
+        strip_fletcher32(&mut stored).unwrap();
+        assert_eq!(stored, body);
+    }
+}

@@ -1,0 +1,249 @@
+//! Columns of a data frame: plain, nullable and categorical.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::types::{ArrowPrimitiveType, Int8Type, Int16Type, Int32Type, Int64Type};
+use arrow_array::{Array as _, ArrayRef, DictionaryArray, PrimitiveArray};
+use arrow_buffer::{BooleanBuffer, NullBuffer};
+use arrow_schema::{DataType, Field};
+
+use super::leaf::Leaf;
+use crate::anndata::error::{Result, SourceError};
+use crate::anndata::hdf5::{Array, Attribute, Class, H5File, IntKind, Kind};
+
+const ENCODING: &str = "anndata.encoding";
+const ORDERED: &str = "anndata.ordered";
+const NA_VALUE: &str = "anndata.na_value";
+
+/// A column, readable in windows.
+#[derive(Debug)]
+pub(super) enum Column {
+    /// One dataset.
+    Plain(Leaf),
+    /// Values, and a mask that is true where they are missing.
+    Nullable { values: Leaf, mask: Leaf },
+    /// Codes into labels; -1 is missing.
+    Categorical {
+        codes: Array,
+        kind: IntKind,
+        key: DataType,
+        labels: ArrayRef,
+    },
+}
+
+/// A column and its field (of a provisional name), or why its encoding is not known.
+pub(super) enum Opened {
+    Column(Box<Column>, Field),
+    Unknown(String),
+}
+
+/// Opens the column at `path`, which must have `n_rows` rows if that is known.
+pub(super) fn open(file: &Arc<H5File>, path: &str, n_rows: Option<u64>) -> Result<Opened> {
+    let Some(kind) = file.kind(path)? else {
+        return Ok(Opened::Unknown("is listed but does not exist".to_owned()));
+    };
+    let encoding = file.text_attribute(path, kind, "encoding-type")?;
+    let opened = match kind {
+        Kind::Dataset => match open_leaf(file, path)? {
+            Ok(leaf) => {
+                let encoding = encoding.unwrap_or_else(|| leaf.encoding().to_owned());
+                let field = Field::new(path, leaf.data_type().clone(), false);
+                Opened::Column(
+                    Box::new(Column::Plain(leaf)),
+                    with(field, &[(ENCODING, &encoding)]),
+                )
+            }
+            Err(why) => Opened::Unknown(why),
+        },
+        Kind::Group => match encoding.as_deref() {
+            Some("categorical") => open_categorical(file, path)?,
+            Some(encoding) if encoding.starts_with("nullable-") => open_nullable(file, path, encoding)?,
+            Some(other) => Opened::Unknown(format!("has encoding-type {other}, which is not known")),
+            None => Opened::Unknown("is a group without encoding-type".to_owned()),
+        },
+    };
+    if let Opened::Column(column, _) = &opened
+        && let Some(n_rows) = n_rows
+        && column.len() != n_rows
+    {
+        return Err(file.damaged(path, format!("it has {} rows, its table {n_rows}", column.len())));
+    }
+    Ok(opened)
+}
+
+/// Opens a dataset of one dimension and a known element type, or says why it is not one.
+fn open_leaf(file: &Arc<H5File>, path: &str) -> Result<std::result::Result<Leaf, String>> {
+    let description = file.describe(path)?;
+    if description.shape.len() != 1 {
+        return Ok(Err(format!(
+            "has {} dimensions, expected 1",
+            description.shape.len()
+        )));
+    }
+    match Leaf::data_type_of(&description.element) {
+        Some(data_type) => Ok(Ok(Leaf::new(Array::open(file, path)?, data_type))),
+        None => Ok(Err(format!(
+            "holds {}, which is not known",
+            description.element.name()
+        ))),
+    }
+}
+
+fn open_nullable(file: &Arc<H5File>, path: &str, encoding: &str) -> Result<Opened> {
+    let values = match open_leaf(file, &member(file, path, "values")?)? {
+        Ok(values) => values,
+        Err(why) => return Ok(Opened::Unknown(format!("/values {why}"))),
+    };
+    let mask = match open_leaf(file, &member(file, path, "mask")?)? {
+        Ok(mask) if *mask.data_type() == DataType::Boolean => mask,
+        Ok(_) => return Ok(Opened::Unknown("has a mask that is not boolean".to_owned())),
+        Err(why) => return Ok(Opened::Unknown(format!("/mask {why}"))),
+    };
+    if values.len() != mask.len() {
+        let detail = format!("it has {} values and a mask of {}", values.len(), mask.len());
+        return Err(file.damaged(path, detail));
+    }
+    let mut field = with(
+        Field::new(path, values.data_type().clone(), true),
+        &[(ENCODING, encoding)],
+    );
+    if let Some(na_value) = file.text_attribute(path, Kind::Group, "na-value")? {
+        field = with(field, &[(NA_VALUE, &na_value)]);
+    }
+    Ok(Opened::Column(Box::new(Column::Nullable { values, mask }), field))
+}
+
+fn open_categorical(file: &Arc<H5File>, path: &str) -> Result<Opened> {
+    let codes_path = member(file, path, "codes")?;
+    let description = file.describe(&codes_path)?;
+    let Some(kind) = IntKind::of(&description.element) else {
+        let name = description.element.name();
+        return Ok(Opened::Unknown(format!("has codes of {name}, expected integers")));
+    };
+    // Keys are signed; unsigned codes need the next width.
+    let is_signed = description.element.class == Class::Int { signed: true };
+    let key = match (description.element.size_bytes, is_signed) {
+        (1, true) => DataType::Int8,
+        (1, false) | (2, true) => DataType::Int16,
+        (2, false) | (4, true) => DataType::Int32,
+        _ => DataType::Int64,
+    };
+    let codes = Array::open(file, &codes_path)?;
+    let labels = match open(file, &member(file, path, "categories")?, None)? {
+        Opened::Column(column, _) if matches!(*column, Column::Categorical { .. }) => {
+            return Ok(Opened::Unknown(
+                "has categories that are categorical themselves".to_owned(),
+            ));
+        }
+        Opened::Column(column, _) => column.read(0..column.len())?,
+        Opened::Unknown(why) => return Ok(Opened::Unknown(format!("/categories {why}"))),
+    };
+    let ordered = file.attribute(path, Kind::Group, "ordered")? == Some(Attribute::Bool(true));
+    let data_type = DataType::Dictionary(Box::new(key.clone()), Box::new(labels.data_type().clone()));
+    let field = Field::new(path, data_type, true).with_dict_is_ordered(ordered);
+    let field = with(
+        field,
+        &[
+            (ENCODING, "categorical"),
+            (ORDERED, if ordered { "true" } else { "false" }),
+        ],
+    );
+    let column = Column::Categorical {
+        codes,
+        kind,
+        key,
+        labels,
+    };
+    Ok(Opened::Column(Box::new(column), field))
+}
+
+/// Path of a dataset or group that an encoding requires.
+fn member(file: &Arc<H5File>, path: &str, name: &str) -> Result<String> {
+    let path = format!("{path}/{name}");
+    if file.kind(&path)?.is_none() {
+        return Err(SourceError::Missing {
+            file: file.path().to_owned(),
+            object: path,
+            expected: "a part of that column",
+        });
+    }
+    Ok(path)
+}
+
+fn with(field: Field, entries: &[(&str, &str)]) -> Field {
+    let mut metadata = field.metadata().clone();
+    metadata.extend(
+        entries
+            .iter()
+            .map(|&(key, value)| (key.to_owned(), value.to_owned())),
+    );
+    field.with_metadata(metadata)
+}
+
+impl Column {
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::Plain(leaf) | Self::Nullable { values: leaf, .. } => leaf.len(),
+            Self::Categorical { codes, .. } => codes.len(),
+        }
+    }
+
+    /// Reads rows `range`, which must exist.
+    pub(super) fn read(&self, range: Range<u64>) -> Result<ArrayRef> {
+        match self {
+            Self::Plain(leaf) => leaf.read(range, None),
+            Self::Nullable { values, mask } => {
+                let is_missing = mask.read_bools(range.clone())?;
+                values.read(range, Some(NullBuffer::new(!&is_missing)))
+            }
+            Self::Categorical {
+                codes,
+                kind,
+                key,
+                labels,
+            } => {
+                let mut found = vec![0i128; (range.end - range.start) as usize];
+                codes.read_converted(range.clone(), &mut found, |bytes, place| {
+                    kind.for_each(bytes, place, |place, value| *place = value);
+                })?;
+                let n_categories = labels.len() as u64;
+                if let Some(row) = found
+                    .iter()
+                    .position(|&code| code < -1 || code >= i128::from(n_categories))
+                {
+                    return Err(SourceError::CategoryCode {
+                        file: codes.file().path().to_owned(),
+                        object: codes.path().to_owned(),
+                        row: range.start + row as u64,
+                        found: found[row],
+                        n_categories,
+                    });
+                }
+                let array = match key {
+                    DataType::Int8 => dictionary::<Int8Type>(&found, labels, |code| code as i8),
+                    DataType::Int16 => dictionary::<Int16Type>(&found, labels, |code| code as i16),
+                    DataType::Int32 => dictionary::<Int32Type>(&found, labels, |code| code as i32),
+                    _ => dictionary::<Int64Type>(&found, labels, |code| code as i64),
+                };
+                array.map_err(|detail| codes.file().damaged(codes.path(), detail))
+            }
+        }
+    }
+}
+
+/// A dictionary array; the codes are known to be -1 (null) or to lie within the labels.
+fn dictionary<K: arrow_array::types::ArrowDictionaryKeyType>(
+    codes: &[i128],
+    labels: &ArrayRef,
+    narrow: impl Fn(i128) -> <K as ArrowPrimitiveType>::Native,
+) -> std::result::Result<ArrayRef, String> {
+    // The slot of a null holds 0, so that it is valid in readers that look before they check.
+    let keys = codes.iter().map(|&code| narrow(code.max(0))).collect::<Vec<_>>();
+    let nulls = codes
+        .contains(&-1)
+        .then(|| NullBuffer::new(BooleanBuffer::collect_bool(codes.len(), |row| codes[row] >= 0)));
+    let keys = PrimitiveArray::<K>::try_new(keys.into(), nulls).map_err(|error| error.to_string())?;
+    let array = DictionaryArray::try_new(keys, Arc::clone(labels)).map_err(|error| error.to_string())?;
+    Ok(Arc::new(array))
+}

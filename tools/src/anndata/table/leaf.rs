@@ -1,0 +1,191 @@
+//! One-dimensional datasets as Arrow arrays.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::builder::StringBuilder;
+use arrow_array::types::{
+    ArrowPrimitiveType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+};
+use arrow_array::{ArrayRef, BooleanArray, PrimitiveArray};
+use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, ScalarBuffer};
+use arrow_schema::DataType;
+
+use crate::anndata::error::{Result, SourceError};
+use crate::anndata::hdf5::{Array, Class, Element, Padding};
+
+/// A dataset of numbers, booleans or strings.
+#[derive(Debug)]
+pub(super) struct Leaf {
+    array: Array,
+    data_type: DataType,
+}
+
+impl Leaf {
+    pub(super) fn new(array: Array, data_type: DataType) -> Self {
+        Self { array, data_type }
+    }
+
+    /// The Arrow type of an element type, if there is one.
+    pub(super) fn data_type_of(element: &Element) -> Option<DataType> {
+        Some(match (&element.class, element.size_bytes) {
+            (Class::Int { signed: true }, 1) => DataType::Int8,
+            (Class::Int { signed: true }, 2) => DataType::Int16,
+            (Class::Int { signed: true }, 4) => DataType::Int32,
+            (Class::Int { signed: true }, 8) => DataType::Int64,
+            (Class::Int { signed: false }, 1) => DataType::UInt8,
+            (Class::Int { signed: false }, 2) => DataType::UInt16,
+            (Class::Int { signed: false }, 4) => DataType::UInt32,
+            (Class::Int { signed: false }, 8) => DataType::UInt64,
+            (Class::Float, 2) => DataType::Float16,
+            (Class::Float, 4) => DataType::Float32,
+            (Class::Float, 8) => DataType::Float64,
+            (Class::Bool, 1) => DataType::Boolean,
+            (Class::FixedText(_) | Class::VarText, _) => DataType::Utf8,
+            _ => return None,
+        })
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.array.len()
+    }
+
+    pub(super) fn data_type(&self) -> &DataType {
+        &self.data_type
+    }
+
+    /// The encoding-type that AnnData gives such a dataset.
+    pub(super) fn encoding(&self) -> &'static str {
+        if self.data_type == DataType::Utf8 {
+            "string-array"
+        } else {
+            "array"
+        }
+    }
+
+    /// Reads rows `range`; where `nulls` says so they are missing, whatever the dataset holds.
+    pub(super) fn read(&self, range: Range<u64>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+        match &self.data_type {
+            DataType::Utf8 => self.read_text(range, nulls),
+            DataType::Boolean => Ok(Arc::new(BooleanArray::new(self.read_bools(range)?, nulls))),
+            DataType::Int8 => self.read_primitive::<Int8Type>(range, nulls),
+            DataType::Int16 => self.read_primitive::<Int16Type>(range, nulls),
+            DataType::Int32 => self.read_primitive::<Int32Type>(range, nulls),
+            DataType::Int64 => self.read_primitive::<Int64Type>(range, nulls),
+            DataType::UInt8 => self.read_primitive::<UInt8Type>(range, nulls),
+            DataType::UInt16 => self.read_primitive::<UInt16Type>(range, nulls),
+            DataType::UInt32 => self.read_primitive::<UInt32Type>(range, nulls),
+            DataType::UInt64 => self.read_primitive::<UInt64Type>(range, nulls),
+            DataType::Float16 => self.read_primitive::<Float16Type>(range, nulls),
+            DataType::Float32 => self.read_primitive::<Float32Type>(range, nulls),
+            DataType::Float64 => self.read_primitive::<Float64Type>(range, nulls),
+            other => unreachable!("no dataset has type {other}"),
+        }
+    }
+
+    /// Reads rows `range` of a boolean dataset.
+    pub(super) fn read_bools(&self, range: Range<u64>) -> Result<BooleanBuffer> {
+        let bytes = self.read_bytes(range)?;
+        Ok(BooleanBuffer::collect_bool(bytes.len(), |row| bytes[row] != 0))
+    }
+
+    fn read_bytes(&self, range: Range<u64>) -> Result<Buffer> {
+        let n_bytes = (range.end - range.start) as usize * self.array.element().size_bytes;
+        let mut bytes = MutableBuffer::from_len_zeroed(n_bytes);
+        self.array.read_bytes(range, bytes.as_slice_mut())?;
+        Ok(bytes.into())
+    }
+
+    fn read_primitive<T: ArrowPrimitiveType>(
+        &self,
+        range: Range<u64>,
+        nulls: Option<NullBuffer>,
+    ) -> Result<ArrayRef> {
+        let n_rows = (range.end - range.start) as usize;
+        let element = self.array.element();
+        let mut bytes = MutableBuffer::from_len_zeroed(n_rows * element.size_bytes);
+        self.array.read_bytes(range, bytes.as_slice_mut())?;
+        if element.big_endian {
+            bytes
+                .as_slice_mut()
+                .chunks_exact_mut(element.size_bytes)
+                .for_each(<[u8]>::reverse);
+        }
+        let values = ScalarBuffer::<T::Native>::new(bytes.into(), 0, n_rows);
+        Ok(Arc::new(PrimitiveArray::<T>::new(values, nulls)))
+    }
+
+    fn read_text(&self, range: Range<u64>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+        let n_rows = (range.end - range.start) as usize;
+        let element = self.array.element();
+        let bytes = self.read_bytes(range.clone())?;
+        let file = self.array.file();
+        let mut text = StringBuilder::with_capacity(n_rows, 0);
+        let mut n_bytes = 0usize;
+        for (row, element_bytes) in bytes.chunks_exact(element.size_bytes).enumerate() {
+            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+                text.append_null();
+                continue;
+            }
+            let resolved;
+            let value = match element.class {
+                Class::FixedText(padding) => trim(element_bytes, padding),
+                _ => {
+                    resolved = file.resolve(self.array.path(), element_bytes)?;
+                    trim(&resolved, Padding::NulTerminated)
+                }
+            };
+            let value = std::str::from_utf8(value).map_err(|_| SourceError::NotUtf8 {
+                file: file.path().to_owned(),
+                object: self.array.path().to_owned(),
+                row: range.start + row as u64,
+            })?;
+            n_bytes += value.len();
+            if n_bytes > i32::MAX as usize {
+                return Err(SourceError::TextTooLong {
+                    file: file.path().to_owned(),
+                    object: self.array.path().to_owned(),
+                    start: range.start,
+                    end: range.end,
+                });
+            }
+            text.append_value(value);
+        }
+        Ok(Arc::new(text.finish()))
+    }
+}
+
+/// Removes the padding of a string.
+fn trim(bytes: &[u8], padding: Padding) -> &[u8] {
+    let end = match padding {
+        Padding::NulTerminated => bytes.iter().position(|&byte| byte == 0),
+        Padding::Nul => bytes
+            .iter()
+            .rposition(|&byte| byte != 0)
+            .map_or(Some(0), |last| Some(last + 1)),
+        Padding::Space => bytes
+            .iter()
+            .rposition(|&byte| byte != b' ')
+            .map_or(Some(0), |last| Some(last + 1)),
+    };
+    &bytes[..end.unwrap_or(bytes.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_is_removed_as_its_kind_says() {
+        assert_eq!(trim(b"ab\0c\0", Padding::NulTerminated), b"ab");
+        assert_eq!(trim(b"abc", Padding::NulTerminated), b"abc");
+        assert_eq!(trim(b"ab\0c\0\0", Padding::Nul), b"ab\0c");
+        assert_eq!(trim(b"a b  ", Padding::Space), b"a b");
+        for padding in [Padding::NulTerminated, Padding::Nul, Padding::Space] {
+            assert_eq!(trim(b"", padding), b"");
+        }
+        assert_eq!(trim(b"\0\0", Padding::Nul), b"");
+        assert_eq!(trim(b"   ", Padding::Space), b"");
+    }
+}

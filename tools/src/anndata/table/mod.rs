@@ -1,0 +1,186 @@
+//! The data frames of an AnnData file, `obs` and `var`, as Arrow record batches.
+//!
+//! The first field is the index. What Arrow does not say by itself is kept as metadata of the fields, so that an export
+//! can restore the frame as it was:
+//!
+//! | key | value |
+//! |---|---|
+//! | `cellring.role` | `index`, on the index |
+//! | `anndata.index_name` | on the index: its name in the file (the field is called otherwise if a column has that name) |
+//! | `anndata.encoding` | encoding-type of the column: `array`, `string-array`, `categorical`, `nullable-integer`, ... |
+//! | `anndata.ordered` | `true` or `false`, on categoricals |
+//! | `anndata.na_value` | the attribute na-value of a nullable string column, where it has one |
+
+mod column;
+mod leaf;
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{Field, Schema, SchemaRef};
+use rayon::prelude::*;
+
+use super::error::{Result, SourceError};
+use super::hdf5::{Attribute, H5File, Kind};
+use column::{Column, Opened};
+
+/// Key of the metadata that marks the index.
+const ROLE: &str = "cellring.role";
+const INDEX_NAME: &str = "anndata.index_name";
+
+/// A data frame that can be read in windows of rows.
+#[derive(Debug)]
+pub struct TableSource {
+    file: Arc<H5File>,
+    group: String,
+    n_rows: u64,
+    schema: SchemaRef,
+    columns: Vec<Column>,
+    warnings: Vec<String>,
+}
+
+impl TableSource {
+    /// Schema of every batch: the index, then the columns in their order.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Number of rows.
+    pub fn n_rows(&self) -> u64 {
+        self.n_rows
+    }
+
+    /// One sentence for each column that was skipped, because its encoding is not known.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Reads rows `range`. The dictionaries of categorical columns are the same in every batch.
+    ///
+    /// # Errors
+    /// The rows do not exist, a column is damaged, or the text of one column exceeds 2 GiB.
+    pub fn read(&self, range: Range<u64>) -> Result<RecordBatch> {
+        if range.start > range.end || range.end > self.n_rows {
+            return Err(SourceError::RowRange {
+                file: self.file.path().to_owned(),
+                object: self.group.clone(),
+                start: range.start,
+                end: range.end,
+                n_rows: self.n_rows,
+            });
+        }
+        let arrays = self
+            .columns
+            .par_iter()
+            .map(|column| column.read(range.clone()))
+            .collect::<Result<Vec<_>>>()?;
+        RecordBatch::try_new(Arc::clone(&self.schema), arrays)
+            .map_err(|error| self.file.damaged(&self.group, error.to_string()))
+    }
+}
+
+/// Opens the data frame in `group`.
+pub(super) fn open(file: &Arc<H5File>, group: &str) -> Result<TableSource> {
+    let refuse = |object: &str, form: String| {
+        Err(SourceError::UnsupportedTable {
+            file: file.path().to_owned(),
+            object: object.to_owned(),
+            form,
+        })
+    };
+    match file.kind(group)? {
+        Some(Kind::Group) => {}
+        Some(Kind::Dataset) => return refuse(group, "a compound dataset (AnnData before 0.7)".to_owned()),
+        None if group == "raw/var" && file.kind("raw.var")?.is_some() => {
+            return refuse("raw.var", "a table as AnnData before 0.7 wrote it".to_owned());
+        }
+        None => {
+            return Err(SourceError::Missing {
+                file: file.path().to_owned(),
+                object: group.to_owned(),
+                expected: "a data frame",
+            });
+        }
+    }
+    let encoding = file.text_attribute(group, Kind::Group, "encoding-type")?;
+    let version = file.text_attribute(group, Kind::Group, "encoding-version")?;
+    match (encoding.as_deref(), version.as_deref()) {
+        (Some("dataframe"), Some("0.2.0")) => {}
+        (Some("dataframe"), Some("0.1.0")) => {
+            return refuse(group, "a data frame of encoding 0.1.0 (AnnData 0.7)".to_owned());
+        }
+        (None, _) => return refuse(group, "a group without encoding-type".to_owned()),
+        (Some(encoding), version) => {
+            let version = version.unwrap_or("missing");
+            return refuse(
+                group,
+                format!("of encoding-type {encoding}, encoding-version {version}"),
+            );
+        }
+    }
+    let Some(index_name) = file.text_attribute(group, Kind::Group, "_index")? else {
+        return Err(file.damaged(
+            group,
+            "it has no attribute _index that names its index".to_owned(),
+        ));
+    };
+    let order = match file.attribute(group, Kind::Group, "column-order")? {
+        Some(Attribute::Text(names)) => names,
+        Some(Attribute::Empty) => Vec::new(),
+        _ => {
+            return Err(file.damaged(
+                group,
+                "it has no attribute column-order that lists its columns".to_owned(),
+            ));
+        }
+    };
+
+    let (index, index_field) = match column::open(file, &format!("{group}/{index_name}"), None)? {
+        Opened::Column(column, field) => (column, field),
+        Opened::Unknown(why) => return Err(file.damaged(group, format!("its index {index_name} {why}"))),
+    };
+    let n_rows = index.len();
+    let mut field_name = index_name.clone();
+    // AnnData reserves `_index`, so that this is nearly always enough.
+    while order.contains(&field_name) {
+        field_name = if field_name == index_name && index_name != "_index" {
+            "_index".to_owned()
+        } else {
+            format!("_{field_name}")
+        };
+    }
+    let mut metadata = index_field.metadata().clone();
+    metadata.insert(ROLE.to_owned(), "index".to_owned());
+    metadata.insert(INDEX_NAME.to_owned(), index_name);
+    let mut fields: Vec<Field> = vec![index_field.with_name(field_name).with_metadata(metadata)];
+    let mut columns = vec![*index];
+    let mut warnings = Vec::new();
+    let mut seen = HashSet::new();
+    for name in order {
+        let path = format!("{group}/{name}");
+        if !seen.insert(name.clone()) {
+            warnings.push(format!(
+                "{path} is listed twice in column-order; the second one is skipped"
+            ));
+            continue;
+        }
+        match column::open(file, &path, Some(n_rows))? {
+            Opened::Column(column, field) => {
+                fields.push(field.with_name(name));
+                columns.push(*column);
+            }
+            Opened::Unknown(why) => warnings.push(format!("{path} {why}; the column is skipped")),
+        }
+    }
+    let schema = Arc::new(Schema::new(fields));
+    Ok(TableSource {
+        file: Arc::clone(file),
+        group: group.to_owned(),
+        n_rows,
+        schema,
+        columns,
+        warnings,
+    })
+}

@@ -1,0 +1,341 @@
+//! Groups, datasets and attributes: version 2 object headers and the messages in them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::slice::ChunksExact;
+
+use super::heap::{REFERENCE_BYTES, StringHeap};
+use super::{Hdf5Error, Output, UNDEFINED, seal};
+
+/// Element type of a dataset or attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Datatype {
+    /// Little-endian integer.
+    Integer { size_bytes: u8, signed: bool },
+    /// Little-endian IEEE 754 binary16, binary32 or binary64.
+    Float { size_bytes: u8 },
+    /// What h5py makes of a bool: an enumeration FALSE = 0, TRUE = 1 over int8.
+    Bool,
+    /// UTF-8 string of variable length.
+    Text,
+}
+
+impl Datatype {
+    pub(in super::super) fn size_bytes(self) -> usize {
+        match self {
+            Self::Integer { size_bytes, .. } | Self::Float { size_bytes } => usize::from(size_bytes),
+            Self::Bool => 1,
+            Self::Text => REFERENCE_BYTES,
+        }
+    }
+
+    /// The datatype message (IV.A.2.d).
+    fn encode(self) -> Vec<u8> {
+        let head = |class: u8, bits: [u8; 3]| {
+            let mut message = vec![0x10 | class]; // version 1
+            message.extend_from_slice(&bits);
+            message.extend_from_slice(&(self.size_bytes() as u32).to_le_bytes());
+            message
+        };
+        let size_bits = (self.size_bytes() * 8) as u16;
+        match self {
+            Self::Integer { signed, .. } => {
+                let mut message = head(0, [u8::from(signed) << 3, 0, 0]);
+                message.extend_from_slice(&0u16.to_le_bytes()); // bit offset
+                message.extend_from_slice(&size_bits.to_le_bytes()); // precision
+                message
+            }
+            Self::Float { size_bytes } => {
+                let (exponent_bits, mantissa_bits) = match size_bytes {
+                    2 => (5u8, 10u8),
+                    4 => (8, 23),
+                    _ => (11, 52),
+                };
+                // The mantissa's leading 1 is implied; the sign is the topmost bit.
+                let mut message = head(1, [0x20, size_bits as u8 - 1, 0]);
+                message.extend_from_slice(&0u16.to_le_bytes());
+                message.extend_from_slice(&size_bits.to_le_bytes());
+                message.extend_from_slice(&[mantissa_bits, exponent_bits, 0, mantissa_bits]);
+                message.extend_from_slice(&((1u32 << (exponent_bits - 1)) - 1).to_le_bytes()); // exponent bias
+                message
+            }
+            Self::Bool => {
+                let mut message = head(8, [2, 0, 0]); // two members
+                message.extend_from_slice(
+                    &Self::Integer {
+                        size_bytes: 1,
+                        signed: true,
+                    }
+                    .encode(),
+                );
+                // Names are padded to multiples of 8 bytes.
+                message.extend_from_slice(b"FALSE\0\0\0TRUE\0\0\0\0");
+                message.extend_from_slice(&[0, 1]);
+                message
+            }
+            Self::Text => {
+                let mut message = head(9, [1, 1, 0]); // a string, not a sequence; UTF-8
+                message.extend_from_slice(
+                    &Self::Integer {
+                        size_bytes: 1,
+                        signed: false,
+                    }
+                    .encode(),
+                );
+                message
+            }
+        }
+    }
+}
+
+/// Value of an attribute.
+#[derive(Clone, Debug)]
+pub(in super::super) enum Attribute {
+    Text(String),
+    Texts(Vec<String>),
+    Bool(bool),
+    Integers(Vec<i64>),
+    /// An array of float64 without elements.
+    NoFloats,
+}
+
+impl Attribute {
+    /// The strings that have to be in the heap before this attribute can be written.
+    fn texts(&self) -> &[String] {
+        match self {
+            Self::Text(text) => std::slice::from_ref(text),
+            Self::Texts(texts) => texts,
+            Self::Bool(_) | Self::Integers(_) | Self::NoFloats => &[],
+        }
+    }
+
+    /// Datatype, length (none: scalar) and bytes, taking from `texts` one reference for each of [`Self::texts`].
+    fn parts(&self, texts: &mut ChunksExact<'_, u8>) -> (Datatype, Option<u64>, Vec<u8>) {
+        let references = texts.take(self.texts().len()).flatten().copied().collect();
+        match self {
+            Self::Text(_) => (Datatype::Text, None, references),
+            Self::Texts(texts) => (Datatype::Text, Some(texts.len() as u64), references),
+            Self::Bool(value) => (Datatype::Bool, None, vec![u8::from(*value)]),
+            Self::Integers(values) => (
+                Datatype::Integer {
+                    size_bytes: 8,
+                    signed: true,
+                },
+                Some(values.len() as u64),
+                values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            ),
+            Self::NoFloats => (Datatype::Float { size_bytes: 8 }, Some(0), Vec::new()),
+        }
+    }
+}
+
+/// Where the elements of a dataset lie.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) enum Layout {
+    Contiguous { address: u64, size_bytes: u64 },
+    Chunked { index: u64, chunk_len: u32 },
+}
+
+/// A one-dimensional dataset whose data are in the file already.
+#[derive(Debug)]
+pub(in super::super) struct Dataset {
+    pub(super) datatype: Datatype,
+    pub(super) len: u64,
+    pub(super) extendable: bool,
+    pub(super) layout: Layout,
+    pub(super) attributes: Vec<(&'static str, Attribute)>,
+}
+
+/// A member of a group.
+#[derive(Debug)]
+pub(in super::super) enum Node {
+    Group(Group),
+    Dataset(Dataset),
+}
+
+/// A group, kept in memory until the end of the file is written.
+#[derive(Debug, Default)]
+pub(in super::super) struct Group {
+    attributes: Vec<(&'static str, Attribute)>,
+    members: BTreeMap<String, Node>,
+}
+
+impl Group {
+    /// An empty group with AnnData's pair of encoding attributes.
+    pub(in super::super) fn encoded(encoding: &str, version: &str) -> Self {
+        let mut group = Self::default();
+        group.set("encoding-type", Attribute::Text(encoding.into()));
+        group.set("encoding-version", Attribute::Text(version.into()));
+        group
+    }
+
+    pub(in super::super) fn set(&mut self, name: &'static str, value: Attribute) {
+        self.attributes.push((name, value));
+    }
+
+    /// Puts a member at a path below this group, making the groups between.
+    ///
+    /// Returns false, and changes nothing that matters, when the place is taken or lies inside a dataset.
+    #[must_use]
+    pub(in super::super) fn insert(&mut self, path: &str, node: Node) -> bool {
+        let Some((head, rest)) = path.split_once('/') else {
+            return match self.members.entry(path.to_owned()) {
+                std::collections::btree_map::Entry::Vacant(place) => {
+                    place.insert(node);
+                    true
+                }
+                std::collections::btree_map::Entry::Occupied(_) => false,
+            };
+        };
+        match self
+            .members
+            .entry(head.to_owned())
+            .or_insert_with(|| Node::Group(Self::default()))
+        {
+            Node::Group(group) => group.insert(rest, node),
+            Node::Dataset(_) => false,
+        }
+    }
+
+    /// Writes the tree below and including this group, and returns this group's address.
+    pub(super) fn write(&self, out: &mut Output) -> Result<u64, Hdf5Error> {
+        // All the tree's attribute strings share a few collections of the heap.
+        let (mut heap, mut references) = (StringHeap::default(), Vec::new());
+        self.push_texts(&mut |text| heap.push(out, text, &mut references))?;
+        heap.flush(out, &mut references)?;
+        self.write_headers(out, &mut references.chunks_exact(REFERENCE_BYTES))
+    }
+
+    /// Hands over every attribute string, in the order in which [`Self::write_headers`] needs their references.
+    fn push_texts(&self, push: &mut impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+        for node in self.members.values() {
+            match node {
+                Node::Group(group) => group.push_texts(push)?,
+                Node::Dataset(dataset) => push_all(&dataset.attributes, push)?,
+            }
+        }
+        push_all(&self.attributes, push)
+    }
+
+    fn write_headers(&self, out: &mut Output, texts: &mut ChunksExact<'_, u8>) -> Result<u64, Hdf5Error> {
+        let mut header = ObjectHeader::default();
+        // Link info (IV.A.2.c): links lie in this header, without creation order. Group info (IV.A.2.k): defaults.
+        let mut link_info = vec![0, 0];
+        link_info.extend_from_slice(&[UNDEFINED.to_le_bytes(), UNDEFINED.to_le_bytes()].concat());
+        header.message(0x02, &link_info, "link info")?;
+        header.message(0x0a, &[0, 0], "group info")?;
+        for (name, node) in &self.members {
+            let address = match node {
+                Node::Group(group) => group.write_headers(out, texts)?,
+                Node::Dataset(dataset) => dataset.write_header(out, texts)?,
+            };
+            // Link (IV.A.2.g): version 1; character set present, 4 bytes of name length; UTF-8; hard link.
+            let mut link = vec![1, 0x12, 1];
+            link.extend_from_slice(&(name.len() as u32).to_le_bytes());
+            link.extend_from_slice(name.as_bytes());
+            link.extend_from_slice(&address.to_le_bytes());
+            header.message(0x06, &link, name)?;
+        }
+        header.attributes(&self.attributes, texts)?;
+        header.write(out)
+    }
+}
+
+fn push_all(
+    attributes: &[(&str, Attribute)],
+    push: &mut impl FnMut(&str) -> io::Result<()>,
+) -> io::Result<()> {
+    attributes
+        .iter()
+        .flat_map(|(_, value)| value.texts())
+        .try_for_each(|text| push(text))
+}
+
+impl Dataset {
+    fn write_header(&self, out: &mut Output, texts: &mut ChunksExact<'_, u8>) -> Result<u64, Hdf5Error> {
+        let mut header = ObjectHeader::default();
+        let limit = if self.extendable { u64::MAX } else { self.len };
+        header.message(0x01, &dataspace(Some(self.len), Some(limit)), "dataspace")?;
+        header.message(0x03, &self.datatype.encode(), "datatype")?;
+        // Fill value (IV.A.2.f), version 3: none defined, written "if set", space allocated late or by chunk.
+        // Data layout (IV.A.2.i), version 3: a chunk's last dimension is the size of an element.
+        let (allocation, mut layout) = match self.layout {
+            Layout::Contiguous { address, size_bytes } => (
+                2u8,
+                [&[3u8, 1][..], &address.to_le_bytes(), &size_bytes.to_le_bytes()].concat(),
+            ),
+            Layout::Chunked { index, chunk_len } => (
+                3,
+                [&[3u8, 2, 2][..], &index.to_le_bytes(), &chunk_len.to_le_bytes()].concat(),
+            ),
+        };
+        if let Layout::Chunked { .. } = self.layout {
+            layout.extend_from_slice(&(self.datatype.size_bytes() as u32).to_le_bytes());
+        }
+        header.message(0x05, &[3, allocation | 2 << 2], "fill value")?;
+        header.message(0x08, &layout, "data layout")?;
+        header.attributes(&self.attributes, texts)?;
+        header.write(out)
+    }
+}
+
+/// Dataspace (IV.A.2.b), version 2, of rank 0 or 1.
+fn dataspace(len: Option<u64>, limit: Option<u64>) -> Vec<u8> {
+    let rank = u8::from(len.is_some());
+    let mut message = vec![2, rank, u8::from(limit.is_some()), rank];
+    for dimension in len.into_iter().chain(limit) {
+        message.extend_from_slice(&dimension.to_le_bytes());
+    }
+    message
+}
+
+/// The messages of an object header (IV.A.1.b), gathered into one block.
+#[derive(Default)]
+struct ObjectHeader {
+    messages: Vec<u8>,
+}
+
+impl ObjectHeader {
+    fn message(&mut self, kind: u8, body: &[u8], what: &str) -> Result<(), Hdf5Error> {
+        let size = u16::try_from(body.len()).map_err(|_| Hdf5Error::MessageTooLarge {
+            what: what.to_owned(),
+            bytes: body.len(),
+        })?;
+        self.messages.push(kind);
+        self.messages.extend_from_slice(&size.to_le_bytes());
+        self.messages.push(0);
+        self.messages.extend_from_slice(body);
+        Ok(())
+    }
+
+    /// Attribute messages (IV.A.2.m), version 3, names in UTF-8.
+    fn attributes(
+        &mut self,
+        attributes: &[(&str, Attribute)],
+        texts: &mut ChunksExact<'_, u8>,
+    ) -> Result<(), Hdf5Error> {
+        for (name, value) in attributes {
+            let (datatype, len, bytes) = value.parts(texts);
+            let (datatype, space) = (datatype.encode(), dataspace(len, None));
+            let mut body = vec![3, 0];
+            for part_bytes in [name.len() + 1, datatype.len(), space.len()] {
+                body.extend_from_slice(&(part_bytes as u16).to_le_bytes());
+            }
+            body.push(1);
+            body.extend_from_slice(name.as_bytes());
+            body.push(0);
+            body.extend_from_slice(&[datatype, space, bytes].concat());
+            self.message(0x0c, &body, &format!("attribute {name:?}"))?;
+        }
+        Ok(())
+    }
+
+    fn write(self, out: &mut Output) -> Result<u64, Hdf5Error> {
+        let mut bytes = Vec::with_capacity(self.messages.len() + 16);
+        bytes.extend_from_slice(b"OHDR\x02\x02"); // version 2; the block's size takes 4 bytes
+        bytes.extend_from_slice(&(self.messages.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&self.messages);
+        seal(&mut bytes);
+        Ok(out.append(&bytes)?)
+    }
+}

@@ -1,0 +1,248 @@
+//! Statistics and determinism of the synthetic data set.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::convert::Infallible;
+use std::num::NonZeroUsize;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Int8Type, Int16Type};
+use arrow_array::{Array, RecordBatch};
+use cellring::format::{CsrRows, ValueBuffer};
+use cellring_tools::synth::Synth;
+
+fn counts(rows: &CsrRows) -> &[f32] {
+    let ValueBuffer::F32(values) = &rows.values else {
+        panic!("counts are float32")
+    };
+    values
+}
+
+fn nnz_per_row(rows: &CsrRows) -> Vec<u64> {
+    rows.indptr.windows(2).map(|pair| pair[1] - pair[0]).collect()
+}
+
+fn blocks(synth: &Synth, block_rows: u64, threads: usize) -> CsrRows {
+    let mut all = CsrRows {
+        indptr: vec![0],
+        indices: vec![],
+        values: ValueBuffer::F32(vec![]),
+    };
+    let take = |rows: CsrRows| {
+        let nnz = all.indices.len() as u64;
+        all.indptr.extend(rows.indptr[1..].iter().map(|end| nnz + end));
+        all.indices.extend(&rows.indices);
+        let ValueBuffer::F32(values) = &mut all.values else {
+            panic!("counts are float32")
+        };
+        values.extend(counts(&rows));
+        Ok::<(), Infallible>(())
+    };
+    synth
+        .for_each_block(
+            0..synth.n_obs(),
+            block_rows,
+            NonZeroUsize::new(threads).unwrap(),
+            take,
+        )
+        .unwrap();
+    all
+}
+
+fn labels(batch: &RecordBatch, name: &str) -> Vec<i64> {
+    let column = batch.column_by_name(name).unwrap();
+    let keys = column.as_any_dictionary().keys();
+    match keys.as_primitive_opt::<Int8Type>() {
+        Some(keys) => keys.values().iter().map(|&key| i64::from(key)).collect(),
+        None => keys
+            .as_primitive::<Int16Type>()
+            .values()
+            .iter()
+            .map(|&key| i64::from(key))
+            .collect(),
+    }
+}
+
+#[test]
+fn counts_are_shaped_like_those_of_real_cells() {
+    let rows = Synth::new(2_000, 62_710, 7).rows(0..2_000);
+    let mut nnz = nnz_per_row(&rows);
+    nnz.sort_unstable();
+    assert!((1_300..1_550).contains(&nnz[1_000]), "median {}", nnz[1_000]);
+    // The reference set: 5 % below 476, 95 % below 4,818.
+    assert!((380..600).contains(&nnz[100]), "5 % {}", nnz[100]);
+    assert!((3_900..5_800).contains(&nnz[1_900]), "95 % {}", nnz[1_900]);
+    let ones = counts(&rows).iter().filter(|&&count| count == 1.0).count() as f64 / rows.nnz() as f64;
+    assert!((0.5..0.65).contains(&ones), "share of ones {ones}");
+    let largest = counts(&rows).iter().copied().fold(0.0, f32::max);
+    assert!((100.0..20_000.0).contains(&largest), "largest count {largest}");
+}
+
+#[test]
+fn rows_are_canonical_csr_of_positive_integers() {
+    for n_vars in [1, 2, 63, 64, 65, 1_000, 70_000] {
+        let rows = Synth::new(60, n_vars, 3).rows(5..60);
+        assert_eq!(rows.n_rows(), 55);
+        assert_eq!((rows.indptr[0], rows.indptr[55]), (0, rows.nnz() as u64));
+        assert!(rows.nnz() > 0, "{n_vars} genes");
+        for pair in rows.indptr.windows(2) {
+            let row = &rows.indices[pair[0] as usize..pair[1] as usize];
+            assert!(row.is_sorted_by(|a, b| a < b) && row.iter().all(|&gene| gene < n_vars));
+        }
+        assert!(
+            counts(&rows)
+                .iter()
+                .all(|&count| count >= 1.0 && count.fract() == 0.0)
+        );
+    }
+    let none = Synth::new(4, 0, 3).rows(0..4);
+    assert_eq!((none.indptr, none.indices.len()), (vec![0; 5], 0));
+}
+
+#[test]
+fn smaller_panels_show_fewer_genes_but_a_larger_share() {
+    let median = |n_vars| {
+        let mut nnz = nnz_per_row(&Synth::new(500, n_vars, 1).rows(0..500));
+        nnz.sort_unstable();
+        nnz[250] as f64
+    };
+    let (small, middle, large) = (median(500), median(5_000), median(50_000));
+    assert!(small < middle && middle < large, "{small} {middle} {large}");
+    assert!(
+        small / 500.0 > middle / 5_000.0 && middle / 5_000.0 > large / 50_000.0,
+        "{small} {middle} {large}"
+    );
+}
+
+#[test]
+fn rows_depend_on_seed_and_cell_only() {
+    let synth = Synth::new(300, 2_000, 11);
+    let all = synth.rows(0..300);
+    for (threads, block_rows) in [(1, 300), (1, 7), (2, 64), (3, 7), (5, 1), (8, 1_000)] {
+        assert_eq!(
+            blocks(&synth, block_rows, threads),
+            all,
+            "{threads} threads, blocks of {block_rows}"
+        );
+    }
+    assert_eq!(Synth::new(300, 2_000, 11).rows(0..300), all);
+    assert_ne!(Synth::new(300, 2_000, 12).rows(0..300), all);
+    assert_eq!(
+        synth.rows(300..300),
+        CsrRows {
+            indptr: vec![0],
+            indices: vec![],
+            values: ValueBuffer::F32(vec![])
+        }
+    );
+}
+
+/// FNV-1a over the bytes of the numbers.
+fn digest(numbers: impl Iterator<Item = u32>) -> u64 {
+    let bytes = numbers.flat_map(u32::to_le_bytes);
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[test]
+fn a_data_set_never_changes() {
+    // Results measured on one version must be comparable with those of another, on whatever machine.
+    let synth = Synth::new(50, 300, 1);
+    let rows = synth.rows(0..50);
+    assert_eq!(rows.nnz(), 2643);
+    let values = counts(&rows).iter().map(|&count| count as u32);
+    assert_eq!(
+        digest(rows.indices.iter().copied().chain(values)),
+        4011533012217937046
+    );
+    let obs = synth.obs(0..50);
+    let numbers = ["plate", "cell_line", "drug"]
+        .into_iter()
+        .flat_map(|name| labels(&obs, name))
+        .map(|n| n as u32);
+    let mito = obs
+        .column_by_name("pct_mito")
+        .unwrap()
+        .as_primitive::<Float32Type>()
+        .values()
+        .iter();
+    assert_eq!(
+        digest(numbers.chain(mito.map(|m| m.to_bits()))),
+        5951871524423311395
+    );
+}
+
+#[test]
+fn an_error_of_the_consumer_ends_the_work() {
+    let synth = Synth::new(10_000, 500, 1);
+    let mut left = 3;
+    let result = synth.for_each_block(0..10_000, 10, NonZeroUsize::new(2).unwrap(), |_| {
+        left -= 1;
+        if left == 0 { Err("full") } else { Ok(()) }
+    });
+    assert_eq!((result, left), (Err("full"), 0));
+}
+
+#[test]
+fn labels_lie_in_runs() {
+    let synth = Synth::new(20_000, 100, 5);
+    let obs = synth.obs(0..20_000);
+    assert_eq!(obs.schema(), synth.obs_schema());
+    let plates = labels(&obs, "plate");
+    assert!(plates.is_sorted() && plates[0] == 0 && plates[19_999] == 13);
+    let lines = labels(&obs, "cell_line");
+    let pairs: Vec<_> = plates.iter().zip(&lines).collect();
+    let runs = 1 + pairs.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    // 14 plates of 50 lines, each pair of labels in one run.
+    assert!((650..=700).contains(&runs), "{runs} runs");
+    let distinct: std::collections::HashSet<_> = pairs.iter().collect();
+    assert_eq!(distinct.len(), runs);
+    // Drugs change from cell to cell, 95 on a plate.
+    let drugs = labels(&obs, "drug");
+    let on_plate_0: std::collections::HashSet<_> = drugs
+        .iter()
+        .zip(&plates)
+        .filter(|(_, plate)| **plate == 0)
+        .map(|(drug, _)| drug)
+        .collect();
+    assert!((90..=95).contains(&on_plate_0.len()), "{}", on_plate_0.len());
+    let mito = obs
+        .column_by_name("pct_mito")
+        .unwrap()
+        .as_primitive::<Float32Type>()
+        .values();
+    let mean = mito.iter().sum::<f32>() / 20_000.0;
+    assert!(
+        (mean - 0.0625).abs() < 0.002 && mito.iter().all(|m| (0.0..1.0).contains(m)),
+        "{mean}"
+    );
+}
+
+#[test]
+fn any_part_of_obs_is_the_same_as_in_the_whole() {
+    let synth = Synth::new(1_000, 100, 5);
+    let all = synth.obs(0..1_000);
+    for range in [0..1, 17..400, 999..1_000, 500..500] {
+        let (start, len) = (range.start as usize, (range.end - range.start) as usize);
+        assert_eq!(synth.obs(range), all.slice(start, len));
+    }
+    let names = all.column(0).as_string::<i32>();
+    assert_eq!(
+        (names.value(0), names.value(999)),
+        ("cell_000000000", "cell_000000999")
+    );
+    let drugs = all
+        .column_by_name("drug")
+        .unwrap()
+        .as_any_dictionary()
+        .values()
+        .clone();
+    assert_eq!(
+        (drugs.len(), drugs.as_string::<i32>().value(379)),
+        (380, "drug_379")
+    );
+    let var = synth.var();
+    assert_eq!(var.num_columns(), 1);
+    assert_eq!(var.column(0).as_string::<i32>().value(99), "ENSG00000000099");
+}
