@@ -1,0 +1,691 @@
+#!/usr/bin/env python3
+"""A second reader of cellring stores, written from the text of `src/format/FORMAT.md` alone.
+
+It shares no code with the Rust reader and exists to keep the text honest: the tests run it on every golden store, and
+on damaged copies of them. A reader of the text who wonders what a sentence means finds it here in code; the comments
+`section N` name the section of FORMAT.md that a piece of code follows. Speed is no concern of it.
+
+    spec_reader.py STORE OUT.npz            decode into indptr (int64), indices (int64), data (dtype of value_type)
+    spec_reader.py STORE --compare DUMP     decode and compare with OUT.npz of another run, or with a plain dump
+    spec_reader.py STORE --stats            also print, as JSON, what kinds of frames and groups the store holds
+    spec_reader.py STORE --places           also print, as JSON, one place (file, byte, bit) of each kind of field
+    spec_reader.py STORE --ignore-crc       do not look at checksums: shows what else notices a damage
+
+Whatever else is asked for, all that sections 1 to 9 let it check is checked. Several stores may be given instead of
+one, each of which gets its turn. Exit status 0: every store is sound (and equals the dump); 1: some are not, and for
+each of these one sentence on the standard error stream, beginning with `damaged:` or `different:`, says where and
+why; 2: wrong use.
+
+A plain dump is a JSON file NAME.json `{"n_obs", "n_vars", "nnz", "value_type"}` beside NAME.indptr.u64,
+NAME.indices.u32 and NAME.data.bin, the three arrays in little endian.
+
+The tables are Arrow files, which the standard library cannot parse: of `obs.arrow` and `var.arrow` only lengths,
+checksums and the magic at both ends are checked. So the columns are those of the store, in its order; a store with
+`var_order` = `detection` is not brought back into the order of its source, which is told by a column of `var.arrow`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import struct
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+MANIFEST, INDEX, OBS, VAR = "manifest.json", "index.bin", "obs.arrow", "var.arrow"
+DTYPES = {"bool": "?", "u8": "<u1", "u16": "<u2", "u32": "<u4", "u64": "<u8", "i8": "<i1", "i16": "<i2", "i32": "<i4",
+          "i64": "<i8", "f32": "<f4", "f64": "<f8"}
+PIECE_BYTES = 1 << 20
+GROUP = 128
+CODE_LIMIT = 1 << 31
+
+
+class Damage(Exception):
+    """The store breaks a rule of FORMAT.md."""
+
+
+class Different(Exception):
+    """The store is sound, but does not hold what it was compared with."""
+
+
+def damaged(file: str, at: int | None, text: str) -> NoReturn:
+    raise Damage(f"{file}{'' if at is None else f', byte {at}'}: {text}")
+
+
+# ---- CRC-32C ----
+
+def _crc_tables() -> tuple[list[int], list[int]]:
+    """What 16 bits become when they are pushed out by 16 and by 32 further bits: four bytes take two look-ups."""
+    x = np.arange(1 << 16, dtype=np.uint32)
+    polynomial = np.uint32(0x82F63B78)  # 0x1EDC6F41 reflected
+    tables = []
+    for _ in range(2):
+        for _ in range(16):
+            x = (x >> np.uint32(1)) ^ np.where(x & np.uint32(1), polynomial, np.uint32(0))
+        tables.append([int(v) for v in x])
+    return tables[0], tables[1]
+
+
+_BY_16, _BY_32 = _crc_tables()
+_BYTE = [_BY_16[i << 8] for i in range(256)]
+
+
+def crc32c(data: bytes | memoryview) -> int:
+    crc, whole = 0xFFFFFFFF, len(data) & ~3
+    for (word,) in struct.iter_unpack("<I", data[:whole]):
+        crc ^= word
+        crc = _BY_32[crc & 0xFFFF] ^ _BY_16[crc >> 16]
+    for byte in data[whole:]:
+        crc = (crc >> 8) ^ _BYTE[(crc ^ byte) & 0xFF]
+    return crc ^ 0xFFFFFFFF
+
+
+assert crc32c(b"123456789") == 0xE3069283, "the check value of CRC-32C"
+
+
+# ---- small things ----
+
+def ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def aligned(a: int, to: int) -> int:
+    return ceil_div(a, to) * to
+
+
+@dataclass
+class Notes:
+    """What was seen: for `--stats` and `--places`."""
+
+    stats: Counter[str] = field(default_factory=Counter)
+    places: dict[str, list[Any]] = field(default_factory=dict)
+
+    def place(self, kind: str, file: str, byte: int, bit: int = 0) -> None:
+        """Remembers the first place of this kind."""
+        self.places.setdefault(kind, [file, byte, bit])
+
+    def most(self, name: str, value: int) -> None:
+        self.stats[name] = max(self.stats[name], value)
+
+
+class Cursor:
+    """Takes bytes off the front of a frame and knows where they lie in the file."""
+
+    def __init__(self, data: bytes, file: str, at: int) -> None:
+        self.data, self.file, self.start, self.used = data, file, at, 0
+
+    @property
+    def at(self) -> int:
+        return self.start + self.used
+
+    def take(self, n_bytes: int, what: str) -> bytes:
+        left = len(self.data) - self.used
+        if n_bytes > left:
+            damaged(self.file, self.at, f"{what} takes {n_bytes} bytes, but its frame has only {left} left")
+        self.used += n_bytes
+        return self.data[self.used - n_bytes:self.used]
+
+
+# ---- section 2: manifest ----
+
+@dataclass
+class Manifest:
+    store_id: bytes
+    n_obs: int
+    n_vars: int
+    nnz: int
+    encoding: str
+    value_type: str
+    raw_value_type: str | None
+    f32_exact: bool
+    block_size: int
+    alignment: int
+    max_obs_nnz: int
+    max_obs_bytes: int
+    var_order: str
+    shards: list[tuple[str, int, int]]  # file, bytes, blocks
+    files: dict[str, tuple[int, list[int]]]  # file: bytes, CRCs of its pieces
+
+    @property
+    def n_blocks(self) -> int:
+        return ceil_div(self.n_obs, self.block_size)
+
+
+def member(of: dict[str, Any], name: str, kind: type, where: str = MANIFEST) -> Any:
+    value = of.get(name)
+    if name not in of or type(value) is not kind:
+        damaged(where, None, f"the member `{name}` is {json.dumps(value)}, expected {kind.__name__}")
+    return value
+
+
+def number(of: dict[str, Any], name: str, least: int = 0, most: int = (1 << 64) - 1) -> int:
+    value: int = member(of, name, int)
+    if not least <= value <= most:
+        damaged(MANIFEST, None, f"the member `{name}` is {value}, expected {least} to {most}")
+    return value
+
+
+def one_of(of: dict[str, Any], name: str, choice: list[str]) -> str:
+    value: str = member(of, name, str)
+    if value not in choice:
+        damaged(MANIFEST, None, f"the member `{name}` is \"{value}\", expected one of {', '.join(choice)}")
+    return value
+
+
+def parse_manifest(data: bytes, check_crc: bool, notes: Notes) -> Manifest:
+    tail = re.fullmatch(rb',\n  "manifest_crc32c": "([0-9a-f]{8})"\n}\n', data[-36:])
+    if tail is None:
+        damaged(MANIFEST, max(0, len(data) - 36), "the file does not end with the line of its checksum")
+    crc = crc32c(data[:-36])
+    if check_crc and int(tail[1], 16) != crc:
+        damaged(MANIFEST, None, f"the CRC of its bytes is {crc:08x}, but it states {tail[1].decode()}")
+    notes.place("manifest crc", MANIFEST, len(data) - 36 + data[-36:].index(tail[1]))
+    try:
+        found = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        damaged(MANIFEST, None, f"it is not JSON in UTF-8 ({error})")
+    if type(found) is not dict:
+        damaged(MANIFEST, None, "it is not a JSON object")
+    if one_of(found, "format", ["cellring"]) and number(found, "version") != 1:
+        damaged(MANIFEST, None, f"the store has version {found['version']}, this reader knows version 1")
+    if member(found, "features", list):
+        damaged(MANIFEST, None, f"the store needs the unknown features {json.dumps(found['features'])}")
+    store_id = member(found, "store_id", str)
+    if not re.fullmatch(r"[0-9a-fA-F]{32}", store_id):
+        damaged(MANIFEST, None, f"the member `store_id` is \"{store_id}\", expected 32 hexadecimal digits")
+
+    encoding = one_of(found, "encoding", ["packed", "raw"])
+    value_type = one_of(found, "value_type", list(DTYPES))
+    raw_value_type = None
+    if encoding == "raw":
+        raw_value_type = one_of(found, "raw_value_type", ["u8", "u16", "u32", value_type])
+    else:
+        member(found, "raw_value_type", type(None))
+
+    shards = []
+    for k, shard in enumerate(member(found, "shards", list)):
+        if type(shard) is not dict:
+            damaged(MANIFEST, None, f"shard {k} is not an object")
+        shards.append((one_of(shard, "file", [f"shard-{k:05}.bin"]), number(shard, "bytes"), number(shard, "blocks")))
+    files = {}
+    for name, file in (("index", INDEX), ("obs", OBS), ("var", VAR)):
+        entry = member(found, name, dict)
+        n_bytes, crcs = number(entry, "bytes"), member(entry, "crc32c", list)
+        one_of(entry, "file", [file])
+        if len(crcs) != ceil_div(n_bytes, PIECE_BYTES):
+            damaged(MANIFEST, None, f"it lists {len(crcs)} checksums for the {n_bytes} bytes of {file}")
+        if not all(type(c) is str and re.fullmatch(r"[0-9a-f]{8}", c) for c in crcs):
+            damaged(MANIFEST, None, f"a checksum of {file} is not 8 lower-case hexadecimal digits")
+        files[file] = (n_bytes, [int(c, 16) for c in crcs])
+    member(found, "source", dict)
+
+    alignment = number(found, "alignment", 512, 1 << 20)
+    if alignment & (alignment - 1):
+        damaged(MANIFEST, None, f"the alignment {alignment} is not a power of two")
+    for name in ("n_obs", "n_vars", "nnz", "encoding", "value_type", "block_size", "alignment", "max_obs_nnz",
+                 "max_obs_bytes"):
+        key = data.index(f'"{name}"'.encode())
+        value = key + len(name) + 2 + re.match(rb'\s*:\s*"?', data[key + len(name) + 2:]).end()  # type: ignore[union-attr]
+        notes.place(f"manifest {name}", MANIFEST, value)
+    return Manifest(
+        store_id=bytes.fromhex(store_id),
+        n_obs=number(found, "n_obs", 0, (1 << 48) - 1),
+        n_vars=number(found, "n_vars", 0, CODE_LIMIT - 1),
+        nnz=number(found, "nnz"),
+        encoding=encoding,
+        value_type=value_type,
+        raw_value_type=raw_value_type,
+        f32_exact=member(found, "f32_exact", bool),
+        block_size=number(found, "block_size", 1, 65_536),
+        alignment=alignment,
+        max_obs_nnz=number(found, "max_obs_nnz"),
+        max_obs_bytes=number(found, "max_obs_bytes"),
+        var_order=one_of(found, "var_order", ["source", "detection"]),
+        shards=shards,
+        files=files,
+    )
+
+
+# ---- section 5: packed encoding ----
+
+def unpack(data: bytes, m: int, width: int, what: str, file: str, at: int) -> np.ndarray:
+    """Entry k is the bits k * width to k * width + width - 1 of a bit string, the least significant first."""
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+    if bits[m * width:].any():
+        damaged(file, at + len(data) - 1, f"the unused bits behind the {what}s of a group are not zero")
+    return bits[:m * width].reshape(m, width).astype(np.int64) @ (np.int64(1) << np.arange(width, dtype=np.int64))
+
+
+def add_exceptions(low: np.ndarray, width: int, count: int, wide: int, what: str, frame: Cursor, notes: Notes) -> None:
+    """Adds the high parts to the entries, which were unpacked into `low`."""
+    if wide and not count:
+        damaged(frame.file, frame.at, f"a group has the {what} wide bit set, but no exception")
+    if not count:
+        return
+    notes.place(f"{what} exception position", frame.file, frame.at)
+    positions = np.frombuffer(frame.take(count, f"the list of {what} exceptions"), np.uint8).astype(np.int64)
+    if positions[-1] >= len(low) or (np.diff(positions) <= 0).any():
+        damaged(frame.file, frame.at - count, f"the positions of {what} exceptions do not ascend below {len(low)}")
+    notes.place(f"{what} {'wide ' if wide else ''}high part", frame.file, frame.at)
+    high = np.frombuffer(frame.take(count * (4 if wide else 1), f"the high parts of {what}s"), "<u4" if wide else "u1")
+    if not high.all():
+        damaged(frame.file, frame.at, f"the high part of a {what} exception is 0")
+    notes.stats[f"{what} exceptions"] += count
+    notes.stats[f"groups with {what} exceptions"] += 1
+    notes.stats[f"groups with wide {what} exceptions"] += wide
+    # A high part has 32 bits and a width at most 31, so 63 bits suffice.
+    low[positions] |= high.astype(np.int64) << width
+
+
+def decode_group(m: int, with_codes: bool, frame: Cursor, notes: Notes) -> tuple[np.ndarray, np.ndarray]:
+    at = frame.at
+    descriptor = int.from_bytes(frame.take(3, "a descriptor"), "little")
+    gap_width, code_width = descriptor & 31, descriptor >> 5 & 31
+    gap_wide, code_wide = descriptor >> 10 & 1, descriptor >> 11 & 1
+    gap_exceptions, code_exceptions = descriptor >> 12 & 63, descriptor >> 18 & 63
+    if not with_codes and (code_width or code_wide or code_exceptions):
+        damaged(frame.file, at, "a group of a plain frame has codes")
+    for kind, bit in (("gap width", 0), ("code width", 5), ("gap wide", 10), ("code wide", 11),
+                      ("gap exceptions", 12), ("code exceptions", 18)):
+        notes.place(f"descriptor {kind}", frame.file, at + bit // 8, bit % 8)
+    entries = []
+    for what, width in (("gap", gap_width), ("code", code_width)):
+        packed_at, n_bytes = frame.at, ceil_div(m * width, 8)
+        packed = frame.take(n_bytes, f"the {what}s of a group")
+        entries.append(unpack(packed, m, width, what, frame.file, packed_at))
+        if width:
+            notes.place(f"{what} bits", frame.file, packed_at)
+            if m * width % 8:
+                notes.place(f"{what} unused bits", frame.file, packed_at + n_bytes - 1, 7)
+                notes.stats[f"groups with unused {what} bits"] += 1
+        notes.stats[f"groups with {what} width 0"] += width == 0
+        notes.most(f"largest {what} width", width)
+    add_exceptions(entries[0], gap_width, gap_exceptions, gap_wide, "gap", frame, notes)
+    add_exceptions(entries[1], code_width, code_exceptions, code_wide, "code", frame, notes)
+    for what, values in (("gap", entries[0]), ("code", entries[1])):
+        if int(values.max()) >= CODE_LIMIT:
+            damaged(frame.file, at, f"a {what} of this group is {values.max()}, expected less than 2^31")
+        notes.most(f"largest {what}", int(values.max()))
+    notes.stats["groups"] += 1
+    notes.stats["full groups"] += m == GROUP
+    return entries[0], entries[1]
+
+
+def values_of(data: bytes, value_type: str, file: str, at: int) -> np.ndarray:
+    if value_type == "bool" and any(b > 1 for b in data):
+        damaged(file, at, "a bool is neither 0 nor 1")
+    return np.frombuffer(data, DTYPES[value_type])
+
+
+def converted(values: np.ndarray, value_type: str, file: str, at: int) -> np.ndarray:
+    """Integers as elements of `value_type`, which must be able to hold them."""
+    if values.dtype == np.dtype(DTYPES[value_type]):
+        return values
+    result = values.astype(DTYPES[value_type])
+    if not np.array_equal(result.astype(np.float64 if value_type[0] == "f" else np.int64), values):
+        damaged(file, at, f"an integer of this obs is not a value of type {value_type}")
+    return result
+
+
+def decode_frame(obs: int, n: int, data: bytes, file: str, at: int, manifest: Manifest, check_crc: bool,
+                 notes: Notes) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and values of an obs that has some."""
+    if len(data) < 5:
+        damaged(file, at, f"the frame of obs {obs} has {len(data)} bytes, too few for its {n} values")
+    crc_at = at + len(data) - 4
+    body, (crc,) = data[:-4], struct.unpack("<I", data[-4:])
+    expected = crc32c(struct.pack("<QI", obs, n) + body)
+    if check_crc and crc != expected:
+        damaged(file, at, f"the CRC of obs {obs} with {n} values is {expected:08x}, but its frame states {crc:08x}")
+    notes.place("frame crc", file, crc_at)
+
+    frame = Cursor(body, file, at)
+    mode = frame.take(1, "the mode")[0]
+    if mode > 2:
+        damaged(file, at, f"the mode of obs {obs} is {mode}, expected 0, 1 or 2")
+    notes.place("frame mode", file, at)
+    notes.stats[f"frames with mode {('counts', 'dictionary', 'plain')[mode]}"] += 1
+    size = np.dtype(DTYPES[manifest.value_type]).itemsize
+    dictionary = np.empty(0)
+    if mode == 1:
+        notes.place("dictionary length", file, frame.at)
+        length = int.from_bytes(frame.take(2, "the length of the dictionary"), "little") + 1
+        notes.place("dictionary value", file, frame.at)
+        notes.most("largest dictionary", length)
+        dictionary_at = frame.at
+        dictionary = values_of(frame.take(length * size, "the dictionary"), manifest.value_type, file, dictionary_at)
+    groups = [decode_group(min(GROUP, n - first), mode != 2, frame, notes) for first in range(0, n, GROUP)]
+    gaps = np.concatenate([gaps for gaps, _ in groups])
+    codes = np.concatenate([codes for _, codes in groups])
+    columns = np.cumsum(gaps + 1) - 1
+    if columns[-1] >= manifest.n_vars:
+        damaged(file, at, f"obs {obs} has a value in column {columns[-1]}, but there are {manifest.n_vars} columns")
+    if mode == 0:
+        values = converted(codes + 1, manifest.value_type, file, at)
+    elif mode == 1:
+        if int(codes.max()) >= len(dictionary):
+            damaged(file, at, f"obs {obs} has the code {codes.max()}, its dictionary {len(dictionary)} values")
+        values = dictionary[codes]
+    else:
+        notes.place("plain value", file, frame.at)
+        values_at = frame.at
+        values = values_of(frame.take(n * size, "the values"), manifest.value_type, file, values_at)
+    if frame.used != len(body):
+        damaged(file, frame.at, f"{len(body) - frame.used} bytes are left over in the frame of obs {obs}")
+    return columns, values
+
+
+# ---- the store ----
+
+@dataclass
+class Matrix:
+    n_vars: int
+    indptr: np.ndarray
+    indices: np.ndarray
+    data: np.ndarray
+
+
+class Store:
+    """Checks a store from its manifest inwards; `read` decodes and checks all obs."""
+
+    def __init__(self, path: Path, check_crc: bool) -> None:
+        self.path, self.check_crc, self.notes = path, check_crc, Notes()
+        self.manifest = parse_manifest(self.load(MANIFEST), check_crc, self.notes)
+        self.check_files()
+        self.check_index()
+        self.check_store_id()
+        self.shards = [self.check_shard(k) for k in range(len(self.manifest.shards))]
+
+    def load(self, file: str) -> bytes:
+        try:
+            return (self.path / file).read_bytes()
+        except OSError as error:
+            damaged(file, None, f"it cannot be read ({error.strerror})")
+
+    def check_files(self) -> None:
+        """Sections 1 and 2: no other files; lengths, pieces and their CRCs; Arrow's magic."""
+        manifest = self.manifest
+        expected = {MANIFEST, *manifest.files, *(file for file, _, _ in manifest.shards)}
+        for file in sorted(set(os.listdir(self.path)) - expected):
+            damaged(file, None, "a file that does not belong to the store")
+        self.files: dict[str, bytes] = {}
+        for file, (n_bytes, crcs) in manifest.files.items():
+            data = self.files[file] = self.load(file)
+            if len(data) != n_bytes:
+                damaged(file, None, f"it has {len(data)} bytes, but the manifest says {n_bytes}")
+            for k, crc in enumerate(crcs):
+                found = crc32c(data[k * PIECE_BYTES:(k + 1) * PIECE_BYTES])
+                if self.check_crc and found != crc:
+                    damaged(file, k * PIECE_BYTES, f"the CRC of piece {k} is {found:08x}, the manifest says {crc:08x}")
+            if file != INDEX and not (data[:6] == data[-6:] == b"ARROW1"):
+                damaged(file, None, "it does not begin and end with ARROW1")
+            self.notes.place(f"{file} content", file, n_bytes // 2)
+
+    def check_index(self) -> None:
+        """Section 4."""
+        manifest, data = self.manifest, self.files[INDEX]
+        if len(data) < 64:
+            damaged(INDEX, None, f"it has {len(data)} bytes, too few for its header")
+        magic, version, encoding, n_obs, n_blocks, block_size, width, store_id, zero, crc = struct.unpack_from(
+            "<8sIIQQII16sII", data)
+        if self.check_crc and crc != crc32c(data[:60]):
+            damaged(INDEX, 0, f"the CRC of its header is {crc32c(data[:60]):08x}, but it states {crc:08x}")
+        self.width = 2 if manifest.encoding == "packed" and manifest.max_obs_nnz <= 65_535 else 4
+        for at, name, found, expected in (
+                (0, "magic", magic, b"CLRINDEX"), (8, "version", version, 1),
+                (12, "encoding", encoding, {"packed": 1, "raw": 2}[manifest.encoding]),
+                (16, "n_obs", n_obs, manifest.n_obs), (24, "n_blocks", n_blocks, manifest.n_blocks),
+                (32, "block_size", block_size, manifest.block_size), (36, "entry width", width, self.width),
+                (40, "store id", store_id, manifest.store_id), (56, "zero", zero, 0), (60, "crc", crc, crc)):
+            if found != expected:
+                damaged(INDEX, at, f"the {name} of the header is {found!r}, expected {expected!r}")
+            self.notes.place(f"index header {name}", INDEX, at)
+
+        sections, end = [], 64
+        for kind, count, size in (("blocks", n_blocks, 16), ("ends", n_obs, 4), ("details", n_obs, width)):
+            start = aligned(end, 64)
+            if start + count * size > len(data):
+                damaged(INDEX, start, f"the section of {kind} ends behind the file")
+            if any(data[end:start]):
+                damaged(INDEX, end, f"the bytes before the section of {kind} are not zero")
+            if start > end:
+                self.notes.place("index gap", INDEX, end)
+            end = start + count * size
+            sections.append(data[start:end])
+            if count:
+                self.notes.place(f"index {kind}", INDEX, start)
+        if end != len(data):
+            damaged(INDEX, end, f"{len(data) - end} bytes follow the last section")
+        if n_blocks:
+            self.notes.place("block offset", INDEX, 65)
+            self.notes.place("block shard", INDEX, 64 + 8)
+            self.notes.place("block length", INDEX, 64 + 12)
+        self.blocks = np.frombuffer(sections[0], [("offset", "<u8"), ("shard", "<u4"), ("bytes", "<u4")])
+        self.ends = np.frombuffer(sections[1], "<u4").astype(np.int64)
+        self.details = np.frombuffer(sections[2], f"<u{width}").astype(np.int64)
+        self.notes.stats["index entry width"] = width
+
+    def check_store_id(self) -> None:
+        """Section 7."""
+        m = self.manifest
+        text = f"{m.n_obs},{m.n_vars},{m.nnz},{m.block_size},{m.alignment},{m.encoding},{m.value_type}"
+        parts = (self.files[INDEX][64:], self.files[OBS], self.files[VAR], text.encode("ascii"))
+        expected = struct.pack("<4I", *(crc32c(part) for part in parts))
+        if self.check_crc and m.store_id != expected:
+            damaged(MANIFEST, None, f"the store id is {m.store_id.hex()}, but the content gives {expected.hex()}")
+
+    def check_shard(self, k: int) -> bytes:
+        """Section 3: length and header of a shard."""
+        (file, n_bytes, _), alignment = self.manifest.shards[k], self.manifest.alignment
+        data = self.load(file)
+        if len(data) != n_bytes:
+            damaged(file, None, f"it has {len(data)} bytes, but the manifest says {n_bytes}")
+        if len(data) < alignment or len(data) % alignment:
+            damaged(file, None, f"its length {len(data)} is not a multiple of the alignment {alignment}, or it is empty")
+        magic, version, shard, store_id = struct.unpack_from("<8sII16s", data)
+        crc, expected_crc = struct.unpack_from("<I", data, alignment - 4)[0], crc32c(data[:alignment - 4])
+        if self.check_crc and crc != expected_crc:
+            damaged(file, 0, f"the CRC of its header is {expected_crc:08x}, but it states {crc:08x}")
+        for at, name, found, expected in (
+                (0, "magic", magic, b"CLRSHARD"), (8, "version", version, 1), (12, "number", shard, k),
+                (16, "store id", store_id, self.manifest.store_id), (32, "zero", any(data[32:alignment - 4]), False),
+                (alignment - 4, "crc", crc, crc)):
+            if found != expected:
+                damaged(file, at, f"the {name} of the header is {found!r}, expected {expected!r}")
+            self.notes.place(f"shard header {name}", file, at)
+        return data
+
+    def read(self) -> Matrix:
+        """Section 3: blocks in order, without gaps; then all that the manifest says of the whole matrix."""
+        manifest, stats = self.manifest, self.notes.stats
+        self.rows: list[tuple[np.ndarray, np.ndarray]] = []
+        self.max_obs_bytes = block = 0
+        if sum(blocks for _, _, blocks in manifest.shards) != manifest.n_blocks:
+            damaged(MANIFEST, None, f"its shards do not hold {manifest.n_blocks} blocks together")
+        for k, (file, _, n_blocks) in enumerate(manifest.shards):
+            place = manifest.alignment
+            for block in range(block, block + n_blocks):
+                place = self.read_block(block, k, place)
+            block += n_blocks > 0
+            if place != len(self.shards[k]):
+                damaged(file, place, f"{len(self.shards[k]) - place} bytes follow the last block")
+
+        columns = [columns for columns, _ in self.rows]
+        indptr = np.concatenate([[0], np.cumsum([len(c) for c in columns])]).astype(np.int64)
+        indices = np.concatenate([np.empty(0, np.int64), *columns])
+        data = np.concatenate([np.empty(0, DTYPES[manifest.value_type]), *(values for _, values in self.rows)])
+        largest = int(np.diff(indptr).max(initial=0))
+        if data.dtype.kind in "iu":  # numpy would compare with an integer of 64 bits by rounding it
+            f32_exact = all(int(np.float32(v)) == v for v in np.unique(data).tolist())
+        else:
+            with np.errstate(over="ignore", invalid="ignore"):
+                f32_exact = np.array_equal(data.astype("<f4").astype(data.dtype), data, equal_nan=data.dtype.kind == "f")
+        for name, found in (("nnz", len(indices)), ("max_obs_nnz", largest), ("max_obs_bytes", self.max_obs_bytes),
+                            ("f32_exact", f32_exact)):
+            if getattr(manifest, name) != found:
+                damaged(MANIFEST, None, f"the member `{name}` is {getattr(manifest, name)}, but the obs give {found}")
+        # Section 8: the only rule on the order of columns which can be checked without `var.arrow`.
+        if manifest.var_order == "detection" and (np.diff(np.bincount(indices, minlength=manifest.n_vars)) > 0).any():
+            damaged(MANIFEST, None, "`var_order` is \"detection\", but a column is followed by a more frequent one")
+        stats["shards"], stats["blocks"] = len(manifest.shards), manifest.n_blocks
+        stats["obs"], stats["nnz"] = manifest.n_obs, manifest.nnz
+        stats["empty obs"] = int((np.diff(indptr) == 0).sum())
+        return Matrix(manifest.n_vars, indptr, indices, data)
+
+    def read_block(self, block: int, shard: int, place: int) -> int:
+        """Checks and decodes one block, returns where the next one begins."""
+        manifest = self.manifest
+        file, data = manifest.shards[shard][0], self.shards[shard]
+        record = self.blocks[block]
+        at, in_shard, n_bytes = int(record["offset"]), int(record["shard"]), int(record["bytes"])
+        if (at, in_shard) != (place, shard):
+            damaged(INDEX, 64 + 16 * block,
+                    f"block {block} is at byte {at} of shard {in_shard}, expected byte {place} of shard {shard}")
+        following = at + aligned(n_bytes, manifest.alignment)
+        if following > len(data):
+            damaged(file, at, f"block {block} with its {n_bytes} bytes ends behind the file")
+        if any(data[at + n_bytes:following]):
+            damaged(file, at + n_bytes, f"the padding of block {block} is not zero")
+        if following > at + n_bytes:
+            self.notes.place("block padding", file, at + n_bytes)
+        first = block * manifest.block_size
+        obs = range(first, min(first + manifest.block_size, manifest.n_obs))
+        self.notes.stats["empty blocks"] += n_bytes == 0
+        ends = self.ends[obs.start:obs.stop]
+        if (np.diff(ends, prepend=0) < 0).any():
+            damaged(INDEX, None, f"the ends of block {block} descend")
+        if manifest.encoding == "packed":
+            self.read_packed(obs, ends, data[at:at + n_bytes], file, at)
+        else:
+            self.read_raw(obs, ends, data[at:at + n_bytes], file, at)
+        return following
+
+    def read_packed(self, obs: range, ends: np.ndarray, payload: bytes, file: str, at: int) -> None:
+        """Section 5: the frames of a block."""
+        if ends[-1] != len(payload):
+            damaged(INDEX, None, f"the block of obs {obs.start} has {len(payload)} bytes, its obs end at {ends[-1]}")
+        start, empty = 0, (np.empty(0, np.int64), np.empty(0, DTYPES[self.manifest.value_type]))
+        for i, end in zip(obs, ends.tolist()):
+            n = int(self.details[i])
+            if n > self.manifest.n_vars:
+                damaged(INDEX, None, f"obs {i} has {n} values, but there are {self.manifest.n_vars} columns")
+            if (n == 0) != (start == end):
+                damaged(INDEX, None, f"obs {i} has {n} values in a frame of {end - start} bytes")
+            self.max_obs_bytes = max(self.max_obs_bytes, end - start)
+            self.rows.append(decode_frame(i, n, payload[start:end], file, at + start, self.manifest, self.check_crc,
+                                          self.notes) if n else empty)
+            start = end
+
+    def read_raw(self, obs: range, ends: np.ndarray, payload: bytes, file: str, at: int) -> None:
+        """Section 6: the three sections of a block."""
+        m, z = len(obs), int(ends[-1])
+        raw_type = self.manifest.raw_value_type
+        assert raw_type is not None
+        index_dtype = np.dtype("<u2" if self.manifest.n_vars <= 65_536 else "<u4")
+        value_bytes = np.dtype(DTYPES[raw_type]).itemsize
+        sections, end = [], 0
+        for kind, n_bytes in (("indptr", 4 * (m + 1)), ("indices", z * index_dtype.itemsize), ("data", z * value_bytes)):
+            start = aligned(end, 64)
+            if any(payload[end:start]):
+                damaged(file, at + end, f"the bytes before the {kind} of a block are not zero")
+            if start > end:
+                self.notes.place("raw gap", file, at + end)
+            end = start + n_bytes
+            sections.append(payload[start:end])
+            if n_bytes:
+                self.notes.place(f"raw {kind}", file, at + start + 4 * (kind == "indptr"))
+        if end != len(payload):
+            damaged(INDEX, None, f"the block of obs {obs.start} has {len(payload)} bytes, but its content takes {end}")
+        indptr = np.frombuffer(sections[0], "<u4").astype(np.int64)
+        if indptr[0] != 0 or not np.array_equal(indptr[1:], ends):
+            damaged(file, at, f"the indptr of the block of obs {obs.start} is not that of the index")
+        for j, i in enumerate(obs):
+            low, high = int(indptr[j]), int(indptr[j + 1])
+            indices = sections[1][low * index_dtype.itemsize:high * index_dtype.itemsize]
+            data = sections[2][low * value_bytes:high * value_bytes]
+            crc = crc32c(struct.pack("<QI", i, high - low) + indices + data)
+            if self.check_crc and crc != self.details[i]:
+                damaged(file, at, f"the CRC of obs {i} is {crc:08x}, but the index states {self.details[i]:08x}")
+            columns = np.frombuffer(indices, index_dtype).astype(np.int64)
+            if (np.diff(columns) <= 0).any():
+                damaged(file, at, f"the columns of obs {i} do not ascend")
+            if len(columns) and columns[-1] >= self.manifest.n_vars:
+                damaged(file, at, f"obs {i} has a value in column {columns[-1]}, there are {self.manifest.n_vars} columns")
+            self.max_obs_bytes = max(self.max_obs_bytes, len(indices) + len(data))
+            values = values_of(data, raw_type, file, at)
+            self.rows.append((columns, converted(values, self.manifest.value_type, file, at)))
+
+
+# ---- comparing, and the command line ----
+
+def load_dump(path: Path) -> Matrix:
+    if path.suffix == ".npz":
+        with np.load(path) as found:
+            return Matrix(-1, found["indptr"], found["indices"], found["data"])
+    about = json.loads(path.read_text())
+    dtype = DTYPES[about["value_type"]]
+    return Matrix(about["n_vars"], np.fromfile(path.with_suffix(".indptr.u64"), "<u8"),
+                  np.fromfile(path.with_suffix(".indices.u32"), "<u4"), np.fromfile(path.with_suffix(".data.bin"), dtype))
+
+
+def compare(found: Matrix, expected: Matrix) -> None:
+    if expected.n_vars not in (-1, found.n_vars):
+        raise Different(f"the store has {found.n_vars} columns, the dump {expected.n_vars}")
+    if found.data.dtype != expected.data.dtype:
+        raise Different(f"the values are of type {found.data.dtype}, those of the dump {expected.data.dtype}")
+    for name in ("indptr", "indices", "data"):
+        a, b = getattr(found, name), getattr(expected, name)
+        if len(a) != len(b):
+            raise Different(f"{name} has {len(a)} elements, that of the dump {len(b)}")
+        # By their bytes, so that NaN equals itself and -0.0 does not equal 0.0.
+        same = a.view(f"V{a.itemsize}") == b.view(f"V{b.itemsize}") if name == "data" else a == b.astype(np.int64)
+        if not np.all(same):
+            k = int(np.argmin(same))
+            raise Different(f"{name}[{k}] is {a[k]}, that of the dump {b[k]}")
+
+
+def run(path: Path, args: argparse.Namespace) -> bool:
+    """Does what is asked for with one store; False where it is damaged or different."""
+    try:
+        store = Store(path, not args.ignore_crc)
+        matrix = store.read()
+        if args.compare:
+            compare(matrix, load_dump(args.compare))
+    except Damage as error:
+        print(f"damaged: {path}: {error}.", file=sys.stderr)
+        return False
+    except Different as error:
+        print(f"different: {path}: {error}.", file=sys.stderr)
+        return False
+    if args.out:
+        np.savez(args.out, indptr=matrix.indptr, indices=matrix.indices, data=matrix.data)
+    if args.stats:
+        print(json.dumps(dict(sorted(store.notes.stats.items()))))
+    if args.places:
+        print(json.dumps(store.notes.places))
+    return True
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Check and decode cellring stores by the text of FORMAT.md.")
+    parser.add_argument("stores", type=Path, nargs="+", metavar="STORE", help="the last may be the OUT.npz of the first")
+    parser.add_argument("--compare", type=Path, metavar="DUMP", help="an .npz, or the .json of a plain dump")
+    parser.add_argument("--stats", action="store_true")
+    parser.add_argument("--places", action="store_true")
+    parser.add_argument("--ignore-crc", action="store_true")
+    args = parser.parse_args()
+    args.out = args.stores.pop() if args.stores[-1].suffix == ".npz" else None
+    if len(args.stores) != 1 and (args.out or not args.stores):
+        parser.error("OUT.npz follows exactly one STORE")
+    return 0 if all([run(path, args) for path in args.stores]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
