@@ -173,7 +173,15 @@ fn count_from_stored<T: Element>(stored: ValueType, bytes: &[u8]) -> Result<T, F
             ));
         }
     }
-    Ok(T::from_count(u32::from_le_bytes(le)))
+    let count = u32::from_le_bytes(le);
+    let value = T::from_count(count);
+    match value.as_count() {
+        Some(back) if back == count => Ok(value),
+        _ => Err(FrameError::Value {
+            value: u64::from(count),
+            value_type: T::VALUE_TYPE.numpy_name(),
+        }),
+    }
 }
 
 /// A raw block in a buffer as a sparse matrix, without a copy.

@@ -57,6 +57,17 @@ pub enum FrameError {
         /// Number of codes that have a meaning.
         limit: usize,
     },
+    /// A value is none of the store's element type.
+    #[error("a value is {value}, which is no {value_type}")]
+    Value {
+        /// The value, as an integer.
+        value: u64,
+        /// Name of the type.
+        value_type: &'static str,
+    },
+    /// Bits that belong to no entry are not zero.
+    #[error("the unused bits at the end of a group are not zero")]
+    Tail,
     /// An exception's position is out of order or its high part is zero or does not fit.
     #[error("an exception of a group is not in ascending order or does not fit 31 bits")]
     Exception,
@@ -156,6 +167,7 @@ impl<'a> Frame<'a> {
         let entries = usize::from(u16::from_le_bytes([length[0], length[1]])) + 1;
         let groups_at = 3 + entries * value_type.size_bytes();
         let dictionary = body.get(3..groups_at).ok_or(short("dictionary"))?;
+        check_bools(dictionary, value_type)?;
         Ok(Self {
             body,
             groups_at,
@@ -198,6 +210,11 @@ macro_rules! decode_groups {
                 if at > body.len() {
                     return Err(short);
                 }
+                if m < GROUP_LEN {
+                    // Whole groups end on a byte.
+                    check_tail(&body[gaps_at..codes_at], m, descriptor.gap)?;
+                    check_tail(&body[codes_at..gap_exceptions_at], m, descriptor.code)?;
+                }
                 // Both streams are unpacked before either is patched, and patched before either is used: a vector load
                 // of what a narrow store has just written has to wait for that store.
                 arch::$arch::unpack(&body[gaps_at..], descriptor.gap.width, m, &mut gaps);
@@ -218,7 +235,10 @@ macro_rules! decode_groups {
                 next = behind as u32;
                 let codes = &codes[..m];
                 match mode {
-                    Mode::Counts => T::fill_counts(codes, data),
+                    Mode::Counts => {
+                        check_counts(codes, decoder.value_type)?;
+                        T::fill_counts(codes, data);
+                    }
                     Mode::Dictionary => dictionary.look_up(codes, data)?,
                     Mode::Plain => {}
                 }
@@ -226,6 +246,7 @@ macro_rules! decode_groups {
             if mode == Mode::Plain {
                 let values = body.get(at..at + data.len() * width);
                 let values = values.ok_or(FrameError::Short { bytes: body.len(), part: "values" })?;
+                check_bools(values, decoder.value_type)?;
                 for (d, bytes) in data.iter_mut().zip(values.chunks_exact(width)) {
                     *d = T::from_stored(decoder.value_type, bytes);
                 }
@@ -292,6 +313,63 @@ impl<'a, T: Element> Dictionary<'a, T> {
             });
         }
         Ok(())
+    }
+}
+
+/// Checks that every count is a value of the store's type. Types and counts are such that nearly always one look at all
+/// codes together is enough.
+#[inline(always)]
+fn check_counts(codes: &[u32], value_type: ValueType) -> Result<(), FrameError> {
+    // Counts of codes below this are values of the type: a power of two, so that the bits of all codes tell.
+    let safe = match value_type {
+        ValueType::Bool => 1,
+        ValueType::I8 => 1 << 6,
+        ValueType::U8 => 1 << 7,
+        ValueType::I16 => 1 << 14,
+        ValueType::U16 => 1 << 15,
+        ValueType::F32 => 1 << 24,
+        ValueType::I32 => 1 << 30,
+        ValueType::U32 | ValueType::U64 | ValueType::I64 | ValueType::F64 => 1u32 << 31,
+    };
+    match codes.iter().fold(0, |all, &code| all | code) < safe {
+        true => Ok(()),
+        false => check_large_counts(codes, value_type),
+    }
+}
+
+#[cold]
+fn check_large_counts(codes: &[u32], value_type: ValueType) -> Result<(), FrameError> {
+    let fits =
+        |count: u32| crate::with_element!(value_type, S => S::from_count(count).as_count() == Some(count));
+    match codes.iter().map(|&code| code + 1).find(|&count| !fits(count)) {
+        None => Ok(()),
+        Some(count) => Err(FrameError::Value {
+            value: u64::from(count),
+            value_type: value_type.numpy_name(),
+        }),
+    }
+}
+
+/// Checks values as they lie in a frame: every pattern of bits is a value, but for `bool`.
+fn check_bools(values: &[u8], value_type: ValueType) -> Result<(), FrameError> {
+    match values
+        .iter()
+        .find(|&&byte| value_type == ValueType::Bool && byte > 1)
+    {
+        None => Ok(()),
+        Some(&byte) => Err(FrameError::Value {
+            value: u64::from(byte),
+            value_type: "bool",
+        }),
+    }
+}
+
+/// Checks the bits behind the last of `m` entries.
+fn check_tail(bytes: &[u8], m: usize, stream: Stream) -> Result<(), FrameError> {
+    let used = m * stream.width as usize % 8;
+    match bytes.last() {
+        Some(&last) if used > 0 && last >> used != 0 => Err(FrameError::Tail),
+        _ => Ok(()),
     }
 }
 

@@ -195,3 +195,50 @@ fn gaps_whose_sum_needs_care() {
         }
     }
 }
+
+/// A frame with its checksum made to fit, as nobody but an attacker makes it.
+fn forged(mut body: Vec<u8>, n: u32) -> Vec<u8> {
+    let crc = crate::format::checksum::obs_crc(1, n, &[&body]);
+    body.extend_from_slice(&crc.to_le_bytes());
+    body
+}
+
+#[test]
+fn values_that_the_type_does_not_have_are_refused() {
+    use crate::format::ValueType;
+    let check = |frame: &[u8], n: usize, value_type| {
+        let (mut columns, mut data) = (vec![0; n], vec![0f32; n]);
+        FrameDecoder::new(N_VARS, value_type).decode(frame, 1, &mut columns, &mut data)
+    };
+    for (count, good, bad) in [
+        (255, ValueType::U8, ValueType::I8),
+        (256, ValueType::U16, ValueType::U8),
+        (65_536, ValueType::F32, ValueType::U16),
+        (2, ValueType::I8, ValueType::Bool),
+        ((1 << 24) + 1, ValueType::I32, ValueType::F32),
+        (1 << 31, ValueType::U32, ValueType::I32),
+    ] {
+        let frame = encoded(1, &[5], &[count as u32]);
+        assert!(check(&frame, 1, good).is_ok(), "{count} as {good:?}");
+        assert!(
+            matches!(check(&frame, 1, bad), Err(FrameError::Value { .. })),
+            "{count} as {bad:?}"
+        );
+    }
+    let plain = forged(vec![Mode::Plain as u8, 0, 0, 0, 2], 1);
+    assert!(matches!(
+        check(&plain, 1, ValueType::Bool),
+        Err(FrameError::Value { value: 2, .. })
+    ));
+    let dictionary = forged(vec![Mode::Dictionary as u8, 0, 0, 3, 0, 0, 0], 1);
+    assert!(matches!(
+        check(&dictionary, 1, ValueType::Bool),
+        Err(FrameError::Value { value: 3, .. })
+    ));
+    // Gap width 3: the upper five bits of its byte belong to no entry.
+    assert!(check(&forged(vec![0, 3, 0, 0, 0b0000_0101], 1), 1, ValueType::F32).is_ok());
+    assert_eq!(
+        check(&forged(vec![0, 3, 0, 0, 0b0010_0101], 1), 1, ValueType::F32),
+        Err(FrameError::Tail)
+    );
+}
