@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::reorder::RowSorter;
 use crate::format::element::Element;
 use crate::format::packed::FrameEncoder;
 use crate::format::{CsrRows, Encoding, ValueType, raw};
@@ -81,8 +82,16 @@ impl BlockEncoder {
     ) -> Result<EncodedBlock, EncodeError> {
         let n_rows = range.len();
         let (from, to) = (rows.indptr[range.start] as usize, rows.indptr[range.end] as usize);
-        let mut sorter = RowSorter::default();
+        let mut sorter = RowSorter::new(self.n_vars, to - from);
+        let expected_bytes = match self.encoding {
+            // Rarely exceeded, and then the vector grows.
+            Encoding::Packed => (to - from) * 3 / 2 + n_rows * 8,
+            Encoding::Raw => {
+                raw::RawLayout::new(n_rows, to - from, self.n_vars, self.raw_value_type).payload_bytes
+            }
+        };
         let mut block = EncodedBlock {
+            payload: Vec::with_capacity(expected_bytes),
             ends: Vec::with_capacity(n_rows),
             details: Vec::with_capacity(n_rows),
             nnz: (to - from) as u64,
@@ -148,40 +157,3 @@ impl BlockEncoder {
     }
 }
 
-/// Brings a row into the store's column order.
-struct RowSorter<T> {
-    keys: Vec<u64>,
-    indices: Vec<u32>,
-    values: Vec<T>,
-}
-
-impl<T> Default for RowSorter<T> {
-    fn default() -> Self {
-        Self {
-            keys: Vec::new(),
-            indices: Vec::new(),
-            values: Vec::new(),
-        }
-    }
-}
-
-impl<T: Element> RowSorter<T> {
-    fn reorder(&mut self, map: &[u32], indices: &[u32], values: &[T]) -> (&[u32], &[T]) {
-        self.keys.clear();
-        // The store's column above, the place in the source row below: one sort orders both.
-        self.keys.extend(
-            indices
-                .iter()
-                .enumerate()
-                .map(|(k, &i)| u64::from(map[i as usize]) << 32 | k as u64),
-        );
-        self.keys.sort_unstable();
-        self.indices.clear();
-        self.indices
-            .extend(self.keys.iter().map(|key| (key >> 32) as u32));
-        self.values.clear();
-        self.values
-            .extend(self.keys.iter().map(|&key| values[key as u32 as usize]));
-        (&self.indices, &self.values)
-    }
-}

@@ -6,6 +6,7 @@
 
 mod block;
 mod publish;
+mod reorder;
 mod sink;
 mod spool;
 
@@ -18,6 +19,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
 pub use block::{BlockEncoder, EncodeError, EncodedBlock};
+pub use reorder::RowSorter;
 
 use crate::format::constants::{
     ALIGNMENT_RANGE, DEFAULT_ALIGNMENT, DEFAULT_BLOCK_SIZE, INDEX_FILE, MANIFEST_FILE, MAX_BLOCK_SIZE,
@@ -217,6 +219,16 @@ impl StoreWriter {
     /// How blocks are written: `tokio-uring` or `plain`.
     pub fn sink(&self) -> &'static str {
         self.sink.name()
+    }
+
+    /// Replaces what the manifest will say of the source: some of it is known only when all rows have been read.
+    pub fn set_source(&mut self, source: serde_json::Value) {
+        self.options.source = source;
+    }
+
+    /// Replaces the type that the raw encoding stores values in: a caller may find it out after the store was begun.
+    pub fn set_raw_value_type(&mut self, raw_value_type: ValueType) {
+        self.options.raw_value_type = raw_value_type;
     }
 
     /// Writes the next block.

@@ -2,4 +2,7 @@
 //! the other.
 
 pub mod anndata;
+pub mod convert;
+pub mod export;
+pub mod size;
 pub mod synth;

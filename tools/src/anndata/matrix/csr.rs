@@ -92,7 +92,9 @@ impl Csr {
             )));
         }
         let indptr = read_indptr(&indptr, indptr_kind, data.len())?;
+        // As many threads as the pool that the caller runs in has, so that who limits those limits these.
         let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(rayon::current_num_threads())
             .thread_name(|number| format!("cellring-source-{number}"))
             .build()
             .map_err(|error| SourceError::Io {

@@ -1,0 +1,74 @@
+//! What can go wrong while a file is converted.
+
+use std::path::PathBuf;
+
+use cellring::format::FormatError;
+use cellring::writer::{EncodeError, WriteError};
+
+use crate::anndata::SourceError;
+
+/// Why a conversion failed. Nothing is left under the store's name then. Every message is one sentence.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConvertError {
+    /// The input is missing, damaged, or of a form that is not read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The store cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The store that was written cannot be opened.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The matrix and a table contradict each other.
+    #[error(
+        "{matrix} in {} has {expected} {axis}, but its table {table} has {found} rows; the file is damaged",
+        file.display()
+    )]
+    Shape {
+        /// The input.
+        file: PathBuf,
+        /// HDF5 path of the matrix.
+        matrix: String,
+        /// `rows` or `columns`.
+        axis: &'static str,
+        /// Rows or columns of the matrix.
+        expected: u64,
+        /// Which table.
+        table: &'static str,
+        /// Its rows.
+        found: u64,
+    },
+    /// The input cannot be converted in so little memory.
+    #[error(
+        "a memory limit of {} MiB is too small to convert {}: at least {} MiB are needed for {reason}; give --memory {}MiB or more",
+        limit_bytes >> 20, file.display(), needed_bytes.div_ceil(1 << 20), needed_bytes.div_ceil(1 << 20)
+    )]
+    Memory {
+        /// The input.
+        file: PathBuf,
+        /// The limit.
+        limit_bytes: u64,
+        /// The least that suffices.
+        needed_bytes: u64,
+        /// What takes most of it.
+        reason: String,
+    },
+    /// The table of the columns cannot be brought into the store's order.
+    #[error("var cannot be put into the store's order of columns ({0}); use --var-order source")]
+    Var(String),
+    /// The threads could not be started.
+    #[error("cannot start {threads} threads to encode with: {error}; give a smaller --threads")]
+    Threads {
+        /// How many.
+        threads: usize,
+        /// Why not.
+        error: String,
+    },
+}
+
+impl From<EncodeError> for ConvertError {
+    fn from(error: EncodeError) -> Self {
+        Self::Write(error.into())
+    }
+}

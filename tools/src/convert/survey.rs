@@ -1,0 +1,200 @@
+//! The pass over the matrix before it is converted: how often each column occurs, and how large the values are.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use cellring::format::{CsrRows, Element, ValueType};
+use cellring::with_values;
+use rayon::prelude::*;
+
+use crate::anndata::{CountMode, MatrixSource, SourceError};
+
+/// Stored entries between two reports of progress.
+const REPORT_NNZ: u64 = 32 << 20;
+
+/// Entries that one thread looks at in one go.
+const PART_NNZ: usize = 1 << 16;
+
+/// What is to be found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Survey {
+    /// In how many rows a column is stored. The values are not read, which halves the time; the numbers are those of the
+    /// canonical matrix where that turns out to have dropped nothing.
+    StoredCounts,
+    /// Exact numbers, and the type that the values fit.
+    Exact,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// In how many rows each column occurs.
+    pub(super) counts: Vec<u64>,
+    /// The narrowest type for the values; not known after [`Survey::StoredCounts`].
+    pub(super) narrowest: Option<ValueType>,
+}
+
+/// Looks at all rows, in windows of at most `window_nnz` entries, on the current thread pool.
+pub(super) fn run(
+    matrix: &MatrixSource,
+    survey: Survey,
+    window_nnz: usize,
+    progress: &dyn Fn(u64),
+) -> Result<Found, SourceError> {
+    let mut counts = vec![0u64; matrix.n_vars() as usize];
+    match survey {
+        Survey::StoredCounts => {
+            let mut start = 0;
+            while start < matrix.n_obs() {
+                let mut nnz = 0;
+                let n_rows = matrix
+                    .stored_per_row(start..matrix.n_obs())
+                    .take_while(|&row| {
+                        let before = nnz;
+                        nnz += row;
+                        before < REPORT_NNZ
+                    })
+                    .count() as u64;
+                let part = matrix.detection_counts(start..start + n_rows, CountMode::Stored)?;
+                counts.iter_mut().zip(part).for_each(|(count, n)| *count += n);
+                start += n_rows;
+                progress(start);
+            }
+            Ok(Found { counts, narrowest: None })
+        }
+        Survey::Exact => {
+            let mut range = ValueRange::default();
+            let mut rows = matrix.rows(0..matrix.n_obs(), window_nnz)?;
+            let mut done = 0;
+            while let Some(window) = rows.next() {
+                let window = window?;
+                add(&window, &mut counts, &mut range);
+                done += window.n_rows() as u64;
+                rows.recycle(window);
+                progress(done);
+            }
+            let narrowest = Some(range.narrowest(matrix.value_type()));
+            Ok(Found { counts, narrowest })
+        }
+    }
+}
+
+fn add(window: &CsrRows, counts: &mut [u64], range: &mut ValueRange) {
+    let n_parts = rayon::current_num_threads();
+    let part_nnz = window.nnz().div_ceil(n_parts).max(PART_NNZ);
+    let n_vars = counts.len();
+    let (parts, values) = rayon::join(
+        || {
+            let count = |part: &[u32]| {
+                let mut counts = vec![0u32; n_vars];
+                part.iter().for_each(|&column| counts[column as usize] += 1);
+                counts
+            };
+            window.indices.par_chunks(part_nnz).map(count).collect::<Vec<_>>()
+        },
+        || with_values!(&window.values, values => ValueRange::of(values)),
+    );
+    for part in parts {
+        counts.iter_mut().zip(part).for_each(|(count, n)| *count += u64::from(n));
+    }
+    *range = range.and(values);
+}
+
+/// What all values have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ValueRange {
+    all_counts: bool,
+    largest: u32,
+}
+
+impl Default for ValueRange {
+    fn default() -> Self {
+        Self { all_counts: true, largest: 0 }
+    }
+}
+
+impl ValueRange {
+    fn of<T: Element>(values: &[T]) -> Self {
+        values
+            .par_chunks(PART_NNZ)
+            .map(|part| {
+                let mut range = Self::default();
+                for value in part {
+                    let count = value.as_count();
+                    range.all_counts &= count.is_some();
+                    range.largest = range.largest.max(count.unwrap_or(0));
+                }
+                range
+            })
+            .reduce(Self::default, Self::and)
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            all_counts: self.all_counts && other.all_counts,
+            largest: self.largest.max(other.largest),
+        }
+    }
+
+    /// The type that the raw encoding stores the values in. Booleans stay what they are.
+    fn narrowest(self, value_type: ValueType) -> ValueType {
+        match self.largest {
+            _ if !self.all_counts || value_type == ValueType::Bool => value_type,
+            0..=0xFF => ValueType::U8,
+            0x100..=0xFFFF => ValueType::U16,
+            _ => ValueType::U32,
+        }
+    }
+}
+
+/// The columns' order in the store, and for each column of the source its place in it.
+#[derive(Clone, Debug)]
+pub(super) struct ColumnOrder {
+    pub(super) source_of_column: Vec<u32>,
+    pub(super) column_of_source: Arc<[u32]>,
+}
+
+impl ColumnOrder {
+    /// Columns by the number of rows in which they occur, most frequent first, equal ones in source order.
+    pub(super) fn by_detection(counts: &[u64]) -> Self {
+        let mut source_of_column: Vec<u32> = (0..counts.len() as u32).collect();
+        source_of_column.sort_by_key(|&column| Reverse(counts[column as usize]));
+        let mut column_of_source = vec![0; counts.len()];
+        for (column, &source) in source_of_column.iter().enumerate() {
+            column_of_source[source as usize] = column as u32;
+        }
+        Self { source_of_column, column_of_source: column_of_source.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frequent_columns_come_first_and_ties_stay() {
+        let order = ColumnOrder::by_detection(&[3, 0, 7, 3, 7]);
+        assert_eq!(order.source_of_column, [2, 4, 0, 3, 1]);
+        assert_eq!(*order.column_of_source, [2, 4, 0, 3, 1]);
+        // A cycle of three, whose inverse is another permutation.
+        let order = ColumnOrder::by_detection(&[2, 1, 3]);
+        assert_eq!(
+            (order.source_of_column.as_slice(), &*order.column_of_source),
+            (&[2, 0, 1][..], &[1, 2, 0][..])
+        );
+    }
+
+    #[test]
+    fn the_narrowest_type_holds_every_value() {
+        let narrowest = |range: ValueRange| range.narrowest(ValueType::F32);
+        assert_eq!(narrowest(ValueRange::of::<f32>(&[])), ValueType::U8);
+        assert_eq!(narrowest(ValueRange::of(&[1.0f32, 255.0])), ValueType::U8);
+        assert_eq!(narrowest(ValueRange::of(&[256.0f32, 1.0])), ValueType::U16);
+        assert_eq!(narrowest(ValueRange::of(&[65_536.0f32])), ValueType::U32);
+        for odd in [0.5f32, -1.0, -0.0, f32::NAN, 4_294_967_296.0] {
+            assert_eq!(narrowest(ValueRange::of(&[1.0, odd])), ValueType::F32, "{odd}");
+        }
+        assert_eq!(ValueRange::of(&[true]).narrowest(ValueType::Bool), ValueType::Bool);
+        assert_eq!(ValueRange::of(&[-1i8]).narrowest(ValueType::I8), ValueType::I8);
+    }
+}

@@ -1,0 +1,58 @@
+//! Passes obs and var on to the store.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow_schema::{ArrowError, DataType, Field, Schema};
+use cellring::format::constants::{
+    ROLE_KEY, ROLE_SOURCE_POSITION, SOURCE_POSITION_FIELD, TABLE_BATCH_ROWS,
+};
+use cellring::writer::{StoreWriter, TableKind};
+
+use super::ConvertError;
+use super::survey::ColumnOrder;
+use crate::anndata::TableSource;
+
+/// Copies obs, batch by batch.
+pub(super) fn write_obs(writer: &mut StoreWriter, obs: &TableSource) -> Result<(), ConvertError> {
+    let batches = (0..obs.n_rows()).step_by(TABLE_BATCH_ROWS).map(|start| {
+        let end = obs.n_rows().min(start + TABLE_BATCH_ROWS as u64);
+        obs.read(start..end).map_err(ConvertError::from)
+    });
+    writer.write_table(TableKind::Obs, obs.schema(), batches)
+}
+
+/// Copies var in the store's order of columns, and adds each column's place in the source.
+pub(super) fn write_var(
+    writer: &mut StoreWriter,
+    var: &TableSource,
+    order: Option<&ColumnOrder>,
+) -> Result<(), ConvertError> {
+    let metadata = HashMap::from([(ROLE_KEY.to_owned(), ROLE_SOURCE_POSITION.to_owned())]);
+    let position = Field::new(SOURCE_POSITION_FIELD, DataType::UInt32, false).with_metadata(metadata);
+    let mut fields: Vec<_> = var.schema().fields().iter().cloned().collect();
+    fields.push(Arc::new(position));
+    let schema = Arc::new(Schema::new(fields));
+
+    let whole = order.map(|_| var.read(0..var.n_rows())).transpose()?;
+    let batches = (0..var.n_rows()).step_by(TABLE_BATCH_ROWS).map(|start| {
+        let end = var.n_rows().min(start + TABLE_BATCH_ROWS as u64);
+        let (batch, positions) = match (&whole, order) {
+            (Some(whole), Some(order)) => {
+                let rows = order.source_of_column[start as usize..end as usize].to_vec();
+                let positions = UInt32Array::from(rows);
+                (arrow_select::take::take_record_batch(whole, &positions), positions)
+            }
+            _ => (
+                Ok(var.read(start..end)?),
+                (start as u32..end as u32).collect::<UInt32Array>(),
+            ),
+        };
+        let failed = |error: ArrowError| ConvertError::Var(error.to_string());
+        let mut columns = batch.map_err(failed)?.columns().to_vec();
+        columns.push(Arc::new(positions) as ArrayRef);
+        RecordBatch::try_new(Arc::clone(&schema), columns).map_err(failed)
+    });
+    writer.write_table(TableKind::Var, &schema, batches)
+}

@@ -1,0 +1,264 @@
+//! Writes a store, or some of its obs, as an `.h5ad` file with the source's element type and order of columns.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow_schema::{ArrowError, Schema, SchemaRef};
+use cellring::Store;
+use cellring::format::constants::{ROLE_KEY, ROLE_SOURCE_POSITION, TABLE_BATCH_ROWS};
+use cellring::format::table::Table;
+use cellring::format::{CsrRows, Element, FormatError, VarOrder};
+use cellring::with_element;
+use cellring::writer::RowSorter;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::anndata::write::{Axis, H5adWriter, MatrixSpec, WriteError};
+
+/// Entries, and rows, that one thread reads and reorders in one go.
+const PART_NNZ: u64 = 1 << 19;
+const PART_ROWS: u64 = 1 << 14;
+
+/// Why an export failed. Nothing is left under the file's name then. Every message is one sentence.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] FormatError),
+    /// The file cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// There is something under the file's name.
+    #[error("{}: exists already; give --force to replace it, or another name", path.display())]
+    Exists {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Obs that do not exist were asked for.
+    #[error("obs {start} to {end} of {} were asked for, but it has {n_obs} obs; give a range A..B with A <= B <= {n_obs}", store.display())]
+    ObsRange {
+        /// The store.
+        store: PathBuf,
+        /// First obs.
+        start: u64,
+        /// Obs after the last.
+        end: u64,
+        /// Number of obs.
+        n_obs: u64,
+    },
+    /// A table cannot be brought back into the source's order.
+    #[error("{} has a table that cannot be brought into the source's order ({error}); convert the source again", store.display())]
+    Table {
+        /// The store.
+        store: PathBuf,
+        /// Why not.
+        error: ArrowError,
+    },
+}
+
+/// What is exported.
+#[derive(Clone, Debug, Default)]
+pub struct ExportOptions {
+    /// Which obs; all where `None`.
+    pub obs_range: Option<Range<u64>>,
+    /// Whether an existing file is replaced.
+    pub force: bool,
+}
+
+/// What an export did.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ExportReport {
+    /// Number of rows.
+    pub n_obs: u64,
+    /// Number of columns.
+    pub n_vars: u64,
+    /// Number of values.
+    pub nnz: u64,
+    /// Length of the file.
+    pub bytes: u64,
+    /// Wall time.
+    pub seconds: f64,
+}
+
+/// Writes `output` from the store at `store`, on the current thread pool. The file has its name when this returns without
+/// an error, and not before.
+///
+/// `progress` is called now and then with the number of obs done and to do. Memory: a few million entries of the
+/// matrix, a batch of obs, and var.
+///
+/// # Errors
+/// [`ExportError`].
+pub fn export(
+    store: &Path,
+    output: &Path,
+    options: &ExportOptions,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<ExportReport, ExportError> {
+    let started = Instant::now();
+    if !options.force && output.symlink_metadata().is_ok() {
+        return Err(ExportError::Exists {
+            path: output.to_path_buf(),
+        });
+    }
+    let store = Store::open(store)?;
+    let obs = options.obs_range.clone().unwrap_or(0..store.n_obs());
+    if obs.start > obs.end || obs.end > store.n_obs() {
+        return Err(ExportError::ObsRange {
+            store: store.path().to_path_buf(),
+            start: obs.start,
+            end: obs.end,
+            n_obs: store.n_obs(),
+        });
+    }
+    let n_obs = obs.end - obs.start;
+    let nnz = if n_obs == store.n_obs() {
+        store.manifest().nnz
+    } else {
+        obs.clone()
+            .try_fold(0, |nnz, obs| Ok::<_, FormatError>(nnz + u64::from(store.index().locate(obs)?.nnz)))?
+    };
+    let mut spec = MatrixSpec::new(n_obs, store.n_vars(), store.manifest().value_type);
+    spec.nnz = Some(nnz);
+    spec.wide_indices |= has_wide_indices(&store);
+    let mut writer = H5adWriter::create(output, spec)?;
+    write_obs(&mut writer, &store, obs.clone())?;
+    let positions = store.source_positions()?;
+    write_var(&mut writer, &store, &positions)?;
+    let order = (store.manifest().var_order != VarOrder::Source).then_some(positions.as_slice());
+    with_element!(store.manifest().value_type, T => write_rows::<T>(&mut writer, &store, obs, order, progress))?;
+    writer.finish()?;
+    Ok(ExportReport {
+        n_obs,
+        n_vars: store.n_vars(),
+        nnz,
+        bytes: output.metadata().map_or(0, |metadata| metadata.len()),
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+/// Whether the source had 64-bit column indices, as far as the manifest says.
+fn has_wide_indices(store: &Store) -> bool {
+    let indices_type = store.manifest().source.get("indices_type");
+    indices_type.and_then(|name| name.as_str()).is_some_and(|name| name.ends_with("64"))
+}
+
+/// Reads, reorders and writes the rows, several parts at a time.
+fn write_rows<T: Element>(
+    writer: &mut H5adWriter,
+    store: &Store,
+    obs: Range<u64>,
+    order: Option<&[u32]>,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<(), ExportError> {
+    let mut at = obs.start;
+    while at < obs.end {
+        let mut parts = Vec::new();
+        while at < obs.end && parts.len() < 2 * rayon::current_num_threads() {
+            let part = part(store, at..obs.end)?;
+            at = part.end;
+            parts.push(part);
+        }
+        let read = |part: Range<u64>| {
+            let mut rows = store.rows(part)?;
+            if let Some(order) = order {
+                reorder::<T>(&mut rows, order);
+            }
+            Ok(rows)
+        };
+        let parts: Vec<CsrRows> = parts.into_par_iter().map(read).collect::<Result<_, FormatError>>()?;
+        parts.iter().try_for_each(|rows| writer.push_rows(rows))?;
+        progress(at - obs.start, obs.end - obs.start);
+    }
+    Ok(())
+}
+
+/// The first rows of a range: as many as one thread reads in one go, at least one.
+fn part(store: &Store, obs: Range<u64>) -> Result<Range<u64>, FormatError> {
+    let (mut end, mut nnz) = (obs.start, 0);
+    while end < obs.end.min(obs.start + PART_ROWS) {
+        nnz += u64::from(store.index().locate(end)?.nnz);
+        if nnz > PART_NNZ && end > obs.start {
+            break;
+        }
+        end += 1;
+    }
+    Ok(obs.start..end)
+}
+
+fn reorder<T: Element>(rows: &mut CsrRows, order: &[u32]) {
+    let mut sorter = RowSorter::<T>::new(order.len() as u64, rows.nnz());
+    let Some(values) = T::vec_mut(&mut rows.values) else {
+        unreachable!("rows are of the store's element type");
+    };
+    for bounds in rows.indptr.windows(2) {
+        let row = bounds[0] as usize..bounds[1] as usize;
+        let (indices, row_values) = sorter.reorder(order, &rows.indices[row.clone()], &values[row.clone()]);
+        rows.indices[row.clone()].copy_from_slice(indices);
+        values[row].copy_from_slice(row_values);
+    }
+}
+
+fn write_obs(writer: &mut H5adWriter, store: &Store, obs: Range<u64>) -> Result<(), ExportError> {
+    let table = store.obs();
+    let mut out = writer.table(Axis::Obs, table.schema()?)?;
+    let mut at = obs.start;
+    while at < obs.end {
+        let (batch, from) = (at as usize / TABLE_BATCH_ROWS, at as usize % TABLE_BATCH_ROWS);
+        let n_rows = (TABLE_BATCH_ROWS - from).min((obs.end - at) as usize);
+        out.push(&table.batch(batch)?.slice(from, n_rows))?;
+        at += n_rows as u64;
+    }
+    Ok(out.finish()?)
+}
+
+/// Writes var in the source's order and without the field that tells it.
+fn write_var(writer: &mut H5adWriter, store: &Store, positions: &[u32]) -> Result<(), ExportError> {
+    let table = store.var();
+    let (schema, columns) = source_columns(table)?;
+    let mut column_of_source = vec![0; positions.len()];
+    for (column, &source) in positions.iter().enumerate() {
+        column_of_source[source as usize] = column as u32;
+    }
+    let failed = |error| ExportError::Table {
+        store: store.path().to_path_buf(),
+        error,
+    };
+    let rows = UInt32Array::from(column_of_source);
+    let columns = columns
+        .iter()
+        .map(|batches| {
+            let batches: Vec<&dyn Array> = batches.iter().map(AsRef::as_ref).collect();
+            let whole = arrow_select::concat::concat(&batches)?;
+            arrow_select::take::take(&whole, &rows, None)
+        })
+        .collect::<Result<Vec<ArrayRef>, ArrowError>>()
+        .map_err(failed)?;
+    let mut out = writer.table(Axis::Var, &schema)?;
+    if !rows.is_empty() {
+        out.push(&RecordBatch::try_new(schema, columns).map_err(failed)?)?;
+    }
+    Ok(out.finish()?)
+}
+
+/// The fields of the table that come from the source, and their batches.
+///
+/// Column by column, since the batches of a column that are read together share one dictionary, which joining them
+/// then leaves as it is.
+fn source_columns(table: &Table) -> Result<(SchemaRef, Vec<Vec<ArrayRef>>), FormatError> {
+    let (mut fields, mut columns) = (Vec::new(), Vec::new());
+    for field in table.schema()?.fields() {
+        let column = match field.metadata().get(ROLE_KEY).map(String::as_str) {
+            Some(ROLE_SOURCE_POSITION) => continue,
+            Some(_) => table.names()?,
+            None => table.column(field.name())?,
+        };
+        fields.push(Arc::clone(field));
+        columns.push(column.batches().to_vec());
+    }
+    Ok((Arc::new(Schema::new(fields)), columns))
+}
