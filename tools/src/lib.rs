@@ -2,4 +2,5 @@
 //! the other.
 
 pub mod anndata;
+pub mod size;
 pub mod synth;
