@@ -2,5 +2,6 @@
 //! the other.
 
 pub mod anndata;
+pub mod page_cache;
 pub mod size;
 pub mod synth;
