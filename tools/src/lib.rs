@@ -4,5 +4,6 @@
 pub mod anndata;
 pub mod convert;
 pub mod export;
+pub mod page_cache;
 pub mod size;
 pub mod synth;

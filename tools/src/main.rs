@@ -1,2 +1,47 @@
 //! The `cellring` command.
-fn main() {}
+
+mod commands;
+mod failure;
+mod measure;
+mod output;
+mod process;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Feeds single-cell data from NVMe to a training loop.
+///
+/// Every command that reports something takes --json. Exit codes: 0 done, 1 failed, 2 wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "cellring", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Info(commands::info::Args),
+    Verify(commands::verify::Args),
+    Plan(commands::plan::Args),
+    Epoch(commands::epoch::Args),
+    Bench(commands::bench::Args),
+    Synth(commands::synth::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Info(args) => commands::info::run(args),
+        Command::Verify(args) => commands::verify::run(args),
+        Command::Plan(args) => commands::plan::run(args),
+        Command::Epoch(args) => commands::epoch::run(args),
+        Command::Bench(args) => commands::bench::run(args),
+        Command::Synth(args) => commands::synth::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,9 @@
+//! One module for each command: its arguments, and what it does.
+
+pub(crate) mod bench;
+pub(crate) mod epoch;
+pub(crate) mod info;
+mod options;
+pub(crate) mod plan;
+pub(crate) mod synth;
+pub(crate) mod verify;

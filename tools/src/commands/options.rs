@@ -1,0 +1,178 @@
+//! Options that several commands share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cellring::engine::{Backend, Direct, EngineConfig};
+use cellring::plan::{SamplerConfig, Strategy};
+use cellring::{LoaderConfig, Store};
+use cellring_tools::size::parse_size;
+use clap::value_parser;
+
+use crate::failure::Failure;
+
+/// The store that a command is about.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StoreArg {
+    /// The store, a directory made by `cellring convert`
+    #[arg(value_name = "STORE")]
+    path: PathBuf,
+}
+
+impl StoreArg {
+    pub(crate) fn open(&self) -> Result<Arc<Store>, Failure> {
+        Ok(Arc::new(Store::open(&self.path)?))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Which cells make up which minibatch.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Sampler options")]
+pub(crate) struct SamplerArgs {
+    /// Consecutive cells drawn together; it need not be the block size of the store
+    #[arg(long, value_name = "N", default_value_t = SamplerConfig::default().block_size, value_parser = value_parser!(u64).range(1..))]
+    block_size: u64,
+    #[command(flatten)]
+    order: OrderArgs,
+}
+
+impl SamplerArgs {
+    pub(crate) fn epoch(&self) -> u64 {
+        self.order.epoch
+    }
+
+    /// The sampler, checked against the store.
+    pub(crate) fn config(&self, n_obs: u64) -> Result<SamplerConfig, Failure> {
+        self.order.config(self.block_size, n_obs)
+    }
+}
+
+/// The options of the sampler without the block size.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Sampler options")]
+pub(crate) struct OrderArgs {
+    /// Order of the cells: sequential or block-shuffle
+    #[arg(long, value_name = "NAME", default_value_t)]
+    strategy: Strategy,
+    /// Cells in a minibatch
+    #[arg(long, value_name = "N", default_value_t = SamplerConfig::default().batch_size, value_parser = value_parser!(u32).range(1..))]
+    batch_size: u32,
+    /// Minibatches that are read and shuffled together
+    #[arg(long, value_name = "N", default_value_t = SamplerConfig::default().fetch_factor, value_parser = value_parser!(u32).range(1..))]
+    fetch_factor: u32,
+    /// Seed of all randomness
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Number of the (first) epoch, from 0
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    epoch: u64,
+    /// Number of this rank, from 0
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    rank: u32,
+    /// How many ranks share the epoch
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
+    world_size: u32,
+    /// Drop a short last minibatch, and what would make the ranks uneven
+    #[arg(long)]
+    drop_last: bool,
+}
+
+impl OrderArgs {
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The sampler with this block size, checked against the store.
+    pub(crate) fn config(&self, block_size: u64, n_obs: u64) -> Result<SamplerConfig, Failure> {
+        let config = SamplerConfig {
+            strategy: self.strategy,
+            block_size,
+            batch_size: self.batch_size,
+            fetch_factor: self.fetch_factor,
+            seed: self.seed,
+            drop_last: self.drop_last,
+            rank: self.rank,
+            world_size: self.world_size,
+        };
+        config
+            .validate(n_obs)
+            .map_err(|error| Failure::Usage(error.to_string()))?;
+        Ok(config)
+    }
+}
+
+/// How the loader reads and decodes.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Reading options")]
+pub(crate) struct ReadArgs {
+    /// How bytes are read: auto, uring, pread or mmap
+    #[arg(long, value_name = "NAME", default_value_t)]
+    backend: Backend,
+    /// Whether to read past the page cache (O_DIRECT): auto, on or off
+    #[arg(long, value_name = "WHEN", default_value_t)]
+    direct: Direct,
+    /// Most reads in flight of io_uring [default: by the size of the reads]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=4096))]
+    depth: Option<u32>,
+    /// Threads that decode [default: one per core]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Memory for read buffers and waiting minibatches, such as 64MiB or 1GiB
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size)]
+    memory: u64,
+    /// Obs columns that come along with each minibatch, separated by commas
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    obs_columns: Vec<String>,
+    /// Deliver values that f32 cannot hold exactly as the nearest f32
+    #[arg(long)]
+    allow_rounding: bool,
+}
+
+impl ReadArgs {
+    pub(crate) fn engine(&self) -> EngineConfig {
+        let mut engine = EngineConfig::default();
+        engine.backend = self.backend;
+        engine.direct = self.direct;
+        engine.depth = self.depth;
+        engine
+    }
+
+    pub(crate) fn loader(&self, sampler: SamplerConfig) -> LoaderConfig {
+        LoaderConfig {
+            sampler,
+            engine: self.engine(),
+            memory_bytes: usize::try_from(self.memory).unwrap_or(usize::MAX),
+            decode_threads: self.threads.map_or(0, usize::from),
+            obs_columns: self.obs_columns.clone(),
+            allow_rounding: self.allow_rounding,
+        }
+    }
+}
+
+/// A length of time in seconds, above 0.
+pub(crate) fn parse_seconds(text: &str) -> Result<std::time::Duration, String> {
+    let wrong = || format!("{text:?} is no time: give seconds, such as 5 or 0.5");
+    let seconds: f64 = text.parse().map_err(|_| wrong())?;
+    let time = std::time::Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
+    if time.is_zero() { Err(wrong()) } else { Ok(time) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::parse_seconds;
+
+    #[test]
+    fn times_are_positive_and_finite() {
+        assert_eq!(parse_seconds("5"), Ok(Duration::from_secs(5)));
+        assert_eq!(parse_seconds("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["", "0", "-1", "nan", "inf", "1e300", "5s"] {
+            assert!(parse_seconds(text).unwrap_err().contains(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `cellring verify`: whether a store is whole.
+
+use std::time::Instant;
+
+use cellring::store::verify;
+use clap::value_parser;
+use serde::Serialize;
+
+use super::options::StoreArg;
+use crate::failure::Failure;
+use crate::output::{self, Show};
+use crate::progress;
+
+/// Check every byte and every rule of the format; exit 0 only if the store is whole
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    store: StoreArg,
+    /// Threads that check [default: one per core]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Verified {
+    whole: bool,
+    n_obs: u64,
+    nnz: u64,
+    bytes: u64,
+    seconds: f64,
+    bytes_per_second: f64,
+}
+
+impl Show for Verified {
+    fn text(&self) -> String {
+        format!(
+            "whole: {} cells, {} values and {} checked in {} ({})",
+            output::count(self.n_obs),
+            output::count(self.nnz),
+            output::bytes(self.bytes),
+            output::seconds(self.seconds),
+            output::rate(self.bytes_per_second)
+        )
+    }
+}
+
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    let since = Instant::now();
+    let store = args.store.open()?;
+    let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
+    let threads = args.threads.map_or_else(cores, usize::from);
+    let bar = progress::bar("verifying", store.index().n_blocks(), "blocks");
+    let report = verify(&store, threads, &|done| bar.set_position(done));
+    bar.finish_and_clear();
+    let report = report?;
+    let seconds = since.elapsed().as_secs_f64();
+    let verified = Verified {
+        whole: true,
+        n_obs: report.n_obs,
+        nnz: report.nnz,
+        bytes: report.bytes,
+        seconds,
+        bytes_per_second: report.bytes as f64 / seconds.max(f64::MIN_POSITIVE),
+    };
+    output::print(args.json, &verified)
+}

@@ -1,0 +1,170 @@
+//! Running through epochs and measuring it: what `epoch`, `bench` and `demo` have in common.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cellring::engine::{Choice, EngineStats};
+use cellring::{Loader, LoaderConfig, Minibatch, Store};
+use indicatif::ProgressBar;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::failure::Failure;
+use crate::process::cpu_time;
+
+/// How far to run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits {
+    /// The first epoch.
+    pub(crate) epoch: u64,
+    /// Run so long: end an epoch early, or go on with the next one. Without it, run through one epoch.
+    pub(crate) time: Option<Duration>,
+    /// Whether to compute the digest.
+    pub(crate) digest: bool,
+}
+
+/// What was delivered, and what it took.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Measured {
+    pub(crate) cells: u64,
+    pub(crate) minibatches: u64,
+    pub(crate) nnz: u64,
+    /// Epochs begun.
+    pub(crate) epochs: u64,
+    /// From before the loader was made to behind the last minibatch.
+    pub(crate) seconds: f64,
+    pub(crate) cpu_seconds: f64,
+    pub(crate) engine: EngineStats,
+    pub(crate) consumer_wait_ns: u64,
+    pub(crate) read_wait_ns: u64,
+    pub(crate) decode_ns: u64,
+    pub(crate) plan_ns: u64,
+    /// Hexadecimal.
+    pub(crate) digest: Option<String>,
+}
+
+impl Measured {
+    /// What the run amounts to in a second.
+    pub(crate) fn per_second(&self, n: u64) -> f64 {
+        n as f64 / self.seconds.max(f64::MIN_POSITIVE)
+    }
+}
+
+/// A loader whose clock runs.
+pub(crate) struct Run {
+    loader: Loader,
+    since: Instant,
+    cpu_before: Duration,
+}
+
+impl Run {
+    /// Starts the clock, then makes the loader: whatever it prepares counts.
+    pub(crate) fn start(store: &Arc<Store>, config: LoaderConfig) -> Result<Self, Failure> {
+        let (since, cpu_before) = (Instant::now(), cpu_time());
+        let loader = Loader::new(Arc::clone(store), config)?;
+        Ok(Self {
+            loader,
+            since,
+            cpu_before,
+        })
+    }
+
+    pub(crate) fn choice(&self) -> &Choice {
+        self.loader.choice()
+    }
+
+    pub(crate) fn decode_threads(&self) -> usize {
+        self.loader.decode_threads()
+    }
+
+    /// Minibatches of an epoch, for this rank.
+    pub(crate) fn n_minibatches(&self) -> Result<u64, Failure> {
+        Ok(self.loader.plan(0)?.n_minibatches())
+    }
+
+    /// Takes every minibatch until the limits are reached.
+    pub(crate) fn drive(mut self, limits: &Limits, bar: &ProgressBar) -> Result<Measured, Failure> {
+        let mut sum = Measured::default();
+        let mut digest = limits.digest.then(Digest::new);
+        let in_time = |since: Instant| limits.time.is_none_or(|time| since.elapsed() < time);
+        let since = self.since;
+        for number in limits.epoch.. {
+            let mut epoch = self.loader.epoch(number)?;
+            sum.epochs += 1;
+            // In this order, so that what is taken is also counted.
+            while in_time(since)
+                && let Some(minibatch) = epoch.next()
+            {
+                let minibatch = minibatch?;
+                sum.cells += minibatch.n_obs() as u64;
+                sum.nnz += minibatch.nnz() as u64;
+                sum.minibatches += 1;
+                if let Some(digest) = &mut digest {
+                    digest.add(&minibatch);
+                }
+                bar.inc(1);
+            }
+            let stats = epoch.stats();
+            sum.consumer_wait_ns += stats.consumer_wait_ns;
+            sum.read_wait_ns += stats.read_wait_ns;
+            sum.decode_ns += stats.decode_ns;
+            sum.plan_ns += stats.plan_ns;
+            // Epochs without minibatches would never take any time.
+            if limits.time.is_none() || !in_time(since) || epoch.n_minibatches() == 0 {
+                break;
+            }
+        }
+        sum.seconds = since.elapsed().as_secs_f64();
+        sum.cpu_seconds = (cpu_time() - self.cpu_before).as_secs_f64();
+        sum.engine = self.loader.engine_stats();
+        sum.digest = digest.map(Digest::finish);
+        bar.finish_and_clear();
+        Ok(sum)
+    }
+}
+
+/// XXH3 (128 bits, seed 0) of the minibatches in their order.
+///
+/// Each adds its number of obs and of values as `u64`, then its obs ids as `u64`, `indptr` and `indices` as `i32`, and the
+/// bits of `data` as `f32`; all little-endian. Equal digests therefore mean equal cells, in equal minibatches, in equal
+/// order, whatever read and decoded them.
+struct Digest(Box<Xxh3>);
+
+#[cfg(target_endian = "big")]
+compile_error!("digests are defined over little-endian bytes");
+
+impl Digest {
+    fn new() -> Self {
+        Self(Box::default())
+    }
+
+    fn add(&mut self, minibatch: &Minibatch) {
+        self.0.update(&(minibatch.n_obs() as u64).to_le_bytes());
+        self.0.update(&(minibatch.nnz() as u64).to_le_bytes());
+        self.0.update(bytemuck::cast_slice(minibatch.obs()));
+        self.0.update(bytemuck::cast_slice(minibatch.indptr()));
+        self.0.update(bytemuck::cast_slice(minibatch.indices()));
+        self.0.update(bytemuck::cast_slice(minibatch.data()));
+    }
+
+    fn finish(self) -> String {
+        format!("{:032x}", self.0.digest128())
+    }
+}
+
+/// The warning where the engine could not use its first choice: what was refused, why, and what is used instead. Other
+/// choices are not worth one.
+pub(crate) fn fallback(choice: &Choice) -> Option<String> {
+    let first = choice.rungs.first().filter(|rung| rung.refusal.is_some())?;
+    let mut refusals: Vec<&str> = Vec::new();
+    for refusal in choice.rungs.iter().filter_map(|rung| rung.refusal.as_deref()) {
+        if !refusals.contains(&refusal) {
+            refusals.push(refusal);
+        }
+    }
+    Some(format!(
+        "no {} ({}); reading with {} instead",
+        first.way,
+        refusals.join("; "),
+        choice.way
+    ))
+}

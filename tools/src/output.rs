@@ -1,0 +1,227 @@
+//! Everything that the command prints: results on standard output, for people or as JSON, and messages on standard
+//! error.
+
+use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// A result that can be shown to people as well as to programs.
+pub(crate) trait Show: Serialize {
+    /// The lines for people, with numbers in units.
+    fn text(&self) -> String;
+}
+
+/// Prints a result: one line of JSON, or text.
+pub(crate) fn print(json: bool, result: &impl Show) -> Result<(), Failure> {
+    let mut lines = Lines::new();
+    if json {
+        lines.json(result)?;
+    } else {
+        lines.text(result.text().trim_end_matches('\n'))?;
+    }
+    lines.finish()
+}
+
+/// Standard output, line by line and buffered: for results that come one after the other.
+pub(crate) struct Lines {
+    to: BufWriter<StdoutLock<'static>>,
+}
+
+impl Lines {
+    pub(crate) fn new() -> Self {
+        Self {
+            to: BufWriter::with_capacity(1 << 16, io::stdout().lock()),
+        }
+    }
+
+    /// One value as a line of JSON.
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        serde_json::to_writer(&mut self.to, value).map_err(|error| written(error.into()))?;
+        self.to.write_all(b"\n").map_err(written)
+    }
+
+    /// Some text, and the end of its last line.
+    pub(crate) fn text(&mut self, text: &str) -> Result<(), Failure> {
+        writeln!(self.to, "{text}").map_err(written)
+    }
+
+    /// Shows now what has been printed so far.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.to.flush().map_err(written)
+    }
+
+    /// Must be called at the end: without it an error of the last write would be lost.
+    pub(crate) fn finish(mut self) -> Result<(), Failure> {
+        self.flush()
+    }
+}
+
+/// Why standard output could not be written.
+fn written(error: io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::BrokenPipe => Failure::NoReader,
+        _ => Failure::because(format!("standard output could not be written: {error}")),
+    }
+}
+
+/// One line that says what went wrong.
+pub(crate) fn error(sentence: &str) {
+    message("error", sentence);
+}
+
+/// One line on something that the user may want to change.
+pub(crate) fn warning(sentence: &str) {
+    message("warning", sentence);
+}
+
+fn message(kind: &str, sentence: &str) {
+    let sentence = sentence.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Where standard error is closed, there is nobody to tell.
+    let _ = writeln!(io::stderr(), "{kind}: {sentence}");
+}
+
+/// A heading with labelled values below it, the values in one column.
+pub(crate) struct Fields {
+    heading: String,
+    rows: Vec<(&'static str, String)>,
+}
+
+impl Fields {
+    pub(crate) fn new(heading: impl Into<String>) -> Self {
+        Self {
+            heading: heading.into(),
+            rows: Vec::new(),
+        }
+    }
+
+    pub(crate) fn add(mut self, label: &'static str, value: impl Into<String>) -> Self {
+        self.rows.push((label, value.into()));
+        self
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let width = self.rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
+        let rows = self
+            .rows
+            .iter()
+            .map(|(label, value)| format!("  {label:width$}  {value}\n"));
+        format!("{}\n{}", self.heading, rows.collect::<String>())
+    }
+}
+
+/// Columns of numbers below their names, aligned to the right.
+pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows
+            .iter()
+            .map(|row| row.get(column).map_or(0, |cell| cell.chars().count()));
+        cells.chain([header[column].len()]).max().unwrap_or(0)
+    };
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let cells = cells
+            .enumerate()
+            .map(|(column, cell)| format!("{cell:>width$}", width = width(column)));
+        format!("  {}\n", cells.collect::<Vec<_>>().join("  "))
+    };
+    let mut text = line(&mut header.iter().copied());
+    for row in rows {
+        text += &line(&mut row.iter().map(String::as_str));
+    }
+    text
+}
+
+/// A number with commas between its thousands.
+pub(crate) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number of bytes in decimal units, with three digits.
+pub(crate) fn bytes(n: u64) -> String {
+    scaled(n as f64, &["bytes", "kB", "MB", "GB", "TB"])
+}
+
+/// A number of bytes in each second.
+pub(crate) fn rate(bytes_per_second: f64) -> String {
+    scaled(bytes_per_second, &["B/s", "kB/s", "MB/s", "GB/s", "TB/s"])
+}
+
+fn scaled(mut n: f64, units: &[&str]) -> String {
+    let mut unit = 0;
+    // What would be rounded to 1,000 belongs to the next unit.
+    while n >= 999.5 && unit + 1 < units.len() {
+        n /= 1000.0;
+        unit += 1;
+    }
+    let digits = match unit {
+        0 => 0,
+        _ => 3usize.saturating_sub(format!("{n:.0}").len()),
+    };
+    format!("{n:.digits$} {}", units[unit])
+}
+
+/// A time.
+pub(crate) fn seconds(s: f64) -> String {
+    match s {
+        s if s < 1e-3 => format!("{:.0} us", s * 1e6),
+        s if s < 1.0 => format!("{:.1} ms", s * 1e3),
+        s if s < 120.0 => format!("{s:.2} s"),
+        s => format!("{:.0} min {:02.0} s", (s / 60.0).floor(), (s % 60.0).floor()),
+    }
+}
+
+/// A part of a whole.
+pub(crate) fn percent(fraction: f64) -> String {
+    format!("{:.0} %", fraction * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_for_people() {
+        let counts = [0, 7, 999, 1000, 123_456, 1_234_567].map(count);
+        assert_eq!(counts, ["0", "7", "999", "1,000", "123,456", "1,234,567"]);
+        let sizes = [
+            (0, "0 bytes"),
+            (999, "999 bytes"),
+            (1000, "1.00 kB"),
+            (12_345, "12.3 kB"),
+            (999_400, "999 kB"),
+            (999_600, "1.00 MB"),
+            (1_740_348, "1.74 MB"),
+            (5_000_000_000_000_000, "5000 TB"),
+        ];
+        for (n, text) in sizes {
+            assert_eq!(bytes(n), text);
+        }
+        assert_eq!(rate(934_000_000.0), "934 MB/s");
+        let times = [0.000_012, 0.0123, 1.5, 61.0, 3723.9].map(seconds);
+        assert_eq!(times, ["12 us", "12.3 ms", "1.50 s", "61.00 s", "62 min 03 s"]);
+        assert_eq!(percent(0.456), "46 %");
+    }
+
+    #[test]
+    fn values_stand_in_columns() {
+        let fields = Fields::new("store").add("a", "1").add("long", "2");
+        assert_eq!(fields.text(), "store\n  a     1\n  long  2\n");
+        let rows = [
+            vec!["1".to_owned(), "12".to_owned()],
+            vec!["100".to_owned(), "3".to_owned()],
+        ];
+        assert_eq!(
+            table(&["n", "rate"], &rows),
+            "    n  rate\n    1    12\n  100     3\n"
+        );
+    }
+}
