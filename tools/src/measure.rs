@@ -16,7 +16,8 @@ use crate::process::cpu_time;
 pub(crate) struct Limits {
     /// The first epoch.
     pub(crate) epoch: u64,
-    /// Run so long: end an epoch early, or go on with the next one. Without it, run through one epoch.
+    /// Run so long, but for one minibatch at least: end an epoch early, or go on with the next one. Without it, run
+    /// through one epoch.
     pub(crate) time: Option<Duration>,
     /// Whether to compute the digest.
     pub(crate) digest: bool,
@@ -91,7 +92,7 @@ impl Run {
             let mut epoch = self.loader.epoch(number)?;
             sum.epochs += 1;
             // In this order, so that what is taken is also counted.
-            while in_time(since)
+            while (sum.minibatches == 0 || in_time(since))
                 && let Some(minibatch) = epoch.next()
             {
                 let minibatch = minibatch?;

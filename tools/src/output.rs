@@ -164,7 +164,7 @@ fn scaled(mut n: f64, units: &[&str]) -> String {
     }
     let digits = match unit {
         0 => 0,
-        _ => 3usize.saturating_sub(format!("{n:.0}").len()),
+        _ => 3usize.saturating_sub(format!("{}", n.trunc()).len()),
     };
     format!("{n:.digits$} {}", units[unit])
 }
@@ -196,6 +196,7 @@ mod tests {
             (0, "0 bytes"),
             (999, "999 bytes"),
             (1000, "1.00 kB"),
+            (9_600, "9.60 kB"),
             (12_345, "12.3 kB"),
             (999_400, "999 kB"),
             (999_600, "1.00 MB"),

@@ -106,9 +106,9 @@ impl Show for Report {
             n => format!("{} in {n} epochs", output::count(self.minibatches)),
         };
         let values = format!(
-            "{}, {} million/s",
+            "{}, {:.1} million/s",
             output::count(self.nnz),
-            output::count((self.nnz_per_second / 1e6) as u64)
+            self.nnz_per_second / 1e6
         );
         let read = format!(
             "{} in {} reads, {}",

@@ -24,7 +24,7 @@ pub(super) struct Ceiling {
     pub(super) cpu_seconds: f64,
 }
 
-/// Reads `read_bytes` (rounded to what the engine can read) at random places of the files for so long.
+/// Reads `read_bytes` (rounded to what the engine can read) at random places of the files for so long, and once at least.
 pub(super) fn ceiling(
     paths: &[PathBuf],
     config: &EngineConfig,
@@ -46,7 +46,7 @@ pub(super) fn ceiling(
     let places = Places::new(paths, engine.alignment(), read_bytes, pool.slot_bytes() as u64)?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     for tag in 0.. {
-        if since.elapsed() >= time {
+        if since.elapsed() >= time && engine.stats().reads > 0 {
             break;
         }
         let Some(slots) = pool.take(1) else { break };
@@ -55,10 +55,11 @@ pub(super) fn ceiling(
     }
     let stats = engine.stats();
     let (seconds, cpu_after) = (since.elapsed().as_secs_f64(), cpu_time());
-    drop(engine);
+    // Before the engine goes: what it then leaves unread is no error.
     if let Some(error) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return Err(error.into());
     }
+    drop(engine);
     Ok(Ceiling {
         bytes: stats.bytes,
         reads: stats.reads,

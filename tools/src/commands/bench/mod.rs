@@ -60,6 +60,12 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         let (block_size, seed) = (sampler.block_size, sampler.seed);
         let cached = drop_page_cache(&paths)?;
         let run = Run::start(&store, args.read.loader(sampler))?;
+        if run.n_minibatches()? == 0 {
+            return Err(Failure::because(format!(
+                "{}: this rank gets no minibatch, so there is nothing to measure; use other sampler options",
+                args.store.path().display()
+            )));
+        }
         // The device is to be read as the loader did, whatever `auto` would choose by now.
         let way = choice.get_or_insert_with(|| run.choice().clone()).way;
         if rows.is_empty()
@@ -74,12 +80,6 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         };
         let loader = run.drive(&limits, &silent)?;
         bar.inc(1);
-        if loader.minibatches == 0 {
-            return Err(Failure::because(format!(
-                "{}: this rank gets no minibatch, so there is nothing to measure; use other sampler options",
-                args.store.path().display()
-            )));
-        }
         drop_page_cache(&paths)?;
         let mut engine = args.read.engine();
         (engine.backend, engine.direct) = (way.backend, direct(way.direct, way.backend));
