@@ -6,7 +6,7 @@
 )]
 
 use cellring::format::ValueType;
-use cellring::format::packed::{FrameDecoder, FrameEncoder, Kernel};
+use cellring::format::packed::{FrameDecoder, FrameEncoder, Kernel, Padded};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -84,7 +84,7 @@ fn codec(c: &mut Criterion) {
                         let to = at + source.len();
                         decoder
                             .decode(
-                                &frames[from..end],
+                                Padded::new(&frames[from..], end - from),
                                 obs as u64,
                                 &mut indices[at..to],
                                 &mut data[at..to],

@@ -9,7 +9,7 @@ mod encode;
 mod patch;
 
 pub use arch::Kernel;
-pub use decode::{FrameDecoder, FrameError};
+pub use decode::{FrameDecoder, FrameError, Padded};
 pub use encode::{FrameEncoder, Mode};
 
 use super::constants::{DESCRIPTOR_BYTES, GROUP_LEN};
