@@ -29,6 +29,7 @@ enum Command {
     Epoch(commands::epoch::Args),
     Bench(commands::bench::Args),
     Synth(commands::synth::Args),
+    Demo(commands::demo::Args),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Epoch(args) => commands::epoch::run(args),
         Command::Bench(args) => commands::bench::run(args),
         Command::Synth(args) => commands::synth::run(args),
+        Command::Demo(args) => commands::demo::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

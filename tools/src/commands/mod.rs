@@ -1,6 +1,7 @@
 //! One module for each command: its arguments, and what it does.
 
 pub(crate) mod bench;
+pub(crate) mod demo;
 pub(crate) mod epoch;
 pub(crate) mod info;
 mod options;
