@@ -31,6 +31,7 @@ enum Command {
     Bench(commands::bench::Args),
     Export(commands::export::Args),
     Synth(commands::synth::Args),
+    Demo(commands::demo::Args),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(args),
         Command::Export(args) => commands::export::run(args),
         Command::Synth(args) => commands::synth::run(args),
+        Command::Demo(args) => commands::demo::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod convert;
+pub(crate) mod demo;
 pub(crate) mod epoch;
 pub(crate) mod export;
 pub(crate) mod info;

@@ -156,3 +156,39 @@ fn synth_makes_a_file_and_replaces_none_unasked() {
         "nothing is left behind"
     );
 }
+
+#[test]
+fn demo_goes_from_h5ad_to_two_epochs() {
+    let report = json(&["demo", "--json"]);
+    assert_eq!(
+        (&report["n_obs"], &report["n_vars"], &report["nnz"]),
+        (&10_000.into(), &1000.into(), &691_914.into())
+    );
+    let epochs = report["epochs"].as_array().unwrap();
+    assert_eq!(epochs.len(), 2);
+    for epoch in epochs {
+        assert_eq!(
+            (&epoch["cells"], &epoch["nnz"]),
+            (&10_000.into(), &691_914.into())
+        );
+    }
+    assert_ne!(epochs[0]["digest"], epochs[1]["digest"]);
+    assert!(report["store"].is_null());
+
+    let dir = scratch();
+    let place = dir.path().join("kept");
+    let keep = place.to_str().unwrap();
+    let text = succeed(&["demo", "--keep", keep]);
+    assert!(
+        text.contains(epochs[0]["digest"].as_str().unwrap()),
+        "the same digest each time: {text}"
+    );
+    let store = place.join("mousebrain10k.cellring");
+    assert!(
+        text.contains(&format!("cellring epoch {}", store.display())),
+        "{text}"
+    );
+    let kept = json(&["epoch", store.to_str().unwrap(), "--digest", "--json"]);
+    assert_eq!(kept["digest"], epochs[0]["digest"]);
+    assert!(fail(&["demo", "--keep", keep]).contains("exists already"));
+}
