@@ -6,6 +6,7 @@
 mod arch;
 mod decode;
 mod encode;
+mod pack;
 mod patch;
 
 pub use arch::Kernel;

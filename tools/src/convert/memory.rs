@@ -58,7 +58,7 @@ impl Needs {
         };
         let mut block_nnz = 0;
         for (row, nnz) in matrix.stored_per_row(0..matrix.n_obs()).enumerate() {
-            if row as u64 % u64::from(block_size) == 0 {
+            if (row as u64).is_multiple_of(u64::from(block_size)) {
                 block_nnz = 0;
             }
             block_nnz += nnz;
