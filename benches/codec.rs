@@ -63,7 +63,8 @@ fn codec(c: &mut Criterion) {
         let mut frames = Vec::new();
         let mut ends = Vec::new();
         let mut encode = |frames: &mut Vec<u8>, ends: &mut Vec<usize>| {
-            (frames.clear(), ends.clear());
+            frames.clear();
+            ends.clear();
             for (obs, (indices, values)) in cells.iter().enumerate() {
                 encoder.encode(obs as u64, indices, values, frames);
                 ends.push(frames.len());
