@@ -103,6 +103,52 @@ fn tables_of_another_length() {
     }
 }
 
+/// Columns of an unknown encoding are skipped, each with one warning; the rest is converted.
+#[test]
+fn columns_that_are_skipped() {
+    let directory = scratch();
+    let path = directory.path().join("input.h5ad");
+    std::fs::copy(fixture("matrices.h5ad"), &path).unwrap();
+    let script = "import h5py, sys
+with h5py.File(sys.argv[1], 'r+') as file:
+    for table, n in (('obs', 6), ('var', 10)):
+        file[table].create_dataset('wide', data=[[1, 2]] * n)
+        file[table].create_dataset('n', data=list(range(n)))
+        file[table].attrs['column-order'] = ['wide', 'n']
+";
+    let edit = Command::new(python()).args(["-c", script]).arg(&path).status();
+    assert!(edit.unwrap().success());
+    let store = directory.path().join("x.cellring");
+    let args = [
+        "convert",
+        path.to_str().unwrap(),
+        "-o",
+        store.to_str().unwrap(),
+        "--json",
+    ];
+    let (code, stdout, stderr) = cellring(&args);
+    assert_eq!(code, 0, "{stderr}");
+    let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let warnings: Vec<&str> = report["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|w| w.as_str().unwrap())
+        .collect();
+    assert!(
+        warnings.len() == 2 && warnings[0].starts_with("obs/wide") && warnings[1].starts_with("var/wide"),
+        "{warnings:?}"
+    );
+    let lines: Vec<String> = warnings
+        .iter()
+        .map(|warning| format!("warning: {warning}"))
+        .collect();
+    assert_eq!(stderr.lines().collect::<Vec<_>>(), lines);
+    let store = ::cellring::Store::open(&store).unwrap();
+    assert_eq!(store.obs().column_names().unwrap(), ["n"]);
+    assert_eq!(store.var().column_names().unwrap(), ["n"]);
+}
+
 #[test]
 fn existing_outputs() {
     let directory = scratch();

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cellring::Store;
 use cellring::format::{Encoding, VarOrder};
@@ -75,6 +77,7 @@ fn convert_all(path: &Path, selection: &Selection, directory: &Path) -> PathBuf 
                 encoding,
                 var_order: Some(var_order),
                 block_size: 100,
+                threads: Some(2),
                 force: true,
                 ..ConvertOptions::default()
             };
@@ -104,28 +107,42 @@ fn convert_all(path: &Path, selection: &Selection, directory: &Path) -> PathBuf 
 }
 
 /// All four ways for all matrices of these files; gives how many matrices each file had.
+///
+/// Several files at a time: most of the time goes into syncing small files, which the disk does for many at once.
 fn check(files: &[PathBuf]) -> Vec<(String, usize)> {
     let directory = scratch();
-    let (mut lines, mut converted) = (String::new(), vec![]);
-    for path in files {
-        let (fit, _) = selections(path);
-        for selection in &fit {
-            let out = convert_all(path, selection, directory.path());
-            write!(lines, "{}\t{}", path.display(), out.display()).unwrap();
-            match selection {
-                Selection::X => {}
-                Selection::Raw => lines += "\t--raw",
-                Selection::Layer(name) => write!(lines, "\t--layer\t{name}").unwrap(),
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(vec![]);
+    let work = || {
+        while let Some((number, path)) = files.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed)) {
+            let directory = directory.path().join(number.to_string());
+            std::fs::create_dir(&directory).unwrap();
+            let (fit, _) = selections(path);
+            let mut lines = String::new();
+            for selection in &fit {
+                let out = convert_all(path, selection, &directory);
+                write!(lines, "{}\t{}", path.display(), out.display()).unwrap();
+                match selection {
+                    Selection::X => {}
+                    Selection::Raw => lines += "\t--raw",
+                    Selection::Layer(name) => write!(lines, "\t--layer\t{name}").unwrap(),
+                }
+                lines.push('\n');
             }
-            lines.push('\n');
+            done.lock().unwrap().push((number, lines, fit.len()));
         }
-        converted.push((
-            path.file_name().unwrap().to_string_lossy().into_owned(),
-            fit.len(),
-        ));
-    }
-    compare(&lines);
-    converted
+    };
+    std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(work))));
+    let mut done = done.into_inner().unwrap();
+    done.sort();
+    compare(
+        &done
+            .iter()
+            .map(|(_, lines, _)| lines.as_str())
+            .collect::<String>(),
+    );
+    let name = |number: usize| files[number].file_name().unwrap().to_string_lossy().into_owned();
+    done.into_iter().map(|(number, _, n)| (name(number), n)).collect()
 }
 
 /// Every element type, index type, and kind of column, on either axis; more rows than a batch of a table on either axis.
