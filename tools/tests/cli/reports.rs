@@ -146,8 +146,14 @@ fn synth_makes_a_file_and_replaces_none_unasked() {
     assert!(text.contains("200 cells x 500 genes"), "{text}");
     assert!(std::fs::read(&path).unwrap() != bytes, "another seed");
 
-    let message = fail(&[&["synth", dir.path().to_str().unwrap(), "--force"][..], &size].concat());
+    let folder = dir.path().join("folder.h5ad");
+    std::fs::create_dir(&folder).unwrap();
+    let message = fail(&[&["synth", folder.to_str().unwrap(), "--force"][..], &size].concat());
     assert!(message.contains("is a directory"), "{message}");
+    std::fs::remove_dir(&folder).unwrap();
+    // Another name means a store, and what is none is not replaced.
+    let message = fail(&[&["synth", dir.path().to_str().unwrap(), "--force"][..], &size].concat());
+    assert!(message.contains("is not a cellring store"), "{message}");
     let missing = dir.path().join("missing/made.h5ad");
     fail(&[&["synth", missing.to_str().unwrap()][..], &size].concat());
     assert_eq!(
