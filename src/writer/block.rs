@@ -156,4 +156,3 @@ impl BlockEncoder {
         u32::try_from(bytes).map_err(|_| EncodeError::BlockTooLarge { first_obs, bytes })
     }
 }
-

@@ -119,8 +119,9 @@ pub fn export(
     let nnz = if n_obs == store.n_obs() {
         store.manifest().nnz
     } else {
-        obs.clone()
-            .try_fold(0, |nnz, obs| Ok::<_, FormatError>(nnz + u64::from(store.index().locate(obs)?.nnz)))?
+        obs.clone().try_fold(0, |nnz, obs| {
+            Ok::<_, FormatError>(nnz + u64::from(store.index().locate(obs)?.nnz))
+        })?
     };
     let mut spec = MatrixSpec::new(n_obs, store.n_vars(), store.manifest().value_type);
     spec.nnz = Some(nnz);
@@ -144,7 +145,9 @@ pub fn export(
 /// Whether the source had 64-bit column indices, as far as the manifest says.
 fn has_wide_indices(store: &Store) -> bool {
     let indices_type = store.manifest().source.get("indices_type");
-    indices_type.and_then(|name| name.as_str()).is_some_and(|name| name.ends_with("64"))
+    indices_type
+        .and_then(|name| name.as_str())
+        .is_some_and(|name| name.ends_with("64"))
 }
 
 /// Reads, reorders and writes the rows, several parts at a time.
@@ -170,7 +173,10 @@ fn write_rows<T: Element>(
             }
             Ok(rows)
         };
-        let parts: Vec<CsrRows> = parts.into_par_iter().map(read).collect::<Result<_, FormatError>>()?;
+        let parts: Vec<CsrRows> = parts
+            .into_par_iter()
+            .map(read)
+            .collect::<Result<_, FormatError>>()?;
         parts.iter().try_for_each(|rows| writer.push_rows(rows))?;
         progress(at - obs.start, obs.end - obs.start);
     }

@@ -29,6 +29,7 @@ enum Command {
     Epoch(commands::epoch::Args),
     Bench(commands::bench::Args),
     Synth(commands::synth::Args),
+    Tune(commands::tune::Args),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Epoch(args) => commands::epoch::run(args),
         Command::Bench(args) => commands::bench::run(args),
         Command::Synth(args) => commands::synth::run(args),
+        Command::Tune(args) => commands::tune::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,7 +3,9 @@
 pub(crate) mod bench;
 pub(crate) mod epoch;
 pub(crate) mod info;
+mod labels;
 mod options;
 pub(crate) mod plan;
 pub(crate) mod synth;
+pub(crate) mod tune;
 pub(crate) mod verify;

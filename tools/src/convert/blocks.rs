@@ -90,8 +90,11 @@ fn clear(rows: &mut CsrRows) {
 fn append(rows: &mut CsrRows, from: &mut CsrRows, range: Range<usize>) {
     let (start, end) = (from.indptr[range.start], from.indptr[range.end]);
     let base = rows.indices.len() as u64;
-    rows.indptr
-        .extend(from.indptr[range.start + 1..=range.end].iter().map(|at| at - start + base));
+    rows.indptr.extend(
+        from.indptr[range.start + 1..=range.end]
+            .iter()
+            .map(|at| at - start + base),
+    );
     let entries = start as usize..end as usize;
     rows.indices.extend_from_slice(&from.indices[entries.clone()]);
     with_element!(rows.values.value_type(), T => {
@@ -138,7 +141,11 @@ mod tests {
         for block_size in [1usize, 4, 5, 23, 40] {
             let expected: Vec<_> = (0..23)
                 .step_by(block_size)
-                .map(|row| encoder.encode(row as u64, &whole, row..23.min(row + block_size)).unwrap())
+                .map(|row| {
+                    encoder
+                        .encode(row as u64, &whole, row..23.min(row + block_size))
+                        .unwrap()
+                })
                 .collect();
             for window in [1, 2, 3, 4, 7, 22, 23] {
                 let mut cutter = BlockCutter::new(block_size as u32, ValueType::U8);

@@ -40,7 +40,13 @@ pub(super) struct Needs {
 
 impl Needs {
     /// Reads the needs off the input, without reading a matrix entry; obs passes in batches, var may be held whole.
-    pub(super) fn of(matrix: &MatrixSource, obs: &TableSource, var: &TableSource, block_size: u32, threads: usize) -> Self {
+    pub(super) fn of(
+        matrix: &MatrixSource,
+        obs: &TableSource,
+        var: &TableSource,
+        block_size: u32,
+        threads: usize,
+    ) -> Self {
         let value_bytes = matrix.value_type().size_bytes() as u64;
         let mut needs = Self {
             n_obs: matrix.n_obs(),
@@ -104,7 +110,10 @@ impl Needs {
         } else if self.table_bytes > BASE_BYTES {
             format!("a batch of {TABLE_BATCH_ROWS} rows of obs or the whole of var")
         } else {
-            format!("{} obs, {} vars and {} threads", self.n_obs, self.n_vars, self.threads)
+            format!(
+                "{} obs, {} vars and {} threads",
+                self.n_obs, self.n_vars, self.threads
+            )
         }
     }
 }

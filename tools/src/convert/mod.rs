@@ -173,14 +173,14 @@ impl<'a> Job<'a> {
             }
         }
         let needs = Needs::of(&matrix, &obs, &var, options.block_size, threads);
-        let window_nnz = needs.window_nnz(options.memory_bytes).map_err(|(needed_bytes, reason)| {
-            ConvertError::Memory {
+        let window_nnz = needs
+            .window_nnz(options.memory_bytes)
+            .map_err(|(needed_bytes, reason)| ConvertError::Memory {
                 file: input.to_path_buf(),
                 limit_bytes: options.memory_bytes,
                 needed_bytes,
                 reason,
-            }
-        })?;
+            })?;
         let var_order = options.var_order.unwrap_or(match options.encoding {
             Encoding::Packed => VarOrder::Detection,
             Encoding::Raw => VarOrder::Source,
@@ -221,7 +221,11 @@ impl<'a> Job<'a> {
         tables::write_obs(&mut writer, &self.obs)?;
 
         let found = survey
-            .map(|survey| survey::run(&self.matrix, survey, self.window_nnz, &|done| (self.progress)(done, work)))
+            .map(|survey| {
+                survey::run(&self.matrix, survey, self.window_nnz, &|done| {
+                    (self.progress)(done, work)
+                })
+            })
             .transpose()?;
         let raw_value_type = found.as_ref().and_then(|f| f.narrowest).unwrap_or(value_type);
         let order = found
@@ -316,8 +320,13 @@ impl<'a> Job<'a> {
 /// The most memory this process has had resident, or 0 where the system does not say.
 fn peak_rss_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    let kib = status.lines().find_map(|line| {
+        line.strip_prefix("VmHWM:")?
+            .trim()
+            .strip_suffix("kB")?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    });
     kib.unwrap_or(0) << 10
 }

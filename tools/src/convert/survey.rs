@@ -60,7 +60,10 @@ pub(super) fn run(
                 start += n_rows;
                 progress(start);
             }
-            Ok(Found { counts, narrowest: None })
+            Ok(Found {
+                counts,
+                narrowest: None,
+            })
         }
         Survey::Exact => {
             let mut range = ValueRange::default();
@@ -95,7 +98,10 @@ fn add(window: &CsrRows, counts: &mut [u64], range: &mut ValueRange) {
         || with_values!(&window.values, values => ValueRange::of(values)),
     );
     for part in parts {
-        counts.iter_mut().zip(part).for_each(|(count, n)| *count += u64::from(n));
+        counts
+            .iter_mut()
+            .zip(part)
+            .for_each(|(count, n)| *count += u64::from(n));
     }
     *range = range.and(values);
 }
@@ -109,7 +115,10 @@ struct ValueRange {
 
 impl Default for ValueRange {
     fn default() -> Self {
-        Self { all_counts: true, largest: 0 }
+        Self {
+            all_counts: true,
+            largest: 0,
+        }
     }
 }
 
@@ -163,7 +172,10 @@ impl ColumnOrder {
         for (column, &source) in source_of_column.iter().enumerate() {
             column_of_source[source as usize] = column as u32;
         }
-        Self { source_of_column, column_of_source: column_of_source.into() }
+        Self {
+            source_of_column,
+            column_of_source: column_of_source.into(),
+        }
     }
 }
 
@@ -194,7 +206,10 @@ mod tests {
         for odd in [0.5f32, -1.0, -0.0, f32::NAN, 4_294_967_296.0] {
             assert_eq!(narrowest(ValueRange::of(&[1.0, odd])), ValueType::F32, "{odd}");
         }
-        assert_eq!(ValueRange::of(&[true]).narrowest(ValueType::Bool), ValueType::Bool);
+        assert_eq!(
+            ValueRange::of(&[true]).narrowest(ValueType::Bool),
+            ValueType::Bool
+        );
         assert_eq!(ValueRange::of(&[-1i8]).narrowest(ValueType::I8), ValueType::I8);
     }
 }

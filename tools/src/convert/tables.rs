@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
-use cellring::format::constants::{
-    ROLE_KEY, ROLE_SOURCE_POSITION, SOURCE_POSITION_FIELD, TABLE_BATCH_ROWS,
-};
+use cellring::format::constants::{ROLE_KEY, ROLE_SOURCE_POSITION, SOURCE_POSITION_FIELD, TABLE_BATCH_ROWS};
 use cellring::writer::{StoreWriter, TableKind};
 
 use super::ConvertError;
@@ -42,7 +40,10 @@ pub(super) fn write_var(
             (Some(whole), Some(order)) => {
                 let rows = order.source_of_column[start as usize..end as usize].to_vec();
                 let positions = UInt32Array::from(rows);
-                (arrow_select::take::take_record_batch(whole, &positions), positions)
+                (
+                    arrow_select::take::take_record_batch(whole, &positions),
+                    positions,
+                )
             }
             _ => (
                 Ok(var.read(start..end)?),
