@@ -22,6 +22,10 @@ pub(crate) struct StoreArg {
 }
 
 impl StoreArg {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
     pub(crate) fn open(&self) -> Result<Arc<Store>, Failure> {
         Ok(Arc::new(Store::open(&self.path)?))
     }

@@ -136,12 +136,14 @@ pub(super) fn replay(
     }
     let stats = engine.stats();
     let ended = (Instant::now(), cpu_time());
+    // What is still to be read when the time is over is dropped with the engine, and is no error.
+    let Started { first, error } =
+        std::mem::take(&mut *started.lock().unwrap_or_else(PoisonError::into_inner));
     drop(engine);
-    let mut started = started.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(error) = started.error.take() {
+    if let Some(error) = error {
         return Err(error.into());
     }
-    let Some((first, cpu_first)) = started.first else {
+    let Some((first, cpu_first)) = first else {
         return Err(Failure::because(
             "no fetch was read in time, so there is nothing to measure; give more --seconds",
         ));
@@ -161,7 +163,7 @@ struct Started {
     error: Option<EngineError>,
 }
 
-/// What the cores decode.
+/// What the cores decode if they do nothing else.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Decoded {
     pub(crate) cells_per_second: f64,
@@ -285,12 +287,13 @@ pub(crate) fn decode(
             )),
         })
     })?;
-    let seconds = began.elapsed().as_secs_f64();
-    let cpu_seconds = (cpu_time() - cpu_before).as_secs_f64();
+    // Per CPU time, not per time, so that other processes on the machine do not count.
+    let cores = std::thread::available_parallelism().map_or(threads, |n| n.get().min(threads));
+    let seconds = (cpu_time() - cpu_before).as_secs_f64() / cores as f64;
     let (cells, nnz) = (cells.into_inner() as f64, nnz.into_inner() as f64);
     Ok(Decoded {
-        cells_per_second: cells / seconds,
-        nnz_per_second: nnz / seconds,
-        cpu_seconds_per_cell: cpu_seconds / cells.max(1.0),
+        cells_per_second: cells / seconds.max(f64::MIN_POSITIVE),
+        nnz_per_second: nnz / seconds.max(f64::MIN_POSITIVE),
+        cpu_seconds_per_cell: seconds * cores as f64 / cells.max(1.0),
     })
 }

@@ -10,7 +10,7 @@ mod report;
 mod sweep;
 mod tokio_uring;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cellring::engine::{Backend, Direct};
@@ -32,8 +32,9 @@ use raw::{RawConfig, measure};
 /// With --raw FILE, random reads of one size from all over a file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    store: Option<StoreArg>,
+    /// The store, a directory made by `cellring convert`
+    #[arg(value_name = "STORE", required_unless_present = "raw", conflicts_with = "raw")]
+    store: Option<PathBuf>,
     /// Read this file at random instead of a store
     #[arg(long, value_name = "FILE")]
     raw: Option<PathBuf>,
@@ -53,7 +54,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     column: Option<String>,
     /// Write all results as a page with plots
-    #[arg(long, value_name = "FILE.html")]
+    #[arg(long, value_name = "FILE.html", conflicts_with = "raw")]
     report: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
@@ -65,29 +66,21 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    match (&args.store, &args.raw) {
-        (Some(store), None) => {
-            let report = sweep::run(&args, store)?;
-            if let Some(path) = &args.report {
-                let page = page::page(&report)?;
-                std::fs::write(path, page)
-                    .map_err(|error| Failure::because(format!("{}: {error}", path.display())))?;
-            }
-            output::print(args.json, &report)
-        }
-        (None, Some(file)) => raw(&args, file),
-        _ => Err(Failure::Usage(
-            "give either a STORE, or a file with --raw FILE".into(),
-        )),
+    if let Some(file) = &args.raw {
+        return raw(&args, file);
     }
+    // The parser wants one of the two.
+    let store = StoreArg::new(args.store.clone().unwrap_or_default());
+    let report = sweep::run(&args, &store)?;
+    if let Some(path) = &args.report {
+        let page = page::page(&report)?;
+        std::fs::write(path, page)
+            .map_err(|error| Failure::because(format!("{}: {error}", path.display())))?;
+    }
+    output::print(args.json, &report)
 }
 
-fn raw(args: &Args, file: &PathBuf) -> Result<(), Failure> {
-    if args.report.is_some() {
-        return Err(Failure::Usage(
-            "--report is for a STORE; --raw prints one measurement".into(),
-        ));
-    }
+fn raw(args: &Args, file: &Path) -> Result<(), Failure> {
     if args.read_size == 0 {
         return Err(Failure::Usage("--read-size must be at least one byte".into()));
     }
@@ -100,7 +93,7 @@ fn raw(args: &Args, file: &PathBuf) -> Result<(), Failure> {
         seed: args.order.seed(),
         once: false,
     };
-    output::print(args.json, &measure(std::slice::from_ref(file), &config)?)
+    output::print(args.json, &measure(&[file.to_owned()], &config)?)
 }
 
 /// The setting that an engine with this way of reading has been given or has chosen.

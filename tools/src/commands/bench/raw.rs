@@ -208,8 +208,9 @@ fn by_engine(
         cpu_seconds: (cpu_time() - cpu_before).as_secs_f64(),
     };
     let way = engine.choice().way;
-    drop(engine);
+    // What is still to be read when the time is over is dropped with the engine, and is no error.
     let done = std::mem::take(&mut *lock(&done));
+    drop(engine);
     if let Some(error) = done.error {
         return Err(error.into());
     }
