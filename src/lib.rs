@@ -19,7 +19,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`format`] | the store, byte by byte, and its codec |
+//! | [`mod@format`] | the store, byte by byte, and its codec |
 //! | [`writer`] | makes stores |
 //! | [`store`] | opens, verifies and reads them |
 //! | [`plan`] | which cells make up which minibatch |

@@ -20,6 +20,7 @@ mod config;
 mod decode;
 mod extents;
 mod pipeline;
+mod reads;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,6 +32,7 @@ use arrow_array::ArrayRef;
 
 pub use config::{LoaderConfig, LoaderError};
 pub use pipeline::EpochStats;
+pub use reads::{FetchExtents, extents_of};
 
 use crate::Store;
 use crate::buffer::{DEFAULT_SLOT_BYTES, Pool};

@@ -98,6 +98,7 @@
 //!   The block at place `x` is the first number below `n` among the image of `x`, the image of that, and so on.
 
 mod config;
+mod entropy;
 mod epoch;
 mod order;
 mod partition;
@@ -107,4 +108,5 @@ mod stream;
 mod testing;
 
 pub use config::{MAX_FETCH_OBS, MAX_OBS, PlanError, SamplerConfig, Strategy};
+pub use entropy::{MinibatchEntropy, entropy_bits, mean_entropy};
 pub use epoch::{Fetch, Plan, PlannedMinibatch};

@@ -1,6 +1,7 @@
 //! How a command ends when it does not do what it was asked to.
 
 use std::error::Error;
+use std::fmt;
 use std::process::ExitCode;
 
 use crate::output;
@@ -34,6 +35,16 @@ impl Failure {
                 ExitCode::from(2)
             }
             Self::NoReader => ExitCode::SUCCESS,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => error.fmt(f),
+            Self::Usage(sentence) => f.write_str(sentence),
+            Self::NoReader => f.write_str("nobody reads the output any more"),
         }
     }
 }

@@ -32,6 +32,7 @@ enum Command {
     Export(commands::export::Args),
     Synth(commands::synth::Args),
     Demo(commands::demo::Args),
+    Tune(commands::tune::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Command::Export(args) => commands::export::run(args),
         Command::Synth(args) => commands::synth::run(args),
         Command::Demo(args) => commands::demo::run(args),
+        Command::Tune(args) => commands::tune::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -143,7 +143,7 @@ impl Show for Report {
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let store = args.store.open()?;
     let sampler = args.sampler.config(store.n_obs())?;
-    let config = args.read.loader(sampler);
+    let config = args.read.loader(sampler)?;
     let depth = config.engine.depth;
     let run = Run::start(&store, config)?;
     let (choice, decode_threads) = (run.choice().clone(), run.decode_threads());

@@ -1,6 +1,8 @@
 //! Options that several commands share.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use cellring::engine::{Backend, Direct, EngineConfig};
@@ -20,6 +22,10 @@ pub(crate) struct StoreArg {
 }
 
 impl StoreArg {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
     pub(crate) fn open(&self) -> Result<Arc<Store>, Failure> {
         Ok(Arc::new(Store::open(&self.path)?))
     }
@@ -86,6 +92,10 @@ impl OrderArgs {
         self.epoch
     }
 
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// The sampler with this block size, checked against the store.
     pub(crate) fn config(&self, block_size: u64, n_obs: u64) -> Result<SamplerConfig, Failure> {
         let config = SamplerConfig {
@@ -109,9 +119,9 @@ impl OrderArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Reading options")]
 pub(crate) struct ReadArgs {
-    /// How bytes are read: auto, uring, pread or mmap
+    /// How bytes are read: auto, uring, plain-uring (without registered buffers), pread or mmap
     #[arg(long, value_name = "NAME", default_value_t)]
-    backend: Backend,
+    backend: BackendName,
     /// Whether to read past the page cache (O_DIRECT): auto, on or off
     #[arg(long, value_name = "WHEN", default_value_t)]
     direct: Direct,
@@ -133,22 +143,100 @@ pub(crate) struct ReadArgs {
 }
 
 impl ReadArgs {
-    pub(crate) fn engine(&self) -> EngineConfig {
-        let mut engine = EngineConfig::default();
-        engine.backend = self.backend;
-        engine.direct = self.direct;
-        engine.depth = self.depth;
-        engine
+    pub(crate) fn backend(&self) -> BackendName {
+        self.backend
     }
 
-    pub(crate) fn loader(&self, sampler: SamplerConfig) -> LoaderConfig {
-        LoaderConfig {
+    pub(crate) fn direct(&self) -> Direct {
+        self.direct
+    }
+
+    pub(crate) fn depth(&self) -> Option<u32> {
+        self.depth
+    }
+
+    pub(crate) fn decode_threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
+        self.threads.map_or_else(cores, usize::from)
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        usize::try_from(self.memory).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn engine(&self) -> Result<EngineConfig, Failure> {
+        let mut engine = self.backend.engine().ok_or_else(|| {
+            Failure::Usage("tokio-uring reads files, not cells: it is for `bench --raw FILE` alone".into())
+        })?;
+        engine.direct = self.direct;
+        engine.depth = self.depth;
+        Ok(engine)
+    }
+
+    pub(crate) fn loader(&self, sampler: SamplerConfig) -> Result<LoaderConfig, Failure> {
+        Ok(LoaderConfig {
             sampler,
-            engine: self.engine(),
-            memory_bytes: usize::try_from(self.memory).unwrap_or(usize::MAX),
+            engine: self.engine()?,
+            memory_bytes: self.memory_bytes(),
             decode_threads: self.threads.map_or(0, usize::from),
             obs_columns: self.obs_columns.clone(),
             allow_rounding: self.allow_rounding,
+        })
+    }
+}
+
+/// A backend of the library, or what it is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BackendName {
+    /// One of the library's.
+    Engine(Backend),
+    /// The library's ring without registered buffers.
+    PlainUring,
+    /// The crate tokio-uring, with its own registered buffers.
+    TokioUring,
+}
+
+impl BackendName {
+    /// How the library is asked for it; `None` for what the library does not have.
+    pub(crate) fn engine(self) -> Option<EngineConfig> {
+        let mut engine = EngineConfig::default();
+        engine.backend = match self {
+            Self::Engine(backend) => backend,
+            Self::PlainUring => Backend::Uring,
+            Self::TokioUring => return None,
+        };
+        engine.no_registered_buffers = self == Self::PlainUring;
+        Some(engine)
+    }
+}
+
+impl Default for BackendName {
+    fn default() -> Self {
+        Self::Engine(Backend::Auto)
+    }
+}
+
+impl fmt::Display for BackendName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Engine(backend) => backend.fmt(f),
+            Self::PlainUring => f.pad("plain-uring"),
+            Self::TokioUring => f.pad("tokio-uring"),
+        }
+    }
+}
+
+impl FromStr for BackendName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "plain-uring" => Ok(Self::PlainUring),
+            "tokio-uring" => Ok(Self::TokioUring),
+            _ => name
+                .parse()
+                .map(Self::Engine)
+                .map_err(|error| format!("{error}, plain-uring, tokio-uring")),
         }
     }
 }
@@ -165,7 +253,19 @@ pub(crate) fn parse_seconds(text: &str) -> Result<std::time::Duration, String> {
 mod tests {
     use std::time::Duration;
 
-    use super::parse_seconds;
+    use super::{BackendName, parse_seconds};
+
+    #[test]
+    fn backends_go_there_and_back() {
+        for name in ["auto", "uring", "plain-uring", "tokio-uring", "pread", "mmap"] {
+            assert_eq!(name.parse::<BackendName>().unwrap().to_string(), name);
+        }
+        let error = "aio".parse::<BackendName>().unwrap_err();
+        assert_eq!(
+            error,
+            r#""aio" is no backend; it is one of auto, uring, pread, mmap, plain-uring, tokio-uring"#
+        );
+    }
 
     #[test]
     fn times_are_positive_and_finite() {

@@ -1,0 +1,64 @@
+//! The reads of a loader without the loader: what a benchmark of the device replays, and what planning a fetch costs.
+
+use super::extents::{ReadShape, plan_reads};
+use super::{GAP_BYTES, READ_BYTES};
+use crate::Store;
+use crate::engine::Read;
+use crate::format::FormatError;
+
+/// What a loader reads for one fetch.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct FetchExtents {
+    /// The reads, in the order in which they are submitted.
+    pub reads: Vec<Read>,
+    /// Slots that they fill.
+    pub n_slots: usize,
+    /// Bytes of the obs that were asked for, without what the reads bring besides.
+    pub obs_bytes: u64,
+    /// Values of these obs.
+    pub nnz: u64,
+}
+
+impl FetchExtents {
+    /// Bytes that the reads bring.
+    pub fn read_bytes(&self) -> u64 {
+        self.reads.iter().map(|read| u64::from(read.len_bytes)).sum()
+    }
+}
+
+/// The reads that a loader submits for the obs of a fetch: offsets and lengths are multiples of `alignment`
+/// ([`Engine::alignment`](crate::engine::Engine::alignment)), and each slot has `slot_bytes` bytes, which must be enough
+/// for the longest obs of the store and two more aligned units.
+///
+/// # Errors
+/// [`FormatError`] where the index is damaged.
+///
+/// # Panics
+/// Where an obs does not exist, or does not fit a slot.
+pub fn extents_of(
+    store: &Store,
+    obs: &[u64],
+    alignment: u32,
+    slot_bytes: u32,
+) -> Result<FetchExtents, FormatError> {
+    let longest = store.manifest().max_obs_bytes + 2 * u64::from(alignment);
+    assert!(
+        longest <= u64::from(slot_bytes),
+        "an obs of {longest} bytes does not fit a slot of {slot_bytes}"
+    );
+    let shape = ReadShape {
+        alignment,
+        slot_bytes,
+        gap_bytes: GAP_BYTES,
+        read_bytes: READ_BYTES,
+    };
+    let fetch = plan_reads(store.index(), obs, &shape)?;
+    let parts = fetch.obs.iter().flat_map(|placed| placed.parts);
+    Ok(FetchExtents {
+        obs_bytes: parts.map(|part| u64::from(part.len_bytes)).sum(),
+        nnz: fetch.obs.iter().map(|placed| u64::from(placed.nnz)).sum(),
+        reads: fetch.reads,
+        n_slots: fetch.n_slots,
+    })
+}
