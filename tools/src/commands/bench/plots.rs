@@ -241,7 +241,7 @@ pub(super) fn diversity(report: &Report) -> Result<Option<Plot>, Failure> {
             let mut points: Vec<_> = of_factor()
                 .filter_map(|row| Some((row.entropy_bits?, row.cells_per_second, row.block_size)))
                 .collect();
-            points.sort_by(|a, b| b.2.cmp(&a.2));
+            points.sort_by_key(|point| std::cmp::Reverse(point.2));
             let xy: Vec<_> = points.iter().map(|&(x, y, _)| (x, y)).collect();
             line(&mut chart, &xy, series_colour(i), false)?;
             // Where points are close together, the one with the largest blocks and block size 1 are named.
