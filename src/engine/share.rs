@@ -134,8 +134,11 @@ impl Share {
             rest.error = None;
             rest.is_lost = true;
         }
-        if let Some(error) = error {
-            rest.error.get_or_insert(error);
+        // A share that was stopped because another failed may be over before that one.
+        if let Some(error) = error
+            && matches!(rest.error, None | Some(EngineError::Stopped))
+        {
+            rest.error = Some(error);
         }
         rest.n_shares -= 1;
         if rest.n_shares > 0 {
@@ -181,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_share_completes_the_submission_with_the_first_error() {
+    fn the_last_share_completes_the_submission_with_the_error_that_stopped_the_others() {
         let pool = Pool::new(1, 4096).unwrap();
         let mut shares = shares(&pool, 3);
         assert_eq!(
@@ -190,14 +193,10 @@ mod tests {
         );
         shares[1].fail();
         assert!(shares[2].has_failed());
-        assert!(
-            shares
-                .remove(1)
-                .end(Some(EngineError::Forked { started_by: 1 }), false)
-                .is_none()
-        );
-        assert!(shares.remove(1).end(Some(EngineError::Stopped), false).is_none());
-        let done = shares.remove(0).end(None, false).unwrap();
+        assert!(shares.remove(2).end(Some(EngineError::Stopped), false).is_none());
+        let broken = EngineError::Forked { started_by: 1 };
+        assert!(shares.remove(1).end(Some(broken), false).is_none());
+        let done = shares.remove(0).end(Some(EngineError::Stopped), false).unwrap();
         assert!(matches!(done.result, Err(EngineError::Forked { .. })));
         assert_eq!(
             (done.tag, done.slots.len(), done.reads),

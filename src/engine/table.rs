@@ -443,6 +443,47 @@ mod tests {
     }
 
     #[test]
+    fn a_share_starts_no_more_when_another_has_failed_and_the_last_one_completes_the_submission() {
+        let (mut one, pool) = table();
+        let mut two = Table::new(Arc::clone(&one.files));
+        let read = |i: u32| Read {
+            file: 0,
+            offset_bytes: u64::from(i) * 10,
+            len_bytes: 10,
+            slot: 0,
+            slot_offset_bytes: i * 10,
+        };
+        let submission = Submission {
+            tag: 1,
+            slots: pool.take(1).unwrap(),
+            reads: (0..4).map(read).collect(),
+        };
+        let parts = vec![vec![read(0), read(2)], vec![read(1), read(3)]];
+        let orders = Order::divide(submission, parts).into_iter().flatten();
+        orders
+            .zip([&mut one, &mut two])
+            .for_each(|(order, table)| table.push(order));
+        let ((first, piece), (second, other)) = (one.next().unwrap(), two.next().unwrap());
+        assert_eq!((piece.offset_bytes, other.offset_bytes), (0, 10));
+        assert_eq!(
+            other.target.as_ptr() as usize - piece.target.as_ptr() as usize,
+            10
+        );
+        one.finish(first, Err(io::Error::other("broken")));
+        assert!(one.next().is_none() && two.next().is_none());
+        assert!(one.pop_ready().is_none() && one.is_empty() && !two.has_ready());
+        two.finish(second, Ok(10));
+        let done = two.pop_ready().unwrap();
+        assert!(matches!(
+            done.result,
+            Err(EngineError::Read { offset_bytes: 0, .. })
+        ));
+        assert_eq!((done.slots.len(), done.reads.len()), (1, 4));
+        assert_eq!((one.counts().submissions, two.counts().submissions), (1, 0));
+        assert!(two.is_empty());
+    }
+
+    #[test]
     fn abandoning_keeps_the_slots_that_may_still_be_written_to() {
         let (mut table, pool) = table();
         for tag in 1..=3 {

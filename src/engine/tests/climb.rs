@@ -96,7 +96,13 @@ fn a_noisy_device_costs_little_and_does_not_run_away() {
     let (mut parts, mut above) = (Vec::new(), 0);
     for run_number in 0..40 {
         for depth in [8.0, 16.0, 64.0, 200.0] {
-            let (levels, part) = run(&saturating(depth), 64 << 10, 40, 0.3, seed ^ (run_number << 8) ^ depth as u64);
+            let (levels, part) = run(
+                &saturating(depth),
+                64 << 10,
+                40,
+                0.3,
+                seed ^ (run_number << 8) ^ depth as u64,
+            );
             parts.push(part);
             above += usize::from(longest_at(&levels[levels.len() / 2..]) > if depth > 64.0 { 2 } else { 0 });
         }
