@@ -14,12 +14,13 @@ use io_uring::{Builder, IoUring, Submitter};
 use super::error::name_errno;
 use crate::buffer::Pool;
 
-/// A ring need not have more entries than this, where memory is short.
-const FEWEST_ENTRIES: u32 = 128;
+/// Entries of a ring where memory that may be locked is short: 12 KiB, so that a second one can be had before the
+/// kernel has let go of the first.
+const FEW_ENTRIES: u32 = 128;
 
 /// Sets up a ring with the flags that suit one thread that both submits and waits, dropping from the newest
-/// on those that the kernel does not know. Before Linux 5.12 the ring itself counts as locked memory: where that
-/// is too much, it gets fewer entries.
+/// on those that the kernel does not know. Most kernels count the ring itself as locked memory: where that is too
+/// much, it gets fewer entries.
 pub(super) fn build(mut entries: u32) -> io::Result<IoUring> {
     let flags: [fn(&mut Builder) -> &mut Builder; 5] = [
         |builder| builder.setup_clamp(),
@@ -38,7 +39,9 @@ pub(super) fn build(mut entries: u32) -> io::Result<IoUring> {
         }
         match builder.build(entries) {
             Err(e) if e.raw_os_error() == Some(libc::EINVAL) && kept > 0 => kept -= 1,
-            Err(e) if e.raw_os_error() == Some(libc::ENOMEM) && entries > FEWEST_ENTRIES => entries /= 2,
+            Err(e) if e.raw_os_error() == Some(libc::ENOMEM) && entries > FEW_ENTRIES => {
+                entries = FEW_ENTRIES
+            }
             other => return other,
         }
     }
