@@ -331,6 +331,11 @@ fn small_memlock(path: &Path) {
         reason.contains("ENOMEM (errno 12): raise RLIMIT_MEMLOCK, now 65536 bytes"),
         "{reason}"
     );
+    // Where memory for one ring is short, it is for several.
+    let mut several = EngineConfig::default();
+    several.rings = Some(3);
+    let choice = read_all(path, &several).unwrap();
+    assert!(!choice.way.registered_buffers, "{}", choice.reason);
 }
 
 /// Takes from this thread, and those that it starts, the right to lock memory without limit, which root has.

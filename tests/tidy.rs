@@ -36,7 +36,7 @@ const UNSAFE: &[&str] = &[
     "src/engine/mmap.rs",               // maps
     "src/engine/pread.rs",              // pread into a slot
     "src/engine/ring.rs",               // io_uring
-    "src/engine/setup.rs",              // io_uring
+    "src/engine/setup.rs",              // registers memory with io_uring
     "src/engine/sim.rs",                // writes into a slot in flight
     "src/engine/table.rs",              // targets of reads in flight
     "src/engine/tests/children.rs",     // seccomp and limits in child processes

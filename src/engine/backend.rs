@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, ThreadId};
 
 use super::file::FileSet;
-use super::stats::SharedStats;
+use super::stats::AllStats;
 use super::table::Piece;
 use super::{Completion, EngineError, Submission};
 use crate::buffer::Pool;
@@ -20,9 +20,15 @@ pub(super) trait Io: Send + Sync {
     /// Starts nothing new, waits until the kernel is done with every slot and every submission is delivered,
     /// and ends the threads. Called once, after the last `submit`.
     fn stop(&mut self);
+
+    /// What is to be said about it to users, if anything: `with ...`.
+    fn describe(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What a backend works with.
+#[derive(Clone)]
 pub(super) struct Port {
     pub(super) files: Arc<FileSet>,
     pub(super) pool: Pool,
@@ -33,7 +39,7 @@ pub(super) struct Port {
 pub(super) struct Outlet {
     on_complete: Box<dyn Fn(Completion) + Send + Sync>,
     panicked: AtomicBool,
-    pub(super) stats: SharedStats,
+    pub(super) stats: AllStats,
 }
 
 impl Outlet {
@@ -41,7 +47,7 @@ impl Outlet {
         Outlet {
             on_complete,
             panicked: AtomicBool::new(false),
-            stats: SharedStats::default(),
+            stats: AllStats::default(),
         }
     }
 
@@ -61,10 +67,12 @@ impl Outlet {
 
 impl Port {
     /// The read that proves a backend: the first bytes of the first file that has any, into the pool's probe
-    /// space. `None` if there is nothing to read.
-    pub(super) fn probe(&self) -> Option<Piece> {
+    /// space; of a file on one device where a ring is to read from that. `None` if there is nothing to read.
+    pub(super) fn probe(&self, device: Option<u64>) -> Option<Piece> {
         let (target, room_bytes) = self.pool.probe();
+        let is_there = |&file: &u32| device.is_none_or(|device| self.files.device(file) == device);
         let file = (0..self.files.len() as u32)
+            .filter(is_there)
             .find(|&file| self.files.len_bytes(file).is_some_and(|len| len > 0))?;
         let len_bytes = if self.files.is_direct() {
             self.files.alignment()

@@ -10,7 +10,7 @@ pub enum Backend {
     /// The fastest that works here, proven by a real read.
     #[default]
     Auto,
-    /// One thread with an io_uring instance.
+    /// Threads with an io_uring instance each, mostly one.
     Uring,
     /// Several threads that call pread(2).
     Pread,
@@ -112,10 +112,15 @@ pub struct EngineConfig {
     pub backend: Backend,
     /// Whether to go past the page cache.
     pub direct: Direct,
-    /// Most reads in flight of the ring, 1 to 4096. By default the ring keeps 4 MiB in flight, but no fewer
-    /// than 16 and no more than 128 reads: small reads need many in flight to keep a device busy, large ones
-    /// few.
+    /// Most reads in flight of each ring, 1 to 4096. By default a ring begins with 4 MiB in flight, but no fewer
+    /// than 16 and no more than 128 reads - small reads need many in flight to keep a device busy, large ones
+    /// few - and finds out by measuring whether the device is faster with up to eight times or as little as a
+    /// quarter of that.
     pub depth: Option<u32>,
+    /// Number of rings, 1 to 64; the reads from one device go to its rings by turns. By default one for each
+    /// device that holds files (`st_dev`), and a further one where there are more than two cores and the thread
+    /// of a ring is busy all the time with reads waiting: a ring does several GB/s.
+    pub rings: Option<u32>,
     /// Number of threads of `pread` (8 by default) and `mmap` (4 by default), at most 256.
     pub threads: Option<u32>,
     /// Whether the ring registers the buffers where it may, which saves about a third of the CPU time. Off is
@@ -125,6 +130,10 @@ pub struct EngineConfig {
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub sim: Option<super::sim::Faults>,
+    /// Has the rings try other depths all the time.
+    #[cfg(any(test, feature = "sim"))]
+    #[doc(hidden)]
+    pub is_hasty: bool,
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::EngineError;
@@ -14,6 +14,7 @@ struct OpenedFile {
     file: File,
     path: PathBuf,
     len_bytes: u64,
+    device: u64,
 }
 
 /// The files that an engine reads from, all opened in the same way.
@@ -105,6 +106,12 @@ impl FileSet {
         &self.files[file as usize].path
     }
 
+    /// The device that holds a file: `st_dev`, which also differs between the partitions of a disk and between
+    /// subvolumes of btrfs.
+    pub(super) fn device(&self, file: u32) -> u64 {
+        self.files[file as usize].device
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &File> {
         self.files.iter().map(|opened| &opened.file)
     }
@@ -122,6 +129,7 @@ fn open(path: &Path, flags: i32) -> Result<OpenedFile, EngineError> {
             file,
             path: path.to_owned(),
             len_bytes: metadata.len(),
+            device: metadata.dev(),
         })
     };
     attempt().map_err(|source| EngineError::Open {

@@ -6,10 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{EngineError, Submission};
-
-/// A submission and the outcome of its [check](Submission::check).
-pub(super) type Checked = (Submission, Result<(), EngineError>);
+use super::share::Order;
 
 /// See the module.
 pub(super) struct Inbox {
@@ -20,7 +17,7 @@ pub(super) struct Inbox {
 
 #[derive(Default)]
 struct State {
-    submissions: Vec<Checked>,
+    orders: Vec<Order>,
     /// The thread has nothing left to start: it wants to be woken for the next submission. While it is false,
     /// the thread will look in by itself, and a submission costs no system call.
     asleep: bool,
@@ -37,13 +34,17 @@ impl Inbox {
         })
     }
 
-    /// Puts a submission in, or gives it back with the reason if the ring has broken down.
-    pub(super) fn put(&self, checked: Checked) -> Result<(), (Submission, String)> {
+    /// Puts an order in, or gives it back with the reason if the ring has broken down.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the order goes back once in the life of a ring, if ever"
+    )]
+    pub(super) fn put(&self, order: Order) -> Result<(), (Order, String)> {
         let mut state = self.lock();
         if let Some(reason) = &state.broken {
-            return Err((checked.0, reason.clone()));
+            return Err((order, reason.clone()));
         }
-        state.submissions.push(checked);
+        state.orders.push(order);
         let wake = mem::take(&mut state.asleep);
         drop(state);
         if wake {
@@ -58,26 +59,26 @@ impl Inbox {
         self.wake();
     }
 
-    /// The thread is awake and takes all submissions; also returns whether it is to stop.
-    pub(super) fn take(&self) -> (Vec<Checked>, bool) {
+    /// The thread is awake and takes all orders; also returns whether it is to stop.
+    pub(super) fn take(&self) -> (Vec<Order>, bool) {
         let mut state = self.lock();
         state.asleep = false;
-        (mem::take(&mut state.submissions), state.stopping)
+        (mem::take(&mut state.orders), state.stopping)
     }
 
     /// The thread wants to sleep; `false` if there is something that it has not taken, or that it does not
     /// know.
     pub(super) fn fall_asleep(&self, knows_stopping: bool) -> bool {
         let mut state = self.lock();
-        state.asleep = state.submissions.is_empty() && state.stopping == knows_stopping;
+        state.asleep = state.orders.is_empty() && state.stopping == knows_stopping;
         state.asleep
     }
 
     /// The ring has broken down; returns what was not taken.
-    pub(super) fn break_down(&self, reason: &str) -> Vec<Checked> {
+    pub(super) fn break_down(&self, reason: &str) -> Vec<Order> {
         let mut state = self.lock();
         state.broken = Some(reason.to_owned());
-        mem::take(&mut state.submissions)
+        mem::take(&mut state.orders)
     }
 
     /// Makes the pipe readable.

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::backend::{Io, Outlet, Port};
+use super::climb::Pace;
 use super::direct::cached_pages;
 use super::file::FileSet;
 use super::mmap::{self, MapReader};
 use super::pread::{self, Pread};
-use super::ring::Ring;
+use super::rings::{Rings, Wish};
 use super::setup::refusal;
 use super::threads::{ReadAt, Threads};
 use super::window::Window;
@@ -60,13 +61,14 @@ pub(super) fn choose(
                 } else {
                     format!(", because {}", why.join("; "))
                 };
+                let with = io.describe().map_or(String::new(), |with| format!(", {with}"));
                 rungs.push(Rung { way, refusal: None });
                 return Ok(Chosen {
                     io,
                     files,
                     choice: Choice {
                         way,
-                        reason: format!("{way}{because}"),
+                        reason: format!("{way}{with}{because}"),
                         rungs,
                     },
                 });
@@ -171,8 +173,13 @@ fn start(way: Way, port: Port, config: &EngineConfig) -> Result<Result<Box<dyn I
     let threads = |default: u32| config.threads.unwrap_or(default).clamp(1, MAX_THREADS);
     match way.backend {
         Backend::Uring => {
-            let ring = Ring::start(port, Window::new(config.depth), way.registered_buffers)?;
-            Ok(ring.map(|ring| Box::new(ring) as Box<dyn Io>))
+            let wish = Wish {
+                window: Window::new(config.depth),
+                pace: pace(config),
+                registered_buffers: way.registered_buffers,
+                rings: config.rings,
+            };
+            Ok(Rings::start(port, wish)?.map(|rings| Box::new(rings) as Box<dyn Io>))
         }
         Backend::Mmap => match MapReader::new(&port.files) {
             Ok(reader) => start_threads(
@@ -203,7 +210,7 @@ fn start_threads<R: ReadAt>(
     n_threads: u32,
     step: &str,
 ) -> Result<Result<Box<dyn Io>, String>, EngineError> {
-    if let Some(piece) = port.probe()
+    if let Some(piece) = port.probe(None)
         && let Err(e) = reader.read_at(&piece)
     {
         return Ok(Err(refusal(
@@ -212,6 +219,15 @@ fn start_threads<R: ReadAt>(
         )));
     }
     Ok(Ok(Box::new(Threads::start(port, reader, n_threads)?)))
+}
+
+fn pace(config: &EngineConfig) -> Pace {
+    #[cfg(any(test, feature = "sim"))]
+    if config.is_hasty {
+        return Pace::HASTY;
+    }
+    let _ = config;
+    Pace::USUAL
 }
 
 fn wanted(config: &EngineConfig) -> String {

@@ -33,7 +33,9 @@
 //! ```
 
 mod backend;
+mod busy;
 mod choice;
+mod climb;
 mod config;
 mod direct;
 mod error;
@@ -44,10 +46,13 @@ mod ladder;
 mod mmap;
 mod pread;
 mod ring;
+mod rings;
 mod setup;
+mod share;
 #[cfg(any(test, feature = "sim"))]
 #[doc(hidden)]
 pub mod sim;
+mod slab;
 mod stats;
 mod submission;
 mod table;

@@ -8,18 +8,24 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use io_uring::{CompletionQueue, SubmissionQueue, Submitter, opcode, squeue, types};
 
-use super::backend::{Io, Outlet, Port, Workers};
+use super::backend::{Port, Workers};
+use super::busy::Busy;
+use super::climb::{Climb, Sample};
 use super::error::{errno, name_errno};
 use super::inbox::Inbox;
-use super::setup::{build, refusal};
+use super::rings::Seat;
+use super::setup::{build, refusal, register_buffers};
+use super::share::Order;
+use super::stats::SharedStats;
 use super::table::{Piece, Table};
-use super::window::Window;
+use super::window::{LEVELS, Window};
 use super::{Completion, EngineError, Submission};
 
 /// Marks the completion of the read that wakes the thread for a new submission.
@@ -38,18 +44,12 @@ const REFUSAL_BUDGET: u32 = 10_000;
 pub(super) struct Ring {
     inbox: Arc<Inbox>,
     workers: Workers,
-    outlet: Arc<Outlet>,
 }
 
 impl Ring {
     /// Starts the thread, and returns when it has proven its ring by a real read. The inner error says in one
     /// clause which step was refused and what can be done.
-    pub(super) fn start(
-        port: Port,
-        window: Window,
-        registered_buffers: bool,
-    ) -> Result<Result<Ring, String>, EngineError> {
-        let outlet = Arc::clone(&port.outlet);
+    pub(super) fn start(port: Port, seat: Seat) -> Result<Result<Ring, String>, EngineError> {
         let inbox = match Inbox::new() {
             Ok(inbox) => Arc::new(inbox),
             Err(e) => return Ok(Err(refusal("a pipe", &e))),
@@ -57,16 +57,10 @@ impl Ring {
         let mut workers = Workers::default();
         let (report, started) = mpsc::sync_channel(1);
         let for_thread = Arc::clone(&inbox);
-        workers.spawn("cellring-ring", move || {
-            serve(&port, window, registered_buffers, &for_thread, &report)
-        })?;
+        workers.spawn("cellring-ring", move || serve(&port, &seat, &for_thread, &report))?;
         let refused = match started.recv() {
             Ok(Ok(())) => {
-                return Ok(Ok(Ring {
-                    inbox,
-                    workers,
-                    outlet,
-                }));
+                return Ok(Ok(Ring { inbox, workers }));
             }
             Ok(Err(refused)) => refused,
             Err(mpsc::RecvError) => "the thread of the ring panicked".to_owned(),
@@ -74,59 +68,72 @@ impl Ring {
         workers.join();
         Ok(Err(refused))
     }
-}
-
-impl Io for Ring {
-    fn submit(&self, submission: Submission, checked: Result<(), EngineError>) {
-        if let Err((Submission { tag, slots, reads }, reason)) = self.inbox.put((submission, checked)) {
-            self.outlet.deliver(Completion {
-                tag,
-                slots,
-                reads,
-                result: Err(EngineError::Ring { reason }),
-            });
+    /// Hands the ring an order. If the ring has broken down, the order comes to nothing, which may complete its
+    /// submission.
+    pub(super) fn put(&self, order: Order) -> Option<Completion> {
+        let (
+            Order {
+                submission, share, ..
+            },
+            reason,
+        ) = self.inbox.put(order).err()?;
+        let error = EngineError::Ring { reason };
+        if let Some(share) = share {
+            share.fail();
+            return share.end(Some(error), false);
         }
+        let Submission { tag, slots, reads } = submission;
+        Some(Completion {
+            tag,
+            slots,
+            reads,
+            result: Err(error),
+        })
     }
 
-    fn stop(&mut self) {
+    /// Has the thread end when nothing is in flight any more.
+    pub(super) fn ask_to_stop(&self) {
         self.inbox.stop();
+    }
+
+    /// Waits for the thread to end.
+    pub(super) fn join(&mut self) {
         self.workers.join();
     }
 }
 
 /// The thread: builds and proves the ring, reports, then reads until it is stopped.
-fn serve(
-    port: &Port,
-    window: Window,
-    registered_buffers: bool,
-    inbox: &Inbox,
-    report: &mpsc::SyncSender<Result<(), String>>,
-) {
+fn serve(port: &Port, seat: &Seat, inbox: &Inbox, report: &mpsc::SyncSender<Result<(), String>>) {
     // Nobody listens any more only if the engine's start has panicked; then there is nothing to report to.
     let tell = |outcome| drop(report.send(outcome));
     // One more than the window, for the read that wakes the thread.
-    let mut ring = match build(window.max_reads() + 1) {
+    let mut ring = match build(seat.window.max_reads() + 1) {
         Ok(ring) => ring,
         Err(e) => return tell(Err(refusal("io_uring_setup", &e))),
     };
-    let window = window.shrink_to(ring.params().sq_entries() - 1);
+    let window = seat.window.shrink_to(ring.params().sq_entries() - 1);
     let has_min_wait = ring.params().is_feature_min_timeout();
     let (submitter, submissions, completions) = ring.split();
     let mut driver = Driver {
         port,
+        seat,
         inbox,
         submitter,
         submissions,
         completions,
         table: Table::new(Arc::clone(&port.files)),
+        stats: port.outlet.stats.add(),
         window,
+        climb: Climb::new(LEVELS.0, LEVELS.1, seat.pace),
+        busy: Busy::default(),
+        sampled: (Instant::now(), 0, 0),
         has_min_wait,
         registered_files: false,
         registered_buffers: false,
         wake_armed: false,
         refused_in_a_row: 0,
     };
-    let proof = driver.register(registered_buffers).and_then(|()| driver.probe());
+    let proof = driver.register().and_then(|()| driver.probe());
     let is_proven = proof.is_ok();
     tell(proof);
     if !is_proven {
@@ -145,13 +152,19 @@ fn serve(
 /// The ring's thread: the parts of its ring, and the reads in flight.
 struct Driver<'r> {
     port: &'r Port,
+    seat: &'r Seat,
     inbox: &'r Inbox,
     /// Kept, not made anew for each call, because the registered descriptor of the ring is a part of it.
     submitter: Submitter<'r>,
     submissions: SubmissionQueue<'r>,
     completions: CompletionQueue<'r>,
     table: Table,
+    stats: Arc<SharedStats>,
     window: Window,
+    climb: Climb,
+    busy: Busy,
+    /// When the last sample was taken, and the bytes and reads until then.
+    sampled: (Instant, u64, u64),
     has_min_wait: bool,
     registered_files: bool,
     registered_buffers: bool,
@@ -162,37 +175,36 @@ struct Driver<'r> {
 impl Driver<'_> {
     /// Registers what can be. Files and the ring itself save little, and are done without where they are
     /// refused.
-    fn register(&mut self, buffers: bool) -> Result<(), String> {
+    fn register(&mut self) -> Result<(), String> {
         let descriptors: Vec<RawFd> = self.port.files.iter().map(AsRawFd::as_raw_fd).collect();
         self.registered_files =
             !descriptors.is_empty() && self.submitter.register_files(&descriptors).is_ok();
         let _ = self.submitter.register_ring_fd();
-        if !buffers {
+        if !self.seat.registered_buffers {
             return Ok(());
         }
-        let regions: Vec<_> = (self.port.pool.regions())
-            .map(|(start, len)| libc::iovec {
-                iov_base: start.as_ptr().cast(),
-                iov_len: len,
-            })
-            .collect();
-        // SAFETY: the regions are parts of the pool's mapping, which lives as long as the pool in `port`; and
-        // that outlives the ring, or is leaked by `give_up`.
-        unsafe { self.submitter.register_buffers(&regions) }.map_err(|e| {
-            let kib = regions
-                .iter()
-                .map(|region| region.iov_len)
-                .sum::<usize>()
-                .div_ceil(1024);
-            refusal(&format!("registering {kib} KiB of buffers with io_uring"), &e)
-        })?;
+        let keeper = self.seat.keeper.as_ref();
+        let cloned = keeper.is_some_and(|keeper| self.submitter.register_buffers_clone(keeper.fd()).is_ok());
+        if !cloned {
+            // SAFETY: the pool in `port` outlives the ring, or is leaked by `give_up`.
+            unsafe { register_buffers(&self.submitter, &self.port.pool) }.map_err(|e| {
+                let bytes: usize = self.port.pool.regions().map(|(_, len)| len).sum();
+                refusal(
+                    &format!(
+                        "registering {} KiB of buffers with io_uring",
+                        bytes.div_ceil(1024)
+                    ),
+                    &e,
+                )
+            })?;
+        }
         self.registered_buffers = true;
         Ok(())
     }
 
     /// Proves the ring by a real read: a sandbox may allow setting it up and refuse to use it.
     fn probe(&mut self) -> Result<(), String> {
-        let Some(piece) = self.port.probe() else {
+        let Some(piece) = self.port.probe(self.seat.device_number) else {
             return Ok(());
         };
         let entry = self.entry(&piece, 0);
@@ -216,10 +228,13 @@ impl Driver<'_> {
 
     /// Reads until the engine is stopped and nothing is in flight.
     fn run(&mut self) -> io::Result<()> {
+        self.table.counts_mut().rings = 1;
+        self.stats.publish(self.table.counts());
+        self.sampled.0 = Instant::now();
         loop {
-            let (submissions, stopping) = self.inbox.take();
-            for (submission, checked) in submissions {
-                self.table.push(submission, checked);
+            let (orders, stopping) = self.inbox.take();
+            for order in orders {
+                self.table.push(order);
             }
             if stopping {
                 self.table.stop();
@@ -250,7 +265,8 @@ impl Driver<'_> {
             let started = Instant::now();
             let was_idle = self.table.in_flight() == 0;
             self.enter(Window::wait_for(self.table.in_flight()), has_room)?;
-            let ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let ended = Instant::now();
+            let ns = nanoseconds(ended - started);
             let counts = self.table.counts_mut();
             *(if was_idle {
                 &mut counts.idle_ns
@@ -258,11 +274,38 @@ impl Driver<'_> {
                 &mut counts.wait_ns
             }) += ns;
             self.reap();
+            self.adapt(ended, !has_room);
+        }
+    }
+
+    /// Learns from what has been read since the last time, when every read that the window allowed was in
+    /// flight if `had_backlog`.
+    fn adapt(&mut self, now: Instant, had_backlog: bool) {
+        let counts = self.table.counts();
+        let (then, bytes, reads) = mem::replace(&mut self.sampled, (now, counts.bytes, counts.reads));
+        let sample = Sample {
+            elapsed_ns: nanoseconds(now - then),
+            bytes: counts.bytes - bytes,
+            reads: counts.reads - reads,
+            in_flight: self.table.in_flight(),
+            had_backlog,
+        };
+        let device = &self.seat.device;
+        if self.window.adapts() {
+            if self.seat.leads {
+                self.climb.observe(&sample);
+                device.level.store(self.climb.level(), Ordering::Relaxed);
+            }
+            self.window.set_level(device.level.load(Ordering::Relaxed));
+        }
+        if self.busy.observe(&sample, thread_cpu_ns) {
+            device.saturated.store(true, Ordering::Relaxed);
         }
     }
 
     /// Queues reads while the window has room.
     fn fill(&mut self) {
+        let mut has_filled = false;
         while self
             .window
             .has_room(self.table.in_flight(), self.table.in_flight_bytes())
@@ -272,6 +315,11 @@ impl Driver<'_> {
             };
             let entry = self.entry(&piece, u64::from(id));
             self.push(&entry);
+            has_filled = true;
+        }
+        // Otherwise there may be more in flight than the window allows now.
+        if has_filled {
+            self.table.counts_mut().depth = self.table.in_flight().into();
         }
     }
 
@@ -375,7 +423,7 @@ impl Driver<'_> {
     }
 
     fn deliver(&mut self) {
-        self.port.outlet.stats.publish(self.table.counts());
+        self.stats.publish(self.table.counts());
         while let Some(completion) = self.table.pop_ready() {
             self.port.outlet.deliver(completion);
         }
@@ -389,6 +437,9 @@ impl Driver<'_> {
             self.enter(1, false)?;
             self.reap();
         }
+        let counts = self.table.counts_mut();
+        (counts.rings, counts.depth) = (0, 0);
+        self.stats.publish(self.table.counts());
         if self.registered_buffers {
             self.submitter.unregister_buffers()?;
         }
@@ -399,10 +450,30 @@ impl Driver<'_> {
     /// the kernel may still write to.
     fn give_up(&mut self, reason: &str) {
         mem::forget(self.port.pool.clone());
-        for (submission, checked) in self.inbox.break_down(reason) {
-            self.table.push(submission, checked);
+        for order in self.inbox.break_down(reason) {
+            self.table.push(order);
         }
         self.table.abandon(reason);
         self.deliver();
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Time that the calling thread has spent on a processor.
+fn thread_cpu_ns() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is a place for the answer.
+    let refused = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) } != 0;
+    // Refused, it is a thread that is never busy.
+    if refused {
+        0
+    } else {
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
     }
 }

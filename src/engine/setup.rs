@@ -1,15 +1,27 @@
-//! Setting up a ring, and what to tell an administrator where one is refused.
+//! Setting up a ring and its buffers, and what to tell an administrator where that is refused.
+#![allow(
+    unsafe_code,
+    reason = "registering memory with a ring is unsafe wherever it is done"
+)]
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::process;
 
-use io_uring::{Builder, IoUring};
+use io_uring::{Builder, IoUring, Submitter};
 
 use super::error::name_errno;
+use crate::buffer::Pool;
+
+/// Entries of a ring where memory that may be locked is short: 12 KiB, so that a second one can be had before the
+/// kernel has let go of the first.
+const FEW_ENTRIES: u32 = 128;
 
 /// Sets up a ring with the flags that suit one thread that both submits and waits, dropping from the newest
-/// on those that the kernel does not know.
-pub(super) fn build(entries: u32) -> io::Result<IoUring> {
+/// on those that the kernel does not know. Most kernels count the ring itself as locked memory: where that is too
+/// much, it gets fewer entries.
+pub(super) fn build(mut entries: u32) -> io::Result<IoUring> {
     let flags: [fn(&mut Builder) -> &mut Builder; 5] = [
         |builder| builder.setup_clamp(),
         |builder| builder.setup_submit_all(),
@@ -27,7 +39,69 @@ pub(super) fn build(entries: u32) -> io::Result<IoUring> {
         }
         match builder.build(entries) {
             Err(e) if e.raw_os_error() == Some(libc::EINVAL) && kept > 0 => kept -= 1,
+            Err(e) if e.raw_os_error() == Some(libc::ENOMEM) && entries > FEW_ENTRIES => {
+                entries = FEW_ENTRIES
+            }
             other => return other,
+        }
+    }
+}
+
+/// Registers the memory of a pool, region by region, so that a target's region is the index of its buffer.
+///
+/// # Safety
+/// The pool must outlive the registration: until the ring is gone or the buffers are unregistered.
+pub(super) unsafe fn register_buffers(submitter: &Submitter<'_>, pool: &Pool) -> io::Result<()> {
+    let regions: Vec<_> = (pool.regions())
+        .map(|(start, len)| libc::iovec {
+            iov_base: start.as_ptr().cast(),
+            iov_len: len,
+        })
+        .collect();
+    // SAFETY: the regions are parts of the pool's mapping, which the caller promises to keep.
+    unsafe { submitter.register_buffers(&regions) }
+}
+
+/// Keeps the memory of a pool registered for several rings to share: it is pinned and counted once. A ring that
+/// belongs to one thread (SINGLE_ISSUER) cannot be the one to share from, so that this is one of its own, which
+/// reads nothing.
+pub(super) struct Keeper {
+    ring: IoUring,
+    _pool: Pool,
+    /// A forked child has the ring too, and must leave it alone.
+    made_by: u32,
+}
+
+impl Keeper {
+    /// `None` where sharing is refused (before Linux 6.12), or registering: then each ring tries for itself.
+    pub(super) fn new(pool: &Pool) -> Option<Keeper> {
+        let build = || IoUring::builder().dontfork().build(1);
+        let keeper = Keeper {
+            ring: build().ok()?,
+            _pool: pool.clone(),
+            made_by: process::id(),
+        };
+        // SAFETY: the keeper holds the pool, and drops it after the ring.
+        unsafe { register_buffers(&keeper.ring.submitter(), pool) }.ok()?;
+        build()
+            .ok()?
+            .submitter()
+            .register_buffers_clone(keeper.fd())
+            .ok()?;
+        Some(keeper)
+    }
+
+    /// The ring to clone from.
+    pub(super) fn fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // Now, and not some time after the ring is gone: until then it counts against the limit of the next.
+        if process::id() == self.made_by {
+            let _ = self.ring.submitter().unregister_buffers();
         }
     }
 }

@@ -12,6 +12,8 @@ use rand::{RngExt, SeedableRng};
 use super::backend::{Io, Outlet, Port, Workers};
 use super::error::errno;
 use super::pread::Pread;
+use super::share::Order;
+use super::stats::SharedStats;
 use super::table::{FlightId, Piece, Table};
 use super::threads::ReadAt;
 use super::{EngineError, Submission};
@@ -64,6 +66,7 @@ struct Shared {
     reader: Pread,
     faults: Faults,
     outlet: Arc<Outlet>,
+    stats: Arc<SharedStats>,
 }
 
 impl Sim {
@@ -76,6 +79,7 @@ impl Sim {
             },
             faults,
             outlet: Arc::clone(&port.outlet),
+            stats: port.outlet.stats.add(),
         });
         let mut workers = Workers::default();
         let for_thread = Arc::clone(&shared);
@@ -86,7 +90,7 @@ impl Sim {
 
 impl Io for Sim {
     fn submit(&self, submission: Submission, checked: Result<(), EngineError>) {
-        self.shared.lock().push(submission, checked);
+        self.shared.lock().push(Order::whole(submission, checked));
         self.shared.work.notify_one();
     }
 
@@ -117,7 +121,7 @@ impl Shared {
                 let result = self.read(piece, &mut rng);
                 table = self.lock();
                 table.finish(id, result);
-                self.outlet.stats.publish(table.counts());
+                self.stats.publish(table.counts());
             } else if table.is_stopped() && table.is_empty() {
                 return;
             } else {

@@ -1,6 +1,7 @@
 //! What an engine has done so far.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Counts and times since the engine was started. Taken without stopping it, so that the numbers of one
 /// moment may be a read apart.
@@ -21,84 +22,116 @@ pub struct EngineStats {
     pub errors: u64,
     /// Calls of io_uring_enter(2); 0 for other backends.
     pub enter_calls: u64,
-    /// Nanoseconds in which the ring's thread slept with nothing in flight; 0 for other backends.
+    /// Nanoseconds in which the threads of the rings slept with nothing in flight; 0 for other backends.
     pub idle_ns: u64,
-    /// Nanoseconds in io_uring_enter(2) with reads in flight: starting them, and waiting; 0 for other
-    /// backends.
+    /// Nanoseconds in io_uring_enter(2) with reads in flight: starting them, and waiting; of all rings
+    /// together, and 0 for other backends.
     pub wait_ns: u64,
+    /// Rings in use; 0 for other backends.
+    pub rings: u64,
+    /// The depth that the rings have now: how many reads were in flight when each last had as many as it
+    /// allowed itself, of all rings together. 0 while callers have never asked for that many, and for other
+    /// backends.
+    pub depth: u64,
 }
 
-/// What a [`Table`](super::table::Table) counts.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Counts {
-    pub(super) submissions: u64,
-    pub(super) reads: u64,
-    pub(super) bytes: u64,
-    pub(super) short_reads: u64,
-    pub(super) retries: u64,
-    pub(super) errors: u64,
-    pub(super) enter_calls: u64,
-    pub(super) idle_ns: u64,
-    pub(super) wait_ns: u64,
+impl EngineStats {
+    fn values(&mut self) -> [&mut u64; 11] {
+        let EngineStats {
+            submissions,
+            reads,
+            bytes,
+            short_reads,
+            retries,
+            errors,
+            enter_calls,
+            idle_ns,
+            wait_ns,
+            rings,
+            depth,
+        } = self;
+        [
+            submissions,
+            reads,
+            bytes,
+            short_reads,
+            retries,
+            errors,
+            enter_calls,
+            idle_ns,
+            wait_ns,
+            rings,
+            depth,
+        ]
+    }
 }
 
-/// Where a backend publishes its counts. There is one writer at a time.
+/// Where one table's counts are published. There is one writer at a time.
 #[derive(Debug, Default)]
 pub(super) struct SharedStats {
-    values: [AtomicU64; 9],
+    values: [AtomicU64; 11],
 }
 
 impl SharedStats {
-    pub(super) fn publish(&self, counts: &Counts) {
-        let Counts {
-            submissions,
-            reads,
-            bytes,
-            short_reads,
-            retries,
-            errors,
-            enter_calls,
-            idle_ns,
-            wait_ns,
-        } = *counts;
-        let values = [
-            submissions,
-            reads,
-            bytes,
-            short_reads,
-            retries,
-            errors,
-            enter_calls,
-            idle_ns,
-            wait_ns,
-        ];
-        for (shared, value) in self.values.iter().zip(values) {
-            shared.store(value, Ordering::Relaxed);
+    pub(super) fn publish(&self, counts: &EngineStats) {
+        let mut counts = *counts;
+        for (shared, value) in self.values.iter().zip(counts.values()) {
+            shared.store(*value, Ordering::Relaxed);
         }
     }
+}
 
+/// The counts of all tables of an engine.
+#[derive(Debug, Default)]
+pub(super) struct AllStats {
+    parts: Mutex<Vec<Arc<SharedStats>>>,
+}
+
+impl AllStats {
+    /// A place for one more table to publish its counts.
+    pub(super) fn add(&self) -> Arc<SharedStats> {
+        let part = Arc::default();
+        self.parts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::clone(&part));
+        part
+    }
+
+    /// All counts together.
     pub(super) fn read(&self) -> EngineStats {
-        let [
-            submissions,
-            reads,
-            bytes,
-            short_reads,
-            retries,
-            errors,
-            enter_calls,
-            idle_ns,
-            wait_ns,
-        ] = self.values.each_ref().map(|value| value.load(Ordering::Relaxed));
-        EngineStats {
-            submissions,
-            reads,
-            bytes,
-            short_reads,
-            retries,
-            errors,
-            enter_calls,
-            idle_ns,
-            wait_ns,
+        let mut sum = EngineStats::default();
+        for part in self.parts.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            for (total, value) in sum.values().into_iter().zip(&part.values) {
+                *total += value.load(Ordering::Relaxed);
+            }
         }
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counts_of_all_tables_are_added_up() {
+        let all = AllStats::default();
+        let parts = [all.add(), all.add()];
+        let counts = EngineStats {
+            submissions: 1,
+            depth: 16,
+            ..EngineStats::default()
+        };
+        parts[0].publish(&EngineStats { bytes: 7, ..counts });
+        parts[1].publish(&counts);
+        parts[1].publish(&EngineStats { depth: 32, ..counts });
+        let expected = EngineStats {
+            submissions: 2,
+            bytes: 7,
+            depth: 48,
+            ..EngineStats::default()
+        };
+        assert_eq!(all.read(), expected);
     }
 }

@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use super::file::FileSet;
 use super::judge::{Verdict, judge};
-use super::stats::Counts;
-use super::{Completion, EngineError, Submission};
+use super::share::{Order, Share};
+use super::slab::Slab;
+use super::{Completion, EngineError, EngineStats, Submission};
 use crate::buffer::Target;
 
 /// Longer reads are cut into pieces of this many bytes: what one command of the device can carry, and what
@@ -45,6 +46,8 @@ struct Flight {
 #[derive(Debug)]
 struct Job {
     submission: Submission,
+    /// The submission is one ring's share of another, which has the slots.
+    share: Option<Share>,
     /// The next byte to read: this read, and so far into it.
     next_read: usize,
     next_byte: u32,
@@ -56,6 +59,29 @@ struct Job {
 impl Job {
     fn is_cut_up(&self) -> bool {
         self.next_read == self.submission.reads.len()
+    }
+
+    fn has_failed_elsewhere(&self) -> bool {
+        self.share.as_ref().is_some_and(Share::has_failed)
+    }
+
+    /// Hands the submission back, or this share of it: then only the last one becomes a completion.
+    fn end(mut self) -> Option<Completion> {
+        // Only a job that was abandoned ends with pieces in flight.
+        let is_lost = self.open > 0;
+        if let Some(share) = self.share {
+            return share.end(self.error, is_lost);
+        }
+        if is_lost {
+            mem::forget(mem::take(&mut self.submission.slots));
+        }
+        let Submission { tag, slots, reads } = self.submission;
+        Some(Completion {
+            tag,
+            slots,
+            reads,
+            result: self.error.map_or(Ok(()), Err),
+        })
     }
 }
 
@@ -69,11 +95,12 @@ pub(super) struct Table {
     queue: VecDeque<u32>,
     /// Flights to start again.
     again: VecDeque<FlightId>,
-    ready: VecDeque<Completion>,
+    /// Jobs that are over.
+    ready: VecDeque<Job>,
     in_flight: u32,
     in_flight_bytes: u64,
     stopped: bool,
-    counts: Counts,
+    counts: EngineStats,
 }
 
 impl Table {
@@ -88,15 +115,21 @@ impl Table {
             in_flight: 0,
             in_flight_bytes: 0,
             stopped: false,
-            counts: Counts::default(),
+            counts: EngineStats::default(),
         }
     }
 
-    /// Takes in a submission, with the outcome of its [check](Submission::check).
-    pub(super) fn push(&mut self, submission: Submission, checked: Result<(), EngineError>) {
-        self.counts.submissions += 1;
+    /// Takes in a submission, or a share of one.
+    pub(super) fn push(&mut self, order: Order) {
+        let Order {
+            submission,
+            checked,
+            share,
+        } = order;
+        self.counts.submissions += u64::from(share.as_ref().is_none_or(Share::is_first));
         let mut job = Job {
             submission,
+            share,
             next_read: 0,
             next_byte: 0,
             open: 0,
@@ -107,7 +140,7 @@ impl Table {
         }
         skip_empty(&mut job);
         if job.error.is_some() || job.is_cut_up() {
-            self.ready.push_back(complete(job));
+            self.ready.push_back(job);
         } else {
             self.queue.push_back(self.jobs.insert(job));
         }
@@ -127,13 +160,22 @@ impl Table {
 
     /// Cuts the next piece from the first job that has one.
     fn cut(&mut self) -> Option<FlightId> {
-        let &job_id = self.queue.front()?;
+        let job_id = loop {
+            let &job_id = self.queue.front()?;
+            if !self.jobs.get(job_id).has_failed_elsewhere() {
+                break job_id;
+            }
+            self.fail(job_id, EngineError::Stopped);
+        };
         let job = self.jobs.get_mut(job_id);
         let read = job.submission.reads[job.next_read];
         let len_bytes = (read.len_bytes - job.next_byte).min(MAX_PIECE_BYTES);
         let offset_bytes = read.offset_bytes + u64::from(job.next_byte);
-        let slot = &mut job.submission.slots[read.slot as usize];
-        let target = slot.target(read.slot_offset_bytes + job.next_byte, len_bytes);
+        let slot_offset_bytes = read.slot_offset_bytes + job.next_byte;
+        let target = match &job.share {
+            Some(share) => share.target(read.slot, slot_offset_bytes),
+            None => job.submission.slots[read.slot as usize].target(slot_offset_bytes, len_bytes),
+        };
         job.next_byte += len_bytes;
         job.open += 1;
         skip_empty(job);
@@ -220,8 +262,7 @@ impl Table {
             self.counts.errors += 1;
             self.fail(job_id, error);
         } else if job.open == 0 && job.is_cut_up() {
-            let job = self.jobs.remove(job_id);
-            self.ready.push_back(complete(job));
+            self.ready.push_back(self.jobs.remove(job_id));
         }
     }
 
@@ -233,9 +274,11 @@ impl Table {
             self.queue.retain(|&queued| queued != job_id);
         }
         job.error.get_or_insert(error);
+        if let Some(share) = &job.share {
+            share.fail();
+        }
         if job.open == 0 {
-            let job = self.jobs.remove(job_id);
-            self.ready.push_back(complete(job));
+            self.ready.push_back(self.jobs.remove(job_id));
         }
     }
 
@@ -257,20 +300,22 @@ impl Table {
         self.in_flight_bytes = 0;
         self.flights = Slab::default();
         for mut job in self.jobs.drain() {
-            if job.open > 0 {
-                mem::forget(mem::take(&mut job.submission.slots));
-            }
             self.counts.errors += 1;
             job.error.get_or_insert(EngineError::Ring {
                 reason: reason.to_owned(),
             });
-            self.ready.push_back(complete(job));
+            self.ready.push_back(job);
         }
     }
 
-    /// A submission that is over, to be handed back.
+    /// A submission that is over, to be handed back. What has been counted until then must have been published:
+    /// another ring may complete the submission that a share of this one belongs to.
     pub(super) fn pop_ready(&mut self) -> Option<Completion> {
-        self.ready.pop_front()
+        loop {
+            if let Some(completion) = self.ready.pop_front()?.end() {
+                return Some(completion);
+            }
+        }
     }
 
     pub(super) fn has_ready(&self) -> bool {
@@ -295,11 +340,11 @@ impl Table {
         self.stopped
     }
 
-    pub(super) fn counts_mut(&mut self) -> &mut Counts {
+    pub(super) fn counts_mut(&mut self) -> &mut EngineStats {
         &mut self.counts
     }
 
-    pub(super) fn counts(&self) -> &Counts {
+    pub(super) fn counts(&self) -> &EngineStats {
         &self.counts
     }
 }
@@ -312,70 +357,6 @@ fn skip_empty(job: &mut Job) {
         }
         job.next_read += 1;
         job.next_byte = 0;
-    }
-}
-
-fn complete(job: Job) -> Completion {
-    let Submission { tag, slots, reads } = job.submission;
-    Completion {
-        tag,
-        slots,
-        reads,
-        result: job.error.map_or(Ok(()), Err),
-    }
-}
-
-/// Values under small numbers that are used again.
-#[derive(Debug)]
-struct Slab<T> {
-    entries: Vec<Option<T>>,
-    free: Vec<u32>,
-}
-
-impl<T> Default for Slab<T> {
-    fn default() -> Slab<T> {
-        Slab {
-            entries: Vec::new(),
-            free: Vec::new(),
-        }
-    }
-}
-
-#[expect(
-    clippy::expect_used,
-    reason = "the table looks up only what it has inserted and not removed"
-)]
-impl<T> Slab<T> {
-    fn insert(&mut self, value: T) -> u32 {
-        if let Some(id) = self.free.pop() {
-            self.entries[id as usize] = Some(value);
-            return id;
-        }
-        self.entries.push(Some(value));
-        u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 submissions at a time")
-    }
-
-    fn get(&self, id: u32) -> &T {
-        self.entries[id as usize].as_ref().expect("an entry in use")
-    }
-
-    fn get_mut(&mut self, id: u32) -> &mut T {
-        self.entries[id as usize].as_mut().expect("an entry in use")
-    }
-
-    fn remove(&mut self, id: u32) -> T {
-        let value = self.entries[id as usize].take().expect("an entry in use");
-        self.free.push(id);
-        value
-    }
-
-    fn is_empty(&self) -> bool {
-        self.free.len() == self.entries.len()
-    }
-
-    fn drain(&mut self) -> Vec<T> {
-        self.free.clear();
-        mem::take(&mut self.entries).into_iter().flatten().collect()
     }
 }
 
@@ -402,14 +383,12 @@ mod tests {
             slot: 0,
             slot_offset_bytes: start,
         });
-        table.push(
-            Submission {
-                tag,
-                slots: pool.take(1).unwrap(),
-                reads: reads.collect(),
-            },
-            Ok(()),
-        );
+        let submission = Submission {
+            tag,
+            slots: pool.take(1).unwrap(),
+            reads: reads.collect(),
+        };
+        table.push(Order::whole(submission, Ok(())));
     }
 
     #[test]
@@ -461,6 +440,47 @@ mod tests {
             Err(EngineError::Read { offset_bytes: 10, .. })
         ));
         assert!(table.is_empty());
+    }
+
+    #[test]
+    fn a_share_starts_no_more_when_another_has_failed_and_the_last_one_completes_the_submission() {
+        let (mut one, pool) = table();
+        let mut two = Table::new(Arc::clone(&one.files));
+        let read = |i: u32| Read {
+            file: 0,
+            offset_bytes: u64::from(i) * 10,
+            len_bytes: 10,
+            slot: 0,
+            slot_offset_bytes: i * 10,
+        };
+        let submission = Submission {
+            tag: 1,
+            slots: pool.take(1).unwrap(),
+            reads: (0..4).map(read).collect(),
+        };
+        let parts = vec![vec![read(0), read(2)], vec![read(1), read(3)]];
+        let orders = Order::divide(submission, parts).into_iter().flatten();
+        orders
+            .zip([&mut one, &mut two])
+            .for_each(|(order, table)| table.push(order));
+        let ((first, piece), (second, other)) = (one.next().unwrap(), two.next().unwrap());
+        assert_eq!((piece.offset_bytes, other.offset_bytes), (0, 10));
+        assert_eq!(
+            other.target.as_ptr() as usize - piece.target.as_ptr() as usize,
+            10
+        );
+        one.finish(first, Err(io::Error::other("broken")));
+        assert!(one.next().is_none() && two.next().is_none());
+        assert!(one.pop_ready().is_none() && one.is_empty() && !two.has_ready());
+        two.finish(second, Ok(10));
+        let done = two.pop_ready().unwrap();
+        assert!(matches!(
+            done.result,
+            Err(EngineError::Read { offset_bytes: 0, .. })
+        ));
+        assert_eq!((done.slots.len(), done.reads.len()), (1, 4));
+        assert_eq!((one.counts().submissions, two.counts().submissions), (1, 0));
+        assert!(two.is_empty());
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::backend::{Io, Outlet, Port, Workers};
+use super::share::Order;
+use super::stats::SharedStats;
 use super::table::{Piece, Table};
 use super::{EngineError, Submission};
 
@@ -27,6 +29,7 @@ struct Shared<R> {
     table: Mutex<Table>,
     work: Condvar,
     outlet: Arc<Outlet>,
+    stats: Arc<SharedStats>,
 }
 
 impl<R: ReadAt> Threads<R> {
@@ -37,6 +40,7 @@ impl<R: ReadAt> Threads<R> {
             table,
             work: Condvar::new(),
             outlet: Arc::clone(&port.outlet),
+            stats: port.outlet.stats.add(),
         };
         let mut threads = Threads {
             shared: Arc::new(shared),
@@ -56,7 +60,7 @@ impl<R: ReadAt> Threads<R> {
 impl<R: ReadAt> Io for Threads<R> {
     fn submit(&self, submission: Submission, checked: Result<(), EngineError>) {
         let several = submission.reads.len() > 1;
-        self.shared.lock().push(submission, checked);
+        self.shared.lock().push(Order::whole(submission, checked));
         if several {
             self.shared.work.notify_all();
         } else {
@@ -85,7 +89,7 @@ impl<R: ReadAt> Shared<R> {
                 let result = self.reader.read_at(&piece);
                 table = self.lock();
                 table.finish(id, result);
-                self.outlet.stats.publish(table.counts());
+                self.stats.publish(table.counts());
             } else if table.is_stopped() && table.is_empty() {
                 break;
             } else {

@@ -11,10 +11,14 @@ const MIB: usize = 1 << 20;
 
 /// Runs all of it with one configuration.
 pub(super) fn run(config: &EngineConfig) {
+    run_on(&Bench::new(&[5 * MIB + 1234, 777, 4096 * 3]), config);
+}
+
+/// Runs all of it on three files, the first of which has more than 5 MiB.
+pub(super) fn run_on(bench: &Bench, config: &EngineConfig) {
     let seed = rand_seed();
     eprintln!("seed {seed}");
     let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-    let bench = Bench::new(&[5 * MIB + 1234, 777, 4096 * 3]);
     let pool = Pool::new(12, 5 * MIB / 2).unwrap();
     let Some((engine, _)) = bench.engine(config, &pool) else {
         return;
@@ -23,16 +27,16 @@ pub(super) fn run(config: &EngineConfig) {
     assert!(engine.alignment().is_power_of_two() && engine.alignment() <= 4096);
     eprintln!("{}", engine.choice().reason);
     drop(engine);
-    random_reads(&bench, config, &pool, rng);
-    ten_thousand_reads(&bench, config, &pool, rng);
-    nothing_to_read(&bench, config, &pool);
-    rules_are_checked(&bench, config, &pool);
-    two_engines_share_a_pool(&bench, config, &pool, rng);
-    dropped_with_reads_in_flight(&bench, config, &pool, rng);
-    exhausted_pool_holds_back(&bench, config);
-    a_leaked_slot_is_only_lost(&bench, config);
-    a_panicking_caller_is_told(&bench, config, &pool);
-    dropped_by_its_own_completion(&bench, config, &pool);
+    random_reads(bench, config, &pool, rng);
+    ten_thousand_reads(bench, config, &pool, rng);
+    nothing_to_read(bench, config, &pool);
+    rules_are_checked(bench, config, &pool);
+    two_engines_share_a_pool(bench, config, &pool, rng);
+    dropped_with_reads_in_flight(bench, config, &pool, rng);
+    exhausted_pool_holds_back(bench, config);
+    a_leaked_slot_is_only_lost(bench, config);
+    a_panicking_caller_is_told(bench, config, &pool);
+    dropped_by_its_own_completion(bench, config, &pool);
     deleted_files_stay_readable(config, &pool, rng);
     truncated_files_are_noticed(config, &pool);
     assert_eq!(pool.free(), pool.n_slots());
