@@ -6,7 +6,7 @@
 )]
 
 use cellring::format::ValueType;
-use cellring::format::packed::{FrameDecoder, FrameEncoder, Kernel};
+use cellring::format::packed::{FrameDecoder, FrameEncoder, Kernel, Padded};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -63,7 +63,8 @@ fn codec(c: &mut Criterion) {
         let mut frames = Vec::new();
         let mut ends = Vec::new();
         let mut encode = |frames: &mut Vec<u8>, ends: &mut Vec<usize>| {
-            (frames.clear(), ends.clear());
+            frames.clear();
+            ends.clear();
             for (obs, (indices, values)) in cells.iter().enumerate() {
                 encoder.encode(obs as u64, indices, values, frames);
                 ends.push(frames.len());
@@ -84,7 +85,7 @@ fn codec(c: &mut Criterion) {
                         let to = at + source.len();
                         decoder
                             .decode(
-                                &frames[from..end],
+                                Padded::new(&frames[from..], end - from),
                                 obs as u64,
                                 &mut indices[at..to],
                                 &mut data[at..to],

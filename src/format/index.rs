@@ -4,12 +4,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use memmap2::Mmap;
+use memmap2::{Advice, Mmap};
 
 use super::constants::{BLOCK_RECORD_BYTES, INDEX_HEADER_BYTES, INDEX_MAGIC, SECTION_ALIGNMENT, VERSION};
 use super::error::FormatError;
 use super::manifest::{Encoding, Manifest};
 use super::raw::RawLayout;
+use super::readahead::Readahead;
 
 /// Where the sections of an index lie, from the shape alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +110,7 @@ pub struct ObsPlace {
 #[derive(Clone, Debug)]
 pub struct Index {
     map: Arc<Mmap>,
+    readahead: Arc<Readahead>,
     file: Arc<PathBuf>,
     layout: IndexLayout,
     encoding: Encoding,
@@ -143,6 +145,7 @@ impl Index {
         }
         Ok(Self {
             map: Arc::new(map),
+            readahead: Arc::new(Readahead::new(layout.file_bytes)),
             file: Arc::new(file),
             layout,
             encoding: manifest.encoding,
@@ -179,6 +182,34 @@ impl Index {
     /// The bytes of the whole file.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.map
+    }
+
+    /// Has the kernel read what the index says of these obs, which ascend, all at once and without waiting for it.
+    pub(crate) fn will_need(&self, obs: impl Iterator<Item = u64> + Clone) {
+        if self.readahead.is_done() {
+            return;
+        }
+        let ask = |range: Range<u64>| {
+            let len = range.end.min(self.layout.file_bytes) - range.start;
+            // Advice: where it is refused, whoever looks at the page waits for it.
+            let _ = self
+                .map
+                .advise_range(Advice::WillNeed, range.start as usize, len as usize);
+        };
+        let layout = &self.layout;
+        let record = |obs| {
+            let at = INDEX_HEADER_BYTES as u64 + obs / u64::from(self.block_size) * BLOCK_RECORD_BYTES as u64;
+            at..at + BLOCK_RECORD_BYTES as u64
+        };
+        // An obs begins where the one before it ends.
+        let ends = |obs: u64| layout.ends_at + obs.saturating_sub(1) * 4..layout.ends_at + (obs + 1) * 4;
+        let details = |obs: u64| {
+            let (at, width) = (layout.details_at, u64::from(layout.detail_bytes));
+            at + obs * width..at + (obs + 1) * width
+        };
+        self.readahead.ask(obs.clone().map(record), ask);
+        self.readahead.ask(obs.clone().map(ends), ask);
+        self.readahead.ask(obs.map(details), ask);
     }
 
     /// The obs of a block.

@@ -9,6 +9,7 @@ pub mod manifest;
 pub mod obs;
 pub mod packed;
 pub mod raw;
+mod readahead;
 pub mod shard;
 pub mod table;
 pub mod value;

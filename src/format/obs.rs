@@ -4,7 +4,7 @@ use super::element::Element;
 use super::error::FormatError;
 use super::index::Index;
 use super::manifest::{Encoding, Manifest};
-use super::packed::{FrameDecoder, FrameError};
+use super::packed::{FrameDecoder, FrameError, Padded};
 use super::raw;
 use super::value::ValueType;
 
@@ -114,19 +114,19 @@ impl ObsDecoder {
         &self,
         obs: u64,
         crc: u32,
-        parts: [&[u8]; 2],
+        parts: [Padded<'_>; 2],
         indices: &mut [i32],
         data: &mut [T],
     ) -> Result<(), FrameError> {
         match self.encoding {
-            Encoding::Packed if indices.is_empty() => match parts[0].len() {
+            Encoding::Packed if indices.is_empty() => match parts[0].bytes().len() {
                 0 => Ok(()),
                 bytes => Err(FrameError::LeftOver { bytes }),
             },
             Encoding::Packed => self.frames.decode(parts[0], obs, indices, data),
             Encoding::Raw => raw::decode_obs(
-                parts[0],
-                parts[1],
+                parts[0].bytes(),
+                parts[1].bytes(),
                 obs,
                 crc,
                 self.n_vars,

@@ -6,6 +6,7 @@ use super::config::LoaderError;
 use super::pipeline::Task;
 use crate::Store;
 use crate::format::obs::ObsDecoder;
+use crate::format::packed::Padded;
 use crate::minibatch::{ColumnReader, Minibatch, Recycler};
 
 /// What decoding needs besides the bytes.
@@ -45,10 +46,11 @@ pub(super) fn decode_minibatch(context: &DecodeContext, task: &Task) -> Result<M
     for (&obs, placed) in obs.iter().zip(placed) {
         let end = start + placed.nnz as usize;
         let parts = placed.parts.map(|place| match place.len_bytes {
-            0 => &[][..],
+            0 => Padded::default(),
+            // A slot has readable bytes behind its end for this.
             len => {
-                let from = place.offset_bytes as usize;
-                &task.fetch.slots[place.slot as usize].as_slice()[from..from + len as usize]
+                let slot = task.fetch.slots[place.slot as usize].as_padded_slice();
+                Padded::new(&slot[place.offset_bytes as usize..], len as usize)
             }
         });
         let (indices, data) = (&mut buffers.indices[start..end], &mut buffers.data[start..end]);

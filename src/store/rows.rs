@@ -55,7 +55,7 @@ impl Store {
             let start = indices.len();
             indices.resize(start + location.nnz as usize, 0);
             values.resize(start + location.nnz as usize, T::from_bits(0));
-            let parts = [bytes[0].as_slice(), bytes[1].as_slice()];
+            let parts = [bytes[0].as_slice().into(), bytes[1].as_slice().into()];
             let (indices, values) = (&mut indices[start..], &mut values[start..]);
             decoder
                 .decode(obs, location.crc, parts, indices, values)

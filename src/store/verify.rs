@@ -278,7 +278,7 @@ fn check_block<T: Element>(
             .decode(
                 obs,
                 location.crc,
-                [part(0), part(1)],
+                [part(0).into(), part(1).into()],
                 &mut scratch.indices,
                 &mut values,
             )

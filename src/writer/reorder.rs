@@ -15,6 +15,8 @@ pub struct RowSorter<T> {
     /// One place per column, and a bit for each that the row at hand has filled; empty where rows are only sorted.
     places: Vec<T>,
     filled: Vec<u64>,
+    /// Numbers of the words of `filled` that are not zero.
+    words: Vec<u32>,
     keys: Vec<u64>,
     indices: Vec<u32>,
     values: Vec<T>,
@@ -29,6 +31,7 @@ impl<T: Element> RowSorter<T> {
         Self {
             places: vec![T::from_bits(0); n_places],
             filled: vec![0; n_places.div_ceil(64)],
+            words: vec![0; n_places.div_ceil(64)],
             keys: Vec::new(),
             indices: Vec::new(),
             values: Vec::new(),
@@ -55,23 +58,36 @@ impl<T: Element> RowSorter<T> {
             self.places[column] = value;
             self.filled[column / 64] |= 1 << (column % 64);
         }
-        self.indices.resize(indices.len(), 0);
-        self.values.resize(values.len(), T::from_bits(0));
-        let mut out = self.indices.iter_mut().zip(&mut self.values);
-        for (word, bits) in self.filled.iter_mut().enumerate() {
-            let places = &self.places[word * 64..];
-            let mut left = std::mem::take(bits);
+        // Without a branch: which words are empty is as good as random.
+        let mut n_words = 0;
+        for (number, &bits) in self.filled.iter().enumerate() {
+            self.words[n_words] = number as u32;
+            n_words += usize::from(bits != 0);
+        }
+        // Room for four beyond the last: most words have few bits, and writing up to four without asking how many there
+        // are is cheaper than a branch that is as good as random.
+        self.indices.resize(indices.len() + 4, 0);
+        let mut n = 0;
+        for &word in &self.words[..n_words] {
+            let mut left = std::mem::take(&mut self.filled[word as usize]);
+            let mut end = n;
+            for place in &mut self.indices[n..n + 4] {
+                *place = word * 64 + (left | 1 << 63).trailing_zeros();
+                end += usize::from(left != 0);
+                left &= left.wrapping_sub(1);
+            }
+            n = end;
             while left != 0 {
-                let bit = left.trailing_zeros();
+                self.indices[n] = word * 64 + left.trailing_zeros();
+                n += 1;
                 left &= left - 1;
-                let Some((index, value)) = out.next() else {
-                    return;
-                };
-                *index = word as u32 * 64 + bit;
-                *value = places[bit as usize];
             }
         }
-        assert!(out.next().is_none(), "a column occurs twice in a row");
+        assert_eq!(n, indices.len(), "a column occurs twice in a row");
+        self.indices.truncate(n);
+        self.values.clear();
+        self.values
+            .extend(self.indices.iter().map(|&column| self.places[column as usize]));
     }
 
     /// For rows with few values, and for very many columns.

@@ -213,11 +213,15 @@ fn write_obs(writer: &mut H5adWriter, store: &Store, obs: Range<u64>) -> Result<
     let table = store.obs();
     let mut out = writer.table(Axis::Obs, table.schema()?)?;
     let mut at = obs.start;
-    while at < obs.end {
-        let (batch, from) = (at as usize / TABLE_BATCH_ROWS, at as usize % TABLE_BATCH_ROWS);
+    // One batch at least, if with no row of it: it brings the categories.
+    for batch in at as usize / TABLE_BATCH_ROWS..table.n_batches()? {
+        let from = at as usize % TABLE_BATCH_ROWS;
         let n_rows = (TABLE_BATCH_ROWS - from).min((obs.end - at) as usize);
         out.push(&table.batch(batch)?.slice(from, n_rows))?;
         at += n_rows as u64;
+        if at == obs.end {
+            break;
+        }
     }
     Ok(out.finish()?)
 }
@@ -234,18 +238,18 @@ fn write_var(writer: &mut H5adWriter, store: &Store, positions: &[u32]) -> Resul
         store: store.path().to_path_buf(),
         error,
     };
-    let rows = UInt32Array::from(column_of_source);
-    let columns = columns
-        .iter()
-        .map(|batches| {
-            let batches: Vec<&dyn Array> = batches.iter().map(AsRef::as_ref).collect();
-            let whole = arrow_select::concat::concat(&batches)?;
-            arrow_select::take::take(&whole, &rows, None)
-        })
-        .collect::<Result<Vec<ArrayRef>, ArrowError>>()
-        .map_err(failed)?;
     let mut out = writer.table(Axis::Var, &schema)?;
-    if !rows.is_empty() {
+    if !positions.is_empty() {
+        let rows = UInt32Array::from(column_of_source);
+        let columns = columns
+            .iter()
+            .map(|batches| {
+                let batches: Vec<&dyn Array> = batches.iter().map(AsRef::as_ref).collect();
+                let whole = arrow_select::concat::concat(&batches)?;
+                arrow_select::take::take(&whole, &rows, None)
+            })
+            .collect::<Result<Vec<ArrayRef>, ArrowError>>()
+            .map_err(failed)?;
         out.push(&RecordBatch::try_new(schema, columns).map_err(failed)?)?;
     }
     Ok(out.finish()?)

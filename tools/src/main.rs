@@ -23,23 +23,29 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Convert(commands::convert::Args),
     Info(commands::info::Args),
     Verify(commands::verify::Args),
     Plan(commands::plan::Args),
     Epoch(commands::epoch::Args),
     Bench(commands::bench::Args),
+    Export(commands::export::Args),
     Synth(commands::synth::Args),
+    Demo(commands::demo::Args),
     Tune(commands::tune::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Convert(args) => commands::convert::run(args),
         Command::Info(args) => commands::info::run(args),
         Command::Verify(args) => commands::verify::run(args),
         Command::Plan(args) => commands::plan::run(args),
         Command::Epoch(args) => commands::epoch::run(args),
         Command::Bench(args) => commands::bench::run(args),
+        Command::Export(args) => commands::export::run(args),
         Command::Synth(args) => commands::synth::run(args),
+        Command::Demo(args) => commands::demo::run(args),
         Command::Tune(args) => commands::tune::run(args),
     };
     match result {

@@ -153,9 +153,13 @@ impl Digest {
 }
 
 /// The warning where the engine could not use its first choice: what was refused, why, and what is used instead. Other
-/// choices are not worth one.
+/// choices are not worth one; nor are buffers that an ordinary user may not register, which cost little (the reason in
+/// the report tells of them).
 pub(crate) fn fallback(choice: &Choice) -> Option<String> {
     let first = choice.rungs.first().filter(|rung| rung.refusal.is_some())?;
+    if (first.way.backend, first.way.direct) == (choice.way.backend, choice.way.direct) {
+        return None;
+    }
     let mut refusals: Vec<&str> = Vec::new();
     for refusal in choice.rungs.iter().filter_map(|rung| rung.refusal.as_deref()) {
         if !refusals.contains(&refusal) {

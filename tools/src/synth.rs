@@ -14,19 +14,23 @@ mod alias;
 mod burst;
 mod depth;
 mod obs;
+mod parts;
 mod random;
 mod rows;
+mod store;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::thread;
 
 use arrow_array::{RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use cellring::format::{CsrRows, ValueType};
+
+pub use store::StoreOptions;
 
 use crate::anndata::write::{Axis, H5adWriter, MatrixSpec, WriteError};
 use rows::Model;
@@ -48,6 +52,7 @@ const BLOCK_ROWS: u64 = 256;
 pub struct Synth {
     n_obs: u64,
     n_vars: u32,
+    seed: u64,
     layout: obs::Layout,
     model: Model,
 }
@@ -59,6 +64,7 @@ impl Synth {
         Self {
             n_obs,
             n_vars,
+            seed,
             model: Model::new(n_vars, seed),
             layout,
         }
@@ -103,43 +109,10 @@ impl Synth {
         range: Range<u64>,
         block_rows: u64,
         threads: NonZeroUsize,
-        mut consume: impl FnMut(CsrRows) -> Result<(), E>,
+        consume: impl FnMut(CsrRows) -> Result<(), E>,
     ) -> Result<(), E> {
         self.check(&range);
-        assert!(block_rows > 0, "blocks of no rows");
-        // Thread t makes blocks t, t + threads, ...: so the next block is always the next thread's.
-        thread::scope(|scope| {
-            let starts = |thread| {
-                (range.start..range.end)
-                    .step_by(block_rows as usize)
-                    .skip(thread)
-                    .step_by(threads.get())
-            };
-            let receivers: Vec<_> = (0..threads.get())
-                .map(|thread| {
-                    let (sender, receiver) = mpsc::sync_channel(2);
-                    let (starts, end) = (starts(thread), range.end);
-                    scope.spawn(move || {
-                        for start in starts {
-                            let rows = self.rows(start..end.min(start.saturating_add(block_rows)));
-                            if sender.send(rows).is_err() {
-                                return; // The consumer has given up.
-                            }
-                        }
-                    });
-                    receiver
-                })
-                .collect();
-            // A thread that hangs up has made all its blocks, or panicked: then the scope does, too.
-            for rows in receivers
-                .iter()
-                .cycle()
-                .map_while(|receiver| receiver.recv().ok())
-            {
-                consume(rows)?;
-            }
-            Ok(())
-        })
+        parts::in_order(range, block_rows, threads, |rows| self.rows(rows), consume)
     }
 
     /// Columns of obs: the index `barcode`, the categories `plate`, `cell_line` and `drug`, and `pct_mito`.

@@ -2,14 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Int8Type, Int16Type};
 use arrow_array::{Array, RecordBatch};
-use cellring::format::{CsrRows, ValueBuffer};
-use cellring_tools::synth::Synth;
+use cellring::Store;
+use cellring::format::{CsrRows, Encoding, ValueBuffer, ValueType};
+use cellring_tools::convert::{ConvertOptions, convert};
+use cellring_tools::synth::{StoreOptions, Synth};
 
 fn counts(rows: &CsrRows) -> &[f32] {
     let ValueBuffer::F32(values) = &rows.values else {
@@ -245,4 +249,125 @@ fn any_part_of_obs_is_the_same_as_in_the_whole() {
     let var = synth.var();
     assert_eq!(var.num_columns(), 1);
     assert_eq!(var.column(0).as_string::<i32>().value(99), "ENSG00000000099");
+}
+
+/// Every file of a store but the manifest, which tells where the data came from.
+fn files(store: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(store).unwrap().map(Result::unwrap);
+    entries
+        .map(|entry| {
+            (
+                entry.file_name().into_string().unwrap(),
+                std::fs::read(entry.path()).unwrap(),
+            )
+        })
+        .filter(|(name, _)| name != "manifest.json")
+        .collect()
+}
+
+#[test]
+fn a_store_is_what_convert_makes_of_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let synth = Synth::new(1_500, 700, 9);
+    let nnz = synth.write_h5ad(path("file.h5ad"), |_| ()).unwrap();
+    for (encoding, block_size) in [(Encoding::Packed, 256), (Encoding::Raw, 100)] {
+        let (made, converted) = (
+            path(encoding.name()),
+            path(&format!("converted-{}", encoding.name())),
+        );
+        let options = StoreOptions {
+            encoding,
+            block_size,
+            ..StoreOptions::default()
+        };
+        let mut told = vec![];
+        let manifest = synth
+            .write_store(&made, &options, |done, work| told.push((done, work)))
+            .unwrap();
+        assert_eq!((manifest.n_obs, manifest.n_vars, manifest.nnz), (1_500, 700, nnz));
+        assert!(
+            told.is_sorted() && told.last() == Some(&(3_000, 3_000)),
+            "{told:?}"
+        );
+        let options = ConvertOptions {
+            encoding,
+            block_size,
+            ..ConvertOptions::default()
+        };
+        convert(&path("file.h5ad"), &converted, &options, &|_, _| ()).unwrap();
+        assert!(
+            files(&made) == files(&converted),
+            "the {} stores differ",
+            encoding.name()
+        );
+    }
+}
+
+#[test]
+fn a_large_store_holds_the_rows_whatever_the_number_of_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    // More cells than the order of the genes is estimated from.
+    let synth = Synth::new(20_000, 150, 4);
+    let stores = [1, 2, 5].map(|threads| {
+        let path = dir.path().join(threads.to_string());
+        let options = StoreOptions {
+            block_size: 48,
+            threads: NonZeroUsize::new(threads).unwrap(),
+            ..StoreOptions::default()
+        };
+        synth.write_store(&path, &options, |_, _| ()).unwrap();
+        path
+    });
+    let first = files(&stores[0]);
+    assert!(stores.iter().all(|store| files(store) == first));
+
+    let store = Store::open(&stores[0]).unwrap();
+    assert_eq!(store.manifest().value_type, ValueType::F32);
+    cellring::store::verify(&store, 2, &|_| ()).unwrap();
+    let positions = store.source_positions().unwrap();
+    let (stored, made) = (store.rows(9_000..9_500).unwrap(), synth.rows(9_000..9_500));
+    let row = |rows: &CsrRows, row: usize, gene: &dyn Fn(u32) -> u32| {
+        let range = rows.indptr[row] as usize..rows.indptr[row + 1] as usize;
+        let genes = rows.indices[range.clone()].iter().map(|&column| gene(column));
+        genes
+            .zip(counts(rows)[range].iter().map(|count| *count as u32))
+            .collect::<BTreeMap<_, _>>()
+    };
+    for k in 0..500 {
+        assert_eq!(
+            row(&stored, k, &|column| positions[column as usize]),
+            row(&made, k, &|gene| gene),
+            "row {k}"
+        );
+    }
+    // The order is that of all cells but for the noise of the sample.
+    let mut cells = vec![0u32; 150];
+    let all = store.rows(0..20_000).unwrap();
+    all.indices.iter().for_each(|&column| cells[column as usize] += 1);
+    assert!(
+        cells
+            .windows(2)
+            .all(|pair| f64::from(pair[0]) > 0.85 * f64::from(pair[1]) - 30.0),
+        "{cells:?}"
+    );
+    assert!(cells[0] > 20 * cells[149].max(1), "{cells:?}");
+}
+
+#[test]
+fn a_store_without_cells_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("empty");
+    let synth = Synth::new(0, 10, 1);
+    synth
+        .write_store(&path, &StoreOptions::default(), |_, _| ())
+        .unwrap();
+    let store = Store::open(&path).unwrap();
+    cellring::store::verify(&store, 1, &|_| ()).unwrap();
+    assert_eq!((store.n_obs(), store.n_vars()), (0, 10));
+    // Nothing is replaced unasked.
+    let error = synth
+        .write_store(&path, &StoreOptions::default(), |_, _| ())
+        .unwrap_err();
+    assert!(error.to_string().contains("exists already"), "{error}");
 }

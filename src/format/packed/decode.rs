@@ -84,8 +84,47 @@ pub struct FrameDecoder {
     kernel: Kernel,
 }
 
+/// Some bytes, and what may be loaded behind them.
+///
+/// Decoders load whole vectors: 64 readable bytes behind the end, whatever they hold, save them a copy.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Padded<'a> {
+    readable: &'a [u8],
+    len: usize,
+}
+
+impl<'a> Padded<'a> {
+    /// The first `len` bytes of `readable`.
+    ///
+    /// # Panics
+    /// Where there are not as many.
+    #[inline]
+    pub fn new(readable: &'a [u8], len: usize) -> Self {
+        assert!(len <= readable.len(), "{len} of {} bytes", readable.len());
+        Self { readable, len }
+    }
+
+    /// The bytes themselves.
+    #[inline]
+    pub fn bytes(self) -> &'a [u8] {
+        &self.readable[..self.len]
+    }
+}
+
+impl<'a> From<&'a [u8]> for Padded<'a> {
+    /// Bytes with nothing readable behind them.
+    fn from(bytes: &'a [u8]) -> Self {
+        Self {
+            readable: bytes,
+            len: bytes.len(),
+        }
+    }
+}
+
 /// A frame whose checksum holds, taken apart as far as its groups.
 struct Frame<'a> {
+    /// The frame and what may be loaded behind it.
+    readable: &'a [u8],
     /// The frame without its checksum.
     body: &'a [u8],
     /// Start of the groups in it.
@@ -127,14 +166,14 @@ impl FrameDecoder {
     #[inline]
     pub fn decode<T: Element>(
         &self,
-        frame: &[u8],
+        frame: Padded<'_>,
         obs: u64,
         indices: &mut [i32],
         data: &mut [T],
     ) -> Result<(), FrameError> {
         assert_eq!(indices.len(), data.len(), "one value per index");
-        let body = check_crc(frame, obs, indices.len() as u32)?;
-        let frame = Frame::parse(body, self.value_type)?;
+        let body = check_crc(frame.bytes(), obs, indices.len() as u32)?;
+        let frame = Frame::parse(frame.readable, body, self.value_type)?;
         match self.kernel {
             Kernel::Plain => groups_plain(&frame, self, indices, data),
             #[cfg(target_arch = "x86_64")]
@@ -148,7 +187,7 @@ impl FrameDecoder {
 }
 
 impl<'a> Frame<'a> {
-    fn parse(body: &'a [u8], value_type: ValueType) -> Result<Self, FrameError> {
+    fn parse(readable: &'a [u8], body: &'a [u8], value_type: ValueType) -> Result<Self, FrameError> {
         let short = |part| FrameError::Short {
             bytes: body.len(),
             part,
@@ -157,6 +196,7 @@ impl<'a> Frame<'a> {
         let mode = Mode::from_byte(mode).ok_or(FrameError::Mode(mode))?;
         if mode != Mode::Dictionary {
             return Ok(Self {
+                readable,
                 body,
                 groups_at: 1,
                 mode,
@@ -169,6 +209,7 @@ impl<'a> Frame<'a> {
         let dictionary = body.get(3..groups_at).ok_or(short("dictionary"))?;
         check_bools(dictionary, value_type)?;
         Ok(Self {
+            readable,
             body,
             groups_at,
             mode,
@@ -188,7 +229,7 @@ macro_rules! decode_groups {
             indices: &mut [i32],
             data: &mut [T],
         ) -> Result<(), FrameError> {
-            let &Frame { body, groups_at, mode, dictionary } = frame;
+            let &Frame { readable, body, groups_at, mode, dictionary } = frame;
             let width = decoder.value_type.size_bytes();
             let dictionary = Dictionary::<T>::new(dictionary, decoder.value_type);
             let (mut gaps, mut codes): (Group, Group) = ([0; GROUP_LEN], [0; GROUP_LEN]);
@@ -201,7 +242,7 @@ macro_rules! decode_groups {
                     return Err(short);
                 };
                 let descriptor = Descriptor::from_bytes(*head);
-                // The slices reach to the end of the frame: loads may go beyond the packed entries.
+                // Loads may go beyond the packed entries.
                 let gaps_at = at + DESCRIPTOR_BYTES;
                 let codes_at = gaps_at + descriptor.gap.packed_bytes(m);
                 let gap_exceptions_at = codes_at + descriptor.code.packed_bytes(m);
@@ -217,13 +258,13 @@ macro_rules! decode_groups {
                 }
                 // Both streams are unpacked before either is patched, and patched before either is used: a vector load
                 // of what a narrow store has just written has to wait for that store.
-                arch::$arch::unpack(&body[gaps_at..], descriptor.gap.width, m, &mut gaps);
+                arch::$arch::unpack(&readable[gaps_at..], descriptor.gap.width, m, &mut gaps);
                 if mode == Mode::Plain {
                     if descriptor.code != Stream::default() {
                         return Err(FrameError::Code { code: 1, limit: 1 });
                     }
                 } else {
-                    arch::$arch::unpack(&body[codes_at..], descriptor.code.width, m, &mut codes);
+                    arch::$arch::unpack(&readable[codes_at..], descriptor.code.width, m, &mut codes);
                 }
                 patch(&mut gaps, m, descriptor.gap, &body[gap_exceptions_at..code_exceptions_at])?;
                 patch(&mut codes, m, descriptor.code, &body[code_exceptions_at..at])?;

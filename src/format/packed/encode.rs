@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::arch::plain::pack;
+use super::pack::pack;
 use super::{Descriptor, Stream};
 use crate::format::checksum::obs_crc;
 use crate::format::constants::{GROUP_LEN, MAX_DICTIONARY, MAX_EXCEPTIONS, MAX_WIDTH};
@@ -61,26 +61,39 @@ impl FrameEncoder {
     }
 
     fn set_gaps(&mut self, indices: &[u32]) {
+        let (Some(&first), Some(&last)) = (indices.first(), indices.last()) else {
+            return;
+        };
+        // Checked as a whole, so that the loops have no exits and use the width of the machine.
+        let ascends = indices
+            .iter()
+            .zip(&indices[1..])
+            .fold(true, |is, (a, b)| is & (a < b));
+        assert!(
+            ascends && last < 1 << MAX_WIDTH,
+            "columns {first} to {last}: not ascending, or beyond 2^31"
+        );
         self.gaps.clear();
-        let mut next = 0;
-        self.gaps.extend(indices.iter().map(|&index| {
-            assert!(
-                index >= next && index < 1 << MAX_WIDTH,
-                "column {index} after {next}: not ascending"
-            );
-            let gap = index - next;
-            next = index + 1;
-            gap
-        }));
+        self.gaps.push(first);
+        self.gaps
+            .extend(indices.iter().zip(&indices[1..]).map(|(a, b)| b - a - 1));
     }
 
     /// Fills the codes with `value - 1`; false where a value is no count, or too large for a code.
     fn set_counts<T: Element>(&mut self, values: &[T]) -> bool {
         self.codes.clear();
-        for &value in values {
-            match value.as_count() {
-                Some(count) if count <= 1 << MAX_WIDTH => self.codes.push(count - 1),
-                _ => return false,
+        let mut largest = 0;
+        // In pieces, so that rows of other values are given up early, and without exits inside a piece.
+        for piece in values.chunks(GROUP_LEN) {
+            let codes = piece.iter().map(|value| {
+                // What is no count becomes the largest code, and shows as too large.
+                let code = value.as_count().unwrap_or(0).wrapping_sub(1);
+                largest = largest.max(code);
+                code
+            });
+            self.codes.extend(codes);
+            if largest >= 1 << MAX_WIDTH {
+                return false;
             }
         }
         true
@@ -153,20 +166,16 @@ impl FrameEncoder {
 
 /// The width that costs the fewest bytes, exceptions included; of equal ones the one with the fewest exceptions.
 fn choose(values: &[u32]) -> Stream {
-    let mut of_length = [0usize; 33];
-    values
-        .iter()
-        .for_each(|&value| of_length[(32 - value.leading_zeros()) as usize] += 1);
-    let longest = (0..=32).rev().find(|&bits| of_length[bits] > 0).unwrap_or(0) as u32;
+    let lengths = Lengths::of(values);
+    let longest = lengths.longest;
     let mut best = Stream {
         width: longest,
         wide: false,
         exceptions: 0,
     };
     let mut least = best.packed_bytes(values.len());
-    let mut exceptions = 0;
     for width in (0..longest).rev() {
-        exceptions += of_length[width as usize + 1];
+        let exceptions = lengths.above(width);
         if exceptions > MAX_EXCEPTIONS {
             break;
         }
@@ -183,14 +192,66 @@ fn choose(values: &[u32]) -> Stream {
     best
 }
 
+/// The lengths in bits of a group's entries.
+struct Lengths {
+    /// One for each entry; the places of a shorter group hold 0.
+    each: [u8; GROUP_LEN],
+    longest: u32,
+}
+
+impl Lengths {
+    fn of(values: &[u32]) -> Self {
+        let longest = bit_length(values.iter().fold(0, |all, value| all | value));
+        let mut each = [0; GROUP_LEN];
+        if longest <= 22 {
+            // The exponent of 2 v + 1, which a f32 holds exactly, is the length of v: the same steps for every value, so
+            // that several go at a time.
+            for (length, &value) in each.iter_mut().zip(values) {
+                *length = (((2 * value + 1) as i32 as f32).to_bits() >> 23).wrapping_sub(127) as u8;
+            }
+        } else {
+            for (length, &value) in each.iter_mut().zip(values) {
+                *length = bit_length(value) as u8;
+            }
+        }
+        Self { each, longest }
+    }
+
+    /// How many are longer than `width`.
+    fn above(&self, width: u32) -> usize {
+        // At most 128, so that a byte holds it.
+        let n: u8 = self
+            .each
+            .iter()
+            .map(|&length| u8::from(length > width as u8))
+            .sum();
+        usize::from(n)
+    }
+}
+
+fn bit_length(value: u32) -> u32 {
+    u32::BITS - value.leading_zeros()
+}
+
 fn put_exceptions(values: &[u32], stream: Stream, out: &mut Vec<u8>) {
     if stream.exceptions == 0 {
         return;
     }
-    let high = |&value: &u32| value >> stream.width;
-    let exceptional = || values.iter().enumerate().filter(|(_, value)| high(value) > 0);
-    out.extend(exceptional().map(|(position, _)| position as u8));
-    for (_, value) in exceptional() {
-        out.extend_from_slice(&high(value).to_le_bytes()[..stream.high_bytes()]);
+    // Without a branch: which entries are exceptions is as good as random.
+    let mut positions = [0u8; GROUP_LEN];
+    let mut n = 0;
+    for (position, &value) in values.iter().enumerate() {
+        positions[n] = position as u8;
+        n += usize::from(value >> stream.width != 0);
+    }
+    let positions = &positions[..n];
+    out.extend_from_slice(positions);
+    let high = |&position: &u8| values[usize::from(position)] >> stream.width;
+    if stream.wide {
+        positions
+            .iter()
+            .for_each(|position| out.extend_from_slice(&high(position).to_le_bytes()));
+    } else {
+        out.extend(positions.iter().map(|position| high(position) as u8));
     }
 }

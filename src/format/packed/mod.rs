@@ -6,10 +6,11 @@
 mod arch;
 mod decode;
 mod encode;
+mod pack;
 mod patch;
 
 pub use arch::Kernel;
-pub use decode::{FrameDecoder, FrameError};
+pub use decode::{FrameDecoder, FrameError, Padded};
 pub use encode::{FrameEncoder, Mode};
 
 use super::constants::{DESCRIPTOR_BYTES, GROUP_LEN};

@@ -19,7 +19,9 @@ fn assert_round_trip<T: Element + std::fmt::Debug>(indices: &[u32], values: &[T]
         columns.fill(-1);
         data.fill(T::from_bits(0));
         let decoder = FrameDecoder::new(N_VARS, T::VALUE_TYPE).with_kernel(kernel);
-        decoder.decode(&frame, 9, &mut columns, &mut data).unwrap();
+        decoder
+            .decode(frame.as_slice().into(), 9, &mut columns, &mut data)
+            .unwrap();
         assert!(
             columns.iter().zip(indices).all(|(&a, &b)| a as u32 == b),
             "{kernel:?}"
@@ -84,7 +86,7 @@ proptest! {
         let mut results = vec![];
         for kernel in Kernel::available() {
             let decoder = FrameDecoder::new(5000, crate::format::ValueType::F64).with_kernel(kernel);
-            let result = decoder.decode(&body, 1, &mut columns, &mut data);
+            let result = decoder.decode(body.as_slice().into(), 1, &mut columns, &mut data);
             if result.is_ok() {
                 prop_assert!(columns.windows(2).all(|w| w[0] < w[1]) && columns[n - 1] < 5000);
             }
@@ -115,7 +117,7 @@ fn largest_counts_and_columns() {
     let frame = encoded(0, &[0, last], &[1u32 << 31, u32::MAX]);
     let (mut columns, mut data) = ([0; 2], [0u32; 2]);
     FrameDecoder::new(last + 1, crate::format::ValueType::U32)
-        .decode(&frame, 0, &mut columns, &mut data)
+        .decode(frame.as_slice().into(), 0, &mut columns, &mut data)
         .unwrap();
     assert_eq!((columns, data), ([0, last as i32], [1 << 31, u32::MAX]));
     let many = vec![1u32 << 31; 200];
@@ -133,7 +135,7 @@ fn every_flipped_bit_is_found() {
     let (mut columns, mut data) = ([0; 150], [0f32; 150]);
     let mut check = |frame: &[u8], obs, n: usize| {
         FrameDecoder::new(N_VARS, crate::format::ValueType::F32).decode(
-            frame,
+            frame.into(),
             obs,
             &mut columns[..n],
             &mut data[..n],
@@ -208,7 +210,7 @@ fn values_that_the_type_does_not_have_are_refused() {
     use crate::format::ValueType;
     let check = |frame: &[u8], n: usize, value_type| {
         let (mut columns, mut data) = (vec![0; n], vec![0f32; n]);
-        FrameDecoder::new(N_VARS, value_type).decode(frame, 1, &mut columns, &mut data)
+        FrameDecoder::new(N_VARS, value_type).decode(frame.into(), 1, &mut columns, &mut data)
     };
     for (count, good, bad) in [
         (255, ValueType::U8, ValueType::I8),

@@ -89,6 +89,7 @@ pub(super) fn plan_reads(index: &Index, obs: &[u64], shape: &ReadShape) -> Resul
         .iter()
         .map(|key| (key >> 16, (key & 0xFFFF) as u32))
         .chain(by_obs.iter().copied());
+    index.will_need(sorted.clone().map(|(obs, _)| obs));
     let parts = if index.encoding() == Encoding::Raw { 2 } else { 1 };
     let mut pieces: Vec<Piece> = Vec::with_capacity(obs.len() * parts);
     for (obs, position) in sorted {

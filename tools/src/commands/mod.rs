@@ -1,7 +1,10 @@
 //! One module for each command: its arguments, and what it does.
 
 pub(crate) mod bench;
+pub(crate) mod convert;
+pub(crate) mod demo;
 pub(crate) mod epoch;
+pub(crate) mod export;
 pub(crate) mod info;
 mod labels;
 mod options;

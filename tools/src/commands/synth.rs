@@ -1,9 +1,12 @@
-//! `cellring synth`: makes a realistic `.h5ad` of any size.
+//! `cellring synth`: makes a realistic `.h5ad` or store of any size.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use cellring_tools::synth::Synth;
+use cellring::Store;
+use cellring::format::Encoding;
+use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
+use cellring_tools::synth::{StoreOptions, Synth};
 use clap::value_parser;
 use serde::Serialize;
 
@@ -11,13 +14,13 @@ use crate::failure::Failure;
 use crate::output::{self, Show};
 use crate::progress;
 
-/// Make an .h5ad of synthetic counts with the statistics of real atlases
+/// Make an .h5ad or a store of synthetic counts with the statistics of real atlases
 ///
 /// The same numbers and seed give the same data set on every machine.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The file to make
-    #[arg(value_name = "OUT.h5ad")]
+    /// What to make: a file if the name ends in .h5ad, else a store
+    #[arg(value_name = "OUT")]
     out: PathBuf,
     /// Number of cells
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..1 << 48))]
@@ -28,7 +31,13 @@ pub(crate) struct Args {
     /// Seed of all randomness
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
-    /// Replace a file that exists
+    /// Encoding of a store: packed or raw [default: packed]
+    #[arg(long, value_name = "NAME", value_parser = ["packed", "raw"])]
+    encoding: Option<String>,
+    /// Cells in a block of a store [default: 256]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=i64::from(MAX_BLOCK_SIZE)))]
+    block_size: Option<u32>,
+    /// Replace what exists
     #[arg(long)]
     force: bool,
     /// Print one JSON object
@@ -62,8 +71,32 @@ impl Show for Made {
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    let path = args.out;
-    match std::fs::symlink_metadata(&path) {
+    let path = args.out.clone();
+    let since = Instant::now();
+    let (nnz, bytes) = match path.extension() {
+        Some(extension) if extension == "h5ad" => make_file(&path, &args)?,
+        _ => make_store(&path, &args)?,
+    };
+    let made = Made {
+        nnz,
+        n_obs: args.n_obs,
+        n_vars: args.n_vars,
+        seed: args.seed,
+        bytes,
+        seconds: since.elapsed().as_secs_f64(),
+        path,
+    };
+    output::print(args.json, &made)
+}
+
+/// Returns the number of values and of bytes.
+fn make_file(path: &Path, args: &Args) -> Result<(u64, u64), Failure> {
+    if args.encoding.is_some() || args.block_size.is_some() {
+        return Err(Failure::Usage(
+            "--encoding and --block-size are for stores, whose names do not end in .h5ad".into(),
+        ));
+    }
+    match std::fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => {
             return Err(Failure::because(format!(
                 "{}: is a directory; give the name of a file",
@@ -78,19 +111,30 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         }
         _ => (),
     }
-    let since = Instant::now();
-    let synth = Synth::new(args.n_obs, args.n_vars, args.seed);
     let bar = progress::bar("making", args.n_obs, "cells");
-    let nnz = synth.write_h5ad(&path, |rows| bar.set_position(rows));
+    let synth = Synth::new(args.n_obs, args.n_vars, args.seed);
+    let nnz = synth.write_h5ad(path, |rows| bar.set_position(rows));
     bar.finish_and_clear();
-    let made = Made {
-        nnz: nnz?,
-        n_obs: args.n_obs,
-        n_vars: args.n_vars,
-        seed: args.seed,
-        bytes: std::fs::metadata(&path)?.len(),
-        seconds: since.elapsed().as_secs_f64(),
-        path,
+    Ok((nnz?, std::fs::metadata(path)?.len()))
+}
+
+/// As [`make_file`].
+fn make_store(path: &Path, args: &Args) -> Result<(u64, u64), Failure> {
+    let options = StoreOptions {
+        encoding: match args.encoding.as_deref() {
+            Some("raw") => Encoding::Raw,
+            _ => Encoding::Packed,
+        },
+        block_size: args.block_size.unwrap_or(DEFAULT_BLOCK_SIZE),
+        replace: args.force,
+        ..StoreOptions::default()
     };
-    output::print(args.json, &made)
+    let bar = progress::bar("making", args.n_obs, "cells");
+    let synth = Synth::new(args.n_obs, args.n_vars, args.seed);
+    let made = synth.write_store(path, &options, |done, work| {
+        bar.set_length(work);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    Ok((made?.nnz, Store::open(path)?.total_bytes()))
 }

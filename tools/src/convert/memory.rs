@@ -5,12 +5,20 @@ use cellring::format::constants::TABLE_BATCH_ROWS;
 
 use crate::anndata::{MatrixSource, TableSource};
 
-/// The program itself, the lists of chunks of the input, chunks being decoded, the window of a pass that only counts, and
-/// the writes under way. Measured at 55 MiB with 2 threads on 200,000 obs.
-const BASE_BYTES: u64 = 80 << 20;
+/// The program itself, the window of a pass that only counts, chunks being decoded, and the writes under way: up to 75 MiB
+/// where it was measured.
+const BASE_BYTES: u64 = 88 << 20;
 
 /// What each thread holds besides: a decoded chunk, counts, stacks.
 const THREAD_BYTES: u64 = 4 << 20;
+
+/// Stored entries per chunk of the input, assumed (anndata writes 40,000 and more), and what is kept for each chunk of
+/// `data` and of `indices`.
+const CHUNK_NNZ: u64 = 1 << 15;
+const CHUNK_BYTES: u64 = 2 * 32;
+
+/// What the writer keeps for each block until the index is written.
+const BLOCK_BYTES: u64 = 32;
 
 /// Windows of rows that exist at a time: one decoded, one waiting, one encoded, one for the allocator's slack.
 const WINDOWS: u64 = 4;
@@ -29,6 +37,8 @@ const TEXT_BYTES: u64 = 48;
 pub(super) struct Needs {
     n_obs: u64,
     n_vars: u64,
+    nnz: u64,
+    n_blocks: u64,
     /// A source entry: its column and its value.
     entry_bytes: u64,
     value_bytes: u64,
@@ -51,6 +61,8 @@ impl Needs {
         let mut needs = Self {
             n_obs: matrix.n_obs(),
             n_vars: matrix.n_vars(),
+            nnz: matrix.nnz(),
+            n_blocks: matrix.n_obs().div_ceil(u64::from(block_size)),
             entry_bytes: 4 + value_bytes,
             value_bytes,
             threads: threads as u64,
@@ -58,7 +70,7 @@ impl Needs {
         };
         let mut block_nnz = 0;
         for (row, nnz) in matrix.stored_per_row(0..matrix.n_obs()).enumerate() {
-            if row as u64 % u64::from(block_size) == 0 {
+            if (row as u64).is_multiple_of(u64::from(block_size)) {
                 block_nnz = 0;
             }
             block_nnz += nnz;
@@ -76,7 +88,8 @@ impl Needs {
         let per_var = 24 + self.threads * (8 + self.value_bytes);
         // A block that lies across windows is put together; each thread holds a copy of a block and its encoding.
         let blocks = (1 + 2 * self.threads) * self.max_block_nnz * self.entry_bytes;
-        BASE_BYTES + self.threads * THREAD_BYTES + 8 * self.n_obs + per_var * self.n_vars + blocks
+        let lists = CHUNK_BYTES * (self.nnz / CHUNK_NNZ) + BLOCK_BYTES * self.n_blocks;
+        BASE_BYTES + self.threads * THREAD_BYTES + lists + 8 * self.n_obs + per_var * self.n_vars + blocks
     }
 
     /// Memory while windows of at most `window_nnz` entries pass.
@@ -142,6 +155,8 @@ mod tests {
         let needs = Needs {
             n_obs: 200_000,
             n_vars: 62_710,
+            nnz: 386_000_000,
+            n_blocks: 782,
             entry_bytes: 8,
             value_bytes: 4,
             max_row_nnz: 9_000,

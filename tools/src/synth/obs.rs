@@ -140,7 +140,8 @@ pub(super) fn schema() -> SchemaRef {
             .iter()
             .map(|(k, v)| (k.to_string(), v.to_string()))
             .collect();
-        Field::new_dictionary(name, key, DataType::Utf8, false).with_metadata(about)
+        // A categorical may always have missing values in AnnData.
+        Field::new_dictionary(name, key, DataType::Utf8, true).with_metadata(about)
     };
     let array = HashMap::from([("anndata.encoding".to_string(), "array".to_string())]);
     Arc::new(Schema::new(vec![

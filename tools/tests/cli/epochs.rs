@@ -18,10 +18,9 @@ fn digest_of<'a>(rows: &CsrRows, minibatches: impl IntoIterator<Item = &'a Value
         let obs = obs(line);
         let (mut indptr, mut indices, mut data) = (vec![0i32], Vec::new(), Vec::new());
         for &obs in &obs {
-            for at in rows.indptr[obs as usize] as usize..rows.indptr[obs as usize + 1] as usize {
-                indices.extend((rows.indices[at] as i32).to_le_bytes());
-                data.extend(values[at].to_le_bytes());
-            }
+            let row = rows.indptr[obs as usize] as usize..rows.indptr[obs as usize + 1] as usize;
+            indices.extend(rows.indices[row.clone()].iter().flat_map(|k| k.to_le_bytes()));
+            data.extend(values[row].iter().flat_map(|value| value.to_le_bytes()));
             indptr.push(indices.len() as i32 / 4);
         }
         digest.update(&(obs.len() as u64).to_le_bytes());

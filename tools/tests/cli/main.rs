@@ -1,5 +1,9 @@
 //! The `cellring` command, run as a user runs it.
-#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may unwrap, and says what it skips"
+)]
 
 #[path = "../../../tests/common/mod.rs"]
 mod common;

@@ -146,8 +146,14 @@ fn synth_makes_a_file_and_replaces_none_unasked() {
     assert!(text.contains("200 cells x 500 genes"), "{text}");
     assert!(std::fs::read(&path).unwrap() != bytes, "another seed");
 
-    let message = fail(&[&["synth", dir.path().to_str().unwrap(), "--force"][..], &size].concat());
+    let folder = dir.path().join("folder.h5ad");
+    std::fs::create_dir(&folder).unwrap();
+    let message = fail(&[&["synth", folder.to_str().unwrap(), "--force"][..], &size].concat());
     assert!(message.contains("is a directory"), "{message}");
+    std::fs::remove_dir(&folder).unwrap();
+    // Another name means a store, and what is none is not replaced.
+    let message = fail(&[&["synth", dir.path().to_str().unwrap(), "--force"][..], &size].concat());
+    assert!(message.contains("is not a cellring store"), "{message}");
     let missing = dir.path().join("missing/made.h5ad");
     fail(&[&["synth", missing.to_str().unwrap()][..], &size].concat());
     assert_eq!(
@@ -155,4 +161,40 @@ fn synth_makes_a_file_and_replaces_none_unasked() {
         1,
         "nothing is left behind"
     );
+}
+
+#[test]
+fn demo_goes_from_h5ad_to_two_epochs() {
+    let report = json(&["demo", "--json"]);
+    assert_eq!(
+        (&report["n_obs"], &report["n_vars"], &report["nnz"]),
+        (&10_000.into(), &1000.into(), &691_914.into())
+    );
+    let epochs = report["epochs"].as_array().unwrap();
+    assert_eq!(epochs.len(), 2);
+    for epoch in epochs {
+        assert_eq!(
+            (&epoch["cells"], &epoch["nnz"]),
+            (&10_000.into(), &691_914.into())
+        );
+    }
+    assert_ne!(epochs[0]["digest"], epochs[1]["digest"]);
+    assert!(report["store"].is_null());
+
+    let dir = scratch();
+    let place = dir.path().join("kept");
+    let keep = place.to_str().unwrap();
+    let text = succeed(&["demo", "--keep", keep]);
+    assert!(
+        text.contains(epochs[0]["digest"].as_str().unwrap()),
+        "the same digest each time: {text}"
+    );
+    let store = place.join("mousebrain10k.cellring");
+    assert!(
+        text.contains(&format!("cellring epoch {}", store.display())),
+        "{text}"
+    );
+    let kept = json(&["epoch", store.to_str().unwrap(), "--digest", "--json"]);
+    assert_eq!(kept["digest"], epochs[0]["digest"]);
+    assert!(fail(&["demo", "--keep", keep]).contains("exists already"));
 }

@@ -67,14 +67,9 @@ pub(in crate::format::packed) fn unpack(bytes: &[u8], width: u32, m: usize, out:
     let rounded = m.next_multiple_of(8);
     assert!(rounded <= GROUP_LEN);
     let needed = rounded * width / 8 + OVER_READ;
-    let mut padded = [0; GROUP_LEN * MAX_SIMD_WIDTH / 8 + OVER_READ];
-    let source = if bytes.len() >= needed {
-        bytes
-    } else {
-        // Near the end of a frame: a copy with room behind it.
-        padded[..bytes.len()].copy_from_slice(bytes);
-        &padded
-    };
+    if bytes.len() < needed {
+        return unpack_near_the_end(bytes, width, m, out);
+    }
     let tables = &TABLES;
     let mask = _mm256_set1_epi32(((1u32 << width) - 1) as i32);
     let half = width / 2;
@@ -89,10 +84,10 @@ pub(in crate::format::packed) fn unpack(bytes: &[u8], width: u32, m: usize, out:
     while k < rounded {
         let at = k / 8 * width;
         // SAFETY: 8 entries take `width` bytes, so `at + half + 16` is at most `rounded * width / 8 + 16`, which is
-        // `needed`, and `source` has as many; `k + 8 <= rounded <= GROUP_LEN`, the length of `out`.
+        // `needed`, and `bytes` has as many; `k + 8 <= rounded <= GROUP_LEN`, the length of `out`.
         unsafe {
-            let low = _mm_loadu_si128(source.as_ptr().add(at).cast::<__m128i>());
-            let high = _mm_loadu_si128(source.as_ptr().add(at + half).cast::<__m128i>());
+            let low = _mm_loadu_si128(bytes.as_ptr().add(at).cast::<__m128i>());
+            let high = _mm_loadu_si128(bytes.as_ptr().add(at + half).cast::<__m128i>());
             let both = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high);
             let words = _mm256_shuffle_epi8(both, shuffle);
             let entries = _mm256_and_si256(_mm256_srlv_epi32(words, shift), mask);
@@ -102,12 +97,22 @@ pub(in crate::format::packed) fn unpack(bytes: &[u8], width: u32, m: usize, out:
     }
 }
 
+/// Unpacks from a copy with room behind it: where a frame ends, loads must not go beyond it.
+#[cold]
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+fn unpack_near_the_end(bytes: &[u8], width: usize, m: usize, out: &mut Group) {
+    let mut padded = [0; GROUP_LEN * MAX_SIMD_WIDTH / 8 + OVER_READ];
+    padded[..bytes.len()].copy_from_slice(bytes);
+    unpack(&padded, width as u32, m, out);
+}
+
 /// As [`plain::sum_gaps`].
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(in crate::format::packed) fn sum_gaps(gaps: &Group, next: u32, indices: &mut [i32]) -> u64 {
     let Ok(whole) = <&mut [i32; GROUP_LEN]>::try_from(&mut *indices) else {
-        return plain::sum_gaps(gaps, next, indices);
+        return plain::sum_gaps_cold(gaps, next, indices);
     };
     let one = _mm256_set1_epi32(1);
     // The column of the entry before, in all lanes: the entry behind it is that plus its gap plus 1.
@@ -134,7 +139,7 @@ pub(in crate::format::packed) fn sum_gaps(gaps: &Group, next: u32, indices: &mut
         before = _mm256_permutevar8x32_epi32(columns, last_lane);
     }
     if any_at_least(seen, SAFE_GAP) {
-        return plain::sum_gaps(gaps, next, indices);
+        return plain::sum_gaps_cold(gaps, next, indices);
     }
     u64::from(_mm256_extract_epi32::<0>(before) as u32) + 1
 }

@@ -82,14 +82,9 @@ pub(in crate::format::packed) fn unpack(bytes: &[u8], width: u32, m: usize, out:
     let rounded = m.next_multiple_of(16);
     assert!(rounded <= GROUP_LEN);
     let needed = rounded * width / 8 + OVER_READ;
-    let mut padded = [0; GROUP_LEN * MAX_SIMD_WIDTH / 8 + OVER_READ];
-    let source = if bytes.len() >= needed {
-        bytes
-    } else {
-        // Near the end of a frame: a copy with room behind it.
-        padded[..bytes.len()].copy_from_slice(bytes);
-        &padded
-    };
+    if bytes.len() < needed {
+        return unpack_near_the_end(bytes, width, m, out);
+    }
     let tables = &TABLES;
     let mask = _mm512_set1_epi32(((1u32 << width) - 1) as i32);
     // SAFETY: both tables have entries for every width up to MAX_SIMD_WIDTH, of 64 bytes each.
@@ -103,9 +98,9 @@ pub(in crate::format::packed) fn unpack(bytes: &[u8], width: u32, m: usize, out:
     while k < rounded {
         let at = k / 8 * width;
         // SAFETY: 16 entries take `2 * width` bytes, so `at + 64` is at most `rounded * width / 8 + 64`, which is
-        // `needed`, and `source` has as many; `k + 16 <= rounded <= GROUP_LEN`, the length of `out`.
+        // `needed`, and `bytes` has as many; `k + 16 <= rounded <= GROUP_LEN`, the length of `out`.
         unsafe {
-            let loaded = _mm512_loadu_si512(source.as_ptr().add(at).cast::<__m512i>());
+            let loaded = _mm512_loadu_si512(bytes.as_ptr().add(at).cast::<__m512i>());
             let words = _mm512_permutexvar_epi8(permute, loaded);
             let entries = _mm512_and_si512(_mm512_srlv_epi32(words, shift), mask);
             _mm512_storeu_si512(out.as_mut_ptr().add(k).cast::<__m512i>(), entries);
@@ -114,12 +109,22 @@ pub(in crate::format::packed) fn unpack(bytes: &[u8], width: u32, m: usize, out:
     }
 }
 
+/// Unpacks from a copy with room behind it: where a frame ends, loads must not go beyond it.
+#[cold]
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn unpack_near_the_end(bytes: &[u8], width: usize, m: usize, out: &mut Group) {
+    let mut padded = [0; GROUP_LEN * MAX_SIMD_WIDTH / 8 + OVER_READ];
+    padded[..bytes.len()].copy_from_slice(bytes);
+    unpack(&padded, width as u32, m, out);
+}
+
 /// As [`plain::sum_gaps`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
 pub(in crate::format::packed) fn sum_gaps(gaps: &Group, next: u32, indices: &mut [i32]) -> u64 {
     let Ok(whole) = <&mut [i32; GROUP_LEN]>::try_from(&mut *indices) else {
-        return plain::sum_gaps(gaps, next, indices);
+        return plain::sum_gaps_cold(gaps, next, indices);
     };
     let one = _mm512_set1_epi32(1);
     let zero = _mm512_setzero_si512();
@@ -142,7 +147,7 @@ pub(in crate::format::packed) fn sum_gaps(gaps: &Group, next: u32, indices: &mut
         before = _mm512_permutexvar_epi32(last_lane, columns);
     }
     if _mm512_test_epi32_mask(seen, _mm512_set1_epi32(!(SAFE_GAP - 1) as i32)) != 0 {
-        return plain::sum_gaps(gaps, next, indices);
+        return plain::sum_gaps_cold(gaps, next, indices);
     }
     u64::from(std::arch::x86_64::_mm512_cvtsi512_si32(before) as u32) + 1
 }

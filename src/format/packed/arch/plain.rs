@@ -58,3 +58,10 @@ pub(in crate::format::packed) fn sum_gaps(gaps: &Group, next: u32, indices: &mut
     }
     next
 }
+
+/// As [`sum_gaps`], for the few groups that faster loops leave to it.
+#[cold]
+#[inline(never)]
+pub(in crate::format::packed) fn sum_gaps_cold(gaps: &Group, next: u32, indices: &mut [i32]) -> u64 {
+    sum_gaps(gaps, next, indices)
+}

@@ -11,6 +11,7 @@ use cellring::Store;
 use cellring::buffer::{DEFAULT_SLOT_BYTES, Pool};
 use cellring::engine::{Engine, EngineConfig, EngineError, Submission};
 use cellring::format::obs::ObsDecoder;
+use cellring::format::packed::Padded;
 use cellring::loader::{FetchExtents, extents_of};
 use cellring::plan::{Fetch, Plan, SamplerConfig};
 
@@ -259,7 +260,9 @@ pub(crate) fn decode(
                     indices.resize(end, 0);
                     data.resize(end, 0.0);
                 }
-                let parts = cell.parts.map(|(from, to)| &sample.bytes[from..to]);
+                let parts = cell
+                    .parts
+                    .map(|(from, to)| Padded::new(&sample.bytes[from..], to - from));
                 let decoded = decoder.decode(
                     cell.obs,
                     cell.crc,

@@ -1,0 +1,142 @@
+"""Compares .h5ad files as anndata and scipy read them: the matrix, obs and var, with dtypes.
+
+    python tests/python/compare_h5ad.py A.h5ad B.h5ad [--layer NAME | --raw] [--obs-range A..B]
+    python tests/python/compare_h5ad.py --list < PAIRS
+
+A is the source, B what was exported from it: X of B must equal the chosen matrix of A, once A's indices are sorted, its
+duplicates summed and its explicit zeros dropped; B must need none of that. PAIRS holds on each line what the first form
+takes, separated by tabs. Prints what differs and ends with status 1, or the number of pairs that are equal.
+"""
+
+import argparse
+import sys
+import warnings
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem
+from scipy import sparse
+
+warnings.simplefilter("ignore")
+
+
+class Different(Exception):
+    pass
+
+
+def same(what, a, b):
+    if not (a == b):
+        raise Different(f"{what}: {a!r} is {b!r}")
+
+
+def canonical(matrix):
+    """As the converter does: sorted, summed, without zeros - but negative zeros, which are values, stay."""
+    matrix = matrix.copy()
+    matrix.sort_indices()
+    matrix.sum_duplicates()
+    if matrix.dtype.kind == "f":
+        bits = matrix.data.view(f"u{matrix.dtype.itemsize}")
+        keep = bits != 0
+        rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))[keep]
+        indptr = np.zeros(matrix.shape[0] + 1, np.int64)
+        np.cumsum(np.bincount(rows, minlength=matrix.shape[0]), out=indptr[1:])
+        matrix = sparse.csr_matrix((matrix.data[keep], matrix.indices[keep], indptr), shape=matrix.shape)
+    else:
+        matrix.eliminate_zeros()
+    return matrix
+
+
+def compare_matrices(a, b):
+    same("format of X", "csr", b.format)
+    same("shape of X", a.shape, b.shape)
+    same("dtype of X", a.dtype, b.dtype)
+    if not b.has_sorted_indices or not b.has_canonical_format:
+        raise Different("X of the export is not canonical")
+    a = canonical(a)
+    same("number of values of X", a.nnz, b.nnz)
+    same("indptr of X", True, bool(np.array_equal(a.indptr, b.indptr)))
+    same("indices of X", True, bool(np.array_equal(a.indices, b.indices)))
+    # As bytes: NaN and negative zero count too.
+    same("data of X", a.data.tobytes(), b.data.tobytes())
+
+
+def compare_columns(what, a, b, table_is_empty):
+    if table_is_empty and isinstance(a.dtype, pd.CategoricalDtype):
+        # A store's table without rows has no batch that could hold categories.
+        same(f"kind of {what}", True, isinstance(b.dtype, pd.CategoricalDtype))
+        return
+    same(f"dtype of {what}", a.dtype, b.dtype)
+    if isinstance(a.dtype, pd.CategoricalDtype):
+        same(f"categories' dtype of {what}", a.cat.categories.dtype, b.cat.categories.dtype)
+        same(f"categories of {what}", list(a.cat.categories), list(b.cat.categories))
+        same(f"order of {what}", a.cat.ordered, b.cat.ordered)
+        same(f"codes of {what}", list(a.cat.codes), list(b.cat.codes))
+        return
+    same(f"missing values of {what}", list(a.isna()), list(b.isna()))
+    there = ~a.isna()
+    same(f"values of {what}", list(a[there]), list(b[there]))
+
+
+def compare_tables(what, a, b, table_is_empty):
+    same(f"rows of {what}", len(a), len(b))
+    same(f"names of {what}", list(a.index), list(b.index))
+    same(f"name of the index of {what}", a.index.name, b.index.name)
+    same(f"columns of {what}", list(a.columns), list(b.columns))
+    for place, name in enumerate(a.columns):
+        compare_columns(f"{what}[{name!r}]", a.iloc[:, place], b.iloc[:, place], table_is_empty)
+
+
+def read_source(path, layer, raw):
+    """Only what is compared: a file may hold other matrices that nothing can read."""
+    with h5py.File(path) as file:
+        where = "raw/X" if raw else "X" if layer is None else f"layers/{layer}"
+        matrix, obs = read_elem(file[where]), read_elem(file["obs"])
+        return matrix, obs, read_elem(file["raw/var" if raw else "var"])
+
+
+def compare(source, exported, layer=None, raw=False, obs_range=None):
+    matrix, obs, var = read_source(source, layer, raw)
+    no_obs, no_vars = len(obs) == 0, len(var) == 0
+    exported = anndata.read_h5ad(exported)
+    if obs_range is not None:
+        start, end = (int(part) for part in obs_range.split(".."))
+        matrix, obs = matrix[start:end], obs.iloc[start:end]
+    compare_matrices(sparse.csr_matrix(matrix), exported.X)
+    compare_tables("obs", obs, exported.obs, no_obs)
+    compare_tables("var", var, exported.var, no_vars)
+    same("layers of the export", [], list(exported.layers))
+
+
+def parser():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("source")
+    parser.add_argument("exported")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--layer")
+    which.add_argument("--raw", action="store_true")
+    parser.add_argument("--obs-range")
+    return parser
+
+
+def main():
+    if sys.argv[1:] == ["--list"]:
+        pairs = [line.rstrip("\n").split("\t") for line in sys.stdin]
+    else:
+        pairs = [sys.argv[1:]]
+    different = 0
+    for pair in pairs:
+        arguments = parser().parse_args(pair)
+        try:
+            compare(**vars(arguments))
+        except Different as error:
+            different += 1
+            print(f"{' '.join(pair)}: {error}"[:1000])
+    if different:
+        sys.exit(1)
+    print(f"{len(pairs)} equal")
+
+
+if __name__ == "__main__":
+    main()

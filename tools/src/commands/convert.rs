@@ -1,0 +1,133 @@
+//! `cellring convert`: AnnData in, a store out.
+
+use std::path::PathBuf;
+
+use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
+use cellring::format::{Encoding, VarOrder};
+use cellring_tools::anndata::Selection;
+use cellring_tools::convert::{ConvertOptions, ConvertReport, convert};
+use cellring_tools::size::parse_size;
+use clap::{ValueEnum, value_parser};
+
+use crate::failure::Failure;
+use crate::output::{self, Show};
+use crate::progress;
+
+/// Convert AnnData to a store
+///
+/// The store appears under its name when it is complete, and not before.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The AnnData file
+    #[arg(value_name = "INPUT.h5ad")]
+    input: PathBuf,
+    /// The store to make, a directory
+    #[arg(short, long, value_name = "STORE")]
+    output: PathBuf,
+    /// Take this layer instead of X
+    #[arg(long, value_name = "NAME", conflicts_with = "raw")]
+    layer: Option<String>,
+    /// Take raw/X and raw/var instead of X and var
+    #[arg(long)]
+    raw: bool,
+    /// packed: compressed, each cell by itself; raw: CSR as it lies in memory, several times larger
+    #[arg(long, value_enum, default_value_t = EncodingName::Packed)]
+    encoding: EncodingName,
+    /// Cells per stored block; the block size of sampling is chosen when reading
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_BLOCK_SIZE, value_parser = value_parser!(u32).range(1..=i64::from(MAX_BLOCK_SIZE)))]
+    block_size: u32,
+    /// Order of the genes in the store [default: detection for packed, source for raw]
+    ///
+    /// detection: by the number of cells that a gene is detected in, which makes packed stores a fifth smaller.
+    #[arg(long, value_enum)]
+    var_order: Option<VarOrderName>,
+    /// Threads that decode, and as many that encode [default: one per core]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1024))]
+    threads: Option<u32>,
+    /// The most memory to use, as 500M or 2GiB
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
+    memory: u64,
+    /// Replace a store that exists
+    #[arg(long)]
+    force: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum EncodingName {
+    Packed,
+    Raw,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum VarOrderName {
+    Source,
+    Detection,
+}
+
+impl Show for ConvertReport {
+    fn text(&self) -> String {
+        let mut lines = vec![format!(
+            "{} cells x {} genes, {} values: {}, {:.3} bytes per value ({}, genes in {} order), in {} with {} of memory",
+            output::count(self.n_obs),
+            output::count(self.n_vars),
+            output::count(self.nnz),
+            output::bytes(self.bytes),
+            self.bytes_per_nnz,
+            self.encoding.name(),
+            self.var_order.name(),
+            output::seconds(self.seconds),
+            output::bytes(self.peak_rss_bytes),
+        )];
+        let counts = [
+            (self.rows_sorted, "rows had columns out of order and were sorted"),
+            (
+                self.duplicates_summed,
+                "entries had the row and column of another one and were added to it",
+            ),
+            (self.explicit_zeros_dropped, "stored zeros were dropped"),
+        ];
+        lines.extend(
+            counts
+                .iter()
+                .filter(|(n, _)| *n > 0)
+                .map(|(n, what)| format!("{} {what}", output::count(*n))),
+        );
+        lines.join("\n")
+    }
+}
+
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    let options = ConvertOptions {
+        selection: match (args.layer, args.raw) {
+            (Some(name), _) => Selection::Layer(name),
+            (None, true) => Selection::Raw,
+            (None, false) => Selection::X,
+        },
+        encoding: match args.encoding {
+            EncodingName::Packed => Encoding::Packed,
+            EncodingName::Raw => Encoding::Raw,
+        },
+        block_size: args.block_size,
+        var_order: args.var_order.map(|order| match order {
+            VarOrderName::Source => VarOrder::Source,
+            VarOrderName::Detection => VarOrder::Detection,
+        }),
+        threads: args.threads.map(|n| n as usize),
+        memory_bytes: args.memory,
+        force: args.force,
+    };
+    let bar = progress::percent("converting");
+    let report = convert(&args.input, &args.output, &options, &|done, total| {
+        progress::set(&bar, done, total)
+    });
+    bar.finish_and_clear();
+    let report = report?;
+    report
+        .warnings
+        .iter()
+        .for_each(|warning| output::warning(warning));
+    output::print(args.json, &report)
+}
