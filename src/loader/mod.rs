@@ -15,6 +15,8 @@
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+#![doc = include_str!("PERFORMANCE.md")]
 
 mod config;
 mod decode;

@@ -10,10 +10,10 @@ use crate::output;
 const STYLE: &str = "
 :root { color-scheme: light; }
 body { margin: 0; background: #f1f5f9; color: #1e293b; font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1040px; margin: 0 auto; padding: 28px 16px 60px; }
+main { max-width: 1180px; margin: 0 auto; padding: 28px 16px 60px; }
 h1 { font-size: 26px; margin: 0 0 2px; }
 h2 { font-size: 18px; margin: 0 0 4px; }
-p { margin: 0 0 10px; max-width: 78ch; }
+p { margin: 0 0 10px; max-width: 100ch; }
 .sub { color: #64748b; margin-bottom: 18px; }
 .warn { background: #fef3c7; border-left: 4px solid #d97706; padding: 8px 12px; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 12px; margin: 0 0 18px; }
@@ -22,13 +22,13 @@ p { margin: 0 0 10px; max-width: 78ch; }
 .tile b { display: block; font-size: 24px; font-variant-numeric: tabular-nums; }
 .tile span { color: #64748b; font-size: 13px; }
 section { padding: 18px 20px; margin: 0 0 18px; overflow-x: auto; }
-svg { max-width: 100%; height: auto; display: block; }
+svg { width: 100%; height: auto; display: block; }
 svg text { font-family: system-ui, sans-serif; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 4px 0 6px; font-size: 13px; }
 .legend i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 6px; vertical-align: -1px; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { text-align: right; padding: 4px 8px; border-bottom: 1px solid #e2e8f0; white-space: nowrap; }
-th { color: #64748b; font-weight: 600; white-space: normal; vertical-align: bottom; }
+th { color: #64748b; font-weight: 600; white-space: normal; vertical-align: bottom; min-width: 3.4em; }
 td:first-child, th:first-child { text-align: left; }
 ";
 
@@ -39,8 +39,9 @@ pub(super) fn page(report: &Report) -> Result<String, Failure> {
     tiles(&mut body, report);
     if let Some(plot) = plots::diversity(report)? {
         let text = format!(
-            "Each point is one block size (b) with one fetch factor. The dashed line is true random sampling; labels are {}. \
-             What lies further up and further right is better.",
+            "Each point is one block size (b16 is 16 cells) with one fetch factor. The axis tells how much less mixed minibatches are \
+             than in true random order, which has {:.2} bits, by the labels: {}. Further up and further right is better.",
+            report.random_entropy_bits.unwrap_or(0.0),
             report.labels
         );
         section(

@@ -87,7 +87,8 @@ struct Axes<'a> {
     y: &'a str,
     x_range: (f64, f64),
     y_max: f64,
-    categories: Option<&'a [String]>,
+    categories: &'a [String],
+    has_x_labels: bool,
     y_label: &'a dyn Fn(&f64) -> String,
 }
 
@@ -99,7 +100,8 @@ impl<'a> Axes<'a> {
             y,
             x_range: (-0.5, categories.len() as f64 - 0.5),
             y_max: 1.0,
-            categories: Some(categories),
+            categories,
+            has_x_labels: true,
             y_label: &short,
         }
     }
@@ -117,12 +119,13 @@ impl<'a> Axes<'a> {
         let mut chart = builder
             .build_cartesian_2d(self.x_range.0..self.x_range.1, 0.0..self.y_max)
             .map_err(failed)?;
-        let x_label = |x: &f64| match self.categories {
-            Some(names) if (x - x.round()).abs() < 1e-6 && *x > -0.5 => {
-                names.get(x.round() as usize).cloned().unwrap_or_default()
-            }
-            Some(_) => String::new(),
-            None => format!("{x:.1}"),
+        let x_label = |x: &f64| match (x - x.round()).abs() < 1e-6 && *x > -0.5 && self.has_x_labels {
+            true => self
+                .categories
+                .get(x.round() as usize)
+                .cloned()
+                .unwrap_or_default(),
+            false => String::new(),
         };
         let mut mesh = chart.configure_mesh();
         mesh.light_line_style(TRANSPARENT)
@@ -135,9 +138,7 @@ impl<'a> Axes<'a> {
             .y_labels(6)
             .y_label_formatter(self.y_label)
             .x_label_formatter(&x_label);
-        if let Some(names) = self.categories {
-            mesh.disable_x_mesh().x_labels(names.len() + 2);
-        }
+        mesh.disable_x_mesh().x_labels(self.categories.len() + 2);
         mesh.draw().map_err(failed)?;
         Ok(chart)
     }
@@ -212,53 +213,73 @@ fn factor_legend(factors: &[u32]) -> Vec<(String, String)> {
     factors.iter().enumerate().map(name).collect()
 }
 
-/// Cells per second against the entropy of minibatches: one line for each fetch factor, from large blocks to block size 1.
+/// Bits below true random sampling that are marked on the axis of diversity. What is nearer than the last counts as it:
+/// a plan is only looked at in a sample of its minibatches.
+const LOSSES: [f64; 6] = [3.0, 1.0, 0.3, 0.1, 0.03, 0.01];
+
+/// Cells per second against the entropy that minibatches lose, on a logarithmic axis from much to nothing: one line for
+/// each fetch factor, from large blocks to block size 1.
 pub(super) fn diversity(report: &Report) -> Result<Option<Plot>, Failure> {
     let rows = &report.runs;
     let Some(random) = report.random_entropy_bits else {
         return Ok(None);
     };
+    let x_of = |loss: f64| -loss.max(LOSSES[5]).log10();
+    let loss = |row: &Row| row.entropy_bits.map(|bits| random - bits);
     let factors = distinct(rows, |row| row.fetch_factor);
-    let most = rows
-        .iter()
-        .filter_map(|row| row.entropy_bits)
-        .fold(random, f64::max);
+    let most = rows.iter().filter_map(loss).fold(LOSSES[1], f64::max);
     let axes = Axes {
-        x: "mean entropy of minibatches, bits (right: better mixed)",
-        x_range: (0.0, most.max(0.1) * 1.06),
+        x: "entropy below true random sampling, bits (right: better mixed)",
+        x_range: (x_of(most) - 0.08, x_of(0.0) + 0.12),
         y_max: top(rows.iter().map(|row| row.cells_per_second)),
-        categories: None,
+        has_x_labels: false,
         ..Axes::of_categories("", "", "cells per second", &[])
     };
-    let svg = draw(400, |area| {
+    let svg = draw(420, |area| {
         let mut chart = axes.on(area)?;
-        line(&mut chart, &[(random, 0.0), (random, axes.y_max)], MUTED, true)?;
-        let at = chart.backend_coord(&(random, axes.y_max));
-        area.draw(&Text::new("true random", (at.0 - 78, at.1 + 4), text(12, INK)))
+        for mark in LOSSES.into_iter().filter(|&mark| mark <= most) {
+            let x = x_of(mark);
+            let up = [(x, 0.0), (x, axes.y_max)];
+            chart.draw_series([PathElement::new(up, FAINT)]).map_err(failed)?;
+            let name = if mark == LOSSES[5] {
+                "0.01 or less".to_owned()
+            } else {
+                trimmed(mark)
+            };
+            let at = chart.backend_coord(&(x, 0.0));
+            let left = at.0 - name.len() as i32 * 3;
+            area.draw(&Text::new(name, (left, at.1 + 6), text(12, INK)))
+                .map_err(failed)?;
+        }
+        let well = x_of(random * 0.01);
+        line(&mut chart, &[(well, 0.0), (well, axes.y_max)], MUTED, true)?;
+        let at = chart.backend_coord(&(well, axes.y_max));
+        area.draw(&Text::new("1 % below", (at.0 + 6, at.1), text(12, INK)))
             .map_err(failed)?;
+        let mut named = Vec::new();
         for (i, &factor) in factors.iter().enumerate() {
-            let of_factor = || rows.iter().filter(|row| row.fetch_factor == factor);
-            let mut points: Vec<_> = of_factor()
-                .filter_map(|row| Some((row.entropy_bits?, row.cells_per_second, row.block_size)))
+            let of_factor = rows.iter().filter(|row| row.fetch_factor == factor);
+            let mut points: Vec<_> = of_factor
+                .filter_map(|row| Some((x_of(loss(row)?), row.cells_per_second, row.block_size)))
                 .collect();
-            points.sort_by_key(|point| std::cmp::Reverse(point.2));
+            points.sort_by_key(|&(.., block_size)| std::cmp::Reverse(block_size));
             let xy: Vec<_> = points.iter().map(|&(x, y, _)| (x, y)).collect();
             line(&mut chart, &xy, series_colour(i), false)?;
-            // Where points are close together, the one with the largest blocks and block size 1 are named.
-            let mut last: Option<(i32, i32)> = None;
-            for (place, (x, y, block_size)) in points.iter().enumerate() {
-                let at = chart.backend_coord(&(*x, *y));
-                let is_apart =
-                    last.is_none_or(|last| (at.0 - last.0).abs() > 40 || (at.1 - last.1).abs() > 16);
-                if is_apart || place + 1 == points.len() {
-                    let name = format!("b{block_size}");
+            for (x, y, block_size) in points {
+                let at = chart.backend_coord(&(x, y));
+                let at = (at.0 + 7, at.1 - 14);
+                // Names that would cover each other are of points that lie in one place.
+                if named
+                    .iter()
+                    .all(|&(x, y): &(i32, i32)| (at.0 - x).abs() > 26 || (at.1 - y).abs() > 11)
+                {
                     area.draw(&Text::new(
-                        name,
-                        (at.0 - 8, at.1 - 20),
+                        format!("b{block_size}"),
+                        at,
                         text(12, series_colour(i)),
                     ))
                     .map_err(failed)?;
-                    last = Some(at);
+                    named.push(at);
                 }
             }
         }
@@ -277,7 +298,8 @@ pub(super) fn of_ceiling(report: &Report) -> Result<Plot, Failure> {
     );
     let categories = names(&blocks);
     let axes = Axes {
-        y_max: top(rows.iter().map(|row| row.fraction_of_ceiling * 100.0)).max(112.0),
+        // A run beside which the device stood still would hide all others.
+        y_max: top(rows.iter().map(|row| row.fraction_of_ceiling * 100.0)).clamp(112.0, 160.0),
         y_label: &percent,
         ..Axes::of_categories("", "block size", "of the ceiling", &categories)
     };
@@ -295,17 +317,18 @@ pub(super) fn of_ceiling(report: &Report) -> Result<Plot, Failure> {
                 .unwrap_or(0);
             let left = block as f64 - 0.38 + factor as f64 * width;
             let value = row.fraction_of_ceiling * 100.0;
-            let bar = [(left + 0.02, 0.0), (left + width - 0.02, value)];
+            let shown = value.min(axes.y_max);
+            let bar = [(left + 0.01, 0.0), (left + width - 0.01, shown)];
             chart
                 .draw_series([Rectangle::new(bar, series_colour(factor).filled())])
                 .map_err(failed)?;
-            let at = chart.backend_coord(&(left + width / 2.0, value));
-            area.draw(&Text::new(
-                format!("{value:.0}"),
-                (at.0 - 7, at.1 - 15),
-                text(11, INK),
-            ))
-            .map_err(failed)?;
+            let at = chart.backend_coord(&(left + width / 2.0, shown));
+            let is_high = shown > axes.y_max / 10.0;
+            let (down, colour) = if is_high { (5, WHITE) } else { (-15, INK) };
+            let name = format!("{value:.0}");
+            let middle = at.0 - name.len() as i32 * 3;
+            area.draw(&Text::new(name, (middle, at.1 + down), text(12, colour)))
+                .map_err(failed)?;
         }
         let ends = [(axes.x_range.0, 100.0), (axes.x_range.1, 100.0)];
         line(&mut chart, &ends, INK, true)
