@@ -121,6 +121,13 @@ impl Pool {
         self.shared.lock().free.len()
     }
 
+    /// Number of callers that wait for slots at this moment.
+    #[cfg(test)]
+    pub(crate) fn n_waiting(&self) -> u64 {
+        let state = self.shared.lock();
+        state.next_ticket - state.turn
+    }
+
     /// What kind of pages the slots lie on.
     pub fn page_kind(&self) -> PageKind {
         self.shared.arena.page_kind()

@@ -40,6 +40,8 @@ mod config;
 mod direct;
 mod error;
 mod file;
+#[cfg(any(test, feature = "sim"))]
+mod gate;
 mod inbox;
 mod judge;
 mod ladder;

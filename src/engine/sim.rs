@@ -5,6 +5,8 @@
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -17,6 +19,8 @@ use super::stats::SharedStats;
 use super::table::{FlightId, Piece, Table};
 use super::threads::ReadAt;
 use super::{EngineError, Submission};
+
+pub use super::gate::Gate;
 
 /// What goes wrong, and how often: probabilities of 0 to 1 for each read.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +41,10 @@ pub struct Faults {
     pub alignment: u32,
     /// Every file ends here.
     pub cut_bytes: Option<u64>,
+    /// Every read takes at least so long; there is one at a time.
+    pub delay: Duration,
+    /// Holds completions back. With a depth of 1 they come in the order of the submissions.
+    pub gate: Option<Gate>,
 }
 
 impl Faults {
@@ -51,6 +59,8 @@ impl Faults {
             eintr: 0.0,
             alignment: 512,
             cut_bytes: None,
+            delay: Duration::ZERO,
+            gate: None,
         }
     }
 }
@@ -92,9 +102,15 @@ impl Io for Sim {
     fn submit(&self, submission: Submission, checked: Result<(), EngineError>) {
         self.shared.lock().push(Order::whole(submission, checked));
         self.shared.work.notify_one();
+        if let Some(gate) = &self.shared.faults.gate {
+            gate.note_submission();
+        }
     }
 
     fn stop(&mut self) {
+        if let Some(gate) = &self.shared.faults.gate {
+            gate.open();
+        }
         self.shared.lock().stop();
         self.shared.work.notify_one();
         self.workers.join();
@@ -113,6 +129,9 @@ impl Shared {
             }
             if let Some(completion) = table.pop_ready() {
                 drop(table);
+                if let Some(gate) = &self.faults.gate {
+                    gate.pass();
+                }
                 self.outlet.deliver(completion);
                 table = self.lock();
             } else if !held.is_empty() {
@@ -132,6 +151,9 @@ impl Shared {
 
     fn read(&self, mut piece: Piece, rng: &mut ChaCha8Rng) -> io::Result<u32> {
         let faults = &self.faults;
+        if !faults.delay.is_zero() {
+            thread::sleep(faults.delay);
+        }
         for (probability, code) in [
             (faults.eio, libc::EIO),
             (faults.eagain, libc::EAGAIN),

@@ -23,6 +23,10 @@ mod decode;
 mod extents;
 mod pipeline;
 mod reads;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

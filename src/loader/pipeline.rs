@@ -276,6 +276,12 @@ impl Pipeline {
         }
     }
 
+    /// Minibatches that are decoded and wait to be taken.
+    #[cfg(test)]
+    pub(super) fn n_done(&self) -> u64 {
+        self.lock().done.len() as u64
+    }
+
     pub(super) fn stats(&self) -> EpochStats {
         self.lock().stats
     }

@@ -1,0 +1,166 @@
+//! Reading, decoding and consuming overlap: proven by holding one of them back and seeing how far the others get,
+//! without a clock.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::engine::EngineConfig;
+use crate::engine::sim::{Faults, Gate};
+use crate::format::Encoding;
+use crate::plan::SamplerConfig;
+
+const N_OBS: u32 = 1200;
+const BATCH_SIZE: u32 = 2;
+const FETCH_FACTOR: u32 = 30;
+/// Fetches of an epoch; each fits one slot.
+const N_FETCHES: u64 = (N_OBS / BATCH_SIZE / FETCH_FACTOR) as u64;
+
+fn config(sim: Option<Faults>) -> LoaderConfig {
+    let mut engine = EngineConfig::default();
+    engine.sim = sim;
+    LoaderConfig {
+        sampler: SamplerConfig {
+            block_size: 4,
+            batch_size: BATCH_SIZE,
+            fetch_factor: FETCH_FACTOR,
+            ..SamplerConfig::default()
+        },
+        engine,
+        decode_threads: 1,
+        ..LoaderConfig::default()
+    }
+}
+
+/// A loader whose reads come back, in their order, as the gate lets them.
+fn gated(store: &Arc<Store>, gate: &Gate) -> Loader {
+    let faults = Faults {
+        depth: 1,
+        gate: Some(gate.clone()),
+        ..Faults::none(1)
+    };
+    Loader::new(store.clone(), config(Some(faults))).unwrap()
+}
+
+fn open_store(dir: &tempfile::TempDir) -> Arc<Store> {
+    Arc::new(testing::store(dir.path(), Encoding::Packed, N_OBS))
+}
+
+/// Waits for something that is bound to happen. The limit is for a loader with a bug; nothing is measured.
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !is_so() {
+        assert!(
+            since.elapsed() < Duration::from_secs(120),
+            "waited in vain: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+type Content = (Vec<u64>, Vec<i32>, Vec<i32>, Vec<f32>);
+
+fn content(minibatch: Minibatch) -> Content {
+    (
+        minibatch.obs().to_vec(),
+        minibatch.indptr().to_vec(),
+        minibatch.indices().to_vec(),
+        minibatch.data().to_vec(),
+    )
+}
+
+fn next(epoch: &mut Epoch<'_>) -> Content {
+    content(epoch.next().unwrap().unwrap())
+}
+
+#[test]
+fn fetches_are_read_ahead_and_decoded_while_later_ones_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_store(&dir);
+    let expected: Vec<_> = Loader::new(store.clone(), config(None))
+        .unwrap()
+        .epoch(3)
+        .unwrap()
+        .map(|minibatch| content(minibatch.unwrap()))
+        .collect();
+
+    let gate = Gate::closed();
+    let mut loader = gated(&store, &gate);
+    let pool = loader.pool.clone();
+    let n_slots = pool.n_slots() as u64;
+    assert!(1 < n_slots && n_slots < N_FETCHES, "{n_slots} slots");
+    let mut epoch = loader.epoch(3).unwrap();
+    let mut found = vec![];
+
+    // Nobody has asked for a minibatch, no read is done: reads fill the budget, and no more than the budget.
+    gate.wait_for_submissions(n_slots);
+    until("planning waits for a slot", || pool.n_waiting() == 1);
+    assert_eq!((gate.submitted(), pool.free()), (n_slots, 0));
+
+    // One fetch has come in, all later ones are held back: every minibatch of it is decoded and can be taken.
+    for fetch in 0..N_FETCHES {
+        gate.let_through(1);
+        for _ in 0..FETCH_FACTOR {
+            found.push(next(&mut epoch));
+        }
+        // Its slot was free when it was decoded, and the next reads are under way before more is asked for.
+        let submitted = N_FETCHES.min(n_slots + fetch + 1);
+        gate.wait_for_submissions(submitted);
+        assert_eq!(gate.submitted(), submitted);
+    }
+    assert!(epoch.next().is_none());
+    assert!(found == expected);
+}
+
+#[test]
+fn a_consumer_that_holds_still_stops_the_reads_when_the_budget_is_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let gate = Gate::closed();
+    gate.open();
+    let mut loader = gated(&open_store(&dir), &gate);
+    let (pool, ahead) = (loader.pool.clone(), loader.ahead);
+    let n_slots = pool.n_slots() as u64;
+    assert!(0 < ahead && ahead < u64::from(FETCH_FACTOR), "{ahead} ahead");
+    let mut epoch = loader.epoch(0).unwrap();
+    let pipeline = epoch.running.pipeline.clone();
+
+    // Reads are never held back, and nobody takes a minibatch: what may wait is decoded, what fits is read.
+    let at_rest = |submitted| {
+        until("decoding is as far ahead as it may", || {
+            pipeline.n_done() == ahead
+        });
+        gate.wait_for_submissions(submitted);
+        until("planning waits for a slot", || pool.n_waiting() == 1);
+        assert_eq!((gate.submitted(), pool.free()), (submitted, 0));
+    };
+    at_rest(n_slots);
+    // The first fetch occupies its slot until its last minibatch is decoded. That is when `ahead` are left of it.
+    for _ in 1..u64::from(FETCH_FACTOR) - ahead {
+        next(&mut epoch);
+        at_rest(n_slots);
+    }
+    next(&mut epoch);
+    at_rest(n_slots + 1);
+    // From there on it moves by whole fetches, at the consumer's pace.
+    (0..FETCH_FACTOR).for_each(|_| drop(next(&mut epoch)));
+    at_rest(n_slots + 2);
+}
+
+#[test]
+fn an_epoch_that_is_dropped_early_gives_its_slots_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let gate = Gate::closed();
+    let mut loader = gated(&open_store(&dir), &gate);
+    let pool = loader.pool.clone();
+    let n_slots = pool.n_slots() as u64;
+    let mut epoch = loader.epoch(0).unwrap();
+    gate.let_through(1);
+    let kept = epoch.next().unwrap().unwrap();
+    gate.wait_for_submissions(n_slots);
+    // Planning waits for slots, which reads hold: dropping waits for those, and for nothing else.
+    gate.open();
+    drop(epoch);
+    until("every slot is free", || pool.free() as u64 == n_slots);
+    let minibatches = loader.epoch(1).unwrap().map(Result::unwrap).count();
+    assert_eq!(minibatches as u64, N_FETCHES * u64::from(FETCH_FACTOR));
+    assert_eq!(kept.n_obs(), BATCH_SIZE as usize);
+}
