@@ -155,6 +155,18 @@ fn a_device_that_suffers_from_depth_is_read_with_less() {
 }
 
 #[test]
+fn a_plateau_is_crossed() {
+    let device = |in_flight: f64, _: f64| match in_flight {
+        ..64.0 => 8000.0,
+        ..128.0 => 9000.0,
+        _ => 9500.0,
+    };
+    let (levels, part) = run(&device, 256 << 10, 30, 0.05, 7);
+    assert_eq!(longest_at(&levels[levels.len() / 2..]), 3);
+    assert!(part > 0.97, "{part}");
+}
+
+#[test]
 fn a_device_that_changes_is_found_out() {
     // Saturated by 16 reads for ten seconds, then by 200.
     let device =
