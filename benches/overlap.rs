@@ -71,6 +71,7 @@ fn epoch(store: &Arc<Store>, read: Duration, consume: Duration) -> Epoch {
 
 fn pause(time: Duration) {
     if !time.is_zero() {
+        #[allow(clippy::disallowed_methods, reason = "a slow consumer is what is simulated")]
         thread::sleep(time);
     }
 }

@@ -6,6 +6,9 @@ mod common;
 use std::path::Path;
 
 use cellring::Store;
+use cellring::buffer::Pool;
+use cellring::engine::{Engine, EngineConfig, Read, Submission};
+use cellring::format::raw::block_view;
 use cellring::format::{Encoding, FormatError, ValueType, VarOrder};
 use cellring::store::verify;
 use cellring::writer::{WriteError, WriterOptions};
@@ -48,6 +51,69 @@ fn round_trip_of_every_kind_encoding_and_order() {
                 assert_eq!(store.obs().column_names().unwrap(), ["plate", "score", "number"]);
             }
         }
+    }
+}
+
+/// The raw encoding's block is a matrix where the device has put it: the bytes that the engine has read are the view's own.
+#[test]
+fn a_raw_block_is_a_matrix_in_the_slot_that_it_was_read_into() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let rows = matrix(100, 700, Kind::Counts, 3);
+    let path = dir.path().join("raw.cellring");
+    write_store(&path, &rows, options(Kind::Counts, Encoding::Raw, 700), None).unwrap();
+    let store = Store::open(&path).unwrap();
+    let pool = Pool::new(1, 1 << 20).unwrap();
+    let (send, receive) = std::sync::mpsc::channel();
+    let engine = Engine::start(
+        &store.shard_paths(),
+        &pool,
+        &EngineConfig::default(),
+        move |done| {
+            drop(send.send(done));
+        },
+    )
+    .unwrap();
+    for block in 0..store.index().n_blocks() {
+        let record = store.index().block(block).unwrap();
+        let read = Read {
+            file: record.shard,
+            offset_bytes: record.offset_bytes,
+            len_bytes: record.payload_bytes.next_multiple_of(engine.alignment()),
+            slot: 0,
+            slot_offset_bytes: 0,
+        };
+        let slots = pool.take(1).unwrap();
+        engine.submit(Submission {
+            tag: block,
+            slots,
+            reads: vec![read],
+        });
+        let done = receive.recv().unwrap();
+        done.result.unwrap();
+        let slot = done.slots[0].as_slice();
+        let layout = store.index().raw_layout(block, record.payload_bytes).unwrap();
+        let view = block_view::<u32, u16>(slot, &layout, 700).unwrap();
+
+        let start = slot.as_ptr() as usize;
+        let indptr = view.indptr();
+        assert_eq!(indptr.raw_storage().as_ptr() as usize, start);
+        assert_eq!(view.indices().as_ptr() as usize, start + layout.indices_at);
+        assert_eq!(view.data().as_ptr() as usize, start + layout.data_at);
+
+        let obs = store.index().obs_of_block(block);
+        let expected = store.rows(obs.clone()).unwrap();
+        assert_eq!(view.rows() as u64, obs.end - obs.start);
+        assert!(
+            view.indices()
+                .iter()
+                .map(|&j| u32::from(j))
+                .eq(expected.indices.iter().copied())
+        );
+        let values = view
+            .data()
+            .iter()
+            .map(|&value| u64::from((value as f32).to_bits()));
+        assert!(values.eq(value_bits(&expected)));
     }
 }
 

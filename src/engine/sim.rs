@@ -152,6 +152,7 @@ impl Shared {
     fn read(&self, mut piece: Piece, rng: &mut ChaCha8Rng) -> io::Result<u32> {
         let faults = &self.faults;
         if !faults.delay.is_zero() {
+            #[allow(clippy::disallowed_methods, reason = "a slow device is what is simulated")]
             thread::sleep(faults.delay);
         }
         for (probability, code) in [

@@ -25,6 +25,12 @@ pub trait Element: Copy + PartialEq + Send + Sync + sealed::Sealed + 'static {
             .for_each(|(value, &code)| *value = Self::from_count(code + 1));
     }
 
+    /// The values themselves where they are `f32`: what the fast loops write.
+    #[inline(always)]
+    fn as_f32s(_values: &mut [Self]) -> Option<&mut [f32]> {
+        None
+    }
+
     /// The value's bits, zero-extended: two values are the same exactly when their bits are.
     fn bits(self) -> u64;
 
@@ -132,6 +138,11 @@ macro_rules! float {
 }
 
 float!(f32, u32, F32, {
+    #[inline(always)]
+    fn as_f32s(values: &mut [Self]) -> Option<&mut [f32]> {
+        Some(values)
+    }
+
     #[inline(always)]
     fn fill_counts(codes: &[u32], out: &mut [Self]) {
         // Processors convert signed integers at once, unsigned ones in several steps.

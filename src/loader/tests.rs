@@ -16,8 +16,10 @@ const FETCH_FACTOR: u32 = 30;
 const N_FETCHES: u64 = (N_OBS / BATCH_SIZE / FETCH_FACTOR) as u64;
 
 fn config(sim: Option<Faults>) -> LoaderConfig {
-    let mut engine = EngineConfig::default();
-    engine.sim = sim;
+    let engine = EngineConfig {
+        sim,
+        ..EngineConfig::default()
+    };
     LoaderConfig {
         sampler: SamplerConfig {
             block_size: 4,
@@ -53,6 +55,10 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
             since.elapsed() < Duration::from_secs(120),
             "waited in vain: {what}"
         );
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "what is waited for is a state that nobody announces"
+        )]
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -6,7 +6,7 @@
 
 use super::arch::Kernel;
 use super::patch::patch;
-use super::{Descriptor, Group, Mode, Stream, arch};
+use super::{Descriptor, Group, Mode, Packed, Stream, arch};
 use crate::format::checksum::obs_crc;
 use crate::format::constants::{DESCRIPTOR_BYTES, FRAME_CRC_BYTES, GROUP_LEN};
 use crate::format::element::Element;
@@ -218,6 +218,56 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// Takes the group of `m` entries at `at` apart: its gaps, its codes, and where it ends.
+#[inline(always)]
+fn split_group<'a>(
+    readable: &'a [u8],
+    body: &'a [u8],
+    at: usize,
+    m: usize,
+) -> Result<(Packed<'a>, Packed<'a>, usize), FrameError> {
+    let short = FrameError::Short {
+        bytes: body.len(),
+        part: "group",
+    };
+    let Some(head) = body
+        .get(at..)
+        .and_then(|rest| rest.first_chunk::<DESCRIPTOR_BYTES>())
+    else {
+        return Err(short);
+    };
+    let descriptor = Descriptor::from_bytes(*head);
+    let gaps_at = at + DESCRIPTOR_BYTES;
+    let codes_at = gaps_at + descriptor.gap.packed_bytes(m);
+    let gap_exceptions_at = codes_at + descriptor.code.packed_bytes(m);
+    let code_exceptions_at = gap_exceptions_at + descriptor.gap.exception_bytes();
+    let end = code_exceptions_at + descriptor.code.exception_bytes();
+    if end > body.len() {
+        return Err(short);
+    }
+    if m < GROUP_LEN {
+        // Whole groups end on a byte.
+        check_tail(&body[gaps_at..codes_at], m, descriptor.gap)?;
+        check_tail(&body[codes_at..gap_exceptions_at], m, descriptor.code)?;
+    }
+    let gap = Packed {
+        stream: descriptor.gap,
+        m,
+        readable: &readable[gaps_at..],
+        exceptions: &body[gap_exceptions_at..code_exceptions_at],
+    };
+    let code = Packed {
+        stream: descriptor.code,
+        m,
+        readable: &readable[codes_at..],
+        exceptions: &body[code_exceptions_at..end],
+    };
+    Ok((gap, code, end))
+}
+
+/// Groups that are taken apart before the first of them is decoded.
+const AHEAD: usize = 8;
+
 /// The loop over the groups, with the inner loops of one instruction set. A macro, since a generic function cannot be
 /// compiled once per instruction set.
 macro_rules! decode_groups {
@@ -232,56 +282,74 @@ macro_rules! decode_groups {
             let &Frame { readable, body, groups_at, mode, dictionary } = frame;
             let width = decoder.value_type.size_bytes();
             let dictionary = Dictionary::<T>::new(dictionary, decoder.value_type);
+            let safe_codes = safe_codes(decoder.value_type);
             let (mut gaps, mut codes): (Group, Group) = ([0; GROUP_LEN], [0; GROUP_LEN]);
+            // Taking a group apart and bringing its exceptions in place is little work that takes long: each step waits for
+            // the one before. So it is done for some groups at a time, and the processor for all of them at once.
+            let mut parts = [(Packed::default(), false, Packed::default(), false); AHEAD];
+            let mut highs = [[arch::$arch::no_highs(); 2]; AHEAD];
             let mut at = groups_at;
             let mut next = 0;
-            for (indices, data) in indices.chunks_mut(GROUP_LEN).zip(data.chunks_mut(GROUP_LEN)) {
+            for (indices, data) in indices.chunks_mut(AHEAD * GROUP_LEN).zip(data.chunks_mut(AHEAD * GROUP_LEN)) {
+                let mut left = indices.len();
+                for (parts, [gap_highs, code_highs]) in parts.iter_mut().zip(&mut highs) {
+                    if left == 0 {
+                        break;
+                    }
+                    let m = left.min(GROUP_LEN);
+                    let (gap, code, end) = split_group(readable, body, at, m)?;
+                    let gap_ready = arch::$arch::ready(&gap, gap_highs);
+                    let code_ready = arch::$arch::ready(&code, code_highs);
+                    *parts = (gap, gap_ready, code, code_ready);
+                    at = end;
+                    left -= m;
+                }
+                let groups = indices.chunks_mut(GROUP_LEN).zip(data.chunks_mut(GROUP_LEN));
+                for ((indices, data), (parts, highs)) in groups.zip(parts.iter().zip(&highs)) {
                 let m = indices.len();
-                let short = FrameError::Short { bytes: body.len(), part: "group" };
-                let Some(head) = body.get(at..).and_then(|rest| rest.first_chunk::<DESCRIPTOR_BYTES>()) else {
-                    return Err(short);
-                };
-                let descriptor = Descriptor::from_bytes(*head);
-                // Loads may go beyond the packed entries.
-                let gaps_at = at + DESCRIPTOR_BYTES;
-                let codes_at = gaps_at + descriptor.gap.packed_bytes(m);
-                let gap_exceptions_at = codes_at + descriptor.code.packed_bytes(m);
-                let code_exceptions_at = gap_exceptions_at + descriptor.gap.exception_bytes();
-                at = code_exceptions_at + descriptor.code.exception_bytes();
-                if at > body.len() {
-                    return Err(short);
-                }
-                if m < GROUP_LEN {
-                    // Whole groups end on a byte.
-                    check_tail(&body[gaps_at..codes_at], m, descriptor.gap)?;
-                    check_tail(&body[codes_at..gap_exceptions_at], m, descriptor.code)?;
-                }
+                let (gap, gap_ready, code, code_ready) = parts;
+                // What is not ready goes through the general loops, which also find what is wrong with it.
+                let fast_behind = gap_ready.then(|| arch::$arch::columns(gap, &highs[0], next, indices));
+                let fast_counts = mode == Mode::Counts
+                    && *code_ready
+                    && T::as_f32s(data)
+                        .is_some_and(|data| arch::$arch::counts(code, &highs[1], safe_codes, data));
                 // Both streams are unpacked before either is patched, and patched before either is used: a vector load
                 // of what a narrow store has just written has to wait for that store.
-                arch::$arch::unpack(&readable[gaps_at..], descriptor.gap.width, m, &mut gaps);
-                if mode == Mode::Plain {
-                    if descriptor.code != Stream::default() {
-                        return Err(FrameError::Code { code: 1, limit: 1 });
-                    }
-                } else {
-                    arch::$arch::unpack(&readable[codes_at..], descriptor.code.width, m, &mut codes);
+                let slow_codes = !fast_counts && mode != Mode::Plain;
+                if fast_behind.is_none() {
+                    arch::$arch::unpack(gap.readable, gap.stream.width, m, &mut gaps);
                 }
-                patch(&mut gaps, m, descriptor.gap, &body[gap_exceptions_at..code_exceptions_at])?;
-                patch(&mut codes, m, descriptor.code, &body[code_exceptions_at..at])?;
-                let behind = arch::$arch::sum_gaps(&gaps, next, indices);
+                if slow_codes {
+                    arch::$arch::unpack(code.readable, code.stream.width, m, &mut codes);
+                }
+                if fast_behind.is_none() {
+                    patch(&mut gaps, m, gap.stream, gap.exceptions)?;
+                }
+                let patched = if slow_codes { patch(&mut codes, m, code.stream, code.exceptions) } else { Ok(()) };
+                let behind = match fast_behind {
+                    Some(behind) => behind,
+                    None => arch::$arch::sum_gaps(&gaps, next, indices),
+                };
                 // Columns only ascend, so the last one tells for all.
                 if behind > u64::from(decoder.n_vars) {
                     return Err(FrameError::Column { column: behind - 1, n_vars: decoder.n_vars });
                 }
                 next = behind as u32;
+                patched?;
                 let codes = &codes[..m];
                 match mode {
+                    Mode::Counts if fast_counts => {}
                     Mode::Counts => {
                         check_counts(codes, decoder.value_type)?;
                         T::fill_counts(codes, data);
                     }
                     Mode::Dictionary => dictionary.look_up(codes, data)?,
+                    Mode::Plain if code.stream != Stream::default() => {
+                        return Err(FrameError::Code { code: 1, limit: 1 });
+                    }
                     Mode::Plain => {}
+                }
                 }
             }
             if mode == Mode::Plain {
@@ -305,7 +373,7 @@ decode_groups!(groups_plain, plain);
 #[cfg(target_arch = "x86_64")]
 decode_groups!(groups_avx2, avx2, #[target_feature(enable = "avx2")]);
 #[cfg(target_arch = "x86_64")]
-decode_groups!(groups_avx512, avx512, #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]);
+decode_groups!(groups_avx512, avx512, #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,popcnt,bmi2")]);
 
 /// A dictionary, converted to the output type where it is as small as they nearly always are.
 struct Dictionary<'a, T> {
@@ -357,12 +425,9 @@ impl<'a, T: Element> Dictionary<'a, T> {
     }
 }
 
-/// Checks that every count is a value of the store's type. Types and counts are such that nearly always one look at all
-/// codes together is enough.
-#[inline(always)]
-fn check_counts(codes: &[u32], value_type: ValueType) -> Result<(), FrameError> {
-    // Counts of codes below this are values of the type: a power of two, so that the bits of all codes tell.
-    let safe = match value_type {
+/// Counts of codes below this are values of the type. A power of two, so that the bits of all codes together tell.
+const fn safe_codes(value_type: ValueType) -> u32 {
+    match value_type {
         ValueType::Bool => 1,
         ValueType::I8 => 1 << 6,
         ValueType::U8 => 1 << 7,
@@ -370,9 +435,14 @@ fn check_counts(codes: &[u32], value_type: ValueType) -> Result<(), FrameError> 
         ValueType::U16 => 1 << 15,
         ValueType::F32 => 1 << 24,
         ValueType::I32 => 1 << 30,
-        ValueType::U32 | ValueType::U64 | ValueType::I64 | ValueType::F64 => 1u32 << 31,
-    };
-    match codes.iter().fold(0, |all, &code| all | code) < safe {
+        ValueType::U32 | ValueType::U64 | ValueType::I64 | ValueType::F64 => 1 << 31,
+    }
+}
+
+/// Checks that every count is a value of the store's type.
+#[inline(always)]
+fn check_counts(codes: &[u32], value_type: ValueType) -> Result<(), FrameError> {
+    match codes.iter().fold(0, |all, &code| all | code) < safe_codes(value_type) {
         true => Ok(()),
         false => check_large_counts(codes, value_type),
     }

@@ -50,6 +50,18 @@ impl Stream {
     }
 }
 
+/// A stream as it lies in a frame.
+#[derive(Clone, Copy, Debug, Default)]
+struct Packed<'a> {
+    stream: Stream,
+    /// Entries of the group.
+    m: usize,
+    /// The packed entries, and what may be loaded behind them.
+    readable: &'a [u8],
+    /// Positions and high parts of the exceptions, exactly.
+    exceptions: &'a [u8],
+}
+
 impl Descriptor {
     fn to_bytes(self) -> [u8; DESCRIPTOR_BYTES] {
         let bits = self.gap.width

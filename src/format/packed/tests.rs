@@ -11,17 +11,25 @@ fn encoded<T: Element>(obs: u64, indices: &[u32], values: &[T]) -> Vec<u8> {
     out
 }
 
+/// The frame as the loader has it, with other bytes behind it: fast loops decode all of it, and use none of those.
+fn with_bytes_behind(frame: &[u8]) -> Vec<u8> {
+    [frame, &[0xA5; 64]].concat()
+}
+
 fn assert_round_trip<T: Element + std::fmt::Debug>(indices: &[u32], values: &[T]) -> Vec<u8> {
     let frame = encoded(9, indices, values);
     let mut columns = vec![-1; indices.len()];
     let mut data = vec![T::from_bits(0); indices.len()];
-    for kernel in Kernel::available() {
+    let padded = with_bytes_behind(&frame);
+    let frames = [Padded::from(frame.as_slice()), Padded::new(&padded, frame.len())];
+    for (kernel, frame) in Kernel::available()
+        .into_iter()
+        .flat_map(|k| frames.map(|f| (k, f)))
+    {
         columns.fill(-1);
         data.fill(T::from_bits(0));
         let decoder = FrameDecoder::new(N_VARS, T::VALUE_TYPE).with_kernel(kernel);
-        decoder
-            .decode(frame.as_slice().into(), 9, &mut columns, &mut data)
-            .unwrap();
+        decoder.decode(frame, 9, &mut columns, &mut data).unwrap();
         assert!(
             columns.iter().zip(indices).all(|(&a, &b)| a as u32 == b),
             "{kernel:?}"
@@ -29,6 +37,13 @@ fn assert_round_trip<T: Element + std::fmt::Debug>(indices: &[u32], values: &[T]
         assert!(
             data.iter().zip(values).all(|(a, b)| a.bits() == b.bits()),
             "{kernel:?}"
+        );
+        let mut singles = vec![f32::NAN; values.len()];
+        decoder.decode(frame, 9, &mut columns, &mut singles).unwrap();
+        let expected = values.iter().map(|v| v.to_f32().to_bits());
+        assert!(
+            singles.iter().map(|v| v.to_bits()).eq(expected),
+            "{kernel:?} to f32"
         );
     }
     frame
@@ -82,15 +97,18 @@ proptest! {
         if let Some(first) = body.first_mut() { *first = mode; }
         let crc = crate::format::checksum::obs_crc(1, n as u32, &[&body]);
         body.extend_from_slice(&crc.to_le_bytes());
+        let padded = with_bytes_behind(&body);
         let (mut columns, mut data) = (vec![0; n], vec![0f32; n]);
         let mut results = vec![];
         for kernel in Kernel::available() {
-            let decoder = FrameDecoder::new(5000, crate::format::ValueType::F64).with_kernel(kernel);
-            let result = decoder.decode(body.as_slice().into(), 1, &mut columns, &mut data);
-            if result.is_ok() {
-                prop_assert!(columns.windows(2).all(|w| w[0] < w[1]) && columns[n - 1] < 5000);
+            for frame in [Padded::from(body.as_slice()), Padded::new(&padded, body.len())] {
+                let decoder = FrameDecoder::new(5000, crate::format::ValueType::F64).with_kernel(kernel);
+                let result = decoder.decode(frame, 1, &mut columns, &mut data);
+                if result.is_ok() {
+                    prop_assert!(columns.windows(2).all(|w| w[0] < w[1]) && columns[n - 1] < 5000);
+                }
+                results.push((result.clone(), result.is_ok().then(|| (columns.clone(), data.iter().map(|x| x.to_bits()).collect::<Vec<_>>()))));
             }
-            results.push((result.clone(), result.is_ok().then(|| (columns.clone(), data.iter().map(|x| x.to_bits()).collect::<Vec<_>>()))));
         }
         prop_assert!(results.windows(2).all(|w| w[0] == w[1]), "every kernel says the same: {:?}", results);
     }
@@ -125,6 +143,64 @@ fn largest_counts_and_columns() {
         assert_round_trip(&(0..200).collect::<Vec<_>>(), &many)[0],
         Mode::Counts as u8
     );
+}
+
+#[test]
+fn whatever_is_wrong_with_an_exception_every_kernel_says_so() {
+    /// Changes the exceptions and the descriptor.
+    type Change<'a> = &'a dyn Fn(&mut [u8; 10], &mut u32);
+    // A frame of one group of `m` ones with three gap exceptions and two code exceptions, whose parts are then changed.
+    let decode = |m: usize, change: Change<'_>| {
+        let mut parts = [1, 64, 90, 5, 7, 255, 63, 99, 1, 200];
+        let mut descriptor: u32 = 2 | 1 << 5 | 3 << 12 | 2 << 18;
+        change(&mut parts, &mut descriptor);
+        let mut body = vec![Mode::Counts as u8];
+        body.extend_from_slice(&descriptor.to_le_bytes()[..3]);
+        body.resize(body.len() + (2 * m).div_ceil(8) + m.div_ceil(8), 0);
+        body.extend_from_slice(&parts);
+        let frame = forged(body, m as u32);
+        let padded = with_bytes_behind(&frame);
+        let results: Vec<_> = Kernel::available()
+            .into_iter()
+            .map(|kernel| {
+                let (mut columns, mut data) = (vec![0; m], vec![0f32; m]);
+                let decoder = FrameDecoder::new(N_VARS, crate::format::ValueType::F32).with_kernel(kernel);
+                let frame = Padded::new(&padded, frame.len());
+                decoder
+                    .decode(frame, 1, &mut columns, &mut data)
+                    .map(|()| (columns, data))
+            })
+            .collect();
+        assert!(results.windows(2).all(|w| w[0] == w[1]), "{results:?}");
+        results[0].clone()
+    };
+    for m in [128, 100] {
+        let (columns, data) = decode(m, &|_, _| {}).unwrap();
+        assert_eq!((columns[1], data[63], data[99]), (1 + 5 * 4, 3.0, 401.0), "{m}");
+        let bad: [Change<'_>; 9] = [
+            &|parts, _| parts[1] = 1,
+            &|parts, _| parts[1] = 0,
+            &|parts, _| parts[2] = 128,
+            &|parts, _| parts[2] = 255,
+            &|parts, _| parts[4] = 0,
+            &|parts, _| parts[7] = 63,
+            &|parts, _| parts[7] = 20,
+            &|parts, _| parts[9] = 0,
+            &|parts, _| parts[6] = 130,
+        ];
+        for (number, change) in bad.into_iter().enumerate() {
+            assert_eq!(
+                decode(m, change).unwrap_err(),
+                FrameError::Exception,
+                "{m}, {number}"
+            );
+        }
+    }
+    // Beyond the end of a short group, but not of a whole one.
+    assert_eq!(decode(99, &|_, _| {}).unwrap_err(), FrameError::Exception);
+    assert!(decode(128, &|parts, _| parts[7] = 127).is_ok());
+    // A wide bit, which the lengths of the parts then contradict.
+    assert!(decode(128, &|_, descriptor| *descriptor |= 1 << 10).is_err());
 }
 
 #[test]

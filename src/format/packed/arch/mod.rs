@@ -1,8 +1,14 @@
-//! The loops of the decoder, once per instruction set. Every folder-mate has the same two functions, and `plain` is the
-//! twin that tests compare the others with:
+//! The loops of the decoder, once per instruction set. `plain` is the twin that tests compare the others with, and every
+//! folder-mate has the same functions:
 //!
 //! - `unpack` reads the bit-packed entries of a group;
-//! - `sum_gaps` turns the gaps of a group into columns.
+//! - `sum_gaps` turns the gaps of a group, with their exceptions added, into columns.
+//!
+//! Faster ones go from the frame to the minibatch without leaving the registers, where there are enough of those:
+//!
+//! - `ready` brings the exceptions of a stream in place, or declines the stream: it is rare, or something is wrong with it;
+//! - `columns` writes the columns of a group and gives the one behind the last;
+//! - `counts` writes the values of codes of counts and tells whether all codes were below `safe`, a power of two.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
@@ -19,7 +25,7 @@ pub enum Kernel {
     /// x86-64 with AVX2.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// x86-64 with AVX-512 F, BW, VL and VBMI.
+    /// x86-64 with AVX-512 F, BW, VL, VBMI and VBMI2.
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }

@@ -1,6 +1,6 @@
 //! Plain loops: entry `k` takes bits `k * width ..` of a little-endian bit string.
 
-use crate::format::packed::Group;
+use crate::format::packed::{Group, Packed};
 
 /// Appends the low `width` bits of each value; bits above are dropped, unused bits at the end are zero.
 pub(in crate::format::packed) fn pack(values: &[u32], width: u32, out: &mut Vec<u8>) {
@@ -64,4 +64,27 @@ pub(in crate::format::packed) fn sum_gaps(gaps: &Group, next: u32, indices: &mut
 #[inline(never)]
 pub(in crate::format::packed) fn sum_gaps_cold(gaps: &Group, next: u32, indices: &mut [i32]) -> u64 {
     sum_gaps(gaps, next, indices)
+}
+
+/// There are no fast loops here, so nothing is ever ready for them.
+pub(in crate::format::packed) type Highs = ();
+
+/// See the [module](super).
+#[inline(always)]
+pub(in crate::format::packed) fn no_highs() -> Highs {}
+
+/// See the [module](super).
+#[inline(always)]
+pub(in crate::format::packed) fn ready(_packed: &Packed<'_>, _highs: &mut Highs) -> bool {
+    false
+}
+
+/// See the [module](super).
+pub(in crate::format::packed) fn columns(_: &Packed<'_>, _: &Highs, _: u32, _: &mut [i32]) -> u64 {
+    unreachable!("no stream is ready for fast loops")
+}
+
+/// See the [module](super).
+pub(in crate::format::packed) fn counts(_: &Packed<'_>, _: &Highs, _: u32, _: &mut [f32]) -> bool {
+    unreachable!("no stream is ready for fast loops")
 }
