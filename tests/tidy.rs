@@ -30,21 +30,22 @@ fn sources(dir: &str) -> Vec<(String, String)> {
 
 /// The files that may hold unsafe code, and why each needs it.
 const UNSAFE: &[&str] = &[
-    "src/buffer/arena.rs",              // maps and page advice
-    "src/buffer/slot.rs",               // slices of the arena
-    "src/engine/direct.rs",             // statx, cachestat, fiemap
-    "src/engine/mmap.rs",               // maps
-    "src/engine/pread.rs",              // pread into a slot
-    "src/engine/ring.rs",               // io_uring
-    "src/engine/setup.rs",              // registers memory with io_uring
-    "src/engine/sim.rs",                // writes into a slot in flight
-    "src/engine/table.rs",              // targets of reads in flight
-    "src/engine/tests/children.rs",     // seccomp and limits in child processes
-    "src/format/packed/arch/avx2.rs",   // vector loads and stores
-    "src/format/packed/arch/avx512.rs", // vector loads and stores
-    "src/format/packed/decode.rs",      // calls code for an instruction set
-    "src/store/map.rs",                 // maps
-    "src/writer/publish.rs",            // renameat2
+    "src/buffer/arena.rs",                // maps and page advice
+    "src/buffer/slot.rs",                 // slices of the arena
+    "src/engine/direct.rs",               // statx, cachestat, fiemap
+    "src/engine/mmap.rs",                 // maps
+    "src/engine/pread.rs",                // pread into a slot
+    "src/engine/ring.rs",                 // io_uring
+    "src/engine/setup.rs",                // registers memory with io_uring
+    "src/engine/sim.rs",                  // writes into a slot in flight
+    "src/engine/table.rs",                // targets of reads in flight
+    "src/engine/tests/children.rs",       // seccomp and limits in child processes
+    "src/format/packed/arch/avx2.rs",     // vector loads and stores
+    "src/format/packed/arch/avx512.rs",   // vector loads and stores
+    "src/format/packed/arch/prefetch.rs", // prefetch instructions
+    "src/format/packed/decode.rs",        // calls code for an instruction set
+    "src/store/map.rs",                   // maps
+    "src/writer/publish.rs",              // renameat2
 ];
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::config::LoaderError;
+use super::extents::PlacedObs;
 use super::pipeline::Task;
 use crate::Store;
 use crate::format::obs::ObsDecoder;
@@ -43,16 +44,25 @@ pub(super) fn decode_minibatch(context: &DecodeContext, task: &Task) -> Result<M
         buffers.data.resize(nnz as usize, 0.0);
     }
     let mut start = 0;
-    for (&obs, placed) in obs.iter().zip(placed) {
-        let end = start + placed.nnz as usize;
-        let parts = placed.parts.map(|place| match place.len_bytes {
+    let parts_of = |placed: &PlacedObs| {
+        placed.parts.map(|place| match place.len_bytes {
             0 => Padded::default(),
             // A slot has readable bytes behind its end for this.
             len => {
                 let slot = task.fetch.slots[place.slot as usize].as_padded_slice();
                 Padded::new(&slot[place.offset_bytes as usize..], len as usize)
             }
-        });
+        })
+    };
+    for (row, &obs) in obs.iter().enumerate() {
+        if let Some(next) = placed.get(row + 1) {
+            for part in parts_of(next) {
+                part.prefetch();
+            }
+        }
+        let placed = &placed[row];
+        let end = start + placed.nnz as usize;
+        let parts = parts_of(placed);
         let (indices, data) = (&mut buffers.indices[start..end], &mut buffers.data[start..end]);
         if let Err(error) = context.decoder.decode(obs, placed.crc, parts, indices, data) {
             let location = context.store.index().locate(obs)?;

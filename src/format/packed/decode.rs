@@ -104,6 +104,14 @@ impl<'a> Padded<'a> {
         Self { readable, len }
     }
 
+    /// Has the processor fetch the bytes into its cache while it does something else, such as to decode those before.
+    ///
+    /// What a device has written is in no cache, and frames drawn at random are short for the processor to guess.
+    #[inline]
+    pub fn prefetch(self) {
+        arch::prefetch(self.bytes());
+    }
+
     /// The bytes themselves.
     #[inline]
     pub fn bytes(self) -> &'a [u8] {

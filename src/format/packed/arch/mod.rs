@@ -15,6 +15,9 @@ pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
 pub(super) mod plain;
+mod prefetch;
+
+pub(super) use prefetch::prefetch;
 
 /// The instruction sets that the decoder has loops for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

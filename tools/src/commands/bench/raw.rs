@@ -214,8 +214,10 @@ fn by_engine(
     if let Some(error) = done.error {
         return Err(error.into());
     }
-    let mut raw = Raw::new(config, way.direct, config.depth.map(u64::from), span)
-        .with_latencies(slot_bytes, done.latencies_ns);
+    // What the rings found out by themselves, where nothing was asked for.
+    let found = (stats.depth > 0).then_some(stats.depth);
+    let depth = config.depth.map(u64::from).or(found);
+    let mut raw = Raw::new(config, way.direct, depth, span).with_latencies(slot_bytes, done.latencies_ns);
     if config.backend == BackendName::default() {
         raw.backend = match (way.backend, way.registered_buffers) {
             (Backend::Uring, false) => BackendName::PlainUring.to_string(),
