@@ -16,8 +16,8 @@ use crate::failure::Failure;
 use crate::output::{self, Fields, Show};
 use crate::process::cpu_time;
 
-/// Small reads are handed in together, up to this many bytes: as the loader does it with the reads of a fetch.
-const SUBMISSION_BYTES: u64 = 256 << 10;
+/// Reads are handed in together, up to this many bytes, as the loader does it with the reads of a fetch.
+const SUBMISSION_BYTES: u64 = 2 << 20;
 /// Buffers for an engine that finds its depth itself.
 const POOL_BYTES: u64 = 64 << 20;
 /// The most that buffers may take.
