@@ -44,7 +44,7 @@ use crate::Store;
 use crate::buffer::{DEFAULT_SLOT_BYTES, Pool};
 use crate::engine::{Choice, Completion, Engine, EngineStats, Submission};
 use crate::format::obs::ObsDecoder;
-use crate::minibatch::{Minibatch, Recycler, read_column};
+use crate::minibatch::{Minibatch, OutputError, Recipe, Recycler, Scratch, read_column};
 use crate::plan::Plan;
 use decode::{DecodeContext, decode_minibatch};
 use extents::{ReadShape, plan_reads};
@@ -89,26 +89,28 @@ impl Loader {
     pub fn new(store: Arc<Store>, config: LoaderConfig) -> Result<Self, LoaderError> {
         config.sampler.validate(store.n_obs())?;
         let manifest = store.manifest();
-        if !manifest.f32_exact && !config.allow_rounding {
+        let recipe = config.output.check(store.n_vars(), manifest.value_type)?;
+        if !manifest.f32_exact && !config.allow_rounding && !config.output.is_exact() {
             return Err(LoaderError::Rounding {
                 value_type: manifest.value_type.numpy_name(),
             });
         }
         let mut columns = Vec::with_capacity(config.obs_columns.len());
-        for name in &config.obs_columns {
-            let column = store.obs().column(name)?;
+        for choice in &config.obs_columns {
+            let column = store.obs().column(&choice.name)?;
             let data_type = column.field().data_type().to_string();
-            let reader = read_column(name, column);
+            let reader = read_column(choice, column);
             columns.push(reader.ok_or_else(|| LoaderError::ColumnType {
-                column: name.clone(),
+                column: choice.name.clone(),
                 data_type,
+                form: choice.form,
             })?);
         }
         let threads = match config.decode_threads {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,
         };
-        let memory = Memory::divide(&store, &config, threads);
+        let memory = Memory::divide(&store, &config, &recipe, threads)?;
         let pool = Pool::new(memory.n_slots, memory.slot_bytes)?;
         let routes = Routes::default();
         let paths = store.shard_paths();
@@ -121,6 +123,7 @@ impl Loader {
         let context = Arc::new(DecodeContext {
             store: store.clone(),
             decoder,
+            recipe,
             columns,
             recycler,
         });
@@ -158,9 +161,14 @@ impl Loader {
         &self.store
     }
 
-    /// The categories of a chosen categorical obs column, which its codes are places in; `None` for other columns.
+    /// What the codes of a chosen obs column stand for: an array of which they are places. `None` for a column that has not
+    /// been chosen, or does not come as codes.
     pub fn categories(&self, column: &str) -> Option<ArrayRef> {
-        let place = self.config.obs_columns.iter().position(|name| name == column)?;
+        let place = self
+            .config
+            .obs_columns
+            .iter()
+            .position(|choice| choice.name == column)?;
         self.context.columns[place].categories()
     }
 
@@ -229,24 +237,44 @@ struct Memory {
 }
 
 impl Memory {
-    fn divide(store: &Store, config: &LoaderConfig, threads: usize) -> Self {
+    fn divide(
+        store: &Store,
+        config: &LoaderConfig,
+        recipe: &Recipe,
+        threads: usize,
+    ) -> Result<Self, OutputError> {
         let manifest = store.manifest();
         // An obs may begin and end within an aligned unit, so it takes up to two more of them.
         let longest = manifest.max_obs_bytes as usize + 2 * 4096;
         let slot_bytes = longest.next_multiple_of(DEFAULT_SLOT_BYTES);
         let mean_nnz = manifest.nnz.div_ceil(manifest.n_obs.max(1)) as usize;
-        let minibatch_bytes = (config.sampler.batch_size as usize * (mean_nnz * 8 + 32)).max(1);
+        let n_obs = config.sampler.batch_size as usize;
+        let minibatch_bytes = recipe.minibatch_bytes(n_obs, mean_nnz);
+        let budget_bytes = config.memory_bytes;
+        if recipe.is_fixed_size() && minibatch_bytes > budget_bytes {
+            let needed_bytes = minibatch_bytes;
+            return Err(OutputError::Budget {
+                n_obs,
+                needed_bytes,
+                budget_bytes,
+            });
+        }
+        // Each thread has one at work, for which half of the budget may go where they are as large as that.
+        let least = match recipe.is_fixed_size() {
+            true => (budget_bytes / 2 / minibatch_bytes).clamp(1, threads + 1),
+            false => threads + 1,
+        };
         // Enough for each thread to be ahead of a consumer that comes in bursts; no more than a quarter of the budget.
-        let ahead = (config.memory_bytes / 4 / minibatch_bytes).clamp(threads + 1, 8 * threads + 8);
-        let for_slots = config.memory_bytes.saturating_sub(ahead * minibatch_bytes);
+        let ahead = (budget_bytes / 4 / minibatch_bytes).clamp(least, 8 * threads + 8);
+        let for_slots = budget_bytes.saturating_sub(ahead * minibatch_bytes);
         // A small store needs no more buffers than hold it a few times.
         let store_bytes = manifest.shards.iter().map(|shard| shard.bytes).sum::<u64>() as usize;
         let enough = 4 + 3 * store_bytes.div_ceil(slot_bytes / 2);
-        Self {
+        Ok(Self {
             n_slots: (for_slots / slot_bytes).clamp(2, enough.max(2)),
             slot_bytes,
             ahead: ahead as u64,
-        }
+        })
     }
 }
 
@@ -308,9 +336,10 @@ impl Driver {
 
 /// Decodes minibatches until the epoch ends.
 fn work(pipeline: &Pipeline, context: &DecodeContext) {
+    let mut scratch = Scratch::default();
     while let Some(task) = pipeline.next_task() {
         let since = Instant::now();
-        let result = decode_minibatch(context, &task);
+        let result = decode_minibatch(context, &mut scratch, &task);
         let number = task.number;
         // The slots of a fetch are free as soon as its last minibatch is decoded, whether or not it has been taken.
         drop(task);
