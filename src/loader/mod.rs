@@ -16,6 +16,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! What minibatches look like is the choice of [`LoaderConfig::output`]: see [`minibatch`](crate::minibatch).
+//!
+//! [`Epoch::stats`] tells where the time goes. There are spans for `tracing` too: `epoch` and, in it, `fetch` (planning it,
+//! waiting for buffers and submitting its reads) at level DEBUG, `decode` (of a minibatch) at level TRACE; none per cell.
+//!
 #![doc = include_str!("PERFORMANCE.md")]
 
 mod config;
@@ -35,6 +40,8 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use arrow_array::ArrayRef;
+use tracing::Span;
+use tracing::field::Empty;
 
 pub use config::{LoaderConfig, LoaderError};
 pub use pipeline::EpochStats;
@@ -118,6 +125,7 @@ impl Loader {
         let engine = Engine::start(&paths, &pool, &config.engine, move |completion| {
             route(&completions, completion)
         })?;
+        tracing::debug!(reading = ?engine.choice(), threads, ?memory, "loader is ready");
         let recycler = Arc::new(Recycler::new(memory.ahead as usize + threads + 2));
         let decoder = ObsDecoder::new(manifest);
         let context = Arc::new(DecodeContext {
@@ -187,6 +195,9 @@ impl Loader {
     pub fn epoch(&mut self, epoch: u64) -> Result<Epoch<'_>, LoaderError> {
         let plan = self.plan(epoch)?;
         let n_minibatches = plan.n_minibatches();
+        let span =
+            tracing::debug_span!(parent: None, "epoch", epoch, n_minibatches, n_fetches = plan.n_fetches());
+        let engine_before = self.engine.stats();
         let pipeline = Arc::new(Pipeline::new(0, n_minibatches, self.ahead));
         let mut running = Running {
             pipeline: pipeline.clone(),
@@ -202,16 +213,19 @@ impl Loader {
             routes: self.routes.clone(),
             pipeline: pipeline.clone(),
             first_tag,
+            span: span.clone(),
         };
         running.spawn("cellring-plan", move |_| driver.run())?;
         for _ in 0..self.threads {
-            let context = self.context.clone();
-            running.spawn("cellring-decode", move |pipeline| work(pipeline, &context))?;
+            let (context, span) = (self.context.clone(), span.clone());
+            running.spawn("cellring-decode", move |pipeline| work(pipeline, &context, &span))?;
         }
         Ok(Epoch {
             running,
             n_minibatches,
+            engine_before,
             loader: self,
+            _span: span,
         })
     }
 }
@@ -287,6 +301,7 @@ struct Driver {
     routes: Routes,
     pipeline: Arc<Pipeline>,
     first_tag: u64,
+    span: Span,
 }
 
 impl Driver {
@@ -300,12 +315,17 @@ impl Driver {
         let mut first = 0;
         for number in 0..self.plan.n_fetches() {
             let since = Instant::now();
+            let span =
+                tracing::debug_span!(parent: &self.span, "fetch", number, n_obs = Empty, n_reads = Empty);
+            let _entered = span.enter();
             let fetch = self.plan.fetch(number);
             let reads = match plan_reads(self.store.index(), &fetch.obs, &shape) {
                 Ok(reads) => reads,
                 Err(error) => return self.pipeline.fail_at(first, error.into()),
             };
             let planned = since.elapsed();
+            span.record("n_obs", fetch.obs.len());
+            span.record("n_reads", reads.reads.len());
             if reads.n_slots > self.pool.n_slots() {
                 let error = LoaderError::Budget {
                     n_obs: fetch.obs.len(),
@@ -335,12 +355,13 @@ impl Driver {
 }
 
 /// Decodes minibatches until the epoch ends.
-fn work(pipeline: &Pipeline, context: &DecodeContext) {
+fn work(pipeline: &Pipeline, context: &DecodeContext, epoch: &Span) {
     let mut scratch = Scratch::default();
     while let Some(task) = pipeline.next_task() {
         let since = Instant::now();
-        let result = decode_minibatch(context, &mut scratch, &task);
         let number = task.number;
+        let result = tracing::trace_span!(parent: epoch, "decode", number)
+            .in_scope(|| decode_minibatch(context, &mut scratch, &task));
         // The slots of a fetch are free as soon as its last minibatch is decoded, whether or not it has been taken.
         drop(task);
         pipeline.put(
@@ -395,7 +416,9 @@ impl Drop for Running {
 pub struct Epoch<'a> {
     running: Running,
     n_minibatches: u64,
+    engine_before: EngineStats,
     loader: &'a Loader,
+    _span: Span,
 }
 
 impl std::fmt::Debug for Epoch<'_> {
@@ -412,9 +435,14 @@ impl Epoch<'_> {
         self.n_minibatches
     }
 
-    /// Where the time has gone so far.
+    /// What has been read, and where the time has gone, so far. May be asked for at any time; takes a lock for a moment.
     pub fn stats(&self) -> EpochStats {
-        self.running.pipeline.stats()
+        let (before, now) = (&self.engine_before, self.loader.engine.stats());
+        EpochStats {
+            reads: now.reads - before.reads,
+            read_bytes: now.bytes - before.bytes,
+            ..self.running.pipeline.stats()
+        }
     }
 
     /// The loader.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::GeneSelection;
-use super::normalize::Normalize;
+use super::normalize::{LibraryGenes, Normalize};
 use crate::format::{FormatError, ValueType};
 
 /// What minibatches look like. The default is CSR with `i32` indices and `f32` values, as they are in the store.
@@ -212,12 +212,24 @@ impl OutputConfig {
         if self.layout == Layout::TopK(0) {
             return Err(OutputError::NoRanks);
         }
+        // Without a selection both are the same, and one is taken where rows are decoded into their place.
+        let over = |over| {
+            if self.genes.is_none() {
+                LibraryGenes::All
+            } else {
+                over
+            }
+        };
+        let normalize = self.normalize.map(|normalize| Normalize {
+            over: over(normalize.over),
+            ..normalize
+        });
         Ok(Recipe {
             layout: self.layout,
             index_type: self.index_type,
             made,
             genes: self.genes.clone(),
-            normalize: self.normalize,
+            normalize,
             weights: self.gene_weights.clone(),
             n_vars: n_out,
         })
