@@ -6,6 +6,7 @@
 use super::normalize::{LibraryGenes, Logarithms, sum};
 use super::order::Order;
 use super::output::{IndexType, Layout, MadeType, Recipe};
+use super::rank::rank;
 use super::recycle::Buffers;
 use super::typed::{Aligned, AnyValues, Index, Keys, Made, Work};
 use crate::format::Element;
@@ -229,7 +230,7 @@ fn top_k<T: Made, I: Index, R: Rows>(
         let indices = &mut all_indices[row * k..(row + 1) * k];
         let values = &mut all_values[row * k..(row + 1) * k];
         let prepared = prepare::<T::Work, R>(recipe, rows, row, nnz, scratch)?;
-        let keys = T::Work::keys(prepared.keys);
+        let [keys, spare] = T::Work::keys(prepared.keys);
         keys.clear();
         let row_values = prepared.indices.iter().zip(prepared.values.iter());
         keys.extend(
@@ -237,11 +238,8 @@ fn top_k<T: Made, I: Index, R: Rows>(
                 .filter(|&(_, &value)| value > T::Work::default())
                 .map(|(&column, &value)| value.key(column)),
         );
-        if keys.len() > k {
-            keys.select_nth_unstable(k);
-            keys.truncate(k);
-        }
-        keys.sort_unstable();
+        let is_ascending = recipe.genes.as_ref().is_none_or(|genes| genes.is_ascending());
+        rank(keys, spare, k, is_ascending);
         let n = keys.len();
         for ((&key, index), value) in keys
             .iter()

@@ -49,6 +49,7 @@ mod genes;
 mod normalize;
 mod order;
 mod output;
+mod rank;
 mod recycle;
 mod typed;
 mod views;

@@ -85,21 +85,28 @@ impl Logarithms {
         let table = self.0.as_mut_slice();
         table.fill(f32::NAN);
         for value in values {
-            let count = *value as i32;
+            // Added to 2^23, an integer from 0 up lies in the lowest bits as it is.
+            const SHIFT: f32 = 8_388_608.0;
+            let shifted = *value + SHIFT;
+            let count = shifted.to_bits().wrapping_sub(SHIFT.to_bits());
             // Not 0, which would also stand for -0.
-            let looked_up = match table.get_mut(count as usize) {
-                Some(entry) if count != 0 && count as f32 == *value => entry,
-                _ => {
-                    *value = (*value / divisor).ln_1p();
-                    continue;
+            *value = match table.get_mut(count as usize) {
+                Some(entry) if count != 0 && shifted - SHIFT == *value => {
+                    if entry.is_nan() {
+                        *entry = logarithm(*value, divisor);
+                    }
+                    *entry
                 }
+                _ => logarithm(*value, divisor),
             };
-            if looked_up.is_nan() {
-                *looked_up = (*value / divisor).ln_1p();
-            }
-            *value = *looked_up;
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn logarithm(value: f32, divisor: f32) -> f32 {
+    (value / divisor).ln_1p()
 }
 
 #[cfg(test)]

@@ -30,20 +30,22 @@ impl Order {
         // Each place is counted on its own, rather than found by comparisons that nothing could predict.
         self.present.clear();
         self.present.resize(n_words, 0);
-        let present = self.present.as_mut_slice();
-        for &column in columns {
-            present[column as usize / 64] |= 1 << (column % 64);
-        }
         self.before.clear();
-        self.before.extend(present.iter().scan(0, |sum, word| {
-            let before = *sum;
-            *sum += word.count_ones();
-            Some(before)
-        }));
+        self.before.resize(n_words, 0);
+        let (present, before) = (self.present.as_mut_slice(), self.before.as_mut_slice());
+        for &column in columns {
+            let word = column as usize / 64;
+            present[word] |= 1 << (column % 64);
+            before[word] += 1;
+        }
+        let mut sum = 0;
+        for count in before.iter_mut() {
+            (*count, sum) = (sum, sum + *count);
+        }
         for (k, &column) in columns.iter().enumerate() {
             let word = column as usize / 64;
             let lower = present[word] & ((1 << (column % 64)) - 1);
-            put(k, (self.before[word] + lower.count_ones()) as usize);
+            put(k, (before[word] + lower.count_ones()) as usize);
         }
     }
 }
