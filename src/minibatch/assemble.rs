@@ -35,6 +35,7 @@ pub(crate) struct Scratch {
     converted: AnyValues,
     keys: Keys,
     order: Order,
+    ordered: (Vec<i32>, AnyValues),
     logarithms: Logarithms,
     former: Vec<i32>,
 }
@@ -139,24 +140,20 @@ fn selected_row<T: Made, I: Index, R: Rows>(
     values: &mut [T],
 ) -> Result<usize, R::Error> {
     let prepared = prepare::<T::Work, R>(recipe, rows, row, indices.len(), scratch)?;
-    let Prepared {
-        indices: row_indices,
-        values: row_values,
-        converted,
-        order,
-        ..
-    } = prepared;
+    let (mut row_indices, mut row_values) = (prepared.indices, &*prepared.values);
     let n = row_indices.len();
-    let (indices, values) = (&mut indices[..n], &mut values[..n]);
-    let row_values = T::converted(row_values, converted);
-    if recipe.genes.as_ref().is_none_or(|genes| genes.is_ascending()) {
-        widen(row_indices, indices);
-        values.copy_from_slice(row_values);
-    } else {
-        order.ascending(row_indices, recipe.n_vars, |from, to| {
-            (indices[to], values[to]) = (I::from_i32(row_indices[from]), row_values[from]);
+    if recipe.genes.as_ref().is_some_and(|genes| !genes.is_ascending()) {
+        // To its final place a row goes from front to back: all over it, memory would be too slow.
+        let (ordered_indices, ordered_values) = prepared.ordered;
+        let ordered_indices = first(ordered_indices, n);
+        let ordered_values = T::Work::of(ordered_values).first_mut(n);
+        prepared.order.ascending(row_indices, recipe.n_vars, |from, to| {
+            (ordered_indices[to], ordered_values[to]) = (row_indices[from], row_values[from]);
         });
+        (row_indices, row_values) = (ordered_indices, ordered_values);
     }
+    widen(row_indices, indices);
+    values[..n].copy_from_slice(T::converted(row_values, prepared.converted));
     Ok(n)
 }
 
@@ -231,13 +228,14 @@ fn top_k<T: Made, I: Index, R: Rows>(
         let values = &mut all_values[row * k..(row + 1) * k];
         let prepared = prepare::<T::Work, R>(recipe, rows, row, nnz, scratch)?;
         let [keys, spare] = T::Work::keys(prepared.keys);
-        keys.clear();
-        let row_values = prepared.indices.iter().zip(prepared.values.iter());
-        keys.extend(
-            row_values
-                .filter(|&(_, &value)| value > T::Work::default())
-                .map(|(&column, &value)| value.key(column)),
-        );
+        // Nearly all values are above 0: a place is made for each, and without a branch.
+        keys.resize(prepared.indices.len(), Default::default());
+        let mut n_keys = 0;
+        for (&column, &value) in prepared.indices.iter().zip(prepared.values.iter()) {
+            keys[n_keys] = value.key(column);
+            n_keys += usize::from(value > T::Work::default());
+        }
+        keys.truncate(n_keys);
         let is_ascending = recipe.genes.as_ref().is_none_or(|genes| genes.is_ascending());
         rank(keys, spare, k, is_ascending);
         let n = keys.len();
@@ -266,6 +264,7 @@ struct Prepared<'a, W: Work> {
     converted: &'a mut AnyValues,
     keys: &'a mut Keys,
     order: &'a mut Order,
+    ordered: (&'a mut Vec<i32>, &'a mut AnyValues),
 }
 
 /// Decodes a row, selects, normalises and weighs.
@@ -295,6 +294,7 @@ fn prepare<'a, W: Work, R: Rows>(
         converted: &mut scratch.converted,
         keys: &mut scratch.keys,
         order: &mut scratch.order,
+        ordered: (&mut scratch.ordered.0, &mut scratch.ordered.1),
     })
 }
 
