@@ -37,7 +37,7 @@ pub struct GeneReport {
 }
 
 impl GeneSelection {
-    /// The genes with these names in the index of a var table ([`Store::var`](../struct.Store.html#method.var)).
+    /// The genes with these names in the index of a var table ([`Store::var`](crate::Store::var)).
     ///
     /// # Errors
     /// [`OutputError`] where a name is asked for twice, or the table cannot be read.

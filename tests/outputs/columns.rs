@@ -31,12 +31,12 @@ fn large(obs: usize) -> u64 {
 }
 
 fn year(obs: usize) -> Option<i16> {
-    (obs % 9 != 0).then_some(2020 + (obs % 4) as i16)
+    (!obs.is_multiple_of(9)).then_some(2020 + (obs % 4) as i16)
 }
 
 fn open(dir: &std::path::Path) -> Arc<Store> {
     let obs = || 0..N_OBS;
-    let years = Int8Array::from_iter(obs().map(|k| (k % 9 != 0).then_some((k % 4) as i8)));
+    let years = Int8Array::from_iter(obs().map(|k| (!k.is_multiple_of(9)).then_some((k % 4) as i8)));
     let years =
         DictionaryArray::<Int8Type>::try_new(years, Arc::new(Int16Array::from_iter_values(2020..2024)));
     let tissues = Int16Array::from_iter_values(obs().map(|k| (k % 2) as i16));
