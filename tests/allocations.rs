@@ -7,10 +7,13 @@
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{self, GlobalAlloc, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cellring::minibatch::{
+    ColumnChoice, GeneSelection, IndexType, Layout, Normalize, OutputConfig, OutputType,
+};
 use cellring::plan::SamplerConfig;
 use cellring::writer::WriterOptions;
 use cellring::{Loader, LoaderConfig, Store};
@@ -22,18 +25,18 @@ static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
 // SAFETY: every call is passed on to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+    unsafe fn alloc(&self, layout: alloc::Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the caller keeps the rules of this very function.
         unsafe { System.alloc(layout) }
     }
 
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: alloc::Layout) {
         // SAFETY: as above.
         unsafe { System.dealloc(pointer, layout) }
     }
 
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    unsafe fn realloc(&self, pointer: *mut u8, layout: alloc::Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         // SAFETY: as above.
         unsafe { System.realloc(pointer, layout, size) }
@@ -42,6 +45,31 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
+
+fn outputs() -> Vec<OutputConfig> {
+    let every_other = (0..300).rev().step_by(2).map(Some).collect::<Vec<_>>();
+    let plain = OutputConfig::default;
+    let of = |layout, value_type, index_type| OutputConfig {
+        layout,
+        value_type,
+        index_type,
+        genes: Some(GeneSelection::by_columns(300, &every_other).unwrap()),
+        normalize: Some(Normalize::LOG1P_10K),
+        ..plain()
+    };
+    vec![
+        plain(),
+        OutputConfig {
+            value_type: OutputType::Source,
+            index_type: IndexType::I64,
+            ..plain()
+        },
+        of(Layout::Csr, OutputType::F16, IndexType::I64),
+        of(Layout::Dense, OutputType::F32, IndexType::I32),
+        of(Layout::Dense, OutputType::Bf16, IndexType::I32),
+        of(Layout::TopK(40), OutputType::F32, IndexType::I32),
+    ]
+}
 
 #[test]
 fn the_steady_state_allocates_nothing_per_cell() {
@@ -52,37 +80,50 @@ fn the_steady_state_allocates_nothing_per_cell() {
     write_store(&dir.path().join("s"), &rows, options, None).unwrap();
     let store = Arc::new(Store::open(dir.path().join("s")).unwrap());
     for (batch_size, fetch_factor) in [(64, 8), (256, 2)] {
-        let config = LoaderConfig {
-            sampler: SamplerConfig {
-                block_size: 4,
-                batch_size,
-                fetch_factor,
-                ..SamplerConfig::default()
-            },
-            obs_columns: vec!["plate".into(), "score".into()],
-            decode_threads: 2,
-            ..LoaderConfig::default()
-        };
-        let mut loader = Loader::new(store.clone(), config).unwrap();
-        loader
-            .epoch(0)
-            .unwrap()
-            .for_each(|minibatch| drop(minibatch.unwrap()));
-        let mut epoch = loader.epoch(1).unwrap();
-        let warm = 4096 / u64::from(batch_size) / 4;
-        for _ in 0..warm {
-            epoch.next().unwrap().unwrap();
+        for output in outputs() {
+            check(&store, batch_size, fetch_factor, output);
         }
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
-        let minibatches = epoch.by_ref().map(Result::unwrap).count() as u64;
-        let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
-        let cells = minibatches * u64::from(batch_size);
-        let fetches = cells / u64::from(batch_size * fetch_factor) + 1;
-        let most = 4 * minibatches + 60 * fetches;
-        assert!(
-            allocations <= most,
-            "{allocations} allocations in {minibatches} minibatches, {fetches} fetches, {cells} cells"
-        );
-        assert!(most < cells / 2, "the bound is far below one per cell");
     }
+}
+
+fn check(store: &Arc<Store>, batch_size: u32, fetch_factor: u32, output: OutputConfig) {
+    let form = format!("{:?} {:?}", output.layout, output.value_type);
+    let config = LoaderConfig {
+        sampler: SamplerConfig {
+            block_size: 4,
+            batch_size,
+            fetch_factor,
+            ..SamplerConfig::default()
+        },
+        output,
+        obs_columns: vec![
+            "plate".into(),
+            "score".into(),
+            ColumnChoice::codes("number"),
+            ColumnChoice::strings("plate"),
+        ],
+        decode_threads: 2,
+        ..LoaderConfig::default()
+    };
+    let mut loader = Loader::new(store.clone(), config).unwrap();
+    loader
+        .epoch(0)
+        .unwrap()
+        .for_each(|minibatch| drop(minibatch.unwrap()));
+    let mut epoch = loader.epoch(1).unwrap();
+    let warm = 4096 / u64::from(batch_size) / 4;
+    for _ in 0..warm {
+        epoch.next().unwrap().unwrap();
+    }
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let minibatches = epoch.by_ref().map(Result::unwrap).count() as u64;
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    let cells = minibatches * u64::from(batch_size);
+    let fetches = cells / u64::from(batch_size * fetch_factor) + 1;
+    let most = 4 * minibatches + 60 * fetches;
+    assert!(
+        allocations <= most,
+        "{form}: {allocations} allocations in {minibatches} minibatches, {fetches} fetches, {cells} cells"
+    );
+    assert!(most < cells / 2, "the bound is far below one per cell");
 }

@@ -3,6 +3,7 @@
 use crate::buffer::BufferError;
 use crate::engine::{EngineConfig, EngineError};
 use crate::format::FormatError;
+use crate::minibatch::{ColumnChoice, ColumnForm, OutputConfig, OutputError};
 use crate::plan::{PlanError, SamplerConfig};
 
 /// How a loader reads and what it delivers.
@@ -17,9 +18,13 @@ pub struct LoaderConfig {
     pub memory_bytes: usize,
     /// Threads that decode; 0 for one per core.
     pub decode_threads: usize,
-    /// Columns of the obs table that come along with each minibatch.
-    pub obs_columns: Vec<String>,
-    /// Deliver values that `f32` cannot hold exactly as the nearest `f32`, rather than refuse the store.
+    /// What minibatches look like: layout, types, genes, scale.
+    pub output: OutputConfig,
+    /// Columns of the obs table that come along with each minibatch; a name alone asks for the natural form.
+    pub obs_columns: Vec<ColumnChoice>,
+    /// Deliver values that `f32` cannot hold exactly as the nearest `f32`, rather than refuse the store. (Not needed for
+    /// [`OutputType::Source`](crate::minibatch::OutputType::Source), nor for what rounding to `f16` or `bf16` or normalising
+    /// loses.)
     pub allow_rounding: bool,
 }
 
@@ -31,6 +36,7 @@ impl Default for LoaderConfig {
             engine: EngineConfig::default(),
             memory_bytes: 256 << 20,
             decode_threads: 0,
+            output: OutputConfig::default(),
             obs_columns: Vec::new(),
             allow_rounding: false,
         }
@@ -53,6 +59,9 @@ pub enum LoaderError {
     /// There is no memory for the read buffers.
     #[error(transparent)]
     Buffer(#[from] BufferError),
+    /// The output does not fit the store, the memory, or itself.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// A fetch needs more than the budget.
     #[error(
         "a fetch of {n_obs} obs needs {needed_bytes} bytes of read buffers, the memory budget leaves {budget_bytes}; \
@@ -76,21 +85,25 @@ pub enum LoaderError {
     },
     /// Some values are not exact in the output type.
     #[error(
-        "the store holds {value_type} values that f32 cannot represent exactly; allow rounding (--allow-rounding) to get the nearest f32"
+        "the store holds {value_type} values that f32 cannot represent exactly; allow rounding (--allow-rounding) to \
+         get the nearest f32, or ask for values of the source's type"
     )]
     Rounding {
         /// Element type of the store.
         value_type: &'static str,
     },
-    /// A column has a type that minibatches do not carry.
+    /// A column has a type that minibatches do not carry, or not in this form.
     #[error(
-        "the obs column {column:?} has the type {data_type}, which minibatches do not carry; choose another column"
+        "the obs column {column:?} has the type {data_type}, whose values minibatches do not carry as {form}; choose another \
+         column or form"
     )]
     ColumnType {
         /// Name of the column.
         column: String,
         /// Its Arrow type.
         data_type: String,
+        /// The form that was asked for.
+        form: ColumnForm,
     },
     /// A thread could not be started.
     #[error("a thread for loading could not be started: {0}")]

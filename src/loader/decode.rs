@@ -4,83 +4,119 @@ use std::sync::Arc;
 
 use super::config::LoaderError;
 use super::extents::PlacedObs;
-use super::pipeline::Task;
+use super::pipeline::{FilledFetch, Task};
 use crate::Store;
+use crate::format::Element;
 use crate::format::obs::ObsDecoder;
 use crate::format::packed::Padded;
-use crate::minibatch::{ColumnReader, Minibatch, Recycler};
+use crate::minibatch::{
+    ColumnReader, IndexType, Layout, Minibatch, Recipe, Recycler, Rows, Scratch, assemble,
+};
 
 /// What decoding needs besides the bytes.
 #[derive(Debug)]
 pub(super) struct DecodeContext {
     pub(super) store: Arc<Store>,
     pub(super) decoder: ObsDecoder,
+    pub(super) recipe: Recipe,
     pub(super) columns: Vec<ColumnReader>,
     pub(super) recycler: Arc<Recycler>,
 }
 
+/// The obs of a minibatch, and where their bytes are.
+struct PlacedRows<'a> {
+    context: &'a DecodeContext,
+    fetch: &'a FilledFetch,
+    obs: &'a [u64],
+    placed: &'a [PlacedObs],
+}
+
+impl PlacedRows<'_> {
+    /// The bytes of a row.
+    #[inline]
+    fn parts(&self, row: usize) -> [Padded<'_>; 2] {
+        self.placed[row].parts.map(|place| match place.len_bytes {
+            0 => Padded::default(),
+            // A slot has readable bytes behind its end for this.
+            len => {
+                let slot = self.fetch.slots[place.slot as usize].as_padded_slice();
+                Padded::new(&slot[place.offset_bytes as usize..], len as usize)
+            }
+        })
+    }
+}
+
+impl Rows for PlacedRows<'_> {
+    type Error = LoaderError;
+
+    fn nnz(&self) -> impl Iterator<Item = usize> {
+        self.placed.iter().map(|placed| placed.nnz as usize)
+    }
+
+    #[inline]
+    fn decode<T: Element>(
+        &self,
+        row: usize,
+        indices: &mut [i32],
+        values: &mut [T],
+    ) -> Result<(), LoaderError> {
+        if row + 1 < self.placed.len() {
+            for part in self.parts(row + 1) {
+                part.prefetch();
+            }
+        }
+        let (obs, placed, parts) = (self.obs[row], &self.placed[row], self.parts(row));
+        let DecodeContext { store, decoder, .. } = self.context;
+        decoder
+            .decode(obs, placed.crc, parts, indices, values)
+            .or_else(|error| {
+                let location = store.index().locate(obs)?;
+                Err(store.obs_error(obs, &location, error).into())
+            })
+    }
+}
+
 /// Decodes the minibatch of a task.
 ///
-/// The index has told how many values each obs has, so each is decoded straight into its final place.
-pub(super) fn decode_minibatch(context: &DecodeContext, task: &Task) -> Result<Minibatch, LoaderError> {
+/// The index has told how many values each obs has, so each is decoded straight into its final place where nothing else is
+/// done to it.
+pub(super) fn decode_minibatch(
+    context: &DecodeContext,
+    scratch: &mut Scratch,
+    task: &Task,
+) -> Result<Minibatch, LoaderError> {
     let pending = &task.fetch.pending;
     let planned = &pending.fetch.minibatches[task.index];
-    let obs = &pending.fetch.obs[planned.range.clone()];
-    let placed = &pending.placed[planned.range.clone()];
-    let nnz: u64 = placed.iter().map(|placed| u64::from(placed.nnz)).sum();
-    if i32::try_from(nnz).is_err() {
+    let rows = PlacedRows {
+        context,
+        fetch: &task.fetch,
+        obs: &pending.fetch.obs[planned.range.clone()],
+        placed: &pending.placed[planned.range.clone()],
+    };
+    let nnz: u64 = rows.placed.iter().map(|placed| u64::from(placed.nnz)).sum();
+    let recipe = &context.recipe;
+    let is_narrow = (recipe.layout, recipe.index_type) == (Layout::Csr, IndexType::I32);
+    if is_narrow && i32::try_from(nnz).is_err() {
         return Err(LoaderError::TooManyValues {
-            n_obs: obs.len(),
+            n_obs: rows.obs.len(),
             nnz,
         });
     }
     let mut buffers = context.recycler.take();
     buffers.obs.clear();
-    buffers.obs.extend_from_slice(obs);
-    buffers.indptr.clear();
-    buffers.indptr.push(0);
-    if buffers.indices.len() < nnz as usize {
-        buffers.indices.resize(nnz as usize, 0);
-        buffers.data.resize(nnz as usize, 0.0);
-    }
-    let mut start = 0;
-    let parts_of = |placed: &PlacedObs| {
-        placed.parts.map(|place| match place.len_bytes {
-            0 => Padded::default(),
-            // A slot has readable bytes behind its end for this.
-            len => {
-                let slot = task.fetch.slots[place.slot as usize].as_padded_slice();
-                Padded::new(&slot[place.offset_bytes as usize..], len as usize)
-            }
-        })
-    };
-    for (row, &obs) in obs.iter().enumerate() {
-        if let Some(next) = placed.get(row + 1) {
-            for part in parts_of(next) {
-                part.prefetch();
-            }
-        }
-        let placed = &placed[row];
-        let end = start + placed.nnz as usize;
-        let parts = parts_of(placed);
-        let (indices, data) = (&mut buffers.indices[start..end], &mut buffers.data[start..end]);
-        if let Err(error) = context.decoder.decode(obs, placed.crc, parts, indices, data) {
-            let location = context.store.index().locate(obs)?;
-            return Err(context.store.obs_error(obs, &location, error).into());
-        }
-        buffers.indptr.push(end as i32);
-        start = end;
-    }
+    buffers.obs.extend_from_slice(rows.obs);
+    let nnz = assemble(recipe, &rows, scratch, &mut buffers)?;
     if buffers.columns.len() != context.columns.len() {
         buffers.columns = context.columns.iter().map(ColumnReader::empty).collect();
     }
     for (reader, column) in context.columns.iter().zip(&mut buffers.columns) {
-        reader.gather(obs, column);
+        reader.gather(rows.obs, column);
     }
     let numbers = (task.number, planned.global, planned.padding);
     Ok(Minibatch::new(
         buffers,
-        context.store.n_vars() as usize,
+        recipe,
+        nnz,
         numbers,
         context.recycler.clone(),
     ))

@@ -16,6 +16,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! What minibatches look like is the choice of [`LoaderConfig::output`]: see [`minibatch`](crate::minibatch).
+//!
+//! [`Epoch::stats`] tells where the time goes. There are spans for `tracing` too: `epoch` and, in it, `fetch` (planning it,
+//! waiting for buffers and submitting its reads) at level DEBUG, `decode` (of a minibatch) at level TRACE; none per cell.
+//!
 #![doc = include_str!("PERFORMANCE.md")]
 
 mod config;
@@ -35,6 +40,8 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use arrow_array::ArrayRef;
+use tracing::Span;
+use tracing::field::Empty;
 
 pub use config::{LoaderConfig, LoaderError};
 pub use pipeline::EpochStats;
@@ -44,7 +51,7 @@ use crate::Store;
 use crate::buffer::{DEFAULT_SLOT_BYTES, Pool};
 use crate::engine::{Choice, Completion, Engine, EngineStats, Submission};
 use crate::format::obs::ObsDecoder;
-use crate::minibatch::{Minibatch, Recycler, read_column};
+use crate::minibatch::{Minibatch, OutputError, Recipe, Recycler, Scratch, read_column};
 use crate::plan::Plan;
 use decode::{DecodeContext, decode_minibatch};
 use extents::{ReadShape, plan_reads};
@@ -89,26 +96,28 @@ impl Loader {
     pub fn new(store: Arc<Store>, config: LoaderConfig) -> Result<Self, LoaderError> {
         config.sampler.validate(store.n_obs())?;
         let manifest = store.manifest();
-        if !manifest.f32_exact && !config.allow_rounding {
+        let recipe = config.output.check(store.n_vars(), manifest.value_type)?;
+        if !manifest.f32_exact && !config.allow_rounding && !config.output.is_exact() {
             return Err(LoaderError::Rounding {
                 value_type: manifest.value_type.numpy_name(),
             });
         }
         let mut columns = Vec::with_capacity(config.obs_columns.len());
-        for name in &config.obs_columns {
-            let column = store.obs().column(name)?;
+        for choice in &config.obs_columns {
+            let column = store.obs().column(&choice.name)?;
             let data_type = column.field().data_type().to_string();
-            let reader = read_column(name, column);
+            let reader = read_column(choice, column);
             columns.push(reader.ok_or_else(|| LoaderError::ColumnType {
-                column: name.clone(),
+                column: choice.name.clone(),
                 data_type,
+                form: choice.form,
             })?);
         }
         let threads = match config.decode_threads {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,
         };
-        let memory = Memory::divide(&store, &config, threads);
+        let memory = Memory::divide(&store, &config, &recipe, threads)?;
         let pool = Pool::new(memory.n_slots, memory.slot_bytes)?;
         let routes = Routes::default();
         let paths = store.shard_paths();
@@ -116,11 +125,13 @@ impl Loader {
         let engine = Engine::start(&paths, &pool, &config.engine, move |completion| {
             route(&completions, completion)
         })?;
+        tracing::debug!(reading = ?engine.choice(), threads, ?memory, "loader is ready");
         let recycler = Arc::new(Recycler::new(memory.ahead as usize + threads + 2));
         let decoder = ObsDecoder::new(manifest);
         let context = Arc::new(DecodeContext {
             store: store.clone(),
             decoder,
+            recipe,
             columns,
             recycler,
         });
@@ -158,9 +169,14 @@ impl Loader {
         &self.store
     }
 
-    /// The categories of a chosen categorical obs column, which its codes are places in; `None` for other columns.
+    /// What the codes of a chosen obs column stand for: an array of which they are places. `None` for a column that has not
+    /// been chosen, or does not come as codes.
     pub fn categories(&self, column: &str) -> Option<ArrayRef> {
-        let place = self.config.obs_columns.iter().position(|name| name == column)?;
+        let place = self
+            .config
+            .obs_columns
+            .iter()
+            .position(|choice| choice.name == column)?;
         self.context.columns[place].categories()
     }
 
@@ -179,6 +195,9 @@ impl Loader {
     pub fn epoch(&mut self, epoch: u64) -> Result<Epoch<'_>, LoaderError> {
         let plan = self.plan(epoch)?;
         let n_minibatches = plan.n_minibatches();
+        let span =
+            tracing::debug_span!(parent: None, "epoch", epoch, n_minibatches, n_fetches = plan.n_fetches());
+        let engine_before = self.engine.stats();
         let pipeline = Arc::new(Pipeline::new(0, n_minibatches, self.ahead));
         let mut running = Running {
             pipeline: pipeline.clone(),
@@ -194,16 +213,19 @@ impl Loader {
             routes: self.routes.clone(),
             pipeline: pipeline.clone(),
             first_tag,
+            span: span.clone(),
         };
         running.spawn("cellring-plan", move |_| driver.run())?;
         for _ in 0..self.threads {
-            let context = self.context.clone();
-            running.spawn("cellring-decode", move |pipeline| work(pipeline, &context))?;
+            let (context, span) = (self.context.clone(), span.clone());
+            running.spawn("cellring-decode", move |pipeline| work(pipeline, &context, &span))?;
         }
         Ok(Epoch {
             running,
             n_minibatches,
+            engine_before,
             loader: self,
+            _span: span,
         })
     }
 }
@@ -229,24 +251,44 @@ struct Memory {
 }
 
 impl Memory {
-    fn divide(store: &Store, config: &LoaderConfig, threads: usize) -> Self {
+    fn divide(
+        store: &Store,
+        config: &LoaderConfig,
+        recipe: &Recipe,
+        threads: usize,
+    ) -> Result<Self, OutputError> {
         let manifest = store.manifest();
         // An obs may begin and end within an aligned unit, so it takes up to two more of them.
         let longest = manifest.max_obs_bytes as usize + 2 * 4096;
         let slot_bytes = longest.next_multiple_of(DEFAULT_SLOT_BYTES);
         let mean_nnz = manifest.nnz.div_ceil(manifest.n_obs.max(1)) as usize;
-        let minibatch_bytes = (config.sampler.batch_size as usize * (mean_nnz * 8 + 32)).max(1);
+        let n_obs = config.sampler.batch_size as usize;
+        let minibatch_bytes = recipe.minibatch_bytes(n_obs, mean_nnz);
+        let budget_bytes = config.memory_bytes;
+        if recipe.is_fixed_size() && minibatch_bytes > budget_bytes {
+            let needed_bytes = minibatch_bytes;
+            return Err(OutputError::Budget {
+                n_obs,
+                needed_bytes,
+                budget_bytes,
+            });
+        }
+        // Each thread has one at work, for which half of the budget may go where they are as large as that.
+        let least = match recipe.is_fixed_size() {
+            true => (budget_bytes / 2 / minibatch_bytes).clamp(1, threads + 1),
+            false => threads + 1,
+        };
         // Enough for each thread to be ahead of a consumer that comes in bursts; no more than a quarter of the budget.
-        let ahead = (config.memory_bytes / 4 / minibatch_bytes).clamp(threads + 1, 8 * threads + 8);
-        let for_slots = config.memory_bytes.saturating_sub(ahead * minibatch_bytes);
+        let ahead = (budget_bytes / 4 / minibatch_bytes).clamp(least, 8 * threads + 8);
+        let for_slots = budget_bytes.saturating_sub(ahead * minibatch_bytes);
         // A small store needs no more buffers than hold it a few times.
         let store_bytes = manifest.shards.iter().map(|shard| shard.bytes).sum::<u64>() as usize;
         let enough = 4 + 3 * store_bytes.div_ceil(slot_bytes / 2);
-        Self {
+        Ok(Self {
             n_slots: (for_slots / slot_bytes).clamp(2, enough.max(2)),
             slot_bytes,
             ahead: ahead as u64,
-        }
+        })
     }
 }
 
@@ -259,6 +301,7 @@ struct Driver {
     routes: Routes,
     pipeline: Arc<Pipeline>,
     first_tag: u64,
+    span: Span,
 }
 
 impl Driver {
@@ -272,12 +315,17 @@ impl Driver {
         let mut first = 0;
         for number in 0..self.plan.n_fetches() {
             let since = Instant::now();
+            let span =
+                tracing::debug_span!(parent: &self.span, "fetch", number, n_obs = Empty, n_reads = Empty);
+            let _entered = span.enter();
             let fetch = self.plan.fetch(number);
             let reads = match plan_reads(self.store.index(), &fetch.obs, &shape) {
                 Ok(reads) => reads,
                 Err(error) => return self.pipeline.fail_at(first, error.into()),
             };
             let planned = since.elapsed();
+            span.record("n_obs", fetch.obs.len());
+            span.record("n_reads", reads.reads.len());
             if reads.n_slots > self.pool.n_slots() {
                 let error = LoaderError::Budget {
                     n_obs: fetch.obs.len(),
@@ -307,11 +355,13 @@ impl Driver {
 }
 
 /// Decodes minibatches until the epoch ends.
-fn work(pipeline: &Pipeline, context: &DecodeContext) {
+fn work(pipeline: &Pipeline, context: &DecodeContext, epoch: &Span) {
+    let mut scratch = Scratch::default();
     while let Some(task) = pipeline.next_task() {
         let since = Instant::now();
-        let result = decode_minibatch(context, &task);
         let number = task.number;
+        let result = tracing::trace_span!(parent: epoch, "decode", number)
+            .in_scope(|| decode_minibatch(context, &mut scratch, &task));
         // The slots of a fetch are free as soon as its last minibatch is decoded, whether or not it has been taken.
         drop(task);
         pipeline.put(
@@ -366,7 +416,9 @@ impl Drop for Running {
 pub struct Epoch<'a> {
     running: Running,
     n_minibatches: u64,
+    engine_before: EngineStats,
     loader: &'a Loader,
+    _span: Span,
 }
 
 impl std::fmt::Debug for Epoch<'_> {
@@ -383,9 +435,14 @@ impl Epoch<'_> {
         self.n_minibatches
     }
 
-    /// Where the time has gone so far.
+    /// What has been read, and where the time has gone, so far. May be asked for at any time; takes a lock for a moment.
     pub fn stats(&self) -> EpochStats {
-        self.running.pipeline.stats()
+        let (before, now) = (&self.engine_before, self.loader.engine.stats());
+        EpochStats {
+            reads: now.reads - before.reads,
+            read_bytes: now.bytes - before.bytes,
+            ..self.running.pipeline.stats()
+        }
     }
 
     /// The loader.

@@ -31,10 +31,20 @@ pub(super) struct FilledFetch {
     pub(super) slots: Vec<Slot>,
 }
 
-/// Times and counts of an epoch.
+/// Times and counts of an epoch, so far.
+///
+/// An epoch is bound by its reads where `consumer_wait_ns` and `read_wait_ns` are large, by decoding where only
+/// `consumer_wait_ns` is, and by its consumer where `output_wait_ns` is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EpochStats {
+    /// Minibatches handed out.
+    pub minibatches: u64,
+    /// Reads that came back from the kernel, repetitions included; also those that an epoch before this one, dropped early,
+    /// had left under way.
+    pub reads: u64,
+    /// Bytes that these reads brought.
+    pub read_bytes: u64,
     /// Nanoseconds in which the caller waited for a minibatch.
     pub consumer_wait_ns: u64,
     /// Nanoseconds in which decoding threads had nothing to decode because reads were not done, summed over threads.
@@ -265,6 +275,7 @@ impl Pipeline {
             let number = state.next_out;
             if let Some(result) = state.done.remove(&number) {
                 state.next_out += 1;
+                state.stats.minibatches += 1;
                 drop(state);
                 // A worker may be waiting for room.
                 self.work.notify_one();

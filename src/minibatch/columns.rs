@@ -1,5 +1,7 @@
 //! Columns of the obs table that come along with the minibatches.
 
+use std::fmt;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowDictionaryKeyType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
@@ -8,7 +10,85 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType};
 use arrow_schema::DataType;
 
+use super::codes::Codebook;
 use crate::format::table::Column;
+
+/// An obs column that is to come along, and in which form. A name alone asks for the natural form.
+///
+/// ```
+/// use cellring::minibatch::ColumnChoice;
+///
+/// let natural: ColumnChoice = "cell_type".into();
+/// let labels = ColumnChoice::codes("donor_id"); // small integers, whatever the column holds
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ColumnChoice {
+    /// Name of the column.
+    pub name: String,
+    /// Its form.
+    pub form: ColumnForm,
+}
+
+/// The form in which an obs column comes along.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ColumnForm {
+    /// As it is stored: categories as codes, integers of all widths as 64 bits, floats as `f64`.
+    #[default]
+    Natural,
+    /// `i32` codes, with a table of what they mean ([`Loader::categories`](crate::Loader::categories)). Texts, integers and
+    /// booleans get the codes of their sorted distinct values, for which the whole column is looked at once.
+    Codes,
+    /// `f64`, from numbers, booleans and categories that are numbers. Integers beyond 2^53 are rounded.
+    Floats,
+    /// Texts, from texts, integers, booleans and categories of texts.
+    Strings,
+}
+
+impl fmt::Display for ColumnForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Natural => "they are",
+            Self::Codes => "codes",
+            Self::Floats => "floats",
+            Self::Strings => "strings",
+        })
+    }
+}
+
+impl ColumnChoice {
+    fn new(name: impl Into<String>, form: ColumnForm) -> Self {
+        let name = name.into();
+        Self { name, form }
+    }
+
+    /// The column as codes.
+    pub fn codes(name: impl Into<String>) -> Self {
+        Self::new(name, ColumnForm::Codes)
+    }
+
+    /// The column as floats.
+    pub fn floats(name: impl Into<String>) -> Self {
+        Self::new(name, ColumnForm::Floats)
+    }
+
+    /// The column as texts.
+    pub fn strings(name: impl Into<String>) -> Self {
+        Self::new(name, ColumnForm::Strings)
+    }
+}
+
+impl From<&str> for ColumnChoice {
+    fn from(name: &str) -> Self {
+        Self::new(name, ColumnForm::Natural)
+    }
+}
+
+impl From<String> for ColumnChoice {
+    fn from(name: String) -> Self {
+        Self::new(name, ColumnForm::Natural)
+    }
+}
 
 /// One obs column of a minibatch: a value per row.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +105,7 @@ pub struct ObsColumn {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ObsValues {
-    /// Codes of a categorical column: places in its categories ([`Loader::categories`](crate::Loader::categories)).
+    /// Codes: places in the column's categories ([`Loader::categories`](crate::Loader::categories)).
     Codes(Vec<i32>),
     /// Integers of any width.
     Integers(Vec<i64>),
@@ -44,7 +124,11 @@ pub enum ObsValues {
 pub(crate) struct ColumnReader {
     name: String,
     column: Column,
+    /// How it is stored.
     kind: Kind,
+    form: ColumnForm,
+    /// Codes of values that are stored without.
+    codebook: Option<Codebook>,
     nullable: bool,
 }
 
@@ -71,37 +155,63 @@ fn kind_of(data_type: &DataType) -> Option<Kind> {
     })
 }
 
-/// Makes a reader; `None` where the column's type is none that a minibatch carries.
-pub(crate) fn read_column(name: &str, column: Column) -> Option<ColumnReader> {
-    let kind = kind_of(column.field().data_type())?;
+/// What a categorical column's categories are.
+fn kind_of_categories(data_type: &DataType) -> Option<Kind> {
+    match data_type {
+        DataType::Dictionary(_, categories) => kind_of(categories),
+        _ => None,
+    }
+}
+
+/// Makes a reader; `None` where minibatches do not carry the column's type in this form.
+pub(crate) fn read_column(choice: &ColumnChoice, column: Column) -> Option<ColumnReader> {
+    let data_type = column.field().data_type();
+    let kind = kind_of(data_type)?;
+    let meaning = kind_of_categories(data_type).unwrap_or(kind);
+    let mut codebook = None;
+    match choice.form {
+        ColumnForm::Natural => {}
+        ColumnForm::Codes if kind == Kind::Codes => {}
+        ColumnForm::Codes => codebook = Some(Codebook::of(&column)?),
+        ColumnForm::Floats if matches!(meaning, Kind::Strings | Kind::Codes) => return None,
+        ColumnForm::Strings if matches!(meaning, Kind::Floats | Kind::Codes) => return None,
+        ColumnForm::Floats | ColumnForm::Strings => {}
+    }
     let nullable = column.batches().iter().any(|batch| batch.null_count() > 0);
     Some(ColumnReader {
-        name: name.to_string(),
+        name: choice.name.clone(),
         column,
         kind,
+        form: choice.form,
+        codebook,
         nullable,
     })
 }
 
 impl ColumnReader {
-    /// The categories of a categorical column, as an Arrow array.
+    /// What the codes of this column stand for, as an Arrow array.
     pub(crate) fn categories(&self) -> Option<ArrayRef> {
-        self.column
-            .batches()
-            .first()?
-            .as_any_dictionary_opt()
-            .map(|dictionary| dictionary.values().clone())
+        match (self.form, &self.codebook) {
+            (ColumnForm::Floats | ColumnForm::Strings, _) => None,
+            (_, Some(codebook)) => Some(codebook.values().clone()),
+            (_, None) => self
+                .column
+                .batches()
+                .first()?
+                .as_any_dictionary_opt()
+                .map(|dictionary| dictionary.values().clone()),
+        }
     }
 
     /// An empty column to gather into.
     pub(crate) fn empty(&self) -> ObsColumn {
-        let values = match self.kind {
-            Kind::Codes => ObsValues::Codes(Vec::new()),
-            Kind::Integers => ObsValues::Integers(Vec::new()),
-            Kind::Unsigned => ObsValues::Unsigned(Vec::new()),
-            Kind::Floats => ObsValues::Floats(Vec::new()),
-            Kind::Booleans => ObsValues::Booleans(Vec::new()),
-            Kind::Strings => ObsValues::Strings(Vec::new()),
+        let values = match (self.form, self.kind) {
+            (ColumnForm::Codes, _) | (ColumnForm::Natural, Kind::Codes) => ObsValues::Codes(Vec::new()),
+            (ColumnForm::Floats, _) | (_, Kind::Floats) => ObsValues::Floats(Vec::new()),
+            (ColumnForm::Strings, _) | (_, Kind::Strings) => ObsValues::Strings(Vec::new()),
+            (_, Kind::Integers) => ObsValues::Integers(Vec::new()),
+            (_, Kind::Unsigned) => ObsValues::Unsigned(Vec::new()),
+            (_, Kind::Booleans) => ObsValues::Booleans(Vec::new()),
         };
         ObsColumn {
             name: self.name.clone(),
@@ -113,44 +223,58 @@ impl ColumnReader {
     /// Fills `out` with the values of these obs.
     pub(crate) fn gather(&self, obs: &[u64], out: &mut ObsColumn) {
         if let Some(valid) = &mut out.valid {
-            valid.clear();
-            valid.extend(obs.iter().map(|&obs| {
-                let (array, row) = self.column.at(obs);
-                array.is_valid(row)
-            }));
+            refill(
+                valid,
+                obs.iter().map(|&obs| {
+                    let (array, row) = self.column.at(obs);
+                    array.is_valid(row)
+                }),
+            );
         }
         let each = || {
             obs.iter()
                 .map(|&obs| self.column.at(obs))
-                .map(|(array, row)| (array, row, array.is_valid(row)))
+                .map(|(array, row)| array.is_valid(row).then_some((array, row)))
         };
         match &mut out.values {
-            ObsValues::Codes(out) => refill(
-                out,
-                each().map(|(a, row, valid)| if valid { code(a, row) } else { -1 }),
-            ),
-            ObsValues::Integers(out) => refill(
-                out,
-                each().map(|(a, row, valid)| if valid { integer(a, row) } else { 0 }),
-            ),
+            ObsValues::Codes(out) => {
+                let code_of = |(array, row)| match &self.codebook {
+                    None => code(array, row),
+                    Some(codebook) => codebook.code(array, row),
+                };
+                refill(out, each().map(|at| at.map_or(-1, code_of)));
+            }
+            ObsValues::Integers(out) => {
+                refill(out, each().map(|at| at.map_or(0, |(a, row)| integer(a, row))))
+            }
             ObsValues::Unsigned(out) => {
                 refill(
                     out,
-                    each().map(|(a, row, valid)| if valid { primitive::<UInt64Type>(a, row) } else { 0 }),
+                    each().map(|at| at.map_or(0, |(a, row)| primitive::<UInt64Type>(a, row))),
                 );
             }
-            ObsValues::Floats(out) => refill(
-                out,
-                each().map(|(a, row, valid)| if valid { float(a, row) } else { f64::NAN }),
-            ),
-            ObsValues::Booleans(out) => refill(
-                out,
-                each().map(|(a, row, valid)| valid && a.as_boolean().value(row)),
-            ),
-            ObsValues::Strings(out) => refill(
-                out,
-                each().map(|(a, row, valid)| if valid { text(a, row) } else { String::new() }),
-            ),
+            ObsValues::Floats(out) => {
+                refill(
+                    out,
+                    each().map(|at| at.map_or(f64::NAN, |(a, row)| number(a, row))),
+                );
+            }
+            ObsValues::Booleans(out) => {
+                refill(
+                    out,
+                    each().map(|at| at.is_some_and(|(a, row)| a.as_boolean().value(row))),
+                );
+            }
+            ObsValues::Strings(out) => {
+                // Each text goes into the memory of an earlier one.
+                out.resize_with(obs.len(), String::new);
+                for (out, at) in out.iter_mut().zip(each()) {
+                    out.clear();
+                    if let Some((array, row)) = at {
+                        push_text(array, row, out);
+                    }
+                }
+            }
         }
     }
 }
@@ -160,11 +284,11 @@ fn refill<T>(out: &mut Vec<T>, values: impl Iterator<Item = T>) {
     out.extend(values);
 }
 
-fn primitive<T: ArrowPrimitiveType>(array: &dyn Array, row: usize) -> T::Native {
+pub(super) fn primitive<T: ArrowPrimitiveType>(array: &dyn Array, row: usize) -> T::Native {
     array.as_primitive::<T>().value(row)
 }
 
-fn integer(array: &dyn Array, row: usize) -> i64 {
+pub(super) fn integer(array: &dyn Array, row: usize) -> i64 {
     match array.data_type() {
         DataType::Int8 => primitive::<Int8Type>(array, row).into(),
         DataType::Int16 => primitive::<Int16Type>(array, row).into(),
@@ -176,18 +300,62 @@ fn integer(array: &dyn Array, row: usize) -> i64 {
     }
 }
 
-fn float(array: &dyn Array, row: usize) -> f64 {
-    match array.data_type() {
-        DataType::Float32 => primitive::<Float32Type>(array, row).into(),
-        _ => primitive::<Float64Type>(array, row),
+/// A number, a boolean, or what a category stands for. NaN where a category is missing.
+fn number(array: &dyn Array, row: usize) -> f64 {
+    match kind_of(array.data_type()) {
+        Some(Kind::Integers) => integer(array, row) as f64,
+        Some(Kind::Unsigned) => primitive::<UInt64Type>(array, row) as f64,
+        Some(Kind::Booleans) => f64::from(u8::from(array.as_boolean().value(row))),
+        Some(Kind::Codes) => category(array, row).map_or(f64::NAN, |(values, code)| number(values, code)),
+        _ => match array.data_type() {
+            DataType::Float32 => primitive::<Float32Type>(array, row).into(),
+            _ => primitive::<Float64Type>(array, row),
+        },
     }
 }
 
-fn text(array: &dyn Array, row: usize) -> String {
-    match array.data_type() {
-        DataType::LargeUtf8 => array.as_string::<i64>().value(row).to_string(),
-        _ => array.as_string::<i32>().value(row).to_string(),
-    }
+/// A text; `None` where the array is none of texts, and `Some(None)` where this one is missing.
+pub(super) fn text_at(array: &dyn Array, row: usize) -> Option<Option<&str>> {
+    let text = match array.data_type() {
+        DataType::LargeUtf8 => array.as_string::<i64>().value(row),
+        DataType::Utf8 => array.as_string::<i32>().value(row),
+        DataType::Dictionary(_, categories) if matches!(kind_of(categories), Some(Kind::Strings)) => {
+            return Some(
+                array
+                    .is_valid(row)
+                    .then(|| category(array, row))
+                    .flatten()
+                    .and_then(|(values, code)| text_at(values, code).flatten()),
+            );
+        }
+        _ => return None,
+    };
+    Some(array.is_valid(row).then_some(text))
+}
+
+/// Appends a text, or a number or boolean written as one.
+fn push_text(array: &dyn Array, row: usize, out: &mut String) {
+    use fmt::Write;
+    // Writing to a String does not fail.
+    let _ = match kind_of(array.data_type()) {
+        Some(Kind::Codes) => {
+            return category(array, row).map_or((), |(values, code)| push_text(values, code, out));
+        }
+        Some(Kind::Integers) => write!(out, "{}", integer(array, row)),
+        Some(Kind::Unsigned) => write!(out, "{}", primitive::<UInt64Type>(array, row)),
+        Some(Kind::Booleans) => write!(out, "{}", array.as_boolean().value(row)),
+        _ => {
+            out.push_str(text_at(array, row).flatten().unwrap_or_default());
+            Ok(())
+        }
+    };
+}
+
+/// The categories of an array, and the place in them of the category in this row; `None` where there is no such place.
+fn category(array: &dyn Array, row: usize) -> Option<(&dyn Array, usize)> {
+    let values = array.as_any_dictionary_opt()?.values();
+    let place = usize::try_from(code(array, row)).ok()?;
+    (place < values.len() && values.is_valid(place)).then_some((values.as_ref(), place))
 }
 
 fn code(array: &dyn Array, row: usize) -> i32 {

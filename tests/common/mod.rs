@@ -98,7 +98,7 @@ pub(crate) fn value_type(kind: Kind) -> ValueType {
     }
 }
 
-fn role(field: Field, role: &str) -> Field {
+pub(crate) fn role(field: Field, role: &str) -> Field {
     field.with_metadata(HashMap::from([(ROLE_KEY.to_string(), role.to_string())]))
 }
 
@@ -166,6 +166,17 @@ pub(crate) fn write_store(
     options: WriterOptions,
     order: Option<&[u32]>,
 ) -> Result<Manifest, WriteError> {
+    write_store_with_obs(path, rows, options, order, obs_table(rows.n_rows()))
+}
+
+/// The same with another obs table.
+pub(crate) fn write_store_with_obs(
+    path: &Path,
+    rows: &CsrRows,
+    options: WriterOptions,
+    order: Option<&[u32]>,
+    (schema, batches): (SchemaRef, Vec<RecordBatch>),
+) -> Result<Manifest, WriteError> {
     let identity: Vec<u32> = (0..options.n_vars as u32).collect();
     let positions = order.unwrap_or(&identity);
     let column_of_source = order.map(|order| {
@@ -188,7 +199,6 @@ pub(crate) fn write_store(
         let range = first..rows.n_rows().min(first + block_size);
         writer.append(&encoder.encode(first as u64, rows, range)?)?;
     }
-    let (schema, batches) = obs_table(rows.n_rows());
     writer.write_table(
         TableKind::Obs,
         &schema,

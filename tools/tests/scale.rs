@@ -59,7 +59,7 @@ fn opening_reads_no_table(path: &Path) {
     assert_eq!(cached_fraction(&obs).unwrap(), before, "no page of obs was read");
 
     // A column is read when it is asked for, and others are not.
-    let obs_columns = vec!["plate".to_owned()];
+    let obs_columns = vec!["plate".into()];
     let config = LoaderConfig {
         obs_columns,
         ..LoaderConfig::default()

@@ -179,8 +179,9 @@ impl ReadArgs {
             engine: self.engine()?,
             memory_bytes: self.memory_bytes(),
             decode_threads: self.threads.map_or(0, usize::from),
-            obs_columns: self.obs_columns.clone(),
+            obs_columns: self.obs_columns.iter().map(|name| name.as_str().into()).collect(),
             allow_rounding: self.allow_rounding,
+            ..LoaderConfig::default()
         })
     }
 }

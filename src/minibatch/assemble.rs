@@ -1,0 +1,344 @@
+//! Makes the content of a minibatch, one row after the other.
+//!
+//! A row is decoded, and everything that is done to it is done at once, while it is in the first cache. Where nothing has to
+//! be moved it is decoded into its final place.
+
+use super::normalize::{LibraryGenes, Logarithms, sum};
+use super::order::Order;
+use super::output::{IndexType, Layout, MadeType, Recipe};
+use super::rank::rank;
+use super::recycle::Buffers;
+use super::typed::{Aligned, AnyValues, Index, Keys, Made, Work};
+use crate::format::Element;
+
+/// The rows of a minibatch, not yet decoded.
+pub(crate) trait Rows {
+    type Error;
+
+    /// Number of values of each row.
+    fn nnz(&self) -> impl Iterator<Item = usize>;
+
+    /// Decodes a row into slices of its number of values: ascending columns, and `f32` or the store's type.
+    fn decode<T: Element>(
+        &self,
+        row: usize,
+        indices: &mut [i32],
+        values: &mut [T],
+    ) -> Result<(), Self::Error>;
+}
+
+/// Memory of a thread for one row.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    indices: Vec<i32>,
+    values: AnyValues,
+    converted: AnyValues,
+    keys: Keys,
+    order: Order,
+    ordered: (Vec<i32>, AnyValues),
+    logarithms: Logarithms,
+    former: Vec<i32>,
+}
+
+/// Fills `buffers` with these rows. Gives the number of values.
+///
+/// # Errors
+/// Where a row cannot be decoded; then the content is unspecified, and the buffers must not be used again.
+pub(crate) fn assemble<R: Rows>(
+    recipe: &Recipe,
+    rows: &R,
+    scratch: &mut Scratch,
+    buffers: &mut Buffers,
+) -> Result<usize, R::Error> {
+    match recipe.made {
+        MadeType::F16 => of_type::<half::f16, R>(recipe, rows, scratch, buffers),
+        MadeType::Bf16 => of_type::<half::bf16, R>(recipe, rows, scratch, buffers),
+        MadeType::Stored(stored) => {
+            crate::with_element!(stored, T => of_type::<T, R>(recipe, rows, scratch, buffers))
+        }
+    }
+}
+
+fn of_type<T: Made, R: Rows>(
+    recipe: &Recipe,
+    rows: &R,
+    scratch: &mut Scratch,
+    buffers: &mut Buffers,
+) -> Result<usize, R::Error> {
+    match (recipe.layout, recipe.index_type) {
+        (Layout::Csr, IndexType::I32) => csr::<T, i32, R>(recipe, rows, scratch, buffers),
+        (Layout::Csr, IndexType::I64) => csr::<T, i64, R>(recipe, rows, scratch, buffers),
+        (Layout::Dense, _) => dense::<T, R>(recipe, rows, scratch, buffers),
+        (Layout::TopK(k), IndexType::I32) => top_k::<T, i32, R>(recipe, k, rows, scratch, buffers),
+        (Layout::TopK(k), IndexType::I64) => top_k::<T, i64, R>(recipe, k, rows, scratch, buffers),
+    }
+}
+
+fn csr<T: Made, I: Index, R: Rows>(
+    recipe: &Recipe,
+    rows: &R,
+    scratch: &mut Scratch,
+    buffers: &mut Buffers,
+) -> Result<usize, R::Error> {
+    // Selected rows are no longer than whole ones.
+    let (n_rows, most) = rows.nnz().fold((0, 0), |(n, sum), nnz| (n + 1, sum + nnz));
+    let indptr = I::of(&mut buffers.indptr).first_mut(n_rows + 1);
+    let indices = I::of(&mut buffers.indices).first_mut(most);
+    let values = T::of(&mut buffers.values).first_mut(most);
+    indptr[0] = I::from_offset(0);
+    let mut start = 0;
+    for (row, nnz) in rows.nnz().enumerate() {
+        let (indices, values) = (&mut indices[start..start + nnz], &mut values[start..start + nnz]);
+        start += match &recipe.genes {
+            None => whole_row(recipe, rows, row, scratch, indices, values)?,
+            Some(_) => selected_row(recipe, rows, row, scratch, indices, values)?,
+        };
+        indptr[row + 1] = I::from_offset(start);
+    }
+    Ok(start)
+}
+
+/// A row of a sparse minibatch with all its genes: what need not be converted is decoded into its place.
+#[inline]
+fn whole_row<T: Made, I: Index, R: Rows>(
+    recipe: &Recipe,
+    rows: &R,
+    row: usize,
+    scratch: &mut Scratch,
+    indices: &mut [I],
+    values: &mut [T],
+) -> Result<usize, R::Error> {
+    let nnz = indices.len();
+    let row_indices = match I::as_i32(indices) {
+        Some(indices) => indices,
+        None => first(&mut scratch.indices, nnz),
+    };
+    let row_values = match T::as_work(values) {
+        Some(values) => values,
+        None => T::Work::of(&mut scratch.values).first_mut(nnz),
+    };
+    rows.decode(row, row_indices, row_values)?;
+    let total = library_size(recipe, LibraryGenes::All, row_values);
+    compute(recipe, total, row_indices, row_values, &mut scratch.logarithms);
+    if T::as_work(values).is_none() {
+        let row_values = T::Work::of(&mut scratch.values).first_mut(nnz);
+        values.copy_from_slice(T::converted(row_values, &mut scratch.converted));
+    }
+    if I::as_i32(indices).is_none() {
+        widen(&scratch.indices[..nnz], indices);
+    }
+    Ok(nnz)
+}
+
+/// A row of a sparse minibatch, its genes selected and perhaps in another order.
+fn selected_row<T: Made, I: Index, R: Rows>(
+    recipe: &Recipe,
+    rows: &R,
+    row: usize,
+    scratch: &mut Scratch,
+    indices: &mut [I],
+    values: &mut [T],
+) -> Result<usize, R::Error> {
+    let prepared = prepare::<T::Work, R>(recipe, rows, row, indices.len(), scratch)?;
+    let (mut row_indices, mut row_values) = (prepared.indices, &*prepared.values);
+    let n = row_indices.len();
+    if recipe.genes.as_ref().is_some_and(|genes| !genes.is_ascending()) {
+        // To its final place a row goes from front to back: all over it, memory would be too slow.
+        let (ordered_indices, ordered_values) = prepared.ordered;
+        let ordered_indices = first(ordered_indices, n);
+        let ordered_values = T::Work::of(ordered_values).first_mut(n);
+        prepared.order.ascending(row_indices, recipe.n_vars, |from, to| {
+            (ordered_indices[to], ordered_values[to]) = (row_indices[from], row_values[from]);
+        });
+        (row_indices, row_values) = (ordered_indices, ordered_values);
+    }
+    widen(row_indices, indices);
+    values[..n].copy_from_slice(T::converted(row_values, prepared.converted));
+    Ok(n)
+}
+
+fn dense<T: Made, R: Rows>(
+    recipe: &Recipe,
+    rows: &R,
+    scratch: &mut Scratch,
+    buffers: &mut Buffers,
+) -> Result<usize, R::Error> {
+    let n_vars = recipe.n_vars;
+    let n_rows = rows.nnz().count();
+    let memory = T::of(&mut buffers.values);
+    let is_new = memory.reserve(n_rows * n_vars, 0);
+    let used = &mut buffers.used;
+    let former_rows = if is_new { 0 } else { used.ends.len() };
+    // What the last use left behind is read while what this one leaves is written.
+    std::mem::swap(&mut scratch.former, &mut used.columns);
+    used.columns.clear();
+    used.ends.resize(n_rows.max(used.ends.len()), 0);
+    let mut former_start = 0;
+    for (row, nnz) in rows.nnz().enumerate() {
+        let values = &mut memory.as_mut_slice()[row * n_vars..(row + 1) * n_vars];
+        if row < former_rows {
+            let former_end = used.ends[row];
+            clear(values, &scratch.former[former_start..former_end]);
+            former_start = former_end;
+        }
+        let prepared = prepare::<T::Work, R>(recipe, rows, row, nnz, scratch)?;
+        let converted = T::converted(prepared.values, prepared.converted);
+        for (&column, &value) in prepared.indices.iter().zip(converted) {
+            values[column as usize] = value;
+        }
+        used.columns.extend_from_slice(prepared.indices);
+        used.ends[row] = used.columns.len();
+    }
+    for row in n_rows..former_rows {
+        let values = &mut memory.as_mut_slice()[row * n_vars..(row + 1) * n_vars];
+        clear(values, &scratch.former[former_start..used.ends[row]]);
+        former_start = used.ends[row];
+    }
+    used.ends.truncate(n_rows);
+    Ok(used.columns.len())
+}
+
+/// Makes a row zero again, of which these columns may be something else.
+fn clear<T: Copy + Default>(row: &mut [T], columns: &[i32]) {
+    let row_lines = size_of_val(row) / 64;
+    // One store for each column, or one for each cache line.
+    if columns.len() < row_lines {
+        for &column in columns {
+            row[column as usize] = T::default();
+        }
+    } else {
+        row.fill(T::default());
+    }
+}
+
+fn top_k<T: Made, I: Index, R: Rows>(
+    recipe: &Recipe,
+    k: usize,
+    rows: &R,
+    scratch: &mut Scratch,
+    buffers: &mut Buffers,
+) -> Result<usize, R::Error> {
+    let n_rows = rows.nnz().count();
+    let all_indices = I::of(&mut buffers.indices).first_mut(n_rows * k);
+    let all_values = T::of(&mut buffers.values).first_mut(n_rows * k);
+    buffers.lens.clear();
+    let mut total = 0;
+    for (row, nnz) in rows.nnz().enumerate() {
+        let indices = &mut all_indices[row * k..(row + 1) * k];
+        let values = &mut all_values[row * k..(row + 1) * k];
+        let prepared = prepare::<T::Work, R>(recipe, rows, row, nnz, scratch)?;
+        let [keys, spare] = T::Work::keys(prepared.keys);
+        // Nearly all values are above 0: a place is made for each, and without a branch.
+        keys.resize(prepared.indices.len(), Default::default());
+        let mut n_keys = 0;
+        for (&column, &value) in prepared.indices.iter().zip(prepared.values.iter()) {
+            keys[n_keys] = value.key(column);
+            n_keys += usize::from(value > T::Work::default());
+        }
+        keys.truncate(n_keys);
+        let is_ascending = recipe.genes.as_ref().is_none_or(|genes| genes.is_ascending());
+        rank(keys, spare, k, is_ascending);
+        let n = keys.len();
+        for ((&key, index), value) in keys
+            .iter()
+            .zip(indices.iter_mut())
+            .zip(prepared.values.iter_mut())
+        {
+            let (column, of_key) = T::Work::of_key(key);
+            (*index, *value) = (I::from_i32(column), of_key);
+        }
+        values[..n].copy_from_slice(T::converted(&prepared.values[..n], prepared.converted));
+        indices[n..].fill(I::from_i32(-1));
+        values[n..].fill(T::default());
+        buffers.lens.push(n as u32);
+        total += n;
+    }
+    Ok(total)
+}
+
+/// A row in scratch memory, with what else of the scratch is needed afterwards.
+struct Prepared<'a, W: Work> {
+    /// Columns of the output; ascending if the selection is.
+    indices: &'a [i32],
+    values: &'a mut [W],
+    converted: &'a mut AnyValues,
+    keys: &'a mut Keys,
+    order: &'a mut Order,
+    ordered: (&'a mut Vec<i32>, &'a mut AnyValues),
+}
+
+/// Decodes a row, selects, normalises and weighs.
+#[inline]
+fn prepare<'a, W: Work, R: Rows>(
+    recipe: &Recipe,
+    rows: &R,
+    row: usize,
+    nnz: usize,
+    scratch: &'a mut Scratch,
+) -> Result<Prepared<'a, W>, R::Error> {
+    let indices = first(&mut scratch.indices, nnz);
+    let values: &mut Aligned<W> = W::of(&mut scratch.values);
+    let values = values.first_mut(nnz);
+    rows.decode(row, indices, values)?;
+    let mut total = library_size(recipe, LibraryGenes::All, values);
+    let n = match &recipe.genes {
+        None => nnz,
+        Some(genes) => genes.select(indices, values),
+    };
+    let (indices, values) = (&indices[..n], &mut values[..n]);
+    total = total.or_else(|| library_size(recipe, LibraryGenes::Selected, values));
+    compute(recipe, total, indices, values, &mut scratch.logarithms);
+    Ok(Prepared {
+        indices,
+        values,
+        converted: &mut scratch.converted,
+        keys: &mut scratch.keys,
+        order: &mut scratch.order,
+        ordered: (&mut scratch.ordered.0, &mut scratch.ordered.1),
+    })
+}
+
+/// The sum of a row, where it is to be taken over these genes.
+#[inline]
+fn library_size<W: Work>(recipe: &Recipe, over: LibraryGenes, values: &mut [W]) -> Option<f64> {
+    recipe.normalize.filter(|normalize| normalize.over == over)?;
+    W::as_f32(values).map(|values| sum(values))
+}
+
+/// Normalises and weighs a row.
+#[inline]
+fn compute<W: Work>(
+    recipe: &Recipe,
+    total: Option<f64>,
+    indices: &[i32],
+    values: &mut [W],
+    logarithms: &mut Logarithms,
+) {
+    if recipe.normalize.is_none() && recipe.weights.is_none() {
+        return;
+    }
+    let Some(values) = W::as_f32(values) else {
+        return;
+    };
+    if let (Some(normalize), Some(total)) = (&recipe.normalize, total) {
+        normalize.apply(total, values, logarithms);
+    }
+    if let Some(weights) = &recipe.weights {
+        for (&column, value) in indices.iter().zip(values) {
+            *value *= weights[column as usize];
+        }
+    }
+}
+
+fn first<T: Copy + Default>(memory: &mut Vec<T>, len: usize) -> &mut [T] {
+    if memory.len() < len {
+        memory.resize(len, T::default());
+    }
+    &mut memory[..len]
+}
+
+fn widen<I: Index>(from: &[i32], to: &mut [I]) {
+    to.iter_mut()
+        .zip(from)
+        .for_each(|(to, &from)| *to = I::from_i32(from));
+}

@@ -1,0 +1,177 @@
+//! Which genes a minibatch has, and in which order.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::OutputError;
+use super::columns::text_at;
+use crate::format::table::{Column, Table};
+
+/// In a map: a column of the store that no output column takes.
+const DROPPED: u32 = u32::MAX;
+
+/// From the columns of one store to those of the output.
+///
+/// Output column `j` is the `j`-th gene that was asked for, whatever its place in the store; where the store lacks it, the
+/// column is zero. Stores with other var tables have other selections for the same genes, and the same output.
+#[derive(Clone, Debug)]
+pub struct GeneSelection(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// For each column of the store that of the output, or [`DROPPED`]. No output column occurs twice.
+    map: Vec<u32>,
+    n_genes: usize,
+    /// Whether the columns that are kept keep their order too.
+    is_ascending: bool,
+}
+
+/// What a list of names did not find, or not once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GeneReport {
+    /// Names that the store does not have, in the order of the list: their columns are zero.
+    pub missing: Vec<String>,
+    /// Names that several columns of the store have, in the order of the list: the first of these columns is taken.
+    pub ambiguous: Vec<String>,
+}
+
+impl GeneSelection {
+    /// The genes with these names in the index of a var table ([`Store::var`](crate::Store::var)).
+    ///
+    /// # Errors
+    /// [`OutputError`] where a name is asked for twice, or the table cannot be read.
+    pub fn by_names<S: AsRef<str>>(var: &Table, names: &[S]) -> Result<(Self, GeneReport), OutputError> {
+        Self::by_texts(&var.names()?, names)
+    }
+
+    /// The genes with these names in another column of the var table, as one with identifiers besides symbols.
+    ///
+    /// # Errors
+    /// [`OutputError`] where there is no such column or it holds no text, a name is asked for twice, or the table cannot be
+    /// read.
+    pub fn by_names_in<S: AsRef<str>>(
+        var: &Table,
+        column: &str,
+        names: &[S],
+    ) -> Result<(Self, GeneReport), OutputError> {
+        Self::by_texts(&var.column(column)?, names)
+    }
+
+    fn by_texts<S: AsRef<str>>(column: &Column, names: &[S]) -> Result<(Self, GeneReport), OutputError> {
+        let mut wanted: HashMap<&str, usize> = HashMap::with_capacity(names.len());
+        for (place, name) in names.iter().enumerate() {
+            if wanted.insert(name.as_ref(), place).is_some() {
+                return Err(OutputError::RepeatedGene(name.as_ref().to_string()));
+            }
+        }
+        let mut columns = vec![None; names.len()];
+        let mut is_ambiguous = vec![false; names.len()];
+        let mut n_vars = 0u32;
+        for batch in column.batches() {
+            for row in 0..batch.len() {
+                let text = text_at(batch.as_ref(), row).ok_or_else(|| OutputError::NotText {
+                    column: column.field().name().clone(),
+                    data_type: column.field().data_type().to_string(),
+                })?;
+                if let Some(&place) = text.and_then(|text| wanted.get(text)) {
+                    match columns[place] {
+                        None => columns[place] = Some(n_vars),
+                        Some(_) => is_ambiguous[place] = true,
+                    }
+                }
+                n_vars += 1;
+            }
+        }
+        let chosen = |is_chosen: &dyn Fn(usize) -> bool| {
+            let places = (0..names.len()).filter(|&place| is_chosen(place));
+            places.map(|place| names[place].as_ref().to_string()).collect()
+        };
+        let report = GeneReport {
+            missing: chosen(&|place| columns[place].is_none()),
+            ambiguous: chosen(&|place| is_ambiguous[place]),
+        };
+        Ok((Self::by_columns(n_vars.into(), &columns)?, report))
+    }
+
+    /// Output column `j` is column `columns[j]` of a store with `n_vars` columns, or zero where that is `None`.
+    ///
+    /// # Errors
+    /// [`OutputError`] where a column is not below `n_vars` or occurs twice.
+    pub fn by_columns(n_vars: u64, columns: &[Option<u32>]) -> Result<Self, OutputError> {
+        let mut map = vec![DROPPED; usize::try_from(n_vars).unwrap_or(usize::MAX)];
+        for (place, &column) in columns.iter().enumerate() {
+            let Some(column) = column else { continue };
+            match map.get_mut(column as usize) {
+                None => return Err(OutputError::NoSuchColumn { column, n_vars }),
+                Some(taken) if *taken != DROPPED => return Err(OutputError::RepeatedColumn(column)),
+                Some(free) => *free = place as u32,
+            }
+        }
+        let kept = || map.iter().filter(|&&place| place != DROPPED);
+        Ok(Self(Arc::new(Inner {
+            is_ascending: kept().zip(kept().skip(1)).all(|(a, b)| a < b),
+            n_genes: columns.len(),
+            map,
+        })))
+    }
+
+    /// Columns of the output.
+    pub fn n_genes(&self) -> usize {
+        self.0.n_genes
+    }
+
+    /// Columns of the store that it is made for.
+    pub fn n_vars(&self) -> usize {
+        self.0.map.len()
+    }
+
+    /// Whether a row that ascends in the store ascends in the output too.
+    pub(crate) fn is_ascending(&self) -> bool {
+        self.0.is_ascending
+    }
+
+    /// Keeps of a row what is selected, at the front and under its new columns. Gives how many that are.
+    pub(crate) fn select<T: Copy>(&self, indices: &mut [i32], values: &mut [T]) -> usize {
+        let (map, values) = (self.0.map.as_slice(), &mut values[..indices.len()]);
+        let mut n = 0;
+        for k in 0..indices.len() {
+            let place = map[indices[k] as usize];
+            // Without a branch on what is kept, which nothing could predict: what is dropped is written over.
+            (indices[n], values[n]) = (place as i32, values[k]);
+            n += usize::from(place != DROPPED);
+        }
+        n
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selection_keeps_renames_and_says_whether_it_ascends() {
+        let genes = GeneSelection::by_columns(6, &[Some(4), None, Some(0), Some(5)]).unwrap();
+        assert_eq!((genes.n_genes(), genes.n_vars()), (4, 6));
+        assert!(!genes.is_ascending());
+        let (mut indices, mut values) = ([0, 1, 4, 5], [10, 11, 14, 15]);
+        assert_eq!(genes.select(&mut indices, &mut values), 3);
+        assert_eq!((&indices[..3], &values[..3]), (&[2, 0, 3][..], &[10, 14, 15][..]));
+        let genes = GeneSelection::by_columns(6, &[None, Some(1), Some(3), None, Some(4)]).unwrap();
+        assert!(genes.is_ascending());
+        assert_eq!(genes.select(&mut [0, 2, 5], &mut [1, 2, 3]), 0);
+        assert!(GeneSelection::by_columns(0, &[]).unwrap().is_ascending());
+    }
+
+    #[test]
+    fn columns_that_are_not_there_or_taken_twice_are_refused() {
+        assert!(matches!(
+            GeneSelection::by_columns(3, &[Some(3)]),
+            Err(OutputError::NoSuchColumn { column: 3, n_vars: 3 })
+        ));
+        assert!(matches!(
+            GeneSelection::by_columns(3, &[Some(1), Some(2), Some(1)]),
+            Err(OutputError::RepeatedColumn(1))
+        ));
+    }
+}

@@ -1,0 +1,181 @@
+//! Library size and logarithm, row by row.
+
+/// Library size and logarithm, as scanpy's `normalize_total` and `log1p` define them for `float32` matrices.
+///
+/// With `s` the sum of a row's values, a value `x` becomes `x / (f32(s) / f32(target_sum))`, in `f32`; a row whose sum is 0
+/// stays as it is. With `log1p` it then becomes `ln(1 + x)`, to the bit what [`f32::ln_1p`] gives. The sum itself is taken
+/// in `f64`, which makes it exact for counts.
+///
+/// scanpy takes the median of the cells' sums where it is not given a target; a loader has not seen the other cells, so
+/// here the target is given, or the library size left as it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Normalize {
+    /// What each row sums to afterwards; `None` leaves its size as it is.
+    pub target_sum: Option<f64>,
+    /// Whether the logarithm of one plus the value is taken.
+    pub log1p: bool,
+    /// Which genes count for a row's sum.
+    pub over: LibraryGenes,
+}
+
+impl Normalize {
+    /// Ten thousand counts per cell, and the logarithm: what most models were trained on.
+    pub const LOG1P_10K: Self = Self {
+        target_sum: Some(1e4),
+        log1p: true,
+        over: LibraryGenes::All,
+    };
+}
+
+/// Which genes count for the library size of a cell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LibraryGenes {
+    /// All genes of the store, whether or not they are selected: as if it were normalised first.
+    #[default]
+    All,
+    /// The selected genes: as if they were selected first.
+    Selected,
+}
+
+/// Counts below this are looked up.
+const TABLE_LEN: usize = 256;
+
+/// Logarithms of the counts of one row: most of its values are the same few small integers.
+#[derive(Debug)]
+pub(crate) struct Logarithms(Box<[f32; TABLE_LEN]>);
+
+impl Default for Logarithms {
+    fn default() -> Self {
+        Self(Box::new([f32::NAN; TABLE_LEN]))
+    }
+}
+
+/// The sum of a row. Exact for integers as long as it is below 2^53.
+pub(crate) fn sum(values: &[f32]) -> f64 {
+    // Several sums at once: each addition has to wait for the one before it.
+    let mut sums = [0.0; 8];
+    let chunks = values.chunks_exact(sums.len());
+    let rest: f64 = chunks.remainder().iter().map(|&value| f64::from(value)).sum();
+    for chunk in chunks {
+        for (sum, &value) in sums.iter_mut().zip(chunk) {
+            *sum += f64::from(value);
+        }
+    }
+    sums.iter().sum::<f64>() + rest
+}
+
+impl Normalize {
+    /// Normalises the values of a row with this sum.
+    pub(crate) fn apply(&self, sum: f64, values: &mut [f32], logarithms: &mut Logarithms) {
+        let divisor = match self.target_sum {
+            Some(target) => sum as f32 / target as f32,
+            None => 1.0,
+        };
+        let divisor = if divisor == 0.0 { 1.0 } else { divisor };
+        if self.log1p {
+            logarithms.apply(divisor, values);
+        } else if self.target_sum.is_some() {
+            values.iter_mut().for_each(|value| *value /= divisor);
+        }
+    }
+}
+
+impl Logarithms {
+    fn apply(&mut self, divisor: f32, values: &mut [f32]) {
+        let table = self.0.as_mut_slice();
+        table.fill(f32::NAN);
+        for value in values {
+            // Added to 2^23, an integer from 0 up lies in the lowest bits as it is.
+            const SHIFT: f32 = 8_388_608.0;
+            let shifted = *value + SHIFT;
+            let count = shifted.to_bits().wrapping_sub(SHIFT.to_bits());
+            // Not 0, which would also stand for -0.
+            *value = match table.get_mut(count as usize) {
+                Some(entry) if count != 0 && shifted - SHIFT == *value => {
+                    if entry.is_nan() {
+                        *entry = logarithm(*value, divisor);
+                    }
+                    *entry
+                }
+                _ => logarithm(*value, divisor),
+            };
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn logarithm(value: f32, divisor: f32) -> f32 {
+    (value / divisor).ln_1p()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normalized(normalize: Normalize, values: &[f32]) -> Vec<u32> {
+        let mut out = values.to_vec();
+        normalize.apply(sum(values), &mut out, &mut Logarithms::default());
+        out.iter().map(|value| value.to_bits()).collect()
+    }
+
+    #[test]
+    fn values_are_those_of_the_definition_to_the_bit() {
+        let values: Vec<f32> = (0..3000u32)
+            .map(|k| match k % 10 {
+                0 => k as f32 / 7.0,
+                1 => k as f32 * 100.0,
+                2 => 0.0,
+                3 => 1e-20,
+                4 => 255.0 + (k % 3) as f32,
+                _ => (k % 9) as f32,
+            })
+            .collect();
+        let total: f64 = values.iter().map(|&x| f64::from(x)).sum();
+        for target_sum in [None, Some(1e4), Some(1.0), Some(333.3)] {
+            for log1p in [false, true] {
+                let normalize = Normalize {
+                    target_sum,
+                    log1p,
+                    over: LibraryGenes::All,
+                };
+                let plain: Vec<u32> = values
+                    .iter()
+                    .map(|&x| target_sum.map_or(x, |target| x / (total as f32 / target as f32)))
+                    .map(|x| if log1p { x.ln_1p() } else { x })
+                    .map(f32::to_bits)
+                    .collect();
+                assert_eq!(normalized(normalize, &values), plain, "{normalize:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn odd_values_come_out_as_arithmetic_has_them() {
+        let odd = [-0.0, -0.5, -3.0, f32::NAN, f32::INFINITY, 3e9, 1e38, 256.0, 0.0];
+        let normalize = Normalize {
+            target_sum: None,
+            log1p: true,
+            over: LibraryGenes::All,
+        };
+        let plain: Vec<u32> = odd.iter().map(|x| x.ln_1p().to_bits()).collect();
+        assert_eq!(normalized(normalize, &odd), plain);
+        // A sum of 0: the row stays as it is.
+        let zeros = [0.0, 2.0, -2.0];
+        let plain: Vec<u32> = zeros.iter().map(|x: &f32| x.to_bits()).collect();
+        let normalize = Normalize {
+            log1p: false,
+            target_sum: Some(5.0),
+            ..normalize
+        };
+        assert_eq!(normalized(normalize, &zeros), plain);
+    }
+
+    #[test]
+    fn sums_of_counts_are_exact() {
+        let counts: Vec<f32> = (1..4004).map(|k| (k * k) as f32).collect();
+        let exact: u64 = counts.iter().map(|&x| x as u64).sum();
+        assert_eq!(sum(&counts), exact as f64);
+        assert_eq!(sum(&[]), 0.0);
+    }
+}

@@ -1,0 +1,266 @@
+//! What a minibatch is made of: its layout, its types, its genes, its scale.
+
+use std::sync::Arc;
+
+use super::GeneSelection;
+use super::normalize::{LibraryGenes, Normalize};
+use crate::format::{FormatError, ValueType};
+
+/// What minibatches look like. The default is CSR with `i32` indices and `f32` values, as they are in the store.
+///
+/// Every choice is met while a row is decoded and still in the processor's first cache; none takes another pass.
+#[derive(Clone, Debug, Default)]
+pub struct OutputConfig {
+    /// Sparse, dense, or ranked.
+    pub layout: Layout,
+    /// Type of indices, and of `indptr`.
+    pub index_type: IndexType,
+    /// Type of values.
+    pub value_type: OutputType,
+    /// Genes of the output, in its order; `None` for all, in the order of the store.
+    pub genes: Option<GeneSelection>,
+    /// Brings cells to one library size, and takes logarithms.
+    pub normalize: Option<Normalize>,
+    /// A factor for each column of the output, applied last: with `1 / median` of each gene and [`Layout::TopK`], the ranks are
+    /// those of Geneformer.
+    pub gene_weights: Option<Arc<[f32]>>,
+}
+
+/// How the values of a minibatch lie in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Layout {
+    /// Sparse: [`Minibatch::csr`](super::Minibatch::csr).
+    #[default]
+    Csr,
+    /// A value for each row and column: [`Minibatch::dense`](super::Minibatch::dense).
+    Dense,
+    /// Of each row this many of its values, the highest first: [`Minibatch::top_k`](super::Minibatch::top_k).
+    ///
+    /// Only values above 0 have a rank (a gene without is not expressed); of equal values the one with the smaller column
+    /// comes first. They are compared as they are before they are rounded to `f16` or `bf16`.
+    TopK(usize),
+}
+
+/// Type of indices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as the types are")]
+pub enum IndexType {
+    #[default]
+    I32,
+    I64,
+}
+
+/// Type of values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OutputType {
+    /// IEEE 754 binary32.
+    #[default]
+    F32,
+    /// IEEE 754 binary16, rounded to nearest, ties to even. Values from 65,520 on become infinite.
+    F16,
+    /// The upper half of a binary32, rounded to nearest, ties to even.
+    Bf16,
+    /// The type that the store holds, and each value exactly as it was in the source.
+    Source,
+}
+
+/// Why an output cannot be made. Every message is one sentence.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OutputError {
+    /// The var table is damaged, or has no such column.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A column of the var table holds no names.
+    #[error(
+        "the var column {column:?} has the type {data_type}, genes are found by text; choose another column"
+    )]
+    NotText {
+        /// Name of the column.
+        column: String,
+        /// Its Arrow type.
+        data_type: String,
+    },
+    /// A list of genes has a name twice.
+    #[error("the gene {0:?} is asked for twice, a column of the output has one gene; ask for it once")]
+    RepeatedGene(String),
+    /// A list of columns has one twice.
+    #[error("column {0} is asked for twice, each can become one column of the output; ask for it once")]
+    RepeatedColumn(u32),
+    /// A list of columns has one that the store lacks.
+    #[error("column {column} is asked for, the store has {n_vars}; choose columns below that")]
+    NoSuchColumn {
+        /// The column.
+        column: u32,
+        /// Columns of the store.
+        n_vars: u64,
+    },
+    /// A selection was made for another store.
+    #[error(
+        "the gene selection is made for a store of {expected} columns, this one has {found}; make it from the var table of \
+         this store"
+    )]
+    OtherStore {
+        /// Columns that the selection knows.
+        expected: usize,
+        /// Columns of the store.
+        found: u64,
+    },
+    /// Weights do not fit the output.
+    #[error("there are {found} gene weights for {expected} columns of the output; give one for each")]
+    Weights {
+        /// Columns of the output.
+        expected: usize,
+        /// Weights.
+        found: usize,
+    },
+    /// Computed values have no place in the store's type.
+    #[error(
+        "values of type {value_type} are asked for as they are in the source and also to be normalised or weighted; choose \
+         f32, f16 or bf16 values"
+    )]
+    Computed {
+        /// The store's type.
+        value_type: &'static str,
+    },
+    /// A library size that no cell can have.
+    #[error("the library size to normalise to is {0}, expected a finite number above 0")]
+    TargetSum(f64),
+    /// Nothing is asked for.
+    #[error("the top 0 genes of each cell are asked for; ask for at least 1")]
+    NoRanks,
+    /// A minibatch is larger than the memory.
+    #[error(
+        "a minibatch of {n_obs} obs takes {needed_bytes} bytes, the memory budget is {budget_bytes}; raise the budget, or \
+         lower batch_size, or select genes"
+    )]
+    Budget {
+        /// Rows of a minibatch.
+        n_obs: usize,
+        /// What it takes.
+        needed_bytes: usize,
+        /// What there is.
+        budget_bytes: usize,
+    },
+}
+
+/// Type of values, once the store is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MadeType {
+    Stored(ValueType),
+    F16,
+    Bf16,
+}
+
+/// An [`OutputConfig`] that was checked against a store.
+#[derive(Clone, Debug)]
+pub(crate) struct Recipe {
+    pub(crate) layout: Layout,
+    pub(crate) index_type: IndexType,
+    pub(crate) made: MadeType,
+    pub(crate) genes: Option<GeneSelection>,
+    pub(crate) normalize: Option<Normalize>,
+    pub(crate) weights: Option<Arc<[f32]>>,
+    /// Columns of the output.
+    pub(crate) n_vars: usize,
+}
+
+impl OutputConfig {
+    /// Whether values are as they are in the source, whatever their type.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.value_type == OutputType::Source
+    }
+
+    /// Checks the output against a store of `n_vars` columns whose values are `stored`.
+    pub(crate) fn check(&self, n_vars: u64, stored: ValueType) -> Result<Recipe, OutputError> {
+        let made = match self.value_type {
+            OutputType::F32 => MadeType::Stored(ValueType::F32),
+            OutputType::F16 => MadeType::F16,
+            OutputType::Bf16 => MadeType::Bf16,
+            OutputType::Source => MadeType::Stored(stored),
+        };
+        let is_computed = self.normalize.is_some() || self.gene_weights.is_some();
+        if is_computed && self.is_exact() && stored != ValueType::F32 {
+            let value_type = stored.numpy_name();
+            return Err(OutputError::Computed { value_type });
+        }
+        let mut n_out = n_vars as usize;
+        if let Some(genes) = &self.genes {
+            if genes.n_vars() as u64 != n_vars {
+                let (expected, found) = (genes.n_vars(), n_vars);
+                return Err(OutputError::OtherStore { expected, found });
+            }
+            n_out = genes.n_genes();
+        }
+        if let Some(weights) = self
+            .gene_weights
+            .as_ref()
+            .filter(|weights| weights.len() != n_out)
+        {
+            let (expected, found) = (n_out, weights.len());
+            return Err(OutputError::Weights { expected, found });
+        }
+        match self.normalize.and_then(|normalize| normalize.target_sum) {
+            // As f32, in which it is used.
+            Some(target) if !((target as f32).is_finite() && target as f32 > 0.0) => {
+                return Err(OutputError::TargetSum(target));
+            }
+            _ => {}
+        }
+        if self.layout == Layout::TopK(0) {
+            return Err(OutputError::NoRanks);
+        }
+        // Without a selection both are the same, and one is taken where rows are decoded into their place.
+        let over = |over| {
+            if self.genes.is_none() {
+                LibraryGenes::All
+            } else {
+                over
+            }
+        };
+        let normalize = self.normalize.map(|normalize| Normalize {
+            over: over(normalize.over),
+            ..normalize
+        });
+        Ok(Recipe {
+            layout: self.layout,
+            index_type: self.index_type,
+            made,
+            genes: self.genes.clone(),
+            normalize,
+            weights: self.gene_weights.clone(),
+            n_vars: n_out,
+        })
+    }
+}
+
+impl Recipe {
+    /// Bytes of a minibatch whose rows have `mean_nnz` values in the store.
+    pub(crate) fn minibatch_bytes(&self, n_obs: usize, mean_nnz: usize) -> usize {
+        let value_bytes = match self.made {
+            MadeType::Stored(stored) => stored.size_bytes(),
+            MadeType::F16 | MadeType::Bf16 => 2,
+        };
+        let index_bytes = match self.index_type {
+            IndexType::I32 => 4,
+            IndexType::I64 => 8,
+        };
+        let row_bytes = match self.layout {
+            Layout::Csr => mean_nnz.saturating_mul(index_bytes + value_bytes),
+            // Besides the values the columns that are not zero.
+            Layout::Dense => self
+                .n_vars
+                .saturating_mul(value_bytes)
+                .saturating_add(mean_nnz * 4),
+            Layout::TopK(k) => k.saturating_mul(index_bytes + value_bytes),
+        };
+        n_obs.saturating_mul(row_bytes.saturating_add(32)).max(1)
+    }
+
+    /// Whether a minibatch has the same size whatever its rows hold.
+    pub(crate) fn is_fixed_size(&self) -> bool {
+        self.layout != Layout::Csr
+    }
+}

@@ -1,0 +1,371 @@
+//! Memory for values and indices of any type, and what a row needs to know about the types.
+
+use std::fmt::Debug;
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+
+use super::rank::Key;
+use super::views::{Indices, Values};
+use crate::format::Element;
+
+/// Where values begin in memory, in bytes: a cache line, and the widest vector.
+const ALIGNMENT: usize = 64;
+
+/// Values from an aligned address on, as many as the largest use so far needed.
+#[derive(Debug, Default)]
+pub(crate) struct Aligned<T> {
+    memory: Vec<T>,
+    start: usize,
+    len: usize,
+}
+
+impl<T: Copy + Default> Aligned<T> {
+    /// Makes room for `len` values, and where there is not enough, for `spare` more. True where the memory is new: then all
+    /// values are zero. Otherwise they are what they were.
+    pub(crate) fn reserve(&mut self, len: usize, spare: usize) -> bool {
+        if self.len >= len {
+            return false;
+        }
+        let most_skipped = ALIGNMENT / size_of::<T>();
+        // Nothing of the old content is wanted, and the two need not exist at the same time.
+        self.memory = Vec::new();
+        self.memory = vec![T::default(); len + spare + most_skipped];
+        self.start = self.memory.as_ptr().align_offset(ALIGNMENT).min(most_skipped);
+        self.len = len + spare;
+        true
+    }
+
+    pub(crate) fn as_slice(&self) -> &[T] {
+        &self.memory[self.start..self.start + self.len]
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
+        &mut self.memory[self.start..self.start + self.len]
+    }
+
+    /// The first `len` values, for which room is made.
+    pub(crate) fn first_mut(&mut self, len: usize) -> &mut [T] {
+        self.reserve(len, len / 8);
+        &mut self.as_mut_slice()[..len]
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// An element type of a minibatch: `f32`, `f16`, `bf16`, or one that a store holds.
+pub trait Value: Copy + Default + Debug + PartialEq + Send + Sync + sealed::Sealed + 'static {
+    /// The slice inside, where it is of this type.
+    #[doc(hidden)]
+    fn of_values(values: Values<'_>) -> Option<&[Self]>;
+}
+
+/// How a [`Value`] is made.
+pub(crate) trait Made: Value {
+    /// What a row is decoded and computed in.
+    type Work: Work;
+
+    /// The memory inside, which becomes memory of this type if it is of another one.
+    fn of(any: &mut AnyValues) -> &mut Aligned<Self>;
+
+    /// The values themselves, where nothing lies between them and what a row is computed in.
+    fn as_work(values: &mut [Self]) -> Option<&mut [Self::Work]>;
+
+    /// The nearest values of this type; `memory` holds them where they differ from `work`.
+    fn converted<'a>(work: &'a [Self::Work], memory: &'a mut AnyValues) -> &'a [Self];
+}
+
+/// What a row is decoded and computed in.
+pub(crate) trait Work: Element + Made<Work = Self> + Default + PartialOrd {
+    /// Value and column in one number: the larger the value and then the smaller the column, the smaller the number.
+    type Key: Key;
+
+    /// The key of a value above 0.
+    fn key(self, column: i32) -> Self::Key;
+
+    fn of_key(key: Self::Key) -> (i32, Self);
+
+    /// Memory for keys, and as much to sort them.
+    fn keys(keys: &mut Keys) -> &mut [Vec<Self::Key>; 2];
+
+    /// The values, where they are `f32`.
+    fn as_f32(_values: &mut [Self]) -> Option<&mut [f32]> {
+        None
+    }
+}
+
+/// Memory for keys.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    narrow: [Vec<u64>; 2],
+    wide: [Vec<u128>; 2],
+}
+
+macro_rules! values {
+    ($($variant:ident $type:ty),* $(,)?) => {
+        /// Memory for values of some type.
+        #[derive(Debug)]
+        pub(crate) enum AnyValues {
+            $($variant(Aligned<$type>),)*
+        }
+
+        impl AnyValues {
+            /// The first `len` values.
+            pub(crate) fn values(&self, len: usize) -> Values<'_> {
+                match self {
+                    $(Self::$variant(values) => Values::$variant(&values.as_slice()[..len]),)*
+                }
+            }
+        }
+
+        $(
+            impl sealed::Sealed for $type {}
+            impl Value for $type {
+                fn of_values(values: Values<'_>) -> Option<&[Self]> {
+                    match values {
+                        Values::$variant(values) => Some(values),
+                        _ => None,
+                    }
+                }
+            }
+        )*
+    };
+}
+
+values!(
+    F32 f32, F16 f16, Bf16 bf16, F64 f64, Bool bool, U8 u8, U16 u16, U32 u32, U64 u64, I8 i8, I16 i16, I32 i32, I64 i64
+);
+
+impl Default for AnyValues {
+    fn default() -> Self {
+        Self::F32(Aligned::default())
+    }
+}
+
+macro_rules! of {
+    ($variant:ident) => {
+        fn of(any: &mut AnyValues) -> &mut Aligned<Self> {
+            if !matches!(any, AnyValues::$variant(_)) {
+                *any = AnyValues::$variant(Aligned::default());
+            }
+            match any {
+                AnyValues::$variant(values) => values,
+                _ => unreachable!("it has just been made"),
+            }
+        }
+    };
+}
+
+macro_rules! work {
+    ($variant:ident $type:ty, $unsigned:ty, $key:ty, $keys:ident, { $($own:item)* }) => {
+        impl Made for $type {
+            type Work = Self;
+            of!($variant);
+            fn as_work(values: &mut [Self]) -> Option<&mut [Self]> {
+                Some(values)
+            }
+            fn converted<'a>(work: &'a [Self], _memory: &'a mut AnyValues) -> &'a [Self] {
+                work
+            }
+        }
+
+        impl Work for $type {
+            type Key = $key;
+            #[inline(always)]
+            fn key(self, column: i32) -> $key {
+                // The bits of values above 0 are ordered as the values are, for integers and floats alike.
+                <$key>::from(!(self.bits() as $unsigned)) << 32 | <$key>::from(column as u32)
+            }
+            #[inline(always)]
+            fn of_key(key: $key) -> (i32, Self) {
+                (key as u32 as i32, <Self as Element>::from_bits(u64::from(!((key >> 32) as $unsigned))))
+            }
+            fn keys(keys: &mut Keys) -> &mut [Vec<$key>; 2] {
+                &mut keys.$keys
+            }
+            $($own)*
+        }
+    };
+}
+
+work!(F32 f32, u32, u64, narrow, {
+    fn as_f32(values: &mut [Self]) -> Option<&mut [f32]> {
+        Some(values)
+    }
+});
+work!(F64 f64, u64, u128, wide, {});
+work!(Bool bool, u8, u64, narrow, {});
+work!(U8 u8, u8, u64, narrow, {});
+work!(U16 u16, u16, u64, narrow, {});
+work!(U32 u32, u32, u64, narrow, {});
+work!(U64 u64, u64, u128, wide, {});
+work!(I8 i8, u8, u64, narrow, {});
+work!(I16 i16, u16, u64, narrow, {});
+work!(I32 i32, u32, u64, narrow, {});
+work!(I64 i64, u64, u128, wide, {});
+
+macro_rules! half {
+    ($variant:ident $type:ty, $convert:expr) => {
+        impl Made for $type {
+            type Work = f32;
+            of!($variant);
+            fn as_work(_values: &mut [Self]) -> Option<&mut [f32]> {
+                None
+            }
+            fn converted<'a>(work: &'a [f32], memory: &'a mut AnyValues) -> &'a [Self] {
+                let values = Self::of(memory).first_mut(work.len());
+                let convert: fn(&mut [Self], &[f32]) = $convert;
+                convert(values, work);
+                values
+            }
+        }
+    };
+}
+
+half!(F16 f16, |values, work| values.convert_from_f32_slice(work));
+half!(Bf16 bf16, |values, work| {
+    values
+        .iter_mut()
+        .zip(work)
+        .for_each(|(value, &x)| *value = nearest_bf16(x));
+});
+
+/// The nearest `bf16`, of two the even one. As [`bf16::from_f32`], but without a branch, so that many are rounded at once.
+#[inline(always)]
+fn nearest_bf16(x: f32) -> bf16 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7FFF + (bits >> 16 & 1));
+    // The quiet bit keeps a NaN one, whichever of its bits are cut off.
+    let bits = if x.is_nan() { bits | 0x0040_0000 } else { rounded };
+    bf16::from_bits((bits >> 16) as u16)
+}
+
+/// Memory for indices of some type.
+#[derive(Debug)]
+pub(crate) enum AnyIndices {
+    I32(Aligned<i32>),
+    I64(Aligned<i64>),
+}
+
+impl Default for AnyIndices {
+    fn default() -> Self {
+        Self::I32(Aligned::default())
+    }
+}
+
+impl AnyIndices {
+    /// The first `len` indices.
+    pub(crate) fn indices(&self, len: usize) -> Indices<'_> {
+        match self {
+            Self::I32(indices) => Indices::I32(&indices.as_slice()[..len]),
+            Self::I64(indices) => Indices::I64(&indices.as_slice()[..len]),
+        }
+    }
+}
+
+/// A type of indices.
+pub(crate) trait Index: Copy + Default {
+    /// The memory inside, which becomes memory of this type if it is of another one.
+    fn of(any: &mut AnyIndices) -> &mut Aligned<Self>;
+
+    /// The indices themselves, where they are what is decoded.
+    fn as_i32(indices: &mut [Self]) -> Option<&mut [i32]>;
+
+    fn from_i32(index: i32) -> Self;
+
+    /// An offset, which the caller knows to fit.
+    fn from_offset(offset: usize) -> Self;
+}
+
+macro_rules! index {
+    ($type:ty, $variant:ident, $as_i32:expr) => {
+        impl Index for $type {
+            fn of(any: &mut AnyIndices) -> &mut Aligned<Self> {
+                if !matches!(any, AnyIndices::$variant(_)) {
+                    *any = AnyIndices::$variant(Aligned::default());
+                }
+                match any {
+                    AnyIndices::$variant(indices) => indices,
+                    _ => unreachable!("it has just been made"),
+                }
+            }
+            fn as_i32(indices: &mut [Self]) -> Option<&mut [i32]> {
+                let as_i32: fn(&mut [Self]) -> Option<&mut [i32]> = $as_i32;
+                as_i32(indices)
+            }
+            fn from_i32(index: i32) -> Self {
+                index.into()
+            }
+            fn from_offset(offset: usize) -> Self {
+                offset as Self
+            }
+        }
+    };
+}
+
+index!(i32, I32, |indices| Some(indices));
+index!(i64, I64, |_| None);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_aligned_and_kept() {
+        fn check<T: Value>(lens: [usize; 4]) {
+            let mut memory = Aligned::<T>::default();
+            let mut most = 0;
+            for len in lens {
+                assert_eq!(memory.reserve(len, 3), len > most);
+                most = memory.as_slice().len();
+                assert!(most >= len && memory.as_slice().as_ptr().addr().is_multiple_of(ALIGNMENT));
+            }
+        }
+        check::<f32>([1, 1000, 10, 1001]);
+        check::<f16>([7, 8, 9, 100]);
+        check::<f64>([2, 5, 6, 1 << 20]);
+        check::<bool>([3, 4, 500, 7]);
+    }
+
+    #[test]
+    fn bf16_is_rounded_as_by_its_crate() {
+        let mut bits = 0u32;
+        for _ in 0..1 << 20 {
+            bits = bits.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            for bits in [
+                bits,
+                bits & 0xFFFF_0000 | 0x8000,
+                bits & 0xFFFF_0000 | 0x7FFF,
+                bits | 0x7F80_0000,
+            ] {
+                let x = f32::from_bits(bits);
+                assert_eq!(
+                    nearest_bf16(x).to_bits(),
+                    bf16::from_f32(x).to_bits(),
+                    "{bits:08x}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn keys_order_by_falling_value_then_rising_column_and_give_both_back() {
+        fn check<T: Work + Debug>(values: &[T]) {
+            for (&large, &small) in values.iter().zip(&values[1..]) {
+                assert!(large > small);
+                assert!(large.key(i32::MAX - 1) < small.key(0));
+                assert!(large.key(4) < large.key(5));
+                assert_eq!(T::of_key(large.key(5)), (5, large));
+            }
+        }
+        check(&[f32::INFINITY, 2.5, 1.0, 0.5, f32::from_bits(1)]);
+        check(&[f64::INFINITY, 1e300, 1.0, 1e-300]);
+        check(&[i64::MAX, i64::MAX - 1, 1 << 40, 1]);
+        check(&[u64::MAX, u64::MAX - 1, 3]);
+        check(&[u32::MAX, 70_000, 1]);
+        check(&[i8::MAX, 1]);
+        check(&[u16::MAX, 256, 255]);
+    }
+}
