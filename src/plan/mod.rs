@@ -97,16 +97,36 @@
 //!   `mix(v, k) = (z ^ floor(z / 2^32)) * 0x94d049bb133111eb` with `z = (v ^ k) * 0xbf58476d1ce4e5b9`, modulo 2^64.
 //!   The block at place `x` is the first number below `n` among the image of `x`, the image of that, and so on.
 
+mod bits;
+mod circle;
+mod classes;
 mod config;
+mod draws;
 mod entropy;
 mod epoch;
+mod error;
+mod groups;
+mod hash;
+mod list;
 mod order;
 mod partition;
 mod permutation;
+mod sampler;
+mod split;
+mod state;
 mod stream;
+mod subset;
 #[cfg(test)]
 mod testing;
+mod universe;
+mod weights;
 
-pub use config::{MAX_FETCH_OBS, MAX_OBS, PlanError, SamplerConfig, Strategy};
+pub use classes::{MISSING, combine_codes};
+pub use config::{MAX_FETCH_OBS, MAX_OBS, SamplerConfig, Strategy};
 pub use entropy::{MinibatchEntropy, entropy_bits, mean_entropy};
 pub use epoch::{Fetch, Plan, PlannedMinibatch};
+pub use error::PlanError;
+pub use groups::{Controls, Grouped};
+pub use sampler::{Balanced, Custom, Sampler, SamplerData, Weighted};
+pub use state::{Leg, SamplerState};
+pub use subset::Subset;
