@@ -101,6 +101,9 @@ impl Left {
             world_size,
             ..
         } = *shape;
+        if consumed == 0 {
+            return self.clone();
+        }
         let division = self.divide(shape);
         if consumed == division.n_minibatches(shape) {
             let (ragged, start) = (Vec::new(), n_minibatches);

@@ -386,7 +386,7 @@ mod tests {
             error.to_string(),
             "the subset names obs 10 of a data set of 10 obs, which count from 0"
         );
-        assert!(Subset::from_ranges(10, [3..11]).is_err());
+        assert!(Subset::from_ranges(10, std::iter::once(3..11)).is_err());
         assert!(
             Subset::from_ranges(10, std::iter::once(20..20))
                 .unwrap()

@@ -241,7 +241,12 @@ mod tests {
         for extreme in [f32::MAX, f32::from_bits(1)] {
             let weights: Arc<[f32]> = vec![extreme; 3].into();
             let (_, whole) = Weights::per_obs(Universe::All(3), &weights).unwrap();
-            assert_eq!((3 * whole.get(0)).div_ceil(1 << 61), 2, "{extreme}: {}", whole.get(0));
+            assert_eq!(
+                (3 * whole.get(0)).div_ceil(1 << 61),
+                2,
+                "{extreme}: {}",
+                whole.get(0)
+            );
         }
     }
 
@@ -258,7 +263,7 @@ mod tests {
                 }
             })
             .collect();
-        let some = Universe::Subset(Subset::from_ranges(100, [70..100]).unwrap());
+        let some = Universe::Subset(Subset::from_ranges(100, std::iter::once(70..100)).unwrap());
         let share = |global| {
             let (universe, weights) = Weights::per_class(some.clone(), &codes, global).unwrap();
             let (mut sum, mut five) = (0, 0);
