@@ -9,6 +9,9 @@ use cellring::plan::{
 };
 use proptest::prelude::*;
 
+/// Control groups, match codes, controls per set.
+pub(crate) type PlainControls = (Vec<u32>, Option<Arc<[u32]>>, u32);
+
 /// Everything a sampler is made of, in plain form.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
@@ -22,8 +25,7 @@ pub(crate) struct Case {
     pub(crate) global: bool,
     pub(crate) n_per_group: Option<u32>,
     pub(crate) sets_per_minibatch: Option<u32>,
-    /// Control groups, match codes, controls per set.
-    pub(crate) controls: Option<(Vec<u32>, Option<Arc<[u32]>>, u32)>,
+    pub(crate) controls: Option<PlainControls>,
     pub(crate) order: Vec<Range<u64>>,
     pub(crate) shuffle: bool,
 }
@@ -108,7 +110,7 @@ prop_compose! {
 
 prop_compose! {
     pub(crate) fn cases()(
-        n_obs in 1u64..500,
+        n_obs in prop_oneof![1 => 1u64..40, 6 => 40u64..500],
         config in configs(),
         salt: u64,
         (run, n_codes, n_matches) in (1u64..40, 1u64..12, 1u64..4),
@@ -118,8 +120,8 @@ prop_compose! {
         controls in prop::option::of((any::<bool>(), 1u32..6)),
         order in prop::collection::vec((0u64..500, 1u64..9), 0..80),
     ) -> Case {
-        let kept = |obs: u64| mixed(salt, obs / run) % 4 < u64::from(keep % 4);
-        let subset = (keep >= 4).then(|| (0..n_obs).filter(|obs| kept(*obs)).collect());
+        let kept = |obs: u64| mixed(salt, obs / run) % 4 <= u64::from(keep % 4);
+        let subset = (keep >= 100).then(|| (0..n_obs).filter(|obs| kept(*obs)).collect());
         let weights = (0..n_obs).map(|obs| match mixed(salt ^ 1, obs) % 8 {
             0 => 0.0,
             1 => 1e-3,
@@ -134,6 +136,8 @@ prop_compose! {
             code => (code % n_matches) as u32 + 3,
         });
         let controls = controls.map(|(by_code, n)| (vec![7, 21], by_code.then(|| matches.collect()), n));
+        // Without replacement most requests should be met.
+        let n_draws = n_draws.map(|n| if replacement || config.strategy != Strategy::Weighted { n } else { n % (n_obs / 4 + 2) });
         // A set of a known size can be made to fit; a whole group may be of any size.
         let set = n_per_group.unwrap_or(1) + controls.as_ref().map_or(0, |controls| controls.2);
         let batch_size = match config.strategy {

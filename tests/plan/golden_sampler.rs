@@ -13,7 +13,7 @@ fn goldens() -> Vec<(&'static str, Strategy, SamplerData, [&'static str; 3])> {
     let none = SamplerData::default;
     let subset = || Some(Subset::from_fn(n_obs, |obs| obs % 8 < 5 && obs / 1000 != 4).unwrap());
     let code = |obs: u64| {
-        if obs % 91 == 0 {
+        if obs.is_multiple_of(91) {
             MISSING
         } else {
             (obs * obs / 50_000 % 23) as u32

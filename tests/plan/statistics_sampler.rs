@@ -92,7 +92,7 @@ fn every_position_of_weighted_draws_follows_the_weights() {
 #[test]
 fn pairs_of_weighted_draws_in_large_epochs_are_independent() {
     // So many draws that evenness does not show.
-    let data = weighted(4001, true);
+    let data = weighted(501, true);
     let sampler = Sampler::new(11, config(Strategy::Weighted, 1, 1), data).unwrap();
     let law: Vec<f64> = WEIGHTS
         .iter()
@@ -101,7 +101,7 @@ fn pairs_of_weighted_draws_in_large_epochs_are_independent() {
     let mut pairs = vec![0; 121];
     for epoch in 0..40_000 {
         let plan = sampler.plan(epoch);
-        pairs[(plan.fetch(17).obs[0] * 11 + plan.fetch(2900).obs[0]) as usize] += 1;
+        pairs[(plan.fetch(17).obs[0] * 11 + plan.fetch(290).obs[0]) as usize] += 1;
     }
     assert_law(&pairs, &law, "pairs of draws");
 }
