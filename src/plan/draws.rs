@@ -88,9 +88,11 @@ pub(crate) fn draw_without_replacement(
     let hash = Hash::new(&mut Stream::new(seed, epoch, Purpose::Keys, 0));
     // Of positive floats the bits ascend with the value.
     let key = |obs: u64| (neg_ln(hash.get(obs)) / f64::from(weights[obs as usize])).to_bits();
-    const BUCKET_SHIFT: u32 = 44;
-    let mut counts = vec![0u64; 1 << (64 - BUCKET_SHIFT)];
-    universe.for_each(|obs| counts[(key(obs) >> BUCKET_SHIFT) as usize] += 1);
+    // Buckets by the leading bits: a million for many obs, of which each then holds few.
+    let bucket_bits = (64 - universe.len().leading_zeros()).clamp(10, 20);
+    let bucket = |key: u64| (key >> (64 - bucket_bits)) as usize;
+    let mut counts = vec![0u64; 1 << bucket_bits];
+    universe.for_each(|obs| counts[bucket(key(obs))] += 1);
     let (mut limit, mut left) = (0, n_draws);
     while limit < counts.len() && counts[limit] <= left {
         left -= counts[limit];
@@ -101,7 +103,7 @@ pub(crate) fn draw_without_replacement(
     let mut near = Vec::new();
     universe.for_each(|obs| {
         let key = key(obs);
-        match ((key >> BUCKET_SHIFT) as usize).cmp(&limit) {
+        match bucket(key).cmp(&limit) {
             std::cmp::Ordering::Less => Bits::set(&mut words, obs..obs + 1),
             std::cmp::Ordering::Equal => near.push((key, obs)),
             std::cmp::Ordering::Greater => {}

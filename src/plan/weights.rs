@@ -8,7 +8,7 @@ use super::error::PlanError;
 use super::universe::Universe;
 
 /// Members between two partial sums of the axis.
-const STEP: u64 = 64;
+const STEP: u64 = 16;
 
 /// All weights sum to less than 2^62 and a bit, so that the sum of them and twice it fits 64 bits.
 const SUM_BITS: i64 = 62;
@@ -21,7 +21,7 @@ pub(crate) enum Weights {
     /// The weight of the obs' class. Every member has one.
     PerClass {
         codes: Arc<[u32]>,
-        weights: HashMap<u32, u64>,
+        weights: ClassWeights,
     },
 }
 
@@ -73,7 +73,7 @@ impl Weights {
             .into_iter()
             .map(|(code, count)| (code, (each / count).max(1)))
             .collect();
-        let codes = codes.clone();
+        let (codes, weights) = (codes.clone(), ClassWeights::new(weights));
         Ok((universe, Self::PerClass { codes, weights }))
     }
 
@@ -81,8 +81,39 @@ impl Weights {
     pub(crate) fn get(&self, obs: u64) -> u64 {
         match self {
             Self::PerObs { weights, scale } => ((f64::from(weights[obs as usize]) * scale) as u64).max(1),
-            Self::PerClass { codes, weights } => weights.get(&codes[obs as usize]).copied().unwrap_or(1),
+            Self::PerClass { codes, weights } => weights.get(codes[obs as usize]),
         }
+    }
+}
+
+/// The weight of each class by its code.
+#[derive(Clone, Debug)]
+pub(crate) enum ClassWeights {
+    /// The place is the code.
+    Dense(Vec<u64>),
+    Sparse(HashMap<u32, u64>),
+}
+
+impl ClassWeights {
+    fn new(weights: HashMap<u32, u64>) -> Self {
+        let len = weights.keys().max().map_or(0, |code| *code as usize + 1);
+        if len > (1 << 20) + 16 * weights.len() {
+            return Self::Sparse(weights);
+        }
+        let mut dense = vec![1; len];
+        weights
+            .into_iter()
+            .for_each(|(code, weight)| dense[code as usize] = weight);
+        Self::Dense(dense)
+    }
+
+    #[inline]
+    fn get(&self, code: u32) -> u64 {
+        let weight = match self {
+            Self::Dense(weights) => weights.get(code as usize),
+            Self::Sparse(weights) => weights.get(&code),
+        };
+        weight.copied().unwrap_or(1)
     }
 }
 
