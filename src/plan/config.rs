@@ -1,9 +1,11 @@
-//! What a plan is asked for, and what may be wrong with it.
+//! What a plan is asked for.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use super::error::PlanError;
 
 /// The largest number of obs that can be planned.
 pub const MAX_OBS: u64 = 1 << 48;
@@ -13,26 +15,63 @@ pub const MAX_FETCH_OBS: u64 = 1 << 26;
 
 /// How the obs are ordered within an epoch. The [module](crate::plan) says precisely what each does.
 ///
-/// It reads and writes as `sequential` and `block-shuffle`, in text as in serde.
+/// It reads and writes as its [`name`](Self::name), in text as in serde. [`Weighted`](Self::Weighted),
+/// [`Balanced`](Self::Balanced), [`Grouped`](Self::Grouped) and [`Custom`](Self::Custom) need
+/// [`SamplerData`](super::SamplerData).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Strategy {
     /// Storage order, nothing shuffled: for evaluation and export.
     Sequential,
+    /// Storage order, each fetch shuffled: for streaming training over data that was shuffled when it was written.
+    SequentialShuffle,
     /// Blocks of consecutive obs in random order, shuffled together fetch by fetch: for training. With `block_size`
     /// 1 this is true random sampling without replacement.
     #[default]
     BlockShuffle,
+    /// Draws by a weight for each obs, with or without replacement, in blocks.
+    Weighted,
+    /// Draws with replacement such that each class comes equally often, in blocks.
+    Balanced,
+    /// Minibatches of whole sets: obs of one group, alone or followed by matched controls.
+    Grouped,
+    /// An order given by the user.
+    Custom,
 }
 
 impl Strategy {
+    /// All strategies.
+    pub const ALL: &'static [Self] = &[
+        Self::Sequential,
+        Self::SequentialShuffle,
+        Self::BlockShuffle,
+        Self::Weighted,
+        Self::Balanced,
+        Self::Grouped,
+        Self::Custom,
+    ];
+
     /// The name as text.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Sequential => "sequential",
+            Self::SequentialShuffle => "sequential-shuffle",
             Self::BlockShuffle => "block-shuffle",
+            Self::Weighted => "weighted",
+            Self::Balanced => "balanced",
+            Self::Grouped => "grouped",
+            Self::Custom => "custom",
         }
+    }
+
+    /// All names, for messages.
+    pub(crate) fn names() -> String {
+        Self::ALL
+            .iter()
+            .map(|strategy| strategy.name())
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
@@ -46,8 +85,9 @@ impl FromStr for Strategy {
     type Err = PlanError;
 
     fn from_str(name: &str) -> Result<Self, PlanError> {
-        [Self::Sequential, Self::BlockShuffle]
-            .into_iter()
+        Self::ALL
+            .iter()
+            .copied()
             .find(|strategy| strategy.name() == name)
             .ok_or_else(|| PlanError::UnknownStrategy {
                 found: name.to_owned(),
@@ -57,15 +97,15 @@ impl FromStr for Strategy {
 
 /// The order of an epoch and how ranks share it.
 ///
-/// The order itself depends on the first five fields alone (and, for [`Strategy::Sequential`], on `drop_last`);
-/// `rank` and `world_size` only say which part of it is this rank's.
+/// The order itself depends on the first five fields alone (and, for some strategies, on `drop_last`); `rank` and
+/// `world_size` only say which part of it is this rank's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplerConfig {
     /// How the obs are ordered.
     pub strategy: Strategy,
-    /// Consecutive obs drawn together by [`Strategy::BlockShuffle`], at least 1; it need not be the block size of the
-    /// store. [`Strategy::Sequential`] ignores it.
+    /// Consecutive obs drawn together, at least 1; it need not be the block size of the store. The sequential
+    /// strategies and [`Strategy::Custom`] ignore it.
     pub block_size: u64,
     /// Obs per minibatch, at least 1.
     pub batch_size: u32,
@@ -109,6 +149,12 @@ impl SamplerConfig {
     /// # Errors
     /// If a size is zero, the rank is not below the world size, or the data set or one fetch of it is too large.
     pub fn validate(&self, n_obs: u64) -> Result<(), PlanError> {
+        self.validate_sizes(n_obs)?;
+        self.validate_fetch(n_obs)
+    }
+
+    /// What does not depend on how many obs an epoch has.
+    pub(crate) fn validate_sizes(&self, n_obs: u64) -> Result<(), PlanError> {
         let sizes = [
             ("block_size", self.block_size),
             ("batch_size", self.batch_size.into()),
@@ -127,7 +173,12 @@ impl SamplerConfig {
         if n_obs > MAX_OBS {
             return Err(PlanError::TooManyObs { n_obs });
         }
-        if self.fetch_obs().min(n_obs) > MAX_FETCH_OBS {
+        Ok(())
+    }
+
+    /// Whether a fetch of an epoch of `n_draws` draws can be held.
+    pub(crate) fn validate_fetch(&self, n_draws: u64) -> Result<(), PlanError> {
+        if self.fetch_obs().min(n_draws) > MAX_FETCH_OBS {
             let (batch_size, fetch_factor) = (self.batch_size, self.fetch_factor);
             return Err(PlanError::FetchTooLarge {
                 batch_size,
@@ -138,62 +189,20 @@ impl SamplerConfig {
     }
 }
 
-/// Why an epoch cannot be planned.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PlanError {
-    /// A size of the config is zero.
-    #[error("{name} is 0 in the sampler config: it must be at least 1")]
-    ZeroSize {
-        /// The field.
-        name: &'static str,
-    },
-    /// The rank does not exist.
-    #[error("rank {rank} does not exist among {world_size} ranks: ranks count from 0 to world_size - 1")]
-    RankOutOfRange {
-        /// The rank asked for.
-        rank: u32,
-        /// How many ranks there are.
-        world_size: u32,
-    },
-    /// The data set has more obs than can be planned.
-    #[error("the data set has {n_obs} obs, more than the {MAX_OBS} that can be planned")]
-    TooManyObs {
-        /// Obs in the data set.
-        n_obs: u64,
-    },
-    /// A fetch would hold too many obs.
-    #[error(
-        "a fetch of {fetch_factor} minibatches of {batch_size} obs exceeds {MAX_FETCH_OBS} obs: lower fetch_factor or batch_size"
-    )]
-    FetchTooLarge {
-        /// Obs per minibatch.
-        batch_size: u32,
-        /// Minibatches per fetch.
-        fetch_factor: u32,
-    },
-    /// The name of a strategy is not known.
-    #[error("unknown sampling strategy {found:?}: expected \"sequential\" or \"block-shuffle\"")]
-    UnknownStrategy {
-        /// The name as given.
-        found: String,
-    },
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn strategies_read_as_they_write() {
-        for strategy in [Strategy::Sequential, Strategy::BlockShuffle] {
+        for &strategy in Strategy::ALL {
             assert_eq!(strategy.to_string().parse(), Ok(strategy));
             assert_eq!(serde_json::to_value(strategy).unwrap(), strategy.name());
         }
         let error = "Sequential".parse::<Strategy>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "unknown sampling strategy \"Sequential\": expected \"sequential\" or \"block-shuffle\""
+            "unknown sampling strategy \"Sequential\": expected one of sequential, sequential-shuffle, block-shuffle, weighted, balanced, grouped, custom"
         );
     }
 

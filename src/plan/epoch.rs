@@ -2,23 +2,38 @@
 
 use std::ops::Range;
 
-use super::config::{PlanError, SamplerConfig};
+use super::config::SamplerConfig;
+use super::error::PlanError;
+use super::groups::GroupOrder;
 use super::order::Order;
-use super::partition::Partition;
+use super::partition::{Partition, Shape};
+use super::sampler::{Sampler, SamplerData};
+use super::state::{Progress, SamplerState};
 
-/// The minibatches of one rank in one epoch, in fetches.
+/// The minibatches of one rank in one epoch, or in the rest of one, in fetches.
 ///
-/// It takes a few kilobytes whatever the size of the data set (16 KiB at most), is never changed after it was made,
-/// and may be shared by threads. See the [module](crate::plan) for the order it stands for.
+/// It takes a few kilobytes whatever the size of the data set (16 KiB at most) besides the data it shares with its
+/// [`Sampler`], and a bit for each obs where it drew without replacement by weights. It is never changed after it was
+/// made, and may be shared by threads. See the [module](crate::plan) for the order it stands for.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    order: Order,
+    order: EpochOrder,
     partition: Partition,
     n_minibatches: u64,
     batch_size: u64,
     fetch_factor: u64,
-    world_size: u64,
+    world_size: u32,
     drop_last: bool,
+    epoch: u64,
+    fingerprint: u64,
+    progress: Progress,
+}
+
+/// The minibatches of an epoch: cut from one sequence, or made of sets.
+#[derive(Clone, Debug)]
+pub(crate) enum EpochOrder {
+    Sequence(Order),
+    Groups(GroupOrder),
 }
 
 /// One fetch: the obs to read together and how they make up minibatches.
@@ -53,38 +68,53 @@ pub struct PlannedMinibatch {
 }
 
 impl Plan {
-    /// Plans `epoch` of a data set of `n_obs` obs.
+    /// Plans `epoch` of a data set of `n_obs` obs, for strategies that need no data: see [`Sampler`] for the others.
     ///
     /// # Errors
-    /// As [`SamplerConfig::validate`].
+    /// As [`SamplerConfig::validate`], and if the strategy needs data.
     pub fn new(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Result<Self, PlanError> {
-        config.validate(n_obs)?;
-        let order = Order::new(n_obs, config, epoch);
-        let batch_size = u64::from(config.batch_size);
-        let n_minibatches = if config.drop_last {
-            order.len() / batch_size
-        } else {
-            order.len().div_ceil(batch_size)
-        };
-        Ok(Self {
-            partition: Partition::new(n_minibatches, config, epoch),
-            order,
-            n_minibatches,
-            batch_size,
-            fetch_factor: config.fetch_factor.into(),
-            world_size: config.world_size.into(),
-            drop_last: config.drop_last,
-        })
+        Ok(Sampler::new(n_obs, config.clone(), SamplerData::default())?.plan(epoch))
     }
 
-    /// Minibatches of this rank, padding included; the same for every rank and every epoch.
+    pub(crate) fn from_parts(
+        order: EpochOrder,
+        shape: &Shape,
+        config: &SamplerConfig,
+        epoch: u64,
+        fingerprint: u64,
+        progress: Progress,
+    ) -> Self {
+        let partition = Partition::new(&progress.left, shape, config, epoch);
+        Self {
+            partition: partition.skip(progress.skipped),
+            order,
+            n_minibatches: shape.n_minibatches,
+            batch_size: config.batch_size.into(),
+            fetch_factor: shape.fetch_factor,
+            world_size: config.world_size,
+            drop_last: shape.drop_last,
+            epoch,
+            fingerprint,
+            progress,
+        }
+    }
+
+    /// Minibatches of this rank, padding included; the same for every rank, and for whole epochs the same in every
+    /// epoch. Those consumed before the plan was resumed are not among them.
     ///
-    /// 0 for an empty data set, and with `drop_last` also where there is not one full minibatch for every rank.
+    /// 0 for an empty data set, with `drop_last` also where there is not one full minibatch for every rank, and where
+    /// the epoch was consumed to its end.
     pub fn n_minibatches(&self) -> u64 {
         self.partition.n_minibatches()
     }
 
-    /// Minibatches of the global sequence, before ranks share it.
+    /// Minibatches that this rank has consumed of the epoch before this plan was resumed; 0 for a whole epoch. The
+    /// plan's minibatch number `i`, from 0, is number `n_before() + i` of the rank in the epoch.
+    pub fn n_before(&self) -> u64 {
+        self.progress.n_before()
+    }
+
+    /// Minibatches of the global sequence of the whole epoch, before ranks share it.
     pub fn n_global_minibatches(&self) -> u64 {
         self.n_minibatches
     }
@@ -94,12 +124,37 @@ impl Plan {
         self.partition.n_fetches()
     }
 
-    /// Obs that no rank sees in this epoch: 0 without `drop_last`.
+    /// The epoch.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Where the ranks are once each has consumed `minibatches` of this plan's minibatches: what
+    /// [`Sampler::resume`] goes on from. The same on every rank.
+    ///
+    /// # Panics
+    /// If the plan has fewer minibatches.
+    pub fn state_after(&self, minibatches: u64) -> SamplerState {
+        let available = self.n_minibatches();
+        assert!(
+            minibatches <= available,
+            "{minibatches} minibatches consumed of {available}"
+        );
+        let history = self.progress.history(self.world_size, minibatches);
+        SamplerState::new(self.fingerprint, self.epoch, history)
+    }
+
+    /// Obs (or draws, where an obs may be drawn more than once) that no rank sees in this epoch: 0 without `drop_last`.
+    /// In sets of groups, controls are not counted. A resumed plan counts what is dropped under its world size.
     pub fn n_dropped_obs(&self) -> u64 {
-        // What is kept with `drop_last` are full minibatches, as many for each rank.
-        match self.drop_last {
-            true => self.order.len() - self.n_minibatches() * self.world_size * self.batch_size,
-            false => 0,
+        match &self.order {
+            _ if !self.drop_last => 0,
+            // What is kept are full minibatches.
+            EpochOrder::Sequence(order) => {
+                let kept = self.n_minibatches - self.partition.n_dropped();
+                order.len() - kept * self.batch_size
+            }
+            EpochOrder::Groups(groups) => groups.n_dropped(self.partition.dropped()),
         }
     }
 
@@ -128,32 +183,46 @@ impl Plan {
         );
         let Some(run) = run else { return };
 
-        let global_fetch = run.first / self.fetch_factor;
-        let fetch_obs = self.fetch_factor * self.batch_size;
-        let first = global_fetch * fetch_obs;
-        let end = self.order.len().min(first.saturating_add(fetch_obs));
-        into.obs.reserve((end - first) as usize);
-        self.order.fill(global_fetch, first, end, &mut into.obs);
+        let mut add = |global: u64, range: Range<usize>| {
+            let padding = run.padding;
+            into.minibatches.push(PlannedMinibatch {
+                range,
+                global,
+                padding,
+            });
+        };
+        match &self.order {
+            EpochOrder::Groups(groups) => {
+                for global in run.first..run.first + run.len {
+                    let start = into.obs.len();
+                    groups.fill(global, &mut into.obs);
+                    add(global, start..into.obs.len());
+                }
+            }
+            EpochOrder::Sequence(order) => {
+                let global_fetch = run.first / self.fetch_factor;
+                let fetch_obs = self.fetch_factor * self.batch_size;
+                let first = global_fetch * fetch_obs;
+                let end = order.len().min(first.saturating_add(fetch_obs));
+                into.obs.reserve((end - first) as usize);
+                order.fill(global_fetch, first, end, &mut into.obs);
 
-        // The tail of an epoch may give this rank only a part of the fetch.
-        let kept_from = (run.first * self.batch_size - first) as usize;
-        let kept_end = ((run.first + run.len).saturating_mul(self.batch_size).min(end) - first) as usize;
-        into.obs.copy_within(kept_from..kept_end, 0);
-        into.obs.truncate(kept_end - kept_from);
-        let batch_size = self.batch_size as usize;
-        into.minibatches.extend(
-            (run.first..run.first + run.len)
-                .zip((0..).step_by(batch_size))
-                .map(|(global, start)| PlannedMinibatch {
-                    range: start..into.obs.len().min(start + batch_size),
-                    global,
-                    padding: run.padding,
-                }),
-        );
+                // The tail of an epoch, or its first fetch when it was resumed, may give this rank only a part.
+                let kept_from = (run.first * self.batch_size - first) as usize;
+                let kept_end =
+                    ((run.first + run.len).saturating_mul(self.batch_size).min(end) - first) as usize;
+                into.obs.copy_within(kept_from..kept_end, 0);
+                into.obs.truncate(kept_end - kept_from);
+                let (n_obs, batch_size) = (into.obs.len(), self.batch_size as usize);
+                (run.first..run.first + run.len)
+                    .zip((0..).step_by(batch_size))
+                    .for_each(|(global, start)| add(global, start..n_obs.min(start + batch_size)));
+            }
+        }
     }
 
-    /// Where to resume: the fetch that holds this rank's minibatch number `minibatch`, and its index therein. None if
-    /// the rank has no such minibatch.
+    /// The fetch that holds this plan's minibatch number `minibatch`, and its index therein. None if the plan has no such
+    /// minibatch.
     pub fn locate(&self, minibatch: u64) -> Option<(u64, usize)> {
         self.partition.locate(minibatch)
     }

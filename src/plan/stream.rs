@@ -16,6 +16,22 @@ pub(crate) enum Purpose {
     Turn,
     /// The order of the obs within a fetch; the index is the number of the fetch in the global sequence.
     FetchShuffle,
+    /// The keys of weighted draws with replacement; index 0.
+    Draws,
+    /// The keys of weighted draws without replacement; index 0.
+    Keys,
+    /// The order of the sets of groups; index 0.
+    SetOrder,
+    /// The order of the blocks of a group; the index is the number of the group.
+    GroupOrder,
+    /// How far they are turned; the index is the number of the group.
+    GroupTurn,
+    /// The order of the blocks of controls; the index is the number of the match code.
+    ControlOrder,
+    /// How far they are turned; the index is the number of the match code.
+    ControlTurn,
+    /// Who belongs to which part of a split; index 0 for obs, 1 for groups.
+    Split,
 }
 
 impl Purpose {
@@ -24,6 +40,14 @@ impl Purpose {
             Self::BlockOrder => *b"blocks.1",
             Self::Turn => *b"turn...1",
             Self::FetchShuffle => *b"fetch..1",
+            Self::Draws => *b"draws..1",
+            Self::Keys => *b"keys...1",
+            Self::SetOrder => *b"sets...1",
+            Self::GroupOrder => *b"gblock.1",
+            Self::GroupTurn => *b"gturn..1",
+            Self::ControlOrder => *b"cblock.1",
+            Self::ControlTurn => *b"cturn..1",
+            Self::Split => *b"split..1",
         }
     }
 }
@@ -102,20 +126,31 @@ mod tests {
     #[test]
     fn each_part_of_the_name_makes_another_stream() {
         let first = |seed, epoch, purpose, index| Stream::new(seed, epoch, purpose, index).next_u64();
-        use Purpose::{BlockOrder, FetchShuffle, Turn};
+        use Purpose::{
+            BlockOrder, ControlOrder, ControlTurn, Draws, FetchShuffle, GroupOrder, GroupTurn, Keys,
+            SetOrder, Split, Turn,
+        };
         let mut words = vec![
             first(0, 0, BlockOrder, 0),
             first(1, 0, BlockOrder, 0),
             first(0, 1, BlockOrder, 0),
             first(0, 0, FetchShuffle, 0),
             first(0, 0, Turn, 0),
+            first(0, 0, Draws, 0),
+            first(0, 0, Keys, 0),
+            first(0, 0, SetOrder, 0),
+            first(0, 0, GroupOrder, 0),
+            first(0, 0, GroupTurn, 0),
+            first(0, 0, ControlOrder, 0),
+            first(0, 0, ControlTurn, 0),
+            first(0, 0, Split, 0),
             first(0, 0, BlockOrder, 1),
             first(1 << 63, 0, BlockOrder, 0),
             first(0, 1 << 63, BlockOrder, 0),
         ];
         words.sort_unstable();
         words.dedup();
-        assert_eq!(words.len(), 8);
+        assert_eq!(words.len(), 16);
     }
 
     #[test]

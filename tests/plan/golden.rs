@@ -102,7 +102,7 @@ fn goldens() -> Vec<Golden> {
     ]
 }
 
-fn fnv_1a(obs: impl IntoIterator<Item = u64>) -> u64 {
+pub(crate) fn fnv_1a(obs: impl IntoIterator<Item = u64>) -> u64 {
     obs.into_iter()
         .flat_map(u64::to_le_bytes)
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

@@ -1,11 +1,19 @@
 //! The plan against its contract: properties over random shapes, a plain twin, statistics and golden vectors.
 
-mod golden;
-mod properties;
-mod statistics;
-mod twin;
+#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
-use cellring::plan::{Fetch, Plan, SamplerConfig};
+mod cases;
+mod golden;
+mod golden_sampler;
+mod properties;
+mod resume;
+mod sampler;
+mod statistics;
+mod statistics_sampler;
+mod twin;
+mod twin_sampler;
+
+use cellring::plan::{Fetch, Plan, Sampler, SamplerConfig};
 
 /// A minibatch as a rank gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +30,11 @@ fn plan(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Plan {
 
 /// Every minibatch of the config's rank, in order, through one `Fetch` that is used again and again.
 fn minibatches(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Vec<Minibatch> {
-    let plan = plan(n_obs, config, epoch);
+    collect(&plan(n_obs, config, epoch))
+}
+
+/// Every minibatch of the plan, in order.
+fn collect(plan: &Plan) -> Vec<Minibatch> {
     let mut fetch = Fetch::default();
     let mut all = Vec::new();
     for number in 0..plan.n_fetches() {
@@ -73,4 +85,18 @@ fn sequence(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Vec<u64> {
         .into_iter()
         .flat_map(|minibatch| minibatch.obs)
         .collect()
+}
+
+/// The minibatches of every rank of a sampler.
+fn sampler_ranks(sampler: &Sampler, epoch: u64) -> Vec<Vec<Minibatch>> {
+    let world_size = sampler.config().world_size;
+    (0..world_size)
+        .map(|rank| collect(&sampler.with_rank(rank, world_size).unwrap().plan(epoch)))
+        .collect()
+}
+
+/// The global minibatches of a sampler, as one rank alone sees them.
+fn alone(sampler: &Sampler, epoch: u64) -> Vec<Vec<u64>> {
+    let minibatches = collect(&sampler.with_rank(0, 1).unwrap().plan(epoch));
+    minibatches.into_iter().map(|minibatch| minibatch.obs).collect()
 }

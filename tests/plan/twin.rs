@@ -6,13 +6,13 @@ use cellring::plan::{SamplerConfig, Strategy};
 use crate::Minibatch;
 
 /// The words of a ChaCha8 key stream, one at a time.
-struct ChaCha8 {
+pub(crate) struct ChaCha8 {
     key: [u32; 8],
     n_words: u64,
 }
 
 impl ChaCha8 {
-    fn new(seed: u64, epoch: u64, purpose: &[u8; 8], index: u64) -> Self {
+    pub(crate) fn new(seed: u64, epoch: u64, purpose: &[u8; 8], index: u64) -> Self {
         let fields = [seed, epoch, u64::from_le_bytes(*purpose), index];
         let key = std::array::from_fn(|word| (fields[word / 2] >> (32 * (word % 2))) as u32);
         Self { key, n_words: 0 }
@@ -42,6 +42,10 @@ impl ChaCha8 {
         state[at].wrapping_add(start[at])
     }
 
+    pub(crate) fn word64(&mut self) -> u64 {
+        u64::from(self.word()) | u64::from(self.word()) << 32
+    }
+
     fn below(&mut self, n: u64) -> u64 {
         loop {
             let product = u64::from(self.word()) * n;
@@ -60,25 +64,21 @@ impl ChaCha8 {
     }
 }
 
-fn turn(n_obs: u64, seed: u64, epoch: u64) -> u64 {
-    let mut stream = ChaCha8::new(seed, epoch, b"turn...1", 0);
+fn turn(n: u64, mut stream: ChaCha8) -> u64 {
     loop {
-        let word = u128::from(stream.word()) + (u128::from(stream.word()) << 32);
-        let product = word * u128::from(n_obs);
-        if product % (1 << 64) >= (1u128 << 64) % u128::from(n_obs) {
+        let product = u128::from(stream.word64()) * u128::from(n);
+        if product % (1 << 64) >= (1u128 << 64) % u128::from(n) {
             return (product >> 64) as u64;
         }
     }
 }
 
-fn block_order(n: u64, seed: u64, epoch: u64) -> Vec<u64> {
-    let mut stream = ChaCha8::new(seed, epoch, b"blocks.1", 0);
+/// All entries of a permutation.
+pub(crate) fn permutation(n: u64, mut stream: ChaCha8) -> Vec<u64> {
     if n <= 4096 {
         return stream.shuffled((0..n).collect());
     }
-    let keys: Vec<u128> = (0..8)
-        .map(|_| u128::from(stream.word()) + (u128::from(stream.word()) << 32))
-        .collect();
+    let keys: Vec<u128> = (0..8).map(|_| u128::from(stream.word64())).collect();
     let two_64 = 1u128 << 64;
     let mix = |v: u128, k: u128| {
         let z = (v ^ k) * 0xbf58_476d_1ce4_e5b9 % two_64;
@@ -106,36 +106,56 @@ fn block_order(n: u64, seed: u64, epoch: u64) -> Vec<u64> {
         .collect()
 }
 
-/// All minibatches of the global sequence.
-fn global_minibatches(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Vec<Vec<u64>> {
-    let obs: Vec<u64> = (0..n_obs).collect();
+/// The list in blocks, which two streams of this index put in order and turn.
+pub(crate) fn turned_blocks(
+    list: &[u64],
+    config: &SamplerConfig,
+    epoch: u64,
+    purposes: [&[u8; 8]; 2],
+    index: u64,
+) -> Vec<u64> {
+    let stream = |purpose| ChaCha8::new(config.seed, epoch, purpose, index);
+    let blocks: Vec<&[u64]> = list.chunks(config.block_size as usize).collect();
+    let order = permutation(blocks.len() as u64, stream(purposes[0]));
+    let mut laid_out: Vec<u64> = order
+        .into_iter()
+        .flat_map(|block| blocks[block as usize].to_vec())
+        .collect();
+    if !list.is_empty() {
+        laid_out.rotate_left(turn(list.len() as u64, stream(purposes[1])) as usize);
+    }
+    laid_out
+}
+
+fn shuffled_fetches(sequence: &[u64], config: &SamplerConfig, epoch: u64) -> Vec<u64> {
+    sequence
+        .chunks(config.batch_size as usize * config.fetch_factor as usize)
+        .zip(0..)
+        .flat_map(|(fetch, f)| ChaCha8::new(config.seed, epoch, b"fetch..1", f).shuffled(fetch.to_vec()))
+        .collect()
+}
+
+pub(crate) fn block_shuffle(list: &[u64], config: &SamplerConfig, epoch: u64) -> Vec<u64> {
+    let turned = turned_blocks(list, config, epoch, [b"blocks.1", b"turn...1"], 0);
+    shuffled_fetches(&turned, config, epoch)
+}
+
+pub(crate) fn sequential(list: &[u64], config: &SamplerConfig, epoch: u64, shuffle: bool) -> Vec<u64> {
+    let mut list = list.to_vec();
+    if config.drop_last {
+        let turn = u128::from(epoch) * 0x9e37_79b9_7f4a_7c15 % (1 << 64);
+        let start = (turn * list.len() as u128) >> 64;
+        list.rotate_left(start as usize);
+    }
+    match shuffle {
+        true => shuffled_fetches(&list, config, epoch),
+        false => list,
+    }
+}
+
+/// The minibatches of a sequence.
+pub(crate) fn cut(sequence: &[u64], config: &SamplerConfig) -> Vec<Vec<u64>> {
     let batch_size = config.batch_size as usize;
-    let sequence: Vec<u64> = match config.strategy {
-        Strategy::Sequential if config.drop_last => {
-            let turn = u128::from(epoch) * 0x9e37_79b9_7f4a_7c15 % (1 << 64);
-            let start = (turn * u128::from(n_obs)) >> 64;
-            [&obs[start as usize..], &obs[..start as usize]].concat()
-        }
-        Strategy::Sequential => obs,
-        _ => {
-            let blocks: Vec<&[u64]> = obs.chunks(config.block_size as usize).collect();
-            let order = block_order(blocks.len() as u64, config.seed, epoch);
-            let mut laid_out: Vec<u64> = order
-                .into_iter()
-                .flat_map(|block| blocks[block as usize].to_vec())
-                .collect();
-            if n_obs > 0 {
-                laid_out.rotate_left(turn(n_obs, config.seed, epoch) as usize);
-            }
-            laid_out
-                .chunks(batch_size * config.fetch_factor as usize)
-                .zip(0..)
-                .flat_map(|(fetch, f)| {
-                    ChaCha8::new(config.seed, epoch, b"fetch..1", f).shuffled(fetch.to_vec())
-                })
-                .collect()
-        }
-    };
     let mut minibatches: Vec<Vec<u64>> = sequence.chunks(batch_size).map(<[u64]>::to_vec).collect();
     if config.drop_last {
         minibatches.retain(|minibatch| minibatch.len() == batch_size);
@@ -143,9 +163,24 @@ fn global_minibatches(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Vec<Vec
     minibatches
 }
 
+/// All minibatches of the global sequence, for strategies that need no data.
+fn global_minibatches(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Vec<Vec<u64>> {
+    let obs: Vec<u64> = (0..n_obs).collect();
+    let sequence = match config.strategy {
+        Strategy::Sequential => sequential(&obs, config, epoch, false),
+        Strategy::SequentialShuffle => sequential(&obs, config, epoch, true),
+        _ => block_shuffle(&obs, config, epoch),
+    };
+    cut(&sequence, config)
+}
+
 /// What each rank gets.
 pub(crate) fn ranks(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Vec<Vec<Minibatch>> {
-    let global = global_minibatches(n_obs, config, epoch);
+    deal(&global_minibatches(n_obs, config, epoch), config, epoch)
+}
+
+/// The minibatches of the global sequence, dealt to ranks.
+pub(crate) fn deal(global: &[Vec<u64>], config: &SamplerConfig, epoch: u64) -> Vec<Vec<Minibatch>> {
     let world_size = config.world_size as usize;
     let take = |number: usize, padding: bool| Minibatch {
         obs: global[number].clone(),

@@ -61,7 +61,7 @@ impl SamplerArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Sampler options")]
 pub(crate) struct OrderArgs {
-    /// Order of the cells: sequential or block-shuffle
+    /// Order of the cells: sequential, sequential-shuffle or block-shuffle
     #[arg(long, value_name = "NAME", default_value_t)]
     strategy: Strategy,
     /// Cells in a minibatch

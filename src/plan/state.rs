@@ -1,0 +1,151 @@
+//! Where in an epoch the ranks are: what is saved to go on later.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::PlanError;
+use super::partition::{Left, Shape};
+
+/// The version of [`SamplerState`].
+const VERSION: u32 = 1;
+
+/// The most ranks, summed over all but the last entry of a history, that a resumed plan follows.
+pub(crate) const MAX_HISTORY_RANKS: u64 = 1 << 20;
+
+/// Where in an epoch the ranks are, all in step: a few numbers, the same on every rank.
+///
+/// Made by [`Plan::state_after`](super::Plan::state_after), taken by [`Sampler::resume`](super::Sampler::resume).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SamplerState {
+    /// The version of this layout: 1.
+    pub version: u32,
+    /// Of the sampler that saved it: [`Sampler::fingerprint`](super::Sampler::fingerprint).
+    pub fingerprint: u64,
+    /// The epoch under way.
+    pub epoch: u64,
+    /// What was consumed since the epoch began, one entry for each time the world size changed.
+    pub history: Vec<Leg>,
+}
+
+/// A stretch of an epoch under one world size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leg {
+    /// How many ranks shared the epoch.
+    pub world_size: u32,
+    /// How many minibatches each of them consumed meanwhile, padding included.
+    pub minibatches: u64,
+}
+
+impl SamplerState {
+    pub(crate) fn new(fingerprint: u64, epoch: u64, history: Vec<Leg>) -> Self {
+        let version = VERSION;
+        Self {
+            version,
+            fingerprint,
+            epoch,
+            history,
+        }
+    }
+
+    /// Refuses a state that another sampler or another release saved.
+    pub(crate) fn check(&self, fingerprint: u64) -> Result<(), PlanError> {
+        if self.version != VERSION {
+            let (found, expected) = (self.version, VERSION);
+            return Err(PlanError::StateVersion { found, expected });
+        }
+        if self.fingerprint != fingerprint {
+            let (found, expected) = (self.fingerprint, fingerprint);
+            return Err(PlanError::StateMismatch { found, expected });
+        }
+        Ok(())
+    }
+}
+
+/// How an epoch goes on under a world size.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    /// What happened under other world sizes.
+    pub(crate) earlier: Vec<Leg>,
+    /// What that has left.
+    pub(crate) left: Left,
+    /// What each rank has consumed of its part of that.
+    pub(crate) skipped: u64,
+}
+
+impl Progress {
+    /// An epoch that has not begun.
+    pub(crate) fn none() -> Self {
+        Self {
+            earlier: Vec::new(),
+            left: Left::all(),
+            skipped: 0,
+        }
+    }
+
+    /// After a history, under the world size of `shape`.
+    pub(crate) fn after(history: &[Leg], shape: &Shape) -> Result<Self, PlanError> {
+        let (earlier, skipped) = match history.split_last() {
+            Some((last, earlier)) if u64::from(last.world_size) == shape.world_size => {
+                (earlier, last.minibatches)
+            }
+            _ => (history, 0),
+        };
+        let found = earlier
+            .iter()
+            .map(|leg| u64::from(leg.world_size))
+            .fold(0, u64::saturating_add);
+        if found > MAX_HISTORY_RANKS {
+            return Err(PlanError::StateTooLong { found });
+        }
+        let mut left = Left::all();
+        for leg in earlier {
+            if leg.world_size == 0 {
+                return Err(PlanError::ZeroSize { name: "world_size" });
+            }
+            let shape = Shape {
+                world_size: leg.world_size.into(),
+                ..*shape
+            };
+            check_end(&left, &shape, leg.world_size, leg.minibatches)?;
+            left = left.after(&shape, leg.minibatches);
+        }
+        check_end(&left, shape, shape.world_size as u32, skipped)?;
+        Ok(Self {
+            earlier: earlier.to_vec(),
+            left,
+            skipped,
+        })
+    }
+
+    /// Minibatches that each rank has consumed since the epoch began.
+    pub(crate) fn n_before(&self) -> u64 {
+        let earlier: u64 = self.earlier.iter().map(|leg| leg.minibatches).sum();
+        earlier + self.skipped
+    }
+
+    /// The history once each rank has consumed `minibatches` more.
+    pub(crate) fn history(&self, world_size: u32, minibatches: u64) -> Vec<Leg> {
+        let mut history = self.earlier.clone();
+        let minibatches = self.skipped + minibatches;
+        if minibatches > 0 {
+            history.push(Leg {
+                world_size,
+                minibatches,
+            });
+        }
+        history
+    }
+}
+
+fn check_end(left: &Left, shape: &Shape, world_size: u32, found: u64) -> Result<(), PlanError> {
+    let available = left.n_minibatches(shape);
+    match found > available {
+        true => Err(PlanError::StateBeyondEnd {
+            world_size,
+            found,
+            available,
+        }),
+        false => Ok(()),
+    }
+}
