@@ -4,13 +4,16 @@ use crate::buffer::BufferError;
 use crate::engine::{EngineConfig, EngineError};
 use crate::format::FormatError;
 use crate::minibatch::{ColumnChoice, ColumnForm, OutputConfig, OutputError};
-use crate::plan::{PlanError, SamplerConfig};
+use crate::plan::{PlanError, SamplerConfig, SamplerData};
 
 /// How a loader reads and what it delivers.
 #[derive(Clone, Debug)]
 pub struct LoaderConfig {
     /// Which cells make up which minibatch.
     pub sampler: SamplerConfig,
+    /// What its strategy samples from and by: a subset, weights, classes, groups, an order. Its `identity` is set by the
+    /// loader.
+    pub data: SamplerData,
     /// How bytes are read.
     pub engine: EngineConfig,
     /// Memory for read buffers and for decoded minibatches that wait to be taken, in bytes. Minibatches that the caller
@@ -33,6 +36,7 @@ impl Default for LoaderConfig {
     fn default() -> Self {
         Self {
             sampler: SamplerConfig::default(),
+            data: SamplerData::default(),
             engine: EngineConfig::default(),
             memory_bytes: 256 << 20,
             decode_threads: 0,

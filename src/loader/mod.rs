@@ -52,7 +52,7 @@ use crate::buffer::{DEFAULT_SLOT_BYTES, Pool};
 use crate::engine::{Choice, Completion, Engine, EngineStats, Submission};
 use crate::format::obs::ObsDecoder;
 use crate::minibatch::{Minibatch, OutputError, Recipe, Recycler, Scratch, read_column};
-use crate::plan::Plan;
+use crate::plan::{Plan, Sampler, SamplerData, SamplerState};
 use decode::{DecodeContext, decode_minibatch};
 use extents::{ReadShape, plan_reads};
 use pipeline::Pipeline;
@@ -72,6 +72,7 @@ pub struct Loader {
     pool: Pool,
     routes: Routes,
     store: Arc<Store>,
+    sampler: Sampler,
     config: LoaderConfig,
     context: Arc<DecodeContext>,
     next_tag: u64,
@@ -94,8 +95,12 @@ impl Loader {
     /// # Errors
     /// [`LoaderError`] where a setting cannot be met, a column is missing, or the store cannot be read.
     pub fn new(store: Arc<Store>, config: LoaderConfig) -> Result<Self, LoaderError> {
-        config.sampler.validate(store.n_obs())?;
         let manifest = store.manifest();
+        let data = SamplerData {
+            identity: identity(&manifest.store_id()),
+            ..config.data.clone()
+        };
+        let sampler = Sampler::new(store.n_obs(), config.sampler.clone(), data)?;
         let recipe = config.output.check(store.n_vars(), manifest.value_type)?;
         if !manifest.f32_exact && !config.allow_rounding && !config.output.is_exact() {
             return Err(LoaderError::Rounding {
@@ -141,6 +146,7 @@ impl Loader {
             pool,
             routes,
             store,
+            sampler,
             config,
             context,
             next_tag: 0,
@@ -180,12 +186,9 @@ impl Loader {
         self.context.columns[place].categories()
     }
 
-    /// The plan of an epoch.
-    ///
-    /// # Errors
-    /// Never with settings that [`Loader::new`] accepted.
-    pub fn plan(&self, epoch: u64) -> Result<Plan, LoaderError> {
-        Ok(Plan::new(self.store.n_obs(), &self.config.sampler, epoch)?)
+    /// What the epochs are planned by: for plans without reading, and for its fingerprint.
+    pub fn sampler(&self) -> &Sampler {
+        &self.sampler
     }
 
     /// Starts an epoch: its first reads are under way when this returns.
@@ -193,20 +196,38 @@ impl Loader {
     /// # Errors
     /// [`LoaderError`] where a thread cannot be started.
     pub fn epoch(&mut self, epoch: u64) -> Result<Epoch<'_>, LoaderError> {
-        let plan = self.plan(epoch)?;
-        let n_minibatches = plan.n_minibatches();
-        let span =
-            tracing::debug_span!(parent: None, "epoch", epoch, n_minibatches, n_fetches = plan.n_fetches());
+        let plan = self.sampler.plan(epoch);
+        self.start(plan)
+    }
+
+    /// Goes on with an epoch behind what its ranks have consumed: see [`Epoch::state`].
+    ///
+    /// The first minibatch is the very next one, bit for bit, in another process and on another machine too; no minibatch
+    /// before it is planned or read. With another `world_size` than that of the state, what is left of the epoch is divided
+    /// among the ranks there are now.
+    ///
+    /// # Errors
+    /// [`LoaderError::Plan`] where the state is that of another store, other settings of the sampler, or another version;
+    /// else as [`epoch`](Self::epoch).
+    pub fn resume(&mut self, state: &SamplerState) -> Result<Epoch<'_>, LoaderError> {
+        let plan = self.sampler.resume(state)?;
+        self.start(plan)
+    }
+
+    fn start(&mut self, plan: Plan) -> Result<Epoch<'_>, LoaderError> {
+        let (first, n_minibatches, n_fetches) = (plan.n_before(), plan.n_minibatches(), plan.n_fetches());
+        let epoch = plan.epoch();
+        let span = tracing::debug_span!(parent: None, "epoch", epoch, first, n_minibatches, n_fetches);
         let engine_before = self.engine.stats();
-        let pipeline = Arc::new(Pipeline::new(0, n_minibatches, self.ahead));
+        let pipeline = Arc::new(Pipeline::new(first, first + n_minibatches, self.ahead));
         let mut running = Running {
             pipeline: pipeline.clone(),
             threads: Vec::with_capacity(self.threads + 1),
         };
         let first_tag = self.next_tag;
-        self.next_tag += plan.n_fetches();
+        self.next_tag += n_fetches;
         let driver = Driver {
-            plan,
+            plan: plan.clone(),
             store: self.store.clone(),
             engine: self.engine.clone(),
             pool: self.pool.clone(),
@@ -222,12 +243,24 @@ impl Loader {
         }
         Ok(Epoch {
             running,
-            n_minibatches,
+            plan,
             engine_before,
             loader: self,
             _span: span,
         })
     }
+}
+
+/// What tells a store from others, in a sampler's fingerprint.
+fn identity(store_id: &[u8; 16]) -> u64 {
+    let (low, high) = store_id.split_at(8);
+    let word = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |word, &byte| word << 8 | u64::from(byte))
+    };
+    word(low) ^ word(high).rotate_left(32)
 }
 
 /// Hands a completion to the epoch that its fetch belongs to.
@@ -312,7 +345,7 @@ impl Driver {
             gap_bytes: GAP_BYTES,
             read_bytes: READ_BYTES,
         };
-        let mut first = 0;
+        let mut first = self.plan.n_before();
         for number in 0..self.plan.n_fetches() {
             let since = Instant::now();
             let span =
@@ -415,7 +448,7 @@ impl Drop for Running {
 /// Dropping it early stops the reads that have not begun; a later epoch of the same loader starts afresh.
 pub struct Epoch<'a> {
     running: Running,
-    n_minibatches: u64,
+    plan: Plan,
     engine_before: EngineStats,
     loader: &'a Loader,
     _span: Span,
@@ -424,15 +457,23 @@ pub struct Epoch<'a> {
 impl std::fmt::Debug for Epoch<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Epoch")
-            .field("n_minibatches", &self.n_minibatches)
+            .field("n_minibatches", &self.n_minibatches())
             .finish_non_exhaustive()
     }
 }
 
 impl Epoch<'_> {
-    /// Minibatches of the whole epoch, for this rank.
+    /// Minibatches of the whole epoch, or of what was left of it, for this rank.
     pub fn n_minibatches(&self) -> u64 {
-        self.n_minibatches
+        self.plan.n_minibatches()
+    }
+
+    /// What to save to go on with the minibatch behind those that have been taken: a few numbers, for
+    /// [`Loader::resume`].
+    ///
+    /// Ranks work in step: it is the same on every rank that has taken as many, so one of them may save it for all.
+    pub fn state(&self) -> SamplerState {
+        self.plan.state_after(self.stats().minibatches)
     }
 
     /// What has been read, and where the time has gone, so far. May be asked for at any time; takes a lock for a moment.

@@ -78,8 +78,8 @@ impl Run {
     }
 
     /// Minibatches of an epoch, for this rank.
-    pub(crate) fn n_minibatches(&self) -> Result<u64, Failure> {
-        Ok(self.loader.plan(0)?.n_minibatches())
+    pub(crate) fn n_minibatches(&self) -> u64 {
+        self.loader.sampler().plan(0).n_minibatches()
     }
 
     /// Takes every minibatch until the limits are reached.

@@ -50,7 +50,7 @@ struct Piece {
     which: u8,
 }
 
-/// Plans the reads for `obs`, in any order, without duplicates within reach of each other.
+/// Plans the reads for `obs`, in any order; what occurs several times is read once.
 ///
 /// # Errors
 /// [`FormatError`] where the index is damaged.

@@ -150,7 +150,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if let Some(warning) = fallback(&choice) {
         output::warning(&warning);
     }
-    let bar = progress::bar("loading", run.n_minibatches()?, "minibatches");
+    let bar = progress::bar("loading", run.n_minibatches(), "minibatches");
     let limits = Limits {
         epoch: args.sampler.epoch(),
         time: args.seconds,
