@@ -92,6 +92,10 @@ fn codec(c: &mut Criterion) {
                 if obs % BATCH_SIZE == 0 {
                     at = 0;
                 }
+                if let Some(&next_end) = ends.get(obs + 1) {
+                    // As the loader does.
+                    Padded::new(&frames[end..], next_end - end).prefetch();
+                }
                 let (frame, to) = (Padded::new(&frames[from..], end - from), at + source.len());
                 let (indices, data) = (&mut indices[at..to], &mut data[at..to]);
                 decoder.decode(frame, obs as u64, indices, data).unwrap();

@@ -180,6 +180,10 @@ impl FrameDecoder {
         data: &mut [T],
     ) -> Result<(), FrameError> {
         assert_eq!(indices.len(), data.len(), "one value per index");
+        assert!(
+            u32::try_from(frame.readable.len()).is_ok(),
+            "a block is shorter than 4 GiB"
+        );
         let body = check_crc(frame.bytes(), obs, indices.len() as u32)?;
         let frame = Frame::parse(frame.readable, body, self.value_type)?;
         match self.kernel {
@@ -226,14 +230,19 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// A group taken apart.
+#[derive(Clone, Copy, Default)]
+struct Part {
+    gap: Packed,
+    code: Packed,
+    /// Whether the fast loops can have them.
+    gap_is_ready: bool,
+    code_is_ready: bool,
+}
+
 /// Takes the group of `m` entries at `at` apart: its gaps, its codes, and where it ends.
 #[inline(always)]
-fn split_group<'a>(
-    readable: &'a [u8],
-    body: &'a [u8],
-    at: usize,
-    m: usize,
-) -> Result<(Packed<'a>, Packed<'a>, usize), FrameError> {
+fn split_group(body: &[u8], at: usize, m: usize) -> Result<(Packed, Packed, usize), FrameError> {
     let short = FrameError::Short {
         bytes: body.len(),
         part: "group",
@@ -258,28 +267,48 @@ fn split_group<'a>(
         check_tail(&body[gaps_at..codes_at], m, descriptor.gap)?;
         check_tail(&body[codes_at..gap_exceptions_at], m, descriptor.code)?;
     }
-    let gap = Packed {
-        stream: descriptor.gap,
-        m,
-        readable: &readable[gaps_at..],
-        exceptions: &body[gap_exceptions_at..code_exceptions_at],
+    let packed = |stream, at: usize, exceptions_at: usize| Packed {
+        stream,
+        m: m as u32,
+        at: at as u32,
+        exceptions_at: exceptions_at as u32,
     };
-    let code = Packed {
-        stream: descriptor.code,
-        m,
-        readable: &readable[codes_at..],
-        exceptions: &body[code_exceptions_at..end],
-    };
+    let gap = packed(descriptor.gap, gaps_at, gap_exceptions_at);
+    let code = packed(descriptor.code, codes_at, code_exceptions_at);
     Ok((gap, code, end))
 }
 
 /// Groups that are taken apart before the first of them is decoded.
 const AHEAD: usize = 8;
 
-/// The loop over the groups, with the inner loops of one instruction set. A macro, since a generic function cannot be
+/// The loops over the groups, with the inner loops of one instruction set. A macro, since a generic function cannot be
 /// compiled once per instruction set.
 macro_rules! decode_groups {
-    ($name:ident, $arch:ident $(, #[$attribute:meta])?) => {
+    ($name:ident, $prepare:ident, $arch:ident $(, #[$attribute:meta])?) => {
+        /// Takes groups of `left` entries in all apart, from `at` on, as many as there is room for; gives where they end.
+        ///
+        /// Not generic, so that there is one place that calls [`arch`]'s functions, which are then taken in.
+        $(#[$attribute])?
+        fn $prepare(
+            frame: &Frame,
+            mut at: usize,
+            mut left: usize,
+            parts: &mut [Part; AHEAD],
+            highs: &mut [[arch::$arch::Highs; 2]; AHEAD],
+        ) -> Result<usize, FrameError> {
+            for (part, [gap_highs, code_highs]) in parts.iter_mut().zip(highs) {
+                if left == 0 {
+                    break;
+                }
+                let m = left.min(GROUP_LEN);
+                (part.gap, part.code, at) = split_group(frame.body, at, m)?;
+                part.gap_is_ready = arch::$arch::ready::<0>(frame.readable, frame.body, part.gap, gap_highs);
+                part.code_is_ready = arch::$arch::ready::<1>(frame.readable, frame.body, part.code, code_highs);
+                left -= m;
+            }
+            Ok(at)
+        }
+
         $(#[$attribute])?
         fn $name<T: Element>(
             frame: &Frame,
@@ -289,52 +318,46 @@ macro_rules! decode_groups {
         ) -> Result<(), FrameError> {
             let &Frame { readable, body, groups_at, mode, dictionary } = frame;
             let width = decoder.value_type.size_bytes();
-            let dictionary = Dictionary::<T>::new(dictionary, decoder.value_type);
+            let dictionary =
+                (mode == Mode::Dictionary).then(|| Dictionary::<T>::new(dictionary, decoder.value_type));
             let safe_codes = safe_codes(decoder.value_type);
             let (mut gaps, mut codes): (Group, Group) = ([0; GROUP_LEN], [0; GROUP_LEN]);
             // Taking a group apart and bringing its exceptions in place is little work that takes long: each step waits for
             // the one before. So it is done for some groups at a time, and the processor for all of them at once.
-            let mut parts = [(Packed::default(), false, Packed::default(), false); AHEAD];
+            let mut parts = [Part::default(); AHEAD];
             let mut highs = [[arch::$arch::no_highs(); 2]; AHEAD];
             let mut at = groups_at;
             let mut next = 0;
             for (indices, data) in indices.chunks_mut(AHEAD * GROUP_LEN).zip(data.chunks_mut(AHEAD * GROUP_LEN)) {
-                let mut left = indices.len();
-                for (parts, [gap_highs, code_highs]) in parts.iter_mut().zip(&mut highs) {
-                    if left == 0 {
-                        break;
-                    }
-                    let m = left.min(GROUP_LEN);
-                    let (gap, code, end) = split_group(readable, body, at, m)?;
-                    let gap_ready = arch::$arch::ready(&gap, gap_highs);
-                    let code_ready = arch::$arch::ready(&code, code_highs);
-                    *parts = (gap, gap_ready, code, code_ready);
-                    at = end;
-                    left -= m;
-                }
+                at = $prepare(frame, at, indices.len(), &mut parts, &mut highs)?;
                 let groups = indices.chunks_mut(GROUP_LEN).zip(data.chunks_mut(GROUP_LEN));
-                for ((indices, data), (parts, highs)) in groups.zip(parts.iter().zip(&highs)) {
+                for ((indices, data), (part, highs)) in groups.zip(parts.iter().zip(&highs)) {
                 let m = indices.len();
-                let (gap, gap_ready, code, code_ready) = parts;
+                let Part { gap, code, .. } = part;
                 // What is not ready goes through the general loops, which also find what is wrong with it.
-                let fast_behind = gap_ready.then(|| arch::$arch::columns(gap, &highs[0], next, indices));
+                let fast_behind = part
+                    .gap_is_ready
+                    .then(|| arch::$arch::columns(readable, gap, &highs[0], next, indices));
                 let fast_counts = mode == Mode::Counts
-                    && *code_ready
+                    && part.code_is_ready
                     && T::as_f32s(data)
-                        .is_some_and(|data| arch::$arch::counts(code, &highs[1], safe_codes, data));
+                        .is_some_and(|data| arch::$arch::counts(readable, code, &highs[1], safe_codes, data));
                 // Both streams are unpacked before either is patched, and patched before either is used: a vector load
                 // of what a narrow store has just written has to wait for that store.
                 let slow_codes = !fast_counts && mode != Mode::Plain;
                 if fast_behind.is_none() {
-                    arch::$arch::unpack(gap.readable, gap.stream.width, m, &mut gaps);
+                    arch::$arch::unpack(&readable[gap.at as usize..], gap.stream.width, m, &mut gaps);
                 }
                 if slow_codes {
-                    arch::$arch::unpack(code.readable, code.stream.width, m, &mut codes);
+                    arch::$arch::unpack(&readable[code.at as usize..], code.stream.width, m, &mut codes);
                 }
                 if fast_behind.is_none() {
-                    patch(&mut gaps, m, gap.stream, gap.exceptions)?;
+                    patch(&mut gaps, m, gap.stream, gap.exceptions(body))?;
                 }
-                let patched = if slow_codes { patch(&mut codes, m, code.stream, code.exceptions) } else { Ok(()) };
+                let patched = match slow_codes {
+                    true => patch(&mut codes, m, code.stream, code.exceptions(body)),
+                    false => Ok(()),
+                };
                 let behind = match fast_behind {
                     Some(behind) => behind,
                     None => arch::$arch::sum_gaps(&gaps, next, indices),
@@ -352,7 +375,11 @@ macro_rules! decode_groups {
                         check_counts(codes, decoder.value_type)?;
                         T::fill_counts(codes, data);
                     }
-                    Mode::Dictionary => dictionary.look_up(codes, data)?,
+                    Mode::Dictionary => {
+                        if let Some(dictionary) = &dictionary {
+                            dictionary.look_up(codes, data)?;
+                        }
+                    }
                     Mode::Plain if code.stream != Stream::default() => {
                         return Err(FrameError::Code { code: 1, limit: 1 });
                     }
@@ -377,11 +404,11 @@ macro_rules! decode_groups {
     };
 }
 
-decode_groups!(groups_plain, plain);
+decode_groups!(groups_plain, prepare_plain, plain);
 #[cfg(target_arch = "x86_64")]
-decode_groups!(groups_avx2, avx2, #[target_feature(enable = "avx2")]);
+decode_groups!(groups_avx2, prepare_avx2, avx2, #[target_feature(enable = "avx2")]);
 #[cfg(target_arch = "x86_64")]
-decode_groups!(groups_avx512, avx512, #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,popcnt,bmi2")]);
+decode_groups!(groups_avx512, prepare_avx512, avx512, #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,popcnt,bmi2")]);
 
 /// A dictionary, converted to the output type where it is as small as they nearly always are.
 struct Dictionary<'a, T> {

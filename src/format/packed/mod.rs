@@ -50,16 +50,24 @@ impl Stream {
     }
 }
 
-/// A stream as it lies in a frame.
+/// A stream as it lies in a frame. Small, since many are made before the first is used.
 #[derive(Clone, Copy, Debug, Default)]
-struct Packed<'a> {
+struct Packed {
     stream: Stream,
     /// Entries of the group.
-    m: usize,
-    /// The packed entries, and what may be loaded behind them.
-    readable: &'a [u8],
-    /// Positions and high parts of the exceptions, exactly.
-    exceptions: &'a [u8],
+    m: u32,
+    /// Start of the packed entries in the frame, in bytes.
+    at: u32,
+    /// Start of the exceptions: positions, then high parts.
+    exceptions_at: u32,
+}
+
+impl Packed {
+    /// Positions and high parts of the exceptions.
+    #[inline(always)]
+    fn exceptions(self, body: &[u8]) -> &[u8] {
+        &body[self.exceptions_at as usize..][..self.stream.exception_bytes()]
+    }
 }
 
 impl Descriptor {

@@ -9,7 +9,7 @@ use std::arch::x86_64::{
     _mm256_storeu_si256,
 };
 
-pub(in crate::format::packed) use super::plain::{columns, counts, no_highs, ready};
+pub(in crate::format::packed) use super::plain::{Highs, columns, counts, no_highs, ready};
 use super::{MAX_SIMD_WIDTH, SAFE_GAP, plain};
 use crate::format::constants::GROUP_LEN;
 use crate::format::packed::Group;

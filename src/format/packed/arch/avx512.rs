@@ -170,21 +170,22 @@ pub(in crate::format::packed) fn no_highs() -> Highs {
 
 /// See the [module](super): declines streams with wide entries or exceptions, those whose exceptions are wrong, and those
 /// that would be loaded beyond what may be read.
+///
+/// `STREAM` only makes a copy for each of two callers, which the compiler then takes in.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,popcnt,bmi2")]
-pub(in crate::format::packed) fn ready(packed: &Packed<'_>, highs: &mut Highs) -> bool {
-    let stream = packed.stream;
-    let needed = packed.m.div_ceil(16) * 2 * stream.width as usize + OVER_READ;
-    if stream.wide | (stream.width > FAST_WIDTH) | (packed.readable.len() < needed) {
+pub(in crate::format::packed) fn ready<const STREAM: u8>(
+    readable: &[u8],
+    body: &[u8],
+    packed: Packed,
+    highs: &mut Highs,
+) -> bool {
+    let (stream, m) = (packed.stream, packed.m as usize);
+    let end = packed.at as usize + m.div_ceil(16) * 2 * stream.width as usize + OVER_READ;
+    if stream.wide | (stream.width > FAST_WIDTH) | (readable.len() < end) {
         return false;
     }
-    match spread_highs(packed.exceptions, stream.exceptions, packed.m) {
-        Some(spread) => {
-            *highs = spread;
-            true
-        }
-        None => false,
-    }
+    spread_highs::<STREAM>(packed.exceptions(body), stream.exceptions, m, highs)
 }
 
 /// The entries of a stream that is [`ready`], 16 at a time.
@@ -201,10 +202,11 @@ struct Entries<'a> {
 impl<'a> Entries<'a> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,popcnt,bmi2")]
-    fn new(packed: &Packed<'_>, highs: &'a Highs) -> Self {
-        let width = packed.stream.width as usize;
-        let needed = packed.m.div_ceil(16) * 2 * width + OVER_READ;
-        assert!(width <= MAX_SIMD_WIDTH && packed.m <= GROUP_LEN && packed.readable.len() >= needed);
+    fn new(readable: &[u8], packed: &Packed, highs: &'a Highs) -> Self {
+        let (width, m) = (packed.stream.width as usize, packed.m as usize);
+        let readable = &readable[packed.at as usize..];
+        let needed = m.div_ceil(16) * 2 * width + OVER_READ;
+        assert!(width <= MAX_SIMD_WIDTH && m <= GROUP_LEN && readable.len() >= needed);
         // SAFETY: both tables have entries for every width up to MAX_SIMD_WIDTH, of 64 bytes each.
         let (permute, shift) = unsafe {
             (
@@ -213,7 +215,7 @@ impl<'a> Entries<'a> {
             )
         };
         Self {
-            from: packed.readable.as_ptr(),
+            from: readable.as_ptr(),
             width,
             permute,
             shift,
@@ -244,11 +246,11 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// Brings the one-byte high parts of `n` exceptions to the places of their entries, 0 elsewhere; `None` where positions
+/// Brings the one-byte high parts of `n` exceptions to the places of their entries, 0 elsewhere; false where positions
 /// do not ascend or are not below `m`, or where a high part is 0.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,popcnt,bmi2")]
-fn spread_highs(exceptions: &[u8], n: usize, m: usize) -> Option<Highs> {
+fn spread_highs<const STREAM: u8>(exceptions: &[u8], n: usize, m: usize, into: &mut Highs) -> bool {
     assert!(n < 64 && exceptions.len() == 2 * n && (1..=GROUP_LEN).contains(&m));
     let (positions_at, highs_at) = (exceptions.as_ptr(), exceptions[n..].as_ptr());
     let present = (1u64 << n) - 1;
@@ -303,14 +305,15 @@ fn spread_highs(exceptions: &[u8], n: usize, m: usize) -> Option<Highs> {
     let lost = (n_low + high.count_ones()) ^ n as u32;
     let beyond = (u128::from(high) << 64 | u128::from(low)) >> (m - 1) >> 1;
     if (disorder | no_high | u64::from(lost) | beyond as u64 | (beyond >> 64) as u64) != 0 {
-        return None;
+        return false;
     }
     // SAFETY: as above; `n_low` of the `n` high parts are passed over.
     let upper =
         unsafe { _mm512_maskz_loadu_epi8(present >> n_low, highs_at.wrapping_add(n_low as usize).cast()) };
     let lower = _mm512_maskz_expand_epi8(low, highs);
     let upper = _mm512_maskz_expand_epi8(high, upper);
-    Some([lower, upper])
+    *into = [lower, upper];
+    true
 }
 
 /// Lanes of a block of 16 entries of which `left` are there.
@@ -323,13 +326,14 @@ fn lanes(left: usize) -> u16 {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,popcnt,bmi2")]
 pub(in crate::format::packed) fn columns(
-    gaps: &Packed<'_>,
+    readable: &[u8],
+    gaps: &Packed,
     highs: &Highs,
     next: u32,
     indices: &mut [i32],
 ) -> u64 {
-    let entries = Entries::new(gaps, highs);
-    assert_eq!(indices.len(), gaps.m, "one column per gap");
+    let entries = Entries::new(readable, gaps, highs);
+    assert_eq!(indices.len(), gaps.m as usize, "one column per gap");
     let zero = _mm512_setzero_si512();
     let one = _mm512_set1_epi32(1);
     let last_lane = _mm512_set1_epi32(15);
@@ -355,10 +359,10 @@ pub(in crate::format::packed) fn columns(
         }
     } else {
         for block in 0..BLOCKS {
-            if 16 * block >= gaps.m {
+            if 16 * block >= gaps.m as usize {
                 break;
             }
-            let there = lanes(gaps.m - 16 * block);
+            let there = lanes(gaps.m as usize - 16 * block);
             // SAFETY: the group has that many blocks; `indices` has `m` places, and stores touch those only.
             unsafe {
                 let sums = sums_of(entries.block(block), there);
@@ -375,13 +379,14 @@ pub(in crate::format::packed) fn columns(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,popcnt,bmi2")]
 pub(in crate::format::packed) fn counts(
-    codes: &Packed<'_>,
+    readable: &[u8],
+    codes: &Packed,
     highs: &Highs,
     safe: u32,
     data: &mut [f32],
 ) -> bool {
-    let entries = Entries::new(codes, highs);
-    assert_eq!(data.len(), codes.m, "one value per code");
+    let entries = Entries::new(readable, codes, highs);
+    assert_eq!(data.len(), codes.m as usize, "one value per code");
     let one = _mm512_set1_epi32(1);
     let mut seen = _mm512_setzero_si512();
     if let Ok(whole) = <&mut [f32; GROUP_LEN]>::try_from(&mut *data) {
@@ -396,10 +401,10 @@ pub(in crate::format::packed) fn counts(
         }
     } else {
         for block in 0..BLOCKS {
-            if 16 * block >= codes.m {
+            if 16 * block >= codes.m as usize {
                 break;
             }
-            let there = lanes(codes.m - 16 * block);
+            let there = lanes(codes.m as usize - 16 * block);
             // SAFETY: the group has that many blocks; `data` has `m` places, and stores touch those only.
             unsafe {
                 let code = entries.block(block);

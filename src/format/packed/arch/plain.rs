@@ -75,16 +75,21 @@ pub(in crate::format::packed) fn no_highs() -> Highs {}
 
 /// See the [module](super).
 #[inline(always)]
-pub(in crate::format::packed) fn ready(_packed: &Packed<'_>, _highs: &mut Highs) -> bool {
+pub(in crate::format::packed) fn ready<const STREAM: u8>(
+    _: &[u8],
+    _: &[u8],
+    _: Packed,
+    _: &mut Highs,
+) -> bool {
     false
 }
 
 /// See the [module](super).
-pub(in crate::format::packed) fn columns(_: &Packed<'_>, _: &Highs, _: u32, _: &mut [i32]) -> u64 {
+pub(in crate::format::packed) fn columns(_: &[u8], _: &Packed, _: &Highs, _: u32, _: &mut [i32]) -> u64 {
     unreachable!("no stream is ready for fast loops")
 }
 
 /// See the [module](super).
-pub(in crate::format::packed) fn counts(_: &Packed<'_>, _: &Highs, _: u32, _: &mut [f32]) -> bool {
+pub(in crate::format::packed) fn counts(_: &[u8], _: &Packed, _: &Highs, _: u32, _: &mut [f32]) -> bool {
     unreachable!("no stream is ready for fast loops")
 }
