@@ -67,7 +67,7 @@ impl IndexLayout {
         header[32..36].copy_from_slice(&block_size.to_le_bytes());
         header[36..40].copy_from_slice(&self.detail_bytes.to_le_bytes());
         header[40..56].copy_from_slice(&store_id);
-        let crc = crc32c::crc32c(&header[..60]);
+        let crc = super::checksum::crc32c(&header[..60]);
         header[60..].copy_from_slice(&crc.to_le_bytes());
         header
     }

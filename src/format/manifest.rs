@@ -109,7 +109,7 @@ impl Manifest {
         let mut bytes = serde_json::to_vec_pretty(self)?;
         // "\n}" closes a pretty object; the checksum becomes its last member.
         bytes.truncate(bytes.len() - 2);
-        let crc = crc32c::crc32c(&bytes);
+        let crc = super::checksum::crc32c(&bytes);
         bytes.extend_from_slice(format!("{TAIL_HEAD}{crc:08x}{TAIL_END}").as_bytes());
         Ok(bytes)
     }
@@ -294,7 +294,7 @@ fn check_crc(bytes: &[u8], file: &Path) -> Result<(), FormatError> {
     let expected = hex.iter().fold(0, |crc, &digit| {
         crc << 4 | (digit as char).to_digit(16).unwrap_or(0)
     });
-    let found = crc32c::crc32c(&bytes[..at]);
+    let found = super::checksum::crc32c(&bytes[..at]);
     if expected == found {
         Ok(())
     } else {

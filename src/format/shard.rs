@@ -13,7 +13,7 @@ pub fn encode_header(number: u32, store_id: [u8; 16], alignment: u32) -> Vec<u8>
     header.extend_from_slice(&number.to_le_bytes());
     header.extend_from_slice(&store_id);
     header.resize(alignment as usize - 4, 0);
-    let crc = crc32c::crc32c(&header);
+    let crc = super::checksum::crc32c(&header);
     header.extend_from_slice(&crc.to_le_bytes());
     header
 }

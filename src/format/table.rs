@@ -443,7 +443,7 @@ pub(crate) fn verify_piece(
 ) -> Result<(), FormatError> {
     let start = piece * CHECKSUM_PIECE_BYTES;
     let end = (start + CHECKSUM_PIECE_BYTES).min(bytes.len());
-    let found = crc32c::crc32c(&bytes[start..end]);
+    let found = super::checksum::crc32c(&bytes[start..end]);
     if found == expected {
         return Ok(());
     }

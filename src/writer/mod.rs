@@ -396,7 +396,12 @@ impl StoreWriter {
         let path = self.staging.path().join(INDEX_FILE);
         let sections_crc = self.index.write_sections(&path, &layout)?;
         let mut store_id = [0; 16];
-        let crcs = [sections_crc, obs_crc, var_crc, crc32c::crc32c(text.as_bytes())];
+        let crcs = [
+            sections_crc,
+            obs_crc,
+            var_crc,
+            crate::format::checksum::crc32c(text.as_bytes()),
+        ];
         for (bytes, crc) in store_id.chunks_mut(4).zip(crcs) {
             bytes.copy_from_slice(&crc.to_le_bytes());
         }
