@@ -190,6 +190,7 @@ fn a_report_has_every_run_and_a_page_that_needs_nothing_else() {
                 "first_minibatch_seconds",
             ],
         );
+        assert!(run["enter_calls_per_thousand_cells"].as_f64().unwrap() >= 0.0);
         assert!(run["cpu_seconds_per_million_cells"].as_f64().unwrap() >= 0.0);
         let parts = [
             "time_decoding",

@@ -22,6 +22,7 @@ pub(crate) struct Driven {
     pub(crate) cpu_seconds: f64,
     pub(crate) bytes_read: u64,
     pub(crate) reads: u64,
+    pub(crate) enter_calls: u64,
     /// From before the loader was made until the first minibatch was there.
     pub(crate) first_seconds: f64,
     /// Between minibatches, sorted.
@@ -115,6 +116,7 @@ pub(crate) fn drive(
         cpu_seconds: end.cpu.saturating_sub(first.cpu).as_secs_f64(),
         bytes_read: end.engine.bytes - first.engine.bytes,
         reads: end.engine.reads - first.engine.reads,
+        enter_calls: end.engine.enter_calls - first.engine.enter_calls,
         first_seconds: (first.at - began).as_secs_f64(),
         intervals_ns,
         split,

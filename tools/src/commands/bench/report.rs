@@ -64,6 +64,8 @@ pub(super) struct Row {
     pub(super) csr_bytes_per_second: f64,
     pub(super) bytes_read: u64,
     pub(super) reads: u64,
+    /// Calls of `io_uring_enter`; 0 without io_uring.
+    pub(super) enter_calls_per_thousand_cells: f64,
     pub(super) mean_read_bytes: u64,
     pub(super) bytes_read_per_second: f64,
     /// Bytes read for each byte of the cells' frames.
@@ -131,6 +133,7 @@ impl Row {
             csr_bytes_per_second: 8.0 * per_second(loader.nnz),
             bytes_read: loader.bytes_read,
             reads: loader.reads,
+            enter_calls_per_thousand_cells: loader.enter_calls as f64 * 1e3 / loader.cells.max(1) as f64,
             mean_read_bytes: loader.bytes_read / loader.reads.max(1),
             bytes_read_per_second: per_second(loader.bytes_read),
             read_amplification: device.read_bytes as f64 / device.obs_bytes.max(1) as f64,
