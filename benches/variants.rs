@@ -1,9 +1,9 @@
-//! Cells per second of each form of minibatch, beside plain CSR in the same run.
+//! Cells per second of each strategy and of each form of minibatch, beside plain block shuffling of CSR in the same run.
 //!
-//! The forms take turns, epoch by epoch, so that what else the machine does hits them alike. The store is the one that
+//! They take turns, epoch by epoch, so that what else the machine does hits them alike. The store is the one that
 //! `CELLRING_BENCH_STORE` names; without it, one of 62,710 genes is made in a temporary folder. `CELLRING_BENCH_SECONDS`
-//! ends each epoch early, `CELLRING_BENCH_ROUNDS` says how many epochs each form gets, `CELLRING_BENCH_THREADS` how many
-//! threads decode, `CELLRING_BENCH_FORMS` takes only forms whose names have one of these words, and plain CSR.
+//! ends each epoch early, `CELLRING_BENCH_ROUNDS` says how many epochs each gets, `CELLRING_BENCH_THREADS` how many
+//! threads decode, `CELLRING_BENCH_VARIANTS` takes only those whose names have one of these words, and the plain one.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -22,7 +22,9 @@ use cellring::format::{CsrRows, ValueBuffer};
 use cellring::minibatch::{
     GeneSelection, IndexType, Layout, Minibatch, Normalize, OutputConfig, OutputType, Value,
 };
-use cellring::plan::SamplerConfig;
+use cellring::plan::{
+    Balanced, Controls, Custom, Grouped, SamplerConfig, SamplerData, Strategy, Subset, Weighted,
+};
 use cellring::writer::WriterOptions;
 use cellring::{Loader, LoaderConfig, Store};
 use common::{Kind, Mix, value_type, write_store};
@@ -94,8 +96,8 @@ fn forms(store: &Store) -> Vec<(&'static str, OutputConfig)> {
         ..Normalize::LOG1P_10K
     });
     vec![
-        ("csr", plain()),
-        ("csr again", plain()),
+        ("plain", plain()),
+        ("plain again", plain()),
         (
             "csr i64",
             OutputConfig {
@@ -179,6 +181,69 @@ fn forms(store: &Store) -> Vec<(&'static str, OutputConfig)> {
     ]
 }
 
+/// Sampling by made-up columns: classes of very different sizes in runs, groups in runs.
+fn strategies(n_obs: u64) -> Vec<(&'static str, Strategy, SamplerData)> {
+    let data = SamplerData::default;
+    let runs = |len: u64| (0..n_obs).map(|obs| (obs / len) as u32).collect();
+    let skewed = || (0..n_obs).map(|obs| (obs / 1000 + 1).ilog2());
+    let subset = |keep: fn(u64) -> bool| SamplerData {
+        subset: Subset::from_fn(n_obs, keep).ok(),
+        ..data()
+    };
+    let weighted = |replacement| SamplerData {
+        weighted: Some(Weighted {
+            weights: skewed().map(|class| 1.0 / (1.0 + class as f32)).collect(),
+            n_draws: Some(n_obs / 2),
+            replacement,
+        }),
+        ..data()
+    };
+    let balanced = SamplerData {
+        balanced: Some(Balanced {
+            codes: skewed().collect(),
+            n_draws: None,
+            global: false,
+        }),
+        ..data()
+    };
+    let grouped = SamplerData {
+        grouped: Some(Grouped {
+            codes: runs(500),
+            n_per_group: Some(16),
+            sets_per_minibatch: None,
+            controls: Some(Controls {
+                groups: vec![0],
+                match_codes: None,
+                n_per_set: 16,
+            }),
+        }),
+        ..data()
+    };
+    let custom = SamplerData {
+        custom: Custom::from_ranges((0..n_obs / 16).rev().map(|block| 16 * block..16 * block + 16)).ok(),
+        ..data()
+    };
+    vec![
+        ("sequential", Strategy::Sequential, data()),
+        ("sequential-shuffle", Strategy::SequentialShuffle, data()),
+        (
+            "blocks of a subset in runs",
+            Strategy::BlockShuffle,
+            subset(|obs| obs % 1000 < 800),
+        ),
+        (
+            "blocks of a scattered subset",
+            Strategy::BlockShuffle,
+            subset(|obs| obs % 5 != 2),
+        ),
+        ("weighted", Strategy::Weighted, weighted(true)),
+        ("weighted, no replacement", Strategy::Weighted, weighted(false)),
+        ("balanced", Strategy::Balanced, balanced),
+        ("grouped with controls", Strategy::Grouped, grouped),
+        ("custom", Strategy::Custom, custom),
+    ]
+}
+
 /// Something of every minibatch, that its content cannot be left out.
 fn look(minibatch: &Minibatch) -> usize {
     fn first<T: Value>(values: &[T]) -> usize {
@@ -240,23 +305,31 @@ fn main() {
         }
     };
     let store = Arc::new(Store::open(path).unwrap());
-    let words: Option<String> = setting("CELLRING_BENCH_FORMS");
+    let words: Option<String> = setting("CELLRING_BENCH_VARIANTS");
     let is_wanted = |name: &str| match &words {
-        Some(words) => name == "csr" || words.split(',').any(|word| name.contains(word)),
+        Some(words) => name == "plain" || words.split(',').any(|word| name.contains(word)),
         None => true,
     };
-    let forms: Vec<_> = forms(&store)
+    let forms = forms(&store)
         .into_iter()
-        .filter(|(name, _)| is_wanted(name))
+        .map(|(name, output)| (name, Strategy::BlockShuffle, SamplerData::default(), output));
+    let strategies = strategies(store.n_obs())
+        .into_iter()
+        .map(|(name, strategy, data)| (name, strategy, data, OutputConfig::default()));
+    let variants: Vec<_> = forms
+        .chain(strategies)
+        .filter(|(name, ..)| is_wanted(name))
         .collect();
-    let loader = |output: &OutputConfig| {
+    let loader = |strategy, data: &SamplerData, output: &OutputConfig| {
         let config = LoaderConfig {
             sampler: SamplerConfig {
+                strategy,
                 block_size: 16,
                 batch_size: 64,
                 fetch_factor: if tiny { 2 } else { 64 },
                 ..SamplerConfig::default()
             },
+            data: data.clone(),
             output: output.clone(),
             memory_bytes: 512 << 20,
             decode_threads,
@@ -264,11 +337,11 @@ fn main() {
         };
         Loader::new(store.clone(), config).unwrap()
     };
-    let mut rates = vec![(vec![], vec![]); forms.len()];
+    let mut rates = vec![(vec![], vec![]); variants.len()];
     for round in 0..rounds {
-        for ((_, output), (rates, decode)) in forms.iter().zip(&mut rates) {
+        for ((_, strategy, data, output), (rates, decode)) in variants.iter().zip(&mut rates) {
             // One loader at a time, whose first epoch fills its memory.
-            let mut loader = loader(output);
+            let mut loader = loader(*strategy, data, output);
             epoch(&mut loader, 2 * round, seconds);
             let (rate, decode_ns) = epoch(&mut loader, 2 * round + 1, seconds);
             rates.push(rate);
@@ -286,13 +359,13 @@ fn main() {
     .unwrap();
     writeln!(
         out,
-        "  {:26} {:>12} {:>9} {:>16}",
-        "form", "cells/s", "to csr", "decode us/cell"
+        "  {:28} {:>12} {:>9} {:>16}",
+        "variant", "cells/s", "to plain", "decode us/cell"
     )
     .unwrap();
     let plain = median(rates[0].0.clone());
-    for ((name, _), (rates, decode)) in forms.iter().zip(rates) {
+    for ((name, ..), (rates, decode)) in variants.iter().zip(rates) {
         let (rate, decode) = (median(rates), median(decode) / 1e3);
-        writeln!(out, "  {name:26} {rate:12.0} {:8.2}x {decode:16.2}", rate / plain).unwrap();
+        writeln!(out, "  {name:28} {rate:12.0} {:8.2}x {decode:16.2}", rate / plain).unwrap();
     }
 }
