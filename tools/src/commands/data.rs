@@ -75,9 +75,14 @@ impl SubsetArgs {
             subset = subset.intersect(&parts.swap_remove(place).1)?;
         }
         if !asked.is_empty() && subset.is_empty() {
+            let takes = if asked.len() == 1 {
+                "takes"
+            } else {
+                "together take"
+            };
             let asked = asked.join(" and ");
             return Err(Failure::because(format!(
-                "{asked} together take none of the {n_obs} cells, so there is nothing to sample; ask for more"
+                "{asked} {takes} none of the {n_obs} cells, so there is nothing to sample; ask for more"
             )));
         }
         Ok((!asked.is_empty()).then_some(subset))

@@ -84,10 +84,13 @@ fn splits_are_disjoint_complete_and_the_same_under_every_filter() {
     let some = part("test", &["--obs-range", "100..300"]);
     assert!(!some.is_empty() && some.is_subset(&parts[2]));
     // Whole plates at a time; cells without a plate are in no part.
-    let by_plate =
-        ["train", "val", "test"].map(|name| part(name, &["--split-by", "plate", "--split-seed", "3"]));
+    let by_plate = ["a", "b"].map(|name| -> BTreeSet<u64> {
+        let args = ["--split", "a=0.5,b=0.5", "--part", name, "--split-by", "plate"];
+        planned(&store, &args).into_iter().collect()
+    });
     let plates = by_plate.map(|part| part.into_iter().map(plate).collect::<BTreeSet<_>>());
     assert!(plates.iter().flatten().all(Option::is_some));
+    assert!(plates[0].len() >= 3 && plates[1].len() >= 3 && plates[0].is_disjoint(&plates[1]));
     assert_eq!(plates.iter().map(BTreeSet::len).sum::<usize>(), 7);
 }
 
@@ -226,7 +229,7 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
         (
             &["--obs-filter", "plate == 'plate_9'"],
             1,
-            "--obs-filter together take none of the 700 cells",
+            "--obs-filter takes none of the 700 cells",
         ),
         (
             &["--obs-range", "0..701"],
