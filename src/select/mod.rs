@@ -56,7 +56,7 @@
 //! - A value that does not occur in the column equals nothing and is no error: the same filter serves many stores.
 //! - Parentheses and `not` nest at most 100 deep.
 //!
-//! Tests of a categorical column look at each category once, then at codes. Memory is three bytes for each obs of a batch of
+//! Tests of a categorical column look at each category once, then at codes. Memory is a few bytes for each obs of a batch of
 //! 65,536, for each level of nesting.
 //!
 //! # Splits

@@ -212,9 +212,11 @@ impl Diversity {
                 .map(move |&factor| (config.strategy, block_size, factor))
         });
         // Streaming, too, where it is another strategy with the same data.
-        let streamed = (!question.block_sizes.is_empty() && config.strategy == Strategy::BlockShuffle)
-            .then_some(factors)
-            .unwrap_or_default()
+        let streams = match config.strategy {
+            Strategy::BlockShuffle if !question.block_sizes.is_empty() => factors,
+            _ => &[],
+        };
+        let streamed = streams
             .iter()
             .map(|&factor| (Strategy::SequentialShuffle, 1, factor));
         for (strategy, block_size, fetch_factor) in shapes.chain(streamed) {

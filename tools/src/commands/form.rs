@@ -55,7 +55,7 @@ impl OutputArgs {
                 Some(genes)
             }
         };
-        let normalize = (self.normalize.is_some() || self.log1p).then(|| Normalize {
+        let normalize = (self.normalize.is_some() || self.log1p).then_some(Normalize {
             target_sum: self.normalize,
             log1p: self.log1p,
             ..Normalize::LOG1P_10K
