@@ -94,7 +94,7 @@ impl NumberSet {
             if compare_number(number, double) == Ordering::Equal {
                 set.doubles.insert((double + 0.0).to_bits());
             }
-            set.singles.insert((double as f32 + 0.0).to_bits());
+            set.singles.insert((single(number) + 0.0).to_bits());
         }
         set
     }

@@ -60,7 +60,7 @@
 //! 65,536, for each level of nesting.
 //!
 //! # Splits
-//! [`split`] divides at random, [`Subset::split`] and [`Subset::split_by_group`] being what it calls: by fractions, obs by
+//! [`split()`] divides at random, [`Subset::split`] and [`Subset::split_by_group`] being what it calls: by fractions, obs by
 //! obs, or by whole groups of a column, so that no donor, say, is in two parts. A split that is already in a column needs
 //! none of this: `split == "train"` is a filter.
 

@@ -65,10 +65,10 @@ impl SplitSpec {
         self.names.iter().map(String::as_str)
     }
 
-    /// Divides the whole store; see [`split`].
+    /// Divides the whole store; see [`split()`].
     ///
     /// # Errors
-    /// As [`split`].
+    /// As [`split()`].
     pub fn divide(
         &self,
         store: &Store,

@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// Go on with the epoch where a run with the same options stopped; ranks may be others
     #[arg(long, value_name = "FILE", conflicts_with = "epoch")]
     resume: Option<PathBuf>,
-    /// Compute a digest of obs ids, indptr, indices and data in order: equal digests mean equal epochs
+    /// Compute a digest of obs ids, indices and values in order, in the form asked for: equal digests mean equal epochs
     #[arg(long)]
     digest: bool,
     /// Print one JSON object
