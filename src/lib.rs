@@ -23,6 +23,7 @@
 //! | [`writer`] | makes stores |
 //! | [`store`] | opens, verifies and reads them |
 //! | [`plan`] | which cells make up which minibatch |
+//! | [`select`] | subsets, splits, weights and classes from the obs table |
 //! | [`engine`], [`buffer`] | moves bytes from files into buffers |
 //! | [`loader`], [`minibatch`] | epochs, and what they yield |
 //!
@@ -34,6 +35,7 @@ pub mod format;
 pub mod loader;
 pub mod minibatch;
 pub mod plan;
+pub mod select;
 pub mod store;
 pub mod writer;
 

@@ -75,6 +75,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("format", &["store::map"]),
     ("writer", &["format", "with_values", "with_element"]),
     ("store", &["format", "with_values", "with_element"]),
+    // From the obs table to what the plan takes.
+    ("select", &["format", "plan", "store", "Store"]),
     ("minibatch", &["format", "Loader"]),
     (
         "loader",

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cellring::engine::{Choice, EngineStats};
+use cellring::minibatch::{Indices, Values};
+use cellring::plan::SamplerState;
 use cellring::{Loader, LoaderConfig, Minibatch, Store};
 use indicatif::ProgressBar;
 use xxhash_rust::xxh3::Xxh3;
@@ -19,6 +21,8 @@ pub(crate) struct Limits {
     /// Run so long, but for one minibatch at least: end an epoch early, or go on with the next one. Without it, run
     /// through one epoch.
     pub(crate) time: Option<Duration>,
+    /// Take at most so many minibatches of this epoch.
+    pub(crate) minibatches: Option<u64>,
     /// Whether to compute the digest.
     pub(crate) digest: bool,
 }
@@ -39,6 +43,8 @@ pub(crate) struct Measured {
     pub(crate) read_wait_ns: u64,
     pub(crate) decode_ns: u64,
     pub(crate) plan_ns: u64,
+    /// Behind the last minibatch that was taken.
+    pub(crate) state: Option<SamplerState>,
     /// Hexadecimal.
     pub(crate) digest: Option<String>,
 }
@@ -83,16 +89,32 @@ impl Run {
     }
 
     /// Takes every minibatch until the limits are reached.
-    pub(crate) fn drive(mut self, limits: &Limits, bar: &ProgressBar) -> Result<Measured, Failure> {
+    pub(crate) fn drive(self, limits: &Limits, bar: &ProgressBar) -> Result<Measured, Failure> {
+        self.drive_from(None, limits, bar)
+    }
+
+    /// The same, beginning with the rest of an epoch that was saved.
+    pub(crate) fn drive_from(
+        mut self,
+        mut from: Option<&SamplerState>,
+        limits: &Limits,
+        bar: &ProgressBar,
+    ) -> Result<Measured, Failure> {
+        let first_epoch = from.map_or(limits.epoch, |state| state.epoch);
+        let most = limits.minibatches.unwrap_or(u64::MAX);
         let mut sum = Measured::default();
         let mut digest = limits.digest.then(Digest::new);
         let in_time = |since: Instant| limits.time.is_none_or(|time| since.elapsed() < time);
         let since = self.since;
-        for number in limits.epoch.. {
-            let mut epoch = self.loader.epoch(number)?;
+        for number in first_epoch.. {
+            let mut epoch = match from.take() {
+                Some(state) => self.loader.resume(state)?,
+                None => self.loader.epoch(number)?,
+            };
             sum.epochs += 1;
             // In this order, so that what is taken is also counted.
-            while (sum.minibatches == 0 || in_time(since))
+            while sum.minibatches < most
+                && (sum.minibatches == 0 || in_time(since))
                 && let Some(minibatch) = epoch.next()
             {
                 let minibatch = minibatch?;
@@ -104,13 +126,18 @@ impl Run {
                 }
                 bar.inc(1);
             }
+            sum.state = Some(epoch.state());
             let stats = epoch.stats();
             sum.consumer_wait_ns += stats.consumer_wait_ns;
             sum.read_wait_ns += stats.read_wait_ns;
             sum.decode_ns += stats.decode_ns;
             sum.plan_ns += stats.plan_ns;
             // Epochs without minibatches would never take any time.
-            if limits.time.is_none() || !in_time(since) || epoch.n_minibatches() == 0 {
+            if limits.time.is_none()
+                || sum.minibatches >= most
+                || !in_time(since)
+                || epoch.n_minibatches() == 0
+            {
                 break;
             }
         }
@@ -125,8 +152,9 @@ impl Run {
 
 /// XXH3 (128 bits, seed 0) of the minibatches in their order.
 ///
-/// Each adds its number of obs and of values as `u64`, then its obs ids as `u64`, `indptr` and `indices` as `i32`, and the
-/// bits of `data` as `f32`; all little-endian. Equal digests therefore mean equal cells, in equal minibatches, in equal
+/// Each adds its number of obs and of values as `u64`, then its obs ids as `u64`, and then: of CSR `indptr`, `indices` and
+/// values; of a dense minibatch its values, row after row; of a ranked one indices, values and lengths. Indices are `i32`,
+/// values the bits of their type, all little-endian. Equal digests therefore mean equal cells, in equal minibatches, in equal
 /// order, whatever read and decoded them.
 struct Digest(Box<Xxh3>);
 
@@ -142,9 +170,52 @@ impl Digest {
         self.0.update(&(minibatch.n_obs() as u64).to_le_bytes());
         self.0.update(&(minibatch.nnz() as u64).to_le_bytes());
         self.0.update(bytemuck::cast_slice(minibatch.obs()));
-        self.0.update(bytemuck::cast_slice(minibatch.indptr()));
-        self.0.update(bytemuck::cast_slice(minibatch.indices()));
-        self.0.update(bytemuck::cast_slice(minibatch.data()));
+        if let Some(csr) = minibatch.csr() {
+            self.add_indices(csr.indptr);
+            self.add_indices(csr.indices);
+            self.add_values(csr.values);
+        } else if let Some(dense) = minibatch.dense() {
+            self.add_values(dense.values);
+        } else if let Some(top_k) = minibatch.top_k() {
+            self.add_indices(top_k.indices);
+            self.add_values(top_k.values);
+            self.0.update(bytemuck::cast_slice(top_k.lens));
+        }
+    }
+
+    fn add_indices(&mut self, indices: Indices<'_>) {
+        match indices {
+            Indices::I32(indices) => self.0.update(bytemuck::cast_slice(indices)),
+            Indices::I64(indices) => self.0.update(bytemuck::cast_slice(indices)),
+        }
+    }
+
+    fn add_values(&mut self, values: Values<'_>) {
+        match values {
+            Values::F32(values) => self.0.update(bytemuck::cast_slice(values)),
+            Values::F64(values) => self.0.update(bytemuck::cast_slice(values)),
+            Values::U8(values) => self.0.update(values),
+            Values::U16(values) => self.0.update(bytemuck::cast_slice(values)),
+            Values::U32(values) => self.0.update(bytemuck::cast_slice(values)),
+            Values::U64(values) => self.0.update(bytemuck::cast_slice(values)),
+            Values::I8(values) => self.0.update(bytemuck::cast_slice(values)),
+            Values::I16(values) => self.0.update(bytemuck::cast_slice(values)),
+            Values::I32(values) => self.0.update(bytemuck::cast_slice(values)),
+            Values::I64(values) => self.0.update(bytemuck::cast_slice(values)),
+            Values::F16(values) => self.add_halves(values.iter().map(|value| value.to_bits())),
+            Values::Bf16(values) => self.add_halves(values.iter().map(|value| value.to_bits())),
+            Values::Bool(values) => {
+                let bytes: Vec<u8> = values.iter().map(|&value| u8::from(value)).collect();
+                self.0.update(&bytes);
+            }
+            // A type that a later version of the library adds.
+            other => unreachable!("no digest of {} values", other.type_name()),
+        }
+    }
+
+    fn add_halves(&mut self, bits: impl Iterator<Item = u16>) {
+        let bits: Vec<u16> = bits.collect();
+        self.0.update(bytemuck::cast_slice(&bits));
     }
 
     fn finish(self) -> String {

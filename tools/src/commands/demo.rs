@@ -136,7 +136,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         let limits = Limits {
             epoch,
             digest: true,
-            time: None,
+            ..Limits::default()
         };
         let report = EpochReport::new(epoch, run.drive(&limits, &ProgressBar::hidden())?);
         tale.epoch(&report)?;

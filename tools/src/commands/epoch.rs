@@ -1,10 +1,15 @@
 //! `cellring epoch`: runs through the loader and says how fast it was.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cellring::LoaderConfig;
 use cellring::engine::Choice;
+use cellring::plan::SamplerState;
+use clap::value_parser;
 use serde::Serialize;
 
+use super::form::OutputArgs;
 use super::options::{ReadArgs, SamplerArgs, StoreArg, parse_seconds};
 use crate::failure::Failure;
 use crate::measure::{Limits, Measured, Run, fallback};
@@ -22,7 +27,16 @@ pub(crate) struct Args {
     /// Stop after so many seconds; go on with the next epochs if one ends earlier
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     seconds: Option<Duration>,
-    /// Compute a digest of obs ids, indptr, indices and data in order: equal digests mean equal epochs
+    /// Stop after so many minibatches
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    minibatches: Option<u64>,
+    /// Save where the run stopped to this file, for --resume
+    #[arg(long, value_name = "FILE")]
+    save_state: Option<PathBuf>,
+    /// Go on with the epoch where a run with the same options stopped; ranks may be others
+    #[arg(long, value_name = "FILE", conflicts_with = "epoch")]
+    resume: Option<PathBuf>,
+    /// Compute a digest of obs ids, indices and values in order, in the form asked for: equal digests mean equal epochs
     #[arg(long)]
     digest: bool,
     /// Print one JSON object
@@ -30,6 +44,8 @@ pub(crate) struct Args {
     json: bool,
     #[command(flatten)]
     sampler: SamplerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     read: ReadArgs,
 }
@@ -142,8 +158,13 @@ impl Show for Report {
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let store = args.store.open()?;
-    let sampler = args.sampler.config(store.n_obs())?;
-    let config = args.read.loader(sampler)?;
+    let (sampler, data) = args.sampler.sampler(&store)?;
+    let config = LoaderConfig {
+        data,
+        output: args.output.config(&store)?,
+        ..args.read.loader(sampler)?
+    };
+    let from = args.resume.as_deref().map(load_state).transpose()?;
     let depth = config.engine.depth;
     let run = Run::start(&store, config)?;
     let (choice, decode_threads) = (run.choice().clone(), run.decode_threads());
@@ -154,8 +175,34 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let limits = Limits {
         epoch: args.sampler.epoch(),
         time: args.seconds,
+        minibatches: args.minibatches,
         digest: args.digest,
     };
-    let measured = run.drive(&limits, &bar)?;
+    let measured = run.drive_from(from.as_ref(), &limits, &bar)?;
+    if let (Some(path), Some(state)) = (&args.save_state, &measured.state) {
+        save_state(path, state)?;
+    }
     output::print(args.json, &Report::new(measured, choice, depth, decode_threads))
+}
+
+fn load_state(path: &Path) -> Result<SamplerState, Failure> {
+    let bytes =
+        std::fs::read(path).map_err(|error| Failure::because(format!("{}: {error}", path.display())))?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let path = path.display();
+        Failure::because(format!(
+            "{path}: not a state that --save-state wrote ({error}); start the epoch anew"
+        ))
+    })
+}
+
+/// Under another name first: a run that is killed leaves the old state or the new one.
+fn save_state(path: &Path, state: &SamplerState) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::because(format!("{}: {error}", path.display()));
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new("."))).map_err(failed)?;
+    serde_json::to_writer(&mut file, state)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
 }

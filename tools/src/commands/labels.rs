@@ -60,7 +60,8 @@ impl Labels {
         self.column.as_ref().map(|(name, _)| name.as_str())
     }
 
-    fn label(&self, obs: u64) -> u64 {
+    /// The label of an obs.
+    pub(crate) fn label(&self, obs: u64) -> u64 {
         match &self.column {
             Some((_, column)) => {
                 let (array, row) = column.at(obs);

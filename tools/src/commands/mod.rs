@@ -2,9 +2,12 @@
 
 pub(crate) mod bench;
 pub(crate) mod convert;
+mod data;
 pub(crate) mod demo;
+mod diversity;
 pub(crate) mod epoch;
 pub(crate) mod export;
+mod form;
 pub(crate) mod info;
 mod labels;
 mod options;

@@ -6,11 +6,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use cellring::engine::{Backend, Direct, EngineConfig};
-use cellring::plan::{SamplerConfig, Strategy};
+use cellring::plan::{SamplerConfig, SamplerData, Strategy};
 use cellring::{LoaderConfig, Store};
 use cellring_tools::size::parse_size;
 use clap::value_parser;
 
+use super::data::{StrategyArgs, SubsetArgs};
 use crate::failure::Failure;
 
 /// The store that a command is about.
@@ -44,6 +45,10 @@ pub(crate) struct SamplerArgs {
     block_size: u64,
     #[command(flatten)]
     order: OrderArgs,
+    #[command(flatten)]
+    by: StrategyArgs,
+    #[command(flatten)]
+    subset: SubsetArgs,
 }
 
 impl SamplerArgs {
@@ -51,9 +56,14 @@ impl SamplerArgs {
         self.order.epoch
     }
 
-    /// The sampler, checked against the store.
-    pub(crate) fn config(&self, n_obs: u64) -> Result<SamplerConfig, Failure> {
-        self.order.config(self.block_size, n_obs)
+    /// The sampler and what it samples from and by, checked against the store.
+    pub(crate) fn sampler(&self, store: &Store) -> Result<(SamplerConfig, SamplerData), Failure> {
+        let strategy = self.by.strategy(self.order.strategy)?;
+        let config = SamplerConfig {
+            strategy,
+            ..self.order.config(self.block_size, store.n_obs())?
+        };
+        Ok((config, self.by.data(&self.subset, store)?))
     }
 }
 
@@ -61,9 +71,10 @@ impl SamplerArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Sampler options")]
 pub(crate) struct OrderArgs {
-    /// Order of the cells: sequential, sequential-shuffle or block-shuffle
-    #[arg(long, value_name = "NAME", default_value_t)]
-    strategy: Strategy,
+    /// Order of the cells: sequential, sequential-shuffle, block-shuffle, or one of those that need an option of their own
+    /// and are implied by it: weighted, balanced, grouped, custom [default: block-shuffle]
+    #[arg(long, value_name = "NAME")]
+    strategy: Option<Strategy>,
     /// Cells in a minibatch
     #[arg(long, value_name = "N", default_value_t = SamplerConfig::default().batch_size, value_parser = value_parser!(u32).range(1..))]
     batch_size: u32,
@@ -99,7 +110,7 @@ impl OrderArgs {
     /// The sampler with this block size, checked against the store.
     pub(crate) fn config(&self, block_size: u64, n_obs: u64) -> Result<SamplerConfig, Failure> {
         let config = SamplerConfig {
-            strategy: self.strategy,
+            strategy: self.strategy.unwrap_or_default(),
             block_size,
             batch_size: self.batch_size,
             fetch_factor: self.fetch_factor,

@@ -1,8 +1,10 @@
 //! `cellring plan`: which cells an epoch delivers, in which order.
 
-use cellring::plan::{Fetch, Plan, SamplerConfig};
+use cellring::plan::{Fetch, Plan, Sampler, SamplerConfig, Strategy};
+use clap::value_parser;
 use serde::Serialize;
 
+use super::diversity::{Diversity, Question};
 use super::options::{SamplerArgs, StoreArg};
 use crate::failure::Failure;
 use crate::output::{self, Fields, Lines, Show};
@@ -14,7 +16,20 @@ pub(crate) struct Args {
     store: StoreArg,
     #[command(flatten)]
     sampler: SamplerArgs,
-    /// Print a line of JSON for each minibatch: its number on this rank and in the whole epoch, and its obs
+    /// Look at so many minibatches at most: the first ones, or with --entropy some from all over the epoch
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    minibatches: Option<u64>,
+    /// How diverse minibatches are: the entropy of this obs column within them, and what the theory expects
+    #[arg(long, value_name = "COLUMN")]
+    entropy: Option<String>,
+    /// Also a table over these block sizes, and streaming
+    #[arg(long, value_name = "N,...", value_delimiter = ',', requires = "entropy", value_parser = value_parser!(u64).range(1..))]
+    block_sizes: Vec<u64>,
+    /// Fetch factors of the table [default: --fetch-factor]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', requires = "block_sizes", value_parser = value_parser!(u32).range(1..))]
+    fetch_factors: Vec<u32>,
+    /// Print a line of JSON for each minibatch: its number on this rank and in the whole epoch, and its obs; with
+    /// --entropy one object
     #[arg(long)]
     json: bool,
 }
@@ -31,6 +46,9 @@ struct PlannedLine<'a> {
 #[derive(Debug, Serialize)]
 struct Summary {
     n_obs: u64,
+    /// Where they are fewer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subset: Option<u64>,
     epoch: u64,
     sampler: SamplerConfig,
     minibatches: u64,
@@ -43,11 +61,16 @@ impl Show for Summary {
     fn text(&self) -> String {
         let sampler = &self.sampler;
         let order = match sampler.strategy {
-            cellring::plan::Strategy::BlockShuffle => {
+            Strategy::BlockShuffle => {
                 let blocks = sampler.fetch_obs().div_ceil(sampler.block_size);
                 let drawn = format!("blocks of {} cells", output::count(sampler.block_size));
                 format!("{drawn}, {} blocks in a fetch", output::count(blocks))
             }
+            Strategy::Weighted | Strategy::Balanced => {
+                format!("draws in blocks of {} cells", output::count(sampler.block_size))
+            }
+            Strategy::Grouped => "whole sets in random order".to_owned(),
+            Strategy::Custom => "as listed".to_owned(),
             _ => "storage order".to_owned(),
         };
         let share = format!(
@@ -67,7 +90,11 @@ impl Show for Summary {
             output::count(self.n_obs),
             sampler.strategy
         );
-        Fields::new(heading)
+        let mut fields = Fields::new(heading);
+        if let Some(subset) = self.subset {
+            fields = fields.add("subset", format!("{} cells", output::count(subset)));
+        }
+        fields
             .add("order", order)
             .add("seed", sampler.seed.to_string())
             .add("rank", format!("{} of {}", sampler.rank, sampler.world_size))
@@ -82,17 +109,31 @@ impl Show for Summary {
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    let n_obs = args.store.open()?.n_obs();
-    let sampler = args.sampler.config(n_obs)?;
+    let store = args.store.open()?;
+    let n_obs = store.n_obs();
+    let (config, data) = args.sampler.sampler(&store)?;
     let epoch = args.sampler.epoch();
-    let plan = Plan::new(n_obs, &sampler, epoch)?;
+    if let Some(column) = &args.entropy {
+        let question = Question {
+            column,
+            epoch,
+            minibatches: args.minibatches,
+            block_sizes: &args.block_sizes,
+            fetch_factors: &args.fetch_factors,
+        };
+        return output::print(args.json, &Diversity::new(&store, &config, &data, &question)?);
+    }
+    let subset = data.subset.as_ref().map(cellring::plan::Subset::len);
+    let sampler = Sampler::new(n_obs, config, data)?;
+    let plan = sampler.plan(epoch);
     if args.json {
-        return print_minibatches(&plan);
+        return print_minibatches(&plan, args.minibatches.unwrap_or(u64::MAX));
     }
     let summary = Summary {
         n_obs,
+        subset,
         epoch,
-        sampler,
+        sampler: sampler.config().clone(),
         minibatches: plan.n_minibatches(),
         global_minibatches: plan.n_global_minibatches(),
         fetches: plan.n_fetches(),
@@ -102,13 +143,16 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// One fetch at a time, so that an epoch of any size takes little memory and begins at once.
-fn print_minibatches(plan: &Plan) -> Result<(), Failure> {
+fn print_minibatches(plan: &Plan, most: u64) -> Result<(), Failure> {
     let mut lines = Lines::new();
     let mut fetch = Fetch::default();
     let mut minibatch = 0;
     for number in 0..plan.n_fetches() {
         plan.fetch_into(number, &mut fetch);
         for planned in &fetch.minibatches {
+            if minibatch == most {
+                return lines.finish();
+            }
             lines.json(&PlannedLine {
                 minibatch,
                 global: planned.global,

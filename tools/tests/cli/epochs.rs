@@ -9,7 +9,7 @@ use crate::plans::{obs, plan};
 use crate::{TestStore, cellring};
 
 /// The digest of minibatches of these obs, computed from the matrix that the store was made of.
-fn digest_of<'a>(rows: &CsrRows, minibatches: impl IntoIterator<Item = &'a Value>) -> String {
+pub(crate) fn digest_of<'a>(rows: &CsrRows, minibatches: impl IntoIterator<Item = &'a Value>) -> String {
     let ValueBuffer::F32(values) = &rows.values else {
         panic!("f32 expected")
     };

@@ -12,6 +12,7 @@ mod epochs;
 mod plans;
 mod reading;
 mod reports;
+mod sampling;
 mod seccomp;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,354 @@
+//! Comparing the values of a column with those of a filter: exact, and batch by batch.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    ArrowDictionaryKeyType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
+};
+use arrow_array::{Array, ArrowPrimitiveType};
+use arrow_schema::DataType;
+
+use super::parse::{Operator, Question};
+use super::token::{Number, Value};
+
+/// What a test says of an obs. In this order, so that `and` is the lower, `or` the higher of two, and `not` turns it over.
+pub(super) type Outcome = u8;
+pub(super) const FALSE: Outcome = 0;
+pub(super) const UNKNOWN: Outcome = 1;
+pub(super) const TRUE: Outcome = 2;
+
+/// What the values of a column are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Integers,
+    Floats,
+    Booleans,
+    Texts,
+}
+
+impl Kind {
+    /// Of a column of this type, or of its categories.
+    pub(super) fn of(data_type: &DataType) -> Option<Self> {
+        Some(match data_type {
+            DataType::Dictionary(_, categories) if !matches!(**categories, DataType::Dictionary(..)) => {
+                return Self::of(categories);
+            }
+            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => Self::Integers,
+            DataType::UInt8 | DataType::UInt16 | DataType::UInt32 | DataType::UInt64 => Self::Integers,
+            DataType::Float32 | DataType::Float64 => Self::Floats,
+            DataType::Boolean => Self::Booleans,
+            DataType::Utf8 | DataType::LargeUtf8 => Self::Texts,
+            _ => return None,
+        })
+    }
+
+    /// For messages.
+    pub(super) fn plural(self) -> &'static str {
+        match self {
+            Self::Integers | Self::Floats => "numbers",
+            Self::Booleans => "booleans",
+            Self::Texts => "texts",
+        }
+    }
+}
+
+/// A question that fits the kind of its column.
+#[derive(Clone, Debug)]
+pub(super) enum Check {
+    Missing,
+    Number(Operator, Number),
+    Numbers(NumberSet),
+    Text(Operator, String),
+    Texts(HashSet<String>),
+    /// The outcome for false and for true.
+    Bool([Outcome; 2]),
+}
+
+/// Numbers that a column may be equal to, in the forms of all columns.
+#[derive(Clone, Debug, Default)]
+pub(super) struct NumberSet {
+    ints: HashSet<i128>,
+    doubles: HashSet<u64>,
+    singles: HashSet<u32>,
+}
+
+impl NumberSet {
+    fn new(numbers: impl Iterator<Item = Number>) -> Self {
+        let mut set = Self::default();
+        for number in numbers {
+            let double = match number {
+                Number::Int(number) => number as f64,
+                Number::Float(number) => number,
+            };
+            match number {
+                Number::Int(number) => drop(set.ints.insert(number)),
+                Number::Float(number) if number.fract() == 0.0 && number.abs() < 1e38 => {
+                    set.ints.insert(number as i128);
+                }
+                Number::Float(_) => {}
+            }
+            // A whole number that doubles do not hold is none of them.
+            if compare_number(number, double) == Ordering::Equal {
+                set.doubles.insert((double + 0.0).to_bits());
+            }
+            set.singles.insert((single(number) + 0.0).to_bits());
+        }
+        set
+    }
+}
+
+impl Check {
+    /// The question put to a column of this kind, or what is wrong with it.
+    pub(super) fn new(question: &Question, kind: Kind) -> Result<Self, String> {
+        let refuse = |value: &Value| {
+            let (what, hint) = match value {
+                Value::Number(_) => (
+                    "a number",
+                    if kind == Kind::Texts {
+                        ": write it in quotes"
+                    } else {
+                        ""
+                    },
+                ),
+                Value::Text(_) => (
+                    "a text",
+                    if kind == Kind::Texts {
+                        ""
+                    } else {
+                        ": leave out the quotes"
+                    },
+                ),
+                Value::Bool(_) => ("true or false", ""),
+            };
+            format!(
+                "the column holds {}, which are not compared with {what}{hint}",
+                kind.plural()
+            )
+        };
+        let is_number = matches!(kind, Kind::Integers | Kind::Floats);
+        match question {
+            Question::Missing => Ok(Self::Missing),
+            Question::Compare(operator, value) => match value {
+                Value::Number(number) if is_number => Ok(Self::Number(*operator, *number)),
+                Value::Text(text) if kind == Kind::Texts => Ok(Self::Text(*operator, text.clone())),
+                Value::Bool(value) if kind == Kind::Booleans => match operator {
+                    Operator::Equal => Ok(Self::bools([!*value, *value])),
+                    Operator::NotEqual => Ok(Self::bools([*value, !*value])),
+                    _ => Err("booleans are compared by == and != only".into()),
+                },
+                other => Err(refuse(other)),
+            },
+            Question::In(values) if is_number => {
+                let numbers = values.iter().map(|value| match value {
+                    Value::Number(number) => Ok(*number),
+                    other => Err(refuse(other)),
+                });
+                let numbers: Vec<Number> = numbers.collect::<Result<_, _>>()?;
+                Ok(Self::Numbers(NumberSet::new(numbers.into_iter())))
+            }
+            Question::In(values) if kind == Kind::Texts => {
+                let texts = values.iter().map(|value| match value {
+                    Value::Text(text) => Ok(text.clone()),
+                    other => Err(refuse(other)),
+                });
+                Ok(Self::Texts(texts.collect::<Result<_, _>>()?))
+            }
+            Question::In(values) => {
+                let mut among = [false; 2];
+                for value in values {
+                    match value {
+                        Value::Bool(value) => among[usize::from(*value)] = true,
+                        other => return Err(refuse(other)),
+                    }
+                }
+                Ok(Self::bools(among))
+            }
+        }
+    }
+
+    fn bools(outcomes: [bool; 2]) -> Self {
+        Self::Bool(outcomes.map(outcome))
+    }
+
+    /// Whether values are put into an order.
+    pub(super) fn orders(&self) -> bool {
+        let operator = match self {
+            Self::Number(operator, _) | Self::Text(operator, _) => operator,
+            _ => return false,
+        };
+        !matches!(operator, Operator::Equal | Operator::NotEqual)
+    }
+
+    /// The outcome for a missing value.
+    pub(super) fn of_missing(&self) -> Outcome {
+        match self {
+            Self::Missing => TRUE,
+            _ => UNKNOWN,
+        }
+    }
+
+    /// The outcomes for the values of an array, which is no dictionary.
+    pub(super) fn outcomes(&self, array: &dyn Array) -> Vec<Outcome> {
+        match array.data_type() {
+            DataType::Int8 => self.ints::<Int8Type>(array),
+            DataType::Int16 => self.ints::<Int16Type>(array),
+            DataType::Int32 => self.ints::<Int32Type>(array),
+            DataType::Int64 => self.ints::<Int64Type>(array),
+            DataType::UInt8 => self.ints::<UInt8Type>(array),
+            DataType::UInt16 => self.ints::<UInt16Type>(array),
+            DataType::UInt32 => self.ints::<UInt32Type>(array),
+            DataType::UInt64 => self.ints::<UInt64Type>(array),
+            DataType::Float32 => {
+                let value = match self {
+                    Self::Number(_, number) => single(*number),
+                    _ => 0.0,
+                };
+                self.each(array.as_primitive::<Float32Type>().iter(), |x| match self {
+                    _ if x.is_nan() => self.of_missing(),
+                    Self::Number(operator, _) => holds(*operator, x.partial_cmp(&value)),
+                    Self::Numbers(set) => outcome(set.singles.contains(&(x + 0.0).to_bits())),
+                    _ => FALSE,
+                })
+            }
+            DataType::Float64 => self.each(array.as_primitive::<Float64Type>().iter(), |x| match self {
+                _ if x.is_nan() => self.of_missing(),
+                Self::Number(operator, number) => {
+                    holds(*operator, Some(compare_number(*number, x).reverse()))
+                }
+                Self::Numbers(set) => outcome(set.doubles.contains(&(x + 0.0).to_bits())),
+                _ => FALSE,
+            }),
+            DataType::Boolean => self.each(array.as_boolean().iter(), |x| match self {
+                Self::Bool(outcomes) => outcomes[usize::from(x)],
+                _ => FALSE,
+            }),
+            DataType::Utf8 => self.each(array.as_string::<i32>().iter(), |x| self.text(x)),
+            DataType::LargeUtf8 => self.each(array.as_string::<i64>().iter(), |x| self.text(x)),
+            _ => vec![UNKNOWN; array.len()],
+        }
+    }
+
+    fn each<V>(&self, values: impl Iterator<Item = Option<V>>, of: impl Fn(V) -> Outcome) -> Vec<Outcome> {
+        values.map(|value| value.map_or(self.of_missing(), &of)).collect()
+    }
+
+    fn ints<T: ArrowPrimitiveType>(&self, array: &dyn Array) -> Vec<Outcome>
+    where
+        T::Native: Into<i128>,
+    {
+        self.each(array.as_primitive::<T>().iter(), |x| {
+            let x: i128 = x.into();
+            match self {
+                Self::Number(operator, Number::Int(number)) => holds(*operator, Some(x.cmp(number))),
+                Self::Number(operator, Number::Float(number)) => {
+                    holds(*operator, Some(compare_number(Number::Int(x), *number)))
+                }
+                Self::Numbers(set) => outcome(set.ints.contains(&x)),
+                _ => FALSE,
+            }
+        })
+    }
+
+    fn text(&self, x: &str) -> Outcome {
+        match self {
+            Self::Text(operator, text) => holds(*operator, Some(x.cmp(text.as_str()))),
+            Self::Texts(texts) => outcome(texts.contains(x)),
+            _ => FALSE,
+        }
+    }
+}
+
+fn outcome(holds: bool) -> Outcome {
+    if holds { TRUE } else { FALSE }
+}
+
+fn holds(operator: Operator, found: Option<Ordering>) -> Outcome {
+    let Some(found) = found else { return UNKNOWN };
+    outcome(match operator {
+        Operator::Equal => found.is_eq(),
+        Operator::NotEqual => found.is_ne(),
+        Operator::Less => found.is_lt(),
+        Operator::LessOrEqual => found.is_le(),
+        Operator::Greater => found.is_gt(),
+        Operator::GreaterOrEqual => found.is_ge(),
+    })
+}
+
+/// The nearest `f32`, rounded once.
+fn single(number: Number) -> f32 {
+    match number {
+        Number::Int(number) => number as f32,
+        Number::Float(number) => number as f32,
+    }
+}
+
+/// Compares a number with a double that is not NaN, exactly.
+fn compare_number(number: Number, double: f64) -> Ordering {
+    match number {
+        Number::Float(number) => number.partial_cmp(&double).unwrap_or(Ordering::Equal),
+        // Beyond the range of i128: its largest numbers are 2^127 and a bit less.
+        Number::Int(_) if double >= 1.7e38 => Ordering::Less,
+        Number::Int(_) if double <= -1.7e38 => Ordering::Greater,
+        Number::Int(number) => {
+            let floor = double.floor();
+            let whole = number.cmp(&(floor as i128));
+            match whole.is_eq() && double > floor {
+                true => Ordering::Less,
+                false => whole,
+            }
+        }
+    }
+}
+
+/// The place in its categories of each value of a dictionary; `None` where it is missing or there is no such place.
+pub(super) fn categories_of(array: &dyn Array, mut visit: impl FnMut(Option<usize>)) {
+    fn keys<K: ArrowDictionaryKeyType>(array: &dyn Array, visit: &mut impl FnMut(Option<usize>))
+    where
+        K::Native: TryInto<usize>,
+    {
+        let n_categories = array.as_dictionary::<K>().values().len();
+        for key in array.as_dictionary::<K>().keys() {
+            let place = key.and_then(|key| key.try_into().ok());
+            visit(place.filter(|place| *place < n_categories));
+        }
+    }
+    let visit = &mut visit;
+    match array.data_type() {
+        DataType::Dictionary(key_type, _) => match key_type.as_ref() {
+            DataType::Int8 => keys::<Int8Type>(array, visit),
+            DataType::Int16 => keys::<Int16Type>(array, visit),
+            DataType::Int32 => keys::<Int32Type>(array, visit),
+            DataType::Int64 => keys::<Int64Type>(array, visit),
+            DataType::UInt8 => keys::<UInt8Type>(array, visit),
+            DataType::UInt16 => keys::<UInt16Type>(array, visit),
+            DataType::UInt32 => keys::<UInt32Type>(array, visit),
+            _ => keys::<UInt64Type>(array, visit),
+        },
+        _ => (0..array.len()).for_each(|_| visit(None)),
+    }
+}
+
+/// The values of a column of integers of any width.
+pub(super) fn integers(array: &dyn Array) -> Vec<Option<i128>> {
+    fn all<T: ArrowPrimitiveType>(array: &dyn Array) -> Vec<Option<i128>>
+    where
+        T::Native: Into<i128>,
+    {
+        let values = array.as_primitive::<T>().iter();
+        values.map(|value| value.map(Into::into)).collect()
+    }
+    match array.data_type() {
+        DataType::Int8 => all::<Int8Type>(array),
+        DataType::Int16 => all::<Int16Type>(array),
+        DataType::Int32 => all::<Int32Type>(array),
+        DataType::Int64 => all::<Int64Type>(array),
+        DataType::UInt8 => all::<UInt8Type>(array),
+        DataType::UInt16 => all::<UInt16Type>(array),
+        DataType::UInt32 => all::<UInt32Type>(array),
+        DataType::UInt64 => all::<UInt64Type>(array),
+        _ => vec![None; array.len()],
+    }
+}

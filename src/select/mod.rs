@@ -1,0 +1,93 @@
+//! From the obs table of a store to what a sampler samples from and by: subsets, splits, weights, classes.
+//!
+//! Nothing here reads a cell: every function looks at the columns of the [`obs`](crate::Store::obs) table that it is asked
+//! about, batch by batch, and gives what [`SamplerData`](crate::plan::SamplerData) takes.
+//!
+//! ```no_run
+//! use cellring::plan::{Balanced, SamplerConfig, SamplerData, Strategy};
+//! use cellring::{LoaderConfig, Store, select};
+//!
+//! let store = Store::open("atlas.cellring")?;
+//! let parts = select::split(&store, "train=0.8,val=0.1,test=0.1", 7, Some("donor_id"))?; // whole donors
+//! let healthy = select::filter(&store, r#"disease == "normal" and (n_genes >= 200 or not is_doublet)"#)?;
+//! let classes = select::codes(&store, &["cell_type"])?;
+//! let config = LoaderConfig {
+//!     sampler: SamplerConfig { strategy: Strategy::Balanced, ..SamplerConfig::default() },
+//!     data: SamplerData {
+//!         subset: Some(parts[0].1.intersect(&healthy)?),
+//!         balanced: Some(Balanced { codes: classes.codes, n_draws: None, global: false }),
+//!         ..SamplerData::default()
+//!     },
+//!     ..LoaderConfig::default()
+//! };
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Filters
+//! A [`Filter`] says which obs to take:
+//!
+//! ```text
+//! cell_type == "B cell" and (n_genes >= 200 or not is_doublet) and donor in ["d1", "d2"]
+//! ```
+//!
+//! ```text
+//! filter     = conjunction { "or" conjunction }
+//! conjunction = factor { "and" factor }
+//! factor     = "not" factor | "(" filter ")" | test
+//! test       = column [ operator value | [ "not" ] "in" "[" [ value { "," value } ] "]" | "is" [ "not" ] "missing" ]
+//! operator   = "==" | "!=" | "<" | "<=" | ">" | ">="
+//! column     = letter or "_", then letters, digits, "_" or "."; any other name between backticks: `donor id`
+//! value      = number | text | "true" | "false"
+//! number     = as in Rust: 200, -1, 0.05, 1e6
+//! text       = "..." or '...', with \" \' \\ \n \t for what cannot stand in it
+//! ```
+//!
+//! - `not` binds closest, then `and`, then `or`. The words of the language are lower case, and no names of columns unless
+//!   between backticks.
+//! - A column alone is a test of booleans: `is_doublet` is `is_doublet == true`.
+//! - A categorical column is compared as what its categories are: texts, numbers or booleans. Texts are equal byte by byte
+//!   and ordered by code points (the categories of an ordered categorical are not ordered as texts are, so they are
+//!   compared by `==`, `!=` and `in` only). A text, number or boolean is only compared with its like.
+//! - Integers are compared exactly, also with fractions; in a column of 32-bit floats the value of the filter is rounded to
+//!   32 bits first, so that `x == 0.1` finds what was written as 0.1.
+//! - Where a value is missing (or, in a column of floats, NaN), a test is neither true nor false, and so is its `not`;
+//!   `unknown or true` is true, `unknown and false` is false, all else of unknown is unknown. What is unknown is not taken:
+//!   `x != 3` and `not x == 3` both leave out what is missing; `x != 3 or x is missing` takes it.
+//! - A value that does not occur in the column equals nothing and is no error: the same filter serves many stores.
+//! - Parentheses and `not` nest at most 100 deep.
+//!
+//! Tests of a categorical column look at each category once, then at codes. Memory is a few bytes for each obs of a batch of
+//! 65,536, for each level of nesting.
+//!
+//! # Splits
+//! [`split()`] divides at random, [`Subset::split`] and [`Subset::split_by_group`] being what it calls: by fractions, obs by
+//! obs, or by whole groups of a column, so that no donor, say, is in two parts. A split that is already in a column needs
+//! none of this: `split == "train"` is a filter.
+
+mod codes;
+mod compare;
+mod error;
+mod eval;
+mod parse;
+mod split;
+#[cfg(test)]
+mod tests;
+mod token;
+mod weights;
+
+pub use codes::{Codes, codes};
+pub use error::SelectError;
+pub use eval::Filter;
+pub use split::{SplitSpec, split};
+pub use weights::weights;
+
+use crate::plan::Subset;
+use crate::store::Store;
+
+/// The obs that a filter takes: parses it and applies it.
+///
+/// # Errors
+/// As [`Filter::parse`] and [`Filter::apply`].
+pub fn filter(store: &Store, text: &str) -> Result<Subset, SelectError> {
+    Filter::parse(text)?.apply(store)
+}

@@ -1,0 +1,642 @@
+//! Filters, classes, weights and splits of a real obs table, against a twin that goes row by row.
+#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
+
+mod common;
+
+use std::cmp::Ordering;
+use std::sync::{Arc, OnceLock};
+
+use arrow_array::types::Int16Type;
+use arrow_array::{
+    ArrayRef, BooleanArray, DictionaryArray, Float32Array, Float64Array, Int16Array, Int64Array,
+    LargeStringArray, RecordBatch, StringArray, UInt64Array,
+};
+use arrow_schema::{Field, Schema};
+use cellring::Store;
+use cellring::format::constants::{ROLE_INDEX, TABLE_BATCH_ROWS};
+use cellring::format::{CsrRows, ValueBuffer};
+use cellring::plan::{MISSING, Subset};
+use cellring::select::{Filter, SelectError, SplitSpec, codes, filter, split, weights};
+use cellring::writer::WriterOptions;
+use common::{Kind, Mix, role, value_type, write_store_with_obs};
+use proptest::prelude::*;
+
+/// More than a batch of the table, so that places in it matter.
+const N_OBS: usize = TABLE_BATCH_ROWS + 700;
+
+/// A value of the twin.
+#[derive(Clone, Debug, PartialEq)]
+enum Cell {
+    Missing,
+    Int(i128),
+    Single(f32),
+    Double(f64),
+    Bool(bool),
+    Text(String),
+}
+
+struct Columns {
+    names: Vec<&'static str>,
+    arrays: Vec<ArrayRef>,
+    cells: Vec<Vec<Cell>>,
+}
+
+const TYPES: [&str; 5] = ["B", "T cell", "d'or", "NK", ""];
+
+fn columns() -> Columns {
+    let mut mix = Mix(11);
+    let mut draw = |n: u64, missing: bool| -> Vec<Option<u64>> {
+        (0..N_OBS)
+            .map(|_| {
+                let value = mix.below(n);
+                (!missing || mix.below(9) > 0).then_some(value)
+            })
+            .collect()
+    };
+    let or = |value: &Option<u64>, cell: &dyn Fn(u64) -> Cell| value.map_or(Cell::Missing, cell);
+    let mut all = Columns {
+        names: vec![],
+        arrays: vec![],
+        cells: vec![],
+    };
+    let mut add = |name, array: ArrayRef, cells| {
+        all.names.push(name);
+        all.arrays.push(array);
+        all.cells.push(cells);
+    };
+    let values = draw(5, true);
+    let keys: Int16Array = values.iter().map(|v| v.map(|v| v as i16)).collect();
+    let names = StringArray::from_iter_values(TYPES);
+    add(
+        "cell_type",
+        Arc::new(DictionaryArray::<Int16Type>::try_new(keys, Arc::new(names)).unwrap()),
+        values
+            .iter()
+            .map(|v| or(v, &|v| Cell::Text(TYPES[v as usize].into())))
+            .collect(),
+    );
+    let values = draw(7, true);
+    add(
+        "n_genes",
+        Arc::new(
+            values
+                .iter()
+                .map(|v| v.map(|v| v as i64 - 3))
+                .collect::<Int64Array>(),
+        ),
+        values
+            .iter()
+            .map(|v| or(v, &|v| Cell::Int(i128::from(v) - 3)))
+            .collect(),
+    );
+    let values = draw(4, false);
+    add(
+        "huge",
+        Arc::new(
+            values
+                .iter()
+                .map(|v| v.map(|v| u64::MAX - v))
+                .collect::<UInt64Array>(),
+        ),
+        values
+            .iter()
+            .map(|v| or(v, &|v| Cell::Int(i128::from(u64::MAX - v))))
+            .collect(),
+    );
+    let values = draw(6, true);
+    let tenth = |v: u64| if v == 5 { f32::NAN } else { v as f32 / 10.0 };
+    add(
+        "pct.mito",
+        Arc::new(values.iter().map(|v| v.map(tenth)).collect::<Float32Array>()),
+        values
+            .iter()
+            .map(|v| {
+                or(v, &|v| {
+                    if v == 5 {
+                        Cell::Missing
+                    } else {
+                        Cell::Single(tenth(v))
+                    }
+                })
+            })
+            .collect(),
+    );
+    let values = draw(6, true);
+    let half = |v: u64| [f64::NAN, -0.0, 0.0, 2.5, f64::INFINITY, 3.0][v as usize];
+    add(
+        "score",
+        Arc::new(values.iter().map(|v| v.map(half)).collect::<Float64Array>()),
+        values
+            .iter()
+            .map(|v| {
+                or(v, &|v| {
+                    if v == 0 {
+                        Cell::Missing
+                    } else {
+                        Cell::Double(half(v))
+                    }
+                })
+            })
+            .collect(),
+    );
+    let values = draw(2, true);
+    add(
+        "is_doublet",
+        Arc::new(values.iter().map(|v| v.map(|v| v == 1)).collect::<BooleanArray>()),
+        values.iter().map(|v| or(v, &|v| Cell::Bool(v == 1))).collect(),
+    );
+    let values = draw(4, true);
+    let donor = |v: u64| format!("d{v}");
+    add(
+        "donor id",
+        Arc::new(values.iter().map(|v| v.map(donor)).collect::<LargeStringArray>()),
+        values.iter().map(|v| or(v, &|v| Cell::Text(donor(v)))).collect(),
+    );
+    // Categories that are numbers, with one that is missing.
+    let values = draw(3, true);
+    let keys: Int16Array = values.iter().map(|v| v.map(|v| v as i16)).collect();
+    let numbers = Int64Array::from(vec![Some(40), None, Some(-2)]);
+    add(
+        "louvain",
+        Arc::new(DictionaryArray::<Int16Type>::try_new(keys, Arc::new(numbers)).unwrap()),
+        values
+            .iter()
+            .map(|v| {
+                or(v, &|v| {
+                    [Cell::Int(40), Cell::Missing, Cell::Int(-2)][v as usize].clone()
+                })
+            })
+            .collect(),
+    );
+    all
+}
+
+struct Made {
+    store: Store,
+    columns: Columns,
+    _dir: tempfile::TempDir,
+}
+
+/// A store with an obs table of all kinds of columns, and hardly any values.
+fn made() -> &'static Made {
+    static MADE: OnceLock<Made> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let columns = columns();
+        let mut fields = vec![role(
+            Field::new("barcode", arrow_schema::DataType::Utf8, false),
+            ROLE_INDEX,
+        )];
+        let names = StringArray::from_iter_values((0..N_OBS).map(|i| format!("cell_{i}")));
+        let mut arrays: Vec<ArrayRef> = vec![Arc::new(names)];
+        for (name, array) in columns.names.iter().zip(&columns.arrays) {
+            fields.push(Field::new(*name, array.data_type().clone(), true));
+            arrays.push(array.clone());
+        }
+        let table = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap();
+        let rows = CsrRows {
+            indptr: vec![0; N_OBS + 1],
+            indices: vec![],
+            values: ValueBuffer::F32(vec![]),
+        };
+        let batches = (0..N_OBS)
+            .step_by(TABLE_BATCH_ROWS)
+            .map(|start| table.slice(start, (N_OBS - start).min(TABLE_BATCH_ROWS)))
+            .collect();
+        let options = WriterOptions::new(3, value_type(Kind::Counts));
+        write_store_with_obs(&path, &rows, options, None, (table.schema(), batches)).unwrap();
+        let store = Store::open(&path).unwrap();
+        Made {
+            store,
+            columns,
+            _dir: dir,
+        }
+    })
+}
+
+/// A filter of the twin.
+#[derive(Clone, Debug)]
+enum Twin {
+    And(Box<Twin>, Box<Twin>),
+    Or(Box<Twin>, Box<Twin>),
+    Not(Box<Twin>),
+    Compare(usize, &'static str, Cell),
+    In(usize, Vec<Cell>),
+    Missing(usize),
+}
+
+fn compare(cell: &Cell, with: &Cell) -> Option<Ordering> {
+    match (cell, with) {
+        (Cell::Missing, _) => None,
+        (Cell::Int(a), Cell::Int(b)) => Some(a.cmp(b)),
+        // All integers of this test but `huge` are small, and halves are exact.
+        (Cell::Int(a), Cell::Double(b)) => Some(match *a > 1 << 60 {
+            true => Ordering::Greater,
+            false => (*a as f64).partial_cmp(b).unwrap(),
+        }),
+        (Cell::Single(a), Cell::Int(b)) => a.partial_cmp(&(*b as f32)),
+        (Cell::Single(a), Cell::Double(b)) => a.partial_cmp(&(*b as f32)),
+        (Cell::Double(a), Cell::Int(b)) => a.partial_cmp(&(*b as f64)),
+        (Cell::Double(a), Cell::Double(b)) => a.partial_cmp(b),
+        (Cell::Bool(a), Cell::Bool(b)) => Some(a.cmp(b)),
+        (Cell::Text(a), Cell::Text(b)) => Some(a.cmp(b)),
+        other => panic!("{other:?}"),
+    }
+}
+
+impl Twin {
+    /// True, false, or `None` for unknown.
+    fn of(&self, row: usize, cells: &[Vec<Cell>]) -> Option<bool> {
+        match self {
+            Self::And(a, b) => match (a.of(row, cells), b.of(row, cells)) {
+                (Some(false), _) | (_, Some(false)) => Some(false),
+                (Some(true), Some(true)) => Some(true),
+                _ => None,
+            },
+            Self::Or(a, b) => match (a.of(row, cells), b.of(row, cells)) {
+                (Some(true), _) | (_, Some(true)) => Some(true),
+                (Some(false), Some(false)) => Some(false),
+                _ => None,
+            },
+            Self::Not(a) => a.of(row, cells).map(|value| !value),
+            Self::Compare(column, operator, value) => {
+                let found = compare(&cells[*column][row], value)?;
+                Some(match *operator {
+                    "==" => found.is_eq(),
+                    "!=" => found.is_ne(),
+                    "<" => found.is_lt(),
+                    "<=" => found.is_le(),
+                    ">" => found.is_gt(),
+                    _ => found.is_ge(),
+                })
+            }
+            Self::In(column, values) => match &cells[*column][row] {
+                Cell::Missing => None,
+                cell => Some(
+                    values
+                        .iter()
+                        .any(|value| compare(cell, value) == Some(Ordering::Equal)),
+                ),
+            },
+            Self::Missing(column) => Some(cells[*column][row] == Cell::Missing),
+        }
+    }
+
+    fn text(&self) -> String {
+        let name = |column: &usize| match made().columns.names[*column] {
+            name if name.contains(' ') => format!("`{name}`"),
+            name => name.to_owned(),
+        };
+        match self {
+            Self::And(a, b) => format!("({} and {})", a.text(), b.text()),
+            Self::Or(a, b) => format!("({} or {})", a.text(), b.text()),
+            Self::Not(a) => format!("not {}", a.text()),
+            Self::Compare(column, operator, value) => format!("{}{operator} {}", name(column), show(value)),
+            Self::In(column, values) => {
+                let values: Vec<_> = values.iter().map(show).collect();
+                format!("{} in [{}]", name(column), values.join(","))
+            }
+            Self::Missing(column) => format!("{} is missing", name(column)),
+        }
+    }
+}
+
+fn show(value: &Cell) -> String {
+    match value {
+        Cell::Int(value) => value.to_string(),
+        Cell::Double(value) => format!("{value:?}"),
+        Cell::Bool(value) => value.to_string(),
+        Cell::Text(text) => format!("'{}'", text.replace('\'', "\\'")),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A value that the column is compared with.
+fn value(column: usize) -> BoxedStrategy<Cell> {
+    match column {
+        0 => prop::sample::select(TYPES.to_vec())
+            .prop_map(|text| Cell::Text(text.into()))
+            .boxed(),
+        1 | 7 => prop_oneof![
+            (-4i128..5).prop_map(Cell::Int),
+            (-8i32..9).prop_map(|half| Cell::Double(f64::from(half) / 2.0)),
+            Just(Cell::Int(40)),
+        ]
+        .boxed(),
+        2 => (0u64..6)
+            .prop_map(|v| Cell::Int(i128::from(u64::MAX) - i128::from(v) + 1))
+            .boxed(),
+        3 => (0u32..6).prop_map(|v| Cell::Double(f64::from(v) / 10.0)).boxed(),
+        4 => prop_oneof![
+            (-1i128..4).prop_map(Cell::Int),
+            Just(Cell::Double(2.5)),
+            Just(Cell::Double(-0.0)),
+            Just(Cell::Double(1e300))
+        ]
+        .boxed(),
+        5 => any::<bool>().prop_map(Cell::Bool).boxed(),
+        _ => (0u32..6).prop_map(|v| Cell::Text(format!("d{v}"))).boxed(),
+    }
+}
+
+fn twin() -> impl Strategy<Value = Twin> {
+    let leaf = (0usize..8).prop_flat_map(|column| {
+        let operators = match column {
+            5 => vec!["==", "!="],
+            _ => vec!["==", "!=", "<", "<=", ">", ">="],
+        };
+        prop_oneof![
+            4 => (prop::sample::select(operators), value(column))
+                .prop_map(move |(operator, value)| Twin::Compare(column, operator, value)),
+            2 => prop::collection::vec(value(column), 0..4).prop_map(move |values| Twin::In(column, values)),
+            1 => Just(Twin::Missing(column)),
+        ]
+    });
+    leaf.prop_recursive(5, 24, 2, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| Twin::And(Box::new(a), Box::new(b))),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| Twin::Or(Box::new(a), Box::new(b))),
+            inner.prop_map(|a| Twin::Not(Box::new(a))),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_filter_takes_what_its_twin_takes(twin in twin()) {
+        let made = made();
+        let found = filter(&made.store, &twin.text()).unwrap();
+        let expected = Subset::from_fn(N_OBS as u64, |obs| {
+            twin.of(obs as usize, &made.columns.cells) == Some(true)
+        });
+        prop_assert_eq!(found, expected.unwrap(), "{}", twin.text());
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in r#"([a-c ]|and|or|not|in|is|missing|==|<=|[\[\](),'"`\\<>=!.0-9eE+-]|\PC){0,40}"#) {
+        if let Err(error) = Filter::parse(&text) {
+            prop_assert!(matches!(error, SelectError::Filter { .. }), "{}", error);
+        }
+    }
+}
+
+#[test]
+fn words_bind_as_the_grammar_says() {
+    let store = &made().store;
+    let same =
+        |a: &str, b: &str| assert_eq!(filter(store, a).unwrap(), filter(store, b).unwrap(), "{a} | {b}");
+    same(
+        "n_genes > 0 or n_genes < -1 and is_doublet",
+        "n_genes > 0 or (n_genes < -1 and is_doublet == true)",
+    );
+    same(
+        "not is_doublet and n_genes == 1",
+        "(not is_doublet) and n_genes == 1",
+    );
+    same("n_genes not in [1, 2]", "not n_genes in [1,2]");
+    same("n_genes is not missing", "not (n_genes is missing)");
+    same("n_genes != 1", "not n_genes == 1");
+    same("n_genes == 1e0", "n_genes == +1");
+    same("cell_type == \"d'or\"", r"cell_type == 'd\'or'");
+    let all = filter(store, "is_doublet or not is_doublet or is_doublet is missing").unwrap();
+    assert_eq!(all.len(), N_OBS as u64);
+    assert!(filter(store, "cell_type == 'unheard of'").unwrap().is_empty());
+    assert!(!filter(store, "cell_type != 'unheard of'").unwrap().is_empty());
+    // One above what a double can tell apart.
+    let exact = filter(store, "huge == 18446744073709551615").unwrap();
+    assert!(!exact.is_empty() && exact.len() < N_OBS as u64 / 2);
+    assert!(filter(store, "huge == 18446744073709551616").unwrap().is_empty());
+    assert!(
+        filter(store, "huge in [1.8446744073709552e19]")
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn errors_point_at_the_place() {
+    let store = &made().store;
+    let cases = [
+        (
+            "",
+            1,
+            "expected the name of an obs column, not, or (, found the end",
+        ),
+        (
+            "n_genes >= ",
+            11,
+            "expected a number, a text in quotes, true or false, found the end",
+        ),
+        (
+            "cell_type == B",
+            14,
+            "expected a number, a text in quotes, true or false, found the name \"B\"",
+        ),
+        ("n_genes = 3", 9, "= means nothing; equality is written =="),
+        ("is_doublet & is_doublet", 12, "& means nothing; write and"),
+        ("(n_genes == 3", 14, "expected and, or, or ), found the end"),
+        ("n_genes == 3)", 13, "expected and, or, or the end, found )"),
+        ("n_genes in [1 2]", 15, "expected , or ], found 2"),
+        ("cell_type == 'B", 14, "what begins with ' has no end"),
+        ("n_genes == 1x", 12, "\"1x\" is no number"),
+        (
+            "n_genes is 3",
+            12,
+            "expected missing (values are compared by ==), found 3",
+        ),
+        (
+            "n_genes",
+            1,
+            "the column holds numbers, which are not compared with true or false (column \"n_genes\")",
+        ),
+        (
+            "n_genes == '3'",
+            9,
+            "the column holds numbers, which are not compared with a text: leave out the quotes",
+        ),
+        (
+            "cell_type in ['B', 3]",
+            11,
+            "the column holds texts, which are not compared with a number: write it in quotes",
+        ),
+        ("is_doublet < true", 12, "booleans are compared by == and != only"),
+        (
+            "'\u{fc}\u{fc}' == 3",
+            1,
+            "expected the name of an obs column, not, or (, found the text",
+        ),
+        (
+            "`\u{fc}` == 3 or cel_type == 'B'",
+            1,
+            "there is no obs column \"\u{fc}\" (there are: cell_type, n_genes,",
+        ),
+        (
+            "n_genes == 1 or cel_type == 'B'",
+            17,
+            "there is no obs column \"cel_type\" (there are: cell_type, n_genes,",
+        ),
+    ];
+    for (text, at, what) in cases {
+        let error = filter(store, text).unwrap_err();
+        assert!(error.to_string().ends_with(text), "{error}");
+        let SelectError::Filter {
+            at: found_at,
+            what: found,
+            ..
+        } = error
+        else {
+            panic!("{text}: {error}")
+        };
+        assert_eq!(found_at, at, "{text}: {found}");
+        assert!(found.starts_with(what), "{text}: {found}");
+    }
+    for opening in ["(", "not ", "not ("] {
+        let error = Filter::parse(&opening.repeat(200_000)).unwrap_err().to_string();
+        assert!(
+            error.contains("more than 100 levels are nested"),
+            "{}",
+            &error[..90]
+        );
+    }
+    let deep = format!("{}is_doublet{}", "(".repeat(100), ")".repeat(100));
+    assert_eq!(
+        filter(store, &deep).unwrap(),
+        filter(store, "is_doublet").unwrap()
+    );
+}
+
+#[test]
+fn codes_stand_for_values() {
+    let made = made();
+    let column = |name: &str| made.columns.names.iter().position(|n| *n == name).unwrap();
+    let text = |cell: &Cell| match cell {
+        Cell::Missing => None,
+        Cell::Int(value) => Some(value.to_string()),
+        Cell::Bool(value) => Some(value.to_string()),
+        Cell::Text(text) => Some(text.clone()),
+        other => panic!("{other:?}"),
+    };
+    for names in [
+        &["cell_type"][..],
+        &["n_genes"],
+        &["huge"],
+        &["is_doublet"],
+        &["donor id"],
+        &["louvain"],
+        &["donor id", "cell_type"],
+        &["louvain", "is_doublet", "n_genes"],
+    ] {
+        let found = codes(&made.store, names).unwrap();
+        assert_eq!(found.codes.len(), N_OBS);
+        let mut seen = vec![false; found.classes.len()];
+        for (obs, &code) in found.codes.iter().enumerate() {
+            let values: Option<Vec<String>> = names
+                .iter()
+                .map(|name| text(&made.columns.cells[column(name)][obs]))
+                .collect();
+            match values {
+                None => assert_eq!(code, MISSING, "{names:?}: obs {obs}"),
+                Some(values) => {
+                    assert_eq!(found.classes[code as usize], values, "{names:?}: obs {obs}");
+                    seen[code as usize] = true;
+                }
+            }
+        }
+        assert!(seen.iter().all(|seen| *seen), "no class without obs: {names:?}");
+        let first: Vec<&str> = found.classes[0].iter().map(String::as_str).collect();
+        assert_eq!(found.find(&first), Some(0));
+    }
+    let ascending = codes(&made.store, &["n_genes"]).unwrap().classes.concat();
+    assert_eq!(ascending, ["-3", "-2", "-1", "0", "1", "2", "3"]);
+    // Categories keep their order.
+    assert_eq!(
+        codes(&made.store, &["cell_type"]).unwrap().classes.concat(),
+        TYPES
+    );
+    for name in ["score", "pct.mito"] {
+        let error = codes(&made.store, &[name]).unwrap_err().to_string();
+        assert!(
+            error.contains("classes are categories, texts, integers or booleans"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn weights_are_checked() {
+    let made = made();
+    let first = |name: &str, is: fn(&Cell) -> bool| {
+        let column = made.columns.names.iter().position(|n| *n == name).unwrap();
+        made.columns.cells[column].iter().position(is).unwrap()
+    };
+    let found = weights(&made.store, "huge").unwrap();
+    assert!(
+        found.len() == N_OBS
+            && found
+                .iter()
+                .all(|weight| *weight == 18_446_744_073_709_551_615.0f32)
+    );
+    let bad = first("n_genes", |cell| {
+        matches!(cell, Cell::Missing | Cell::Int(i128::MIN..=-1))
+    });
+    let error = weights(&made.store, "n_genes").unwrap_err().to_string();
+    assert!(error.contains(&format!("for obs {bad}")), "{error}");
+    let error = weights(&made.store, "score").unwrap_err().to_string();
+    assert!(
+        error.contains("has NaN for obs") || error.contains("no value for obs") || error.contains("inf"),
+        "{error}"
+    );
+    for name in ["cell_type", "is_doublet", "louvain"] {
+        let error = weights(&made.store, name).unwrap_err().to_string();
+        assert!(error.contains("weights are numbers"), "{error}");
+    }
+}
+
+#[test]
+fn splits_are_by_obs_or_by_group() {
+    let store = &made().store;
+    let parts = split(store, "train=0.8,val=0.1,test=0.1", 3, None).unwrap();
+    let sizes: Vec<_> = parts
+        .iter()
+        .map(|(name, part)| (name.as_str(), part.len()))
+        .collect();
+    let n = N_OBS as f64;
+    let expected = [0.8 * n, 0.1 * n, 0.1 * n].map(|size| size.round() as i64);
+    for ((name, size), expected) in sizes.iter().zip(expected) {
+        assert!((*size as i64 - expected).abs() <= 1, "{name}: {size}");
+    }
+    assert_eq!(sizes.iter().map(|(_, size)| size).sum::<u64>(), N_OBS as u64);
+    assert_eq!(
+        parts[0].1,
+        split(store, "train=0.8,val=0.1,test=0.1", 3, None).unwrap()[0].1
+    );
+    assert_ne!(
+        parts[0].1,
+        split(store, "train=0.8,val=0.1,test=0.1", 4, None).unwrap()[0].1
+    );
+    let donors = codes(store, &["donor id"]).unwrap();
+    let parts = split(store, "a=0.5,b=0.5", 1, Some("donor id")).unwrap();
+    let of = |part: &Subset| {
+        let mut donors: Vec<u32> = part.iter().map(|obs| donors.codes[obs as usize]).collect();
+        donors.sort_unstable();
+        donors.dedup();
+        donors
+    };
+    let (a, b) = (of(&parts[0].1), of(&parts[1].1));
+    assert_eq!((a.len(), b.len()), (2, 2));
+    assert!(a.iter().all(|donor| !b.contains(donor)));
+    for (spec, what) in [
+        ("", "has the part \"\", which is no name=fraction"),
+        ("train", "has the part \"train\", which is no name=fraction"),
+        ("a=0.5,a=0.5", "has two parts of the name \"a\""),
+        ("a=x", "has the fraction \"x\", expected a number from 0 to 1"),
+        ("a=-0.5", "has the fraction \"-0.5\""),
+        ("a=0.9,b=0.2", "has fractions that sum to 1.1"),
+    ] {
+        let error = SplitSpec::parse(spec).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    }
+}

@@ -1,0 +1,364 @@
+//! Options that say which cells are sampled, and by what: subsets, splits, weights, classes, groups, orders.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cellring::Store;
+use cellring::plan::{Balanced, Controls, Custom, Grouped, SamplerData, Strategy, Subset, Weighted};
+use cellring::select::{self, Codes, SelectError, SplitSpec};
+use clap::value_parser;
+
+use crate::failure::Failure;
+
+/// Which cells an epoch is made of.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Subset options (all that are given are met)")]
+pub(crate) struct SubsetArgs {
+    /// Only cells for which this holds, such as 'cell_type == "B cell" and (n_genes >= 200 or not is_doublet)'; also
+    /// in [..], is missing, `name with blanks`
+    #[arg(long, value_name = "EXPR")]
+    obs_filter: Option<String>,
+    /// Only cells in these ranges, from 0, the end not included
+    #[arg(long, value_name = "A..B,...", value_delimiter = ',', value_parser = parse_range)]
+    obs_range: Vec<Range<u64>>,
+    /// Only the cells whose numbers, from 0, stand in this file, one in a line
+    #[arg(long, value_name = "FILE")]
+    obs_file: Option<PathBuf>,
+    /// Divide all cells of the store at random, such as train=0.8,val=0.1,test=0.1, and take the part --part
+    #[arg(long, value_name = "NAME=FRACTION,...", requires = "part")]
+    split: Option<String>,
+    /// The part of the split to take
+    #[arg(long, value_name = "NAME", requires = "split")]
+    part: Option<String>,
+    /// Keep cells with the same value in this obs column in one part
+    #[arg(long, value_name = "COLUMN", requires = "split")]
+    split_by: Option<String>,
+    /// Seed of the split: parts are those of this seed whatever --seed is
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "split")]
+    split_seed: u64,
+}
+
+impl SubsetArgs {
+    /// The subset, and `None` for all.
+    fn subset(&self, store: &Store) -> Result<Option<Subset>, Failure> {
+        let n_obs = store.n_obs();
+        let (mut subset, mut asked) = (Subset::all(n_obs)?, Vec::new());
+        if !self.obs_range.is_empty() {
+            asked.push("--obs-range");
+            let ranges = Subset::from_ranges(n_obs, self.obs_range.iter().cloned());
+            subset = subset.intersect(&ranges.map_err(|error| usage(&error))?)?;
+        }
+        if let Some(path) = &self.obs_file {
+            asked.push("--obs-file");
+            let ids = read_ids(path)?;
+            let listed = Subset::from_ids(n_obs, ids)
+                .map_err(|error| Failure::because(format!("{}: {error}", path.display())))?;
+            subset = subset.intersect(&listed)?;
+        }
+        if let Some(filter) = &self.obs_filter {
+            asked.push("--obs-filter");
+            subset = subset.intersect(&select::filter(store, filter).map_err(selecting)?)?;
+        }
+        if let (Some(spec), Some(part)) = (&self.split, &self.part) {
+            asked.push("--split");
+            let spec = SplitSpec::parse(spec).map_err(selecting)?;
+            let names = spec.names().collect::<Vec<_>>().join(", ");
+            let place = spec.names().position(|name| name == part).ok_or_else(|| {
+                Failure::Usage(format!(
+                    "--part {part} is no part of --split, whose parts are {names}"
+                ))
+            })?;
+            let mut parts = spec
+                .divide(store, self.split_seed, self.split_by.as_deref())
+                .map_err(selecting)?;
+            subset = subset.intersect(&parts.swap_remove(place).1)?;
+        }
+        if !asked.is_empty() && subset.is_empty() {
+            let takes = if asked.len() == 1 {
+                "takes"
+            } else {
+                "together take"
+            };
+            let asked = asked.join(" and ");
+            return Err(Failure::because(format!(
+                "{asked} {takes} none of the {n_obs} cells, so there is nothing to sample; ask for more"
+            )));
+        }
+        Ok((!asked.is_empty()).then_some(subset))
+    }
+
+    /// Whether any of these options is given.
+    fn is_given(&self) -> bool {
+        self.obs_filter.is_some()
+            || !self.obs_range.is_empty()
+            || self.obs_file.is_some()
+            || self.split.is_some()
+    }
+}
+
+/// What the strategies sample by.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Strategy options")]
+pub(crate) struct StrategyArgs {
+    /// Draw cells by the weights in this obs column (strategy weighted)
+    #[arg(long, value_name = "COLUMN")]
+    weights: Option<String>,
+    /// Draw each cell at most once in an epoch
+    #[arg(long, requires = "weights")]
+    without_replacement: bool,
+    /// Draws of an epoch, with --weights or --balance [default: as many as there are cells to draw from]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    draws: Option<u64>,
+    /// Draw each class equally often, a class being a combination of values in these obs columns (strategy balanced)
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
+    balance: Vec<String>,
+    /// Balance by the classes' sizes in the whole store rather than in the subset
+    #[arg(long, requires = "balance")]
+    balance_global: bool,
+    /// Make minibatches of whole sets of cells that are equal in these obs columns (strategy grouped)
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
+    group: Vec<String>,
+    /// Cells in a set [default: the whole group]
+    #[arg(long, value_name = "N", requires = "group", value_parser = value_parser!(u32).range(1..))]
+    n_per_group: Option<u32>,
+    /// Sets in a minibatch [default: as many as fit --batch-size]
+    #[arg(long, value_name = "N", requires = "group", value_parser = value_parser!(u32).range(1..))]
+    sets_per_minibatch: Option<u32>,
+    /// Which cells are controls, as COLUMN=VALUE or as for --obs-filter; some follow each set
+    #[arg(long, value_name = "COLUMN=VALUE|EXPR", requires = "group")]
+    controls: Option<String>,
+    /// Take for each set controls that are equal to it in these obs columns
+    #[arg(
+        long = "match",
+        value_name = "COLUMN,...",
+        value_delimiter = ',',
+        requires = "controls"
+    )]
+    match_by: Vec<String>,
+    /// Controls that follow each set [default: --n-per-group]
+    #[arg(long, value_name = "N", requires = "controls", value_parser = value_parser!(u32).range(1..))]
+    n_controls: Option<u32>,
+    /// Take the cells whose numbers stand in this file, one in a line, in this order (strategy custom)
+    #[arg(long, value_name = "FILE")]
+    order: Option<PathBuf>,
+    /// Shuffle each fetch of --order
+    #[arg(long, requires = "order")]
+    shuffle_order: bool,
+}
+
+impl StrategyArgs {
+    /// The strategy that the options ask for, checked against the one that is named.
+    pub(crate) fn strategy(&self, named: Option<Strategy>) -> Result<Strategy, Failure> {
+        let given = [
+            (self.weights.is_some(), Strategy::Weighted, "--weights COLUMN"),
+            (!self.balance.is_empty(), Strategy::Balanced, "--balance COLUMN"),
+            (!self.group.is_empty(), Strategy::Grouped, "--group COLUMN"),
+            (self.order.is_some(), Strategy::Custom, "--order FILE"),
+        ];
+        let mut asked = given.iter().filter(|(is_given, ..)| *is_given);
+        let usage = |sentence| Err(Failure::Usage(sentence));
+        let strategy = match (named, asked.next(), asked.next()) {
+            (_, Some((.., one)), Some((.., other))) => {
+                return usage(format!(
+                    "{one} and {other} are for different strategies; give one of them"
+                ));
+            }
+            (Some(named), Some((_, implied, option)), None) if named != *implied => {
+                return usage(format!(
+                    "{option} is for the strategy {implied}, not for {named}; leave out one of the two"
+                ));
+            }
+            (_, Some((_, implied, _)), None) => *implied,
+            (named, None, _) => named.unwrap_or_default(),
+        };
+        let needed = given
+            .iter()
+            .find(|(is_given, of, _)| *of == strategy && !is_given);
+        if let Some((.., option)) = needed {
+            return usage(format!("the strategy {strategy} needs {option}"));
+        }
+        if self.draws.is_some() && !matches!(strategy, Strategy::Weighted | Strategy::Balanced) {
+            return usage("--draws is for --weights or --balance; leave it out".into());
+        }
+        Ok(strategy)
+    }
+
+    /// What the sampler samples from and by.
+    pub(crate) fn data(&self, subset: &SubsetArgs, store: &Store) -> Result<SamplerData, Failure> {
+        if self.order.is_some() && subset.is_given() {
+            return Err(Failure::Usage(
+                "--order says which cells there are, so no subset is taken of it; leave out one of the two"
+                    .into(),
+            ));
+        }
+        let mut data = SamplerData {
+            subset: subset.subset(store)?,
+            ..SamplerData::default()
+        };
+        if let Some(column) = &self.weights {
+            data.weighted = Some(Weighted {
+                weights: select::weights(store, column)?,
+                n_draws: self.draws,
+                replacement: !self.without_replacement,
+            });
+        }
+        if !self.balance.is_empty() {
+            data.balanced = Some(Balanced {
+                codes: codes(store, &self.balance)?.codes,
+                n_draws: self.draws,
+                global: self.balance_global,
+            });
+        }
+        if !self.group.is_empty() {
+            data.grouped = Some(self.grouped(store)?);
+        }
+        if let Some(path) = &self.order {
+            let order = Custom::from_ids(read_ids(path)?)?;
+            data.custom = Some(if self.shuffle_order {
+                order.shuffled()
+            } else {
+                order
+            });
+        }
+        Ok(data)
+    }
+
+    fn grouped(&self, store: &Store) -> Result<Grouped, Failure> {
+        let groups = codes(store, &self.group)?;
+        let mut grouped = Grouped {
+            codes: groups.codes,
+            n_per_group: self.n_per_group,
+            sets_per_minibatch: self.sets_per_minibatch,
+            controls: None,
+        };
+        let Some(controls) = &self.controls else {
+            return Ok(grouped);
+        };
+        let Some(n_per_set) = self.n_controls.or(self.n_per_group) else {
+            return Err(Failure::Usage(
+                "--controls needs --n-controls or --n-per-group: how many follow each set".into(),
+            ));
+        };
+        let controls = control_cells(store, controls)?;
+        if controls.is_empty() {
+            return Err(Failure::because(
+                "--controls marks no cell as a control; name one that exists",
+            ));
+        }
+        // Controls form a group of their own, whatever the columns say of them.
+        let code = u32::try_from(groups.classes.len()).unwrap_or(u32::MAX - 1);
+        let mut codes_of_obs = grouped.codes.to_vec();
+        for run in controls.runs() {
+            codes_of_obs[run.start as usize..run.end as usize].fill(code);
+        }
+        grouped.codes = codes_of_obs.into();
+        let match_codes: Option<Arc<[u32]>> = match self.match_by.as_slice() {
+            [] => None,
+            columns => Some(codes(store, columns)?.codes),
+        };
+        grouped.controls = Some(Controls {
+            groups: vec![code],
+            match_codes,
+            n_per_set,
+        });
+        Ok(grouped)
+    }
+}
+
+fn codes(store: &Store, columns: &[String]) -> Result<Codes, Failure> {
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    Ok(select::codes(store, &columns)?)
+}
+
+/// `COLUMN=VALUE`, or a filter.
+fn control_cells(store: &Store, controls: &str) -> Result<Subset, Failure> {
+    let plain = controls
+        .split_once('=')
+        .filter(|(column, value)| !value.starts_with('=') && !column.ends_with(['!', '<', '>']));
+    let Some((column, value)) = plain else {
+        return select::filter(store, controls).map_err(selecting);
+    };
+    let codes = select::codes(store, &[column])?;
+    let Some(code) = codes.find(&[value]) else {
+        let known: Vec<&str> = codes
+            .classes
+            .iter()
+            .flatten()
+            .take(10)
+            .map(String::as_str)
+            .collect();
+        let more = if codes.classes.len() > 10 { ", ..." } else { "" };
+        return Err(Failure::because(format!(
+            "--controls: no cell has {value:?} in the obs column {column:?}; it holds {}{more}",
+            known.join(", ")
+        )));
+    };
+    Ok(Subset::from_fn(store.n_obs(), |obs| {
+        codes.codes[obs as usize] == code
+    })?)
+}
+
+/// What is wrong with the text of an option is wrong usage; what is wrong with a column is not.
+fn selecting(error: SelectError) -> Failure {
+    match error {
+        SelectError::Filter { .. } | SelectError::Split { .. } => usage(&error),
+        other => other.into(),
+    }
+}
+
+fn usage(error: &dyn std::error::Error) -> Failure {
+    Failure::Usage(error.to_string())
+}
+
+/// Numbers of cells, one in a line; empty lines and those that begin with # count for nothing.
+fn read_ids(path: &Path) -> Result<Vec<u64>, Failure> {
+    let text = read(path)?;
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| is_content(line));
+    let ids = lines.map(|(number, line)| {
+        line.trim().parse().map_err(|_| {
+            Failure::because(format!(
+                "{}: line {number} is {line:?}, expected the number of a cell, from 0",
+                path.display()
+            ))
+        })
+    });
+    ids.collect()
+}
+
+/// The lines of a file of names.
+pub(crate) fn read_names(path: &Path) -> Result<Vec<String>, Failure> {
+    let text = read(path)?;
+    let lines = text.lines().filter(|line| is_content(line));
+    Ok(lines.map(|line| line.trim().to_owned()).collect())
+}
+
+fn is_content(line: &str) -> bool {
+    let line = line.trim();
+    !line.is_empty() && !line.starts_with('#')
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| Failure::because(format!("{}: {error}", path.display())))
+}
+
+fn parse_range(text: &str) -> Result<Range<u64>, String> {
+    let range = text
+        .split_once("..")
+        .and_then(|(start, end)| Some(start.trim().parse().ok()?..end.trim().parse().ok()?))
+        .filter(|range: &Range<u64>| range.start < range.end);
+    range.ok_or_else(|| format!("{text:?} is no range of cells; write it as 0..500"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_range;
+
+    #[test]
+    fn ranges_have_cells() {
+        assert_eq!(parse_range("3..7"), Ok(3..7));
+        for text in ["", "..", "3", "3..", "7..3", "3..3", "-1..3", "a..b"] {
+            assert!(parse_range(text).unwrap_err().contains("is no range"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Options that say what minibatches look like.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use cellring::Store;
+use cellring::minibatch::{GeneSelection, Layout, Normalize, OutputConfig, OutputType};
+
+use super::data::read_names;
+use crate::failure::Failure;
+use crate::output;
+
+/// What minibatches look like.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Output options")]
+pub(crate) struct OutputArgs {
+    /// How values lie in memory: csr, dense, or top-k:K for the K highest of each cell
+    #[arg(long, value_name = "LAYOUT", default_value = "csr")]
+    layout: LayoutName,
+    /// Type of the values: f32, f16, bf16, or source for that of the store
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    values: TypeName,
+    /// Only the genes whose names stand in this file, one in a line, in this order
+    #[arg(long, value_name = "FILE")]
+    genes: Option<PathBuf>,
+    /// Scale each cell to this sum, such as 10000
+    #[arg(long, value_name = "TARGET")]
+    normalize: Option<f64>,
+    /// Take the logarithm of one plus each value
+    #[arg(long)]
+    log1p: bool,
+}
+
+impl OutputArgs {
+    pub(crate) fn config(&self, store: &Store) -> Result<OutputConfig, Failure> {
+        let genes = match &self.genes {
+            None => None,
+            Some(path) => {
+                let (genes, report) = GeneSelection::by_names(store.var(), &read_names(path)?)?;
+                for (names, what) in [
+                    (&report.missing, "not in the store, their columns are zero"),
+                    (
+                        &report.ambiguous,
+                        "several times in the store, the first of each is taken",
+                    ),
+                ] {
+                    if let Some(first) = names.first() {
+                        output::warning(&format!(
+                            "{}: {} genes are {what} (the first is {first})",
+                            path.display(),
+                            names.len()
+                        ));
+                    }
+                }
+                Some(genes)
+            }
+        };
+        let normalize = (self.normalize.is_some() || self.log1p).then_some(Normalize {
+            target_sum: self.normalize,
+            log1p: self.log1p,
+            ..Normalize::LOG1P_10K
+        });
+        Ok(OutputConfig {
+            layout: self.layout.0,
+            value_type: self.values.0,
+            genes,
+            normalize,
+            ..OutputConfig::default()
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct LayoutName(Layout);
+
+impl FromStr for LayoutName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let k = name
+            .strip_prefix("top-k:")
+            .and_then(|k| k.parse().ok())
+            .filter(|k| *k > 0);
+        match (name, k) {
+            ("csr", _) => Ok(Self(Layout::Csr)),
+            ("dense", _) => Ok(Self(Layout::Dense)),
+            (_, Some(k)) => Ok(Self(Layout::TopK(k))),
+            _ => Err(format!(
+                "{name:?} is no layout; it is one of csr, dense, top-k:K with K from 1"
+            )),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct TypeName(OutputType);
+
+impl FromStr for TypeName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Ok(Self(match name {
+            "f32" => OutputType::F32,
+            "f16" => OutputType::F16,
+            "bf16" => OutputType::Bf16,
+            "source" => OutputType::Source,
+            _ => {
+                return Err(format!(
+                    "{name:?} is no type of values; it is one of f32, f16, bf16, source"
+                ));
+            }
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_layouts_and_types() {
+        assert_eq!("top-k:12".parse(), Ok(LayoutName(Layout::TopK(12))));
+        assert_eq!("dense".parse(), Ok(LayoutName(Layout::Dense)));
+        for name in ["top-k", "top-k:", "top-k:0", "top-k:-1", "CSR", ""] {
+            assert!(name.parse::<LayoutName>().is_err(), "{name}");
+        }
+        assert_eq!("bf16".parse(), Ok(TypeName(OutputType::Bf16)));
+        assert!("f64".parse::<TypeName>().is_err());
+    }
+}
