@@ -70,8 +70,6 @@ mod error;
 mod eval;
 mod parse;
 mod split;
-#[cfg(test)]
-mod tests;
 mod token;
 mod weights;
 
