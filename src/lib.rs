@@ -37,7 +37,7 @@ pub mod plan;
 pub mod store;
 pub mod writer;
 
-pub use loader::{Loader, LoaderConfig, LoaderError};
+pub use loader::{Collection, Loader, LoaderConfig, LoaderError};
 pub use minibatch::Minibatch;
 pub use store::Store;
 

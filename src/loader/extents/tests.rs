@@ -5,6 +5,14 @@ use crate::loader::testing::store;
 
 const N_OBS: u32 = 300;
 
+fn alone(store: &crate::Store) -> [Source<'_>; 1] {
+    [Source {
+        index: store.index(),
+        first_obs: 0,
+        first_file: 0,
+    }]
+}
+
 /// Does what an engine does, from the files' bytes.
 fn fill(reads: &FetchReads, files: &[Vec<u8>], slot_bytes: u32) -> Vec<Vec<u8>> {
     let mut slots = vec![vec![0xEE; slot_bytes as usize]; reads.n_slots];
@@ -35,7 +43,7 @@ proptest! {
             let files: Vec<Vec<u8>> = store.shard_paths().iter().map(|path| std::fs::read(path).unwrap()).collect();
             prop_assert!(files.len() > 1);
             let shape = ReadShape { alignment, slot_bytes: 16_384, gap_bytes, read_bytes };
-            let reads = plan_reads(store.index(), &obs, &shape).unwrap();
+            let reads = plan_reads(&alone(&store), &obs, &shape).unwrap();
             for read in &reads.reads {
                 let all = read.offset_bytes | u64::from(read.len_bytes) | u64::from(read.slot_offset_bytes);
                 prop_assert_eq!(all % u64::from(alignment), 0);
@@ -71,7 +79,8 @@ fn neighbours_are_read_at_once() {
         gap_bytes: 0,
         read_bytes: 1 << 20,
     };
-    let n_reads = |obs: &[u64], shape: &ReadShape| plan_reads(store.index(), obs, shape).unwrap().reads.len();
+    let n_reads =
+        |obs: &[u64], shape: &ReadShape| plan_reads(&alone(&store), obs, shape).unwrap().reads.len();
     let block: Vec<u64> = (0..32).rev().collect();
     assert_eq!(n_reads(&block, &shape), 1, "a whole block, asked for backwards");
     assert_eq!(n_reads(&[1, 9], &shape), 2, "with others between them");
