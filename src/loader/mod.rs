@@ -16,6 +16,35 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Several stores are loaded as one, a [`Collection`]: their genes, in whatever order each has them, mapped to one list, the
+//! categories of their obs columns merged, and each obs known by one number.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use cellring::loader::{Collection, Join};
+//! use cellring::minibatch::ColumnChoice;
+//! use cellring::plan::{SamplerConfig, SamplerData, Strategy};
+//! use cellring::{Loader, LoaderConfig, Store};
+//!
+//! let stores = ["lung.cellring", "blood.cellring"].map(|path| Store::open(path).map(Arc::new));
+//! let stores = stores.into_iter().collect::<Result<Vec<_>, _>>()?;
+//! let collection = Collection::join(stores, &Join::Inner)?;
+//! let config = LoaderConfig {
+//!     sampler: SamplerConfig { strategy: Strategy::Weighted, ..SamplerConfig::default() },
+//!     // As many cells from the one as from the other, however many each has.
+//!     data: SamplerData { weighted: Some(collection.weighted(&[1.0, 1.0], None)?), ..SamplerData::default() },
+//!     obs_columns: vec!["cell_type".into(), ColumnChoice::codes("donor_id"), ColumnChoice::from("age").or_missing()],
+//!     ..LoaderConfig::default()
+//! };
+//! let mut loader = Loader::of(collection.clone(), config)?;
+//! println!("{:?}", loader.categories("cell_type")); // merged: what the codes of every minibatch stand for
+//! for minibatch in loader.epoch(0)? {
+//!     let (store, obs) = collection.locate(minibatch?.obs()[0]);
+//!     println!("the minibatch begins with obs {obs} of {}", collection.stores()[store].path().display());
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! What minibatches look like is the choice of [`LoaderConfig::output`]: see [`minibatch`](crate::minibatch).
 //!
 //! [`Epoch::stats`] tells where the time goes. There are spans for `tracing` too: `epoch` and, in it, `fetch` (planning it,

@@ -397,10 +397,10 @@ fn stores_are_drawn_by_their_shares() {
         let is_member = |obs: u64| subset.as_ref().is_none_or(|subset| subset.contains(obs));
         let mut chi_square = 0.0;
         let mut n_members = 0;
-        for store in 0..4 {
+        for (store, share) in shares.iter().enumerate() {
             let members: Vec<u64> = collection.range(store).filter(|&obs| is_member(obs)).collect();
             let drawn: u32 = members.iter().map(|&obs| counts[obs as usize]).sum();
-            let expected = 12_000.0 * shares[store] / 6.0;
+            let expected = 12_000.0 * share / 6.0;
             // Draws are spread evenly over the weights: all but those at the edges of a store are certain.
             assert!(
                 (f64::from(drawn) - expected).abs() <= 0.02 * expected,

@@ -13,29 +13,23 @@ use crate::Store;
 use crate::minibatch::GeneSelection;
 use crate::plan::{Subset, Weighted};
 
-/// Stores, one behind the other: obs `i` of store `k` has the number `range(k).start + i`.
+/// Stores, one behind the other: obs `i` of store `k` has the number [`range(k)`](Self::range)`.start + i`.
 ///
-/// Cheap to clone. A store alone is a collection too ([`Loader::new`](crate::Loader::new) makes one of it), and loading it
-/// costs nothing more.
+/// Cheap to clone. A store alone is a collection too ([`Loader::new`](crate::Loader::new) makes one of it).
 ///
-/// ```no_run
-/// use std::sync::Arc;
-/// use cellring::loader::{Collection, Join};
-/// use cellring::{Loader, LoaderConfig, Store};
+/// There is an example in the [module](crate::loader). Stores may differ in everything else:
 ///
-/// let stores = ["lung.cellring", "blood.cellring"].map(|path| Store::open(path).map(Arc::new));
-/// let stores = stores.into_iter().collect::<Result<Vec<_>, _>>()?;
-/// let collection = Collection::join(stores, &Join::Inner)?; // the genes that both have
-/// println!("{} cells x {} genes", collection.n_obs(), collection.n_vars());
-/// let mut loader = Loader::of(collection, LoaderConfig::default())?;
-/// for minibatch in loader.epoch(0)? {
-///     let minibatch = minibatch?;
-///     let (store, obs) = loader.collection().locate(minibatch.obs()[0]);
-///     println!("{} begins with obs {obs} of store {store}", minibatch.number());
-/// #   break;
-/// }
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// - in **genes**, which a [`Join`] maps to one list;
+/// - in **obs columns**: those that are [chosen](crate::LoaderConfig::obs_columns) are taken by name from each store.
+///   Categories are merged, integers and floats may have any width; a column may
+///   [be missing](crate::minibatch::ColumnChoice::or_missing) where that is said;
+/// - in the **type of values** as long as they come as `f32`, `f16` or `bf16`, and are exact as `f32` in each store;
+/// - in encoding, block size, alignment, device.
+///
+/// Rows are normalised by the genes of their own store, joined or not, unless
+/// [`LibraryGenes::Selected`](crate::minibatch::LibraryGenes::Selected) is asked for. The reads of a fetch are one submission,
+/// whatever stores they go to. The state of an epoch ([`Epoch::state`](super::Epoch::state)) is that of these stores in this
+/// order.
 #[derive(Clone, Debug)]
 pub struct Collection(Arc<Inner>);
 
