@@ -39,7 +39,7 @@ pub mod select;
 pub mod store;
 pub mod writer;
 
-pub use loader::{Loader, LoaderConfig, LoaderError};
+pub use loader::{Collection, Loader, LoaderConfig, LoaderError};
 pub use minibatch::Minibatch;
 pub use store::Store;
 

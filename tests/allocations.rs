@@ -8,15 +8,15 @@
 mod common;
 
 use std::alloc::{self, GlobalAlloc, System};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use cellring::minibatch::{
     ColumnChoice, GeneSelection, IndexType, Layout, Normalize, OutputConfig, OutputType,
 };
 use cellring::plan::SamplerConfig;
 use cellring::writer::WriterOptions;
-use cellring::{Loader, LoaderConfig, Store};
+use cellring::{Collection, Loader, LoaderConfig, Store};
 use common::{Kind, matrix, value_type, write_store};
 
 struct Counting;
@@ -81,12 +81,35 @@ fn the_steady_state_allocates_nothing_per_cell() {
     let store = Arc::new(Store::open(dir.path().join("s")).unwrap());
     for (batch_size, fetch_factor) in [(64, 8), (256, 2)] {
         for output in outputs() {
-            check(&store, batch_size, fetch_factor, output);
+            check(&store.clone().into(), batch_size, fetch_factor, output);
         }
     }
 }
 
-fn check(store: &Arc<Store>, batch_size: u32, fetch_factor: u32, output: OutputConfig) {
+#[test]
+fn nor_does_it_with_several_stores() {
+    let dir = tempfile::tempdir().unwrap();
+    let order: Vec<u32> = (0..300).map(|k| (k * 7 + 3) % 300).collect();
+    let orders = [None, Some(order.as_slice()), None];
+    let stores = orders.iter().enumerate().map(|(number, order)| {
+        let rows = matrix([1024, 2048, 1024][number], 300, Kind::Counts, 22 + number as u64);
+        let mut options = WriterOptions::new(300, value_type(Kind::Counts));
+        (options.block_size, options.shard_bytes) = (64, 100_000);
+        let path = dir.path().join(number.to_string());
+        write_store(&path, &rows, options, *order).unwrap();
+        Arc::new(Store::open(path).unwrap())
+    });
+    let collection = Collection::new(stores.collect()).unwrap();
+    for output in outputs() {
+        check(&collection, 64, 8, output);
+    }
+}
+
+/// Held by the test that counts: the other one would be counted too.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn check(collection: &Collection, batch_size: u32, fetch_factor: u32, output: OutputConfig) {
+    let _turn = TURN.lock().unwrap();
     let form = format!("{:?} {:?}", output.layout, output.value_type);
     let config = LoaderConfig {
         sampler: SamplerConfig {
@@ -105,7 +128,7 @@ fn check(store: &Arc<Store>, batch_size: u32, fetch_factor: u32, output: OutputC
         decode_threads: 2,
         ..LoaderConfig::default()
     };
-    let mut loader = Loader::new(store.clone(), config).unwrap();
+    let mut loader = Loader::of(collection.clone(), config).unwrap();
     loader
         .epoch(0)
         .unwrap()

@@ -1,5 +1,7 @@
 //! What a loader is asked for, and what can go wrong.
 
+use std::path::PathBuf;
+
 use crate::buffer::BufferError;
 use crate::engine::{EngineConfig, EngineError};
 use crate::format::FormatError;
@@ -89,25 +91,61 @@ pub enum LoaderError {
     },
     /// Some values are not exact in the output type.
     #[error(
-        "the store holds {value_type} values that f32 cannot represent exactly; allow rounding (--allow-rounding) to \
-         get the nearest f32, or ask for values of the source's type"
+        "{}: the store holds {value_type} values that f32 cannot represent exactly; allow rounding (--allow-rounding) to \
+         get the nearest f32, or ask for values of the source's type", store.display()
     )]
     Rounding {
+        /// The store.
+        store: PathBuf,
         /// Element type of the store.
         value_type: &'static str,
     },
+    /// Values of the source's type are asked for, and the stores have different ones.
+    #[error(
+        "{}: the values have the type {found}, those of {} have {expected}, and they are asked for as they are in the source; \
+         choose f32, f16 or bf16 values", store.display(), first.display()
+    )]
+    ValueTypes {
+        /// The store.
+        store: PathBuf,
+        /// Its element type.
+        found: &'static str,
+        /// The first store.
+        first: PathBuf,
+        /// The element type of that.
+        expected: &'static str,
+    },
     /// A column has a type that minibatches do not carry, or not in this form.
     #[error(
-        "the obs column {column:?} has the type {data_type}, whose values minibatches do not carry as {form}; choose another \
-         column or form"
+        "{}: the obs column {column:?} has the type {data_type}, whose values minibatches do not carry as {form}; choose \
+         another column or form", store.display()
     )]
     ColumnType {
+        /// The store.
+        store: PathBuf,
         /// Name of the column.
         column: String,
         /// Its Arrow type.
         data_type: String,
         /// The form that was asked for.
         form: ColumnForm,
+    },
+    /// A column has another kind of values in another store.
+    #[error(
+        "{}: the obs column {column:?} has the type {found}, and in {} it has {expected}, whose values are not of one kind; \
+         choose a form that both have (codes, floats or strings), or another column", store.display(), first.display()
+    )]
+    ColumnKinds {
+        /// The store.
+        store: PathBuf,
+        /// Name of the column.
+        column: String,
+        /// Its Arrow type.
+        found: String,
+        /// The store that it was compared with.
+        first: PathBuf,
+        /// The column's Arrow type there.
+        expected: String,
     },
     /// A thread could not be started.
     #[error("a thread for loading could not be started: {0}")]

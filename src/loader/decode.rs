@@ -10,17 +10,30 @@ use crate::format::Element;
 use crate::format::obs::ObsDecoder;
 use crate::format::packed::Padded;
 use crate::minibatch::{
-    ColumnReader, IndexType, Layout, Minibatch, Recipe, Recycler, Rows, Scratch, assemble,
+    ColumnReader, GeneSelection, IndexType, Layout, Minibatch, Recipe, Recycler, Rows, Scratch, assemble,
 };
 
 /// What decoding needs besides the bytes.
 #[derive(Debug)]
 pub(super) struct DecodeContext {
-    pub(super) store: Arc<Store>,
-    pub(super) decoder: ObsDecoder,
+    /// One for each store.
+    pub(super) sources: Vec<DecodeSource>,
     pub(super) recipe: Recipe,
     pub(super) columns: Vec<ColumnReader>,
     pub(super) recycler: Arc<Recycler>,
+}
+
+/// What decoding the obs of one store needs.
+#[derive(Debug)]
+pub(super) struct DecodeSource {
+    pub(super) store: Arc<Store>,
+    /// Number of its first obs among those of all stores.
+    pub(super) first_obs: u64,
+    /// Number of its first shard among the files of the engine.
+    pub(super) first_file: u32,
+    pub(super) decoder: ObsDecoder,
+    /// From its columns to those of the output; `None` where they are the same.
+    pub(super) genes: Option<GeneSelection>,
 }
 
 /// The obs of a minibatch, and where their bytes are.
@@ -32,6 +45,11 @@ struct PlacedRows<'a> {
 }
 
 impl PlacedRows<'_> {
+    #[inline]
+    fn source(&self, row: usize) -> &DecodeSource {
+        &self.context.sources[self.placed[row].source as usize]
+    }
+
     /// The bytes of a row.
     #[inline]
     fn parts(&self, row: usize) -> [Padded<'_>; 2] {
@@ -54,6 +72,11 @@ impl Rows for PlacedRows<'_> {
     }
 
     #[inline]
+    fn genes(&self, row: usize) -> Option<&GeneSelection> {
+        self.source(row).genes.as_ref()
+    }
+
+    #[inline]
     fn decode<T: Element>(
         &self,
         row: usize,
@@ -65,11 +88,13 @@ impl Rows for PlacedRows<'_> {
                 part.prefetch();
             }
         }
-        let (obs, placed, parts) = (self.obs[row], &self.placed[row], self.parts(row));
-        let DecodeContext { store, decoder, .. } = self.context;
-        decoder
+        let (source, placed, parts) = (self.source(row), &self.placed[row], self.parts(row));
+        let obs = self.obs[row] - source.first_obs;
+        source
+            .decoder
             .decode(obs, placed.crc, parts, indices, values)
             .or_else(|error| {
+                let store = &source.store;
                 let location = store.index().locate(obs)?;
                 Err(store.obs_error(obs, &location, error).into())
             })
@@ -110,7 +135,11 @@ pub(super) fn decode_minibatch(
         buffers.columns = context.columns.iter().map(ColumnReader::empty).collect();
     }
     for (reader, column) in context.columns.iter().zip(&mut buffers.columns) {
-        reader.gather(rows.obs, column);
+        let each = rows.obs.iter().zip(rows.placed).map(|(&obs, placed)| {
+            let source = placed.source as usize;
+            (source, obs - context.sources[source].first_obs)
+        });
+        reader.gather(each, column);
     }
     let numbers = (task.number, planned.global, planned.padding);
     Ok(Minibatch::new(

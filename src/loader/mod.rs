@@ -16,6 +16,35 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Several stores are loaded as one, a [`Collection`]: their genes, in whatever order each has them, mapped to one list, the
+//! categories of their obs columns merged, and each obs known by one number.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use cellring::loader::{Collection, Join};
+//! use cellring::minibatch::ColumnChoice;
+//! use cellring::plan::{SamplerConfig, SamplerData, Strategy};
+//! use cellring::{Loader, LoaderConfig, Store};
+//!
+//! let stores = ["lung.cellring", "blood.cellring"].map(|path| Store::open(path).map(Arc::new));
+//! let stores = stores.into_iter().collect::<Result<Vec<_>, _>>()?;
+//! let collection = Collection::join(stores, &Join::Inner)?;
+//! let config = LoaderConfig {
+//!     sampler: SamplerConfig { strategy: Strategy::Weighted, ..SamplerConfig::default() },
+//!     // As many cells from the one as from the other, however many each has.
+//!     data: SamplerData { weighted: Some(collection.weighted(&[1.0, 1.0], None)?), ..SamplerData::default() },
+//!     obs_columns: vec!["cell_type".into(), ColumnChoice::codes("donor_id"), ColumnChoice::from("age").or_missing()],
+//!     ..LoaderConfig::default()
+//! };
+//! let mut loader = Loader::of(collection.clone(), config)?;
+//! println!("{:?}", loader.categories("cell_type")); // merged: what the codes of every minibatch stand for
+//! for minibatch in loader.epoch(0)? {
+//!     let (store, obs) = collection.locate(minibatch?.obs()[0]);
+//!     println!("the minibatch begins with obs {obs} of {}", collection.stores()[store].path().display());
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! What minibatches look like is the choice of [`LoaderConfig::output`]: see [`minibatch`](crate::minibatch).
 //!
 //! [`Epoch::stats`] tells where the time goes. There are spans for `tracing` too: `epoch` and, in it, `fetch` (planning it,
@@ -23,11 +52,14 @@
 //!
 #![doc = include_str!("PERFORMANCE.md")]
 
+mod collection;
 mod config;
 mod decode;
 mod extents;
+mod memory;
 mod pipeline;
 mod reads;
+mod setup;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -35,6 +67,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -43,18 +76,19 @@ use arrow_array::ArrayRef;
 use tracing::Span;
 use tracing::field::Empty;
 
+pub use collection::{Collection, CollectionError, Join};
 pub use config::{LoaderConfig, LoaderError};
 pub use pipeline::EpochStats;
 pub use reads::{FetchExtents, extents_of};
 
 use crate::Store;
-use crate::buffer::{DEFAULT_SLOT_BYTES, Pool};
+use crate::buffer::Pool;
 use crate::engine::{Choice, Completion, Engine, EngineStats, Submission};
-use crate::format::obs::ObsDecoder;
-use crate::minibatch::{Minibatch, OutputError, Recipe, Recycler, Scratch, read_column};
+use crate::minibatch::{Minibatch, Recycler, Scratch};
 use crate::plan::{Plan, Sampler, SamplerData, SamplerState};
 use decode::{DecodeContext, decode_minibatch};
 use extents::{ReadShape, plan_reads};
+use memory::Memory;
 use pipeline::Pipeline;
 
 /// Neighbouring obs are read at once where at most this lies between them: reading it costs less than another request.
@@ -65,13 +99,13 @@ const READ_BYTES: u64 = 512 << 10;
 /// Completions are told apart by their tag, and the tags belong to epochs.
 type Routes = Arc<Mutex<HashMap<u64, Arc<Pipeline>>>>;
 
-/// Loads epochs of a store. The read buffers and the engine live as long as the loader.
+/// Loads epochs of a store, or of several as one. The read buffers and the engine live as long as the loader.
 pub struct Loader {
     // Declared first, so dropped first: the engine waits for its reads before the pool goes.
     engine: Arc<Engine>,
     pool: Pool,
     routes: Routes,
-    store: Arc<Store>,
+    collection: Collection,
     sampler: Sampler,
     config: LoaderConfig,
     context: Arc<DecodeContext>,
@@ -90,52 +124,48 @@ impl std::fmt::Debug for Loader {
 }
 
 impl Loader {
-    /// Prepares read buffers, engine and columns.
+    /// Prepares read buffers, engine and columns for one store.
     ///
     /// # Errors
     /// [`LoaderError`] where a setting cannot be met, a column is missing, or the store cannot be read.
     pub fn new(store: Arc<Store>, config: LoaderConfig) -> Result<Self, LoaderError> {
-        let manifest = store.manifest();
+        Self::of(store.into(), config)
+    }
+
+    /// The same for several stores as one.
+    ///
+    /// Everything that knows obs by number (a subset, weights, classes, a custom order, [`Minibatch::obs`]) means numbers of
+    /// the collection.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and where stores have different types of values, or obs columns of different kinds, that do not
+    /// go together in the form that is asked for.
+    pub fn of(collection: Collection, config: LoaderConfig) -> Result<Self, LoaderError> {
+        let stores = collection.stores();
         let data = SamplerData {
-            identity: identity(&manifest.store_id()),
+            identity: setup::identity(stores),
             ..config.data.clone()
         };
-        let sampler = Sampler::new(store.n_obs(), config.sampler.clone(), data)?;
-        let recipe = config.output.check(store.n_vars(), manifest.value_type)?;
-        if !manifest.f32_exact && !config.allow_rounding && !config.output.is_exact() {
-            return Err(LoaderError::Rounding {
-                value_type: manifest.value_type.numpy_name(),
-            });
-        }
-        let mut columns = Vec::with_capacity(config.obs_columns.len());
-        for choice in &config.obs_columns {
-            let column = store.obs().column(&choice.name)?;
-            let data_type = column.field().data_type().to_string();
-            let reader = read_column(choice, column);
-            columns.push(reader.ok_or_else(|| LoaderError::ColumnType {
-                column: choice.name.clone(),
-                data_type,
-                form: choice.form,
-            })?);
-        }
+        let sampler = Sampler::new(collection.n_obs(), config.sampler.clone(), data)?;
+        let value_type = setup::value_type(stores, &config)?;
+        let recipe = config.output.check(collection.n_vars() as u64, value_type)?;
+        let columns = setup::columns(stores, &config.obs_columns)?;
         let threads = match config.decode_threads {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,
         };
-        let memory = Memory::divide(&store, &config, &recipe, threads)?;
+        let memory = Memory::divide(stores, &config, &recipe, threads)?;
         let pool = Pool::new(memory.n_slots, memory.slot_bytes)?;
         let routes = Routes::default();
-        let paths = store.shard_paths();
+        let paths: Vec<PathBuf> = stores.iter().flat_map(|store| store.shard_paths()).collect();
         let completions = routes.clone();
         let engine = Engine::start(&paths, &pool, &config.engine, move |completion| {
             route(&completions, completion)
         })?;
-        tracing::debug!(reading = ?engine.choice(), threads, ?memory, "loader is ready");
+        tracing::debug!(reading = ?engine.choice(), threads, ?memory, n_stores = stores.len(), "loader is ready");
         let recycler = Arc::new(Recycler::new(memory.ahead as usize + threads + 2));
-        let decoder = ObsDecoder::new(manifest);
         let context = Arc::new(DecodeContext {
-            store: store.clone(),
-            decoder,
+            sources: setup::sources(&collection, config.output.genes.as_ref()),
             recipe,
             columns,
             recycler,
@@ -145,7 +175,7 @@ impl Loader {
             engine,
             pool,
             routes,
-            store,
+            collection,
             sampler,
             config,
             context,
@@ -170,13 +200,23 @@ impl Loader {
         self.threads
     }
 
-    /// The store.
+    /// The stores, as one.
+    pub fn collection(&self) -> &Collection {
+        &self.collection
+    }
+
+    /// The store; of several the first.
     pub fn store(&self) -> &Arc<Store> {
-        &self.store
+        &self.collection.stores()[0]
     }
 
     /// What the codes of a chosen obs column stand for: an array of which they are places. `None` for a column that has not
     /// been chosen, or does not come as codes.
+    ///
+    /// Of several stores with different categories the lists are merged: those of the first store in its order, then those
+    /// that the second adds, and so on. Where no store has categories (see [`ColumnForm::Codes`]) they are sorted.
+    ///
+    /// [`ColumnForm::Codes`]: crate::minibatch::ColumnForm::Codes
     pub fn categories(&self, column: &str) -> Option<ArrayRef> {
         let place = self
             .config
@@ -228,7 +268,7 @@ impl Loader {
         self.next_tag += n_fetches;
         let driver = Driver {
             plan: plan.clone(),
-            store: self.store.clone(),
+            context: self.context.clone(),
             engine: self.engine.clone(),
             pool: self.pool.clone(),
             routes: self.routes.clone(),
@@ -251,18 +291,6 @@ impl Loader {
     }
 }
 
-/// What tells a store from others, in a sampler's fingerprint.
-fn identity(store_id: &[u8; 16]) -> u64 {
-    let (low, high) = store_id.split_at(8);
-    let word = |bytes: &[u8]| {
-        bytes
-            .iter()
-            .rev()
-            .fold(0, |word, &byte| word << 8 | u64::from(byte))
-    };
-    word(low) ^ word(high).rotate_left(32)
-}
-
 /// Hands a completion to the epoch that its fetch belongs to.
 fn route(routes: &Routes, completion: Completion) {
     let pipeline = routes
@@ -274,61 +302,10 @@ fn route(routes: &Routes, completion: Completion) {
     }
 }
 
-/// How the memory budget is spent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Memory {
-    n_slots: usize,
-    slot_bytes: usize,
-    /// Decoded minibatches that may wait.
-    ahead: u64,
-}
-
-impl Memory {
-    fn divide(
-        store: &Store,
-        config: &LoaderConfig,
-        recipe: &Recipe,
-        threads: usize,
-    ) -> Result<Self, OutputError> {
-        let manifest = store.manifest();
-        // An obs may begin and end within an aligned unit, so it takes up to two more of them.
-        let longest = manifest.max_obs_bytes as usize + 2 * 4096;
-        let slot_bytes = longest.next_multiple_of(DEFAULT_SLOT_BYTES);
-        let mean_nnz = manifest.nnz.div_ceil(manifest.n_obs.max(1)) as usize;
-        let n_obs = config.sampler.batch_size as usize;
-        let minibatch_bytes = recipe.minibatch_bytes(n_obs, mean_nnz);
-        let budget_bytes = config.memory_bytes;
-        if recipe.is_fixed_size() && minibatch_bytes > budget_bytes {
-            let needed_bytes = minibatch_bytes;
-            return Err(OutputError::Budget {
-                n_obs,
-                needed_bytes,
-                budget_bytes,
-            });
-        }
-        // Each thread has one at work, for which half of the budget may go where they are as large as that.
-        let least = match recipe.is_fixed_size() {
-            true => (budget_bytes / 2 / minibatch_bytes).clamp(1, threads + 1),
-            false => threads + 1,
-        };
-        // Enough for each thread to be ahead of a consumer that comes in bursts; no more than a quarter of the budget.
-        let ahead = (budget_bytes / 4 / minibatch_bytes).clamp(least, 8 * threads + 8);
-        let for_slots = budget_bytes.saturating_sub(ahead * minibatch_bytes);
-        // A small store needs no more buffers than hold it a few times.
-        let store_bytes = manifest.shards.iter().map(|shard| shard.bytes).sum::<u64>() as usize;
-        let enough = 4 + 3 * store_bytes.div_ceil(slot_bytes / 2);
-        Ok(Self {
-            n_slots: (for_slots / slot_bytes).clamp(2, enough.max(2)),
-            slot_bytes,
-            ahead: ahead as u64,
-        })
-    }
-}
-
 /// Plans fetches and submits their reads, as far ahead as there are free slots.
 struct Driver {
     plan: Plan,
-    store: Arc<Store>,
+    context: Arc<DecodeContext>,
     engine: Arc<Engine>,
     pool: Pool,
     routes: Routes,
@@ -345,6 +322,7 @@ impl Driver {
             gap_bytes: GAP_BYTES,
             read_bytes: READ_BYTES,
         };
+        let sources = self.context.read_sources();
         let mut first = self.plan.n_before();
         for number in 0..self.plan.n_fetches() {
             let since = Instant::now();
@@ -352,7 +330,7 @@ impl Driver {
                 tracing::debug_span!(parent: &self.span, "fetch", number, n_obs = Empty, n_reads = Empty);
             let _entered = span.enter();
             let fetch = self.plan.fetch(number);
-            let reads = match plan_reads(self.store.index(), &fetch.obs, &shape) {
+            let reads = match plan_reads(&sources, &fetch.obs, &shape) {
                 Ok(reads) => reads,
                 Err(error) => return self.pipeline.fail_at(first, error.into()),
             };

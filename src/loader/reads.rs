@@ -1,6 +1,6 @@
 //! The reads of a loader without the loader: what a benchmark of the device replays, and what planning a fetch costs.
 
-use super::extents::{ReadShape, plan_reads};
+use super::extents::{ReadShape, Source, plan_reads};
 use super::{GAP_BYTES, READ_BYTES};
 use crate::Store;
 use crate::engine::Read;
@@ -53,7 +53,12 @@ pub fn extents_of(
         gap_bytes: GAP_BYTES,
         read_bytes: READ_BYTES,
     };
-    let fetch = plan_reads(store.index(), obs, &shape)?;
+    let source = Source {
+        index: store.index(),
+        first_obs: 0,
+        first_file: 0,
+    };
+    let fetch = plan_reads(&[source], obs, &shape)?;
     let parts = fetch.obs.iter().flat_map(|placed| placed.parts);
     Ok(FetchExtents {
         obs_bytes: parts.map(|part| u64::from(part.len_bytes)).sum(),

@@ -3,6 +3,7 @@
 //! A row is decoded, and everything that is done to it is done at once, while it is in the first cache. Where nothing has to
 //! be moved it is decoded into its final place.
 
+use super::GeneSelection;
 use super::normalize::{LibraryGenes, Logarithms, sum};
 use super::order::Order;
 use super::output::{IndexType, Layout, MadeType, Recipe};
@@ -17,6 +18,9 @@ pub(crate) trait Rows {
 
     /// Number of values of each row.
     fn nnz(&self) -> impl Iterator<Item = usize>;
+
+    /// From the columns of a row to those of the output; `None` where they are the same.
+    fn genes(&self, row: usize) -> Option<&GeneSelection>;
 
     /// Decodes a row into slices of its number of values: ascending columns, and `f32` or the store's type.
     fn decode<T: Element>(
@@ -89,9 +93,9 @@ fn csr<T: Made, I: Index, R: Rows>(
     let mut start = 0;
     for (row, nnz) in rows.nnz().enumerate() {
         let (indices, values) = (&mut indices[start..start + nnz], &mut values[start..start + nnz]);
-        start += match &recipe.genes {
+        start += match rows.genes(row) {
             None => whole_row(recipe, rows, row, scratch, indices, values)?,
-            Some(_) => selected_row(recipe, rows, row, scratch, indices, values)?,
+            Some(genes) => selected_row(recipe, rows, row, genes, scratch, indices, values)?,
         };
         indptr[row + 1] = I::from_offset(start);
     }
@@ -118,7 +122,8 @@ fn whole_row<T: Made, I: Index, R: Rows>(
         None => T::Work::of(&mut scratch.values).first_mut(nnz),
     };
     rows.decode(row, row_indices, row_values)?;
-    let total = library_size(recipe, LibraryGenes::All, row_values);
+    // All genes or the selected ones: here they are the same.
+    let total = recipe.normalize.and_then(|_| total(row_values));
     compute(recipe, total, row_indices, row_values, &mut scratch.logarithms);
     if T::as_work(values).is_none() {
         let row_values = T::Work::of(&mut scratch.values).first_mut(nnz);
@@ -135,6 +140,7 @@ fn selected_row<T: Made, I: Index, R: Rows>(
     recipe: &Recipe,
     rows: &R,
     row: usize,
+    genes: &GeneSelection,
     scratch: &mut Scratch,
     indices: &mut [I],
     values: &mut [T],
@@ -142,7 +148,7 @@ fn selected_row<T: Made, I: Index, R: Rows>(
     let prepared = prepare::<T::Work, R>(recipe, rows, row, indices.len(), scratch)?;
     let (mut row_indices, mut row_values) = (prepared.indices, &*prepared.values);
     let n = row_indices.len();
-    if recipe.genes.as_ref().is_some_and(|genes| !genes.is_ascending()) {
+    if !genes.is_ascending() {
         // To its final place a row goes from front to back: all over it, memory would be too slow.
         let (ordered_indices, ordered_values) = prepared.ordered;
         let ordered_indices = first(ordered_indices, n);
@@ -236,7 +242,7 @@ fn top_k<T: Made, I: Index, R: Rows>(
             n_keys += usize::from(value > T::Work::default());
         }
         keys.truncate(n_keys);
-        let is_ascending = recipe.genes.as_ref().is_none_or(|genes| genes.is_ascending());
+        let is_ascending = rows.genes(row).is_none_or(GeneSelection::is_ascending);
         rank(keys, spare, k, is_ascending);
         let n = keys.len();
         for ((&key, index), value) in keys
@@ -281,7 +287,7 @@ fn prepare<'a, W: Work, R: Rows>(
     let values = values.first_mut(nnz);
     rows.decode(row, indices, values)?;
     let mut total = library_size(recipe, LibraryGenes::All, values);
-    let n = match &recipe.genes {
+    let n = match rows.genes(row) {
         None => nnz,
         Some(genes) => genes.select(indices, values),
     };
@@ -302,6 +308,11 @@ fn prepare<'a, W: Work, R: Rows>(
 #[inline]
 fn library_size<W: Work>(recipe: &Recipe, over: LibraryGenes, values: &mut [W]) -> Option<f64> {
     recipe.normalize.filter(|normalize| normalize.over == over)?;
+    total(values)
+}
+
+#[inline]
+fn total<W: Work>(values: &mut [W]) -> Option<f64> {
     W::as_f32(values).map(|values| sum(values))
 }
 

@@ -1,18 +1,16 @@
-//! Codes for the values of a column that is stored without.
+//! Codes for values that are stored without, or with other codes in each store.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use arrow_array::{Array, ArrayRef, BooleanArray, Int64Array, StringArray, UInt64Array};
-use arrow_schema::DataType;
+use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, UInt64Array};
 
-use super::columns::{integer, primitive, text_at};
-use crate::format::table::Column;
+use super::columns::{Kind, integer, number, primitive, text_at};
 
-/// The distinct values of a column, sorted, and their places.
+/// Distinct values, and their places.
 #[derive(Clone, Debug)]
 pub(super) struct Codebook {
     places: Places,
@@ -25,42 +23,63 @@ enum Places {
     Integers(HashMap<i64, i32>),
     Unsigned(HashMap<u64, i32>),
     Booleans([i32; 2]),
+    /// By their bits.
+    Floats(HashMap<u64, i32>),
 }
 
-/// Sorts distinct values, and gives each its place.
-fn sort<T: Ord + Hash + Clone>(distinct: impl IntoIterator<Item = T>) -> (Vec<T>, HashMap<T, i32>) {
-    let mut values: Vec<T> = distinct.into_iter().collect();
-    values.sort_unstable();
-    let places = values.iter().cloned().zip(0..).collect();
-    (values, places)
+/// The distinct ones, sorted or as they come first.
+fn distinct<T: Copy + Ord + Hash>(each: impl Iterator<Item = T>, sorted: bool) -> Vec<T> {
+    let mut seen = HashSet::new();
+    let mut values: Vec<T> = each.filter(|&value| seen.insert(value)).collect();
+    if sorted {
+        values.sort_unstable();
+    }
+    values
+}
+
+fn places<T: Copy + Eq + Hash>(values: &[T]) -> HashMap<T, i32> {
+    values.iter().copied().zip(0..).collect()
 }
 
 impl Codebook {
-    /// Looks at a whole column; `None` for a type whose values have no codes, as floats.
-    pub(super) fn of(column: &Column) -> Option<Self> {
-        let rows = || {
-            let arrays = column.batches().iter().map(AsRef::as_ref);
-            arrays.flat_map(|array: &dyn Array| {
-                (0..array.len())
-                    .filter(|&row| array.is_valid(row))
-                    .map(move |row| (array, row))
-            })
-        };
-        let (places, values): (Places, ArrayRef) = match column.field().data_type() {
-            DataType::Utf8 | DataType::LargeUtf8 => {
-                let distinct: HashSet<&str> =
-                    rows().filter_map(|(a, row)| text_at(a, row).flatten()).collect();
-                let (values, places) = sort(distinct.into_iter().map(str::to_string));
-                (Places::Strings(places), Arc::new(StringArray::from(values)))
+    /// Looks at every value of these arrays, which are of this kind. `None` for a kind whose values have no codes.
+    pub(super) fn of<'a>(
+        kind: Kind,
+        arrays: impl Iterator<Item = &'a dyn Array>,
+        sorted: bool,
+    ) -> Option<Self> {
+        let rows = arrays.flat_map(|array| {
+            (0..array.len())
+                .filter(|&row| array.is_valid(row))
+                .map(move |row| (array, row))
+        });
+        let (places, values): (Places, ArrayRef) = match kind {
+            Kind::Strings => {
+                let values = distinct(rows.filter_map(|(a, row)| text_at(a, row).flatten()), sorted);
+                let places = places(&values)
+                    .into_iter()
+                    .map(|(text, place)| (text.to_string(), place));
+                (
+                    Places::Strings(places.collect()),
+                    Arc::new(StringArray::from(values)),
+                )
             }
-            DataType::UInt64 => {
-                let distinct: HashSet<u64> = rows().map(|(a, row)| primitive::<UInt64Type>(a, row)).collect();
-                let (values, places) = sort(distinct);
-                (Places::Unsigned(places), Arc::new(UInt64Array::from(values)))
+            Kind::Integers => {
+                let values = distinct(rows.map(|(a, row)| integer(a, row)), sorted);
+                (
+                    Places::Integers(places(&values)),
+                    Arc::new(Int64Array::from(values)),
+                )
             }
-            DataType::Boolean => {
-                let distinct: BTreeSet<bool> = rows().map(|(a, row)| a.as_boolean().value(row)).collect();
-                let values = Vec::from_iter(distinct);
+            Kind::Unsigned => {
+                let values = distinct(rows.map(|(a, row)| primitive::<UInt64Type>(a, row)), sorted);
+                (
+                    Places::Unsigned(places(&values)),
+                    Arc::new(UInt64Array::from(values)),
+                )
+            }
+            Kind::Booleans => {
+                let values = distinct(rows.map(|(a, row)| a.as_boolean().value(row)), sorted);
                 let place = |value| {
                     values
                         .iter()
@@ -70,12 +89,13 @@ impl Codebook {
                 let places = Places::Booleans([place(false), place(true)]);
                 (places, Arc::new(BooleanArray::from(values)))
             }
-            data_type if data_type.is_integer() => {
-                let distinct: HashSet<i64> = rows().map(|(a, row)| integer(a, row)).collect();
-                let (values, places) = sort(distinct);
-                (Places::Integers(places), Arc::new(Int64Array::from(values)))
+            Kind::Floats => {
+                let values = distinct(rows.map(|(a, row)| number(a, row).to_bits()), sorted);
+                let floats = values.iter().map(|&bits| f64::from_bits(bits));
+                let floats = Float64Array::from_iter_values(floats);
+                (Places::Floats(places(&values)), Arc::new(floats))
             }
-            _ => return None,
+            Kind::Codes => return None,
         };
         Some(Self { places, values })
     }
@@ -85,13 +105,14 @@ impl Codebook {
         &self.values
     }
 
-    /// The code of a value that is not missing.
+    /// The code of a value that is not missing; -1 where it is none of them.
     pub(super) fn code(&self, array: &dyn Array, row: usize) -> i32 {
         let place = match &self.places {
             Places::Strings(places) => text_at(array, row).flatten().and_then(|text| places.get(text)),
             Places::Integers(places) => places.get(&integer(array, row)),
             Places::Unsigned(places) => places.get(&primitive::<UInt64Type>(array, row)),
             Places::Booleans(places) => places.get(usize::from(array.as_boolean().value(row))),
+            Places::Floats(places) => places.get(&number(array, row).to_bits()),
         };
         place.copied().unwrap_or(-1)
     }

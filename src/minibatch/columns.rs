@@ -7,11 +7,8 @@ use arrow_array::types::{
     ArrowDictionaryKeyType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
     UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrayRef, ArrowPrimitiveType};
+use arrow_array::{Array, ArrowPrimitiveType};
 use arrow_schema::DataType;
-
-use super::codes::Codebook;
-use crate::format::table::Column;
 
 /// An obs column that is to come along, and in which form. A name alone asks for the natural form.
 ///
@@ -28,6 +25,9 @@ pub struct ColumnChoice {
     pub name: String,
     /// Its form.
     pub form: ColumnForm,
+    /// Whether stores of a [`Collection`](crate::loader::Collection) may lack the column: then all their values are missing.
+    /// One store must have it.
+    pub or_missing: bool,
 }
 
 /// The form in which an obs column comes along.
@@ -58,8 +58,11 @@ impl fmt::Display for ColumnForm {
 
 impl ColumnChoice {
     fn new(name: impl Into<String>, form: ColumnForm) -> Self {
-        let name = name.into();
-        Self { name, form }
+        Self {
+            name: name.into(),
+            form,
+            or_missing: false,
+        }
     }
 
     /// The column as codes.
@@ -75,6 +78,13 @@ impl ColumnChoice {
     /// The column as texts.
     pub fn strings(name: impl Into<String>) -> Self {
         Self::new(name, ColumnForm::Strings)
+    }
+
+    /// The column, missing in those stores of a [`Collection`](crate::loader::Collection) that lack it.
+    #[must_use]
+    pub fn or_missing(self) -> Self {
+        let or_missing = true;
+        Self { or_missing, ..self }
     }
 }
 
@@ -119,21 +129,8 @@ pub enum ObsValues {
     Strings(Vec<String>),
 }
 
-/// A column that minibatches take values from.
-#[derive(Clone, Debug)]
-pub(crate) struct ColumnReader {
-    name: String,
-    column: Column,
-    /// How it is stored.
-    kind: Kind,
-    form: ColumnForm,
-    /// Codes of values that are stored without.
-    codebook: Option<Codebook>,
-    nullable: bool,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+pub(super) enum Kind {
     Codes,
     Integers,
     Unsigned,
@@ -142,7 +139,7 @@ enum Kind {
     Strings,
 }
 
-fn kind_of(data_type: &DataType) -> Option<Kind> {
+pub(super) fn kind_of(data_type: &DataType) -> Option<Kind> {
     Some(match data_type {
         DataType::Dictionary(..) => Kind::Codes,
         DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => Kind::Integers,
@@ -155,133 +152,12 @@ fn kind_of(data_type: &DataType) -> Option<Kind> {
     })
 }
 
-/// What a categorical column's categories are.
-fn kind_of_categories(data_type: &DataType) -> Option<Kind> {
+/// What the values of a column are, or those that its codes stand for.
+pub(super) fn meaning_of(data_type: &DataType) -> Option<Kind> {
     match data_type {
         DataType::Dictionary(_, categories) => kind_of(categories),
-        _ => None,
+        _ => kind_of(data_type),
     }
-}
-
-/// Makes a reader; `None` where minibatches do not carry the column's type in this form.
-pub(crate) fn read_column(choice: &ColumnChoice, column: Column) -> Option<ColumnReader> {
-    let data_type = column.field().data_type();
-    let kind = kind_of(data_type)?;
-    let meaning = kind_of_categories(data_type).unwrap_or(kind);
-    let mut codebook = None;
-    match choice.form {
-        ColumnForm::Natural => {}
-        ColumnForm::Codes if kind == Kind::Codes => {}
-        ColumnForm::Codes => codebook = Some(Codebook::of(&column)?),
-        ColumnForm::Floats if matches!(meaning, Kind::Strings | Kind::Codes) => return None,
-        ColumnForm::Strings if matches!(meaning, Kind::Floats | Kind::Codes) => return None,
-        ColumnForm::Floats | ColumnForm::Strings => {}
-    }
-    let nullable = column.batches().iter().any(|batch| batch.null_count() > 0);
-    Some(ColumnReader {
-        name: choice.name.clone(),
-        column,
-        kind,
-        form: choice.form,
-        codebook,
-        nullable,
-    })
-}
-
-impl ColumnReader {
-    /// What the codes of this column stand for, as an Arrow array.
-    pub(crate) fn categories(&self) -> Option<ArrayRef> {
-        match (self.form, &self.codebook) {
-            (ColumnForm::Floats | ColumnForm::Strings, _) => None,
-            (_, Some(codebook)) => Some(codebook.values().clone()),
-            (_, None) => self
-                .column
-                .batches()
-                .first()?
-                .as_any_dictionary_opt()
-                .map(|dictionary| dictionary.values().clone()),
-        }
-    }
-
-    /// An empty column to gather into.
-    pub(crate) fn empty(&self) -> ObsColumn {
-        let values = match (self.form, self.kind) {
-            (ColumnForm::Codes, _) | (ColumnForm::Natural, Kind::Codes) => ObsValues::Codes(Vec::new()),
-            (ColumnForm::Floats, _) | (_, Kind::Floats) => ObsValues::Floats(Vec::new()),
-            (ColumnForm::Strings, _) | (_, Kind::Strings) => ObsValues::Strings(Vec::new()),
-            (_, Kind::Integers) => ObsValues::Integers(Vec::new()),
-            (_, Kind::Unsigned) => ObsValues::Unsigned(Vec::new()),
-            (_, Kind::Booleans) => ObsValues::Booleans(Vec::new()),
-        };
-        ObsColumn {
-            name: self.name.clone(),
-            values,
-            valid: self.nullable.then(Vec::new),
-        }
-    }
-
-    /// Fills `out` with the values of these obs.
-    pub(crate) fn gather(&self, obs: &[u64], out: &mut ObsColumn) {
-        if let Some(valid) = &mut out.valid {
-            refill(
-                valid,
-                obs.iter().map(|&obs| {
-                    let (array, row) = self.column.at(obs);
-                    array.is_valid(row)
-                }),
-            );
-        }
-        let each = || {
-            obs.iter()
-                .map(|&obs| self.column.at(obs))
-                .map(|(array, row)| array.is_valid(row).then_some((array, row)))
-        };
-        match &mut out.values {
-            ObsValues::Codes(out) => {
-                let code_of = |(array, row)| match &self.codebook {
-                    None => code(array, row),
-                    Some(codebook) => codebook.code(array, row),
-                };
-                refill(out, each().map(|at| at.map_or(-1, code_of)));
-            }
-            ObsValues::Integers(out) => {
-                refill(out, each().map(|at| at.map_or(0, |(a, row)| integer(a, row))))
-            }
-            ObsValues::Unsigned(out) => {
-                refill(
-                    out,
-                    each().map(|at| at.map_or(0, |(a, row)| primitive::<UInt64Type>(a, row))),
-                );
-            }
-            ObsValues::Floats(out) => {
-                refill(
-                    out,
-                    each().map(|at| at.map_or(f64::NAN, |(a, row)| number(a, row))),
-                );
-            }
-            ObsValues::Booleans(out) => {
-                refill(
-                    out,
-                    each().map(|at| at.is_some_and(|(a, row)| a.as_boolean().value(row))),
-                );
-            }
-            ObsValues::Strings(out) => {
-                // Each text goes into the memory of an earlier one.
-                out.resize_with(obs.len(), String::new);
-                for (out, at) in out.iter_mut().zip(each()) {
-                    out.clear();
-                    if let Some((array, row)) = at {
-                        push_text(array, row, out);
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn refill<T>(out: &mut Vec<T>, values: impl Iterator<Item = T>) {
-    out.clear();
-    out.extend(values);
 }
 
 pub(super) fn primitive<T: ArrowPrimitiveType>(array: &dyn Array, row: usize) -> T::Native {
@@ -301,7 +177,7 @@ pub(super) fn integer(array: &dyn Array, row: usize) -> i64 {
 }
 
 /// A number, a boolean, or what a category stands for. NaN where a category is missing.
-fn number(array: &dyn Array, row: usize) -> f64 {
+pub(super) fn number(array: &dyn Array, row: usize) -> f64 {
     match kind_of(array.data_type()) {
         Some(Kind::Integers) => integer(array, row) as f64,
         Some(Kind::Unsigned) => primitive::<UInt64Type>(array, row) as f64,
@@ -334,7 +210,7 @@ pub(super) fn text_at(array: &dyn Array, row: usize) -> Option<Option<&str>> {
 }
 
 /// Appends a text, or a number or boolean written as one.
-fn push_text(array: &dyn Array, row: usize, out: &mut String) {
+pub(super) fn push_text(array: &dyn Array, row: usize, out: &mut String) {
     use fmt::Write;
     // Writing to a String does not fail.
     let _ = match kind_of(array.data_type()) {
@@ -358,7 +234,7 @@ fn category(array: &dyn Array, row: usize) -> Option<(&dyn Array, usize)> {
     (place < values.len() && values.is_valid(place)).then_some((values.as_ref(), place))
 }
 
-fn code(array: &dyn Array, row: usize) -> i32 {
+pub(super) fn code(array: &dyn Array, row: usize) -> i32 {
     fn key<K: ArrowDictionaryKeyType>(array: &dyn Array, row: usize) -> i32
     where
         K::Native: TryInto<i32>,

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow_array::{Array, ArrayRef};
+
 use super::OutputError;
 use super::columns::text_at;
 use crate::format::table::{Column, Table};
@@ -36,6 +38,22 @@ pub struct GeneReport {
     pub ambiguous: Vec<String>,
 }
 
+/// The texts of a column, `None` where one is missing.
+///
+/// # Errors
+/// Where it holds no texts.
+pub(crate) fn texts(column: &Column) -> Result<impl Iterator<Item = Option<&str>>, OutputError> {
+    let is_text = |array: &ArrayRef| array.is_empty() || text_at(array.as_ref(), 0).is_some();
+    if !column.batches().iter().all(is_text) {
+        return Err(OutputError::NotText {
+            column: column.field().name().clone(),
+            data_type: column.field().data_type().to_string(),
+        });
+    }
+    let batches = column.batches().iter();
+    Ok(batches.flat_map(|batch| (0..batch.len()).map(|row| text_at(batch.as_ref(), row).flatten())))
+}
+
 impl GeneSelection {
     /// The genes with these names in the index of a var table ([`Store::var`](crate::Store::var)).
     ///
@@ -59,6 +77,25 @@ impl GeneSelection {
     }
 
     fn by_texts<S: AsRef<str>>(column: &Column, names: &[S]) -> Result<(Self, GeneReport), OutputError> {
+        Self::of_texts(texts(column)?, names)
+    }
+
+    /// The genes with these names among `all`, which are the names of all columns: of a store, or of a
+    /// [`Collection`](crate::loader::Collection).
+    ///
+    /// # Errors
+    /// [`OutputError`] where a name is asked for twice.
+    pub fn among<A: AsRef<str>, S: AsRef<str>>(
+        all: &[A],
+        names: &[S],
+    ) -> Result<(Self, GeneReport), OutputError> {
+        Self::of_texts(all.iter().map(|name| Some(name.as_ref())), names)
+    }
+
+    fn of_texts<'a, S: AsRef<str>>(
+        all: impl Iterator<Item = Option<&'a str>>,
+        names: &[S],
+    ) -> Result<(Self, GeneReport), OutputError> {
         let mut wanted: HashMap<&str, usize> = HashMap::with_capacity(names.len());
         for (place, name) in names.iter().enumerate() {
             if wanted.insert(name.as_ref(), place).is_some() {
@@ -68,20 +105,14 @@ impl GeneSelection {
         let mut columns = vec![None; names.len()];
         let mut is_ambiguous = vec![false; names.len()];
         let mut n_vars = 0u32;
-        for batch in column.batches() {
-            for row in 0..batch.len() {
-                let text = text_at(batch.as_ref(), row).ok_or_else(|| OutputError::NotText {
-                    column: column.field().name().clone(),
-                    data_type: column.field().data_type().to_string(),
-                })?;
-                if let Some(&place) = text.and_then(|text| wanted.get(text)) {
-                    match columns[place] {
-                        None => columns[place] = Some(n_vars),
-                        Some(_) => is_ambiguous[place] = true,
-                    }
+        for text in all {
+            if let Some(&place) = text.and_then(|text| wanted.get(text)) {
+                match columns[place] {
+                    None => columns[place] = Some(n_vars),
+                    Some(_) => is_ambiguous[place] = true,
                 }
-                n_vars += 1;
             }
+            n_vars += 1;
         }
         let chosen = |is_chosen: &dyn Fn(usize) -> bool| {
             let places = (0..names.len()).filter(|&place| is_chosen(place));
@@ -108,12 +139,45 @@ impl GeneSelection {
                 Some(free) => *free = place as u32,
             }
         }
+        Ok(Self::of_map(map, columns.len()))
+    }
+
+    /// No output column occurs twice in `map`, and each is below `n_genes`.
+    fn of_map(map: Vec<u32>, n_genes: usize) -> Self {
         let kept = || map.iter().filter(|&&place| place != DROPPED);
-        Ok(Self(Arc::new(Inner {
+        Self(Arc::new(Inner {
             is_ascending: kept().zip(kept().skip(1)).all(|(a, b)| a < b),
-            n_genes: columns.len(),
+            n_genes,
             map,
-        })))
+        }))
+    }
+
+    /// The selection that comes to the same as this one and then `next`, which is made for the columns of this one.
+    pub(crate) fn then(&self, next: &Self) -> Self {
+        assert_eq!(next.n_vars(), self.n_genes(), "made for these columns");
+        let of = |&place: &u32| match place {
+            DROPPED => DROPPED,
+            place => next.0.map[place as usize],
+        };
+        Self::of_map(self.0.map.iter().map(of).collect(), next.n_genes())
+    }
+
+    /// Each of `n_vars` columns as it is, the first of `n_genes`: for a store whose columns begin a longer list.
+    pub(crate) fn first(n_vars: usize, n_genes: usize) -> Self {
+        Self::of_map((0..n_vars as u32).collect(), n_genes)
+    }
+
+    /// For each column of the output whether the store has it.
+    pub(crate) fn present(&self) -> Vec<bool> {
+        let mut present = vec![false; self.n_genes()];
+        let kept = self.0.map.iter().filter(|&&place| place != DROPPED);
+        kept.for_each(|&place| present[place as usize] = true);
+        present
+    }
+
+    /// Whether every column of the store keeps its number: then a row needs nothing done to it.
+    pub(crate) fn is_identity(&self) -> bool {
+        self.0.map.iter().zip(0..).all(|(&place, column)| place == column)
     }
 
     /// Columns of the output.
@@ -161,6 +225,40 @@ mod tests {
         assert!(genes.is_ascending());
         assert_eq!(genes.select(&mut [0, 2, 5], &mut [1, 2, 3]), 0);
         assert!(GeneSelection::by_columns(0, &[]).unwrap().is_ascending());
+    }
+
+    #[test]
+    fn selections_one_after_the_other_are_one() {
+        let some = |columns: &[u32]| columns.iter().copied().map(Some).collect::<Vec<_>>();
+        // A cycle of three, so that taking the inverse would show.
+        let first = GeneSelection::by_columns(4, &some(&[1, 2, 0])).unwrap();
+        let second = GeneSelection::by_columns(3, &[Some(2), None, Some(0)]).unwrap();
+        let both = first.then(&second);
+        assert_eq!((both.n_vars(), both.n_genes()), (4, 3));
+        let (mut indices, mut values) = ([0, 1, 2, 3], [10, 11, 12, 13]);
+        assert_eq!(both.select(&mut indices, &mut values), 2);
+        assert_eq!((&indices[..2], &values[..2]), (&[0, 2][..], &[10, 11][..]));
+        let back = GeneSelection::by_columns(3, &some(&[2, 0, 1])).unwrap();
+        let forth = GeneSelection::by_columns(3, &some(&[1, 2, 0])).unwrap();
+        assert!(back.then(&forth).is_identity() && !back.then(&back).is_identity());
+        assert!(GeneSelection::first(3, 5).is_identity() && !first.is_identity());
+    }
+
+    #[test]
+    fn names_are_found_among_others() {
+        let (genes, report) = GeneSelection::among(&["a", "b", "c", "b"], &["c", "x", "b"]).unwrap();
+        assert_eq!((genes.n_vars(), genes.n_genes()), (4, 3));
+        assert_eq!(
+            (report.missing, report.ambiguous),
+            (vec!["x".to_string()], vec!["b".to_string()])
+        );
+        let mut indices = [0, 1, 2, 3];
+        assert_eq!(genes.select(&mut indices, &mut [0; 4]), 2);
+        assert_eq!(indices[..2], [2, 0]);
+        assert!(matches!(
+            GeneSelection::among(&["a"], &["a", "a"]),
+            Err(OutputError::RepeatedGene(name)) if name == "a"
+        ));
     }
 
     #[test]

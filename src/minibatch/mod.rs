@@ -50,18 +50,20 @@ mod normalize;
 mod order;
 mod output;
 mod rank;
+mod reader;
 mod recycle;
 mod typed;
 mod views;
 
 pub(crate) use assemble::{Rows, Scratch, assemble};
 pub use columns::{ColumnChoice, ColumnForm, ObsColumn, ObsValues};
-pub(crate) use columns::{ColumnReader, read_column};
+pub(crate) use genes::texts;
 pub use genes::{GeneReport, GeneSelection};
 pub use half::{bf16, f16};
 pub use normalize::{LibraryGenes, Normalize};
 pub(crate) use output::Recipe;
 pub use output::{IndexType, Layout, OutputConfig, OutputError, OutputType};
+pub(crate) use reader::{ColumnReader, Mismatch, read_columns};
 pub(crate) use recycle::{Buffers, Recycler};
 pub use typed::Value;
 pub use views::{CsrView, DenseView, Indices, TopKView, Values};
@@ -74,7 +76,8 @@ use typed::{AnyIndices, AnyValues};
 
 /// Some cells, in the order in which the plan drew them.
 ///
-/// `n_obs` rows by `n_vars` columns; columns are those of the store's `var` table, or the selected genes. The memory goes
+/// `n_obs` rows by `n_vars` columns; columns are those of the store's `var` table (of several stores, the
+/// columns that they are joined by), or the selected genes. The memory goes
 /// back to the loader when the minibatch is dropped; keeping it costs nothing but that memory.
 #[derive(Debug)]
 pub struct Minibatch {
@@ -150,7 +153,7 @@ impl Minibatch {
         self.nnz
     }
 
-    /// The obs of each row: its number in the store.
+    /// The obs of each row: its number in the store or [`Collection`](crate::loader::Collection).
     pub fn obs(&self) -> &[u64] {
         &self.buffers.obs
     }

@@ -30,7 +30,8 @@ impl Normalize {
 /// Which genes count for the library size of a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LibraryGenes {
-    /// All genes of the store, whether or not they are selected: as if it were normalised first.
+    /// All genes of the store, whether or not they are selected: as if it were normalised first. (Of several stores, all genes
+    /// of the cell's own store.)
     #[default]
     All,
     /// The selected genes: as if they were selected first.

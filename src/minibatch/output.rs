@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::GeneSelection;
-use super::normalize::{LibraryGenes, Normalize};
+use super::normalize::Normalize;
 use crate::format::{FormatError, ValueType};
 
 /// What minibatches look like. The default is CSR with `i32` indices and `f32` values, as they are in the store.
@@ -17,7 +17,8 @@ pub struct OutputConfig {
     pub index_type: IndexType,
     /// Type of values.
     pub value_type: OutputType,
-    /// Genes of the output, in its order; `None` for all, in the order of the store.
+    /// Genes of the output, in its order; `None` for all, in the order of the store or
+    /// [`Collection`](crate::loader::Collection).
     pub genes: Option<GeneSelection>,
     /// Brings cells to one library size, and takes logarithms.
     pub normalize: Option<Normalize>,
@@ -154,13 +155,12 @@ pub(crate) enum MadeType {
     Bf16,
 }
 
-/// An [`OutputConfig`] that was checked against a store.
+/// An [`OutputConfig`] that was checked against a store. The genes are apart: each store of several has its own selection.
 #[derive(Clone, Debug)]
 pub(crate) struct Recipe {
     pub(crate) layout: Layout,
     pub(crate) index_type: IndexType,
     pub(crate) made: MadeType,
-    pub(crate) genes: Option<GeneSelection>,
     pub(crate) normalize: Option<Normalize>,
     pub(crate) weights: Option<Arc<[f32]>>,
     /// Columns of the output.
@@ -212,24 +212,11 @@ impl OutputConfig {
         if self.layout == Layout::TopK(0) {
             return Err(OutputError::NoRanks);
         }
-        // Without a selection both are the same, and one is taken where rows are decoded into their place.
-        let over = |over| {
-            if self.genes.is_none() {
-                LibraryGenes::All
-            } else {
-                over
-            }
-        };
-        let normalize = self.normalize.map(|normalize| Normalize {
-            over: over(normalize.over),
-            ..normalize
-        });
         Ok(Recipe {
             layout: self.layout,
             index_type: self.index_type,
             made,
-            genes: self.genes.clone(),
-            normalize,
+            normalize: self.normalize,
             weights: self.gene_weights.clone(),
             n_vars: n_out,
         })

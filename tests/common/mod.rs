@@ -138,8 +138,16 @@ pub(crate) fn obs_table(n_obs: usize) -> (SchemaRef, Vec<RecordBatch>) {
 
 /// A var table whose columns stand at these places in the source.
 pub(crate) fn var_table(source_positions: &[u32]) -> (SchemaRef, Vec<RecordBatch>) {
+    named_var_table(source_positions, |position| format!("gene_{position}"))
+}
+
+/// The same with other names: of the columns at these places in the source.
+pub(crate) fn named_var_table(
+    source_positions: &[u32],
+    name: impl Fn(u32) -> String,
+) -> (SchemaRef, Vec<RecordBatch>) {
     let batch = |positions: &[u32]| {
-        let names = StringArray::from_iter_values(positions.iter().map(|p| format!("gene_{p}")));
+        let names = StringArray::from_iter_values(positions.iter().map(|&p| name(p)));
         let columns: Vec<ArrayRef> = vec![Arc::new(names), Arc::new(UInt32Array::from(positions.to_vec()))];
         let fields = vec![
             role(
@@ -175,10 +183,22 @@ pub(crate) fn write_store_with_obs(
     rows: &CsrRows,
     options: WriterOptions,
     order: Option<&[u32]>,
-    (schema, batches): (SchemaRef, Vec<RecordBatch>),
+    obs: (SchemaRef, Vec<RecordBatch>),
 ) -> Result<Manifest, WriteError> {
     let identity: Vec<u32> = (0..options.n_vars as u32).collect();
-    let positions = order.unwrap_or(&identity);
+    let var = var_table(order.unwrap_or(&identity));
+    write_store_with_tables(path, rows, options, order, obs, var)
+}
+
+/// The same with another var table too.
+pub(crate) fn write_store_with_tables(
+    path: &Path,
+    rows: &CsrRows,
+    options: WriterOptions,
+    order: Option<&[u32]>,
+    (schema, batches): (SchemaRef, Vec<RecordBatch>),
+    (var_schema, var_batches): (SchemaRef, Vec<RecordBatch>),
+) -> Result<Manifest, WriteError> {
     let column_of_source = order.map(|order| {
         let mut inverse = vec![0; order.len()];
         order
@@ -204,11 +224,10 @@ pub(crate) fn write_store_with_obs(
         &schema,
         batches.into_iter().map(Ok::<_, WriteError>),
     )?;
-    let (schema, batches) = var_table(positions);
     writer.write_table(
         TableKind::Var,
-        &schema,
-        batches.into_iter().map(Ok::<_, WriteError>),
+        &var_schema,
+        var_batches.into_iter().map(Ok::<_, WriteError>),
     )?;
     writer.finish()
 }

@@ -25,9 +25,21 @@ pub(super) struct Place {
     pub(super) len_bytes: u32,
 }
 
+/// The index of one of several stores.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source<'a> {
+    pub(super) index: &'a Index,
+    /// Number of its first obs among those of all stores.
+    pub(super) first_obs: u64,
+    /// Number of its first shard among the files of the engine.
+    pub(super) first_file: u32,
+}
+
 /// One obs of a fetch: how many values it has and where its bytes will be.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PlacedObs {
+    /// Place of its store among the sources.
+    pub(super) source: u32,
     pub(super) nnz: u32,
     pub(super) crc: u32,
     pub(super) parts: [Place; 2],
@@ -44,23 +56,36 @@ pub(super) struct FetchReads {
 
 /// A part of an obs that is to be read.
 struct Piece {
-    shard: u32,
+    file: u32,
     part: Part,
     position: u32,
     which: u8,
 }
 
-/// Plans the reads for `obs`, in any order; what occurs several times is read once.
+impl Source<'_> {
+    /// The number behind that of its last obs.
+    fn end(&self) -> u64 {
+        self.first_obs + self.index.n_obs()
+    }
+}
+
+/// Plans the reads for `obs`, in any order; what occurs several times is read once. Obs and files of a source follow
+/// those of the one before it.
 ///
 /// # Errors
 /// [`FormatError`] where the index is damaged.
-pub(super) fn plan_reads(index: &Index, obs: &[u64], shape: &ReadShape) -> Result<FetchReads, FormatError> {
+pub(super) fn plan_reads(
+    sources: &[Source<'_>],
+    obs: &[u64],
+    shape: &ReadShape,
+) -> Result<FetchReads, FormatError> {
     let mut fetch = FetchReads {
         reads: Vec::new(),
         n_slots: 0,
         obs: Vec::with_capacity(obs.len()),
     };
     let empty = PlacedObs {
+        source: 0,
         nnz: 0,
         crc: 0,
         parts: [Place::default(); 2],
@@ -68,7 +93,8 @@ pub(super) fn plan_reads(index: &Index, obs: &[u64], shape: &ReadShape) -> Resul
     fetch.obs.resize(obs.len(), empty);
     // In storage order, so that neighbours on disk become neighbours in the list.
     let mut order: Vec<u64> = Vec::with_capacity(obs.len());
-    let keys_fit = obs.len() < 1 << 16 && index.n_obs() < 1 << 48;
+    let n_obs = sources.last().map_or(0, Source::end);
+    let keys_fit = obs.len() < 1 << 16 && n_obs < 1 << 48;
     let mut by_obs: Vec<(u64, u32)> = Vec::new();
     if keys_fit {
         order.extend(
@@ -85,34 +111,60 @@ pub(super) fn plan_reads(index: &Index, obs: &[u64], shape: &ReadShape) -> Resul
         );
         by_obs.sort_unstable();
     }
-    let sorted = order
+    let mut sorted = order
         .iter()
         .map(|key| (key >> 16, (key & 0xFFFF) as u32))
         .chain(by_obs.iter().copied());
-    index.will_need(sorted.clone().map(|(obs, _)| obs));
-    let parts = if index.encoding() == Encoding::Raw { 2 } else { 1 };
-    let mut pieces: Vec<Piece> = Vec::with_capacity(obs.len() * parts);
-    for (obs, position) in sorted {
-        let Location {
-            shard,
-            parts,
-            nnz,
-            crc,
-        } = index.locate(obs)?;
-        fetch.obs[position as usize] = PlacedObs { nnz, crc, ..empty };
-        let present = parts
-            .into_iter()
-            .enumerate()
-            .filter(|(_, part)| part.len_bytes > 0);
-        pieces.extend(present.map(|(which, part)| Piece {
-            shard,
-            part,
-            position,
-            which: which as u8,
-        }));
+    let is_raw = |source: &Source<'_>| source.index.encoding() == Encoding::Raw;
+    let any_raw = sources.iter().any(is_raw);
+    let mut pieces: Vec<Piece> = Vec::with_capacity(obs.len() * if any_raw { 2 } else { 1 });
+    let mut left = obs.len();
+    for (number, source) in sources.iter().enumerate() {
+        let &Source {
+            index,
+            first_obs,
+            first_file,
+        } = source;
+        let n_here = match number + 1 == sources.len() {
+            true => left,
+            false => sorted.clone().take_while(|(obs, _)| *obs < source.end()).count(),
+        };
+        left -= n_here;
+        let here = sorted
+            .clone()
+            .take(n_here)
+            .map(|(obs, position)| (obs - first_obs, position));
+        index.will_need(here.clone().map(|(obs, _)| obs));
+        for (obs, position) in here {
+            let Location {
+                shard,
+                parts,
+                nnz,
+                crc,
+            } = index.locate(obs)?;
+            fetch.obs[position as usize] = PlacedObs {
+                source: number as u32,
+                nnz,
+                crc,
+                ..empty
+            };
+            let present = parts
+                .into_iter()
+                .enumerate()
+                .filter(|(_, part)| part.len_bytes > 0);
+            pieces.extend(present.map(|(which, part)| Piece {
+                file: first_file + shard,
+                part,
+                position,
+                which: which as u8,
+            }));
+        }
+        if n_here > 0 {
+            sorted.nth(n_here - 1);
+        }
     }
-    if parts > 1 {
-        pieces.sort_unstable_by_key(|piece| (piece.shard, piece.part.offset_bytes));
+    if any_raw {
+        pieces.sort_unstable_by_key(|piece| (piece.file, piece.part.offset_bytes));
     }
     let mut cursor = Cursor {
         slot: 0,
@@ -140,7 +192,7 @@ fn first_read(pieces: &[Piece], shape: &ReadShape) -> (usize, u64, u64) {
     let mut n = 1;
     while let Some(piece) = pieces.get(n) {
         let next_end = end_of(piece).max(end);
-        let joins = piece.shard == pieces[0].shard
+        let joins = piece.file == pieces[0].file
             && down(piece.part.offset_bytes) <= end + shape.gap_bytes
             && next_end - start <= shape.read_bytes;
         if !joins {
@@ -165,7 +217,7 @@ impl Cursor {
         if self.offset_bytes + len_bytes > shape.slot_bytes {
             (self.slot, self.offset_bytes) = (self.slot + 1, 0);
         }
-        let (file, slot, slot_offset_bytes) = (pieces[0].shard, self.slot, self.offset_bytes);
+        let (file, slot, slot_offset_bytes) = (pieces[0].file, self.slot, self.offset_bytes);
         fetch.reads.push(Read {
             file,
             offset_bytes: start,

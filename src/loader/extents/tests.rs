@@ -5,6 +5,22 @@ use crate::loader::testing::store;
 
 const N_OBS: u32 = 300;
 
+/// The stores, one behind the other.
+fn sources<'a>(stores: &[&'a crate::Store]) -> Vec<Source<'a>> {
+    let (mut first_obs, mut first_file) = (0, 0);
+    let mut sources = vec![];
+    for store in stores {
+        sources.push(Source {
+            index: store.index(),
+            first_obs,
+            first_file,
+        });
+        first_obs += store.n_obs();
+        first_file += store.shard_paths().len() as u32;
+    }
+    sources
+}
+
 /// Does what an engine does, from the files' bytes.
 fn fill(reads: &FetchReads, files: &[Vec<u8>], slot_bytes: u32) -> Vec<Vec<u8>> {
     let mut slots = vec![vec![0xEE; slot_bytes as usize]; reads.n_slots];
@@ -24,18 +40,22 @@ fn fill(reads: &FetchReads, files: &[Vec<u8>], slot_bytes: u32) -> Vec<Vec<u8>> 
 proptest! {
     #[test]
     fn every_obs_is_where_the_plan_says(
-        obs in prop::collection::hash_set(0..u64::from(N_OBS), 0..200).prop_map(|set| set.into_iter().collect::<Vec<_>>()),
+        obs in prop::collection::hash_set(0..3 * u64::from(N_OBS), 0..300).prop_map(|set| set.into_iter().collect::<Vec<_>>()),
         alignment in prop::sample::select(vec![1u32, 512, 4096]),
         gap_bytes in prop::sample::select(vec![0u64, 100, 4096]),
         read_bytes in prop::sample::select(vec![1u64, 4096, 1 << 20]),
     ) {
         let dir = tempfile::tempdir().unwrap();
-        for encoding in [Encoding::Packed, Encoding::Raw] {
-            let store = store(dir.path(), encoding, N_OBS);
-            let files: Vec<Vec<u8>> = store.shard_paths().iter().map(|path| std::fs::read(path).unwrap()).collect();
-            prop_assert!(files.len() > 1);
+        let [packed, raw] = [Encoding::Packed, Encoding::Raw].map(|encoding| store(dir.path(), encoding, N_OBS));
+        for stores in [vec![&packed], vec![&raw], vec![&packed, &raw, &packed], vec![&raw, &packed, &packed]] {
+            let n_obs = stores.len() as u64 * u64::from(N_OBS);
+            let obs: Vec<u64> = obs.iter().copied().filter(|&obs| obs < n_obs).collect();
+            let paths = stores.iter().flat_map(|store| store.shard_paths());
+            let files: Vec<Vec<u8>> = paths.map(|path| std::fs::read(path).unwrap()).collect();
+            prop_assert!(files.len() > stores.len());
             let shape = ReadShape { alignment, slot_bytes: 16_384, gap_bytes, read_bytes };
-            let reads = plan_reads(store.index(), &obs, &shape).unwrap();
+            let sources = sources(&stores);
+            let reads = plan_reads(&sources, &obs, &shape).unwrap();
             for read in &reads.reads {
                 let all = read.offset_bytes | u64::from(read.len_bytes) | u64::from(read.slot_offset_bytes);
                 prop_assert_eq!(all % u64::from(alignment), 0);
@@ -45,13 +65,16 @@ proptest! {
             prop_assert!(reads.reads.windows(2).all(|w| placed(&w[0]) < placed(&w[1])), "ascending, so without overlap");
             let slots = fill(&reads, &files, shape.slot_bytes);
             for (&obs, found) in obs.iter().zip(&reads.obs) {
-                let location = store.index().locate(obs).unwrap();
+                let number = (obs / u64::from(N_OBS)) as usize;
+                prop_assert_eq!(found.source as usize, number);
+                let location = stores[number].index().locate(obs % u64::from(N_OBS)).unwrap();
                 prop_assert_eq!((found.nnz, found.crc), (location.nnz, location.crc));
                 for (place, part) in found.parts.iter().zip(location.parts) {
                     prop_assert_eq!(place.len_bytes, part.len_bytes);
                     if part.len_bytes > 0 {
                         let (from, len) = (part.offset_bytes as usize, part.len_bytes as usize);
-                        let expected = &files[location.shard as usize][from..from + len];
+                        let file = sources[number].first_file + location.shard;
+                        let expected = &files[file as usize][from..from + len];
                         let at = place.offset_bytes as usize;
                         prop_assert_eq!(&slots[place.slot as usize][at..at + len], expected);
                     }
@@ -71,7 +94,8 @@ fn neighbours_are_read_at_once() {
         gap_bytes: 0,
         read_bytes: 1 << 20,
     };
-    let n_reads = |obs: &[u64], shape: &ReadShape| plan_reads(store.index(), obs, shape).unwrap().reads.len();
+    let n_reads =
+        |obs: &[u64], shape: &ReadShape| plan_reads(&sources(&[&store]), obs, shape).unwrap().reads.len();
     let block: Vec<u64> = (0..32).rev().collect();
     assert_eq!(n_reads(&block, &shape), 1, "a whole block, asked for backwards");
     assert_eq!(n_reads(&[1, 9], &shape), 2, "with others between them");

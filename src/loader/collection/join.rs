@@ -1,0 +1,176 @@
+//! Stores with different genes, mapped to one list.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::CollectionError;
+use crate::Store;
+use crate::format::table::Column;
+use crate::minibatch::{GeneSelection, texts};
+
+/// As many names as a message gives.
+const EXAMPLES: usize = 3;
+
+/// Which genes a [`Collection`](super::Collection) has, where its stores have different ones.
+///
+/// Where all stores have the same names in the same order, nothing is joined, whatever the choice, but for
+/// [`Join::Names`]. Otherwise genes are told by their names, which must be unique in each store as far as they are
+/// taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Join {
+    /// All stores must have the same genes, in any order: that of the first store is taken.
+    #[default]
+    Same,
+    /// The genes that all stores have, in the order of the first.
+    Inner,
+    /// The genes that any store has: those of the first in its order, then those that the second adds, and so on. A
+    /// gene that a store lacks is zero in its rows.
+    Outer,
+    /// These genes, in this order. A gene that a store lacks is zero in its rows.
+    Names(Vec<String>),
+}
+
+/// One list of genes for all stores.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub(super) n_vars: usize,
+    /// `None` for the columns of the first store, as they are.
+    pub(super) names: Option<Vec<String>>,
+    /// From the columns of a store to those of the list; `None` where they are the same.
+    pub(super) maps: Vec<Option<GeneSelection>>,
+    /// Which of the maps is that of each store.
+    pub(super) map_of: Vec<usize>,
+}
+
+/// Names of genes, and the first store that has them in this order.
+struct Names<'a> {
+    store: &'a Store,
+    names: Vec<&'a str>,
+}
+
+/// The column of the var table that tells genes.
+pub(super) fn var_column(store: &Store, column: Option<&str>) -> Result<Column, CollectionError> {
+    Ok(match column {
+        None => store.var().names()?,
+        Some(column) => store.var().column(column)?,
+    })
+}
+
+/// The names in it.
+pub(super) fn names_in<'a>(store: &Store, column: &'a Column) -> Result<Vec<&'a str>, CollectionError> {
+    let name = |(column, text): (usize, Option<&'a str>)| {
+        let store = || store.path().to_path_buf();
+        text.ok_or_else(|| CollectionError::NoName {
+            store: store(),
+            column,
+        })
+    };
+    texts(column)?.enumerate().map(name).collect()
+}
+
+pub(super) fn join(
+    stores: &[Arc<Store>],
+    join: &Join,
+    column: Option<&str>,
+) -> Result<Joined, CollectionError> {
+    let is_list = matches!(join, Join::Names(_));
+    let one = |map_of| Joined {
+        n_vars: stores[0].n_vars() as usize,
+        names: None,
+        maps: vec![None],
+        map_of,
+    };
+    if stores.len() == 1 && !is_list {
+        return Ok(one(vec![0]));
+    }
+    let columns = stores.iter().map(|store| var_column(store, column));
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    // Most stores of many have the same genes: what differs is kept.
+    let mut lists: Vec<Names<'_>> = Vec::new();
+    let mut map_of = Vec::with_capacity(stores.len());
+    for (store, column) in stores.iter().zip(&columns) {
+        let names = names_in(store, column)?;
+        let known = lists.iter().position(|list| list.names == names);
+        map_of.push(known.unwrap_or(lists.len()));
+        if known.is_none() {
+            lists.push(Names { store, names });
+        }
+    }
+    if lists.len() == 1 && !is_list {
+        return Ok(one(map_of));
+    }
+    let genes = genes_of(join, &lists);
+    if genes.is_empty() && *join == Join::Inner {
+        let n_stores = stores.len();
+        return Err(CollectionError::NothingInCommon { n_stores });
+    }
+    if i32::try_from(genes.len()).is_err() {
+        return Err(CollectionError::TooManyGenes(genes.len()));
+    }
+    let mut maps = Vec::with_capacity(lists.len());
+    for list in &lists {
+        let (map, report) = GeneSelection::among(&list.names, &genes)?;
+        if !report.ambiguous.is_empty() {
+            return Err(CollectionError::RepeatedNames {
+                store: list.store.path().to_path_buf(),
+                n: report.ambiguous.len(),
+                names: examples(report.ambiguous.iter()),
+            });
+        }
+        if *join == Join::Same && (!report.missing.is_empty() || list.names.len() != genes.len()) {
+            return Err(other_genes(&lists[0], list, &report.missing));
+        }
+        maps.push((!map.is_identity()).then_some(map));
+    }
+    Ok(Joined {
+        n_vars: genes.len(),
+        names: Some(genes.into_iter().map(str::to_string).collect()),
+        maps,
+        map_of,
+    })
+}
+
+/// The genes of the output.
+fn genes_of<'a>(join: &'a Join, lists: &[Names<'a>]) -> Vec<&'a str> {
+    let first = || lists[0].names.iter().copied();
+    let mut seen = HashSet::new();
+    match join {
+        Join::Names(names) => names.iter().map(String::as_str).collect(),
+        Join::Same => first().filter(|&name| seen.insert(name)).collect(),
+        Join::Outer => {
+            let all = lists.iter().flat_map(|list| list.names.iter().copied());
+            all.filter(|&name| seen.insert(name)).collect()
+        }
+        Join::Inner => {
+            let mut genes: Vec<&str> = first().filter(|&name| seen.insert(name)).collect();
+            for list in &lists[1..] {
+                let there: HashSet<&str> = list.names.iter().copied().collect();
+                genes.retain(|name| there.contains(name));
+            }
+            genes
+        }
+    }
+}
+
+fn other_genes(first: &Names<'_>, list: &Names<'_>, missing: &[String]) -> CollectionError {
+    let known: HashSet<&str> = first.names.iter().copied().collect();
+    let extra: Vec<&str> = list
+        .names
+        .iter()
+        .copied()
+        .filter(|name| !known.contains(name))
+        .collect();
+    CollectionError::OtherGenes {
+        store: list.store.path().to_path_buf(),
+        first: first.store.path().to_path_buf(),
+        n_missing: missing.len(),
+        missing: examples(missing.iter()),
+        n_extra: extra.len(),
+        extra: examples(extra.iter()),
+    }
+}
+
+fn examples<S: ToString>(names: impl Iterator<Item = S>) -> Vec<String> {
+    names.take(EXAMPLES).map(|name| name.to_string()).collect()
+}

@@ -1,0 +1,67 @@
+//! What the memory budget is spent on.
+
+use std::sync::Arc;
+
+use super::config::LoaderConfig;
+use crate::Store;
+use crate::buffer::DEFAULT_SLOT_BYTES;
+use crate::minibatch::{OutputError, Recipe};
+
+/// How the memory budget is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Memory {
+    pub(super) n_slots: usize,
+    pub(super) slot_bytes: usize,
+    /// Decoded minibatches that may wait.
+    pub(super) ahead: u64,
+}
+
+impl Memory {
+    pub(super) fn divide(
+        stores: &[Arc<Store>],
+        config: &LoaderConfig,
+        recipe: &Recipe,
+        threads: usize,
+    ) -> Result<Self, OutputError> {
+        let manifests = || stores.iter().map(|store| store.manifest());
+        // An obs may begin and end within an aligned unit, so it takes up to two more of them.
+        let longest = manifests()
+            .map(|manifest| manifest.max_obs_bytes)
+            .max()
+            .unwrap_or(0) as usize
+            + 2 * 4096;
+        let slot_bytes = longest.next_multiple_of(DEFAULT_SLOT_BYTES);
+        let (nnz, n_obs) = manifests().fold((0, 0), |(nnz, n_obs), manifest| {
+            (nnz + u128::from(manifest.nnz), n_obs + u128::from(manifest.n_obs))
+        });
+        let mean_nnz = nnz.div_ceil(n_obs.max(1)) as usize;
+        let n_obs = config.sampler.batch_size as usize;
+        let minibatch_bytes = recipe.minibatch_bytes(n_obs, mean_nnz);
+        let budget_bytes = config.memory_bytes;
+        if recipe.is_fixed_size() && minibatch_bytes > budget_bytes {
+            let needed_bytes = minibatch_bytes;
+            return Err(OutputError::Budget {
+                n_obs,
+                needed_bytes,
+                budget_bytes,
+            });
+        }
+        // Each thread has one at work, for which half of the budget may go where they are as large as that.
+        let least = match recipe.is_fixed_size() {
+            true => (budget_bytes / 2 / minibatch_bytes).clamp(1, threads + 1),
+            false => threads + 1,
+        };
+        // Enough for each thread to be ahead of a consumer that comes in bursts; no more than a quarter of the budget.
+        let ahead = (budget_bytes / 4 / minibatch_bytes).clamp(least, 8 * threads + 8);
+        let for_slots = budget_bytes.saturating_sub(ahead * minibatch_bytes);
+        // A small store needs no more buffers than hold it a few times.
+        let shards = manifests().flat_map(|manifest| &manifest.shards);
+        let store_bytes = shards.map(|shard| shard.bytes).sum::<u64>() as usize;
+        let enough = 4 + 3 * store_bytes.div_ceil(slot_bytes / 2);
+        Ok(Self {
+            n_slots: (for_slots / slot_bytes).clamp(2, enough.max(2)),
+            slot_bytes,
+            ahead: ahead as u64,
+        })
+    }
+}

@@ -1,0 +1,150 @@
+//! What a loader finds out about its stores before it starts.
+
+use std::sync::Arc;
+
+use arrow_schema::DataType;
+
+use super::collection::Collection;
+use super::config::{LoaderConfig, LoaderError};
+use super::decode::{DecodeContext, DecodeSource};
+use super::extents::Source;
+use crate::Store;
+use crate::format::obs::ObsDecoder;
+use crate::format::{FormatError, ValueType};
+use crate::minibatch::{ColumnChoice, ColumnReader, GeneSelection, Mismatch, read_columns};
+
+/// What tells a data set from others, in a sampler's fingerprint: the stores and their order.
+pub(super) fn identity(stores: &[Arc<Store>]) -> u64 {
+    let each = stores
+        .iter()
+        .map(|store| identity_of(&store.manifest().store_id()));
+    // Of one store that of the store; the same store twice is not the same as none.
+    each.reduce(|all, next| all.rotate_left(23).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ next)
+        .unwrap_or(0)
+}
+
+fn identity_of(store_id: &[u8; 16]) -> u64 {
+    let (low, high) = store_id.split_at(8);
+    let word = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |word, &byte| word << 8 | u64::from(byte))
+    };
+    word(low) ^ word(high).rotate_left(32)
+}
+
+/// The type of values in the source, which is that of all stores where it is asked for.
+pub(super) fn value_type(stores: &[Arc<Store>], config: &LoaderConfig) -> Result<ValueType, LoaderError> {
+    let first = stores[0].manifest().value_type;
+    for store in stores {
+        let manifest = store.manifest();
+        let is_exact = config.output.is_exact();
+        if is_exact && manifest.value_type != first {
+            return Err(LoaderError::ValueTypes {
+                store: store.path().to_path_buf(),
+                found: manifest.value_type.numpy_name(),
+                first: stores[0].path().to_path_buf(),
+                expected: first.numpy_name(),
+            });
+        }
+        if !manifest.f32_exact && !config.allow_rounding && !is_exact {
+            return Err(LoaderError::Rounding {
+                store: store.path().to_path_buf(),
+                value_type: manifest.value_type.numpy_name(),
+            });
+        }
+    }
+    Ok(first)
+}
+
+/// The obs columns that come along.
+pub(super) fn columns(
+    stores: &[Arc<Store>],
+    choices: &[ColumnChoice],
+) -> Result<Vec<ColumnReader>, LoaderError> {
+    choices.iter().map(|choice| column(stores, choice)).collect()
+}
+
+fn column(stores: &[Arc<Store>], choice: &ColumnChoice) -> Result<ColumnReader, LoaderError> {
+    let mut columns = Vec::with_capacity(stores.len());
+    let mut lacking = None;
+    for store in stores {
+        match store.obs().column(&choice.name) {
+            Ok(column) => columns.push(Some(column)),
+            Err(error @ FormatError::NoColumn { .. }) if choice.or_missing => {
+                columns.push(None);
+                lacking = lacking.or(Some(error));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if let (Some(error), true) = (lacking, columns.iter().all(Option::is_none)) {
+        return Err(error.into());
+    }
+    let data_types: Vec<Option<DataType>> = columns
+        .iter()
+        .map(|column| Some(column.as_ref()?.field().data_type().clone()))
+        .collect();
+    let of = |store: usize| {
+        let data_type = data_types[store].as_ref().map(DataType::to_string);
+        (stores[store].path().to_path_buf(), data_type.unwrap_or_default())
+    };
+    read_columns(choice, columns).map_err(|mismatch| match mismatch {
+        Mismatch::Form(store) => {
+            let (store, data_type) = of(store);
+            LoaderError::ColumnType {
+                store,
+                column: choice.name.clone(),
+                data_type,
+                form: choice.form,
+            }
+        }
+        Mismatch::Kinds(first, store) => {
+            let ((first, expected), (store, found)) = (of(first), of(store));
+            LoaderError::ColumnKinds {
+                store,
+                column: choice.name.clone(),
+                found,
+                first,
+                expected,
+            }
+        }
+    })
+}
+
+/// How each store is decoded.
+pub(super) fn sources(collection: &Collection, genes: Option<&GeneSelection>) -> Vec<DecodeSource> {
+    let mut first_file = 0;
+    let mut sources = Vec::with_capacity(collection.stores().len());
+    for (number, (store, genes)) in collection
+        .stores()
+        .iter()
+        .zip(collection.selections(genes))
+        .enumerate()
+    {
+        sources.push(DecodeSource {
+            store: store.clone(),
+            first_obs: collection.range(number).start,
+            first_file,
+            decoder: ObsDecoder::new(store.manifest()),
+            genes,
+        });
+        first_file += store.manifest().shards.len() as u32;
+    }
+    sources
+}
+
+impl DecodeContext {
+    /// How the reads of each store are planned.
+    pub(super) fn read_sources(&self) -> Vec<Source<'_>> {
+        let sources = self.sources.iter();
+        sources
+            .map(|source| Source {
+                index: source.store.index(),
+                first_obs: source.first_obs,
+                first_file: source.first_file,
+            })
+            .collect()
+    }
+}
