@@ -4,7 +4,7 @@
 //! category labels are held whole. No input panics; what is not read is refused with one sentence that names it.
 
 mod error;
-mod hdf5;
+mod container;
 mod matrix;
 mod table;
 pub mod write;
@@ -13,15 +13,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use error::{Result, SourceError};
-pub use matrix::{Canonicalised, CountMode, MatrixSource, Rows, Selection};
+pub use matrix::{Canonicalised, CountMode, MatrixSource, Rows, Selection, Workspace};
 pub use table::TableSource;
 
-use hdf5::H5File;
+use container::SourceFile;
 
 /// An open `.h5ad` file.
 #[derive(Clone, Debug)]
 pub struct AnnData {
-    file: Arc<H5File>,
+    file: Arc<SourceFile>,
 }
 
 impl AnnData {
@@ -31,16 +31,24 @@ impl AnnData {
     /// The file is missing, unreadable, not HDF5, or shorter than its header says.
     pub fn open(path: &Path) -> Result<Self> {
         Ok(Self {
-            file: Arc::new(H5File::open(path)?),
+            file: Arc::new(SourceFile::open(path)?),
         })
     }
 
-    /// Opens one of the matrices.
+    /// Opens one of the matrices, with [`Workspace::default`].
     ///
     /// # Errors
-    /// The matrix does not exist, is not CSR, or its parts contradict each other.
+    /// The matrix does not exist, is of a form that is not read, or its parts contradict each other.
     pub fn matrix(&self, selection: &Selection) -> Result<MatrixSource> {
-        matrix::open(&self.file, selection)
+        self.matrix_in(selection, &Workspace::default())
+    }
+
+    /// Opens one of the matrices; one that is not stored by rows is rewritten in the workspace when it is first read.
+    ///
+    /// # Errors
+    /// As for [`Self::matrix`].
+    pub fn matrix_in(&self, selection: &Selection, workspace: &Workspace) -> Result<MatrixSource> {
+        matrix::open(&self.file, selection, workspace)
     }
 
     /// Opens the table of the rows.

@@ -10,7 +10,7 @@ use arrow_schema::{DataType, Field};
 
 use super::leaf::Leaf;
 use crate::anndata::error::{Result, SourceError};
-use crate::anndata::hdf5::{Array, Attribute, Class, H5File, IntKind, Kind};
+use crate::anndata::container::{Array, Attribute, Class, SourceFile, IntKind, Kind};
 
 const ENCODING: &str = "anndata.encoding";
 const ORDERED: &str = "anndata.ordered";
@@ -39,7 +39,7 @@ pub(super) enum Opened {
 }
 
 /// Opens the column at `path`, which must have `n_rows` rows if that is known.
-pub(super) fn open(file: &Arc<H5File>, path: &str, n_rows: Option<u64>) -> Result<Opened> {
+pub(super) fn open(file: &Arc<SourceFile>, path: &str, n_rows: Option<u64>) -> Result<Opened> {
     let Some(kind) = file.kind(path)? else {
         return Ok(Opened::Unknown("is listed but does not exist".to_owned()));
     };
@@ -73,7 +73,7 @@ pub(super) fn open(file: &Arc<H5File>, path: &str, n_rows: Option<u64>) -> Resul
 }
 
 /// Opens a dataset of one dimension and a known element type, or says why it is not one.
-fn open_leaf(file: &Arc<H5File>, path: &str) -> Result<std::result::Result<Leaf, String>> {
+fn open_leaf(file: &Arc<SourceFile>, path: &str) -> Result<std::result::Result<Leaf, String>> {
     let description = file.describe(path)?;
     if description.shape.len() != 1 {
         return Ok(Err(format!(
@@ -90,7 +90,7 @@ fn open_leaf(file: &Arc<H5File>, path: &str) -> Result<std::result::Result<Leaf,
     }
 }
 
-fn open_nullable(file: &Arc<H5File>, path: &str, encoding: &str) -> Result<Opened> {
+fn open_nullable(file: &Arc<SourceFile>, path: &str, encoding: &str) -> Result<Opened> {
     let values = match open_leaf(file, &member(file, path, "values")?)? {
         Ok(values) => values,
         Err(why) => return Ok(Opened::Unknown(format!("/values {why}"))),
@@ -114,7 +114,7 @@ fn open_nullable(file: &Arc<H5File>, path: &str, encoding: &str) -> Result<Opene
     Ok(Opened::Column(Box::new(Column::Nullable { values, mask }), field))
 }
 
-fn open_categorical(file: &Arc<H5File>, path: &str) -> Result<Opened> {
+fn open_categorical(file: &Arc<SourceFile>, path: &str) -> Result<Opened> {
     let codes_path = member(file, path, "codes")?;
     let description = file.describe(&codes_path)?;
     let Some(kind) = IntKind::of(&description.element) else {
@@ -159,7 +159,7 @@ fn open_categorical(file: &Arc<H5File>, path: &str) -> Result<Opened> {
 }
 
 /// Path of a dataset or group that an encoding requires.
-fn member(file: &Arc<H5File>, path: &str, name: &str) -> Result<String> {
+fn member(file: &Arc<SourceFile>, path: &str, name: &str) -> Result<String> {
     let path = format!("{path}/{name}");
     if file.kind(&path)?.is_none() {
         return Err(SourceError::Missing {

@@ -13,7 +13,7 @@ use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, ScalarBuffe
 use arrow_schema::DataType;
 
 use crate::anndata::error::{Result, SourceError};
-use crate::anndata::hdf5::{Array, Class, Element, Padding};
+use crate::anndata::container::{Array, Class, Element, Padding};
 
 /// A dataset of numbers, booleans or strings.
 #[derive(Debug)]

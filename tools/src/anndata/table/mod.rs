@@ -23,7 +23,7 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use rayon::prelude::*;
 
 use super::error::{Result, SourceError};
-use super::hdf5::{Attribute, H5File, Kind};
+use super::container::{Attribute, SourceFile, Kind};
 use column::{Column, Opened};
 
 /// Key of the metadata that marks the index.
@@ -33,7 +33,7 @@ const INDEX_NAME: &str = "anndata.index_name";
 /// A data frame that can be read in windows of rows.
 #[derive(Debug)]
 pub struct TableSource {
-    file: Arc<H5File>,
+    file: Arc<SourceFile>,
     group: String,
     n_rows: u64,
     schema: SchemaRef,
@@ -82,7 +82,7 @@ impl TableSource {
 }
 
 /// Opens the data frame in `group`.
-pub(super) fn open(file: &Arc<H5File>, group: &str) -> Result<TableSource> {
+pub(super) fn open(file: &Arc<SourceFile>, group: &str) -> Result<TableSource> {
     let refuse = |object: &str, form: String| {
         Err(SourceError::UnsupportedTable {
             file: file.path().to_owned(),

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::reader::{OpenError, Reader};
+use super::hdf5::{OpenError, Reader};
 use super::{Attribute, Container, Description, Kind};
 use crate::anndata::error::{Result, SourceError};
 
@@ -13,22 +13,22 @@ use crate::anndata::error::{Result, SourceError};
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 
 /// An open HDF5 file whose length agrees with its superblock.
-pub(crate) struct H5File {
+pub(crate) struct SourceFile {
     path: PathBuf,
     file: File,
     len_bytes: u64,
     container: Box<dyn Container>,
 }
 
-impl std::fmt::Debug for H5File {
+impl std::fmt::Debug for SourceFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("H5File")
+        f.debug_struct("SourceFile")
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
 }
 
-impl H5File {
+impl SourceFile {
     /// Opens a file and compares its length with the end-of-file address of its superblock.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let io_error = |source| SourceError::Io {
