@@ -80,7 +80,7 @@ pub enum SourceError {
     },
     /// A data frame is stored in a form that is not read.
     #[error(
-        "{object} in {} is {form}, but only data frames of encoding 0.2.0 (AnnData 0.8 and later) are read; open it with a current anndata and write it again",
+        "{object} in {} is {form}, but only data frames of encoding 0.1.0 and 0.2.0 and tables of records are read; open it with a current anndata and write it again",
         file.display()
     )]
     UnsupportedTable {

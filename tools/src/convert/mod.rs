@@ -10,7 +10,7 @@ mod memory;
 mod survey;
 mod tables;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cellring::Store;
@@ -21,7 +21,7 @@ use serde::Serialize;
 
 pub use error::ConvertError;
 
-use crate::anndata::{AnnData, Canonicalised, MatrixSource, Selection, TableSource};
+use crate::anndata::{AnnData, Canonicalised, MatrixSource, Selection, TableSource, Workspace};
 use blocks::BlockCutter;
 use memory::Needs;
 use survey::{ColumnOrder, Survey};
@@ -154,7 +154,14 @@ impl<'a> Job<'a> {
             }));
         }
         let file = AnnData::open(input)?;
-        let matrix = file.matrix(&options.selection)?;
+        let workspace = Workspace {
+            directory: match output.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+                _ => PathBuf::from("."),
+            },
+            memory_bytes: options.memory_bytes,
+        };
+        let matrix = file.matrix_in(&options.selection, &workspace)?;
         let (obs, var) = (file.obs()?, file.var(&options.selection)?);
         let sides = [
             ("rows", matrix.n_obs(), "obs", &obs),
@@ -282,8 +289,7 @@ impl<'a> Job<'a> {
         serde_json::json!({
             "file": file,
             "matrix": self.options.selection.path(),
-            "encoding_type": "csr_matrix",
-            "encoding_version": "0.1.0",
+            "encoding_type": self.matrix.form(),
             "indices_type": self.matrix.indices_type(),
             "rows_sorted": canonicalised.rows_sorted,
             "duplicates_summed": canonicalised.duplicates_summed,

@@ -58,6 +58,8 @@ pub(crate) enum Class {
     /// A one-byte enum of FALSE and TRUE.
     Bool,
     FixedText(Padding),
+    /// Four bytes per character, as numpy keeps text (zarr only).
+    FixedUnicode,
     /// References into the global heap.
     VarText,
     /// Records of several members (the tables of AnnData before 0.7).
@@ -96,7 +98,7 @@ impl Element {
             Class::Int { signed: false } => format!("{order}uint{bits}"),
             Class::Float => format!("{order}float{bits}"),
             Class::Bool => "bool".to_owned(),
-            Class::FixedText(_) => format!("fixed strings of {} bytes", self.size_bytes),
+            Class::FixedText(_) | Class::FixedUnicode => format!("fixed strings of {} bytes", self.size_bytes),
             Class::VarText => "variable-length strings".to_owned(),
             Class::Compound(_) => "compound records".to_owned(),
             Class::Other(name) => name.clone(),

@@ -10,7 +10,7 @@ use arrow_schema::{DataType, Field};
 
 use super::leaf::Leaf;
 use crate::anndata::error::{Result, SourceError};
-use crate::anndata::container::{Array, Attribute, Class, SourceFile, IntKind, Kind};
+use crate::anndata::container::{Array, Attribute, Class, IntKind, Kind, Member, SourceFile};
 
 const ENCODING: &str = "anndata.encoding";
 const ORDERED: &str = "anndata.ordered";
@@ -45,6 +45,12 @@ pub(super) fn open(file: &Arc<SourceFile>, path: &str, n_rows: Option<u64>) -> R
     };
     let encoding = file.text_attribute(path, kind, "encoding-type")?;
     let opened = match kind {
+        // Before 0.8 a categorical was a dataset of codes that refers to its labels.
+        Kind::Dataset if file.attribute(path, kind, "categories")?.is_some() => {
+            let (group, name) = path.rsplit_once('/').unwrap_or(("", path));
+            let labels = format!("{group}/__categories/{name}");
+            open_coded(file, path, Array::open(file, path)?, &labels, &labels)?
+        }
         Kind::Dataset => match open_leaf(file, path)? {
             Ok(leaf) => {
                 let encoding = encoding.unwrap_or_else(|| leaf.encoding().to_owned());
@@ -116,21 +122,33 @@ fn open_nullable(file: &Arc<SourceFile>, path: &str, encoding: &str) -> Result<O
 
 fn open_categorical(file: &Arc<SourceFile>, path: &str) -> Result<Opened> {
     let codes_path = member(file, path, "codes")?;
-    let description = file.describe(&codes_path)?;
-    let Some(kind) = IntKind::of(&description.element) else {
-        let name = description.element.name();
+    let codes = Array::open(file, &codes_path)?;
+    let labels = member(file, path, "categories")?;
+    open_coded(file, path, codes, &labels, path)
+}
+
+/// Opens a categorical column of these codes. The attribute `ordered` is that of the object `about`.
+fn open_coded(
+    file: &Arc<SourceFile>,
+    path: &str,
+    codes: Array,
+    labels_path: &str,
+    about: &str,
+) -> Result<Opened> {
+    let element = codes.element();
+    let Some(kind) = IntKind::of(element) else {
+        let name = element.name();
         return Ok(Opened::Unknown(format!("has codes of {name}, expected integers")));
     };
     // Keys are signed; unsigned codes need the next width.
-    let is_signed = description.element.class == Class::Int { signed: true };
-    let key = match (description.element.size_bytes, is_signed) {
+    let is_signed = element.class == Class::Int { signed: true };
+    let key = match (element.size_bytes, is_signed) {
         (1, true) => DataType::Int8,
         (1, false) | (2, true) => DataType::Int16,
         (2, false) | (4, true) => DataType::Int32,
         _ => DataType::Int64,
     };
-    let codes = Array::open(file, &codes_path)?;
-    let labels = match open(file, &member(file, path, "categories")?, None)? {
+    let labels = match open(file, labels_path, None)? {
         Opened::Column(column, _) if matches!(*column, Column::Categorical { .. }) => {
             return Ok(Opened::Unknown(
                 "has categories that are categorical themselves".to_owned(),
@@ -139,7 +157,10 @@ fn open_categorical(file: &Arc<SourceFile>, path: &str) -> Result<Opened> {
         Opened::Column(column, _) => column.read(0..column.len())?,
         Opened::Unknown(why) => return Ok(Opened::Unknown(format!("/categories {why}"))),
     };
-    let ordered = file.attribute(path, Kind::Group, "ordered")? == Some(Attribute::Bool(true));
+    let ordered = match file.kind(about)? {
+        Some(kind) => file.attribute(about, kind, "ordered")? == Some(Attribute::Bool(true)),
+        None => false,
+    };
     let data_type = DataType::Dictionary(Box::new(key.clone()), Box::new(labels.data_type().clone()));
     let field = Field::new(path, data_type, true).with_dict_is_ordered(ordered);
     let field = with(
@@ -156,6 +177,24 @@ fn open_categorical(file: &Arc<SourceFile>, path: &str) -> Result<Opened> {
         labels,
     };
     Ok(Opened::Column(Box::new(column), field))
+}
+
+/// Opens a member of a table of records (AnnData before 0.7). The labels of categoricals lie in `uns/NAME_categories`.
+pub(super) fn open_record(file: &Arc<SourceFile>, table: &str, record: &Member) -> Result<Opened> {
+    let path = format!("{table}/{}", record.name);
+    let array = Array::open_member(file, table, record)?;
+    let labels = format!("uns/{}_categories", record.name);
+    if matches!(record.element.class, Class::Int { .. }) && file.kind(&labels)? == Some(Kind::Dataset) {
+        return open_coded(file, &path, array, &labels, &labels);
+    }
+    let Some(data_type) = Leaf::data_type_of(&record.element) else {
+        let name = record.element.name();
+        return Ok(Opened::Unknown(format!("holds {name}, which is not known")));
+    };
+    let leaf = Leaf::new(array, data_type);
+    let field = Field::new(path, leaf.data_type().clone(), false);
+    let field = with(field, &[(ENCODING, leaf.encoding())]);
+    Ok(Opened::Column(Box::new(Column::Plain(leaf)), field))
 }
 
 /// Path of a dataset or group that an encoding requires.

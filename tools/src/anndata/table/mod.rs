@@ -23,7 +23,7 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use rayon::prelude::*;
 
 use super::error::{Result, SourceError};
-use super::container::{Attribute, SourceFile, Kind};
+use super::container::{Attribute, Class, Kind, SourceFile};
 use column::{Column, Opened};
 
 /// Key of the metadata that marks the index.
@@ -81,70 +81,131 @@ impl TableSource {
     }
 }
 
-/// Opens the data frame in `group`.
+/// The frame of a file as it is found: what its columns are called, and how each is opened.
+struct Listing {
+    index_name: String,
+    index: Opened,
+    columns: Vec<(String, Opened)>,
+    warnings: Vec<String>,
+}
+
+/// Opens the data frame at `group`.
 pub(super) fn open(file: &Arc<SourceFile>, group: &str) -> Result<TableSource> {
-    let refuse = |object: &str, form: String| {
-        Err(SourceError::UnsupportedTable {
-            file: file.path().to_owned(),
-            object: object.to_owned(),
-            form,
-        })
-    };
-    match file.kind(group)? {
-        Some(Kind::Group) => {}
-        Some(Kind::Dataset) => return refuse(group, "a compound dataset (AnnData before 0.7)".to_owned()),
-        None if group == "raw/var" && file.kind("raw.var")?.is_some() => {
-            return refuse("raw.var", "a table as AnnData before 0.7 wrote it".to_owned());
-        }
-        None => {
+    let legacy_raw = group.replace('/', ".");
+    let (group, kind) = match (file.kind(group)?, file.kind(&legacy_raw)?) {
+        (Some(kind), _) => (group, kind),
+        // As AnnData before 0.7 wrote raw/var.
+        (None, Some(kind)) => (legacy_raw.as_str(), kind),
+        (None, None) => {
             return Err(SourceError::Missing {
                 file: file.path().to_owned(),
                 object: group.to_owned(),
                 expected: "a data frame",
             });
         }
-    }
+    };
+    let listing = match kind {
+        Kind::Group => list_group(file, group)?,
+        Kind::Dataset => list_records(file, group)?,
+    };
+    assemble(file, group, listing)
+}
+
+/// A data frame of AnnData 0.7 and later: a group with a member for each column.
+fn list_group(file: &Arc<SourceFile>, group: &str) -> Result<Listing> {
+    let refuse = |form: String| {
+        Err(SourceError::UnsupportedTable {
+            file: file.path().to_owned(),
+            object: group.to_owned(),
+            form,
+        })
+    };
     let encoding = file.text_attribute(group, Kind::Group, "encoding-type")?;
     let version = file.text_attribute(group, Kind::Group, "encoding-version")?;
     match (encoding.as_deref(), version.as_deref()) {
-        (Some("dataframe"), Some("0.2.0")) => {}
-        (Some("dataframe"), Some("0.1.0")) => {
-            return refuse(group, "a data frame of encoding 0.1.0 (AnnData 0.7)".to_owned());
-        }
-        (None, _) => return refuse(group, "a group without encoding-type".to_owned()),
+        (Some("dataframe"), Some("0.2.0" | "0.1.0")) => {}
+        (None, _) => return refuse("a group without encoding-type".to_owned()),
         (Some(encoding), version) => {
             let version = version.unwrap_or("missing");
-            return refuse(
-                group,
-                format!("of encoding-type {encoding}, encoding-version {version}"),
-            );
+            return refuse(format!("of encoding-type {encoding}, encoding-version {version}"));
         }
     }
     let Some(index_name) = file.text_attribute(group, Kind::Group, "_index")? else {
-        return Err(file.damaged(
-            group,
-            "it has no attribute _index that names its index".to_owned(),
-        ));
+        let detail = "it has no attribute _index that names its index".to_owned();
+        return Err(file.damaged(group, detail));
     };
     let order = match file.attribute(group, Kind::Group, "column-order")? {
         Some(Attribute::Text(names)) => names,
         Some(Attribute::Empty) => Vec::new(),
         _ => {
-            return Err(file.damaged(
-                group,
-                "it has no attribute column-order that lists its columns".to_owned(),
-            ));
+            let detail = "it has no attribute column-order that lists its columns".to_owned();
+            return Err(file.damaged(group, detail));
         }
     };
+    let index = column::open(file, &format!("{group}/{index_name}"), None)?;
+    let n_rows = match &index {
+        Opened::Column(column, _) => Some(column.len()),
+        Opened::Unknown(_) => None,
+    };
+    let mut columns = Vec::new();
+    let mut warnings = Vec::new();
+    let mut seen = HashSet::new();
+    for name in order {
+        let path = format!("{group}/{name}");
+        if !seen.insert(name.clone()) {
+            warnings.push(format!(
+                "{path} is listed twice in column-order; the second one is skipped"
+            ));
+            continue;
+        }
+        let column = column::open(file, &path, n_rows)?;
+        columns.push((name, column));
+    }
+    Ok(Listing {
+        index_name,
+        index,
+        columns,
+        warnings,
+    })
+}
 
-    let (index, index_field) = match column::open(file, &format!("{group}/{index_name}"), None)? {
+/// A data frame of AnnData before 0.7: records, whose first member is the index.
+fn list_records(file: &Arc<SourceFile>, table: &str) -> Result<Listing> {
+    let description = file.describe(table)?;
+    let Class::Compound(members) = &description.element.class else {
+        return Err(SourceError::UnsupportedTable {
+            file: file.path().to_owned(),
+            object: table.to_owned(),
+            form: format!("a dataset of {}", description.element.name()),
+        });
+    };
+    let mut opened = Vec::with_capacity(members.len());
+    for member in members {
+        opened.push((member.name.clone(), column::open_record(file, table, member)?));
+    }
+    if opened.is_empty() {
+        return Err(file.damaged(table, "its records have no members".to_owned()));
+    }
+    let (index_name, index) = opened.remove(0);
+    Ok(Listing {
+        index_name,
+        index,
+        columns: opened,
+        warnings: Vec::new(),
+    })
+}
+
+/// Puts a frame together: the index first, then the columns that could be opened.
+fn assemble(file: &Arc<SourceFile>, group: &str, listing: Listing) -> Result<TableSource> {
+    let index_name = listing.index_name;
+    let (index, index_field) = match listing.index {
         Opened::Column(column, field) => (column, field),
         Opened::Unknown(why) => return Err(file.damaged(group, format!("its index {index_name} {why}"))),
     };
     let n_rows = index.len();
     let mut field_name = index_name.clone();
     // AnnData reserves `_index`, so that this is nearly always enough.
-    while order.contains(&field_name) {
+    while listing.columns.iter().any(|(name, _)| *name == field_name) {
         field_name = if field_name == index_name && index_name != "_index" {
             "_index".to_owned()
         } else {
@@ -156,30 +217,21 @@ pub(super) fn open(file: &Arc<SourceFile>, group: &str) -> Result<TableSource> {
     metadata.insert(INDEX_NAME.to_owned(), index_name);
     let mut fields: Vec<Field> = vec![index_field.with_name(field_name).with_metadata(metadata)];
     let mut columns = vec![*index];
-    let mut warnings = Vec::new();
-    let mut seen = HashSet::new();
-    for name in order {
-        let path = format!("{group}/{name}");
-        if !seen.insert(name.clone()) {
-            warnings.push(format!(
-                "{path} is listed twice in column-order; the second one is skipped"
-            ));
-            continue;
-        }
-        match column::open(file, &path, Some(n_rows))? {
+    let mut warnings = listing.warnings;
+    for (name, opened) in listing.columns {
+        match opened {
             Opened::Column(column, field) => {
                 fields.push(field.with_name(name));
                 columns.push(*column);
             }
-            Opened::Unknown(why) => warnings.push(format!("{path} {why}; the column is skipped")),
+            Opened::Unknown(why) => warnings.push(format!("{group}/{name} {why}; the column is skipped")),
         }
     }
-    let schema = Arc::new(Schema::new(fields));
     Ok(TableSource {
         file: Arc::clone(file),
         group: group.to_owned(),
         n_rows,
-        schema,
+        schema: Arc::new(Schema::new(fields)),
         columns,
         warnings,
     })
