@@ -18,7 +18,7 @@ pub enum SourceError {
         source: std::io::Error,
     },
     /// The file does not begin with the HDF5 signature.
-    #[error("{} is not an HDF5 file; expected a .h5ad file as written by AnnData's write_h5ad", file.display())]
+    #[error("{} is not an HDF5 file; expected AnnData as .h5ad or zarr, a 10x Genomics .h5 file or a Matrix Market directory", file.display())]
     NotHdf5 {
         /// Path of the file.
         file: PathBuf,

@@ -28,9 +28,6 @@ pub(super) const MAX_EXPANSION: u64 = 1100;
 /// Records that are in memory at a time while one member of them is read.
 const MEMBER_PIECE_RECORDS: usize = 1 << 14;
 
-/// Bytes that one worker asks of a dataset that someone else reads.
-const FOREIGN_PIECE_BYTES: u64 = 1 << 20;
-
 /// A one-dimensional dataset that can be read in windows.
 #[derive(Debug)]
 pub(crate) struct Array {
@@ -330,7 +327,11 @@ impl Array {
                         offset_bytes: offset + at * element_bytes,
                     },
                 ),
-                Placement::Foreign(_) => (left.min((FOREIGN_PIECE_BYTES / element_bytes).max(1)), Origin::Foreign { at }),
+                Placement::Foreign(foreign) => {
+                    // Whole chunks, so that none is decoded twice.
+                    let together = foreign.rows_together().max(1);
+                    (left.min(together - at % together), Origin::Foreign { at })
+                }
                 Placement::Contiguous { offset_bytes: None }
                 | Placement::Tiled { .. }
                 | Placement::Unlocated => (left, Origin::Fill),

@@ -10,6 +10,8 @@ mod filter;
 mod grid;
 mod int;
 mod hdf5;
+mod zarr;
+mod zarr_array;
 
 use std::ops::Range;
 use std::sync::Arc;
