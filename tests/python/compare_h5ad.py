@@ -131,8 +131,7 @@ def read_source(path, layer, raw):
             matrix = read_elem(root[where])
         return matrix, read_elem(root["obs"]), read_elem(root["raw/var" if raw else "var"])
     # Before 0.8 the parts refer to each other.
-    read = anndata.read_h5ad if isinstance(root, h5py.File) else anndata.read_zarr
-    whole = read(path)
+    whole = anndata.read_h5ad(path) if isinstance(root, h5py.File) else anndata.read_zarr(root)
     matrix = whole.raw.X if raw else whole.X if layer is None else whole.layers[layer]
     return matrix, whole.obs, (whole.raw.var if raw else whole.var)
 

@@ -130,7 +130,10 @@ impl Container for Zarr {
                 };
                 (element_of_v3(&name), document, None)
             }
-            Some(Document::V2(Some(document))) => {
+            Some(Document::V2(Some(mut document))) => {
+                if let Some(fill) = document["fill_value"].as_bool() {
+                    document["fill_value"] = u8::from(fill).into();
+                }
                 let element = element_of_v2(&document["dtype"], &document["filters"]);
                 let is_number = matches!(element.class, Class::Int { .. } | Class::Float | Class::Bool);
                 if is_number || element.class == Class::VarText {
