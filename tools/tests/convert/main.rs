@@ -6,6 +6,7 @@
     reason = "tests; the settings for tests do not reach helper functions"
 )]
 
+mod collection;
 mod equality;
 mod interruption;
 mod refusals;

@@ -36,6 +36,22 @@ pub(super) fn shape_attribute(file: &SourceFile, object: &str, name: &str) -> Re
     }
 }
 
+/// Reads the dataset `shape` of a group of a 10x Genomics file: the numbers of genes and cells.
+pub(super) fn shape_dataset(file: &Arc<SourceFile>, group: &str) -> Result<(u64, u64)> {
+    let array = Array::open(file, &format!("{group}/shape"))?;
+    let kind = IntKind::of(array.element()).filter(|_| array.len() == 2);
+    let mut shape = [0i128; 2];
+    if let Some(kind) = kind {
+        array.read_converted(0..2, &mut shape, |bytes, place| {
+            kind.for_each(bytes, place, |place, value| *place = value);
+        })?;
+    }
+    match (kind, u64::try_from(shape[0]), u64::try_from(shape[1])) {
+        (Some(_), Ok(n_genes), Ok(n_cells)) => Ok((n_genes, n_cells)),
+        _ => Err(file.damaged(array.path(), "it does not hold two counts".to_owned())),
+    }
+}
+
 impl Compressed {
     /// Opens the arrays in group `object`.
     pub(super) fn open(file: &Arc<SourceFile>, object: &str, n_major: u64, n_minor: u64) -> Result<Self> {

@@ -5,6 +5,7 @@ mod compressed;
 mod csc;
 mod csr;
 mod dense;
+pub(super) mod market;
 mod source;
 mod spill;
 mod stream;
@@ -23,10 +24,11 @@ pub use canonical::Canonicalised;
 pub use source::Workspace;
 pub use stream::{CountMode, Rows};
 
-use compressed::{Compressed, shape_attribute};
+use compressed::{Compressed, shape_attribute, shape_dataset};
 use csc::Csc;
 use csr::Csr;
 use dense::Dense;
+use market::Market;
 use source::RowSource;
 use turned::Turned;
 
@@ -192,6 +194,19 @@ fn open_group(file: &Arc<SourceFile>, object: &str, workspace: &Workspace) -> Re
         let arrays = Compressed::open(file, object, n_vars, n_obs)?;
         Ok(MatrixSource::new(Turned::new(Csc(arrays), workspace)?))
     }
+}
+
+/// Opens the matrix of a 10x Genomics file: CSC of genes by cells is CSR of cells by genes.
+pub(super) fn open_tenx(file: &Arc<SourceFile>, group: &str) -> Result<MatrixSource> {
+    let (n_vars, n_obs) = shape_dataset(file, group)?;
+    let arrays = Compressed::open(file, group, n_obs, n_vars)?;
+    Ok(MatrixSource::new(Csr::new(arrays, "10x csc_matrix")?))
+}
+
+/// Opens a Matrix Market file that must have as many cells and genes as are named beside it.
+pub(super) fn open_market(path: &Path, n_obs: u64, n_vars: u64, workspace: &Workspace) -> Result<MatrixSource> {
+    let market = Market::open(path, n_obs, n_vars)?;
+    Ok(MatrixSource::new(Turned::new(market, workspace)?))
 }
 
 const MAKE_CSR: &str = "assign scipy.sparse.csr_matrix(matrix) in anndata and write the file again";

@@ -21,6 +21,8 @@ const NA_VALUE: &str = "anndata.na_value";
 pub(super) enum Column {
     /// One dataset.
     Plain(Leaf),
+    /// In memory.
+    Held(ArrayRef),
     /// Values, and a mask that is true where they are missing.
     Nullable { values: Leaf, mask: Leaf },
     /// Codes into labels; -1 is missing.
@@ -225,6 +227,7 @@ impl Column {
         match self {
             Self::Plain(leaf) | Self::Nullable { values: leaf, .. } => leaf.len(),
             Self::Categorical { codes, .. } => codes.len(),
+            Self::Held(array) => array.len() as u64,
         }
     }
 
@@ -232,6 +235,7 @@ impl Column {
     pub(super) fn read(&self, range: Range<u64>) -> Result<ArrayRef> {
         match self {
             Self::Plain(leaf) => leaf.read(range, None),
+            Self::Held(array) => Ok(array.slice(range.start as usize, (range.end - range.start) as usize)),
             Self::Nullable { values, mask } => {
                 let is_missing = mask.read_bools(range.clone())?;
                 values.read(range, Some(NullBuffer::new(!&is_missing)))

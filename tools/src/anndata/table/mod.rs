@@ -14,11 +14,12 @@
 mod column;
 mod leaf;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{Field, Schema, SchemaRef};
 use rayon::prelude::*;
 
@@ -33,7 +34,7 @@ const INDEX_NAME: &str = "anndata.index_name";
 /// A data frame that can be read in windows of rows.
 #[derive(Debug)]
 pub struct TableSource {
-    file: Arc<SourceFile>,
+    file: PathBuf,
     group: String,
     n_rows: u64,
     schema: SchemaRef,
@@ -64,7 +65,7 @@ impl TableSource {
     pub fn read(&self, range: Range<u64>) -> Result<RecordBatch> {
         if range.start > range.end || range.end > self.n_rows {
             return Err(SourceError::RowRange {
-                file: self.file.path().to_owned(),
+                file: self.file.clone(),
                 object: self.group.clone(),
                 start: range.start,
                 end: range.end,
@@ -77,7 +78,11 @@ impl TableSource {
             .map(|column| column.read(range.clone()))
             .collect::<Result<Vec<_>>>()?;
         RecordBatch::try_new(Arc::clone(&self.schema), arrays)
-            .map_err(|error| self.file.damaged(&self.group, error.to_string()))
+            .map_err(|error| SourceError::Damaged {
+                file: self.file.clone(),
+                object: self.group.clone(),
+                detail: error.to_string(),
+            })
     }
 }
 
@@ -109,6 +114,61 @@ pub(super) fn open(file: &Arc<SourceFile>, group: &str) -> Result<TableSource> {
         Kind::Dataset => list_records(file, group)?,
     };
     assemble(file, group, listing)
+}
+
+/// Opens a table of these members of a file, named; the first is the index. All must be there.
+pub(super) fn of_members(file: &Arc<SourceFile>, group: &str, members: &[(&str, String)]) -> Result<TableSource> {
+    let mut opened = Vec::with_capacity(members.len());
+    let mut n_rows = None;
+    for (name, path) in members {
+        let column = column::open(file, path, n_rows)?;
+        if let Opened::Column(column, _) = &column {
+            n_rows = Some(column.len());
+        }
+        opened.push(((*name).to_owned(), column));
+    }
+    let (index_name, index) = opened.remove(0);
+    let listing = Listing {
+        index_name,
+        index,
+        columns: opened,
+        warnings: Vec::new(),
+    };
+    assemble(file, group, listing)
+}
+
+/// A table of strings that are in memory; the first column is the index.
+pub(super) fn of_strings(file: &Path, object: &str, columns: Vec<(&str, Vec<String>)>) -> Result<TableSource> {
+    let n_rows = columns.first().map_or(0, |(_, strings)| strings.len()) as u64;
+    let mut fields = Vec::new();
+    let mut held = Vec::new();
+    for (name, strings) in columns {
+        let bytes: usize = strings.iter().map(String::len).sum();
+        if bytes > i32::MAX as usize {
+            return Err(SourceError::TextTooLong {
+                file: file.to_owned(),
+                object: format!("{object} {name}"),
+                start: 0,
+                end: n_rows,
+            });
+        }
+        let mut metadata = HashMap::from([("anndata.encoding".to_owned(), "string-array".to_owned())]);
+        if fields.is_empty() {
+            metadata.insert(ROLE.to_owned(), "index".to_owned());
+            metadata.insert(INDEX_NAME.to_owned(), name.to_owned());
+        }
+        let array: ArrayRef = Arc::new(StringArray::from_iter_values(strings));
+        fields.push(Field::new(name, array.data_type().clone(), false).with_metadata(metadata));
+        held.push(Column::Held(array));
+    }
+    Ok(TableSource {
+        file: file.to_owned(),
+        group: object.to_owned(),
+        n_rows,
+        schema: Arc::new(Schema::new(fields)),
+        columns: held,
+        warnings: Vec::new(),
+    })
 }
 
 /// A data frame of AnnData 0.7 and later: a group with a member for each column.
@@ -228,7 +288,7 @@ fn assemble(file: &Arc<SourceFile>, group: &str, listing: Listing) -> Result<Tab
         }
     }
     Ok(TableSource {
-        file: Arc::clone(file),
+        file: file.path().to_owned(),
         group: group.to_owned(),
         n_rows,
         schema: Arc::new(Schema::new(fields)),
