@@ -8,6 +8,7 @@
 
 mod collection;
 mod equality;
+mod forms;
 mod interruption;
 mod refusals;
 mod round_trip;

@@ -164,7 +164,7 @@ fn samples_come_back_equal() {
         converted.len() > 40 && converted.iter().all(|&(_, n)| n > 0),
         "{converted:?}"
     );
-    assert_eq!(converted.last(), Some(&("matrices.h5ad".to_owned(), 18)));
+    assert_eq!(converted.last(), Some(&("matrices.h5ad".to_owned(), 21)));
 }
 
 #[test]

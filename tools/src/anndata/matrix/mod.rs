@@ -6,6 +6,8 @@ mod csc;
 mod csr;
 mod dense;
 pub(super) mod market;
+mod permuted;
+mod selected;
 mod source;
 mod spill;
 mod stream;
@@ -29,6 +31,8 @@ use csc::Csc;
 use csr::Csr;
 use dense::Dense;
 use market::Market;
+use permuted::Permuted;
+use selected::Selected;
 use source::RowSource;
 use turned::Turned;
 
@@ -113,6 +117,30 @@ impl MatrixSource {
     /// If `range` does not lie within the rows.
     pub fn stored_per_row(&self, range: std::ops::Range<u64>) -> impl Iterator<Item = u64> + '_ {
         range.map(|row| self.source.stored_in(row))
+    }
+
+    /// The first `n_obs` rows (all where there are fewer), and of the columns those in `columns`, which ascend.
+    pub fn select(&self, n_obs: u64, columns: Option<&[u32]>) -> Self {
+        Self::new(Selected::new(Arc::clone(&self.source), n_obs, columns))
+    }
+
+    /// The rows in another order: `order` names for each new row the row that it was. They are put there by way of a
+    /// temporary file in the workspace when they are first read; this counts them.
+    ///
+    /// # Errors
+    /// As reading the rows.
+    ///
+    /// # Panics
+    /// If `order` is not as long as there are rows.
+    pub fn reordered(&self, order: &[u32], workspace: &Workspace) -> Result<Self> {
+        assert_eq!(order.len() as u64, self.n_obs(), "rows of the order");
+        let permuted = Permuted::new(Arc::clone(&self.source), order);
+        Ok(Self::new(Turned::new(permuted, workspace)?))
+    }
+
+    /// What was changed in the matrix while its rows were put into another order: not seen by those who read them then.
+    pub fn changed_before(&self) -> Canonicalised {
+        self.source.changed_before()
     }
 
     /// The most memory that reading needs besides windows, in bytes.

@@ -55,6 +55,10 @@ pub(super) trait RowSource: Debug + Send + Sync {
     fn working_bytes(&self) -> u64 {
         0
     }
+    /// What was changed in all rows before any of them is read here.
+    fn changed_before(&self) -> Canonicalised {
+        Canonicalised::default()
+    }
     /// Does what must be done once before rows can be read.
     fn prepare(&self) -> Result<()> {
         Ok(())

@@ -44,6 +44,14 @@ pub(super) trait EntrySource: Debug + Send + Sync {
     fn n_vars(&self) -> u64;
     fn value_type(&self) -> ValueType;
     fn indices_type(&self) -> String;
+    /// Memory while it is counted and read.
+    fn working_bytes(&self) -> u64 {
+        TURN_NNZ * (12 + self.value_type().size_bytes() as u64)
+    }
+    /// What was changed in the entries that are handed out.
+    fn changed_before(&self) -> Canonicalised {
+        Canonicalised::default()
+    }
     /// Entries of each row. Every row and column is known to exist afterwards.
     fn count(&self) -> Result<Vec<u64>>;
     /// Hands out all entries.
@@ -217,8 +225,11 @@ impl<S: EntrySource> RowSource for Turned<S> {
     }
 
     fn working_bytes(&self) -> u64 {
-        let entry_bytes = 12 + self.value_type().size_bytes() as u64;
-        self.plan.working_bytes() + TURN_NNZ * entry_bytes
+        self.plan.working_bytes() + self.source.working_bytes()
+    }
+
+    fn changed_before(&self) -> Canonicalised {
+        self.source.changed_before()
     }
 
     fn prepare(&self) -> Result<()> {

@@ -19,7 +19,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
 use arrow_schema::{Field, Schema, SchemaRef};
 use rayon::prelude::*;
 
@@ -51,6 +51,63 @@ impl TableSource {
     /// Number of rows.
     pub fn n_rows(&self) -> u64 {
         self.n_rows
+    }
+
+    /// The first `n_rows` rows; all where there are fewer.
+    #[must_use]
+    pub fn head(mut self, n_rows: u64) -> Self {
+        self.n_rows = self.n_rows.min(n_rows);
+        self
+    }
+
+    /// The index and the columns of these names, in the table's order.
+    ///
+    /// # Errors
+    /// The names that are no columns.
+    pub fn with_columns(mut self, names: &[String]) -> std::result::Result<Self, Vec<String>> {
+        let fields = self.schema.fields();
+        let is_column = |name: &&String| fields.iter().skip(1).any(|field| field.name() == *name);
+        let absent: Vec<String> = names.iter().filter(|name| !is_column(name)).cloned().collect();
+        if !absent.is_empty() {
+            return Err(absent);
+        }
+        let (mut kept_fields, mut kept_columns) = (Vec::new(), Vec::new());
+        for (number, (field, column)) in fields.iter().zip(self.columns).enumerate() {
+            if number == 0 || names.contains(field.name()) {
+                kept_fields.push(Arc::clone(field));
+                kept_columns.push(column);
+            }
+        }
+        self.schema = Arc::new(Schema::new(kept_fields));
+        self.columns = kept_columns;
+        Ok(self)
+    }
+
+    /// These rows, in memory.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn with_rows(self, rows: &[u32]) -> Result<Self> {
+        let damaged = |error: arrow_schema::ArrowError| SourceError::Damaged {
+            file: self.file.clone(),
+            object: self.group.clone(),
+            detail: error.to_string(),
+        };
+        let rows = UInt32Array::from(rows.to_vec());
+        let columns = self
+            .columns
+            .iter()
+            .map(|column| {
+                let whole = column.read(0..self.n_rows)?;
+                let taken = arrow_select::take::take(&whole, &rows, None).map_err(damaged)?;
+                Ok(Column::Held(taken))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            columns,
+            n_rows: rows.len() as u64,
+            ..self
+        })
     }
 
     /// One sentence for each column that was skipped, because its encoding is not known.
