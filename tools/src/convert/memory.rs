@@ -85,6 +85,12 @@ impl Needs {
         needs
     }
 
+    /// With so much more that is held all the time.
+    pub(super) fn and(mut self, bytes: u64) -> Self {
+        self.source_bytes += bytes;
+        self
+    }
+
     /// Memory that does not depend on the size of windows.
     fn fixed_bytes(&self) -> u64 {
         // Counts, order and its inverse; per thread counts, and the places and bits that a row is scattered to.
@@ -137,7 +143,7 @@ impl Needs {
 }
 
 /// An estimate for `rows` rows in memory: as they are read, reordered, and written.
-fn table_bytes(table: &TableSource, rows: u64) -> u64 {
+pub(super) fn table_bytes(table: &TableSource, rows: u64) -> u64 {
     let row_bytes: u64 = table
         .schema()
         .fields()

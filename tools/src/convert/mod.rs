@@ -7,6 +7,8 @@
 mod blocks;
 mod error;
 mod memory;
+mod order;
+mod select;
 mod survey;
 mod tables;
 
@@ -43,6 +45,26 @@ pub struct ConvertOptions {
     pub memory_bytes: u64,
     /// Whether an existing store is replaced.
     pub force: bool,
+    /// A text file of gene names, one a line: only those columns are converted, in the source's order.
+    pub genes: Option<PathBuf>,
+    /// Only the first so many obs.
+    pub max_obs: Option<u64>,
+    /// Only these columns of obs, besides the index.
+    pub obs_columns: Option<Vec<String>>,
+    /// Order of the obs in the store. `None`: as in the source.
+    pub obs_order: Option<ObsOrder>,
+}
+
+/// An order of obs other than the source's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObsOrder {
+    /// A random permutation, the same for the same seed and number of obs.
+    Shuffled {
+        /// The seed.
+        seed: u64,
+    },
+    /// By these columns of obs, the first one first; equal obs stay in the source's order, missing values come last.
+    SortedBy(Vec<String>),
 }
 
 impl Default for ConvertOptions {
@@ -55,6 +77,10 @@ impl Default for ConvertOptions {
             threads: None,
             memory_bytes: 1 << 30,
             force: false,
+            genes: None,
+            max_obs: None,
+            obs_columns: None,
+            obs_order: None,
         }
     }
 }
@@ -136,6 +162,8 @@ struct Job<'a> {
     matrix: MatrixSource,
     obs: TableSource,
     var: TableSource,
+    /// For each obs of the store its place in the source, where that is another.
+    order: Option<Vec<u32>>,
     window_nnz: usize,
 }
 
@@ -179,7 +207,20 @@ impl<'a> Job<'a> {
                 });
             }
         }
-        let needs = Needs::of(&matrix, &obs, &var, options.block_size, threads);
+        let (mut matrix, mut obs, var) = select::apply(input, options, matrix, obs, var)?;
+        let order = match &options.obs_order {
+            None => None,
+            Some(order) => Some(order::of(order, input, &obs)?),
+        };
+        let mut ordered_bytes = 0;
+        if let Some(order) = &order {
+            ordered_bytes = memory::table_bytes(&obs, obs.n_rows()) + 8 * obs.n_rows();
+            matrix = matrix.reordered(order, &workspace)?;
+            obs = select::columns(input, options, obs.with_rows(order)?)?;
+        } else {
+            obs = select::columns(input, options, obs)?;
+        }
+        let needs = Needs::of(&matrix, &obs, &var, options.block_size, threads).and(ordered_bytes);
         let window_nnz = needs
             .window_nnz(options.memory_bytes)
             .map_err(|(needed_bytes, reason)| ConvertError::Memory {
@@ -201,6 +242,7 @@ impl<'a> Job<'a> {
             matrix,
             obs,
             var,
+            order,
             window_nnz,
         })
     }
@@ -225,7 +267,7 @@ impl<'a> Job<'a> {
         let value_type = self.matrix.value_type();
         let work = n_obs * (1 + u64::from(survey.is_some()));
         let mut writer = StoreWriter::create(self.output, self.writer_options())?;
-        tables::write_obs(&mut writer, &self.obs)?;
+        tables::write_obs(&mut writer, &self.obs, self.order.as_deref())?;
 
         let found = survey
             .map(|survey| {
@@ -266,7 +308,8 @@ impl<'a> Job<'a> {
         if let Some(block) = cutter.finish(&encoder)? {
             writer.append(&block)?;
         }
-        let canonicalised = rows.report();
+        let mut canonicalised = rows.report();
+        canonicalised += self.matrix.changed_before();
         drop(rows);
         writer.set_source(self.provenance(canonicalised));
         writer.finish()?;
@@ -291,6 +334,11 @@ impl<'a> Job<'a> {
             "matrix": self.options.selection.path(),
             "encoding_type": self.matrix.form(),
             "indices_type": self.matrix.indices_type(),
+            "obs_order": match &self.options.obs_order {
+                None => "source".to_owned(),
+                Some(ObsOrder::Shuffled { seed }) => format!("shuffled with seed {seed}"),
+                Some(ObsOrder::SortedBy(columns)) => format!("sorted by {}", columns.join(", ")),
+            },
             "rows_sorted": canonicalised.rows_sorted,
             "duplicates_summed": canonicalised.duplicates_summed,
             "explicit_zeros_dropped": canonicalised.explicit_zeros_dropped,
