@@ -1,6 +1,7 @@
 """Compares AnnData files (.h5ad, zarr) as anndata and scipy read them: the matrix, obs and var, with dtypes.
 
     python tests/python/compare_h5ad.py A.h5ad B.h5ad [--layer NAME | --raw] [--obs-range A..B]
+        [--genes FILE] [--obs-columns COLUMN,...]
     python tests/python/compare_h5ad.py --list < PAIRS
 
 A is the source, B what was exported from it: X of B must equal the chosen matrix of A, once A's indices are sorted, its
@@ -136,14 +137,20 @@ def read_source(path, layer, raw):
     return matrix, whole.obs, (whole.raw.var if raw else whole.var)
 
 
-def compare(source, exported, layer=None, raw=False, obs_range=None):
+def compare(source, exported, layer=None, raw=False, obs_range=None, genes=None, obs_columns=None):
     matrix, obs, var = read_source(source, layer, raw)
     no_obs, no_vars = len(obs) == 0, len(var) == 0
     exported = anndata.read_h5ad(exported)
     if obs_range is not None:
         start, end = (int(part) for part in obs_range.split(".."))
         matrix, obs = matrix[start:end], obs.iloc[start:end]
-    compare_matrices(sparse_of(matrix), exported.X)
+    matrix = sparse_of(matrix)
+    if genes is not None:
+        keep = np.flatnonzero(var.index.isin(open(genes).read().split("\n")))
+        matrix, var = matrix[:, keep], var.iloc[keep]
+    if obs_columns is not None:
+        obs = obs[[name for name in obs.columns if name in obs_columns.split(",")]]
+    compare_matrices(matrix, exported.X)
     compare_tables("obs", obs, exported.obs, no_obs)
     compare_tables("var", var, exported.var, no_vars)
     same("layers of the export", [], list(exported.layers))
@@ -157,6 +164,8 @@ def parser():
     which.add_argument("--layer")
     which.add_argument("--raw", action="store_true")
     parser.add_argument("--obs-range")
+    parser.add_argument("--genes")
+    parser.add_argument("--obs-columns")
     return parser
 
 

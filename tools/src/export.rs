@@ -134,7 +134,11 @@ pub fn export(
     spec.wide_indices |= has_wide_indices(&store);
     let mut writer = H5adWriter::create(output, spec)?;
     // A part of a store in another order than the source's stays in that order.
-    let places = if n_obs == store.n_obs() { obs_places(&store)? } else { None };
+    let places = if n_obs == store.n_obs() {
+        obs_places(&store)?
+    } else {
+        None
+    };
     write_obs(&mut writer, &store, obs.clone(), places.as_deref())?;
     let positions = store.source_positions()?;
     write_var(&mut writer, &store, &positions)?;
@@ -231,9 +235,8 @@ fn gather<T: Element>(store: &Store, places: &[u32]) -> Result<CsrRows, FormatEr
 fn obs_places(store: &Store) -> Result<Option<Vec<u32>>, ExportError> {
     let table = store.obs();
     let fields = table.schema()?.fields();
-    let is_position = |field: &FieldRef| {
-        field.metadata().get(ROLE_KEY).map(String::as_str) == Some(ROLE_SOURCE_POSITION)
-    };
+    let is_position =
+        |field: &FieldRef| field.metadata().get(ROLE_KEY).map(String::as_str) == Some(ROLE_SOURCE_POSITION);
     let Some(column) = fields.iter().position(is_position) else {
         return Ok(None);
     };

@@ -45,7 +45,9 @@ impl TenX {
             let paths = names.iter().map(|name| directory.join(name));
             paths.into_iter().find(|path| path.is_file())
         };
-        let Some(matrix) = find(&MATRIX) else { return Ok(None) };
+        let Some(matrix) = find(&MATRIX) else {
+            return Ok(None);
+        };
         let missing = |object: &str| SourceError::Missing {
             file: directory.to_owned(),
             object: object.to_owned(),

@@ -98,7 +98,13 @@ impl Needs {
         // A block that lies across windows is put together; each thread holds a copy of a block and its encoding.
         let blocks = (1 + 2 * self.threads) * self.max_block_nnz * self.entry_bytes;
         let lists = CHUNK_BYTES * (self.nnz / CHUNK_NNZ) + BLOCK_BYTES * self.n_blocks;
-        BASE_BYTES + self.source_bytes + self.threads * THREAD_BYTES + lists + 8 * self.n_obs + per_var * self.n_vars + blocks
+        BASE_BYTES
+            + self.source_bytes
+            + self.threads * THREAD_BYTES
+            + lists
+            + 8 * self.n_obs
+            + per_var * self.n_vars
+            + blocks
     }
 
     /// Memory while windows of at most `window_nnz` entries pass.

@@ -55,7 +55,11 @@ fn column_keys(name: &str, input: &Path, obs: &TableSource) -> Result<Vec<u64>, 
         names,
         available: names_of(obs),
     };
-    let place = obs.schema().fields().iter().position(|field| field.name() == name);
+    let place = obs
+        .schema()
+        .fields()
+        .iter()
+        .position(|field| field.name() == name);
     let Some(place) = place.filter(|&place| place > 0) else {
         return Err(missing(vec![name.to_owned()]));
     };
@@ -74,7 +78,11 @@ fn keys(column: &ArrayRef) -> Option<Vec<u64>> {
     let float = |value: f64| {
         let value = if value.is_nan() { f64::NAN } else { value };
         let bits = value.to_bits();
-        if value.is_sign_negative() { !bits } else { bits ^ 1 << 63 }
+        if value.is_sign_negative() {
+            !bits
+        } else {
+            bits ^ 1 << 63
+        }
     };
     Some(match column.data_type() {
         DataType::Boolean => {
@@ -147,7 +155,10 @@ mod tests {
                 counts[place][obs as usize] += 1;
             }
         }
-        assert!(counts.iter().flatten().all(|n| n.abs_diff(10_000) < 500), "{counts:?}");
+        assert!(
+            counts.iter().flatten().all(|n| n.abs_diff(10_000) < 500),
+            "{counts:?}"
+        );
     }
 
     #[test]
@@ -159,12 +170,16 @@ mod tests {
             rows
         };
         let floats = [f32::NAN, 1.0, -1.0, f32::INFINITY, -0.5, f32::NEG_INFINITY, 0.0];
-        assert_eq!(order(Arc::new(Float32Array::from(floats.to_vec()))), [5, 2, 4, 6, 1, 3, 0]);
+        assert_eq!(
+            order(Arc::new(Float32Array::from(floats.to_vec()))),
+            [5, 2, 4, 6, 1, 3, 0]
+        );
         let integers = Int16Array::from(vec![Some(3), None, Some(-3), Some(0)]);
         assert_eq!(order(Arc::new(integers)), [2, 3, 0, 1]);
         let text = StringArray::from(vec![Some("b"), Some(""), None, Some("a"), Some("b")]);
         assert_eq!(order(Arc::new(text)), [1, 3, 0, 4, 2]);
-        let categories: DictionaryArray<Int8Type> = vec![Some("z"), None, Some("a"), Some("z")].into_iter().collect();
+        let categories: DictionaryArray<Int8Type> =
+            vec![Some("z"), None, Some("a"), Some("z")].into_iter().collect();
         assert_eq!(order(Arc::new(categories)), [0, 3, 2, 1]);
     }
 }

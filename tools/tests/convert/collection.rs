@@ -46,13 +46,20 @@ fn every_file_comes_back_equal_or_is_refused_with_its_reason() {
         let error = run_convert(&path, &store, &ConvertOptions::default()).unwrap_err();
         assert!(matches!(error, ConvertError::Source(_)), "{name}: {error:?}");
         let message = error.to_string();
-        assert!(message.contains(part) && !message.contains(". "), "{name}: {message}");
+        assert!(
+            message.contains(part) && !message.contains(". "),
+            "{name}: {message}"
+        );
         assert!(crate::names(directory.path()).is_empty(), "{name}");
     }
     // What a file has, all of it is read: the only thing refused is a raw matrix that is not there.
     for path in &files {
         for error in selections(path).1 {
-            assert!(matches!(error, SourceError::NoMatrix { .. }), "{}: {error}", path.display());
+            assert!(
+                matches!(error, SourceError::NoMatrix { .. }),
+                "{}: {error}",
+                path.display()
+            );
         }
     }
     let converted = check(&files);

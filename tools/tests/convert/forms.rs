@@ -19,11 +19,7 @@ fn every_form_comes_back_equal() {
         .arg(directory.path())
         .output()
         .unwrap();
-    assert!(
-        made.status.success(),
-        "{}",
-        String::from_utf8_lossy(&made.stderr)
-    );
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let made = String::from_utf8(made.stdout).unwrap();
     assert!(made.lines().count() > 90, "{made}");
     let mut lines = String::new();
@@ -33,7 +29,10 @@ fn every_form_comes_back_equal() {
         let converted = run_convert(Path::new(input), &store, &ConvertOptions::default());
         if let Some(part) = expected.strip_prefix("refused:") {
             let message = converted.unwrap_err().to_string();
-            assert!(message.contains(part) && !message.contains(". "), "{input}: {message}");
+            assert!(
+                message.contains(part) && !message.contains(". "),
+                "{input}: {message}"
+            );
             assert!(!store.exists());
             continue;
         }

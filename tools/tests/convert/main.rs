@@ -10,6 +10,7 @@ mod collection;
 mod equality;
 mod forms;
 mod interruption;
+mod orders;
 mod refusals;
 mod round_trip;
 #[path = "../samples/mod.rs"]

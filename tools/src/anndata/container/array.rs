@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::filter::Pipeline;
-use super::{Chunk, Class, Element, Filter, SourceFile, Member, Placement};
+use super::{Chunk, Class, Element, Filter, Member, Placement, SourceFile};
 use crate::anndata::error::{Result, SourceError};
 
 const _: () = assert!(
@@ -142,7 +142,10 @@ impl Array {
                 .checked_add(member.element.size_bytes)
                 .is_none_or(|end| end > element.size_bytes)
         {
-            return Err(damaged(format!("its member {} lies beyond its record", member.name)));
+            return Err(damaged(format!(
+                "its member {} lies beyond its record",
+                member.name
+            )));
         }
         let pipeline = pipeline_of(file, path, &description.filters, element.size_bytes)?;
         match &description.placement {
@@ -405,7 +408,8 @@ impl Array {
                 let read = |bytes: &mut [u8]| {
                     foreign.read(range.clone(), bytes).map_err(|detail| {
                         let place = foreign.place_of(at);
-                        self.file.damaged(&self.path, format!("element {at} ({place}): {detail}"))
+                        self.file
+                            .damaged(&self.path, format!("element {at} ({place}): {detail}"))
                     })
                 };
                 if let Some(bytes) = how.direct(place) {

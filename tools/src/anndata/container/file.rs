@@ -41,7 +41,11 @@ impl SourceFile {
         let is_zip = !is_directory
             && File::open(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok())
             && start == ZIP_SIGNATURE;
-        let has_root = || ["zarr.json", ".zgroup"].iter().any(|name| path.join(name).is_file());
+        let has_root = || {
+            ["zarr.json", ".zgroup"]
+                .iter()
+                .any(|name| path.join(name).is_file())
+        };
         if is_zip || (is_directory && has_root()) {
             return Self::open_zarr(path, is_zip);
         }

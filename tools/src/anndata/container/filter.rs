@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use libdeflater::Decompressor;
 use zarrs::array::BytesRepresentation;
 use zarrs::array::codec::{
-    BloscCodec, BloscCompressionLevel, BloscCompressor, BloscShuffleMode, BytesToBytesCodecTraits, CodecOptions,
+    BloscCodec, BloscCompressionLevel, BloscCompressor, BloscShuffleMode, BytesToBytesCodecTraits,
+    CodecOptions,
 };
 
 use super::Filter;
@@ -199,7 +200,10 @@ fn inflate(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
 fn decode_zstd(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
     match zstd::bulk::decompress_to_buffer(stored, place) {
         Ok(n) if n == place.len() => Ok(()),
-        Ok(n) => Err(format!("a zstd chunk decodes to {n} bytes, expected {}", place.len())),
+        Ok(n) => Err(format!(
+            "a zstd chunk decodes to {n} bytes, expected {}",
+            place.len()
+        )),
         Err(error) => Err(format!(
             "a zstd chunk does not decode to its {} bytes ({error})",
             place.len()
@@ -261,8 +265,14 @@ fn decode_blosc(stored: &[u8], expected_bytes: usize) -> Result<Vec<u8>, String>
     }
     // How it was compressed the frame says itself.
     let level = BloscCompressionLevel::try_from(5).map_err(|error| error.to_string())?;
-    let codec = BloscCodec::new(BloscCompressor::LZ4, level, None, BloscShuffleMode::NoShuffle, None)
-        .map_err(|error| error.to_string())?;
+    let codec = BloscCodec::new(
+        BloscCompressor::LZ4,
+        level,
+        None,
+        BloscShuffleMode::NoShuffle,
+        None,
+    )
+    .map_err(|error| error.to_string())?;
     codec
         .decode(
             stored.into(),

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::array::{MAX_CHUNK_BYTES, MAX_EXPANSION, pipeline_of};
 use super::filter::Pipeline;
-use super::{Element, SourceFile, Placement, Tile};
+use super::{Element, Placement, SourceFile, Tile};
 use crate::anndata::error::Result;
 
 /// Bytes of a contiguous dataset that one worker reads at a time.
@@ -249,7 +249,11 @@ impl Grid {
             )
         };
         let is_plain = self.pipeline.is_plain(tile.filter_mask);
-        let stored_bytes = if is_plain { tile_bytes as u64 } else { tile.stored_bytes };
+        let stored_bytes = if is_plain {
+            tile_bytes as u64
+        } else {
+            tile.stored_bytes
+        };
         let end = tile.offset_bytes.checked_add(stored_bytes);
         if end.is_none_or(|end| end > self.file.len_bytes()) {
             return Err(damaged(format!("its {stored_bytes} bytes lie beyond the file")));

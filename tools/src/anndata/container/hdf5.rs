@@ -188,7 +188,8 @@ impl Reader {
                 if let (&[tile_rows, tile_columns], &[n_rows, n_columns]) = (dims, dataset.shape()) {
                     let mut tiles = Vec::with_capacity(entries.len());
                     for entry in entries {
-                        let (Some(&row), Some(&column)) = (entry.offsets.first(), entry.offsets.get(1)) else {
+                        let (Some(&row), Some(&column)) = (entry.offsets.first(), entry.offsets.get(1))
+                        else {
                             return Err(Error::InvalidData("its chunk index has one dimension".to_owned()));
                         };
                         if row < n_rows && column < n_columns && !is_undefined(entry.address) {

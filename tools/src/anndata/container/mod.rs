@@ -8,8 +8,8 @@ mod bitshuffle;
 mod file;
 mod filter;
 mod grid;
-mod int;
 mod hdf5;
+mod int;
 mod zarr;
 mod zarr_array;
 
@@ -100,7 +100,9 @@ impl Element {
             Class::Int { signed: false } => format!("{order}uint{bits}"),
             Class::Float => format!("{order}float{bits}"),
             Class::Bool => "bool".to_owned(),
-            Class::FixedText(_) | Class::FixedUnicode => format!("fixed strings of {} bytes", self.size_bytes),
+            Class::FixedText(_) | Class::FixedUnicode => {
+                format!("fixed strings of {} bytes", self.size_bytes)
+            }
             Class::VarText => "variable-length strings".to_owned(),
             Class::Compound(_) => "compound records".to_owned(),
             Class::Other(name) => name.clone(),

@@ -38,7 +38,10 @@ impl Zarr {
             if !is_zip {
                 return Ok(Arc::new(FilesystemStore::new(path).map_err(|e| e.to_string())?) as _);
             }
-            let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy())
+                .unwrap_or_default();
             let parent = match path.parent() {
                 Some(parent) if !parent.as_os_str().is_empty() => parent,
                 _ => Path::new("."),
@@ -56,13 +59,19 @@ impl Zarr {
     }
 
     fn get(&self, path: &str, name: &str) -> Result<Option<Value>, String> {
-        let key = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+        let key = if path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{path}/{name}")
+        };
         let key = StoreKey::new(key).map_err(|error| error.to_string())?;
         guard(|| {
             let bytes = match self.storage.size_key(&key).map_err(|error| error.to_string())? {
                 None => return Ok(None),
                 Some(size) if size > MAX_DOCUMENT_BYTES => {
-                    return Err(format!("{key} has {size} bytes, expected at most {MAX_DOCUMENT_BYTES}"));
+                    return Err(format!(
+                        "{key} has {size} bytes, expected at most {MAX_DOCUMENT_BYTES}"
+                    ));
                 }
                 Some(_) => self.storage.get(&key).map_err(|error| error.to_string())?,
             };
@@ -99,7 +108,11 @@ impl Container for Zarr {
     }
 
     fn members(&self, group: &str) -> Result<Vec<String>, String> {
-        let prefix = if group.is_empty() { String::new() } else { format!("{group}/") };
+        let prefix = if group.is_empty() {
+            String::new()
+        } else {
+            format!("{group}/")
+        };
         let prefix = StorePrefix::new(prefix).map_err(|error| error.to_string())?;
         let listed = guard(|| self.storage.list_dir(&prefix).map_err(|error| error.to_string()))?;
         let mut names = Vec::new();
@@ -170,7 +183,9 @@ fn convert_attribute(value: &Value) -> Attribute {
     match value {
         Value::String(text) => Attribute::Text(vec![text.clone()]),
         Value::Bool(value) => Attribute::Bool(*value),
-        Value::Number(number) => number.as_i64().map_or(Attribute::Other, |n| Attribute::Int(vec![n])),
+        Value::Number(number) => number
+            .as_i64()
+            .map_or(Attribute::Other, |n| Attribute::Int(vec![n])),
         Value::Array(items) if items.is_empty() => Attribute::Empty,
         Value::Array(items) => {
             let text: Option<Vec<String>> = items.iter().map(|v| v.as_str().map(str::to_owned)).collect();
@@ -231,7 +246,10 @@ fn element_of_v2(dtype: &Value, filters: &Value) -> Element {
             let size_bytes = element.size_bytes;
             let element = match count {
                 1 => element,
-                _ => self::element(Class::Other("arrays".to_owned()), size_bytes.saturating_mul(count)),
+                _ => self::element(
+                    Class::Other("arrays".to_owned()),
+                    size_bytes.saturating_mul(count),
+                ),
             };
             let size_bytes = element.size_bytes;
             members.push(Member {
@@ -255,12 +273,20 @@ fn element_of_v2(dtype: &Value, filters: &Value) -> Element {
         Some('f') => Class::Float,
         Some('S') => Class::FixedText(Padding::Nul),
         Some('U') => Class::FixedUnicode,
-        Some('O') if filters.as_array().is_some_and(|f| f.iter().any(|f| f["id"] == "vlen-utf8")) => {
+        Some('O')
+            if filters
+                .as_array()
+                .is_some_and(|f| f.iter().any(|f| f["id"] == "vlen-utf8")) =>
+        {
             return element(Class::VarText, TEXT_BYTES);
         }
         _ => Class::Other(format!("numpy type {name}")),
     };
-    let size_bytes = if class == Class::FixedUnicode { 4 * size } else { size };
+    let size_bytes = if class == Class::FixedUnicode {
+        4 * size
+    } else {
+        size
+    };
     Element {
         class,
         size_bytes,

@@ -43,15 +43,22 @@ impl ZarrArray {
     ) -> Result<Self, String> {
         let storage = std::sync::Arc::clone(storage);
         let array = guard(|| {
-            Array::new_with_metadata(storage, &format!("/{path}"), metadata).map_err(|error| error.to_string())
+            Array::new_with_metadata(storage, &format!("/{path}"), metadata)
+                .map_err(|error| error.to_string())
         })?;
         let first = vec![0; array.shape().len()];
         let chunk = match array.effective_inner_chunk_shape() {
             Some(chunk) => chunk,
             None => array.chunk_shape(&first).map_err(|error| error.to_string())?,
         };
-        let unit_bytes = if record_bytes.is_some() { 1 } else { element.size_bytes as u64 };
-        let chunk_elements = chunk.iter().try_fold(1u64, |n, length| n.checked_mul(length.get()));
+        let unit_bytes = if record_bytes.is_some() {
+            1
+        } else {
+            element.size_bytes as u64
+        };
+        let chunk_elements = chunk
+            .iter()
+            .try_fold(1u64, |n, length| n.checked_mul(length.get()));
         let chunk_bytes = chunk_elements.and_then(|n| n.checked_mul(unit_bytes));
         if chunk_bytes.is_none_or(|bytes| bytes > MAX_CHUNK_BYTES) {
             return Err(format!(
@@ -93,7 +100,10 @@ impl ZarrArray {
     }
 
     fn decode_fixed(&self, range: Range<u64>, n_bytes: usize) -> Result<Vec<u8>, String> {
-        let bytes = self.decode(range)?.into_fixed().map_err(|error| error.to_string())?;
+        let bytes = self
+            .decode(range)?
+            .into_fixed()
+            .map_err(|error| error.to_string())?;
         if bytes.len() != n_bytes {
             return Err(format!("it decodes to {} bytes, expected {n_bytes}", bytes.len()));
         }

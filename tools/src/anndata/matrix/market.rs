@@ -107,7 +107,9 @@ impl Market {
         if market.field == FieldKind::Integer {
             let mut is_wide = false;
             market.scan(|_, _, value| {
-                let n: i64 = value.parse().map_err(|_| format!("{value} is no integer of 64 bits"))?;
+                let n: i64 = value
+                    .parse()
+                    .map_err(|_| format!("{value} is no integer of 64 bits"))?;
                 is_wide |= i32::try_from(n).is_err();
                 Ok(())
             })?;
@@ -145,7 +147,11 @@ impl Market {
             FieldKind::Real => ValueType::F64,
             FieldKind::Pattern => ValueType::Bool,
         };
-        let object = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let object = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let market = Self {
             path: path.to_owned(),
             object,
@@ -178,7 +184,9 @@ impl Market {
             };
             let (var, obs) = (index(self.n_vars), index(self.n_obs));
             let outcome = match (obs, var, words.next(), words.next()) {
-                (Some(obs), Some(var), value, None) if value.is_some() != (self.field == FieldKind::Pattern) => {
+                (Some(obs), Some(var), value, None)
+                    if value.is_some() != (self.field == FieldKind::Pattern) =>
+                {
                     take(obs, var, value.unwrap_or_default())
                 }
                 _ => Err(format!(
@@ -201,7 +209,10 @@ impl Market {
 }
 
 fn numbers(line: &str) -> Option<[u64; 3]> {
-    let words: Option<Vec<u64>> = line.split_ascii_whitespace().map(|word| word.parse().ok()).collect();
+    let words: Option<Vec<u64>> = line
+        .split_ascii_whitespace()
+        .map(|word| word.parse().ok())
+        .collect();
     words?.try_into().ok()
 }
 

@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use cellring::format::ValueType;
 
-use super::error::{Result, SourceError};
 use super::container::{Grid, Kind, SourceFile};
+use super::error::{Result, SourceError};
 
 pub use canonical::Canonicalised;
 pub use source::Workspace;
@@ -72,7 +72,11 @@ impl MatrixSource {
     /// The file is missing, of no known kind or truncated; the matrix does not exist, is of a form that is not read, or its
     /// parts contradict each other.
     pub fn open(path: &Path, selection: &Selection) -> Result<Self> {
-        open(&Arc::new(SourceFile::open(path)?), selection, &Workspace::default())
+        open(
+            &Arc::new(SourceFile::open(path)?),
+            selection,
+            &Workspace::default(),
+        )
     }
 
     fn new(source: impl RowSource + 'static) -> Self {
@@ -232,7 +236,12 @@ pub(super) fn open_tenx(file: &Arc<SourceFile>, group: &str) -> Result<MatrixSou
 }
 
 /// Opens a Matrix Market file that must have as many cells and genes as are named beside it.
-pub(super) fn open_market(path: &Path, n_obs: u64, n_vars: u64, workspace: &Workspace) -> Result<MatrixSource> {
+pub(super) fn open_market(
+    path: &Path,
+    n_obs: u64,
+    n_vars: u64,
+    workspace: &Workspace,
+) -> Result<MatrixSource> {
     let market = Market::open(path, n_obs, n_vars)?;
     Ok(MatrixSource::new(Turned::new(market, workspace)?))
 }

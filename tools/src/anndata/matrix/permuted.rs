@@ -36,7 +36,10 @@ impl Permuted {
         }
     }
 
-    fn for_each_window(&self, mut take: impl FnMut(u64, cellring::format::CsrRows) -> Result<()>) -> Result<()> {
+    fn for_each_window(
+        &self,
+        mut take: impl FnMut(u64, cellring::format::CsrRows) -> Result<()>,
+    ) -> Result<()> {
         self.inner.prepare()?;
         let mut report = Canonicalised::default();
         let mut at = 0;

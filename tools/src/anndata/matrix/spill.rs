@@ -239,7 +239,11 @@ impl Spill {
     }
 
     /// The rows of one range, each row's entries in the order in which they came.
-    pub(super) fn read<T: Value + Element>(&self, range: usize, rows: &mut CsrRows) -> Result<(), SpillError> {
+    pub(super) fn read<T: Value + Element>(
+        &self,
+        range: usize,
+        rows: &mut CsrRows,
+    ) -> Result<(), SpillError> {
         let of_range = self.plan.rows_of(range);
         let bounds = &self.plan.indptr[of_range.start as usize..=of_range.end as usize];
         let (first, last) = (bounds[0], bounds[bounds.len() - 1]);

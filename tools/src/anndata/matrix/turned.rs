@@ -9,9 +9,7 @@ use cellring::format::{CsrRows, Element, ValueBuffer, ValueType};
 use cellring::{with_element, with_values};
 
 use super::canonical::{Canonicalised, canonicalise};
-use super::source::{
-    RowSource, Workspace, blame_overflow, check_row_nnz, decoding_pool, reuse, window_of,
-};
+use super::source::{RowSource, Workspace, blame_overflow, check_row_nnz, decoding_pool, reuse, window_of};
 use super::spill::{Plan, Spill, SpillError, SpillWriter};
 use crate::anndata::error::{Result, SourceError};
 
@@ -155,9 +153,7 @@ impl<S: EntrySource> Turned<S> {
             indptr[rows.end as usize] - indptr[rows.start as usize]
         })?;
         if of_range == *rows {
-            return spill
-                .read::<T>(range, window)
-                .map_err(|error| self.failed(error));
+            return spill.read::<T>(range, window).map_err(|error| self.failed(error));
         }
         let mut sorted = self.sorted.lock().unwrap_or_else(PoisonError::into_inner);
         if sorted.as_ref().is_none_or(|(number, _)| *number != range) {

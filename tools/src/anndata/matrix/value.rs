@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::anndata::error::Result;
 use crate::anndata::container::Array;
+use crate::anndata::error::Result;
 
 /// An element type of the matrix.
 pub(super) trait Value: Copy + Default + Send + Sync {

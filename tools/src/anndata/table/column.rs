@@ -9,8 +9,8 @@ use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_schema::{DataType, Field};
 
 use super::leaf::Leaf;
-use crate::anndata::error::{Result, SourceError};
 use crate::anndata::container::{Array, Attribute, Class, IntKind, Kind, Member, SourceFile};
+use crate::anndata::error::{Result, SourceError};
 
 const ENCODING: &str = "anndata.encoding";
 const ORDERED: &str = "anndata.ordered";

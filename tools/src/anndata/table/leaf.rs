@@ -12,8 +12,8 @@ use arrow_array::{ArrayRef, BooleanArray, PrimitiveArray};
 use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
-use crate::anndata::error::{Result, SourceError};
 use crate::anndata::container::{Array, Class, Element, Padding};
+use crate::anndata::error::{Result, SourceError};
 
 /// A dataset of numbers, booleans or strings.
 #[derive(Debug)]
@@ -140,11 +140,12 @@ impl Leaf {
             let value = match element.class {
                 _ if kept.is_some() => element_bytes,
                 Class::FixedUnicode => {
-                    resolved = unicode(element_bytes, element.big_endian).ok_or_else(|| SourceError::NotUtf8 {
-                        file: file.path().to_owned(),
-                        object: self.array.path().to_owned(),
-                        row: range.start + row as u64,
-                    })?;
+                    resolved =
+                        unicode(element_bytes, element.big_endian).ok_or_else(|| SourceError::NotUtf8 {
+                            file: file.path().to_owned(),
+                            object: self.array.path().to_owned(),
+                            row: range.start + row as u64,
+                        })?;
                     &resolved
                 }
                 Class::FixedText(padding) => trim(element_bytes, padding),
@@ -177,7 +178,13 @@ impl Leaf {
 fn unicode(bytes: &[u8], big_endian: bool) -> Option<Vec<u8>> {
     let words = bytes.as_chunks::<4>().0.iter();
     let mut characters: Vec<u32> = words
-        .map(|word| if big_endian { u32::from_be_bytes(*word) } else { u32::from_le_bytes(*word) })
+        .map(|word| {
+            if big_endian {
+                u32::from_be_bytes(*word)
+            } else {
+                u32::from_le_bytes(*word)
+            }
+        })
         .collect();
     while characters.last() == Some(&0) {
         characters.pop();

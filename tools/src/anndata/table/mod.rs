@@ -23,8 +23,8 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
 use arrow_schema::{Field, Schema, SchemaRef};
 use rayon::prelude::*;
 
-use super::error::{Result, SourceError};
 use super::container::{Attribute, Class, Kind, SourceFile};
+use super::error::{Result, SourceError};
 use column::{Column, Opened};
 
 /// Key of the metadata that marks the index.
@@ -134,12 +134,11 @@ impl TableSource {
             .par_iter()
             .map(|column| column.read(range.clone()))
             .collect::<Result<Vec<_>>>()?;
-        RecordBatch::try_new(Arc::clone(&self.schema), arrays)
-            .map_err(|error| SourceError::Damaged {
-                file: self.file.clone(),
-                object: self.group.clone(),
-                detail: error.to_string(),
-            })
+        RecordBatch::try_new(Arc::clone(&self.schema), arrays).map_err(|error| SourceError::Damaged {
+            file: self.file.clone(),
+            object: self.group.clone(),
+            detail: error.to_string(),
+        })
     }
 }
 
@@ -174,7 +173,11 @@ pub(super) fn open(file: &Arc<SourceFile>, group: &str) -> Result<TableSource> {
 }
 
 /// Opens a table of these members of a file, named; the first is the index. All must be there.
-pub(super) fn of_members(file: &Arc<SourceFile>, group: &str, members: &[(&str, String)]) -> Result<TableSource> {
+pub(super) fn of_members(
+    file: &Arc<SourceFile>,
+    group: &str,
+    members: &[(&str, String)],
+) -> Result<TableSource> {
     let mut opened = Vec::with_capacity(members.len());
     let mut n_rows = None;
     for (name, path) in members {
@@ -195,7 +198,11 @@ pub(super) fn of_members(file: &Arc<SourceFile>, group: &str, members: &[(&str, 
 }
 
 /// A table of strings that are in memory; the first column is the index.
-pub(super) fn of_strings(file: &Path, object: &str, columns: Vec<(&str, Vec<String>)>) -> Result<TableSource> {
+pub(super) fn of_strings(
+    file: &Path,
+    object: &str,
+    columns: Vec<(&str, Vec<String>)>,
+) -> Result<TableSource> {
     let n_rows = columns.first().map_or(0, |(_, strings)| strings.len()) as u64;
     let mut fields = Vec::new();
     let mut held = Vec::new();
