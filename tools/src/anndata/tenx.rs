@@ -175,8 +175,7 @@ fn columns<const N: usize>(path: &Path) -> Result<[Vec<String>; N]> {
     let mut lines = Lines::open(path)?;
     let mut columns = [const { Vec::new() }; N];
     let mut n_names = 0;
-    loop {
-        let Some(line) = lines.next()? else { break };
+    while let Some(line) = lines.next()? {
         let mut words = line.split('\t');
         for column in &mut columns {
             column.push(words.next().unwrap_or_default().to_owned());

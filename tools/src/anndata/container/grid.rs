@@ -79,7 +79,9 @@ impl Grid {
                         "its chunks are {tile_bytes} bytes large, expected at most {MAX_CHUNK_BYTES}"
                     )));
                 }
-                let is_off = |tile: &&Tile| tile.row % tile_rows != 0 || tile.column % tile_columns != 0;
+                let is_off = |tile: &&Tile| {
+                    !tile.row.is_multiple_of(*tile_rows) || !tile.column.is_multiple_of(*tile_columns)
+                };
                 if let Some(tile) = tiles.iter().find(is_off) {
                     return Err(damaged(format!(
                         "a chunk begins at row {}, column {}, not a multiple of {tile_rows} x {tile_columns}",

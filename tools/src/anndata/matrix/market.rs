@@ -171,8 +171,7 @@ impl Market {
             return Err(lines.damaged("it changed while it was read".to_owned()));
         }
         let mut n_entries = 0u64;
-        loop {
-            let Some(line) = lines.next()? else { break };
+        while let Some(line) = lines.next()? {
             if line.is_empty() {
                 continue;
             }

@@ -27,7 +27,7 @@ pub(super) enum Column {
     Nullable { values: Leaf, mask: Leaf },
     /// Codes into labels; -1 is missing.
     Categorical {
-        codes: Array,
+        codes: Box<Array>,
         kind: IntKind,
         key: DataType,
         labels: ArrayRef,
@@ -173,7 +173,7 @@ fn open_coded(
         ],
     );
     let column = Column::Categorical {
-        codes,
+        codes: Box::new(codes),
         kind,
         key,
         labels,

@@ -18,13 +18,16 @@ use crate::anndata::error::{Result, SourceError};
 /// A dataset of numbers, booleans or strings.
 #[derive(Debug)]
 pub(super) struct Leaf {
-    array: Array,
+    array: Box<Array>,
     data_type: DataType,
 }
 
 impl Leaf {
     pub(super) fn new(array: Array, data_type: DataType) -> Self {
-        Self { array, data_type }
+        Self {
+            array: Box::new(array),
+            data_type,
+        }
     }
 
     /// The Arrow type of an element type, if there is one.
