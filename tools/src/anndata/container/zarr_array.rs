@@ -125,15 +125,15 @@ impl Foreign for ZarrArray {
             place.copy_from_slice(&self.decode_fixed(range, place.len())?);
             return Ok(());
         }
-        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        if tail.as_ref().is_none_or(|(kept, _)| *kept != chunk) {
-            let n_bytes = (until - first) as usize * self.width_bytes;
-            *tail = Some((chunk, self.decode_fixed(first..until, n_bytes)?));
-        }
-        if let Some((_, decoded)) = tail.as_ref() {
-            let start = (range.start - first) as usize * self.width_bytes;
-            place.copy_from_slice(&decoded[start..start + place.len()]);
-        }
+        // Not locked while it is decoded: that runs on a pool, whose thread might meanwhile take up another part.
+        let kept = self.tail.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let decoded = match kept {
+            Some((kept, decoded)) if kept == chunk => decoded,
+            _ => self.decode_fixed(first..until, (until - first) as usize * self.width_bytes)?,
+        };
+        let start = (range.start - first) as usize * self.width_bytes;
+        place.copy_from_slice(&decoded[start..start + place.len()]);
+        *self.tail.lock().unwrap_or_else(PoisonError::into_inner) = Some((chunk, decoded));
         Ok(())
     }
 

@@ -65,16 +65,21 @@ impl Dense {
         let first = rows.start / self.band_rows * self.band_rows;
         let end = first.saturating_add(self.band_rows).min(self.grid.n_rows());
         let row_bytes = self.row_bytes();
-        let mut band = self.band.lock().unwrap_or_else(PoisonError::into_inner);
-        if band.as_ref().is_none_or(|(start, _)| *start != first) {
-            let mut bytes = band.take().map(|(_, bytes)| bytes).unwrap_or_default();
-            bytes.resize((end - first) as usize * row_bytes, 0);
-            self.grid.read(first..end, &mut bytes)?;
-            *band = Some((first, bytes));
-        }
-        let bytes = band.as_ref().map_or(&[][..], |(_, bytes)| bytes);
+        // Not locked while it is decoded: that runs on a pool, whose thread might meanwhile take up another read.
+        let kept = self.band.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let bytes = match kept {
+            Some((start, bytes)) if start == first => bytes,
+            other => {
+                let mut bytes = other.map(|(_, bytes)| bytes).unwrap_or_default();
+                bytes.resize((end - first) as usize * row_bytes, 0);
+                self.grid.read(first..end, &mut bytes)?;
+                bytes
+            }
+        };
         let place = (rows.start - first) as usize * row_bytes..(rows.end - first) as usize * row_bytes;
-        Ok(use_rows(&bytes[place]))
+        let used = use_rows(&bytes[place]);
+        *self.band.lock().unwrap_or_else(PoisonError::into_inner) = Some((first, bytes));
+        Ok(used)
     }
 }
 
