@@ -1,4 +1,4 @@
-//! Converts an `.h5ad` file to a store, in two passes over the matrix and with bounded memory.
+//! Converts an input to a store, in two passes over the matrix and with bounded memory.
 //!
 //! The first pass counts in how many obs each column occurs (and, for the raw encoding, finds the narrowest type that
 //! holds every value); the second decodes rows ahead, encodes blocks on all threads, and appends them in order. Equal input

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::deliver::{AsIs, Converted, Deliver};
 use super::filter::Pipeline;
 use super::{Chunk, Class, Element, Filter, Member, Placement, SourceFile};
 use crate::anndata::error::{Result, SourceError};
@@ -44,40 +45,6 @@ pub(crate) struct Array {
     fill: Vec<u8>,
     /// The decoded chunk in which the last window ended, when decoding it again would cost a good part of the next one.
     tail: Mutex<Option<(usize, Vec<u8>)>>,
-}
-
-/// How the elements of a window get into the caller's buffer.
-pub(crate) trait Deliver<T>: Sync {
-    /// The buffer as bytes, when the elements go there as they are.
-    fn direct<'a>(&self, place: &'a mut [T]) -> Option<&'a mut [u8]>;
-    /// Converts the elements that `place` has room for.
-    fn convert(&self, bytes: &[u8], place: &mut [T]);
-}
-
-/// Elements go into the buffer as they are.
-struct AsIs;
-
-impl<T: bytemuck::Pod> Deliver<T> for AsIs {
-    fn direct<'a>(&self, place: &'a mut [T]) -> Option<&'a mut [u8]> {
-        Some(bytemuck::cast_slice_mut(place))
-    }
-
-    fn convert(&self, bytes: &[u8], place: &mut [T]) {
-        bytemuck::cast_slice_mut(place).copy_from_slice(bytes);
-    }
-}
-
-/// Elements are converted by a function.
-struct Converted<F>(F);
-
-impl<T, F: Fn(&[u8], &mut [T]) + Sync> Deliver<T> for Converted<F> {
-    fn direct<'a>(&self, _: &'a mut [T]) -> Option<&'a mut [u8]> {
-        None
-    }
-
-    fn convert(&self, bytes: &[u8], place: &mut [T]) {
-        (self.0)(bytes, place);
-    }
 }
 
 /// A part of a window that comes from one place.

@@ -57,11 +57,18 @@ impl SourceFile {
             file: path.to_owned(),
             source,
         };
-        let zarr = Zarr::open(path, is_zip).map_err(|detail| SourceError::Damaged {
-            file: path.to_owned(),
-            object: "the zarr hierarchy".to_owned(),
-            detail,
-        })?;
+        let checked = if is_zip {
+            super::zip_check::check(path).map_err(io_error)?
+        } else {
+            Ok(())
+        };
+        let zarr = checked
+            .and_then(|()| Zarr::open(path, is_zip))
+            .map_err(|detail| SourceError::Damaged {
+                file: path.to_owned(),
+                object: "the zarr hierarchy".to_owned(),
+                detail,
+            })?;
         Ok(Self {
             path: path.to_owned(),
             file: File::open(path).map_err(io_error)?,

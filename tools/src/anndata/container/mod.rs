@@ -1,10 +1,12 @@
-//! The part of HDF5 that AnnData files use, behind a trait so that the parser can be exchanged.
+//! The part of HDF5 and zarr that AnnData uses, behind a trait so that the parsers can be exchanged.
 //!
 //! A [`Container`] answers questions about names, attributes and the place of every chunk. Bulk data never passes through
-//! it: [`Array`] reads the chunks itself, inflates them in parallel and writes them straight into the caller's buffer.
+//! it: [`Array`] and [`Grid`] read the chunks themselves, decode them in parallel and write them straight into the caller's
+//! buffer. The chunks of zarr are decoded by its library, which is behind [`Foreign`].
 
 mod array;
 mod bitshuffle;
+mod deliver;
 mod file;
 mod filter;
 mod grid;
@@ -12,6 +14,7 @@ mod hdf5;
 mod int;
 mod zarr;
 mod zarr_array;
+mod zip_check;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -186,7 +189,7 @@ pub(crate) struct Description {
     pub(crate) fill: Option<Vec<u8>>,
 }
 
-/// Reads the structure of an HDF5 file. Errors are the detail of a `SourceError::Damaged`: the caller adds file and object.
+/// Reads the structure of an input. Errors are the detail of a `SourceError::Damaged`: the caller adds file and object.
 ///
 /// Paths are relative to the root, without a leading slash; the empty path is the root.
 pub(crate) trait Container: Send + Sync {
