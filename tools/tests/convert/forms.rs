@@ -56,7 +56,7 @@ fn a_turn_that_is_killed_leaves_nothing() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cellring"));
         command.arg("convert").arg(&input).arg("-o").arg(&store);
         // So little that the turn needs its file.
-        command.args(["--memory", "110MiB", "--threads", "1", "--block-size", "16"]);
+        command.args(["--memory", "160MiB", "--threads", "1", "--block-size", "16"]);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command
     };

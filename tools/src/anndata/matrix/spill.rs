@@ -22,7 +22,7 @@ const KEY_BYTES: usize = 8;
 const SORT_SHARE: u64 = 8;
 const BUFFER_SHARE: u64 = 8;
 /// Of the memory limit, the part below which all entries are kept in memory.
-const MEMORY_SHARE: u64 = 4;
+const MEMORY_SHARE: u64 = 8;
 
 /// Bytes that wait before they are appended to a range's place.
 const MIN_BUFFER_BYTES: u64 = 16 << 10;
