@@ -1,6 +1,7 @@
-"""Compares .h5ad files as anndata and scipy read them: the matrix, obs and var, with dtypes.
+"""Compares AnnData files (.h5ad, zarr) as anndata and scipy read them: the matrix, obs and var, with dtypes.
 
     python tests/python/compare_h5ad.py A.h5ad B.h5ad [--layer NAME | --raw] [--obs-range A..B]
+        [--genes FILE] [--obs-columns COLUMN,...]
     python tests/python/compare_h5ad.py --list < PAIRS
 
 A is the source, B what was exported from it: X of B must equal the chosen matrix of A, once A's indices are sorted, its
@@ -13,9 +14,11 @@ import sys
 import warnings
 
 import anndata
+import hdf5plugin  # noqa: F401  registers the filters
 import h5py
 import numpy as np
 import pandas as pd
+import zarr
 from anndata.io import read_elem
 from scipy import sparse
 
@@ -88,22 +91,66 @@ def compare_tables(what, a, b, table_is_empty):
         compare_columns(f"{what}[{name!r}]", a.iloc[:, place], b.iloc[:, place], table_is_empty)
 
 
+def sparse_of(matrix):
+    """Of a dense matrix all that is not +0: negative zeros are values."""
+    if sparse.issparse(matrix):
+        return sparse.csr_matrix(matrix)
+    matrix = np.asarray(matrix)
+    if matrix.dtype.kind == "f":
+        keep = matrix.view(f"u{matrix.dtype.itemsize}") != 0
+    else:
+        keep = matrix != 0
+    rows, columns = np.nonzero(keep)
+    indptr = np.zeros(matrix.shape[0] + 1, np.int64)
+    np.cumsum(np.bincount(rows, minlength=matrix.shape[0]), out=indptr[1:])
+    return sparse.csr_matrix((matrix[keep], columns, indptr), shape=matrix.shape)
+
+
+def read_big_endian(group):
+    """scipy refuses big-endian values, which must come out in this machine's order."""
+    data = group["data"][()]
+    data = data.astype(data.dtype.newbyteorder("="))
+    return sparse.csr_matrix((data, group["indices"][()], group["indptr"][()]), shape=group.attrs["shape"])
+
+
+def open_root(path):
+    if str(path).rstrip("/").endswith((".zarr", ".zarr.zip")):
+        store = zarr.storage.ZipStore(path, mode="r") if str(path).endswith(".zip") else path
+        return zarr.open_group(store, mode="r")
+    return h5py.File(path)
+
+
 def read_source(path, layer, raw):
-    """Only what is compared: a file may hold other matrices that nothing can read."""
-    with h5py.File(path) as file:
+    """Only what is compared, where that can be read alone: a file may hold other things that nothing can read."""
+    root = open_root(path)
+    if root.attrs.get("encoding-type") == "anndata":
         where = "raw/X" if raw else "X" if layer is None else f"layers/{layer}"
-        matrix, obs = read_elem(file[where]), read_elem(file["obs"])
-        return matrix, obs, read_elem(file["raw/var" if raw else "var"])
+        is_big = isinstance(root, h5py.File) and isinstance(root[where], h5py.Group)
+        if is_big and root[where]["data"].dtype.byteorder == ">":
+            matrix = read_big_endian(root[where])
+        else:
+            matrix = read_elem(root[where])
+        return matrix, read_elem(root["obs"]), read_elem(root["raw/var" if raw else "var"])
+    # Before 0.8 the parts refer to each other.
+    whole = anndata.read_h5ad(path) if isinstance(root, h5py.File) else anndata.read_zarr(root)
+    matrix = whole.raw.X if raw else whole.X if layer is None else whole.layers[layer]
+    return matrix, whole.obs, (whole.raw.var if raw else whole.var)
 
 
-def compare(source, exported, layer=None, raw=False, obs_range=None):
+def compare(source, exported, layer=None, raw=False, obs_range=None, genes=None, obs_columns=None):
     matrix, obs, var = read_source(source, layer, raw)
     no_obs, no_vars = len(obs) == 0, len(var) == 0
     exported = anndata.read_h5ad(exported)
     if obs_range is not None:
         start, end = (int(part) for part in obs_range.split(".."))
         matrix, obs = matrix[start:end], obs.iloc[start:end]
-    compare_matrices(sparse.csr_matrix(matrix), exported.X)
+    matrix = sparse_of(matrix)
+    if genes is not None:
+        keep = np.flatnonzero(var.index.isin(open(genes).read().split("\n")))
+        matrix, var = matrix[:, keep], var.iloc[keep]
+    if obs_columns is not None:
+        obs = obs[[name for name in obs.columns if name in obs_columns.split(",")]]
+    compare_matrices(matrix, exported.X)
     compare_tables("obs", obs, exported.obs, no_obs)
     compare_tables("var", var, exported.var, no_vars)
     same("layers of the export", [], list(exported.layers))
@@ -117,6 +164,8 @@ def parser():
     which.add_argument("--layer")
     which.add_argument("--raw", action="store_true")
     parser.add_argument("--obs-range")
+    parser.add_argument("--genes")
+    parser.add_argument("--obs-columns")
     return parser
 
 

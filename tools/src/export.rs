@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
-use arrow_schema::{ArrowError, Schema, SchemaRef};
+use arrow_schema::{ArrowError, FieldRef, Schema, SchemaRef};
 use cellring::Store;
 use cellring::format::constants::{ROLE_KEY, ROLE_SOURCE_POSITION, TABLE_BATCH_ROWS};
 use cellring::format::table::Table;
-use cellring::format::{CsrRows, Element, FormatError, VarOrder};
+use cellring::format::{CsrRows, Element, FormatError, ValueBuffer, VarOrder};
 use cellring::with_element;
 use cellring::writer::RowSorter;
 use rayon::prelude::*;
@@ -49,6 +49,12 @@ pub enum ExportError {
         end: u64,
         /// Number of obs.
         n_obs: u64,
+    },
+    /// The positions of the obs in the source are no permutation.
+    #[error("{} has source positions of obs that are missing, repeated or out of range; convert the source again", store.display())]
+    Positions {
+        /// The store.
+        store: PathBuf,
     },
     /// A table cannot be brought back into the source's order.
     #[error("{} has a table that cannot be brought into the source's order ({error}); convert the source again", store.display())]
@@ -127,11 +133,17 @@ pub fn export(
     spec.nnz = Some(nnz);
     spec.wide_indices |= has_wide_indices(&store);
     let mut writer = H5adWriter::create(output, spec)?;
-    write_obs(&mut writer, &store, obs.clone())?;
+    // A part of a store in another order than the source's stays in that order.
+    let places = if n_obs == store.n_obs() {
+        obs_places(&store)?
+    } else {
+        None
+    };
+    write_obs(&mut writer, &store, obs.clone(), places.as_deref())?;
     let positions = store.source_positions()?;
     write_var(&mut writer, &store, &positions)?;
     let order = (store.manifest().var_order != VarOrder::Source).then_some(positions.as_slice());
-    with_element!(store.manifest().value_type, T => write_rows::<T>(&mut writer, &store, obs, order, progress))?;
+    with_element!(store.manifest().value_type, T => write_rows::<T>(&mut writer, &store, obs, places.as_deref(), order, progress))?;
     writer.finish()?;
     Ok(ExportReport {
         n_obs,
@@ -155,6 +167,7 @@ fn write_rows<T: Element>(
     writer: &mut H5adWriter,
     store: &Store,
     obs: Range<u64>,
+    places: Option<&[u32]>,
     order: Option<&[u32]>,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<(), ExportError> {
@@ -162,12 +175,15 @@ fn write_rows<T: Element>(
     while at < obs.end {
         let mut parts = Vec::new();
         while at < obs.end && parts.len() < 2 * rayon::current_num_threads() {
-            let part = part(store, at..obs.end)?;
+            let part = part(store, places, at..obs.end)?;
             at = part.end;
             parts.push(part);
         }
         let read = |part: Range<u64>| {
-            let mut rows = store.rows(part)?;
+            let mut rows = match places {
+                None => store.rows(part)?,
+                Some(places) => gather::<T>(store, &places[part.start as usize..part.end as usize])?,
+            };
             if let Some(order) = order {
                 reorder::<T>(&mut rows, order);
             }
@@ -184,16 +200,64 @@ fn write_rows<T: Element>(
 }
 
 /// The first rows of a range: as many as one thread reads in one go, at least one.
-fn part(store: &Store, obs: Range<u64>) -> Result<Range<u64>, FormatError> {
+fn part(store: &Store, places: Option<&[u32]>, obs: Range<u64>) -> Result<Range<u64>, FormatError> {
     let (mut end, mut nnz) = (obs.start, 0);
     while end < obs.end.min(obs.start + PART_ROWS) {
-        nnz += u64::from(store.index().locate(end)?.nnz);
+        let place = places.map_or(end, |places| u64::from(places[end as usize]));
+        nnz += u64::from(store.index().locate(place)?.nnz);
         if nnz > PART_NNZ && end > obs.start {
             break;
         }
         end += 1;
     }
     Ok(obs.start..end)
+}
+
+/// Obs that lie anywhere, one after the other.
+fn gather<T: Element>(store: &Store, places: &[u32]) -> Result<CsrRows, FormatError> {
+    let mut rows = CsrRows {
+        indptr: vec![0],
+        indices: Vec::new(),
+        values: ValueBuffer::with_capacity(store.manifest().value_type, 0),
+    };
+    for &place in places {
+        let mut row = store.rows(u64::from(place)..u64::from(place) + 1)?;
+        rows.indices.extend_from_slice(&row.indices);
+        rows.indptr.push(rows.indices.len() as u64);
+        if let (Some(all), Some(values)) = (T::vec_mut(&mut rows.values), T::vec_mut(&mut row.values)) {
+            all.append(values);
+        }
+    }
+    Ok(rows)
+}
+
+/// For each obs of the source its place in the store, where that is another.
+fn obs_places(store: &Store) -> Result<Option<Vec<u32>>, ExportError> {
+    let table = store.obs();
+    let fields = table.schema()?.fields();
+    let is_position =
+        |field: &FieldRef| field.metadata().get(ROLE_KEY).map(String::as_str) == Some(ROLE_SOURCE_POSITION);
+    let Some(column) = fields.iter().position(is_position) else {
+        return Ok(None);
+    };
+    let damaged = || ExportError::Positions {
+        store: store.path().to_path_buf(),
+    };
+    const UNSET: u32 = u32::MAX;
+    let mut places = vec![UNSET; usize::try_from(table.n_rows()).map_err(|_| damaged())?];
+    let mut obs = 0;
+    for batch in 0..table.n_batches()? {
+        let batch = table.batch(batch)?;
+        let positions = batch.column(column).as_any().downcast_ref::<UInt32Array>();
+        for &position in positions.ok_or_else(damaged)?.values() {
+            match places.get_mut(position as usize) {
+                Some(place) if *place == UNSET => *place = obs,
+                _ => return Err(damaged()),
+            }
+            obs += 1;
+        }
+    }
+    Ok(Some(places))
 }
 
 fn reorder<T: Element>(rows: &mut CsrRows, order: &[u32]) {
@@ -209,15 +273,35 @@ fn reorder<T: Element>(rows: &mut CsrRows, order: &[u32]) {
     }
 }
 
-fn write_obs(writer: &mut H5adWriter, store: &Store, obs: Range<u64>) -> Result<(), ExportError> {
+fn write_obs(
+    writer: &mut H5adWriter,
+    store: &Store,
+    obs: Range<u64>,
+    places: Option<&[u32]>,
+) -> Result<(), ExportError> {
     let table = store.obs();
-    let mut out = writer.table(Axis::Obs, table.schema()?)?;
+    if let Some(places) = places {
+        return write_reordered(writer, store, Axis::Obs, places);
+    }
+    let schema = table.schema()?;
+    let kept: Vec<usize> = (0..schema.fields().len())
+        .filter(|&place| {
+            schema.field(place).metadata().get(ROLE_KEY).map(String::as_str) != Some(ROLE_SOURCE_POSITION)
+        })
+        .collect();
+    let failed = |error| ExportError::Table {
+        store: store.path().to_path_buf(),
+        error,
+    };
+    let schema = Arc::new(schema.project(&kept).map_err(failed)?);
+    let mut out = writer.table(Axis::Obs, &schema)?;
     let mut at = obs.start;
     // One batch at least, if with no row of it: it brings the categories.
     for batch in at as usize / TABLE_BATCH_ROWS..table.n_batches()? {
         let from = at as usize % TABLE_BATCH_ROWS;
         let n_rows = (TABLE_BATCH_ROWS - from).min((obs.end - at) as usize);
-        out.push(&table.batch(batch)?.slice(from, n_rows))?;
+        let batch = table.batch(batch)?.project(&kept).map_err(failed)?;
+        out.push(&batch.slice(from, n_rows))?;
         at += n_rows as u64;
         if at == obs.end {
             break;
@@ -228,19 +312,32 @@ fn write_obs(writer: &mut H5adWriter, store: &Store, obs: Range<u64>) -> Result<
 
 /// Writes var in the source's order and without the field that tells it.
 fn write_var(writer: &mut H5adWriter, store: &Store, positions: &[u32]) -> Result<(), ExportError> {
-    let table = store.var();
-    let (schema, columns) = source_columns(table)?;
     let mut column_of_source = vec![0; positions.len()];
     for (column, &source) in positions.iter().enumerate() {
         column_of_source[source as usize] = column as u32;
     }
+    write_reordered(writer, store, Axis::Var, &column_of_source)
+}
+
+/// Writes a table with its rows in this order, and without the field that tells it.
+fn write_reordered(
+    writer: &mut H5adWriter,
+    store: &Store,
+    axis: Axis,
+    rows: &[u32],
+) -> Result<(), ExportError> {
+    let table = match axis {
+        Axis::Obs => store.obs(),
+        Axis::Var => store.var(),
+    };
+    let (schema, columns) = source_columns(table)?;
     let failed = |error| ExportError::Table {
         store: store.path().to_path_buf(),
         error,
     };
-    let mut out = writer.table(Axis::Var, &schema)?;
-    if !positions.is_empty() {
-        let rows = UInt32Array::from(column_of_source);
+    let mut out = writer.table(axis, &schema)?;
+    if !rows.is_empty() {
+        let rows = UInt32Array::from(rows.to_vec());
         let columns = columns
             .iter()
             .map(|batches| {

@@ -18,7 +18,7 @@ pub enum SourceError {
         source: std::io::Error,
     },
     /// The file does not begin with the HDF5 signature.
-    #[error("{} is not an HDF5 file; expected a .h5ad file as written by AnnData's write_h5ad", file.display())]
+    #[error("{} is not an HDF5 file; expected AnnData as .h5ad or zarr, a 10x Genomics .h5 file or a Matrix Market directory", file.display())]
     NotHdf5 {
         /// Path of the file.
         file: PathBuf,
@@ -67,7 +67,7 @@ pub enum SourceError {
         available: String,
     },
     /// The matrix is stored in a form that is not read.
-    #[error("{object} in {} is {form}, but only CSR (encoding-type csr_matrix 0.1.0) is read; {remedy}", file.display())]
+    #[error("{object} in {} is {form}, but only csr_matrix, csc_matrix and dense arrays are read; {remedy}", file.display())]
     UnsupportedMatrix {
         /// Path of the file.
         file: PathBuf,
@@ -80,7 +80,7 @@ pub enum SourceError {
     },
     /// A data frame is stored in a form that is not read.
     #[error(
-        "{object} in {} is {form}, but only data frames of encoding 0.2.0 (AnnData 0.8 and later) are read; open it with a current anndata and write it again",
+        "{object} in {} is {form}, but only data frames of encoding 0.1.0 and 0.2.0 and tables of records are read; open it with a current anndata and write it again",
         file.display()
     )]
     UnsupportedTable {
@@ -93,7 +93,7 @@ pub enum SourceError {
     },
     /// A dataset is compressed with a filter that is not read.
     #[error(
-        "{object} in {} is stored with HDF5 filter {id} ({name}), but only deflate (gzip), shuffle, fletcher32 and lzf are read; write the file again with compression=\"gzip\"",
+        "{object} in {} is stored with HDF5 filter {id} ({name}), but only deflate (gzip), lzf, zstd, lz4, blosc, bitshuffle, shuffle and fletcher32 are read; write the file again with compression=\"gzip\"",
         file.display()
     )]
     UnsupportedFilter {
@@ -147,6 +147,44 @@ pub enum SourceError {
         found: i128,
         /// Number of columns of the matrix.
         n_vars: u64,
+    },
+    /// A row index of a matrix that is stored by columns is not a row of it.
+    #[error("{object} in {} is out of range: element {position} (column {column}) is {found}, expected 0 to {}; the matrix is damaged", file.display(), n_obs.saturating_sub(1))]
+    RowIndexRange {
+        /// Path of the file.
+        file: PathBuf,
+        /// HDF5 path of the dataset.
+        object: String,
+        /// Column (var) of the matrix.
+        column: u64,
+        /// Element of the dataset.
+        position: u64,
+        /// Its value.
+        found: i128,
+        /// Number of rows of the matrix.
+        n_obs: u64,
+    },
+    /// The disk has no room for the temporary file that a matrix stored by columns is turned in.
+    #[error(
+        "{} has {} MiB free, but a temporary file of {} MiB is needed there to turn the matrix into rows; free some space or choose another disk for the output",
+        directory.display(), free_bytes >> 20, needed_bytes.div_ceil(1 << 20)
+    )]
+    NoRoom {
+        /// Where the temporary file was to be.
+        directory: PathBuf,
+        /// Its length.
+        needed_bytes: u64,
+        /// What there is.
+        free_bytes: u64,
+    },
+    /// The temporary file that a matrix is turned in cannot be written or read.
+    #[error("a temporary file in {} failed while the matrix was turned into rows: {source}; free some space or choose another disk for the output", directory.display())]
+    Spill {
+        /// Where the temporary file is.
+        directory: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
     },
     /// Summing the duplicate entries of one cell of the matrix left the range of the value type.
     #[error("{object} in {} has duplicate entries at row {row}, column {column} whose sum does not fit {value_type}; sum them in a wider type first", file.display())]

@@ -1,54 +1,84 @@
-//! Reads AnnData files (`.h5ad`): a matrix as rows of canonical CSR in storage order, `obs` and `var` as Arrow tables.
+//! Reads AnnData (`.h5ad`, zarr) and what 10x Genomics writes (`.h5`, Matrix Market): a matrix as rows of canonical CSR in storage order, `obs` and `var` as Arrow tables.
 //!
 //! Memory is bounded whatever the file claims: bulk data passes in windows, and only `indptr` (8 bytes per obs) and the
 //! category labels are held whole. No input panics; what is not read is refused with one sentence that names it.
 
+mod container;
 mod error;
-mod hdf5;
 mod matrix;
 mod table;
+mod tenx;
 pub mod write;
 
 use std::path::Path;
 use std::sync::Arc;
 
 pub use error::{Result, SourceError};
-pub use matrix::{Canonicalised, CountMode, MatrixSource, Rows, Selection};
+pub use matrix::{Canonicalised, CountMode, MatrixSource, Rows, Selection, Workspace};
 pub use table::TableSource;
 
-use hdf5::H5File;
+use container::SourceFile;
+use tenx::TenX;
 
-/// An open `.h5ad` file.
+/// An open input: AnnData, or one of the forms that 10x Genomics writes.
 #[derive(Clone, Debug)]
 pub struct AnnData {
-    file: Arc<H5File>,
+    layout: Layout,
+}
+
+#[derive(Clone, Debug)]
+enum Layout {
+    AnnData(Arc<SourceFile>),
+    TenX(Arc<TenX>),
 }
 
 impl AnnData {
-    /// Opens a file and checks that it is HDF5 and whole.
+    /// Opens an input, finds out what it is, and checks that it is whole as far as that can be seen.
     ///
     /// # Errors
-    /// The file is missing, unreadable, not HDF5, or shorter than its header says.
+    /// The input is missing, unreadable, of no known kind, or shorter than its header says.
     pub fn open(path: &Path) -> Result<Self> {
-        Ok(Self {
-            file: Arc::new(H5File::open(path)?),
-        })
+        if let Some(market) = TenX::open_market(path)? {
+            return Ok(Self {
+                layout: Layout::TenX(Arc::new(market)),
+            });
+        }
+        let file = Arc::new(SourceFile::open(path)?);
+        let layout = match TenX::open_file(&file)? {
+            Some(tenx) => Layout::TenX(Arc::new(tenx)),
+            None => Layout::AnnData(file),
+        };
+        Ok(Self { layout })
     }
 
-    /// Opens one of the matrices.
+    /// Opens one of the matrices, with [`Workspace::default`].
     ///
     /// # Errors
-    /// The matrix does not exist, is not CSR, or its parts contradict each other.
+    /// The matrix does not exist, is of a form that is not read, or its parts contradict each other.
     pub fn matrix(&self, selection: &Selection) -> Result<MatrixSource> {
-        matrix::open(&self.file, selection)
+        self.matrix_in(selection, &Workspace::default())
+    }
+
+    /// Opens one of the matrices; one that is not stored by rows is rewritten in the workspace when it is first read.
+    ///
+    /// # Errors
+    /// As for [`Self::matrix`].
+    pub fn matrix_in(&self, selection: &Selection, workspace: &Workspace) -> Result<MatrixSource> {
+        match &self.layout {
+            Layout::AnnData(file) => matrix::open(file, selection, workspace),
+            Layout::TenX(tenx) => tenx.matrix(selection, workspace),
+        }
     }
 
     /// Opens the table of the rows.
     ///
     /// # Errors
-    /// The table does not exist, has an encoding other than 0.2.0, or is damaged.
+    /// The table does not exist, is of an encoding that is not read, or is damaged.
     pub fn obs(&self) -> Result<TableSource> {
-        table::open(&self.file, "obs")
+        match &self.layout {
+            Layout::AnnData(file) => table::open(file, "obs"),
+            Layout::TenX(tenx) => tenx.obs(),
+        }
     }
 
     /// Opens the table of the columns of the selected matrix: `raw/var` for `raw`, else `var`.
@@ -56,10 +86,10 @@ impl AnnData {
     /// # Errors
     /// As for [`Self::obs`].
     pub fn var(&self, selection: &Selection) -> Result<TableSource> {
-        let group = match selection {
-            Selection::Raw => "raw/var",
-            Selection::X | Selection::Layer(_) => "var",
-        };
-        table::open(&self.file, group)
+        match (&self.layout, selection) {
+            (Layout::AnnData(file), Selection::Raw) => table::open(file, "raw/var"),
+            (Layout::AnnData(file), Selection::X | Selection::Layer(_)) => table::open(file, "var"),
+            (Layout::TenX(tenx), _) => tenx.var(),
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
 use cellring::format::{Encoding, VarOrder};
 use cellring_tools::anndata::Selection;
-use cellring_tools::convert::{ConvertOptions, ConvertReport, convert};
+use cellring_tools::convert::{ConvertOptions, ConvertReport, ObsOrder, convert};
 use cellring_tools::size::parse_size;
 use clap::{ValueEnum, value_parser};
 
@@ -15,11 +15,13 @@ use crate::progress;
 
 /// Convert AnnData to a store
 ///
-/// The store appears under its name when it is complete, and not before.
+/// The store appears under its name when it is complete, and not before. A matrix that is not stored by cells (CSC, Matrix
+/// Market), or is to be stored in another order, passes through a temporary file beside the store: 8 bytes and the value
+/// for each entry.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The AnnData file
-    #[arg(value_name = "INPUT.h5ad")]
+    /// AnnData (.h5ad, a zarr directory or .zarr.zip), a 10x Genomics .h5 file, or a Matrix Market directory
+    #[arg(value_name = "INPUT")]
     input: PathBuf,
     /// The store to make, a directory
     #[arg(short, long, value_name = "STORE")]
@@ -47,6 +49,21 @@ pub(crate) struct Args {
     /// The most memory to use, as 500M or 2GiB
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
     memory: u64,
+    /// Only the genes that FILE names, one name of var a line; they stay in the source's order
+    #[arg(long, value_name = "FILE")]
+    genes: Option<PathBuf>,
+    /// Only the first N cells
+    #[arg(long, value_name = "N")]
+    max_obs: Option<u64>,
+    /// Only these columns of obs
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
+    obs_columns: Option<Vec<String>>,
+    /// Store the cells in random order, the same for the same seed; `export` restores the source's order
+    #[arg(long, value_name = "SEED", conflicts_with = "sort_by")]
+    shuffle: Option<u64>,
+    /// Store the cells sorted by columns of obs, in runs of equal values; `export` restores the source's order
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
+    sort_by: Option<Vec<String>>,
     /// Replace a store that exists
     #[arg(long)]
     force: bool,
@@ -118,6 +135,14 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         threads: args.threads.map(|n| n as usize),
         memory_bytes: args.memory,
         force: args.force,
+        genes: args.genes,
+        max_obs: args.max_obs,
+        obs_columns: args.obs_columns,
+        obs_order: match (args.shuffle, args.sort_by) {
+            (Some(seed), _) => Some(ObsOrder::Shuffled { seed }),
+            (None, Some(columns)) => Some(ObsOrder::SortedBy(columns)),
+            (None, None) => None,
+        },
     };
     let bar = progress::percent("converting");
     let report = convert(&args.input, &args.output, &options, &|done, total| {

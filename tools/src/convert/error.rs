@@ -57,6 +57,39 @@ pub enum ConvertError {
     /// The table of the columns cannot be brought into the store's order.
     #[error("var cannot be put into the store's order of columns ({0}); use --var-order source")]
     Var(String),
+    /// The obs cannot be brought into the wished order.
+    #[error("the obs cannot be put into another order ({0}); convert without --shuffle and --sort-by")]
+    Order(String),
+    /// Columns were named that do not exist.
+    #[error("obs of {} has no column {}; its columns are {available}", file.display(), names.join(", "))]
+    NoColumn {
+        /// The input.
+        file: PathBuf,
+        /// The names.
+        names: Vec<String>,
+        /// What there is.
+        available: String,
+    },
+    /// A list of genes cannot be read.
+    #[error("cannot read the list of genes {}: {error}", file.display())]
+    GeneList {
+        /// The list.
+        file: PathBuf,
+        /// What the operating system said.
+        error: std::io::Error,
+    },
+    /// Genes were named that do not exist.
+    #[error("{} names {n_absent} genes that var of {} does not have, among them {examples}; remove them from the list", list.display(), file.display())]
+    NoGene {
+        /// The list.
+        list: PathBuf,
+        /// The input.
+        file: PathBuf,
+        /// How many.
+        n_absent: usize,
+        /// The first few.
+        examples: String,
+    },
     /// The threads could not be started.
     #[error("cannot start {threads} threads to encode with: {error}; give a smaller --threads")]
     Threads {

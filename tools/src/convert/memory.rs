@@ -45,6 +45,8 @@ pub(super) struct Needs {
     max_row_nnz: u64,
     max_block_nnz: u64,
     table_bytes: u64,
+    /// What the source needs besides windows.
+    source_bytes: u64,
     threads: u64,
 }
 
@@ -66,6 +68,7 @@ impl Needs {
             entry_bytes: 4 + value_bytes,
             value_bytes,
             threads: threads as u64,
+            source_bytes: matrix.working_bytes(),
             ..Self::default()
         };
         let mut block_nnz = 0;
@@ -82,6 +85,12 @@ impl Needs {
         needs
     }
 
+    /// With so much more that is held all the time.
+    pub(super) fn and(mut self, bytes: u64) -> Self {
+        self.source_bytes += bytes;
+        self
+    }
+
     /// Memory that does not depend on the size of windows.
     fn fixed_bytes(&self) -> u64 {
         // Counts, order and its inverse; per thread counts, and the places and bits that a row is scattered to.
@@ -89,7 +98,13 @@ impl Needs {
         // A block that lies across windows is put together; each thread holds a copy of a block and its encoding.
         let blocks = (1 + 2 * self.threads) * self.max_block_nnz * self.entry_bytes;
         let lists = CHUNK_BYTES * (self.nnz / CHUNK_NNZ) + BLOCK_BYTES * self.n_blocks;
-        BASE_BYTES + self.threads * THREAD_BYTES + lists + 8 * self.n_obs + per_var * self.n_vars + blocks
+        BASE_BYTES
+            + self.source_bytes
+            + self.threads * THREAD_BYTES
+            + lists
+            + 8 * self.n_obs
+            + per_var * self.n_vars
+            + blocks
     }
 
     /// Memory while windows of at most `window_nnz` entries pass.
@@ -120,6 +135,8 @@ impl Needs {
                 "blocks of up to {} values on {} threads (a smaller --block-size or --threads needs less)",
                 self.max_block_nnz, self.threads
             )
+        } else if self.source_bytes > BASE_BYTES.max(self.table_bytes) {
+            "rows that the input keeps together, as the tiles of a dense matrix do".to_owned()
         } else if self.table_bytes > BASE_BYTES {
             format!("a batch of {TABLE_BATCH_ROWS} rows of obs or the whole of var")
         } else {
@@ -132,7 +149,7 @@ impl Needs {
 }
 
 /// An estimate for `rows` rows in memory: as they are read, reordered, and written.
-fn table_bytes(table: &TableSource, rows: u64) -> u64 {
+pub(super) fn table_bytes(table: &TableSource, rows: u64) -> u64 {
     let row_bytes: u64 = table
         .schema()
         .fields()
@@ -162,6 +179,7 @@ mod tests {
             max_row_nnz: 9_000,
             max_block_nnz: 500_000,
             table_bytes: 10 << 20,
+            source_bytes: 0,
             threads: 2,
         };
         let (needed, reason) = needs.window_nnz(64 << 20).unwrap_err();

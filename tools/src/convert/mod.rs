@@ -1,4 +1,4 @@
-//! Converts an `.h5ad` file to a store, in two passes over the matrix and with bounded memory.
+//! Converts an input to a store, in two passes over the matrix and with bounded memory.
 //!
 //! The first pass counts in how many obs each column occurs (and, for the raw encoding, finds the narrowest type that
 //! holds every value); the second decodes rows ahead, encodes blocks on all threads, and appends them in order. Equal input
@@ -7,10 +7,12 @@
 mod blocks;
 mod error;
 mod memory;
+mod order;
+mod select;
 mod survey;
 mod tables;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cellring::Store;
@@ -21,7 +23,7 @@ use serde::Serialize;
 
 pub use error::ConvertError;
 
-use crate::anndata::{AnnData, Canonicalised, MatrixSource, Selection, TableSource};
+use crate::anndata::{AnnData, Canonicalised, MatrixSource, Selection, TableSource, Workspace};
 use blocks::BlockCutter;
 use memory::Needs;
 use survey::{ColumnOrder, Survey};
@@ -43,6 +45,26 @@ pub struct ConvertOptions {
     pub memory_bytes: u64,
     /// Whether an existing store is replaced.
     pub force: bool,
+    /// A text file of gene names, one a line: only those columns are converted, in the source's order.
+    pub genes: Option<PathBuf>,
+    /// Only the first so many obs.
+    pub max_obs: Option<u64>,
+    /// Only these columns of obs, besides the index.
+    pub obs_columns: Option<Vec<String>>,
+    /// Order of the obs in the store. `None`: as in the source.
+    pub obs_order: Option<ObsOrder>,
+}
+
+/// An order of obs other than the source's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObsOrder {
+    /// A random permutation, the same for the same seed and number of obs.
+    Shuffled {
+        /// The seed.
+        seed: u64,
+    },
+    /// By these columns of obs, the first one first; equal obs stay in the source's order, missing values come last.
+    SortedBy(Vec<String>),
 }
 
 impl Default for ConvertOptions {
@@ -55,6 +77,10 @@ impl Default for ConvertOptions {
             threads: None,
             memory_bytes: 1 << 30,
             force: false,
+            genes: None,
+            max_obs: None,
+            obs_columns: None,
+            obs_order: None,
         }
     }
 }
@@ -136,6 +162,8 @@ struct Job<'a> {
     matrix: MatrixSource,
     obs: TableSource,
     var: TableSource,
+    /// For each obs of the store its place in the source, where that is another.
+    order: Option<Vec<u32>>,
     window_nnz: usize,
 }
 
@@ -154,7 +182,14 @@ impl<'a> Job<'a> {
             }));
         }
         let file = AnnData::open(input)?;
-        let matrix = file.matrix(&options.selection)?;
+        let workspace = Workspace {
+            directory: match output.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+                _ => PathBuf::from("."),
+            },
+            memory_bytes: options.memory_bytes,
+        };
+        let matrix = file.matrix_in(&options.selection, &workspace)?;
         let (obs, var) = (file.obs()?, file.var(&options.selection)?);
         let sides = [
             ("rows", matrix.n_obs(), "obs", &obs),
@@ -172,7 +207,20 @@ impl<'a> Job<'a> {
                 });
             }
         }
-        let needs = Needs::of(&matrix, &obs, &var, options.block_size, threads);
+        let (mut matrix, mut obs, var) = select::apply(input, options, matrix, obs, var)?;
+        let order = match &options.obs_order {
+            None => None,
+            Some(order) => Some(order::of(order, input, &obs)?),
+        };
+        let mut ordered_bytes = 0;
+        if let Some(order) = &order {
+            ordered_bytes = memory::table_bytes(&obs, obs.n_rows()) + 8 * obs.n_rows();
+            matrix = matrix.reordered(order, &workspace)?;
+            obs = select::columns(input, options, obs.with_rows(order)?)?;
+        } else {
+            obs = select::columns(input, options, obs)?;
+        }
+        let needs = Needs::of(&matrix, &obs, &var, options.block_size, threads).and(ordered_bytes);
         let window_nnz = needs
             .window_nnz(options.memory_bytes)
             .map_err(|(needed_bytes, reason)| ConvertError::Memory {
@@ -194,6 +242,7 @@ impl<'a> Job<'a> {
             matrix,
             obs,
             var,
+            order,
             window_nnz,
         })
     }
@@ -218,7 +267,7 @@ impl<'a> Job<'a> {
         let value_type = self.matrix.value_type();
         let work = n_obs * (1 + u64::from(survey.is_some()));
         let mut writer = StoreWriter::create(self.output, self.writer_options())?;
-        tables::write_obs(&mut writer, &self.obs)?;
+        tables::write_obs(&mut writer, &self.obs, self.order.as_deref())?;
 
         let found = survey
             .map(|survey| {
@@ -259,7 +308,8 @@ impl<'a> Job<'a> {
         if let Some(block) = cutter.finish(&encoder)? {
             writer.append(&block)?;
         }
-        let canonicalised = rows.report();
+        let mut canonicalised = rows.report();
+        canonicalised += self.matrix.changed_before();
         drop(rows);
         writer.set_source(self.provenance(canonicalised));
         writer.finish()?;
@@ -282,9 +332,13 @@ impl<'a> Job<'a> {
         serde_json::json!({
             "file": file,
             "matrix": self.options.selection.path(),
-            "encoding_type": "csr_matrix",
-            "encoding_version": "0.1.0",
+            "encoding_type": self.matrix.form(),
             "indices_type": self.matrix.indices_type(),
+            "obs_order": match &self.options.obs_order {
+                None => "source".to_owned(),
+                Some(ObsOrder::Shuffled { seed }) => format!("shuffled with seed {seed}"),
+                Some(ObsOrder::SortedBy(columns)) => format!("sorted by {}", columns.join(", ")),
+            },
             "rows_sorted": canonicalised.rows_sorted,
             "duplicates_summed": canonicalised.duplicates_summed,
             "explicit_zeros_dropped": canonicalised.explicit_zeros_dropped,

@@ -12,13 +12,36 @@ use super::ConvertError;
 use super::survey::ColumnOrder;
 use crate::anndata::TableSource;
 
-/// Copies obs, batch by batch.
-pub(super) fn write_obs(writer: &mut StoreWriter, obs: &TableSource) -> Result<(), ConvertError> {
+/// Copies obs, batch by batch; where it is in another order than the source, each obs's place in that is added.
+pub(super) fn write_obs(
+    writer: &mut StoreWriter,
+    obs: &TableSource,
+    order: Option<&[u32]>,
+) -> Result<(), ConvertError> {
+    let schema = match order {
+        Some(_) => with_position(obs.schema()),
+        None => Arc::clone(obs.schema()),
+    };
     let batches = (0..obs.n_rows()).step_by(TABLE_BATCH_ROWS).map(|start| {
         let end = obs.n_rows().min(start + TABLE_BATCH_ROWS as u64);
-        obs.read(start..end).map_err(ConvertError::from)
+        let batch = obs.read(start..end)?;
+        let Some(order) = order else { return Ok(batch) };
+        let mut columns = batch.columns().to_vec();
+        let positions = order[start as usize..end as usize].to_vec();
+        columns.push(Arc::new(UInt32Array::from(positions)) as ArrayRef);
+        RecordBatch::try_new(Arc::clone(&schema), columns)
+            .map_err(|error| ConvertError::Order(error.to_string()))
     });
-    writer.write_table(TableKind::Obs, obs.schema(), batches)
+    writer.write_table(TableKind::Obs, &schema, batches)
+}
+
+/// The fields of a table, and one for each row's place in the source.
+fn with_position(schema: &Schema) -> Arc<Schema> {
+    let metadata = HashMap::from([(ROLE_KEY.to_owned(), ROLE_SOURCE_POSITION.to_owned())]);
+    let position = Field::new(SOURCE_POSITION_FIELD, DataType::UInt32, false).with_metadata(metadata);
+    let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
+    fields.push(Arc::new(position));
+    Arc::new(Schema::new(fields))
 }
 
 /// Copies var in the store's order of columns, and adds each column's place in the source.
@@ -27,12 +50,7 @@ pub(super) fn write_var(
     var: &TableSource,
     order: Option<&ColumnOrder>,
 ) -> Result<(), ConvertError> {
-    let metadata = HashMap::from([(ROLE_KEY.to_owned(), ROLE_SOURCE_POSITION.to_owned())]);
-    let position = Field::new(SOURCE_POSITION_FIELD, DataType::UInt32, false).with_metadata(metadata);
-    let mut fields: Vec<_> = var.schema().fields().iter().cloned().collect();
-    fields.push(Arc::new(position));
-    let schema = Arc::new(Schema::new(fields));
-
+    let schema = with_position(var.schema());
     let whole = order.map(|_| var.read(0..var.n_rows())).transpose()?;
     let batches = (0..var.n_rows()).step_by(TABLE_BATCH_ROWS).map(|start| {
         let end = var.n_rows().min(start + TABLE_BATCH_ROWS as u64);

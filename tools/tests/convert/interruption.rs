@@ -4,10 +4,11 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use cellring_tools::anndata::{AnnData, Selection, SourceError, Workspace};
 use cellring_tools::convert::{ConvertOptions, convert};
 use tempfile::TempDir;
 
-use crate::{cellring, fail, names, run_convert, scratch, synthetic};
+use crate::{cellring, fail, names, run_convert, scratch, shared_data, synthetic};
 
 /// A tmpfs of 2 MiB, where the tests may mount one.
 struct SmallDisk(TempDir);
@@ -86,6 +87,32 @@ fn a_full_disk_leaves_nothing() {
         "{message}"
     );
     assert_eq!(names(disk.path()), [""; 0]);
+}
+
+/// A temporary file that does not fit is refused before it is begun; one that cannot be made is named.
+#[test]
+fn a_matrix_is_not_turned_where_there_is_no_room() {
+    let Some(folder) = shared_data() else { return };
+    let Some(disk) = SmallDisk::mount() else { return };
+    let file = AnnData::open(&folder.join("pbmc3k_csc_gzip_v012.h5ad")).unwrap();
+    let turn = |directory: &Path| {
+        let workspace = Workspace {
+            directory: directory.to_path_buf(),
+            memory_bytes: 1 << 20,
+        };
+        let matrix = file.matrix_in(&Selection::X, &workspace).unwrap();
+        let error = matrix.rows(0..1, 1 << 16).unwrap_err();
+        assert!(!error.to_string().contains(". "), "{error}");
+        error
+    };
+    let error = turn(disk.path());
+    assert!(
+        matches!(error, SourceError::NoRoom { needed_bytes, free_bytes, .. } if needed_bytes == 2_286_884 * 12 && free_bytes <= 2 << 20),
+        "{error}"
+    );
+    assert_eq!(names(disk.path()), [""; 0]);
+    let error = turn(&disk.path().join("no/such"));
+    assert!(matches!(error, SourceError::Spill { .. }), "{error}");
 }
 
 const CHILD: &str = "CELLRING_TEST_CONVERT";

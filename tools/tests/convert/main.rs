@@ -6,8 +6,11 @@
     reason = "tests; the settings for tests do not reach helper functions"
 )]
 
+mod collection;
 mod equality;
+mod forms;
 mod interruption;
+mod orders;
 mod refusals;
 mod round_trip;
 #[path = "../samples/mod.rs"]

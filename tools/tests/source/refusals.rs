@@ -8,7 +8,9 @@ use crate::{fixture, layer, open_and_read, real};
 
 /// The message of the error that the matrix gives on opening or reading.
 fn refusal(path: &Path, selection: &Selection) -> String {
-    let error = open_and_read(path, selection).expect_err(&format!("{} {selection:?}", path.display()));
+    let Err(error) = open_and_read(path, selection) else {
+        panic!("{} {selection:?} is read", path.display())
+    };
     let message = error.to_string();
     assert!(
         !message.contains('\n') && !message.contains(". "),
@@ -22,8 +24,6 @@ fn wrong_matrices_are_refused_with_their_place() {
     let path = fixture("matrices.h5ad");
     for (name, parts) in [
         ("float16", &["layers/float16/data", "float16"][..]),
-        ("bigendian_data", &["data", "big-endian float32"]),
-        ("bigendian_indices", &["indices", "big-endian int32"]),
         ("float_indices", &["indices", "float32"]),
         ("overflow", &["row 1", "column 7", "uint8"]),
         ("indptr_start", &["indptr", "element 0 is 1", "expected 0"]),
@@ -50,12 +50,9 @@ fn wrong_matrices_are_refused_with_their_place() {
         ("no_indices", &["no layers/no_indices/indices"]),
         ("no_shape", &["attribute shape"]),
         ("bomb", &["claims 1099511627776 elements"]),
-        ("csc", &["CSC matrix", "only CSR"]),
         ("unknown", &["bsr_matrix"]),
         ("newer", &["csr_matrix", "0.9.0"]),
-        ("legacy", &["legacy h5sparse csr"]),
         ("bare", &["without encoding-type"]),
-        ("dense", &["dense dataset of 6 x 10 float32"]),
         (
             "absent",
             &["has no layers/absent", "it has X, layers/", "layers/csc"],
@@ -86,50 +83,25 @@ fn wrong_matrices_are_refused_with_their_place() {
 }
 
 #[test]
-fn real_files_of_other_forms_are_refused_by_name() {
+fn what_is_no_matrix_is_refused_by_name() {
     for (name, part) in [
-        ("pbmc3k_csc_gzip_v012.h5ad", "CSC matrix"),
-        ("pbmc3k_raw_h5sparse06.h5ad", "legacy h5sparse csr"),
-        (
-            "pbmc3k_600_raw_layers_denseX.h5ad",
-            "dense dataset of 600 x 1200 float32",
-        ),
         ("compat/anndata_v0.11.4_noX.h5ad", "has no X"),
-        (
-            "compat/pbmc3k_100_explicit_zeros_bigendian.h5ad",
-            "big-endian float32",
-        ),
-        ("compat/pbmc3k_500_blosc_lz4.h5ad", "filter 32001 (blosc)"),
-        ("compat/pbmc3k_500_zstd.h5ad", "filter 32015 (zstd)"),
         (
             "compat/scp_truncated.h5ad",
             "truncated: its header says 243544 bytes, but it has 240602",
         ),
         ("README.md", "not an HDF5 file"),
-        ("zarr/10x-10k-subset.zarr", "not an HDF5 file"),
+        ("multi", "not an HDF5 file"),
         ("absent.h5ad", "cannot read"),
     ] {
         let Some(path) = real(name) else { return };
         let message = refusal(&path, &Selection::X);
         assert!(message.contains(part), "{name}: {message}");
     }
-    let path = real("compat/anndata_v0.5.0_pbmc68k.h5ad").unwrap();
-    assert!(refusal(&path, &Selection::Raw).contains("raw.X"));
-    for (name, part) in [
-        ("compat/anndata_v0.5.0_pbmc68k.h5ad", "compound dataset"),
-        ("compat/anndata_v0.7.0.h5ad", "encoding 0.1.0"),
-    ] {
-        let message = AnnData::open(&real(name).unwrap())
-            .unwrap()
-            .obs()
-            .unwrap_err()
-            .to_string();
-        assert!(message.contains(part), "{name}: {message}");
-    }
 }
 
 #[test]
-fn damaged_and_older_tables_are_refused() {
+fn damaged_tables_are_refused() {
     let file = AnnData::open(&fixture("tables.h5ad")).unwrap();
     let error = file.var(&Selection::Raw).unwrap().read(0..4).unwrap_err();
     assert!(
@@ -144,8 +116,6 @@ fn damaged_and_older_tables_are_refused() {
         ),
         "{error}"
     );
-    let message = file.var(&Selection::X).unwrap_err().to_string();
-    assert!(message.contains("var") && message.contains("0.1.0"), "{message}");
     let error = AnnData::open(&fixture("storage.h5ad"))
         .unwrap()
         .obs()

@@ -1,8 +1,17 @@
 //! Matrices of an AnnData file.
 
 mod canonical;
+mod compressed;
+mod csc;
 mod csr;
+mod dense;
+pub(super) mod market;
+mod permuted;
+mod selected;
+mod source;
+mod spill;
 mod stream;
+mod turned;
 mod value;
 
 use std::path::Path;
@@ -10,13 +19,22 @@ use std::sync::Arc;
 
 use cellring::format::ValueType;
 
+use super::container::{Grid, Kind, SourceFile};
 use super::error::{Result, SourceError};
-use super::hdf5::{Class, H5File, Kind};
 
 pub use canonical::Canonicalised;
+pub use source::Workspace;
 pub use stream::{CountMode, Rows};
 
+use compressed::{Compressed, shape_attribute, shape_dataset};
+use csc::Csc;
 use csr::Csr;
+use dense::Dense;
+use market::Market;
+use permuted::Permuted;
+use selected::Selected;
+use source::RowSource;
+use turned::Turned;
 
 /// Which matrix of the file to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -44,143 +62,195 @@ impl Selection {
 /// A matrix of `n_obs` rows and `n_vars` columns, readable as canonical CSR in storage order, as often as wanted.
 #[derive(Clone, Debug)]
 pub struct MatrixSource {
-    form: Form,
-}
-
-/// How the matrix is stored.
-#[derive(Clone, Debug)]
-enum Form {
-    Csr(Arc<Csr>),
+    source: Arc<dyn RowSource>,
 }
 
 impl MatrixSource {
-    /// Opens the selected matrix of an `.h5ad` file.
+    /// Opens the selected matrix of a file, with [`Workspace::default`].
     ///
     /// # Errors
-    /// The file is missing, not HDF5 or truncated; the matrix does not exist, is not CSR, or its parts contradict each
-    /// other.
+    /// The file is missing, of no known kind or truncated; the matrix does not exist, is of a form that is not read, or its
+    /// parts contradict each other.
     pub fn open(path: &Path, selection: &Selection) -> Result<Self> {
-        open(&Arc::new(H5File::open(path)?), selection)
+        open(
+            &Arc::new(SourceFile::open(path)?),
+            selection,
+            &Workspace::default(),
+        )
+    }
+
+    fn new(source: impl RowSource + 'static) -> Self {
+        Self {
+            source: Arc::new(source),
+        }
     }
 
     /// Number of rows.
     pub fn n_obs(&self) -> u64 {
-        self.csr().n_obs()
+        self.source.n_obs()
     }
 
     /// Number of columns.
     pub fn n_vars(&self) -> u64 {
-        self.csr().n_vars()
+        self.source.n_vars()
     }
 
-    /// Stored entries, before duplicates are summed and explicit zeros dropped.
+    /// Stored entries, before duplicates are summed and explicit zeros dropped; all elements of a dense matrix.
     pub fn nnz(&self) -> u64 {
-        self.csr().nnz()
+        self.source.nnz()
     }
 
     /// Element type of the values.
     pub fn value_type(&self) -> ValueType {
-        self.csr().value_type()
+        self.source.value_type()
     }
 
-    /// numpy name of the element type of `indices` in the file (`int32`, `int64`, ...).
+    /// How the matrix is stored, as AnnData names it: `csr_matrix`, `csc_matrix`, `array`.
+    pub fn form(&self) -> &'static str {
+        self.source.form()
+    }
+
+    /// numpy name of the element type of `indices` in the file (`int32`, `int64`, ...); `int32` where there are none.
     pub fn indices_type(&self) -> String {
-        self.csr().indices_type()
+        self.source.indices_type()
     }
 
-    /// Stored entries of each of the rows `range`, in order (before canonicalising).
+    /// Stored entries of each of the rows `range`, in order (before canonicalising); a bound where they are not known.
     ///
     /// # Panics
     /// If `range` does not lie within the rows.
     pub fn stored_per_row(&self, range: std::ops::Range<u64>) -> impl Iterator<Item = u64> + '_ {
-        self.csr().stored_per_row(range)
+        range.map(|row| self.source.stored_in(row))
     }
 
-    fn csr(&self) -> &Arc<Csr> {
-        match &self.form {
-            Form::Csr(csr) => csr,
-        }
+    /// The first `n_obs` rows (all where there are fewer), and of the columns those in `columns`, which ascend.
+    pub fn select(&self, n_obs: u64, columns: Option<&[u32]>) -> Self {
+        Self::new(Selected::new(Arc::clone(&self.source), n_obs, columns))
+    }
+
+    /// The rows in another order: `order` names for each new row the row that it was. They are put there by way of a
+    /// temporary file in the workspace when they are first read; this counts them.
+    ///
+    /// # Errors
+    /// As reading the rows.
+    ///
+    /// # Panics
+    /// If `order` is not as long as there are rows.
+    pub fn reordered(&self, order: &[u32], workspace: &Workspace) -> Result<Self> {
+        assert_eq!(order.len() as u64, self.n_obs(), "rows of the order");
+        let permuted = Permuted::new(Arc::clone(&self.source), order);
+        Ok(Self::new(Turned::new(permuted, workspace)?))
+    }
+
+    /// What was changed in the matrix while its rows were put into another order: not seen by those who read them then.
+    pub fn changed_before(&self) -> Canonicalised {
+        self.source.changed_before()
+    }
+
+    /// The most memory that reading needs besides windows, in bytes.
+    pub fn working_bytes(&self) -> u64 {
+        self.source.working_bytes()
     }
 }
 
 /// Finds out how the selected matrix is stored, and opens it.
-pub(super) fn open(file: &Arc<H5File>, selection: &Selection) -> Result<MatrixSource> {
-    let object = selection.path();
-    let refuse = |object: &str, form: String, remedy| {
-        Err(SourceError::UnsupportedMatrix {
+pub(super) fn open(
+    file: &Arc<SourceFile>,
+    selection: &Selection,
+    workspace: &Workspace,
+) -> Result<MatrixSource> {
+    let mut object = selection.path();
+    let mut kind = file.kind(&object)?;
+    if kind.is_none() && *selection == Selection::Raw {
+        // As AnnData before 0.7 wrote it.
+        object = "raw.X".to_owned();
+        kind = file.kind(&object)?;
+    }
+    match kind {
+        Some(Kind::Dataset) => open_dataset(file, &object),
+        Some(Kind::Group) => open_group(file, &object, workspace),
+        None => Err(SourceError::NoMatrix {
             file: file.path().to_owned(),
-            object: object.to_owned(),
-            form,
-            remedy,
-        })
-    };
-    let kind = match file.kind(&object)? {
-        Some(kind) => kind,
-        None if *selection == Selection::Raw && file.kind("raw.X")?.is_some() => {
-            return refuse(
-                "raw.X",
-                "a raw matrix as AnnData before 0.7 wrote it".to_owned(),
-                REWRITE,
-            );
-        }
-        None => {
-            let available = available(file)?;
-            return Err(SourceError::NoMatrix {
-                file: file.path().to_owned(),
-                wanted: object,
-                available,
-            });
-        }
-    };
-    if kind == Kind::Dataset {
-        let description = file.describe(&object)?;
-        let form = match (description.shape.as_slice(), &description.element.class) {
-            (_, Class::Other(name)) => format!("a dataset of {name}"),
-            (&[n_obs, n_vars], _) => {
-                format!(
-                    "a dense dataset of {n_obs} x {n_vars} {}",
-                    description.element.name()
-                )
-            }
-            (shape, _) => format!("a dataset with {} dimensions", shape.len()),
-        };
-        return refuse(&object, form, MAKE_CSR);
-    }
-    let encoding = file.text_attribute(&object, kind, "encoding-type")?;
-    let version = file.text_attribute(&object, kind, "encoding-version")?;
-    match (encoding.as_deref(), version.as_deref()) {
-        (Some("csr_matrix"), None | Some("0.1.0")) => Ok(MatrixSource {
-            form: Form::Csr(Arc::new(Csr::open(file, &object)?)),
+            wanted: selection.path(),
+            available: available(file)?,
         }),
-        (Some("csc_matrix"), _) => refuse(
-            &object,
-            "a CSC matrix (encoding-type csc_matrix)".to_owned(),
-            MAKE_CSR,
-        ),
-        (Some(encoding), version) => {
-            let version = version.unwrap_or("missing");
-            refuse(
-                &object,
-                format!("of encoding-type {encoding}, encoding-version {version}"),
-                MAKE_CSR,
-            )
-        }
-        (None, _) => match file.text_attribute(&object, kind, "h5sparse_format")? {
-            Some(format) => refuse(
-                &object,
-                format!("a legacy h5sparse {format} group (AnnData before 0.7)"),
-                REWRITE,
-            ),
-            None => refuse(&object, "a group without encoding-type".to_owned(), REWRITE),
-        },
     }
+}
+
+fn unsupported(file: &SourceFile, object: &str, form: String, remedy: &'static str) -> SourceError {
+    SourceError::UnsupportedMatrix {
+        file: file.path().to_owned(),
+        object: object.to_owned(),
+        form,
+        remedy,
+    }
+}
+
+fn open_dataset(file: &Arc<SourceFile>, object: &str) -> Result<MatrixSource> {
+    let n_dimensions = file.describe(object)?.shape.len();
+    if n_dimensions != 2 {
+        let form = format!("a dataset with {n_dimensions} dimensions");
+        return Err(unsupported(file, object, form, MAKE_CSR));
+    }
+    Ok(MatrixSource::new(Dense::new(Grid::open(file, object)?)?))
+}
+
+fn open_group(file: &Arc<SourceFile>, object: &str, workspace: &Workspace) -> Result<MatrixSource> {
+    let encoding = file.text_attribute(object, Kind::Group, "encoding-type")?;
+    let version = file.text_attribute(object, Kind::Group, "encoding-version")?;
+    let legacy = file.text_attribute(object, Kind::Group, "h5sparse_format")?;
+    let (by_rows, shape, form) = match (encoding.as_deref(), version.as_deref(), legacy.as_deref()) {
+        (Some("csr_matrix"), None | Some("0.1.0"), _) => (true, "shape", "csr_matrix"),
+        (Some("csc_matrix"), None | Some("0.1.0"), _) => (false, "shape", "csc_matrix"),
+        (None, _, Some("csr")) => (true, "h5sparse_shape", "h5sparse csr"),
+        (None, _, Some("csc")) => (false, "h5sparse_shape", "h5sparse csc"),
+        (Some(encoding), version, _) => {
+            let version = version.unwrap_or("missing");
+            let form = format!("of encoding-type {encoding}, encoding-version {version}");
+            return Err(unsupported(file, object, form, MAKE_CSR));
+        }
+        (None, _, Some(format)) => {
+            let form = format!("a legacy h5sparse group of format {format}");
+            return Err(unsupported(file, object, form, REWRITE));
+        }
+        (None, _, None) => {
+            let form = "a group without encoding-type".to_owned();
+            return Err(unsupported(file, object, form, REWRITE));
+        }
+    };
+    let (n_obs, n_vars) = shape_attribute(file, object, shape)?;
+    if by_rows {
+        let arrays = Compressed::open(file, object, n_obs, n_vars)?;
+        Ok(MatrixSource::new(Csr::new(arrays, form)?))
+    } else {
+        let arrays = Compressed::open(file, object, n_vars, n_obs)?;
+        Ok(MatrixSource::new(Turned::new(Csc(arrays), workspace)?))
+    }
+}
+
+/// Opens the matrix of a 10x Genomics file: CSC of genes by cells is CSR of cells by genes.
+pub(super) fn open_tenx(file: &Arc<SourceFile>, group: &str) -> Result<MatrixSource> {
+    let (n_vars, n_obs) = shape_dataset(file, group)?;
+    let arrays = Compressed::open(file, group, n_obs, n_vars)?;
+    Ok(MatrixSource::new(Csr::new(arrays, "10x csc_matrix")?))
+}
+
+/// Opens a Matrix Market file that must have as many cells and genes as are named beside it.
+pub(super) fn open_market(
+    path: &Path,
+    n_obs: u64,
+    n_vars: u64,
+    workspace: &Workspace,
+) -> Result<MatrixSource> {
+    let market = Market::open(path, n_obs, n_vars)?;
+    Ok(MatrixSource::new(Turned::new(market, workspace)?))
 }
 
 const MAKE_CSR: &str = "assign scipy.sparse.csr_matrix(matrix) in anndata and write the file again";
 const REWRITE: &str = "open the file with a current anndata and write it again";
 
 /// The matrices of the file, for an error message.
-fn available(file: &H5File) -> Result<String> {
+fn available(file: &SourceFile) -> Result<String> {
     let mut found = Vec::new();
     if file.kind("X")?.is_some() {
         found.push("X".to_owned());

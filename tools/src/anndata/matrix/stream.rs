@@ -9,7 +9,7 @@ use cellring::format::CsrRows;
 use rayon::prelude::*;
 
 use super::canonical::Canonicalised;
-use super::csr::Csr;
+use super::source::RowSource;
 use super::{MatrixSource, SourceError};
 use crate::anndata::error::Result;
 
@@ -35,9 +35,23 @@ impl MatrixSource {
     /// # Errors
     /// `range` does not lie within the rows. Errors of reading come out of the iterator, which then ends.
     pub fn rows(&self, range: Range<u64>, max_nnz: usize) -> Result<Rows> {
-        let csr = Arc::clone(self.csr());
-        csr.check_rows(&range)?;
-        Ok(Rows::start(csr, range, max_nnz))
+        self.check_rows(&range)?;
+        self.source.prepare()?;
+        Ok(Rows::start(Arc::clone(&self.source), range, max_nnz))
+    }
+
+    fn check_rows(&self, range: &Range<u64>) -> Result<()> {
+        if range.start > range.end || range.end > self.n_obs() {
+            let (file, object) = self.source.place();
+            return Err(SourceError::RowRange {
+                file: file.to_owned(),
+                object: object.to_owned(),
+                start: range.start,
+                end: range.end,
+                n_rows: self.n_obs(),
+            });
+        }
+        Ok(())
     }
 
     /// In how many of the rows `range` each column has an entry: `n_vars` counts.
@@ -45,15 +59,16 @@ impl MatrixSource {
     /// # Errors
     /// As reading the rows.
     pub fn detection_counts(&self, range: Range<u64>, mode: CountMode) -> Result<Vec<u64>> {
-        let csr = self.csr();
-        csr.check_rows(&range)?;
-        let mut counts = vec![0u64; csr.n_vars() as usize];
+        let source = &self.source;
+        self.check_rows(&range)?;
+        source.prepare()?;
+        let mut counts = vec![0u64; source.n_vars() as usize];
         match mode {
             CountMode::Exact => {
                 let mut rows = self.rows(range, COUNT_WINDOW_NNZ)?;
                 while let Some(window) = rows.next() {
                     let window = window?;
-                    csr.pool().install(|| add_counts(&window.indices, &mut counts));
+                    source.pool().install(|| add_counts(&window.indices, &mut counts));
                     rows.recycle(window);
                 }
             }
@@ -61,9 +76,9 @@ impl MatrixSource {
                 let mut indices = Vec::new();
                 let mut at = range.start;
                 while at < range.end {
-                    let window = csr.window(at, range.end, COUNT_WINDOW_NNZ);
-                    csr.pool().install(|| {
-                        csr.read_columns(&window, &mut indices)?;
+                    let window = source.window(at, range.end, COUNT_WINDOW_NNZ);
+                    source.pool().install(|| {
+                        source.read_columns(&window, &mut indices)?;
                         add_counts(&indices, &mut counts);
                         Ok(())
                     })?;
@@ -105,15 +120,15 @@ pub struct Rows {
 }
 
 impl Rows {
-    fn start(csr: Arc<Csr>, range: Range<u64>, max_nnz: usize) -> Self {
+    fn start(source: Arc<dyn RowSource>, range: Range<u64>, max_nnz: usize) -> Self {
         let (to_consumer, windows) = sync_channel(READ_AHEAD);
         let (spent, to_producer) = sync_channel::<CsrRows>(READ_AHEAD + 1);
         let produce = move || {
             let mut at = range.start;
             while at < range.end {
-                let window = csr.window(at, range.end, max_nnz);
+                let window = source.window(at, range.end, max_nnz);
                 let recycled = to_producer.try_recv().ok();
-                let read = csr.pool().install(|| csr.read(&window, recycled));
+                let read = source.pool().install(|| source.read(&window, recycled));
                 let has_failed = read.is_err();
                 // A consumer that is gone wants nothing more.
                 if to_consumer.send(read).is_err() || has_failed {

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use crate::anndata::container::Array;
 use crate::anndata::error::Result;
-use crate::anndata::hdf5::Array;
 
 /// An element type of the matrix.
 pub(super) trait Value: Copy + Default + Send + Sync {
@@ -13,6 +13,36 @@ pub(super) trait Value: Copy + Default + Send + Sync {
     fn sum(self, other: Self) -> Option<Self>;
     /// Reads elements `range` of a dataset of this type.
     fn read(array: &Array, range: Range<u64>, place: &mut [Self]) -> Result<()>;
+    /// Bytes of an element of a dataset of this type.
+    const STORED_BYTES: usize;
+    /// The value of such an element; `bytes` has [`Self::STORED_BYTES`].
+    fn from_file(bytes: &[u8], big_endian: bool) -> Self;
+}
+
+macro_rules! stored {
+    ($type:ty) => {
+        fn read(array: &Array, range: Range<u64>, place: &mut [Self]) -> Result<()> {
+            array.read(range, place)?;
+            if array.element().big_endian {
+                for value in place {
+                    *value = Self::from_be_bytes(value.to_ne_bytes());
+                }
+            }
+            Ok(())
+        }
+
+        const STORED_BYTES: usize = size_of::<$type>();
+
+        fn from_file(bytes: &[u8], big_endian: bool) -> Self {
+            let mut own = [0; size_of::<$type>()];
+            own.copy_from_slice(bytes);
+            if big_endian {
+                Self::from_be_bytes(own)
+            } else {
+                Self::from_le_bytes(own)
+            }
+        }
+    };
 }
 
 macro_rules! integer {
@@ -26,9 +56,7 @@ macro_rules! integer {
                 self.checked_add(other)
             }
 
-            fn read(array: &Array, range: Range<u64>, place: &mut [Self]) -> Result<()> {
-                array.read(range, place)
-            }
+            stored!($type);
         }
     )*};
 }
@@ -45,9 +73,7 @@ macro_rules! float {
                 (sum.is_finite() || !self.is_finite() || !other.is_finite()).then_some(sum)
             }
 
-            fn read(array: &Array, range: Range<u64>, place: &mut [Self]) -> Result<()> {
-                array.read(range, place)
-            }
+            stored!($type);
         }
     )*};
 }
@@ -70,5 +96,11 @@ impl Value for bool {
                 *value = byte != 0;
             }
         })
+    }
+
+    const STORED_BYTES: usize = 1;
+
+    fn from_file(bytes: &[u8], _: bool) -> Self {
+        bytes.first().is_some_and(|&byte| byte != 0)
     }
 }

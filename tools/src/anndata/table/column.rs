@@ -9,8 +9,8 @@ use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_schema::{DataType, Field};
 
 use super::leaf::Leaf;
+use crate::anndata::container::{Array, Attribute, Class, IntKind, Kind, Member, SourceFile};
 use crate::anndata::error::{Result, SourceError};
-use crate::anndata::hdf5::{Array, Attribute, Class, H5File, IntKind, Kind};
 
 const ENCODING: &str = "anndata.encoding";
 const ORDERED: &str = "anndata.ordered";
@@ -21,11 +21,13 @@ const NA_VALUE: &str = "anndata.na_value";
 pub(super) enum Column {
     /// One dataset.
     Plain(Leaf),
+    /// In memory.
+    Held(ArrayRef),
     /// Values, and a mask that is true where they are missing.
     Nullable { values: Leaf, mask: Leaf },
     /// Codes into labels; -1 is missing.
     Categorical {
-        codes: Array,
+        codes: Box<Array>,
         kind: IntKind,
         key: DataType,
         labels: ArrayRef,
@@ -39,12 +41,18 @@ pub(super) enum Opened {
 }
 
 /// Opens the column at `path`, which must have `n_rows` rows if that is known.
-pub(super) fn open(file: &Arc<H5File>, path: &str, n_rows: Option<u64>) -> Result<Opened> {
+pub(super) fn open(file: &Arc<SourceFile>, path: &str, n_rows: Option<u64>) -> Result<Opened> {
     let Some(kind) = file.kind(path)? else {
         return Ok(Opened::Unknown("is listed but does not exist".to_owned()));
     };
     let encoding = file.text_attribute(path, kind, "encoding-type")?;
     let opened = match kind {
+        // Before 0.8 a categorical was a dataset of codes that refers to its labels.
+        Kind::Dataset if file.attribute(path, kind, "categories")?.is_some() => {
+            let (group, name) = path.rsplit_once('/').unwrap_or(("", path));
+            let labels = format!("{group}/__categories/{name}");
+            open_coded(file, path, Array::open(file, path)?, &labels, &labels)?
+        }
         Kind::Dataset => match open_leaf(file, path)? {
             Ok(leaf) => {
                 let encoding = encoding.unwrap_or_else(|| leaf.encoding().to_owned());
@@ -73,7 +81,7 @@ pub(super) fn open(file: &Arc<H5File>, path: &str, n_rows: Option<u64>) -> Resul
 }
 
 /// Opens a dataset of one dimension and a known element type, or says why it is not one.
-fn open_leaf(file: &Arc<H5File>, path: &str) -> Result<std::result::Result<Leaf, String>> {
+fn open_leaf(file: &Arc<SourceFile>, path: &str) -> Result<std::result::Result<Leaf, String>> {
     let description = file.describe(path)?;
     if description.shape.len() != 1 {
         return Ok(Err(format!(
@@ -90,7 +98,7 @@ fn open_leaf(file: &Arc<H5File>, path: &str) -> Result<std::result::Result<Leaf,
     }
 }
 
-fn open_nullable(file: &Arc<H5File>, path: &str, encoding: &str) -> Result<Opened> {
+fn open_nullable(file: &Arc<SourceFile>, path: &str, encoding: &str) -> Result<Opened> {
     let values = match open_leaf(file, &member(file, path, "values")?)? {
         Ok(values) => values,
         Err(why) => return Ok(Opened::Unknown(format!("/values {why}"))),
@@ -114,23 +122,35 @@ fn open_nullable(file: &Arc<H5File>, path: &str, encoding: &str) -> Result<Opene
     Ok(Opened::Column(Box::new(Column::Nullable { values, mask }), field))
 }
 
-fn open_categorical(file: &Arc<H5File>, path: &str) -> Result<Opened> {
+fn open_categorical(file: &Arc<SourceFile>, path: &str) -> Result<Opened> {
     let codes_path = member(file, path, "codes")?;
-    let description = file.describe(&codes_path)?;
-    let Some(kind) = IntKind::of(&description.element) else {
-        let name = description.element.name();
+    let codes = Array::open(file, &codes_path)?;
+    let labels = member(file, path, "categories")?;
+    open_coded(file, path, codes, &labels, path)
+}
+
+/// Opens a categorical column of these codes. The attribute `ordered` is that of the object `about`.
+fn open_coded(
+    file: &Arc<SourceFile>,
+    path: &str,
+    codes: Array,
+    labels_path: &str,
+    about: &str,
+) -> Result<Opened> {
+    let element = codes.element();
+    let Some(kind) = IntKind::of(element) else {
+        let name = element.name();
         return Ok(Opened::Unknown(format!("has codes of {name}, expected integers")));
     };
     // Keys are signed; unsigned codes need the next width.
-    let is_signed = description.element.class == Class::Int { signed: true };
-    let key = match (description.element.size_bytes, is_signed) {
+    let is_signed = element.class == Class::Int { signed: true };
+    let key = match (element.size_bytes, is_signed) {
         (1, true) => DataType::Int8,
         (1, false) | (2, true) => DataType::Int16,
         (2, false) | (4, true) => DataType::Int32,
         _ => DataType::Int64,
     };
-    let codes = Array::open(file, &codes_path)?;
-    let labels = match open(file, &member(file, path, "categories")?, None)? {
+    let labels = match open(file, labels_path, None)? {
         Opened::Column(column, _) if matches!(*column, Column::Categorical { .. }) => {
             return Ok(Opened::Unknown(
                 "has categories that are categorical themselves".to_owned(),
@@ -139,7 +159,10 @@ fn open_categorical(file: &Arc<H5File>, path: &str) -> Result<Opened> {
         Opened::Column(column, _) => column.read(0..column.len())?,
         Opened::Unknown(why) => return Ok(Opened::Unknown(format!("/categories {why}"))),
     };
-    let ordered = file.attribute(path, Kind::Group, "ordered")? == Some(Attribute::Bool(true));
+    let ordered = match file.kind(about)? {
+        Some(kind) => file.attribute(about, kind, "ordered")? == Some(Attribute::Bool(true)),
+        None => false,
+    };
     let data_type = DataType::Dictionary(Box::new(key.clone()), Box::new(labels.data_type().clone()));
     let field = Field::new(path, data_type, true).with_dict_is_ordered(ordered);
     let field = with(
@@ -150,7 +173,7 @@ fn open_categorical(file: &Arc<H5File>, path: &str) -> Result<Opened> {
         ],
     );
     let column = Column::Categorical {
-        codes,
+        codes: Box::new(codes),
         kind,
         key,
         labels,
@@ -158,8 +181,26 @@ fn open_categorical(file: &Arc<H5File>, path: &str) -> Result<Opened> {
     Ok(Opened::Column(Box::new(column), field))
 }
 
+/// Opens a member of a table of records (AnnData before 0.7). The labels of categoricals lie in `uns/NAME_categories`.
+pub(super) fn open_record(file: &Arc<SourceFile>, table: &str, record: &Member) -> Result<Opened> {
+    let path = format!("{table}/{}", record.name);
+    let array = Array::open_member(file, table, record)?;
+    let labels = format!("uns/{}_categories", record.name);
+    if matches!(record.element.class, Class::Int { .. }) && file.kind(&labels)? == Some(Kind::Dataset) {
+        return open_coded(file, &path, array, &labels, &labels);
+    }
+    let Some(data_type) = Leaf::data_type_of(&record.element) else {
+        let name = record.element.name();
+        return Ok(Opened::Unknown(format!("holds {name}, which is not known")));
+    };
+    let leaf = Leaf::new(array, data_type);
+    let field = Field::new(path, leaf.data_type().clone(), false);
+    let field = with(field, &[(ENCODING, leaf.encoding())]);
+    Ok(Opened::Column(Box::new(Column::Plain(leaf)), field))
+}
+
 /// Path of a dataset or group that an encoding requires.
-fn member(file: &Arc<H5File>, path: &str, name: &str) -> Result<String> {
+fn member(file: &Arc<SourceFile>, path: &str, name: &str) -> Result<String> {
     let path = format!("{path}/{name}");
     if file.kind(&path)?.is_none() {
         return Err(SourceError::Missing {
@@ -186,6 +227,7 @@ impl Column {
         match self {
             Self::Plain(leaf) | Self::Nullable { values: leaf, .. } => leaf.len(),
             Self::Categorical { codes, .. } => codes.len(),
+            Self::Held(array) => array.len() as u64,
         }
     }
 
@@ -193,6 +235,7 @@ impl Column {
     pub(super) fn read(&self, range: Range<u64>) -> Result<ArrayRef> {
         match self {
             Self::Plain(leaf) => leaf.read(range, None),
+            Self::Held(array) => Ok(array.slice(range.start as usize, (range.end - range.start) as usize)),
             Self::Nullable { values, mask } => {
                 let is_missing = mask.read_bools(range.clone())?;
                 values.read(range, Some(NullBuffer::new(!&is_missing)))

@@ -12,19 +12,22 @@ use arrow_array::{ArrayRef, BooleanArray, PrimitiveArray};
 use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
+use crate::anndata::container::{Array, Class, Element, Padding};
 use crate::anndata::error::{Result, SourceError};
-use crate::anndata::hdf5::{Array, Class, Element, Padding};
 
 /// A dataset of numbers, booleans or strings.
 #[derive(Debug)]
 pub(super) struct Leaf {
-    array: Array,
+    array: Box<Array>,
     data_type: DataType,
 }
 
 impl Leaf {
     pub(super) fn new(array: Array, data_type: DataType) -> Self {
-        Self { array, data_type }
+        Self {
+            array: Box::new(array),
+            data_type,
+        }
     }
 
     /// The Arrow type of an element type, if there is one.
@@ -42,7 +45,7 @@ impl Leaf {
             (Class::Float, 4) => DataType::Float32,
             (Class::Float, 8) => DataType::Float64,
             (Class::Bool, 1) => DataType::Boolean,
-            (Class::FixedText(_) | Class::VarText, _) => DataType::Utf8,
+            (Class::FixedText(_) | Class::FixedUnicode | Class::VarText, _) => DataType::Utf8,
             _ => return None,
         })
     }
@@ -119,17 +122,35 @@ impl Leaf {
     fn read_text(&self, range: Range<u64>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
         let n_rows = (range.end - range.start) as usize;
         let element = self.array.element();
-        let bytes = self.read_bytes(range.clone())?;
+        let kept = self.array.read_text(range.clone())?;
+        let bytes = match kept {
+            Some(_) => Buffer::default(),
+            None => self.read_bytes(range.clone())?,
+        };
         let file = self.array.file();
         let mut text = StringBuilder::with_capacity(n_rows, 0);
         let mut n_bytes = 0usize;
-        for (row, element_bytes) in bytes.chunks_exact(element.size_bytes).enumerate() {
+        for row in 0..n_rows {
             if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
                 text.append_null();
                 continue;
             }
             let resolved;
+            let element_bytes = match &kept {
+                Some(strings) => strings[row].as_bytes(),
+                None => &bytes[row * element.size_bytes..(row + 1) * element.size_bytes],
+            };
             let value = match element.class {
+                _ if kept.is_some() => element_bytes,
+                Class::FixedUnicode => {
+                    resolved =
+                        unicode(element_bytes, element.big_endian).ok_or_else(|| SourceError::NotUtf8 {
+                            file: file.path().to_owned(),
+                            object: self.array.path().to_owned(),
+                            row: range.start + row as u64,
+                        })?;
+                    &resolved
+                }
                 Class::FixedText(padding) => trim(element_bytes, padding),
                 _ => {
                     resolved = file.resolve(self.array.path(), element_bytes)?;
@@ -154,6 +175,25 @@ impl Leaf {
         }
         Ok(Arc::new(text.finish()))
     }
+}
+
+/// A string of four bytes per character, as numpy keeps it, in UTF-8.
+fn unicode(bytes: &[u8], big_endian: bool) -> Option<Vec<u8>> {
+    let words = bytes.as_chunks::<4>().0.iter();
+    let mut characters: Vec<u32> = words
+        .map(|word| {
+            if big_endian {
+                u32::from_be_bytes(*word)
+            } else {
+                u32::from_le_bytes(*word)
+            }
+        })
+        .collect();
+    while characters.last() == Some(&0) {
+        characters.pop();
+    }
+    let text: Option<String> = characters.into_iter().map(char::from_u32).collect();
+    text.map(String::into_bytes)
 }
 
 /// Removes the padding of a string.

@@ -14,16 +14,17 @@
 mod column;
 mod leaf;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
 use arrow_schema::{Field, Schema, SchemaRef};
 use rayon::prelude::*;
 
+use super::container::{Attribute, Class, Kind, SourceFile};
 use super::error::{Result, SourceError};
-use super::hdf5::{Attribute, H5File, Kind};
 use column::{Column, Opened};
 
 /// Key of the metadata that marks the index.
@@ -33,7 +34,7 @@ const INDEX_NAME: &str = "anndata.index_name";
 /// A data frame that can be read in windows of rows.
 #[derive(Debug)]
 pub struct TableSource {
-    file: Arc<H5File>,
+    file: PathBuf,
     group: String,
     n_rows: u64,
     schema: SchemaRef,
@@ -52,6 +53,63 @@ impl TableSource {
         self.n_rows
     }
 
+    /// The first `n_rows` rows; all where there are fewer.
+    #[must_use]
+    pub fn head(mut self, n_rows: u64) -> Self {
+        self.n_rows = self.n_rows.min(n_rows);
+        self
+    }
+
+    /// The index and the columns of these names, in the table's order.
+    ///
+    /// # Errors
+    /// The names that are no columns.
+    pub fn with_columns(mut self, names: &[String]) -> std::result::Result<Self, Vec<String>> {
+        let fields = self.schema.fields();
+        let is_column = |name: &&String| fields.iter().skip(1).any(|field| field.name() == *name);
+        let absent: Vec<String> = names.iter().filter(|name| !is_column(name)).cloned().collect();
+        if !absent.is_empty() {
+            return Err(absent);
+        }
+        let (mut kept_fields, mut kept_columns) = (Vec::new(), Vec::new());
+        for (number, (field, column)) in fields.iter().zip(self.columns).enumerate() {
+            if number == 0 || names.contains(field.name()) {
+                kept_fields.push(Arc::clone(field));
+                kept_columns.push(column);
+            }
+        }
+        self.schema = Arc::new(Schema::new(kept_fields));
+        self.columns = kept_columns;
+        Ok(self)
+    }
+
+    /// These rows, in memory.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn with_rows(self, rows: &[u32]) -> Result<Self> {
+        let damaged = |error: arrow_schema::ArrowError| SourceError::Damaged {
+            file: self.file.clone(),
+            object: self.group.clone(),
+            detail: error.to_string(),
+        };
+        let rows = UInt32Array::from(rows.to_vec());
+        let columns = self
+            .columns
+            .iter()
+            .map(|column| {
+                let whole = column.read(0..self.n_rows)?;
+                let taken = arrow_select::take::take(&whole, &rows, None).map_err(damaged)?;
+                Ok(Column::Held(taken))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            columns,
+            n_rows: rows.len() as u64,
+            ..self
+        })
+    }
+
     /// One sentence for each column that was skipped, because its encoding is not known.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -64,7 +122,7 @@ impl TableSource {
     pub fn read(&self, range: Range<u64>) -> Result<RecordBatch> {
         if range.start > range.end || range.end > self.n_rows {
             return Err(SourceError::RowRange {
-                file: self.file.path().to_owned(),
+                file: self.file.clone(),
                 object: self.group.clone(),
                 start: range.start,
                 end: range.end,
@@ -76,75 +134,202 @@ impl TableSource {
             .par_iter()
             .map(|column| column.read(range.clone()))
             .collect::<Result<Vec<_>>>()?;
-        RecordBatch::try_new(Arc::clone(&self.schema), arrays)
-            .map_err(|error| self.file.damaged(&self.group, error.to_string()))
+        RecordBatch::try_new(Arc::clone(&self.schema), arrays).map_err(|error| SourceError::Damaged {
+            file: self.file.clone(),
+            object: self.group.clone(),
+            detail: error.to_string(),
+        })
     }
 }
 
-/// Opens the data frame in `group`.
-pub(super) fn open(file: &Arc<H5File>, group: &str) -> Result<TableSource> {
-    let refuse = |object: &str, form: String| {
-        Err(SourceError::UnsupportedTable {
-            file: file.path().to_owned(),
-            object: object.to_owned(),
-            form,
-        })
-    };
-    match file.kind(group)? {
-        Some(Kind::Group) => {}
-        Some(Kind::Dataset) => return refuse(group, "a compound dataset (AnnData before 0.7)".to_owned()),
-        None if group == "raw/var" && file.kind("raw.var")?.is_some() => {
-            return refuse("raw.var", "a table as AnnData before 0.7 wrote it".to_owned());
-        }
-        None => {
+/// The frame of a file as it is found: what its columns are called, and how each is opened.
+struct Listing {
+    index_name: String,
+    index: Opened,
+    columns: Vec<(String, Opened)>,
+    warnings: Vec<String>,
+}
+
+/// Opens the data frame at `group`.
+pub(super) fn open(file: &Arc<SourceFile>, group: &str) -> Result<TableSource> {
+    let legacy_raw = group.replace('/', ".");
+    let (group, kind) = match (file.kind(group)?, file.kind(&legacy_raw)?) {
+        (Some(kind), _) => (group, kind),
+        // As AnnData before 0.7 wrote raw/var.
+        (None, Some(kind)) => (legacy_raw.as_str(), kind),
+        (None, None) => {
             return Err(SourceError::Missing {
                 file: file.path().to_owned(),
                 object: group.to_owned(),
                 expected: "a data frame",
             });
         }
+    };
+    let listing = match kind {
+        Kind::Group => list_group(file, group)?,
+        Kind::Dataset => list_records(file, group)?,
+    };
+    assemble(file, group, listing)
+}
+
+/// Opens a table of these members of a file, named; the first is the index. All must be there.
+pub(super) fn of_members(
+    file: &Arc<SourceFile>,
+    group: &str,
+    members: &[(&str, String)],
+) -> Result<TableSource> {
+    let mut opened = Vec::with_capacity(members.len());
+    let mut n_rows = None;
+    for (name, path) in members {
+        let column = column::open(file, path, n_rows)?;
+        if let Opened::Column(column, _) = &column {
+            n_rows = Some(column.len());
+        }
+        opened.push(((*name).to_owned(), column));
     }
+    let (index_name, index) = opened.remove(0);
+    let listing = Listing {
+        index_name,
+        index,
+        columns: opened,
+        warnings: Vec::new(),
+    };
+    assemble(file, group, listing)
+}
+
+/// A table of strings that are in memory; the first column is the index.
+pub(super) fn of_strings(
+    file: &Path,
+    object: &str,
+    columns: Vec<(&str, Vec<String>)>,
+) -> Result<TableSource> {
+    let n_rows = columns.first().map_or(0, |(_, strings)| strings.len()) as u64;
+    let mut fields = Vec::new();
+    let mut held = Vec::new();
+    for (name, strings) in columns {
+        let bytes: usize = strings.iter().map(String::len).sum();
+        if bytes > i32::MAX as usize {
+            return Err(SourceError::TextTooLong {
+                file: file.to_owned(),
+                object: format!("{object} {name}"),
+                start: 0,
+                end: n_rows,
+            });
+        }
+        let mut metadata = HashMap::from([("anndata.encoding".to_owned(), "string-array".to_owned())]);
+        if fields.is_empty() {
+            metadata.insert(ROLE.to_owned(), "index".to_owned());
+            metadata.insert(INDEX_NAME.to_owned(), name.to_owned());
+        }
+        let array: ArrayRef = Arc::new(StringArray::from_iter_values(strings));
+        fields.push(Field::new(name, array.data_type().clone(), false).with_metadata(metadata));
+        held.push(Column::Held(array));
+    }
+    Ok(TableSource {
+        file: file.to_owned(),
+        group: object.to_owned(),
+        n_rows,
+        schema: Arc::new(Schema::new(fields)),
+        columns: held,
+        warnings: Vec::new(),
+    })
+}
+
+/// A data frame of AnnData 0.7 and later: a group with a member for each column.
+fn list_group(file: &Arc<SourceFile>, group: &str) -> Result<Listing> {
+    let refuse = |form: String| {
+        Err(SourceError::UnsupportedTable {
+            file: file.path().to_owned(),
+            object: group.to_owned(),
+            form,
+        })
+    };
     let encoding = file.text_attribute(group, Kind::Group, "encoding-type")?;
     let version = file.text_attribute(group, Kind::Group, "encoding-version")?;
     match (encoding.as_deref(), version.as_deref()) {
-        (Some("dataframe"), Some("0.2.0")) => {}
-        (Some("dataframe"), Some("0.1.0")) => {
-            return refuse(group, "a data frame of encoding 0.1.0 (AnnData 0.7)".to_owned());
-        }
-        (None, _) => return refuse(group, "a group without encoding-type".to_owned()),
+        (Some("dataframe"), Some("0.2.0" | "0.1.0")) => {}
+        (None, _) => return refuse("a group without encoding-type".to_owned()),
         (Some(encoding), version) => {
             let version = version.unwrap_or("missing");
-            return refuse(
-                group,
-                format!("of encoding-type {encoding}, encoding-version {version}"),
-            );
+            return refuse(format!("of encoding-type {encoding}, encoding-version {version}"));
         }
     }
     let Some(index_name) = file.text_attribute(group, Kind::Group, "_index")? else {
-        return Err(file.damaged(
-            group,
-            "it has no attribute _index that names its index".to_owned(),
-        ));
+        let detail = "it has no attribute _index that names its index".to_owned();
+        return Err(file.damaged(group, detail));
     };
     let order = match file.attribute(group, Kind::Group, "column-order")? {
         Some(Attribute::Text(names)) => names,
         Some(Attribute::Empty) => Vec::new(),
         _ => {
-            return Err(file.damaged(
-                group,
-                "it has no attribute column-order that lists its columns".to_owned(),
-            ));
+            let detail = "it has no attribute column-order that lists its columns".to_owned();
+            return Err(file.damaged(group, detail));
         }
     };
+    let index = column::open(file, &format!("{group}/{index_name}"), None)?;
+    let n_rows = match &index {
+        Opened::Column(column, _) => Some(column.len()),
+        Opened::Unknown(_) => None,
+    };
+    let mut columns = Vec::new();
+    let mut warnings = Vec::new();
+    let mut seen = HashSet::new();
+    for name in order {
+        let path = format!("{group}/{name}");
+        if !seen.insert(name.clone()) {
+            warnings.push(format!(
+                "{path} is listed twice in column-order; the second one is skipped"
+            ));
+            continue;
+        }
+        let column = column::open(file, &path, n_rows)?;
+        columns.push((name, column));
+    }
+    Ok(Listing {
+        index_name,
+        index,
+        columns,
+        warnings,
+    })
+}
 
-    let (index, index_field) = match column::open(file, &format!("{group}/{index_name}"), None)? {
+/// A data frame of AnnData before 0.7: records, whose first member is the index.
+fn list_records(file: &Arc<SourceFile>, table: &str) -> Result<Listing> {
+    let description = file.describe(table)?;
+    let Class::Compound(members) = &description.element.class else {
+        return Err(SourceError::UnsupportedTable {
+            file: file.path().to_owned(),
+            object: table.to_owned(),
+            form: format!("a dataset of {}", description.element.name()),
+        });
+    };
+    let mut opened = Vec::with_capacity(members.len());
+    for member in members {
+        opened.push((member.name.clone(), column::open_record(file, table, member)?));
+    }
+    if opened.is_empty() {
+        return Err(file.damaged(table, "its records have no members".to_owned()));
+    }
+    let (index_name, index) = opened.remove(0);
+    Ok(Listing {
+        index_name,
+        index,
+        columns: opened,
+        warnings: Vec::new(),
+    })
+}
+
+/// Puts a frame together: the index first, then the columns that could be opened.
+fn assemble(file: &Arc<SourceFile>, group: &str, listing: Listing) -> Result<TableSource> {
+    let index_name = listing.index_name;
+    let (index, index_field) = match listing.index {
         Opened::Column(column, field) => (column, field),
         Opened::Unknown(why) => return Err(file.damaged(group, format!("its index {index_name} {why}"))),
     };
     let n_rows = index.len();
     let mut field_name = index_name.clone();
     // AnnData reserves `_index`, so that this is nearly always enough.
-    while order.contains(&field_name) {
+    while listing.columns.iter().any(|(name, _)| *name == field_name) {
         field_name = if field_name == index_name && index_name != "_index" {
             "_index".to_owned()
         } else {
@@ -156,30 +341,21 @@ pub(super) fn open(file: &Arc<H5File>, group: &str) -> Result<TableSource> {
     metadata.insert(INDEX_NAME.to_owned(), index_name);
     let mut fields: Vec<Field> = vec![index_field.with_name(field_name).with_metadata(metadata)];
     let mut columns = vec![*index];
-    let mut warnings = Vec::new();
-    let mut seen = HashSet::new();
-    for name in order {
-        let path = format!("{group}/{name}");
-        if !seen.insert(name.clone()) {
-            warnings.push(format!(
-                "{path} is listed twice in column-order; the second one is skipped"
-            ));
-            continue;
-        }
-        match column::open(file, &path, Some(n_rows))? {
+    let mut warnings = listing.warnings;
+    for (name, opened) in listing.columns {
+        match opened {
             Opened::Column(column, field) => {
                 fields.push(field.with_name(name));
                 columns.push(*column);
             }
-            Opened::Unknown(why) => warnings.push(format!("{path} {why}; the column is skipped")),
+            Opened::Unknown(why) => warnings.push(format!("{group}/{name} {why}; the column is skipped")),
         }
     }
-    let schema = Arc::new(Schema::new(fields));
     Ok(TableSource {
-        file: Arc::clone(file),
+        file: file.path().to_owned(),
         group: group.to_owned(),
         n_rows,
-        schema,
+        schema: Arc::new(Schema::new(fields)),
         columns,
         warnings,
     })

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::deliver::{AsIs, Converted, Deliver};
 use super::filter::Pipeline;
-use super::{Chunk, Element, H5File, Placement};
+use super::{Chunk, Class, Element, Filter, Member, Placement, SourceFile};
 use crate::anndata::error::{Result, SourceError};
 
 const _: () = assert!(
@@ -16,60 +17,34 @@ const _: () = assert!(
 );
 
 /// The largest decoded chunk that is read. HDF5 writers use chunks of KiB to a few MiB; every worker may hold one.
-const MAX_CHUNK_BYTES: u64 = 256 << 20;
+pub(super) const MAX_CHUNK_BYTES: u64 = 256 << 20;
 
 /// Bytes of an unfiltered extent that one worker reads at a time.
 const EXTENT_PIECE_BYTES: u64 = 1 << 20;
 
-/// Deflate cannot shrink by more than about 1032:1, so a dataset larger than this many times the file is a lie.
-const MAX_EXPANSION: u64 = 1100;
+/// Deflate cannot shrink by more than about 1032:1 (zstd could, but no cells do), so a dataset larger than this many times
+/// the file is a lie.
+pub(super) const MAX_EXPANSION: u64 = 1100;
+
+/// Records that are in memory at a time while one member of them is read.
+const MEMBER_PIECE_RECORDS: usize = 1 << 14;
 
 /// A one-dimensional dataset that can be read in windows.
 #[derive(Debug)]
 pub(crate) struct Array {
-    file: Arc<H5File>,
+    file: Arc<SourceFile>,
     path: String,
     len: u64,
     element: Element,
+    /// Bytes of a stored element: a whole record where `element` is a member of it.
+    width_bytes: usize,
+    /// Byte of the record at which the member begins.
+    member_at: usize,
     placement: Placement,
     pipeline: Pipeline,
     fill: Vec<u8>,
     /// The decoded chunk in which the last window ended, when decoding it again would cost a good part of the next one.
     tail: Mutex<Option<(usize, Vec<u8>)>>,
-}
-
-/// How the elements of a window get into the caller's buffer.
-pub(crate) trait Deliver<T>: Sync {
-    /// The buffer as bytes, when the elements go there as they are.
-    fn direct<'a>(&self, place: &'a mut [T]) -> Option<&'a mut [u8]>;
-    /// Converts the elements that `place` has room for.
-    fn convert(&self, bytes: &[u8], place: &mut [T]);
-}
-
-/// Elements go into the buffer as they are.
-struct AsIs;
-
-impl<T: bytemuck::Pod> Deliver<T> for AsIs {
-    fn direct<'a>(&self, place: &'a mut [T]) -> Option<&'a mut [u8]> {
-        Some(bytemuck::cast_slice_mut(place))
-    }
-
-    fn convert(&self, bytes: &[u8], place: &mut [T]) {
-        bytemuck::cast_slice_mut(place).copy_from_slice(bytes);
-    }
-}
-
-/// Elements are converted by a function.
-struct Converted<F>(F);
-
-impl<T, F: Fn(&[u8], &mut [T]) + Sync> Deliver<T> for Converted<F> {
-    fn direct<'a>(&self, _: &'a mut [T]) -> Option<&'a mut [u8]> {
-        None
-    }
-
-    fn convert(&self, bytes: &[u8], place: &mut [T]) {
-        (self.0)(bytes, place);
-    }
 }
 
 /// A part of a window that comes from one place.
@@ -93,11 +68,24 @@ enum Origin {
         start_bytes: usize,
     },
     Fill,
+    /// Elements from `at` on that someone else reads.
+    Foreign {
+        at: u64,
+    },
 }
 
 impl Array {
     /// Opens a dataset that must have one dimension.
-    pub(crate) fn open(file: &Arc<H5File>, path: &str) -> Result<Self> {
+    pub(crate) fn open(file: &Arc<SourceFile>, path: &str) -> Result<Self> {
+        Self::open_as(file, path, None)
+    }
+
+    /// Opens one member of a dataset of records.
+    pub(crate) fn open_member(file: &Arc<SourceFile>, path: &str, member: &Member) -> Result<Self> {
+        Self::open_as(file, path, Some(member))
+    }
+
+    fn open_as(file: &Arc<SourceFile>, path: &str, member: Option<&Member>) -> Result<Self> {
         let description = file.describe(path)?;
         let damaged = |detail: String| file.damaged(path, detail);
         let &[len] = description.shape.as_slice() else {
@@ -115,14 +103,18 @@ impl Array {
                 file.len_bytes()
             )));
         }
-        let pipeline = Pipeline::new(&description.filters, element.size_bytes).map_err(|(id, name)| {
-            SourceError::UnsupportedFilter {
-                file: file.path().to_owned(),
-                object: path.to_owned(),
-                id,
-                name,
-            }
-        })?;
+        if let Some(member) = member
+            && member
+                .offset_bytes
+                .checked_add(member.element.size_bytes)
+                .is_none_or(|end| end > element.size_bytes)
+        {
+            return Err(damaged(format!(
+                "its member {} lies beyond its record",
+                member.name
+            )));
+        }
+        let pipeline = pipeline_of(file, path, &description.filters, element.size_bytes)?;
         match &description.placement {
             Placement::Inline(bytes) if (bytes.len() as u64) < len * element_bytes => {
                 return Err(damaged(format!(
@@ -155,7 +147,9 @@ impl Array {
                 }
                 check_chunks(chunks, *chunk_elements).map_err(damaged)?;
             }
-            Placement::Tiled => return Err(damaged("its chunks do not have one dimension".to_owned())),
+            Placement::Tiled { .. } | Placement::Unlocated => {
+                return Err(damaged("its chunks do not have one dimension".to_owned()));
+            }
             _ => {}
         }
         let fill = description
@@ -164,9 +158,11 @@ impl Array {
             .unwrap_or_else(|| vec![0; element.size_bytes]);
         Ok(Self {
             file: Arc::clone(file),
-            path: path.to_owned(),
+            path: member.map_or_else(|| path.to_owned(), |member| format!("{path}/{}", member.name)),
             len,
-            element,
+            width_bytes: element.size_bytes,
+            member_at: member.map_or(0, |member| member.offset_bytes),
+            element: member.map_or(element, |member| member.element.clone()),
             placement: description.placement,
             pipeline,
             fill,
@@ -188,7 +184,7 @@ impl Array {
         &self.path
     }
 
-    pub(crate) fn file(&self) -> &Arc<H5File> {
+    pub(crate) fn file(&self) -> &Arc<SourceFile> {
         &self.file
     }
 
@@ -200,7 +196,36 @@ impl Array {
 
     /// Reads the bytes of elements `range` into `place`, which has room for exactly those.
     pub(crate) fn read_bytes(&self, range: Range<u64>, place: &mut [u8]) -> Result<()> {
-        self.deliver(range, place, self.element.size_bytes, &AsIs)
+        let member_bytes = self.element.size_bytes;
+        if member_bytes == self.width_bytes {
+            return self.deliver(range, place, member_bytes, &AsIs);
+        }
+        let mut at = range.start;
+        let mut records = Vec::new();
+        for place in place.chunks_mut(MEMBER_PIECE_RECORDS * member_bytes.max(1)) {
+            let n = place.len() / member_bytes;
+            records.resize(n * self.width_bytes, 0);
+            self.deliver(at..at + n as u64, &mut records, self.width_bytes, &AsIs)?;
+            for (member, record) in place
+                .chunks_exact_mut(member_bytes)
+                .zip(records.chunks_exact(self.width_bytes))
+            {
+                member.copy_from_slice(&record[self.member_at..self.member_at + member_bytes]);
+            }
+            at += n as u64;
+        }
+        Ok(())
+    }
+
+    /// The strings of elements `range`, where they are kept as such and not as references.
+    pub(crate) fn read_text(&self, range: Range<u64>) -> Result<Option<Vec<String>>> {
+        match &self.placement {
+            Placement::Foreign(foreign) if self.element.class == Class::VarText => foreign
+                .read_text(range)
+                .map(Some)
+                .map_err(|detail| self.file.damaged(&self.path, detail)),
+            _ => Ok(None),
+        }
     }
 
     /// Reads elements `range`, converting runs of them.
@@ -210,6 +235,12 @@ impl Array {
         place: &mut [T],
         convert: impl Fn(&[u8], &mut [T]) + Sync,
     ) -> Result<()> {
+        if self.element.size_bytes != self.width_bytes {
+            let mut bytes = vec![0; place.len() * self.element.size_bytes];
+            self.read_bytes(range, &mut bytes)?;
+            convert(&bytes, place);
+            return Ok(());
+        }
         self.deliver(range, place, 1, &Converted(convert))
     }
 
@@ -246,7 +277,7 @@ impl Array {
 
     /// Cuts a window where its source changes.
     fn pieces(&self, range: &Range<u64>) -> Vec<Piece> {
-        let element_bytes = self.element.size_bytes as u64;
+        let element_bytes = self.width_bytes as u64;
         let mut pieces = Vec::new();
         let mut at = range.start;
         while at < range.end {
@@ -266,7 +297,14 @@ impl Array {
                         offset_bytes: offset + at * element_bytes,
                     },
                 ),
-                Placement::Contiguous { offset_bytes: None } | Placement::Tiled => (left, Origin::Fill),
+                Placement::Foreign(foreign) => {
+                    // Whole chunks, so that none is decoded twice.
+                    let together = foreign.rows_together().max(1);
+                    (left.min(together - at % together), Origin::Foreign { at })
+                }
+                Placement::Contiguous { offset_bytes: None }
+                | Placement::Tiled { .. }
+                | Placement::Unlocated => (left, Origin::Fill),
                 Placement::Chunked {
                     chunk_elements,
                     chunks,
@@ -315,7 +353,7 @@ impl Array {
             /// Stored and decoded bytes of the chunk at hand.
             static SCRATCH: RefCell<(Vec<u8>, Vec<u8>)> = const { RefCell::new((Vec::new(), Vec::new())) };
         }
-        let element_bytes = self.element.size_bytes;
+        let element_bytes = self.width_bytes;
         let piece_bytes = piece.n_elements * element_bytes;
         match piece.from {
             Origin::Inline { start_bytes } => {
@@ -327,6 +365,26 @@ impl Array {
             }
             Origin::Fill => {
                 how.convert(&self.fill.repeat(piece.n_elements), place);
+                Ok(())
+            }
+            Origin::Foreign { at } => {
+                let Placement::Foreign(foreign) = &self.placement else {
+                    unreachable!("a foreign piece")
+                };
+                let range = at..at + piece.n_elements as u64;
+                let read = |bytes: &mut [u8]| {
+                    foreign.read(range.clone(), bytes).map_err(|detail| {
+                        let place = foreign.place_of(at);
+                        self.file
+                            .damaged(&self.path, format!("element {at} ({place}): {detail}"))
+                    })
+                };
+                if let Some(bytes) = how.direct(place) {
+                    return read(bytes);
+                }
+                let mut bytes = vec![0; piece_bytes];
+                read(&mut bytes)?;
+                how.convert(&bytes, place);
                 Ok(())
             }
             Origin::Extent { offset_bytes } => {
@@ -355,8 +413,9 @@ impl Array {
                     return Ok(());
                 }
                 let damaged = |detail| {
+                    let (first, at) = (chunk.first, chunk.offset_bytes);
                     self.file
-                        .damaged(&self.path, format!("element {}: {detail}", chunk.first))
+                        .damaged(&self.path, format!("element {first}, at offset {at}: {detail}"))
                 };
                 SCRATCH.with_borrow_mut(|(stored, decoded)| {
                     let fits = chunk.offset_bytes.checked_add(chunk.stored_bytes);
@@ -409,6 +468,21 @@ impl Array {
             _ => false,
         }
     }
+}
+
+/// The filters of a dataset, or an error that names the one that is not known.
+pub(super) fn pipeline_of(
+    file: &SourceFile,
+    path: &str,
+    filters: &[Filter],
+    element_bytes: usize,
+) -> Result<Pipeline> {
+    Pipeline::new(filters, element_bytes).map_err(|(id, name)| SourceError::UnsupportedFilter {
+        file: file.path().to_owned(),
+        object: path.to_owned(),
+        id,
+        name,
+    })
 }
 
 /// Chunks lie on the grid, each at most once.

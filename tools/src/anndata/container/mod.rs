@@ -1,16 +1,27 @@
-//! The part of HDF5 that AnnData files use, behind a trait so that the parser can be exchanged.
+//! The part of HDF5 and zarr that AnnData uses, behind a trait so that the parsers can be exchanged.
 //!
 //! A [`Container`] answers questions about names, attributes and the place of every chunk. Bulk data never passes through
-//! it: [`Array`] reads the chunks itself, inflates them in parallel and writes them straight into the caller's buffer.
+//! it: [`Array`] and [`Grid`] read the chunks themselves, decode them in parallel and write them straight into the caller's
+//! buffer. The chunks of zarr are decoded by its library, which is behind [`Foreign`].
 
 mod array;
+mod bitshuffle;
+mod deliver;
 mod file;
 mod filter;
+mod grid;
+mod hdf5;
 mod int;
-mod reader;
+mod zarr;
+mod zarr_array;
+mod zip_check;
+
+use std::ops::Range;
+use std::sync::Arc;
 
 pub(crate) use array::Array;
-pub(crate) use file::H5File;
+pub(crate) use file::SourceFile;
+pub(crate) use grid::Grid;
 pub(crate) use int::IntKind;
 
 /// What a path names.
@@ -52,10 +63,22 @@ pub(crate) enum Class {
     /// A one-byte enum of FALSE and TRUE.
     Bool,
     FixedText(Padding),
+    /// Four bytes per character, as numpy keeps text (zarr only).
+    FixedUnicode,
     /// References into the global heap.
     VarText,
+    /// Records of several members (the tables of AnnData before 0.7).
+    Compound(Vec<Member>),
     /// Anything else, named.
     Other(String),
+}
+
+/// One member of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) offset_bytes: usize,
+    pub(crate) element: Element,
 }
 
 /// Element type of a dataset.
@@ -80,8 +103,11 @@ impl Element {
             Class::Int { signed: false } => format!("{order}uint{bits}"),
             Class::Float => format!("{order}float{bits}"),
             Class::Bool => "bool".to_owned(),
-            Class::FixedText(_) => format!("fixed strings of {} bytes", self.size_bytes),
+            Class::FixedText(_) | Class::FixedUnicode => {
+                format!("fixed strings of {} bytes", self.size_bytes)
+            }
             Class::VarText => "variable-length strings".to_owned(),
+            Class::Compound(_) => "compound records".to_owned(),
             Class::Other(name) => name.clone(),
         }
     }
@@ -108,8 +134,32 @@ pub(crate) struct Chunk {
     pub(crate) filter_mask: u32,
 }
 
+/// Place of one tile of a two-dimensional dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tile {
+    /// First row and column it holds.
+    pub(crate) row: u64,
+    pub(crate) column: u64,
+    /// As for a [`Chunk`].
+    pub(crate) offset_bytes: u64,
+    pub(crate) stored_bytes: u64,
+    pub(crate) filter_mask: u32,
+}
+
+/// A dataset that does not lie in one file: whoever keeps it reads it.
+pub(crate) trait Foreign: std::fmt::Debug + Send + Sync {
+    /// Reads rows `range` (of one dimension: elements), whole, little-endian where they are numbers.
+    fn read(&self, range: Range<u64>, place: &mut [u8]) -> Result<(), String>;
+    /// Reads rows `range` of a dataset of strings.
+    fn read_text(&self, range: Range<u64>) -> Result<Vec<String>, String>;
+    /// Rows that are decoded together at the least.
+    fn rows_together(&self) -> u64;
+    /// Where the row lies, for messages.
+    fn place_of(&self, row: u64) -> String;
+}
+
 /// Where the elements of a dataset lie.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Placement {
     /// In the object header.
     Inline(Vec<u8>),
@@ -117,12 +167,20 @@ pub(crate) enum Placement {
     Contiguous { offset_bytes: Option<u64> },
     /// One-dimensional chunks, ascending; absent ones hold the fill value.
     Chunked { chunk_elements: u64, chunks: Vec<Chunk> },
-    /// Tiles of more than one dimension, which are not located.
-    Tiled,
+    /// Two-dimensional tiles, ascending by row, then column; absent ones hold the fill value.
+    Tiled {
+        tile_rows: u64,
+        tile_columns: u64,
+        tiles: Vec<Tile>,
+    },
+    /// Tiles of more than two dimensions, which are not located.
+    Unlocated,
+    /// Somewhere else.
+    Foreign(Arc<dyn Foreign>),
 }
 
 /// Everything needed to read a dataset without the parser.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Description {
     pub(crate) shape: Vec<u64>,
     pub(crate) element: Element,
@@ -131,7 +189,7 @@ pub(crate) struct Description {
     pub(crate) fill: Option<Vec<u8>>,
 }
 
-/// Reads the structure of an HDF5 file. Errors are the detail of a `SourceError::Damaged`: the caller adds file and object.
+/// Reads the structure of an input. Errors are the detail of a `SourceError::Damaged`: the caller adds file and object.
 ///
 /// Paths are relative to the root, without a leading slash; the empty path is the root.
 pub(crate) trait Container: Send + Sync {

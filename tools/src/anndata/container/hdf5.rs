@@ -10,7 +10,9 @@ use hdf5_reader::messages::layout::{ChunkIndexing, DataLayout};
 use hdf5_reader::{Datatype, Hdf5File, OpenOptions, StringPadding, StringSize, VarLenKind};
 use hdf5_reader::{btree_v1, extensible_array, fixed_array};
 
-use super::{Attribute, Chunk, Class, Container, Description, Element, Filter, Kind, Padding, Placement};
+use super::{
+    Attribute, Chunk, Class, Container, Description, Element, Filter, Kind, Member, Padding, Placement, Tile,
+};
 
 /// Object headers of AnnData files are a few KiB; column-order of a very wide table may reach megabytes.
 const MAX_OBJECT_HEADER_BYTES: usize = 16 << 20;
@@ -52,7 +54,7 @@ impl Reader {
         &self,
         dataset: &hdf5_reader::Dataset,
         address: u64,
-        chunk_elements: u32,
+        dims: &[u32],
         indexing: Option<&ChunkIndexing>,
         element_bytes: usize,
     ) -> Result<Vec<ChunkEntry>, Error> {
@@ -60,7 +62,7 @@ impl Reader {
         let (offset_size, length_size) = (superblock.offset_size, superblock.length_size);
         let storage = self.file.storage();
         let shape = dataset.shape();
-        let dims = [chunk_elements];
+        let rank = dims.len();
         match indexing {
             None => {
                 let leaves = btree_v1::collect_btree_v1_leaves_storage(
@@ -68,8 +70,8 @@ impl Reader {
                     address,
                     offset_size,
                     length_size,
-                    Some(1),
-                    &dims,
+                    Some(rank as u32),
+                    dims,
                     None,
                 )?;
                 leaves
@@ -98,21 +100,21 @@ impl Reader {
                 address,
                 *filtered_size,
                 *filters,
-                1,
+                rank,
             )]),
             Some(ChunkIndexing::BTreeV2) => chunk_index::collect_v2_chunk_entries_storage(
                 storage,
                 address,
                 offset_size,
                 length_size,
-                1,
-                &dims,
+                rank as u32,
+                dims,
                 None,
             ),
             Some(ChunkIndexing::Implicit) => chunk_index::collect_implicit_chunk_entries(
                 address,
                 shape,
-                &dims,
+                dims,
                 element_bytes,
                 None,
                 storage.len(),
@@ -123,7 +125,7 @@ impl Reader {
                 offset_size,
                 length_size,
                 shape,
-                &dims,
+                dims,
                 None,
             ),
             Some(ChunkIndexing::ExtensibleArray { .. }) => {
@@ -134,7 +136,7 @@ impl Reader {
                     length_size,
                     shape,
                     dataset.max_dims(),
-                    &dims,
+                    dims,
                     None,
                 )
             }
@@ -171,17 +173,42 @@ impl Reader {
                 ..
             } => {
                 // Old layouts count the element size as one more dimension.
-                if rank != 1 || dims.is_empty() || dims.len() > 2 {
-                    return Ok(Placement::Tiled);
+                if !(1..=2).contains(&rank) || !(rank..=rank + 1).contains(&dims.len()) {
+                    return Ok(Placement::Unlocated);
                 }
-                if dims[0] == 0 {
+                let dims = &dims[..rank];
+                if dims.contains(&0) {
                     return Err(Error::InvalidData("its chunks have no elements".to_owned()));
                 }
                 let entries = if is_undefined(*address) {
                     Vec::new()
                 } else {
-                    self.chunk_entries(dataset, *address, dims[0], chunk_indexing.as_ref(), element_bytes)?
+                    self.chunk_entries(dataset, *address, dims, chunk_indexing.as_ref(), element_bytes)?
                 };
+                if let (&[tile_rows, tile_columns], &[n_rows, n_columns]) = (dims, dataset.shape()) {
+                    let mut tiles = Vec::with_capacity(entries.len());
+                    for entry in entries {
+                        let (Some(&row), Some(&column)) = (entry.offsets.first(), entry.offsets.get(1))
+                        else {
+                            return Err(Error::InvalidData("its chunk index has one dimension".to_owned()));
+                        };
+                        if row < n_rows && column < n_columns && !is_undefined(entry.address) {
+                            tiles.push(Tile {
+                                row,
+                                column,
+                                offset_bytes: entry.address.saturating_add(base),
+                                stored_bytes: entry.size,
+                                filter_mask: entry.filter_mask,
+                            });
+                        }
+                    }
+                    tiles.sort_unstable_by_key(|tile| (tile.row, tile.column));
+                    return Ok(Placement::Tiled {
+                        tile_rows: u64::from(tile_rows),
+                        tile_columns: u64::from(tile_columns),
+                        tiles,
+                    });
+                }
                 let n_elements = dataset.shape()[0];
                 let mut chunks = Vec::with_capacity(entries.len());
                 for entry in entries {
@@ -371,6 +398,33 @@ fn integers(bytes: &[u8], size_bytes: usize, signed: bool, order: ByteOrder) -> 
     bytes.chunks_exact(size_bytes).map(widen).collect()
 }
 
+fn members_of(fields: &[hdf5_reader::CompoundField]) -> Vec<Member> {
+    fields
+        .iter()
+        .map(|field| Member {
+            name: field.name.clone(),
+            offset_bytes: field.byte_offset as usize,
+            element: element_of(&field.datatype, size_of_datatype(&field.datatype)),
+        })
+        .collect()
+}
+
+/// Bytes of a member of a record; 0 for types that no table has.
+fn size_of_datatype(datatype: &Datatype) -> usize {
+    /// A length, and the place in the global heap.
+    const REFERENCE_BYTES: usize = 16;
+    match datatype {
+        Datatype::FixedPoint { size, .. } | Datatype::FloatingPoint { size, .. } => usize::from(*size),
+        Datatype::String {
+            size: StringSize::Fixed(size),
+            ..
+        } => *size as usize,
+        Datatype::String { .. } | Datatype::VarLen { .. } => REFERENCE_BYTES,
+        Datatype::Enum { base, .. } => size_of_datatype(base),
+        _ => 0,
+    }
+}
+
 fn element_of(datatype: &Datatype, size_bytes: usize) -> Element {
     let (class, order) = match datatype {
         Datatype::FixedPoint {
@@ -409,7 +463,7 @@ fn element_of(datatype: &Datatype, size_bytes: usize) -> Element {
                 None,
             )
         }
-        Datatype::Compound { .. } => (Class::Other("compound records".to_owned()), None),
+        Datatype::Compound { fields, .. } => (Class::Compound(members_of(fields)), None),
         Datatype::Array { .. } => (Class::Other("arrays".to_owned()), None),
         Datatype::VarLen { .. } => (Class::Other("variable-length sequences".to_owned()), None),
         Datatype::Opaque { .. } => (Class::Other("opaque bytes".to_owned()), None),

@@ -5,32 +5,80 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::reader::{OpenError, Reader};
+use super::hdf5::{OpenError, Reader};
+use super::zarr::Zarr;
 use super::{Attribute, Container, Description, Kind};
 use crate::anndata::error::{Result, SourceError};
 
 /// The bytes every HDF5 file (without a user block) begins with.
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 
-/// An open HDF5 file whose length agrees with its superblock.
-pub(crate) struct H5File {
+/// How a zip file begins.
+const ZIP_SIGNATURE: [u8; 4] = *b"PK\x03\x04";
+
+/// An open HDF5 file whose length agrees with its superblock, or a zarr hierarchy.
+pub(crate) struct SourceFile {
     path: PathBuf,
+    /// What is read past the parser; nothing of zarr is.
     file: File,
     len_bytes: u64,
     container: Box<dyn Container>,
 }
 
-impl std::fmt::Debug for H5File {
+impl std::fmt::Debug for SourceFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("H5File")
+        f.debug_struct("SourceFile")
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
 }
 
-impl H5File {
-    /// Opens a file and compares its length with the end-of-file address of its superblock.
+impl SourceFile {
+    /// Opens an HDF5 file, a directory of zarr, or one in a zip file.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        let is_directory = path.is_dir();
+        let mut start = [0; ZIP_SIGNATURE.len()];
+        let is_zip = !is_directory
+            && File::open(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok())
+            && start == ZIP_SIGNATURE;
+        let has_root = || {
+            ["zarr.json", ".zgroup"]
+                .iter()
+                .any(|name| path.join(name).is_file())
+        };
+        if is_zip || (is_directory && has_root()) {
+            return Self::open_zarr(path, is_zip);
+        }
+        Self::open_hdf5(path)
+    }
+
+    fn open_zarr(path: &Path, is_zip: bool) -> Result<Self> {
+        let io_error = |source| SourceError::Io {
+            file: path.to_owned(),
+            source,
+        };
+        let checked = if is_zip {
+            super::zip_check::check(path).map_err(io_error)?
+        } else {
+            Ok(())
+        };
+        let zarr = checked
+            .and_then(|()| Zarr::open(path, is_zip))
+            .map_err(|detail| SourceError::Damaged {
+                file: path.to_owned(),
+                object: "the zarr hierarchy".to_owned(),
+                detail,
+            })?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: File::open(path).map_err(io_error)?,
+            len_bytes: total_bytes(path).map_err(io_error)?,
+            container: Box::new(zarr),
+        })
+    }
+
+    /// Opens a file and compares its length with the end-of-file address of its superblock.
+    fn open_hdf5(path: &Path) -> Result<Self> {
         let io_error = |source| SourceError::Io {
             file: path.to_owned(),
             source,
@@ -173,4 +221,17 @@ impl H5File {
             detail,
         }
     }
+}
+
+/// Bytes of a file, or of all files below a directory.
+fn total_bytes(path: &Path) -> io::Result<u64> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    if !metadata.is_dir() {
+        return Ok(metadata.len());
+    }
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(path)? {
+        bytes += total_bytes(&entry?.path())?;
+    }
+    Ok(bytes)
 }

@@ -3,13 +3,23 @@
 use std::cell::RefCell;
 
 use libdeflater::Decompressor;
+use zarrs::array::BytesRepresentation;
+use zarrs::array::codec::{
+    BloscCodec, BloscCompressionLevel, BloscCompressor, BloscShuffleMode, BytesToBytesCodecTraits,
+    CodecOptions,
+};
 
 use super::Filter;
+use super::bitshuffle::Bitshuffle;
 
 const DEFLATE: u16 = 1;
 const SHUFFLE: u16 = 2;
 const FLETCHER32: u16 = 3;
 const LZF: u16 = 32000;
+const BLOSC: u16 = 32001;
+const LZ4: u16 = 32004;
+const BITSHUFFLE: u16 = 32008;
+const ZSTD: u16 = 32015;
 
 /// Bytes of the checksum that fletcher32 appends.
 const FLETCHER32_BYTES: usize = 4;
@@ -24,6 +34,10 @@ enum Step {
     Shuffle { element_bytes: usize },
     Fletcher32,
     Lzf,
+    Blosc,
+    Lz4,
+    Bitshuffle(Bitshuffle),
+    Zstd,
 }
 
 /// The filters of a dataset, known to be readable.
@@ -50,9 +64,16 @@ impl Pipeline {
                 }
                 FLETCHER32 => Step::Fletcher32,
                 LZF => Step::Lzf,
+                BLOSC => Step::Blosc,
+                LZ4 => Step::Lz4,
+                ZSTD => Step::Zstd,
+                BITSHUFFLE => match Bitshuffle::of(&filter.client_data, element_bytes) {
+                    Some(bitshuffle) => Step::Bitshuffle(bitshuffle),
+                    None => return Err((filter.id, "bitshuffle with an unknown compression".to_owned())),
+                },
                 id => return Err((id, name_of(id, filter.name.as_deref()))),
             };
-            n_compressors += usize::from(matches!(step, Step::Deflate | Step::Lzf));
+            n_compressors += usize::from(!matches!(step, Step::Shuffle { .. } | Step::Fletcher32));
             if n_compressors > 1 || steps.len() == MAX_FILTERS {
                 return Err((filter.id, "a second compression of the same chunk".to_owned()));
             }
@@ -97,6 +118,22 @@ impl Pipeline {
                     decode_lzf(stored, decoded, expected_bytes)?;
                     std::mem::swap(stored, decoded);
                 }
+                Step::Zstd => {
+                    decoded.resize(expected_bytes, 0);
+                    decode_zstd(stored, decoded)?;
+                    std::mem::swap(stored, decoded);
+                }
+                Step::Lz4 => {
+                    decoded.resize(expected_bytes, 0);
+                    decode_lz4(stored, decoded)?;
+                    std::mem::swap(stored, decoded);
+                }
+                Step::Blosc => *stored = decode_blosc(stored, expected_bytes)?,
+                Step::Bitshuffle(bitshuffle) => {
+                    decoded.resize(expected_bytes, 0);
+                    bitshuffle.decode(stored, decoded)?;
+                    std::mem::swap(stored, decoded);
+                }
                 Step::Shuffle { element_bytes } => {
                     decoded.resize(stored.len(), 0);
                     unshuffle(stored, decoded, element_bytes);
@@ -135,11 +172,7 @@ fn name_of(id: u16, recorded: Option<&str>) -> String {
         5 => "nbit",
         6 => "scaleoffset",
         307 => "bzip2",
-        32001 => "blosc",
-        32004 => "lz4",
-        32008 => "bitshuffle",
         32013 => "zfp",
-        32015 => "zstd",
         32026 => "blosc2",
         _ => recorded.unwrap_or("unknown"),
     };
@@ -161,6 +194,93 @@ fn inflate(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Decodes one zstd frame to exactly `place`.
+fn decode_zstd(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
+    match zstd::bulk::decompress_to_buffer(stored, place) {
+        Ok(n) if n == place.len() => Ok(()),
+        Ok(n) => Err(format!(
+            "a zstd chunk decodes to {n} bytes, expected {}",
+            place.len()
+        )),
+        Err(error) => Err(format!(
+            "a zstd chunk does not decode to its {} bytes ({error})",
+            place.len()
+        )),
+    }
+}
+
+/// Decodes the lz4 filter's format: the length and that of a block, big-endian, then each block behind its length. A block
+/// that did not shrink is stored as it is.
+fn decode_lz4(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
+    let cut = || "an lz4 chunk ends early".to_owned();
+    let (total, rest) = stored.split_first_chunk::<8>().ok_or_else(cut)?;
+    let (block, mut rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+    let total_bytes = u64::from_be_bytes(*total);
+    if total_bytes != place.len() as u64 {
+        return Err(format!(
+            "an lz4 chunk decodes to {total_bytes} bytes, expected {}",
+            place.len()
+        ));
+    }
+    let block_bytes = (u32::from_be_bytes(*block) as usize).max(1);
+    for place in place.chunks_mut(block_bytes) {
+        let (length, after) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+        let (now, after) = after
+            .split_at_checked(u32::from_be_bytes(*length) as usize)
+            .ok_or_else(cut)?;
+        rest = after;
+        if now.len() == place.len() {
+            place.copy_from_slice(now);
+            continue;
+        }
+        match lz4_flex::block::decompress_into(now, place) {
+            Ok(n) if n == place.len() => {}
+            Ok(n) => {
+                return Err(format!(
+                    "an lz4 block decodes to {n} bytes, expected {}",
+                    place.len()
+                ));
+            }
+            Err(error) => return Err(format!("an lz4 block does not decode ({error})")),
+        }
+    }
+    Ok(())
+}
+
+/// Decodes a blosc (version 1) frame, whose header must announce the expected length.
+fn decode_blosc(stored: &[u8], expected_bytes: usize) -> Result<Vec<u8>, String> {
+    /// Bytes 4 to 8 of the header: the decoded length.
+    const LENGTH_AT: usize = 4;
+    /// Of the header.
+    const HEADER_BYTES: usize = 16;
+    let length = stored.get(LENGTH_AT..).and_then(|rest| rest.first_chunk::<4>());
+    let found = length.map(|length| u32::from_le_bytes(*length) as usize);
+    if found != Some(expected_bytes) || stored.len() < HEADER_BYTES {
+        return Err(format!(
+            "a blosc chunk decodes to {} bytes, expected {expected_bytes}",
+            found.unwrap_or(0)
+        ));
+    }
+    // How it was compressed the frame says itself.
+    let level = BloscCompressionLevel::try_from(5).map_err(|error| error.to_string())?;
+    let codec = BloscCodec::new(
+        BloscCompressor::LZ4,
+        level,
+        None,
+        BloscShuffleMode::NoShuffle,
+        None,
+    )
+    .map_err(|error| error.to_string())?;
+    codec
+        .decode(
+            stored.into(),
+            &BytesRepresentation::FixedSize(expected_bytes as u64),
+            &CodecOptions::default(),
+        )
+        .map(|decoded| decoded.into_owned())
+        .map_err(|error| format!("a blosc chunk does not decode ({error})"))
 }
 
 /// Undoes the shuffle filter: byte b of element i lies at `b * n + i`. Bytes beyond the last whole element are not moved.

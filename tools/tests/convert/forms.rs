@@ -1,0 +1,120 @@
+//! Every form, filter and order of small inputs that a script makes: converted and exported equal, or refused.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use cellring_tools::convert::ConvertOptions;
+use cellring_tools::export::{ExportOptions, export};
+
+use crate::round_trip::compare;
+use crate::{names, python, run_convert, scratch, shared_data};
+
+#[test]
+fn every_form_comes_back_equal() {
+    let directory = scratch();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/python/make_forms.py");
+    let made = Command::new(python())
+        .arg(script)
+        .arg(directory.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let made = String::from_utf8(made.stdout).unwrap();
+    assert!(made.lines().count() > 90, "{made}");
+    let mut lines = String::new();
+    for (number, line) in made.lines().enumerate() {
+        let (input, expected) = line.split_once('\t').unwrap();
+        let store = directory.path().join(format!("{number}.cellring"));
+        let converted = run_convert(Path::new(input), &store, &ConvertOptions::default());
+        if let Some(part) = expected.strip_prefix("refused:") {
+            let message = converted.unwrap_err().to_string();
+            assert!(
+                message.contains(part) && !message.contains(". "),
+                "{input}: {message}"
+            );
+            assert!(!store.exists());
+            continue;
+        }
+        converted.unwrap_or_else(|error| panic!("{input}: {error}"));
+        let out = directory.path().join(format!("{number}.out.h5ad"));
+        export(&store, &out, &ExportOptions::default(), &|_, _| {}).unwrap();
+        writeln!(lines, "{expected}\t{}", out.display()).unwrap();
+    }
+    compare(&lines);
+}
+
+/// Killed at many moments, also while a matrix is turned: no store, nothing that the next conversion does not remove.
+#[test]
+fn a_turn_that_is_killed_leaves_nothing() {
+    let Some(folder) = shared_data() else { return };
+    let directory = scratch();
+    let store = directory.path().join("x.cellring");
+    let input = folder.join("pbmc3k_csc_gzip_v012.h5ad");
+    let convert = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cellring"));
+        command.arg("convert").arg(&input).arg("-o").arg(&store);
+        // So little that the turn needs its file.
+        command.args(["--memory", "160MiB", "--threads", "1", "--block-size", "16"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    for wait_ms in (0..300).step_by(25) {
+        let mut child = convert().spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(wait_ms));
+        child.kill().unwrap();
+        let finished = child.wait().unwrap().success();
+        assert_eq!(store.exists(), finished, "after {wait_ms} ms");
+        let left = names(directory.path());
+        assert!(
+            left.iter()
+                .all(|name| name.starts_with(".x.cellring.tmp-") || name == "x.cellring"),
+            "{left:?}"
+        );
+        if finished {
+            std::fs::remove_dir_all(&store).unwrap();
+        }
+    }
+    assert!(convert().status().unwrap().success());
+    assert_eq!(names(directory.path()), ["x.cellring"]);
+}
+
+/// Bytes of a zarr hierarchy, of its zip file and of a compressed file are changed or cut off: an error, or other values, but
+/// no panic.
+#[test]
+fn damaged_inputs_never_panic() {
+    let Some(folder) = shared_data() else { return };
+    let directory = scratch();
+    let store = directory.path().join("x.cellring");
+    let options = ConvertOptions {
+        force: true,
+        ..ConvertOptions::default()
+    };
+    let mut n_errors = 0;
+    for name in [
+        "zarr/anndata_v0.7.8.zarr.zip",
+        "compat/pbmc3k_500_blosc_lz4.h5ad",
+        "compat/pbmc3k_500_zstd.h5ad",
+        "compat/anndata_v0.5.0_pbmc68k.h5ad",
+    ] {
+        let whole = std::fs::read(folder.join(name)).unwrap();
+        let path = directory.path().join("damaged.h5ad");
+        for round in 0..24usize {
+            let mut bytes = whole.clone();
+            let at = whole.len() / 24 * round + round * 37 % 97;
+            if round % 6 == 5 {
+                bytes.truncate(at);
+            } else {
+                let end = (at + 40).min(bytes.len());
+                bytes[at..end].iter_mut().for_each(|byte| *byte ^= 0x5a);
+            }
+            std::fs::write(&path, bytes).unwrap();
+            if let Err(error) = run_convert(&path, &store, &options) {
+                n_errors += 1;
+                assert!(error.to_string().contains("damaged.h5ad"), "{error}");
+            }
+        }
+    }
+    assert!(n_errors > 30, "{n_errors} errors");
+}
