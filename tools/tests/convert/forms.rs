@@ -62,6 +62,10 @@ fn a_turn_that_is_killed_leaves_nothing() {
     };
     for wait_ms in (0..300).step_by(25) {
         let mut child = convert().spawn().unwrap();
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the kill is to come at any moment, whatever the child does then"
+        )]
         std::thread::sleep(Duration::from_millis(wait_ms));
         child.kill().unwrap();
         let finished = child.wait().unwrap().success();
