@@ -91,7 +91,14 @@ fn read_epoch(store: &Store, engine: &Engine, pool: &Pool, done: &mpsc::Receiver
     for number in 0..plan.n_fetches() {
         let fetch = plan.fetch(number);
         let slot_bytes = pool.slot_bytes() as u32;
-        let extents = extents_of(store, &fetch.obs, engine.alignment(), slot_bytes).unwrap();
+        let extents = extents_of(
+            store,
+            &fetch.obs,
+            engine.alignment(),
+            engine.max_request_bytes(),
+            slot_bytes,
+        )
+        .unwrap();
         let slots = pool.take(extents.n_slots).unwrap();
         engine.submit(Submission {
             tag: number,

@@ -67,7 +67,10 @@ fn reads(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("block size", block_size), |b| {
             b.iter(|| {
                 plan.fetch_into(0, &mut fetch);
-                extents_of(&store, &fetch.obs, 512, 2 << 20).unwrap().reads.len()
+                extents_of(&store, &fetch.obs, 512, None, 2 << 20)
+                    .unwrap()
+                    .reads
+                    .len()
             });
         });
     }

@@ -47,6 +47,7 @@ mod judge;
 mod ladder;
 mod mmap;
 mod pread;
+mod request;
 mod ring;
 mod rings;
 mod setup;
@@ -63,6 +64,7 @@ mod tests;
 mod threads;
 mod window;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::process;
@@ -148,6 +150,15 @@ impl Engine {
     /// What offsets and lengths of reads must be multiples of: 512 or 4096 past the page cache, 1 through it.
     pub fn alignment(&self) -> u32 {
         self.files.alignment()
+    }
+
+    /// The longest request that all devices of the files take; a longer read is cut by the kernel. `None` where they do not
+    /// tell, and where reads go through the page cache.
+    pub fn max_request_bytes(&self) -> Option<u64> {
+        let files = 0..self.files.len() as u32;
+        let devices: BTreeSet<u64> = files.map(|file| self.files.device(file)).collect();
+        let requests = devices.into_iter().map(request::max_request_bytes);
+        requests.flatten().min().filter(|_| self.choice.way.direct)
     }
 
     /// Which way of reading is used, and why.

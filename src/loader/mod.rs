@@ -95,6 +95,14 @@ use pipeline::Pipeline;
 const GAP_BYTES: u64 = 4096;
 /// Longest read of several obs: long enough for full bandwidth, short enough to leave little of a slot unused.
 const READ_BYTES: u64 = 512 << 10;
+/// Shorter reads would cost more requests than they save, even where the device takes none that are longer.
+const LEAST_READ_BYTES: u64 = 64 << 10;
+
+/// Longest read of several obs for a device whose requests are at most this long: one request, so that none is cut into a
+/// long part and a short one.
+fn read_bytes(max_request_bytes: Option<u64>) -> u64 {
+    max_request_bytes.map_or(READ_BYTES, |bytes| bytes.clamp(LEAST_READ_BYTES, READ_BYTES))
+}
 
 /// Completions are told apart by their tag, and the tags belong to epochs.
 type Routes = Arc<Mutex<HashMap<u64, Arc<Pipeline>>>>;
@@ -320,7 +328,7 @@ impl Driver {
             alignment: self.engine.alignment(),
             slot_bytes: self.pool.slot_bytes() as u32,
             gap_bytes: GAP_BYTES,
-            read_bytes: READ_BYTES,
+            read_bytes: read_bytes(self.engine.max_request_bytes()),
         };
         let sources = self.context.read_sources();
         let mut first = self.plan.n_before();

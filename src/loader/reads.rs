@@ -1,7 +1,7 @@
 //! The reads of a loader without the loader: what a benchmark of the device replays, and what planning a fetch costs.
 
 use super::extents::{ReadShape, Source, plan_reads};
-use super::{GAP_BYTES, READ_BYTES};
+use super::{GAP_BYTES, read_bytes};
 use crate::Store;
 use crate::engine::Read;
 use crate::format::FormatError;
@@ -28,7 +28,8 @@ impl FetchExtents {
 }
 
 /// The reads that a loader submits for the obs of a fetch: offsets and lengths are multiples of `alignment`
-/// ([`Engine::alignment`](crate::engine::Engine::alignment)), and each slot has `slot_bytes` bytes, which must be enough
+/// ([`Engine::alignment`](crate::engine::Engine::alignment)), no read of several obs is longer than a request of the device
+/// ([`Engine::max_request_bytes`](crate::engine::Engine::max_request_bytes)), and each slot has `slot_bytes` bytes, which must be enough
 /// for the longest obs of the store and two more aligned units.
 ///
 /// # Errors
@@ -40,6 +41,7 @@ pub fn extents_of(
     store: &Store,
     obs: &[u64],
     alignment: u32,
+    max_request_bytes: Option<u64>,
     slot_bytes: u32,
 ) -> Result<FetchExtents, FormatError> {
     let longest = store.manifest().max_obs_bytes + 2 * u64::from(alignment);
@@ -51,7 +53,7 @@ pub fn extents_of(
         alignment,
         slot_bytes,
         gap_bytes: GAP_BYTES,
-        read_bytes: READ_BYTES,
+        read_bytes: read_bytes(max_request_bytes),
     };
     let source = Source {
         index: store.index(),

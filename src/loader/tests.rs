@@ -170,3 +170,12 @@ fn an_epoch_that_is_dropped_early_gives_its_slots_back() {
     assert_eq!(minibatches as u64, N_FETCHES * u64::from(FETCH_FACTOR));
     assert_eq!(kept.n_obs(), BATCH_SIZE as usize);
 }
+
+#[test]
+fn reads_are_as_long_as_the_device_takes_them_within_limits() {
+    let kib = |n: u64| n << 10;
+    assert_eq!(read_bytes(None), kib(512));
+    for (request, expected) in [(4, 64), (64, 64), (128, 128), (256, 256), (512, 512), (1280, 512)] {
+        assert_eq!(read_bytes(Some(kib(request))), kib(expected));
+    }
+}

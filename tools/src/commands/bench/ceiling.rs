@@ -38,6 +38,7 @@ pub(crate) fn extents(
         store,
         &fetch.obs,
         alignment,
+        None,
         slot_bytes(store) as u32,
     )?)
 }
@@ -103,7 +104,13 @@ pub(super) fn replay(
         let plan = Plan::new(store.n_obs(), sampler, epoch)?;
         for number in 0..plan.n_fetches() {
             plan.fetch_into(number, &mut fetch);
-            let extents = extents_of(store, &fetch.obs, engine.alignment(), slot_bytes as u32)?;
+            let extents = extents_of(
+                store,
+                &fetch.obs,
+                engine.alignment(),
+                engine.max_request_bytes(),
+                slot_bytes as u32,
+            )?;
             if extents.n_slots > pool.n_slots() {
                 return Err(Failure::because(format!(
                     "a fetch of {} cells needs {} bytes of read buffers, more than the memory given; raise --memory",
