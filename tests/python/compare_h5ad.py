@@ -116,7 +116,8 @@ def read_big_endian(group):
 def open_root(path):
     if str(path).rstrip("/").endswith((".zarr", ".zarr.zip")):
         store = zarr.storage.ZipStore(path, mode="r") if str(path).endswith(".zip") else path
-        return zarr.open_group(store, mode="r")
+        # Consolidated metadata describe arrays that are not needed, in types that this zarr may not know.
+        return zarr.open_group(store, mode="r", use_consolidated=False)
     return h5py.File(path)
 
 
