@@ -6,6 +6,7 @@ them are reserved (vm.nr_hugepages). cellring reads as it does by default. Both 
 because virtual disks are throttled and shared. Root is not needed.
 
     cargo build --release --package cellring-tools
+    benches/fio.py FILE -- --depth 128        # more options for cellring behind --
     benches/fio.py FILE                       # a file much larger than the device's cache, such as a store's shard
 """
 
@@ -80,8 +81,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="runs of each, in turn [5]")
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="read sizes in KiB [%(default)s]")
     parser.add_argument("--cellring", default=os.path.join(target, "release", "cellring"), help="the command [%(default)s]")
-    parser.add_argument("options", nargs="*", help="more options for cellring, behind --")
-    args = parser.parse_args()
+    # argparse does not take a second list of words behind other options.
+    words = sys.argv[1:]
+    behind = words.index("--") if "--" in words else len(words)
+    args = parser.parse_args(words[:behind])
+    options = words[behind + 1 :]
     if shutil.which("fio") is None:
         fail("fio is not installed: it is in the package fio of every distribution (apt-get install fio)")
     if not os.path.isfile(args.file):
@@ -98,7 +102,7 @@ def main():
         theirs, ours = [], []
         for _ in range(args.rounds):
             theirs.append(fio(args.file, kib, depth, args.seconds))
-            ours.append(cellring(args.cellring, args.file, kib, args.seconds, args.options))
+            ours.append(cellring(args.cellring, args.file, kib, args.seconds, options))
         median = lambda runs, column: statistics.median(run[column] for run in runs)
         rate = lambda runs: f"{median(runs, 0) / 1e6:,.0f} MB/s, {median(runs, 1) / 1e3:,.1f}k reads/s"
         sizes = [spread([run[0] for run in runs]) for runs in (theirs, ours)]
