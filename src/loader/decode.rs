@@ -9,6 +9,7 @@ use crate::Store;
 use crate::format::Element;
 use crate::format::obs::ObsDecoder;
 use crate::format::packed::Padded;
+use crate::gpu::Gpu;
 use crate::minibatch::{
     ColumnReader, GeneSelection, IndexType, Layout, Minibatch, Recipe, Recycler, Rows, Scratch, assemble,
 };
@@ -21,6 +22,8 @@ pub(super) struct DecodeContext {
     pub(super) recipe: Recipe,
     pub(super) columns: Vec<ColumnReader>,
     pub(super) recycler: Arc<Recycler>,
+    /// Whose driver page-locks the memory of minibatches.
+    pub(super) gpu: Option<Gpu>,
 }
 
 /// What decoding the obs of one store needs.
@@ -131,6 +134,9 @@ pub(super) fn decode_minibatch(
     buffers.obs.clear();
     buffers.obs.extend_from_slice(rows.obs);
     let nnz = assemble(recipe, &rows, scratch, &mut buffers)?;
+    if let Some(gpu) = &context.gpu {
+        buffers.pin(gpu);
+    }
     if buffers.columns.len() != context.columns.len() {
         buffers.columns = context.columns.iter().map(ColumnReader::empty).collect();
     }

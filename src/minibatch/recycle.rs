@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::ObsColumn;
 use super::typed::{AnyIndices, AnyValues};
+use crate::gpu::Gpu;
 
 /// The memory of one minibatch. All parts are as long as the longest minibatch that they held, so that they are not filled
 /// with zeros again for each.
@@ -20,6 +21,15 @@ pub(crate) struct Buffers {
     /// Dense.
     pub(crate) used: Used,
     pub(crate) columns: Vec<ObsColumn>,
+}
+
+impl Buffers {
+    /// Has the large arrays page-locked, where they are not yet.
+    pub(crate) fn pin(&mut self, gpu: &Gpu) {
+        self.indptr.pin(gpu);
+        self.indices.pin(gpu);
+        self.values.pin(gpu);
+    }
 }
 
 /// The places of a dense minibatch that may not be zero. All others are.
