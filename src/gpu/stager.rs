@@ -29,13 +29,17 @@ pub struct StagerConfig {
     pub unit_bytes: usize,
 }
 
-impl Default for StagerConfig {
+impl StagerConfig {
     /// 3 stages, units of 1 MiB.
+    pub const DEFAULT: Self = Self {
+        n_stages: 3,
+        unit_bytes: 1 << 20,
+    };
+}
+
+impl Default for StagerConfig {
     fn default() -> Self {
-        Self {
-            n_stages: 3,
-            unit_bytes: 1 << 20,
-        }
+        Self::DEFAULT
     }
 }
 

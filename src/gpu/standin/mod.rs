@@ -31,7 +31,6 @@ struct Inner {
 
 /// What a stand-in refuses.
 #[derive(Clone, Debug, Default)]
-#[non_exhaustive]
 pub struct Refusals {
     /// Answers every registration of memory beyond the first so many with this `CUresult`.
     pub register: Option<(usize, u32)>,
