@@ -5,8 +5,9 @@ use std::path::Path;
 
 use arrow_array::StringArray;
 
+use super::inputs::Element;
 use super::{ConvertError, ConvertOptions};
-use crate::anndata::{MatrixSource, TableSource};
+use crate::anndata::TableSource;
 
 /// Names of absent genes that a message shows.
 const SHOWN: usize = 5;
@@ -15,24 +16,33 @@ const SHOWN: usize = 5;
 pub(super) fn apply(
     input: &Path,
     options: &ConvertOptions,
-    matrix: MatrixSource,
+    element: Element,
     obs: TableSource,
-    var: TableSource,
-) -> Result<(MatrixSource, TableSource, TableSource), ConvertError> {
+) -> Result<(Element, TableSource), ConvertError> {
+    let Element {
+        selection,
+        matrix,
+        var,
+    } = element;
     let genes = match &options.genes {
         None => None,
         Some(list) => Some(places_of(list, input, &var)?),
     };
-    if genes.is_none() && options.max_obs.is_none() {
-        return Ok((matrix, obs, var));
-    }
     let n_obs = options.max_obs.unwrap_or(u64::MAX).min(matrix.n_obs());
-    let matrix = matrix.select(n_obs, genes.as_deref());
+    let matrix = match (&genes, options.max_obs) {
+        (None, None) => matrix,
+        _ => matrix.select(n_obs, genes.as_deref()),
+    };
     let var = match &genes {
         None => var,
         Some(genes) => var.with_rows(genes)?,
     };
-    Ok((matrix, obs.head(n_obs), var))
+    let element = Element {
+        selection,
+        matrix,
+        var,
+    };
+    Ok((element, obs.head(n_obs)))
 }
 
 /// Keeps the columns of obs that the options want.

@@ -1,0 +1,91 @@
+//! Opens what is converted: the matrix, `obs` and `var`, of which the options have taken their part.
+
+use std::path::{Path, PathBuf};
+
+use super::{ConvertError, ConvertOptions, memory, order, select};
+use crate::anndata::{AnnData, MatrixSource, Selection, TableSource, Workspace};
+
+/// Inputs that have been looked at and found fit.
+pub(super) struct Inputs {
+    pub(super) element: Element,
+    /// In the order of the store.
+    pub(super) obs: TableSource,
+    /// For each obs of the store its place in the source, where that is another.
+    pub(super) order: Option<Vec<u32>>,
+    /// What is held in memory all the time.
+    pub(super) held_bytes: u64,
+}
+
+/// One matrix, its rows in the order of the store, and the table of its columns.
+pub(super) struct Element {
+    pub(super) selection: Selection,
+    pub(super) matrix: MatrixSource,
+    pub(super) var: TableSource,
+}
+
+impl Inputs {
+    pub(super) fn open(input: &Path, output: &Path, options: &ConvertOptions) -> Result<Self, ConvertError> {
+        let file = AnnData::open(input)?;
+        let workspace = Workspace {
+            directory: match output.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+                _ => PathBuf::from("."),
+            },
+            memory_bytes: options.memory_bytes,
+        };
+        let obs = file.obs()?;
+        let element = Element::open(input, &file, &options.selection, &obs, &workspace)?;
+        let (mut element, mut obs) = select::apply(input, options, element, obs)?;
+        let order = match &options.obs_order {
+            None => None,
+            Some(order) => Some(order::of(order, input, &obs)?),
+        };
+        let mut held_bytes = 0;
+        if let Some(order) = &order {
+            held_bytes = memory::table_bytes(&obs, obs.n_rows()) + 8 * obs.n_rows();
+            element.matrix = element.matrix.reordered(order, &workspace)?;
+            obs = obs.with_rows(order)?;
+        }
+        let obs = select::columns(input, options, obs)?;
+        Ok(Self {
+            element,
+            obs,
+            order,
+            held_bytes,
+        })
+    }
+}
+
+impl Element {
+    fn open(
+        input: &Path,
+        file: &AnnData,
+        selection: &Selection,
+        obs: &TableSource,
+        workspace: &Workspace,
+    ) -> Result<Self, ConvertError> {
+        let matrix = file.matrix_in(selection, workspace)?;
+        let var = file.var(selection)?;
+        let sides = [
+            ("rows", matrix.n_obs(), "obs", obs),
+            ("columns", matrix.n_vars(), "var", &var),
+        ];
+        for (axis, expected, table, source) in sides {
+            if expected != source.n_rows() {
+                return Err(ConvertError::Shape {
+                    file: input.to_path_buf(),
+                    matrix: selection.path(),
+                    axis,
+                    expected,
+                    table,
+                    found: source.n_rows(),
+                });
+            }
+        }
+        Ok(Self {
+            selection: selection.clone(),
+            matrix,
+            var,
+        })
+    }
+}
