@@ -33,8 +33,9 @@ impl Inputs {
             },
             memory_bytes: options.memory_bytes,
         };
+        let element = Element::open(&file, &options.selection, &workspace)?;
         let obs = file.obs()?;
-        let element = Element::open(input, &file, &options.selection, &obs, &workspace)?;
+        element.check(input, &obs)?;
         let (mut element, mut obs) = select::apply(input, options, element, obs)?;
         let order = match &options.obs_order {
             None => None,
@@ -57,35 +58,33 @@ impl Inputs {
 }
 
 impl Element {
-    fn open(
-        input: &Path,
-        file: &AnnData,
-        selection: &Selection,
-        obs: &TableSource,
-        workspace: &Workspace,
-    ) -> Result<Self, ConvertError> {
-        let matrix = file.matrix_in(selection, workspace)?;
-        let var = file.var(selection)?;
+    fn open(file: &AnnData, selection: &Selection, workspace: &Workspace) -> Result<Self, ConvertError> {
+        Ok(Self {
+            selection: selection.clone(),
+            matrix: file.matrix_in(selection, workspace)?,
+            var: file.var(selection)?,
+        })
+    }
+
+    /// Compares the shape of the matrix with the tables.
+    fn check(&self, input: &Path, obs: &TableSource) -> Result<(), ConvertError> {
+        let (matrix, var) = (&self.matrix, &self.var);
         let sides = [
-            ("rows", matrix.n_obs(), "obs", obs),
-            ("columns", matrix.n_vars(), "var", &var),
+            ("rows", matrix.n_obs(), "obs", obs.n_rows()),
+            ("columns", matrix.n_vars(), "var", var.n_rows()),
         ];
-        for (axis, expected, table, source) in sides {
-            if expected != source.n_rows() {
+        for (axis, expected, table, found) in sides {
+            if expected != found {
                 return Err(ConvertError::Shape {
                     file: input.to_path_buf(),
-                    matrix: selection.path(),
+                    matrix: self.selection.path(),
                     axis,
                     expected,
                     table,
-                    found: source.n_rows(),
+                    found,
                 });
             }
         }
-        Ok(Self {
-            selection: selection.clone(),
-            matrix,
-            var,
-        })
+        Ok(())
     }
 }
