@@ -33,8 +33,13 @@ impl Inputs {
             },
             memory_bytes: options.memory_bytes,
         };
-        let element = Element::open(&file, &options.selection, &workspace)?;
+        let matrix = file.matrix_in(&options.selection, &workspace)?;
         let obs = file.obs()?;
+        let element = Element {
+            selection: options.selection.clone(),
+            matrix,
+            var: file.var(&options.selection)?,
+        };
         element.check(input, &obs)?;
         let (mut element, mut obs) = select::apply(input, options, element, obs)?;
         let order = match &options.obs_order {
@@ -58,14 +63,6 @@ impl Inputs {
 }
 
 impl Element {
-    fn open(file: &AnnData, selection: &Selection, workspace: &Workspace) -> Result<Self, ConvertError> {
-        Ok(Self {
-            selection: selection.clone(),
-            matrix: file.matrix_in(selection, workspace)?,
-            var: file.var(selection)?,
-        })
-    }
-
     /// Compares the shape of the matrix with the tables.
     fn check(&self, input: &Path, obs: &TableSource) -> Result<(), ConvertError> {
         let (matrix, var) = (&self.matrix, &self.var);
