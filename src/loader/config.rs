@@ -6,7 +6,7 @@ use super::collection::CollectionError;
 use crate::buffer::BufferError;
 use crate::engine::{EngineConfig, EngineError};
 use crate::format::FormatError;
-use crate::minibatch::{ColumnChoice, ColumnForm, Layout, OutputConfig, OutputError};
+use crate::minibatch::{ColumnChoice, ColumnForm, Layout, OutputConfig, OutputError, OutputType};
 use crate::plan::{PlanError, SamplerConfig, SamplerData};
 
 /// How a loader reads and what it delivers.
@@ -40,7 +40,7 @@ pub struct LoaderConfig {
 }
 
 /// A further matrix that is to come along, and what it looks like. A name alone asks for CSR as it is in the store, or, for an
-/// array of `obsm`, for rows of all its values.
+/// array of `obsm`, for all its values in their own type, row by row.
 ///
 /// ```
 /// use cellring::loader::MatrixChoice;
@@ -58,14 +58,15 @@ pub struct MatrixChoice {
 
 impl From<&str> for MatrixChoice {
     fn from(name: &str) -> Self {
-        let layout = match name.starts_with("obsm/") {
-            true => Layout::Dense,
-            false => Layout::Csr,
+        let (layout, value_type) = match name.starts_with("obsm/") {
+            true => (Layout::Dense, OutputType::Source),
+            false => (Layout::Csr, OutputType::F32),
         };
         Self {
             name: name.to_owned(),
             output: OutputConfig {
                 layout,
+                value_type,
                 ..OutputConfig::default()
             },
         }
