@@ -25,7 +25,7 @@ pub struct StagerConfig {
     /// Stages, each with its own memory on the device: while one is used, the next are filled. 2 or 3 hide the copies.
     pub n_stages: usize,
     /// Copies are not shorter than this many bytes, unless a stage is. Arrays that are shorter are gathered on the host first,
-    /// and so are several minibatches to one stage.
+    /// and so are several minibatches to one stage. (Arrays of less than 32 KiB are not page-locked: units below that gain nothing.)
     pub unit_bytes: usize,
 }
 

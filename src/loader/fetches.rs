@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::config::LoaderError;
-use super::decode::DecodeContext;
+use super::decode::{DecodeContext, DecodeMatrix};
+use super::extents::{Place, PlacedObs};
 use super::pipeline::{EpochStats, FilledFetch};
 use super::{Epoch, Loader};
 use crate::buffer::Slot;
@@ -42,7 +43,8 @@ pub struct RowTable {
 pub struct Fetch {
     filled: Arc<FilledFetch>,
     number: u64,
-    rows: RowTable,
+    /// One for each matrix.
+    tables: Vec<RowTable>,
     /// Bytes of each slot that belong to the fetch, and where they begin in it.
     used: Vec<(usize, u64)>,
 }
@@ -111,7 +113,7 @@ impl Fetch {
     fn new(filled: Arc<FilledFetch>, number: u64) -> Self {
         let placed = &filled.pending.placed;
         let mut used = vec![(0, 0); filled.slots.len()];
-        for place in placed.iter().flat_map(|placed| &placed.parts) {
+        for place in placed.iter().flatten().flat_map(|placed| &placed.parts) {
             let (slot, end) = (place.slot as usize, place.offset_bytes + place.len_bytes);
             if place.len_bytes > 0 {
                 used[slot].0 = used[slot].0.max(end as usize);
@@ -129,25 +131,12 @@ impl Fetch {
             }
             begin += *len as u64;
         }
-        let mut rows = RowTable::default();
-        for placed in placed {
-            for place in placed.parts {
-                let first = used.get(place.slot as usize).map_or(0, |(_, first)| *first);
-                let is_there = place.len_bytes > 0;
-                rows.offsets.push(if is_there {
-                    first + u64::from(place.offset_bytes)
-                } else {
-                    0
-                });
-                rows.lens.push(place.len_bytes);
-            }
-            rows.nnz.push(placed.nnz);
-            rows.stores.push(placed.source);
-        }
+        let table = |placed: &Vec<PlacedObs>| table(placed, &used);
+        let tables = placed.iter().map(table).collect();
         Self {
             filled,
             number,
-            rows,
+            tables,
             used,
         }
     }
@@ -155,27 +144,26 @@ impl Fetch {
     /// Compares every obs with its checksum.
     fn check(&self, context: &DecodeContext) -> Result<(), LoaderError> {
         let pending = &self.filled.pending;
-        for (row, (&obs, placed)) in pending.fetch.obs.iter().zip(&pending.placed).enumerate() {
-            let source = &context.sources[placed.source as usize];
-            let obs = obs - source.first_obs;
-            let [first, second] = self.row(row);
-            let checked = match source.store.manifest().encoding {
-                Encoding::Packed if placed.nnz == 0 && first.is_empty() => Ok(()),
-                Encoding::Packed => match first.split_last_chunk() {
-                    Some((body, crc)) => compare(u32::from_le_bytes(*crc), obs, placed.nnz, &[body]),
-                    None => Err(FrameError::Short {
-                        bytes: first.len(),
-                        part: "checksum",
-                    }),
-                },
-                Encoding::Raw => compare(placed.crc, obs, placed.nnz, &[first, second]),
-            };
-            if let Err(error) = checked {
-                let location = source.store.index().locate(obs)?;
-                return Err(source.store.obs_error(obs, &location, error).into());
+        for (DecodeMatrix { sources, .. }, placed) in context.matrices.iter().zip(&pending.placed) {
+            for (&obs, placed) in pending.fetch.obs.iter().zip(placed) {
+                let source = &sources[placed.source as usize];
+                let obs = obs - source.first_obs;
+                let parts = placed.parts.map(|place| self.at(place));
+                if let Err(error) = check(source.store.manifest().encoding, obs, placed, parts) {
+                    let location = source.store.index().locate(obs)?;
+                    return Err(source.store.obs_error(obs, &location, error).into());
+                }
             }
         }
         Ok(())
+    }
+
+    fn at(&self, place: Place) -> &[u8] {
+        let begin = place.offset_bytes as usize;
+        match place.len_bytes {
+            0 => &[],
+            len => &self.filled.slots[place.slot as usize].as_slice()[begin..begin + len as usize],
+        }
     }
 
     /// Number of this fetch among those of this rank and epoch, from 0.
@@ -194,9 +182,10 @@ impl Fetch {
         minibatches.map(|minibatch| minibatch.range.clone())
     }
 
-    /// Where the bytes of each obs are.
-    pub fn rows(&self) -> &RowTable {
-        &self.rows
+    /// Where the bytes of each obs are, for each matrix: that of the store, and the further ones in the order in which they were
+    /// [chosen](crate::LoaderConfig::matrices).
+    pub fn tables(&self) -> &[RowTable] {
+        &self.tables
     }
 
     /// The bytes, slot by slot, as the device wrote them. Between rows lies whatever was read along with them, or before.
@@ -205,28 +194,56 @@ impl Fetch {
         slots.zip(&self.used).map(|(slot, (len, _))| &slot[..*len])
     }
 
-    /// The bytes of one obs.
+    /// The bytes of one obs in a matrix.
     ///
     /// # Panics
-    /// Where there is no such row.
-    pub fn row(&self, row: usize) -> [&[u8]; 2] {
-        self.filled.pending.placed[row]
+    /// Where there is no such matrix or row.
+    pub fn row(&self, matrix: usize, row: usize) -> [&[u8]; 2] {
+        self.filled.pending.placed[matrix][row]
             .parts
-            .map(|place| match place.len_bytes {
-                0 => Default::default(),
-                len => {
-                    let begin = place.offset_bytes as usize;
-                    &self.filled.slots[place.slot as usize].as_slice()[begin..begin + len as usize]
-                }
-            })
+            .map(|place| self.at(place))
     }
 }
 
-fn compare(expected: u32, obs: u64, nnz: u32, parts: &[&[u8]]) -> Result<(), FrameError> {
-    let found = obs_crc(obs, nnz, parts);
-    match found == expected {
-        true => Ok(()),
-        false => Err(FrameError::Checksum { expected, found }),
+fn table(placed: &[PlacedObs], used: &[(usize, u64)]) -> RowTable {
+    let mut rows = RowTable::default();
+    for placed in placed {
+        for place in placed.parts {
+            let first = used.get(place.slot as usize).map_or(0, |(_, first)| *first);
+            let is_there = place.len_bytes > 0;
+            rows.offsets.push(if is_there {
+                first + u64::from(place.offset_bytes)
+            } else {
+                0
+            });
+            rows.lens.push(place.len_bytes);
+        }
+        rows.nnz.push(placed.nnz);
+        rows.stores.push(placed.source);
+    }
+    rows
+}
+
+/// Compares an obs with its checksum.
+fn check(encoding: Encoding, obs: u64, placed: &PlacedObs, parts: [&[u8]; 2]) -> Result<(), FrameError> {
+    let compare = |expected, parts: &[&[u8]]| {
+        let found = obs_crc(obs, placed.nnz, parts);
+        match found == expected {
+            true => Ok(()),
+            false => Err(FrameError::Checksum { expected, found }),
+        }
+    };
+    let [first, _] = parts;
+    match encoding {
+        Encoding::Packed if placed.nnz == 0 && first.is_empty() => Ok(()),
+        Encoding::Packed => match first.split_last_chunk() {
+            Some((body, crc)) => compare(u32::from_le_bytes(*crc), &[body]),
+            None => Err(FrameError::Short {
+                bytes: first.len(),
+                part: "checksum",
+            }),
+        },
+        Encoding::Raw => compare(placed.crc, &parts),
     }
 }
 
@@ -259,35 +276,41 @@ impl private::Source for Fetch {
     }
 
     fn arrays(&self) -> Arrays<'_> {
-        let n_obs = self.rows.nnz.len();
         let n_bytes = self.used.iter().map(|(len, _)| len).sum();
-        let pairs = |element_type| Form::table(element_type, [n_obs, 2]);
-        let line = |bytes| (Form::line(ElementType::U32, n_obs), vec![bytes]);
-        vec![
-            (Form::line(ElementType::U8, n_bytes), self.slots().collect()),
-            (
-                pairs(ElementType::U64),
-                vec![bytemuck::cast_slice(&self.rows.offsets)],
-            ),
-            (
-                pairs(ElementType::U32),
-                vec![bytemuck::cast_slice(&self.rows.lens)],
-            ),
-            line(bytemuck::cast_slice(&self.rows.nnz)),
-            line(bytemuck::cast_slice(&self.rows.stores)),
-        ]
+        let bytes = (Form::line(ElementType::U8, n_bytes), self.slots().collect());
+        let mut arrays = vec![bytes];
+        for rows in &self.tables {
+            let n_obs = rows.nnz.len();
+            let pairs = |element_type, bytes| (Form::table(element_type, [n_obs, 2]), vec![bytes]);
+            let line = |bytes| (Form::line(ElementType::U32, n_obs), vec![bytes]);
+            arrays.extend([
+                pairs(ElementType::U64, bytemuck::cast_slice(&rows.offsets)),
+                pairs(ElementType::U32, bytemuck::cast_slice(&rows.lens)),
+                line(bytemuck::cast_slice(&rows.nnz)),
+                line(bytemuck::cast_slice(&rows.stores)),
+            ]);
+        }
+        arrays
     }
 }
 
 impl Source for Fetch {}
 
-/// A fetch on the device: its bytes and the arrays of its [`RowTable`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A fetch on the device: its bytes, and the row table of each matrix.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeviceFetch {
     /// The bytes of all slots, one behind the other.
     pub bytes: DeviceArray,
-    /// As [`RowTable::offsets`], from the first of `bytes`: `u64`, rows by 2.
+    /// As [`Fetch::tables`].
+    pub tables: Vec<DeviceRows>,
+}
+
+/// A [`RowTable`] on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceRows {
+    /// As [`RowTable::offsets`], from the first of [`DeviceFetch::bytes`]: `u64`, rows by 2.
     pub offsets: DeviceArray,
     /// As [`RowTable::lens`]: `u32`, rows by 2.
     pub lens: DeviceArray,
@@ -319,16 +342,21 @@ impl OnDevice<Fetch> {
     /// [`GpuError::Driver`].
     pub fn fetch(&self, stream: &Stream) -> Result<DeviceFetch, GpuError> {
         let arrays = self.on(stream)?;
+        let tables = arrays[1..].as_chunks().0.iter();
         Ok(DeviceFetch {
             bytes: arrays[0],
-            offsets: arrays[1],
-            lens: arrays[2],
-            nnz: arrays[3],
-            stores: arrays[4],
+            tables: tables
+                .map(|&[offsets, lens, nnz, stores]| DeviceRows {
+                    offsets,
+                    lens,
+                    nnz,
+                    stores,
+                })
+                .collect(),
         })
     }
 
-    /// The arrays as DLPack tensors, in the order of [`DeviceFetch`], for use on `stream` (see [`on`](Self::on)): that of the consumer.
+    /// The arrays as DLPack tensors, the bytes and then the arrays of each [`DeviceRows`] in its order, for use on `stream` (see [`on`](Self::on)): that of the consumer.
     ///
     /// # Errors
     /// [`GpuError::Driver`].

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Indices, Layout, Minibatch, ObsColumn, Values};
+use super::{Indices, Layout, Matrix, Minibatch, ObsColumn, Values};
 use crate::gpu::dlpack::Capsule;
 use crate::gpu::{Arrays, DeviceArray, ElementType, Form, GpuError, OnDevice, Source, Stream, private};
 
@@ -59,11 +59,20 @@ pub struct DeviceTopK {
     pub lens: DeviceArray,
 }
 
+/// A matrix on the device, whatever its layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "one variant per layout, named alike")]
+pub enum DeviceMatrix {
+    Csr(DeviceCsr),
+    Dense(DeviceDense),
+    TopK(DeviceTopK),
+}
+
 /// What stays on the host of a minibatch on the device.
 #[derive(Debug)]
 pub struct MinibatchHead {
-    layout: Layout,
-    shape: [usize; 2],
+    /// Layout and shape of each matrix, and the place of its first array.
+    matrices: Vec<(Layout, [usize; 2], usize)>,
     number: u64,
     global: u64,
     padding: bool,
@@ -97,7 +106,7 @@ fn value_bytes(values: Values<'_>) -> (ElementType, &[u8]) {
     of!(F32 F16 Bf16 F64 Bool U8 U16 U32 U64 I8 I16 I32 I64)
 }
 
-impl Minibatch {
+impl Matrix {
     /// The bytes of an array, and what they are.
     fn part(&self, part: Part) -> Option<(Form, &[u8])> {
         let line = |(element_type, bytes): (ElementType, _)| {
@@ -125,10 +134,21 @@ impl Minibatch {
         Some(table(value_bytes(dense.values), dense.shape))
     }
 
-    /// An array as a DLPack tensor on the host, without a copy; `None` where this layout has no such array. The memory goes back to the
+    /// Rows and columns as they lie in memory.
+    fn stored_shape(&self) -> [usize; 2] {
+        match self.layout() {
+            Layout::TopK(k) => [self.n_obs(), k],
+            Layout::Csr | Layout::Dense => [self.n_obs(), self.n_vars()],
+        }
+    }
+}
+
+impl Minibatch {
+    /// An array of a matrix (0 is the [first](Self::matrix), from 1 on come the [further](Self::further) ones) as a DLPack tensor on the
+    /// host, without a copy; `None` where there is no such matrix, or its layout has no such array. The memory goes back to the
     /// loader when the last capsule and the last `Arc` are gone.
-    pub fn dlpack(self: &Arc<Self>, part: Part) -> Option<Capsule> {
-        let (form, bytes) = self.part(part)?;
+    pub fn dlpack(self: &Arc<Self>, matrix: usize, part: Part) -> Option<Capsule> {
+        let (form, bytes) = self.buffers.matrices.get(matrix)?.part(part)?;
         Some(Capsule::host(bytes, form, Box::new(self.clone())))
     }
 }
@@ -137,24 +157,27 @@ impl private::Source for Minibatch {
     type Head = MinibatchHead;
 
     fn behead(&mut self) -> MinibatchHead {
-        let n_columns = match self.layout {
-            Layout::TopK(k) => k,
-            Layout::Csr | Layout::Dense => self.n_vars,
-        };
+        let mut first = 0;
+        let matrices = self.buffers.matrices.iter().map(|matrix| {
+            let begin = first;
+            first += parts(matrix.layout()).len();
+            (matrix.layout(), matrix.stored_shape(), begin)
+        });
         MinibatchHead {
-            layout: self.layout,
-            shape: [self.n_obs(), n_columns],
+            matrices: matrices.collect(),
             number: self.number,
             global: self.global,
             padding: self.padding,
-            // The arrays that are copied know their rows from it.
-            obs: self.buffers.obs.clone(),
+            obs: std::mem::take(&mut self.buffers.obs),
             columns: std::mem::take(&mut self.buffers.columns),
         }
     }
 
     fn arrays(&self) -> Arrays<'_> {
-        let arrays = parts(self.layout).iter().filter_map(|&part| self.part(part));
+        let arrays = self.buffers.matrices.iter().flat_map(|matrix| {
+            let parts = parts(matrix.layout()).iter();
+            parts.filter_map(|&part| matrix.part(part))
+        });
         arrays.map(|(form, bytes)| (form, vec![bytes])).collect()
     }
 }
@@ -177,11 +200,6 @@ impl OnDevice<Minibatch> {
         self.head().padding
     }
 
-    /// As [`Minibatch::layout`].
-    pub fn layout(&self) -> Layout {
-        self.head().layout
-    }
-
     /// Number of rows.
     pub fn n_obs(&self) -> usize {
         self.head().obs.len()
@@ -197,60 +215,67 @@ impl OnDevice<Minibatch> {
         &self.head().columns
     }
 
-    /// The matrix for use on `stream` (see [`on`](Self::on)), where it is sparse.
+    /// A matrix for use on `stream` (see [`on`](Self::on)): 0 is the first, from 1 on come the [further](Minibatch::further) ones. `None`
+    /// where there is no such matrix.
     ///
     /// # Errors
     /// [`GpuError::Driver`].
-    pub fn csr(&self, stream: &Stream) -> Result<Option<DeviceCsr>, GpuError> {
-        let shape = self.head().shape;
-        Ok(match (self.layout(), self.on(stream)?) {
-            (Layout::Csr, &[indptr, indices, values]) => Some(DeviceCsr {
+    pub fn matrix(&self, matrix: usize, stream: &Stream) -> Result<Option<DeviceMatrix>, GpuError> {
+        let arrays = self.on(stream)?;
+        let Some(&(layout, shape, first)) = self.head().matrices.get(matrix) else {
+            return Ok(None);
+        };
+        Ok(match (layout, &arrays[first..first + parts(layout).len()]) {
+            (Layout::Csr, &[indptr, indices, values]) => Some(DeviceMatrix::Csr(DeviceCsr {
                 shape,
                 indptr,
                 indices,
                 values,
-            }),
-            _ => None,
-        })
-    }
-
-    /// The matrix for use on `stream` (see [`on`](Self::on)), where it is dense.
-    ///
-    /// # Errors
-    /// [`GpuError::Driver`].
-    pub fn dense(&self, stream: &Stream) -> Result<Option<DeviceDense>, GpuError> {
-        let shape = self.head().shape;
-        Ok(match (self.layout(), self.on(stream)?) {
-            (Layout::Dense, &[values]) => Some(DeviceDense { shape, values }),
-            _ => None,
-        })
-    }
-
-    /// The highest values of each row for use on `stream` (see [`on`](Self::on)), where the minibatch is ranked.
-    ///
-    /// # Errors
-    /// [`GpuError::Driver`].
-    pub fn top_k(&self, stream: &Stream) -> Result<Option<DeviceTopK>, GpuError> {
-        let shape = self.head().shape;
-        Ok(match (self.layout(), self.on(stream)?) {
-            (Layout::TopK(_), &[indices, values, lens]) => Some(DeviceTopK {
+            })),
+            (Layout::Dense, &[values]) => Some(DeviceMatrix::Dense(DeviceDense { shape, values })),
+            (Layout::TopK(_), &[indices, values, lens]) => Some(DeviceMatrix::TopK(DeviceTopK {
                 shape,
                 indices,
                 values,
                 lens,
-            }),
+            })),
             _ => None,
         })
     }
 
-    /// An array as a DLPack tensor on the device, for use on `stream` (see [`on`](Self::on)): that of the consumer. `None` where this
-    /// layout has no such array. Its place is written again when the last capsule is gone.
+    /// The first matrix for use on `stream` (see [`on`](Self::on)), where it is sparse.
     ///
     /// # Errors
     /// [`GpuError::Driver`].
-    pub fn dlpack(&self, part: Part, stream: &Stream) -> Result<Option<Capsule>, GpuError> {
+    pub fn csr(&self, stream: &Stream) -> Result<Option<DeviceCsr>, GpuError> {
+        Ok(match self.matrix(0, stream)? {
+            Some(DeviceMatrix::Csr(csr)) => Some(csr),
+            _ => None,
+        })
+    }
+
+    /// The first matrix for use on `stream` (see [`on`](Self::on)), where it is dense.
+    ///
+    /// # Errors
+    /// [`GpuError::Driver`].
+    pub fn dense(&self, stream: &Stream) -> Result<Option<DeviceDense>, GpuError> {
+        Ok(match self.matrix(0, stream)? {
+            Some(DeviceMatrix::Dense(dense)) => Some(dense),
+            _ => None,
+        })
+    }
+
+    /// An array of a matrix as a DLPack tensor on the device, for use on `stream` (see [`on`](Self::on)): that of the consumer. `None`
+    /// as by [`Minibatch::dlpack`]. Its place is written again when the last capsule is gone.
+    ///
+    /// # Errors
+    /// [`GpuError::Driver`].
+    pub fn dlpack(&self, matrix: usize, part: Part, stream: &Stream) -> Result<Option<Capsule>, GpuError> {
         let arrays = self.on(stream)?;
-        let place = parts(self.layout()).iter().position(|&other| other == part);
+        let place = self.head().matrices.get(matrix).and_then(|&(layout, _, first)| {
+            let place = parts(layout).iter().position(|&other| other == part)?;
+            Some(first + place)
+        });
         Ok(place.map(|place| Capsule::device(arrays[place], self.ordinal(), Box::new(self.keeper()))))
     }
 }

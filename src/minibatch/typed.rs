@@ -14,7 +14,7 @@ use crate::gpu::{Gpu, Locked};
 const ALIGNMENT: usize = 64;
 /// Memory of at least so many bytes begins on a page and has its last page to itself, so that it can be page-locked: shorter arrays are
 /// copied to a GPU by way of memory that is.
-const PAGED_BYTES: usize = 64 << 10;
+const PAGED_BYTES: usize = 32 << 10;
 const PAGE_BYTES: usize = 4096;
 
 /// Values from an aligned address on, as many as the largest use so far needed.

@@ -19,7 +19,7 @@ use cellring::format::packed::Padded;
 use cellring::format::{CsrRows, Encoding, ValueBuffer, ValueType};
 use cellring::gpu::{DeviceArray, Feed, Gpu, OnDevice, Refusals, StagerConfig, StandIn, Stream};
 use cellring::loader::Fetch;
-use cellring::minibatch::{IndexType, Indices, Layout, OutputConfig, OutputType, Values};
+use cellring::minibatch::{DeviceMatrix, IndexType, Indices, Layout, OutputConfig, OutputType, Values};
 use cellring::plan::SamplerConfig;
 use cellring::writer::WriterOptions;
 use cellring::{Loader, LoaderConfig, LoaderError, Minibatch, Store};
@@ -138,7 +138,10 @@ fn device_arrays(minibatch: &OnDevice<Minibatch>, stream: &Stream) -> Vec<Device
         assert_eq!(dense.values.shape, dense.shape);
         return vec![dense.values];
     }
-    let top_k = minibatch.top_k(stream).unwrap().unwrap();
+    let Some(DeviceMatrix::TopK(top_k)) = minibatch.matrix(0, stream).unwrap() else {
+        panic!("a matrix has one of three layouts")
+    };
+    assert!(minibatch.matrix(1, stream).unwrap().is_none());
     vec![top_k.indices, top_k.values, top_k.lens]
 }
 
@@ -347,7 +350,7 @@ fn the_driver_lets_go_of_the_memory_behind_the_ring_and_before_it_is_unmapped() 
     drop(loader);
     assert_eq!(n_rings(), before);
     assert!(stand_in.counts().registered > 0);
-    assert!(kept.row(1).concat().len() < N_VARS as usize * 8);
+    assert!(kept.row(0, 1).concat().len() < N_VARS as usize * 8);
     assert_eq!(rings.load(Ordering::Relaxed), usize::MAX);
     drop(kept);
     // The stand-in touches the memory as it lets go of it: were it unmapped, this process would end here.

@@ -5,34 +5,41 @@ use std::path::Path;
 
 use arrow_array::StringArray;
 
+use super::inputs::Element;
 use super::{ConvertError, ConvertOptions};
-use crate::anndata::{MatrixSource, TableSource};
+use crate::anndata::{Selection, TableSource};
 
 /// Names of absent genes that a message shows.
 const SHOWN: usize = 5;
 
-/// Keeps the obs and genes that the options want.
-pub(super) fn apply(
+/// Keeps the obs and genes of a matrix that the options want.
+pub(super) fn part(
     input: &Path,
     options: &ConvertOptions,
-    matrix: MatrixSource,
-    obs: TableSource,
-    var: TableSource,
-) -> Result<(MatrixSource, TableSource, TableSource), ConvertError> {
-    let genes = match &options.genes {
-        None => None,
-        Some(list) => Some(places_of(list, input, &var)?),
+    element: Element,
+) -> Result<Element, ConvertError> {
+    let Element {
+        selection,
+        matrix,
+        var,
+    } = element;
+    let genes = match (&options.genes, &selection) {
+        (None, _) | (_, Selection::Obsm(_)) => None,
+        (Some(list), _) => Some(places_of(list, input, &var)?),
     };
-    if genes.is_none() && options.max_obs.is_none() {
-        return Ok((matrix, obs, var));
-    }
-    let n_obs = options.max_obs.unwrap_or(u64::MAX).min(matrix.n_obs());
-    let matrix = matrix.select(n_obs, genes.as_deref());
+    let matrix = match (&genes, options.max_obs) {
+        (None, None) => matrix,
+        (_, max_obs) => matrix.select(max_obs.unwrap_or(u64::MAX), genes.as_deref()),
+    };
     let var = match &genes {
         None => var,
         Some(genes) => var.with_rows(genes)?,
     };
-    Ok((matrix, obs.head(n_obs), var))
+    Ok(Element {
+        selection,
+        matrix,
+        var,
+    })
 }
 
 /// Keeps the columns of obs that the options want.

@@ -1,0 +1,98 @@
+//! Opens what is converted: the matrix, `obs` and `var`, of which the options have taken their part.
+
+use std::path::{Path, PathBuf};
+
+use super::{ConvertError, ConvertOptions, memory, order, select};
+use crate::anndata::{AnnData, MatrixSource, Selection, TableSource, Workspace};
+
+/// Inputs that have been looked at and found fit.
+pub(super) struct Inputs {
+    /// The matrix of the store, and further ones.
+    pub(super) elements: Vec<Element>,
+    /// In the order of the store.
+    pub(super) obs: TableSource,
+    /// For each obs of the store its place in the source, where that is another.
+    pub(super) order: Option<Vec<u32>>,
+    /// What is held in memory all the time.
+    pub(super) held_bytes: u64,
+}
+
+/// One matrix, its rows in the order of the store, and the table of its columns.
+pub(super) struct Element {
+    pub(super) selection: Selection,
+    pub(super) matrix: MatrixSource,
+    pub(super) var: TableSource,
+}
+
+impl Inputs {
+    pub(super) fn open(input: &Path, output: &Path, options: &ConvertOptions) -> Result<Self, ConvertError> {
+        let file = AnnData::open(input)?;
+        let workspace = Workspace {
+            directory: match output.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+                _ => PathBuf::from("."),
+            },
+            memory_bytes: options.memory_bytes,
+        };
+        let selections = || std::iter::once(&options.selection).chain(&options.further);
+        let mut matrices = Vec::new();
+        for selection in selections() {
+            matrices.push(file.matrix_in(selection, &workspace)?);
+        }
+        let mut obs = file.obs()?;
+        let mut elements = Vec::new();
+        for (selection, matrix) in selections().zip(matrices) {
+            let element = Element {
+                selection: selection.clone(),
+                matrix,
+                var: file.var(selection)?,
+            };
+            element.check(input, &obs)?;
+            elements.push(select::part(input, options, element)?);
+        }
+        obs = obs.head(options.max_obs.unwrap_or(u64::MAX));
+        let order = match &options.obs_order {
+            None => None,
+            Some(order) => Some(order::of(order, input, &obs)?),
+        };
+        let mut held_bytes = 0;
+        if let Some(order) = &order {
+            held_bytes = memory::table_bytes(&obs, obs.n_rows()) + 8 * obs.n_rows();
+            for element in &mut elements {
+                element.matrix = element.matrix.reordered(order, &workspace)?;
+            }
+            obs = obs.with_rows(order)?;
+        }
+        let obs = select::columns(input, options, obs)?;
+        Ok(Self {
+            elements,
+            obs,
+            order,
+            held_bytes,
+        })
+    }
+}
+
+impl Element {
+    /// Compares the shape of the matrix with the tables.
+    fn check(&self, input: &Path, obs: &TableSource) -> Result<(), ConvertError> {
+        let (matrix, var) = (&self.matrix, &self.var);
+        let sides = [
+            ("rows", matrix.n_obs(), "obs", obs.n_rows()),
+            ("columns", matrix.n_vars(), "var", var.n_rows()),
+        ];
+        for (axis, expected, table, found) in sides {
+            if expected != found {
+                return Err(ConvertError::Shape {
+                    file: input.to_path_buf(),
+                    matrix: self.selection.path(),
+                    axis,
+                    expected,
+                    table,
+                    found,
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! One conversion, from the open inputs to the published store.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use cellring::Store;
+use cellring::writer::{StoreWriter, WriteError};
+
+use super::inputs::{Element, Inputs};
+use super::matrix::{MatrixJob, Written};
+use super::{ConvertError, ConvertOptions, ConvertReport, ObsOrder, tables};
+use crate::anndata::{Canonicalised, Selection, TableSource};
+
+/// A conversion whose inputs have been looked at and found fit.
+pub(super) struct Job<'a> {
+    input: &'a Path,
+    output: &'a Path,
+    options: &'a ConvertOptions,
+    progress: &'a (dyn Fn(u64, u64) + Sync),
+    inputs: Inputs,
+}
+
+impl<'a> Job<'a> {
+    pub(super) fn open(
+        input: &'a Path,
+        output: &'a Path,
+        options: &'a ConvertOptions,
+        progress: &'a (dyn Fn(u64, u64) + Sync),
+    ) -> Result<Self, ConvertError> {
+        if !options.force && output.symlink_metadata().is_ok() {
+            // The writer says so too, but only after the input was looked at.
+            return Err(ConvertError::Write(WriteError::Exists {
+                path: output.to_path_buf(),
+            }));
+        }
+        let inputs = Inputs::open(input, output, options)?;
+        Ok(Self {
+            input,
+            output,
+            options,
+            progress,
+            inputs,
+        })
+    }
+
+    pub(super) fn run(&self) -> Result<ConvertReport, ConvertError> {
+        let n_matrices = self.inputs.elements.len() as u64;
+        let mut matrices = Vec::new();
+        for element in &self.inputs.elements {
+            matrices.push(self.plan(element)?);
+        }
+        // Of a thousand for each matrix.
+        let progress = |number: u64| {
+            move |done: u64, work: u64| {
+                let part = (1000 * done).checked_div(work).unwrap_or(1000);
+                (self.progress)(1000 * number + part, 1000 * n_matrices);
+            }
+        };
+        let begin = || {
+            let mut writer = StoreWriter::create(self.output, matrices[0].writer_options())?;
+            tables::write_obs(&mut writer, &self.inputs.obs, self.inputs.order.as_deref())?;
+            Ok(writer)
+        };
+        let Written {
+            mut writer,
+            changed: mut canonicalised,
+            order,
+        } = matrices[0].write(None, begin, &progress(0))?;
+        writer.set_source(self.provenance(&self.inputs.elements[0], canonicalised));
+        for (number, (matrix, element)) in matrices.iter().zip(&self.inputs.elements).enumerate().skip(1) {
+            let begin = || Ok(writer.further(matrix.writer_options())?);
+            // Layers have the columns of the store, so that a model finds a gene at one place in all of them.
+            let given = order
+                .as_ref()
+                .filter(|_| matches!(element.selection, Selection::Layer(_)));
+            let written = matrix.write(given, begin, &progress(number as u64))?;
+            let mut further = written.writer;
+            further.set_source(self.provenance(element, written.changed));
+            writer.add_further(&element.selection.path(), further)?;
+            canonicalised += written.changed;
+        }
+        if n_matrices > 1 {
+            writer.set_name(&self.options.selection.path());
+        }
+        writer.finish()?;
+        self.report(canonicalised)
+    }
+
+    fn plan<'b>(&'b self, element: &'b Element) -> Result<MatrixJob<'b>, ConvertError> {
+        let others = self
+            .inputs
+            .elements
+            .iter()
+            .filter(|other| !std::ptr::eq(*other, element));
+        // Of each matrix where its rows begin.
+        let held_bytes = self.inputs.held_bytes + others.map(|other| 8 * other.matrix.n_obs()).sum::<u64>();
+        MatrixJob::plan(self.input, self.options, element, &self.inputs.obs, held_bytes)
+    }
+
+    /// What the manifest says of the source: nothing that differs between two conversions of one file.
+    fn provenance(&self, element: &Element, canonicalised: Canonicalised) -> serde_json::Value {
+        let file = self.input.file_name().unwrap_or_default().to_string_lossy();
+        serde_json::json!({
+            "file": file,
+            "matrix": element.selection.path(),
+            "encoding_type": element.matrix.form(),
+            "indices_type": element.matrix.indices_type(),
+            "obs_order": match &self.options.obs_order {
+                None => "source".to_owned(),
+                Some(ObsOrder::Shuffled { seed }) => format!("shuffled with seed {seed}"),
+                Some(ObsOrder::SortedBy(columns)) => format!("sorted by {}", columns.join(", ")),
+            },
+            "rows_sorted": canonicalised.rows_sorted,
+            "duplicates_summed": canonicalised.duplicates_summed,
+            "explicit_zeros_dropped": canonicalised.explicit_zeros_dropped,
+            "cellring": env!("CARGO_PKG_VERSION"),
+        })
+    }
+
+    fn report(&self, canonicalised: Canonicalised) -> Result<ConvertReport, ConvertError> {
+        let store = Store::open(self.output)?;
+        let manifest = store.manifest();
+        let vars = self.inputs.elements.iter().map(|element| &element.var);
+        let tables = std::iter::once(&self.inputs.obs).chain(vars);
+        let mut warnings: Vec<String> = tables.flat_map(TableSource::warnings).cloned().collect();
+        // Layers have the genes of X, and so the same warnings.
+        let mut seen = HashSet::new();
+        warnings.retain(|warning| seen.insert(warning.clone()));
+        Ok(ConvertReport {
+            n_obs: manifest.n_obs,
+            n_vars: manifest.n_vars,
+            nnz: manifest.nnz,
+            matrices: manifest
+                .name
+                .iter()
+                .chain(manifest.matrices.iter().map(|entry| &entry.name))
+                .cloned()
+                .collect(),
+            encoding: manifest.encoding,
+            var_order: manifest.var_order,
+            bytes: store.total_bytes(),
+            bytes_per_nnz: match manifest.nnz {
+                0 => 0.0,
+                nnz => store.matrix_bytes() as f64 / nnz as f64,
+            },
+            seconds: 0.0,
+            peak_rss_bytes: 0,
+            rows_sorted: canonicalised.rows_sorted,
+            duplicates_summed: canonicalised.duplicates_summed,
+            explicit_zeros_dropped: canonicalised.explicit_zeros_dropped,
+            warnings,
+        })
+    }
+}

@@ -1,0 +1,154 @@
+//! Writes one matrix and the table of its columns.
+
+use std::path::Path;
+
+use cellring::format::{Encoding, VarOrder};
+use cellring::writer::{BlockEncoder, StoreWriter, WriterOptions};
+
+use super::blocks::BlockCutter;
+use super::inputs::Element;
+use super::memory::Needs;
+use super::survey::{self, ColumnOrder, Survey};
+use super::{ConvertError, ConvertOptions, tables};
+use crate::anndata::{Canonicalised, Selection, TableSource};
+
+/// How one matrix is written.
+pub(super) struct MatrixJob<'a> {
+    options: &'a ConvertOptions,
+    element: &'a Element,
+    var_order: VarOrder,
+    window_nnz: usize,
+}
+
+/// A matrix whose blocks and var are written.
+pub(super) struct Written {
+    pub(super) writer: StoreWriter,
+    /// What was changed in the matrix.
+    pub(super) changed: Canonicalised,
+    /// Order of the columns, where it is not the source's.
+    pub(super) order: Option<ColumnOrder>,
+}
+
+impl<'a> MatrixJob<'a> {
+    /// Finds out how much of the matrix may be in memory at a time, beside `held_bytes` that always are.
+    pub(super) fn plan(
+        input: &Path,
+        options: &'a ConvertOptions,
+        element: &'a Element,
+        obs: &TableSource,
+        held_bytes: u64,
+    ) -> Result<Self, ConvertError> {
+        let (matrix, threads) = (&element.matrix, rayon::current_num_threads());
+        let needs = Needs::of(matrix, obs, &element.var, options.block_size, threads).and(held_bytes);
+        let window_nnz = needs
+            .window_nnz(options.memory_bytes)
+            .map_err(|(needed_bytes, reason)| ConvertError::Memory {
+                file: input.to_path_buf(),
+                limit_bytes: options.memory_bytes,
+                needed_bytes,
+                reason,
+            })?;
+        let var_order = match (&element.selection, options.var_order, options.encoding) {
+            // Dimensions, which are in all obs alike.
+            (Selection::Obsm(_), ..) => VarOrder::Source,
+            (_, Some(order), _) => order,
+            (_, None, Encoding::Packed) => VarOrder::Detection,
+            (_, None, Encoding::Raw) => VarOrder::Source,
+        };
+        Ok(Self {
+            options,
+            element,
+            var_order,
+            window_nnz,
+        })
+    }
+
+    pub(super) fn writer_options(&self) -> WriterOptions {
+        let matrix = &self.element.matrix;
+        WriterOptions {
+            encoding: self.options.encoding,
+            var_order: self.var_order,
+            block_size: self.options.block_size,
+            replace: self.options.force,
+            ..WriterOptions::new(matrix.n_vars(), matrix.value_type())
+        }
+    }
+
+    /// Writes var and all blocks with a writer that `begin` makes. The columns come in the order `given`, if there is one.
+    pub(super) fn write(
+        &self,
+        given: Option<&ColumnOrder>,
+        begin: impl Fn() -> Result<StoreWriter, ConvertError>,
+        progress: &dyn Fn(u64, u64),
+    ) -> Result<Written, ConvertError> {
+        let first = match (self.options.encoding, self.var_order) {
+            (Encoding::Raw, _) => Some(Survey::Exact),
+            (Encoding::Packed, VarOrder::Detection) if given.is_none() => Some(Survey::StoredCounts),
+            (Encoding::Packed, _) => None,
+        };
+        // Few files have explicit zeros or duplicates: only then is counted what remains of them.
+        for survey in [first, Some(Survey::Exact)] {
+            if let Some(written) = self.attempt(given, begin()?, survey, progress)? {
+                return Ok(written);
+            }
+        }
+        unreachable!("exact counts are exact")
+    }
+
+    /// `None` where the counts that the order of columns rests on prove not to be exact: then what was written is no good.
+    fn attempt(
+        &self,
+        given: Option<&ColumnOrder>,
+        mut writer: StoreWriter,
+        survey: Option<Survey>,
+        progress: &dyn Fn(u64, u64),
+    ) -> Result<Option<Written>, ConvertError> {
+        let (matrix, var) = (&self.element.matrix, &self.element.var);
+        let (n_obs, value_type) = (matrix.n_obs(), matrix.value_type());
+        let work = n_obs * (1 + u64::from(survey.is_some()));
+        let found = survey
+            .map(|survey| survey::run(matrix, survey, self.window_nnz, &|done| progress(done, work)))
+            .transpose()?;
+        let raw_value_type = found.as_ref().and_then(|f| f.narrowest).unwrap_or(value_type);
+        let order = match (self.var_order, given) {
+            (VarOrder::Source, _) => None,
+            (VarOrder::Detection, Some(given)) => Some(given.clone()),
+            (VarOrder::Detection, None) => found.map(|found| ColumnOrder::by_detection(&found.counts)),
+        };
+        writer.set_raw_value_type(raw_value_type);
+        tables::write_var(&mut writer, var, order.as_ref())?;
+        let encoder = BlockEncoder {
+            encoding: self.options.encoding,
+            n_vars: matrix.n_vars(),
+            raw_value_type,
+            column_of_source: order.as_ref().map(|order| order.column_of_source.clone()),
+        };
+
+        let mut cutter = BlockCutter::new(self.options.block_size, value_type);
+        let mut rows = matrix.rows(0..n_obs, self.window_nnz)?;
+        let mut done = work - n_obs;
+        while let Some(window) = rows.next() {
+            let mut window = window?;
+            let dropped = rows.report().duplicates_summed + rows.report().explicit_zeros_dropped;
+            if dropped > 0 && survey == Some(Survey::StoredCounts) {
+                return Ok(None);
+            }
+            for block in cutter.encode(&mut window, &encoder)? {
+                writer.append(&block)?;
+            }
+            done += window.n_rows() as u64;
+            rows.recycle(window);
+            progress(done, work);
+        }
+        if let Some(block) = cutter.finish(&encoder)? {
+            writer.append(&block)?;
+        }
+        let mut changed = rows.report();
+        changed += matrix.changed_before();
+        Ok(Some(Written {
+            writer,
+            changed,
+            order,
+        }))
+    }
+}
