@@ -61,6 +61,12 @@ where
         &self.sources
     }
 
+    /// Ends the feed, and what feeds it; waits for the copies that are under way.
+    pub fn finish(self) -> CopyStats {
+        drop((self.stages, self.sources));
+        self.stager.finish()
+    }
+
     /// What has been copied so far.
     pub fn stats(&self) -> CopyStats {
         self.stager.stats()

@@ -41,6 +41,7 @@ pub mod dlpack;
 mod driver;
 mod error;
 mod feed;
+mod host;
 mod layout;
 mod stager;
 #[cfg(any(test, feature = "sim"))]
@@ -56,6 +57,7 @@ pub(crate) use device::Locked;
 pub use driver::{DevicePtr, DriverError};
 pub use error::GpuError;
 pub use feed::{Feed, FeedError};
+pub use host::HostBuffer;
 pub(crate) use stager::private;
 pub use stager::{CopyStats, OnDevice, Source, Stager, StagerConfig};
 #[cfg(any(test, feature = "sim"))]

@@ -14,8 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::array::{Arrays, DeviceArray};
-use super::device::{DeviceMemory, Gpu, Locked};
+use super::device::{DeviceMemory, Gpu};
 use super::error::GpuError;
+use super::host::HostBuffer;
 use super::layout::{self, Move};
 use super::stream::{Event, Stream};
 
@@ -85,19 +86,12 @@ pub struct CopyStats {
 /// The memory of a stage.
 struct Stage {
     memory: Option<DeviceMemory>,
-    gather: Gather,
+    /// Host memory for what is gathered.
+    gather: Option<HostBuffer>,
     /// Stands behind its last copies.
     copied: Option<Arc<Event>>,
     /// What has to occur before the memory may be written again.
     in_use: Vec<Event>,
-}
-
-/// Host memory for what is gathered: page-locked where that may be.
-#[derive(Default)]
-struct Gather {
-    locked: Option<Locked>,
-    memory: Vec<u8>,
-    start: usize,
 }
 
 /// What stages, the data on the device and the thread that waits have in common.
@@ -162,7 +156,7 @@ impl<S: Source> Stager<S> {
         }
         let stage = |_| Stage {
             memory: None,
-            gather: Gather::default(),
+            gather: None,
             copied: None,
             in_use: Vec::new(),
         };
@@ -199,6 +193,13 @@ impl<S: Source> Stager<S> {
     /// What has been copied so far.
     pub fn stats(&self) -> CopyStats {
         *lock(&self.shared.stats)
+    }
+
+    /// Waits for all copies.
+    pub fn finish(self) -> CopyStats {
+        let shared = self.shared.clone();
+        drop(self);
+        *lock(&shared.stats)
     }
 
     /// Puts the copies of some sources, together in one stage, on the stream. Waits only where the stage's copy before the last
@@ -254,7 +255,7 @@ impl<S: Source> Stager<S> {
             Some(Move::Gathered { len_bytes }) => *len_bytes,
             _ => 0,
         };
-        let gathered = stage.gather.first_mut(&shared.gpu, gathered_bytes);
+        let gathered = stage.gather(&shared.gpu, gathered_bytes);
         for each in &plan.gathers {
             let from = &flat[each.array][each.piece][each.bytes.clone()];
             gathered[each.to..each.to + from.len()].copy_from_slice(from);
@@ -263,12 +264,13 @@ impl<S: Source> Stager<S> {
         for event in stage.in_use.drain(..) {
             event.hold(&shared.stream)?;
         }
+        let gathered = stage.gather.as_ref().map_or(&[][..], HostBuffer::as_slice);
         let start = stage.memory.as_ref().map_or(0, |memory| memory.start);
         let driver = shared.gpu.driver();
         flight.began.record(&shared.stream)?;
         for each in &plan.moves {
             let (from, to) = match each {
-                Move::Gathered { len_bytes } => (stage.gather.first(*len_bytes), 0),
+                Move::Gathered { len_bytes } => (&gathered[..*len_bytes], 0),
                 Move::Direct {
                     array,
                     piece,
@@ -383,6 +385,20 @@ impl<S> Drop for Flight<S> {
 }
 
 impl Stage {
+    /// Room for so many gathered bytes.
+    fn gather(&mut self, gpu: &Gpu, len_bytes: usize) -> &mut [u8] {
+        let room = self.gather.as_ref().map_or(0, |gather| gather.as_slice().len());
+        if room < len_bytes {
+            // Old and new need not exist at the same time.
+            self.gather = None;
+            self.gather = Some(HostBuffer::pinned(gpu, len_bytes + len_bytes / 8));
+        }
+        match &mut self.gather {
+            Some(gather) => &mut gather.as_mut_slice()[..len_bytes],
+            None => &mut [],
+        }
+    }
+
     /// Makes room on the device.
     fn reserve(&mut self, gpu: &Gpu, len_bytes: usize) -> Result<(), GpuError> {
         if self.memory.as_ref().map_or(0, |memory| memory.len_bytes) >= len_bytes {
@@ -404,30 +420,9 @@ impl Drop for Stage {
         let events = self.in_use.iter().chain(self.copied.as_deref());
         if events.map(Event::wait).any(|waited| waited.is_err()) {
             // Something may still read them.
-            mem::forget(mem::take(&mut self.gather));
+            mem::forget(self.gather.take());
             mem::forget(self.memory.take());
         }
-    }
-}
-
-impl Gather {
-    /// Room for so many bytes.
-    fn first_mut(&mut self, gpu: &Gpu, len_bytes: usize) -> &mut [u8] {
-        const PAGE_BYTES: usize = 4096;
-        let room = self.memory.len().saturating_sub(self.start);
-        if room < len_bytes {
-            let roomy = (len_bytes + len_bytes / 8).next_multiple_of(PAGE_BYTES);
-            self.locked = None;
-            self.memory = vec![0; roomy + PAGE_BYTES];
-            self.start = self.memory.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
-            // Whole pages, that nothing else lies on.
-            self.locked = gpu.lock_pages(&self.memory[self.start..self.start + roomy]);
-        }
-        &mut self.memory[self.start..self.start + len_bytes]
-    }
-
-    fn first(&self, len_bytes: usize) -> &[u8] {
-        &self.memory[self.start..self.start + len_bytes]
     }
 }
 
