@@ -57,6 +57,8 @@ pub struct ShardEntry {
     pub file: String,
     pub bytes: u64,
     pub blocks: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_id: Option<String>,
 }
 
 /// A file with checksums of its pieces.
@@ -194,7 +196,11 @@ impl Manifest {
             "raw_value_type is neither value_type nor u8, u16 or u32",
         )?;
         rule(
-            parse_id(&self.store_id).is_some(),
+            [Some(&self.store_id)]
+                .into_iter()
+                .chain(self.shards.iter().map(|shard| shard.store_id.as_ref()))
+                .flatten()
+                .all(|id| parse_id(id).is_some()),
             "store_id is not 32 hexadecimal digits",
         )?;
         rule(
@@ -247,6 +253,15 @@ impl Manifest {
     /// The store id as bytes; zero where the text is not one, which [`Manifest::from_bytes`] refuses.
     pub fn store_id(&self) -> [u8; 16] {
         parse_id(&self.store_id).unwrap_or_default()
+    }
+
+    /// The id in the header of a shard: that of the store, or the one it had when the shard was written.
+    ///
+    /// # Panics
+    /// Where there is no such shard.
+    pub fn shard_store_id(&self, shard: usize) -> [u8; 16] {
+        let own = self.shards[shard].store_id.as_deref().and_then(parse_id);
+        own.unwrap_or_else(|| self.store_id())
     }
 
     /// Bytes of the matrix: shards, index and manifest, with headers, checksums and padding, but without the tables.
