@@ -108,12 +108,7 @@ impl Manifest {
     /// # Errors
     /// Where the members cannot be written as JSON, which no manifest made by a writer causes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let mut bytes = serde_json::to_vec_pretty(self)?;
-        // "\n}" closes a pretty object; the checksum becomes its last member.
-        bytes.truncate(bytes.len() - 2);
-        let crc = super::checksum::crc32c(&bytes);
-        bytes.extend_from_slice(format!("{TAIL_HEAD}{crc:08x}{TAIL_END}").as_bytes());
-        Ok(bytes)
+        seal(self)
     }
 
     /// Reads and checks a manifest: version and features first, so that a newer store is named as such.
@@ -288,8 +283,18 @@ fn parse_id(text: &str) -> Option<[u8; 16]> {
     Some(id)
 }
 
+/// An object as JSON that ends with its checksum.
+pub(crate) fn seal(object: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
+    let mut bytes = serde_json::to_vec_pretty(object)?;
+    // "\n}" closes a pretty object; the checksum becomes its last member.
+    bytes.truncate(bytes.len() - 2);
+    let crc = super::checksum::crc32c(&bytes);
+    bytes.extend_from_slice(format!("{TAIL_HEAD}{crc:08x}{TAIL_END}").as_bytes());
+    Ok(bytes)
+}
+
 /// Compares the checksum in the last member with the bytes before it.
-fn check_crc(bytes: &[u8], file: &Path) -> Result<(), FormatError> {
+pub(crate) fn check_crc(bytes: &[u8], file: &Path) -> Result<(), FormatError> {
     let tail_bytes = TAIL_HEAD.len() + 8 + TAIL_END.len();
     let split = bytes.len().checked_sub(tail_bytes).filter(|&at| {
         let tail = &bytes[at..];

@@ -6,6 +6,8 @@
 
 mod block;
 mod complete;
+mod merge;
+mod part;
 mod publish;
 mod reorder;
 mod shards;
@@ -20,6 +22,8 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
 pub use block::{BlockEncoder, EncodeError, EncodedBlock};
+pub use merge::{Merged, merge};
+pub use part::{Part, PartManifest, part_path, part_table_rows, parts_of};
 pub use reorder::RowSorter;
 
 use crate::format::constants::{
@@ -75,6 +79,14 @@ pub enum WriteError {
     Busy {
         /// The store's path.
         path: PathBuf,
+    },
+    /// A part of a store cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Part {
+        /// The part, or the store where it is about all of them.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
     },
     /// The thread that writes is gone.
     #[error("the writing thread ended early, so the store is not complete; run the conversion again")]

@@ -114,6 +114,23 @@ impl IndexSpool {
         write().map_err(WriteError::io(path))
     }
 
+    /// Writes the records and the entries, each of 4 bytes, one behind the other: the index of a part.
+    pub(super) fn write_part(&mut self, path: &Path) -> Result<(u64, Vec<u32>), WriteError> {
+        let mut write = || -> io::Result<(u64, Vec<u32>)> {
+            let file = File::create_new(path)?;
+            let mut out = HashingWriter::new(BufWriter::with_capacity(1 << 20, file));
+            for record in &self.records {
+                out.write_all(&record.to_bytes())?;
+            }
+            self.ends.drain(4, &mut out)?;
+            self.details.drain(4, &mut out)?;
+            let (mut file, hasher) = out.into_parts();
+            file.flush()?;
+            Ok((hasher.bytes(), hasher.finish()))
+        };
+        write().map_err(WriteError::io(path))
+    }
+
     /// Writes the header and gives the checksums of the whole file's pieces.
     pub(super) fn write_header(&self, path: &Path, header: &[u8]) -> Result<Vec<u32>, WriteError> {
         let write = || -> io::Result<Vec<u32>> {
