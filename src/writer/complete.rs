@@ -73,7 +73,7 @@ pub(super) struct Content<'a> {
     pub(super) var: Written,
 }
 
-/// Writes index, headers and manifest into `directory`; only shards without an id of their own get a header.
+/// Writes the index and the headers of shards into `directory`, and gives the manifest; only shards without an id of their own get a header.
 pub(super) fn complete(
     directory: &Path,
     content: Content<'_>,
@@ -148,14 +148,20 @@ pub(super) fn complete(
         },
         obs: obs.entry,
         var: var.entry,
+        name: None,
+        matrices: Vec::new(),
         source: options.source.clone(),
     };
+    Ok(manifest)
+}
+
+/// Writes the manifest into a directory that has none.
+pub(super) fn write_manifest(directory: &Path, manifest: &Manifest) -> Result<(), WriteError> {
     let path = directory.join(MANIFEST_FILE);
     let bytes = manifest
         .to_bytes()
         .map_err(|error| WriteError::io(&path)(error.into()))?;
-    write_new(&path, &bytes)?;
-    Ok(manifest)
+    write_new(&path, &bytes)
 }
 
 /// Writes a file that does not exist yet.

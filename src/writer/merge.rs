@@ -10,7 +10,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 
-use super::complete::{Content, Totals, Written, complete};
+use super::complete::{Content, Totals, Written, complete, write_manifest};
 use super::part::PartManifest;
 use super::publish::{Staging, remove_published};
 use super::spool::IndexSpool;
@@ -227,7 +227,7 @@ fn join(parts: &[Found], target: &Path, replace: bool) -> Result<Manifest, Write
         source: source(parts),
         ..WriterOptions::new(first.n_vars, first.value_type)
     };
-    let mut staging = Staging::create(target, replace, &[])?;
+    let mut staging = Staging::create(target, replace, &[], None)?;
     let mut index = IndexSpool::create(staging.path())?;
     let mut totals = Totals::default();
     let mut shards = Vec::new();
@@ -262,6 +262,7 @@ fn join(parts: &[Found], target: &Path, replace: bool) -> Result<Manifest, Write
         var,
     };
     let manifest = complete(staging.path(), content, index, INDEX_FILE)?;
+    write_manifest(staging.path(), &manifest)?;
     staging.publish()?;
     Ok(manifest)
 }

@@ -3,6 +3,9 @@
 //! The order of use: [`StoreWriter::create`]; [`BlockEncoder::encode`], on as many threads as the caller likes;
 //! [`StoreWriter::append`], in the order of the blocks; [`StoreWriter::write_table`] for `obs` and `var`;
 //! [`StoreWriter::finish`]. A writer that is dropped before that leaves nothing behind.
+//!
+//! Further matrices of the same obs have writers of their own ([`StoreWriter::further`]), which are filled in the same way and
+//! handed back ([`StoreWriter::add_further`]) before the store is finished.
 
 mod block;
 mod complete;
@@ -27,11 +30,13 @@ pub use part::{Part, PartManifest, part_path, part_table_rows, parts_of};
 pub use reorder::RowSorter;
 
 use crate::format::constants::{
-    ALIGNMENT_RANGE, DEFAULT_ALIGNMENT, DEFAULT_BLOCK_SIZE, INDEX_FILE, MAX_BLOCK_SIZE, OBS_FILE, VAR_FILE,
+    ALIGNMENT_RANGE, DEFAULT_ALIGNMENT, DEFAULT_BLOCK_SIZE, INDEX_FILE, MATRICES_DIRECTORY, MAX_BLOCK_SIZE,
+    OBS_FILE, VAR_FILE, matrix_directory,
 };
+use crate::format::manifest::MatrixEntry;
 use crate::format::table::TableWriter;
 use crate::format::{Encoding, FormatError, Manifest, ValueType, VarOrder};
-use complete::{Content, Totals, Written, complete};
+use complete::{Content, Totals, Written, complete, write_manifest};
 use publish::Staging;
 use shards::ShardWriter;
 use spool::IndexSpool;
@@ -189,6 +194,8 @@ pub struct StoreWriter {
     last_block_full: bool,
     obs: Option<Written>,
     var: Option<Written>,
+    name: Option<String>,
+    matrices: Vec<MatrixEntry>,
 }
 
 impl StoreWriter {
@@ -197,6 +204,11 @@ impl StoreWriter {
     /// # Errors
     /// [`WriteError`] where `path` exists (and is not to be replaced), cannot be written, or an option is out of range.
     pub fn create(path: &Path, options: WriterOptions) -> Result<Self, WriteError> {
+        Self::create_for(path, options, None)
+    }
+
+    /// `owner`: the store that the directory is a part of, from the root, where that is not `path`.
+    fn create_for(path: &Path, options: WriterOptions, owner: Option<&Path>) -> Result<Self, WriteError> {
         if !(1..=MAX_BLOCK_SIZE).contains(&options.block_size) {
             let message = format!(
                 "the block size is {}, expected 1 to {MAX_BLOCK_SIZE}",
@@ -217,7 +229,7 @@ impl StoreWriter {
                 options.n_vars
             )));
         }
-        let staging = Staging::create(path, options.replace, &options.stripe)?;
+        let staging = Staging::create(path, options.replace, &options.stripe, owner)?;
         let index = IndexSpool::create(staging.path())?;
         let shards = ShardWriter::new(options.uring, options.alignment, 0);
         Ok(Self {
@@ -230,7 +242,61 @@ impl StoreWriter {
             last_block_full: true,
             obs: None,
             var: None,
+            name: None,
+            matrices: Vec::new(),
         })
+    }
+
+    /// Says what the matrix of the store is called in AnnData; for a store with further ones.
+    pub fn set_name(&mut self, name: &str) {
+        self.name = Some(name.to_owned());
+    }
+
+    /// Begins a further matrix of the same obs. Of the options those that the store has as a whole (block size, alignment,
+    /// length of shards) are those of this writer. It needs no `obs`, which must have been written here.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    ///
+    /// # Panics
+    /// Where `obs` has not been written.
+    pub fn further(&self, options: WriterOptions) -> Result<Self, WriteError> {
+        assert!(self.obs.is_some(), "obs is written before further matrices");
+        let own = &self.options;
+        let options = WriterOptions {
+            block_size: own.block_size,
+            alignment: own.alignment,
+            shard_bytes: own.shard_bytes,
+            stripe: own.stripe.clone(),
+            replace: false,
+            uring: own.uring,
+            ..options
+        };
+        let parent = self.staging.path().join(MATRICES_DIRECTORY);
+        std::fs::create_dir_all(&parent).map_err(WriteError::io(&parent))?;
+        let path = self.staging.path().join(matrix_directory(self.matrices.len()));
+        let mut further = Self::create_for(&path, options, Some(self.staging.owner()))?;
+        further.obs.clone_from(&self.obs);
+        Ok(further)
+    }
+
+    /// Completes a further matrix, which will be known by `name`: its path in AnnData, such as `layers/counts`.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    ///
+    /// # Panics
+    /// As [`finish`](Self::finish), and where the matrix did not begin [here](Self::further), with the number of matrices there
+    /// were then.
+    pub fn add_further(&mut self, name: &str, further: Self) -> Result<(), WriteError> {
+        let number = self.matrices.len();
+        let (manifest, staging) = further.complete()?;
+        let path = self.staging.path().join(matrix_directory(number));
+        assert_eq!(staging.target(), path, "further matrices are added one by one");
+        staging.publish()?;
+        self.matrices
+            .push(MatrixEntry::new(name.to_owned(), number, manifest));
+        Ok(())
     }
 
     /// How blocks are written: `tokio-uring` or `plain`.
@@ -312,7 +378,17 @@ impl StoreWriter {
     ///
     /// # Panics
     /// Where a table was not written or has not one row per obs or var.
-    pub fn finish(self) -> Result<Manifest, WriteError> {
+    pub fn finish(mut self) -> Result<Manifest, WriteError> {
+        let (name, matrices) = (self.name.take(), std::mem::take(&mut self.matrices));
+        let (mut manifest, staging) = self.complete()?;
+        (manifest.name, manifest.matrices) = (name, matrices);
+        write_manifest(staging.path(), &manifest)?;
+        staging.publish()?;
+        Ok(manifest)
+    }
+
+    /// Completes all files but the manifest, and gives that.
+    fn complete(self) -> Result<(Manifest, Staging), WriteError> {
         let (Some(obs), Some(var)) = (self.obs, self.var) else {
             panic!("both tables are written before the store is finished");
         };
@@ -329,8 +405,7 @@ impl StoreWriter {
             var,
         };
         let manifest = complete(self.staging.path(), content, self.index, INDEX_FILE)?;
-        self.staging.publish()?;
-        Ok(manifest)
+        Ok((manifest, self.staging))
     }
 }
 

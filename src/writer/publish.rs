@@ -19,8 +19,8 @@ use crate::format::constants::{MANIFEST_FILE, PART_FILE};
 pub(super) struct Staging {
     path: PathBuf,
     target: PathBuf,
-    /// The target's path from the root.
-    absolute: PathBuf,
+    /// The path from the root of the store that this will be, or be a part of.
+    owner: PathBuf,
     stripe: Stripe,
     replace: bool,
     lock: File,
@@ -32,7 +32,13 @@ const LOCK_FILE: &str = ".lock";
 impl Staging {
     /// Creates the temporary directory beside `target`, after removing what killed runs for the same target left, and a
     /// directory for shards in each of `stripe`.
-    pub(super) fn create(target: &Path, replace: bool, stripe: &[PathBuf]) -> Result<Self, WriteError> {
+    /// The store that it is for is `owner`, from the root, or `target` itself.
+    pub(super) fn create(
+        target: &Path,
+        replace: bool,
+        stripe: &[PathBuf],
+        owner: Option<&Path>,
+    ) -> Result<Self, WriteError> {
         let name = target.file_name().ok_or_else(|| WriteError::NoName {
             path: target.to_path_buf(),
         })?;
@@ -45,7 +51,10 @@ impl Staging {
             check_replaceable(target)?;
         }
         let parent = parent_of(target);
-        let absolute = stripe::absolute(target).map_err(WriteError::io(parent))?;
+        let absolute = match owner {
+            Some(owner) => owner.to_path_buf(),
+            None => stripe::absolute(target).map_err(WriteError::io(parent))?,
+        };
         remove_remains(target, &absolute);
         let path = parent.join(temporary_name(name));
         fs::create_dir(&path).map_err(WriteError::io(&path))?;
@@ -56,13 +65,13 @@ impl Staging {
             stripe: Stripe::create(&path, &absolute, &[])?,
             path,
             target: target.to_path_buf(),
-            absolute,
+            owner: absolute,
             replace,
             lock,
             published: false,
         };
         // Where one of these cannot be made, what was made before it is removed with `staging`.
-        staging.stripe = Stripe::create(&staging.path, &staging.absolute, stripe)?;
+        staging.stripe = Stripe::create(&staging.path, &staging.owner, stripe)?;
         Ok(staging)
     }
 
@@ -79,6 +88,16 @@ impl Staging {
     /// The temporary directory.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The path from the root of the store that this will be, or be a part of.
+    pub(super) fn owner(&self) -> &Path {
+        &self.owner
+    }
+
+    /// Its final name.
+    pub(super) fn target(&self) -> &Path {
+        &self.target
     }
 
     /// Syncs the directory and everything in it, and renames it to its final name.
@@ -120,7 +139,7 @@ impl Drop for Staging {
     fn drop(&mut self) {
         if !self.published {
             // Nothing can be done about a failure here; the next run for the same target tries again.
-            stripe::remove(&self.path, &self.absolute);
+            stripe::remove(&self.path, &self.owner);
         }
         let _ = self.lock.unlock();
     }

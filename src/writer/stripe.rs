@@ -3,6 +3,7 @@
 //! Such a directory belongs to one store and says so in a file of its own, [`MARKER`], which names the path that the store
 //! is published under. Nothing is ever removed from a directory that does not say so, and only shards are.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -153,27 +154,28 @@ pub(super) fn absolute(target: &Path) -> io::Result<PathBuf> {
     Ok(fs::canonicalize(parent)?.join(target.file_name().unwrap_or_default()))
 }
 
-/// The directories that hold shards of the store in `directory`: those that it links to, and those that its list names.
+/// The directories that hold shards of the store in `directory`: those that it links to, and those that its list names; of
+/// further matrices, in directories within it, too.
 pub(super) fn directories_of(directory: &Path) -> Vec<PathBuf> {
     let list = fs::read(directory.join(LIST)).unwrap_or_default();
     let listed = list.split(|&byte| byte == 0).filter(|path| !path.is_empty());
     let mut found: Vec<PathBuf> = listed
         .map(|path| PathBuf::from(OsString::from_vec(path.to_vec())))
         .collect();
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut links: Vec<PathBuf> = entries
-        .filter(|entry| is_shard(&entry.file_name()))
-        .map(|entry| entry.path())
-        .collect();
-    links.sort();
-    for link in links {
-        if let Some(parent) = fs::read_link(link).ok().as_deref().and_then(Path::parent)
-            && parent.is_absolute()
-            && !found.iter().any(|path| path == parent)
-        {
-            found.push(parent.to_path_buf());
+    let mut links = Vec::new();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        // Of a link this is a link, not what it leads to.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(directories_of(&entry.path()));
+        } else if is_shard(&entry.file_name()) {
+            links.push(entry.path());
         }
     }
+    links.sort();
+    let targets = links.iter().filter_map(|link| fs::read_link(link).ok());
+    found.extend(targets.filter_map(|shard| Some(shard.parent()?.to_path_buf())));
+    let mut seen = HashSet::new();
+    found.retain(|path| path.is_absolute() && seen.insert(path.clone()));
     found
 }
 

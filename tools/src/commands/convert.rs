@@ -1,5 +1,6 @@
 //! `cellring convert`: AnnData in, a store out.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
@@ -26,12 +27,21 @@ pub(crate) struct Args {
     /// The store to make, a directory
     #[arg(short, long, value_name = "STORE")]
     output: PathBuf,
-    /// Take this layer instead of X
-    #[arg(long, value_name = "NAME", conflicts_with = "raw")]
-    layer: Option<String>,
-    /// Take raw/X and raw/var instead of X and var
+    /// Take X; the default, unless --layer or --raw is given
+    #[arg(long)]
+    x: bool,
+    /// Take this layer; may be repeated
+    ///
+    /// Of several matrices (--x, --layer, --raw, --obsm) the first in this order is that of the store, and the others lie
+    /// beside it: they are read together, for the same cells.
+    #[arg(long, value_name = "NAME")]
+    layer: Vec<String>,
+    /// Take raw/X and raw/var
     #[arg(long)]
     raw: bool,
+    /// Take this array of obsm as well; may be repeated
+    #[arg(long, value_name = "NAME")]
+    obsm: Vec<String>,
     /// packed: compressed, each cell by itself; raw: CSR as it lies in memory, several times larger
     #[arg(long, value_enum, default_value_t = EncodingName::Packed)]
     encoding: EncodingName,
@@ -106,6 +116,12 @@ impl Show for ConvertReport {
             ),
             (self.explicit_zeros_dropped, "stored zeros were dropped"),
         ];
+        if !self.matrices.is_empty() {
+            lines.push(format!(
+                "matrices: {}; values and bytes per value are those of the first",
+                self.matrices.join(", ")
+            ));
+        }
         lines.extend(
             counts
                 .iter()
@@ -116,13 +132,30 @@ impl Show for ConvertReport {
     }
 }
 
+/// The matrices that are asked for, the first one first.
+fn selections(args: &Args) -> Result<Vec<Selection>, Failure> {
+    let layers = args.layer.iter().cloned().map(Selection::Layer);
+    let mut selections: Vec<Selection> = layers.chain(args.raw.then_some(Selection::Raw)).collect();
+    if args.x || selections.is_empty() {
+        selections.insert(0, Selection::X);
+    }
+    selections.extend(args.obsm.iter().cloned().map(Selection::Obsm));
+    let mut seen = HashSet::new();
+    match selections.iter().find(|selection| !seen.insert(*selection)) {
+        None => Ok(selections),
+        Some(twice) => Err(Failure::Usage(format!(
+            "{} is asked for twice; ask for it once",
+            twice.path()
+        ))),
+    }
+}
+
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    let mut selections = selections(&args)?.into_iter();
+    let selection = selections.next().unwrap_or_default();
     let options = ConvertOptions {
-        selection: match (args.layer, args.raw) {
-            (Some(name), _) => Selection::Layer(name),
-            (None, true) => Selection::Raw,
-            (None, false) => Selection::X,
-        },
+        selection,
+        further: selections.collect(),
         encoding: match args.encoding {
             EncodingName::Packed => Encoding::Packed,
             EncodingName::Raw => Encoding::Raw,

@@ -7,7 +7,8 @@ use crate::anndata::{AnnData, MatrixSource, Selection, TableSource, Workspace};
 
 /// Inputs that have been looked at and found fit.
 pub(super) struct Inputs {
-    pub(super) element: Element,
+    /// The matrix of the store, and further ones.
+    pub(super) elements: Vec<Element>,
     /// In the order of the store.
     pub(super) obs: TableSource,
     /// For each obs of the store its place in the source, where that is another.
@@ -33,10 +34,23 @@ impl Inputs {
             },
             memory_bytes: options.memory_bytes,
         };
-        let element = Element::open(&file, &options.selection, &workspace)?;
-        let obs = file.obs()?;
-        element.check(input, &obs)?;
-        let (mut element, mut obs) = select::apply(input, options, element, obs)?;
+        let selections = || std::iter::once(&options.selection).chain(&options.further);
+        let mut matrices = Vec::new();
+        for selection in selections() {
+            matrices.push(file.matrix_in(selection, &workspace)?);
+        }
+        let mut obs = file.obs()?;
+        let mut elements = Vec::new();
+        for (selection, matrix) in selections().zip(matrices) {
+            let element = Element {
+                selection: selection.clone(),
+                matrix,
+                var: file.var(selection)?,
+            };
+            element.check(input, &obs)?;
+            elements.push(select::part(input, options, element)?);
+        }
+        obs = obs.head(options.max_obs.unwrap_or(u64::MAX));
         let order = match &options.obs_order {
             None => None,
             Some(order) => Some(order::of(order, input, &obs)?),
@@ -44,12 +58,14 @@ impl Inputs {
         let mut held_bytes = 0;
         if let Some(order) = &order {
             held_bytes = memory::table_bytes(&obs, obs.n_rows()) + 8 * obs.n_rows();
-            element.matrix = element.matrix.reordered(order, &workspace)?;
+            for element in &mut elements {
+                element.matrix = element.matrix.reordered(order, &workspace)?;
+            }
             obs = obs.with_rows(order)?;
         }
         let obs = select::columns(input, options, obs)?;
         Ok(Self {
-            element,
+            elements,
             obs,
             order,
             held_bytes,
@@ -58,14 +74,6 @@ impl Inputs {
 }
 
 impl Element {
-    fn open(file: &AnnData, selection: &Selection, workspace: &Workspace) -> Result<Self, ConvertError> {
-        Ok(Self {
-            selection: selection.clone(),
-            matrix: file.matrix_in(selection, workspace)?,
-            var: file.var(selection)?,
-        })
-    }
-
     /// Compares the shape of the matrix with the tables.
     fn check(&self, input: &Path, obs: &TableSource) -> Result<(), ConvertError> {
         let (matrix, var) = (&self.matrix, &self.var);

@@ -32,6 +32,8 @@ use job::Job;
 pub struct ConvertOptions {
     /// Which matrix.
     pub selection: Selection,
+    /// Which further matrices of the same obs, each once.
+    pub further: Vec<Selection>,
     /// Encoding of the blocks.
     pub encoding: Encoding,
     /// Obs per block.
@@ -70,6 +72,7 @@ impl Default for ConvertOptions {
     fn default() -> Self {
         Self {
             selection: Selection::X,
+            further: Vec::new(),
             encoding: Encoding::Packed,
             block_size: DEFAULT_BLOCK_SIZE,
             var_order: None,
@@ -92,15 +95,17 @@ pub struct ConvertReport {
     pub n_obs: u64,
     /// Number of columns.
     pub n_vars: u64,
-    /// Number of values in the store.
+    /// Number of values of the first matrix.
     pub nnz: u64,
+    /// The matrices, where there are several: their paths in AnnData.
+    pub matrices: Vec<String>,
     /// Encoding of the blocks.
     pub encoding: Encoding,
     /// Order of the columns.
     pub var_order: VarOrder,
     /// Bytes of all files of the store.
     pub bytes: u64,
-    /// Bytes of shards, index and manifest for each value; 0 where there is none.
+    /// Bytes of shards, index and manifest for each value of the first matrix; 0 where there is none.
     pub bytes_per_nnz: f64,
     /// Wall time.
     pub seconds: f64,
