@@ -10,6 +10,7 @@ pub(crate) mod export;
 mod form;
 pub(crate) mod info;
 mod labels;
+pub(crate) mod merge;
 mod options;
 pub(crate) mod plan;
 pub(crate) mod synth;

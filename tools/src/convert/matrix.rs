@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use cellring::format::{Encoding, VarOrder};
-use cellring::writer::{BlockEncoder, StoreWriter, WriterOptions};
+use cellring::writer::{BlockEncoder, EncodedBlock, StoreWriter, WriterOptions};
 
 use super::blocks::BlockCutter;
 use super::inputs::Element;
 use super::memory::Needs;
 use super::survey::{self, ColumnOrder, Survey};
-use super::{ConvertError, ConvertOptions, tables};
+use super::{ConvertError, ConvertOptions, Parts, parts, tables};
 use crate::anndata::{Canonicalised, Selection, TableSource};
 
 /// How one matrix is written.
@@ -61,11 +61,13 @@ impl<'a> MatrixJob<'a> {
             var_order: self.var_order,
             block_size: self.options.block_size,
             replace: self.options.force,
+            shard_bytes: parts::shard_bytes(self.options),
+            stripe: parts::stripe(self.options),
             ..WriterOptions::new(matrix.n_vars(), matrix.value_type())
         }
     }
 
-    /// Writes var and all blocks with a writer that `begin` makes. Gives it, and what was changed in the matrix.
+    /// Writes var and all blocks, or those of a part, with a writer that `begin` makes. Gives it, and what was changed in the matrix.
     pub(super) fn write(
         &self,
         begin: impl Fn() -> Result<StoreWriter, ConvertError>,
@@ -73,6 +75,7 @@ impl<'a> MatrixJob<'a> {
     ) -> Result<(StoreWriter, Canonicalised), ConvertError> {
         let first = match (self.options.encoding, self.var_order) {
             (Encoding::Raw, _) => Some(Survey::Exact),
+            (Encoding::Packed, VarOrder::Detection) if self.options.parts.is_some() => Some(Survey::Sample),
             (Encoding::Packed, VarOrder::Detection) => Some(Survey::StoredCounts),
             (Encoding::Packed, VarOrder::Source) => None,
         };
@@ -95,7 +98,12 @@ impl<'a> MatrixJob<'a> {
     ) -> Result<Option<Canonicalised>, ConvertError> {
         let (matrix, var) = (&self.element.matrix, &self.element.var);
         let (n_obs, value_type) = (matrix.n_obs(), matrix.value_type());
-        let work = n_obs * (1 + u64::from(survey.is_some()));
+        let (stretch, begin_shards) = (
+            parts::obs(self.options, n_obs),
+            parts::first_blocks(self.options, n_obs),
+        );
+        let n_rows = stretch.end - stretch.start;
+        let work = n_rows + survey.map_or(0, |survey| survey.n_rows(n_obs));
         let found = survey
             .map(|survey| survey::run(matrix, survey, self.window_nnz, &|done| progress(done, work)))
             .transpose()?;
@@ -112,9 +120,17 @@ impl<'a> MatrixJob<'a> {
             column_of_source: order.map(|order| order.column_of_source),
         };
 
-        let mut cutter = BlockCutter::new(self.options.block_size, value_type);
-        let mut rows = matrix.rows(0..n_obs, self.window_nnz)?;
-        let mut done = work - n_obs;
+        let mut next_block = stretch.start / u64::from(self.options.block_size);
+        let mut append = |writer: &mut StoreWriter, block: &EncodedBlock| {
+            if begin_shards.binary_search(&next_block).is_ok() {
+                writer.begin_shard();
+            }
+            next_block += 1;
+            writer.append(block)
+        };
+        let mut cutter = BlockCutter::new(self.options.block_size, value_type, stretch.start);
+        let mut rows = matrix.rows(stretch, self.window_nnz)?;
+        let mut done = work - n_rows;
         while let Some(window) = rows.next() {
             let mut window = window?;
             let dropped = rows.report().duplicates_summed + rows.report().explicit_zeros_dropped;
@@ -122,17 +138,20 @@ impl<'a> MatrixJob<'a> {
                 return Ok(None);
             }
             for block in cutter.encode(&mut window, &encoder)? {
-                writer.append(&block)?;
+                append(writer, &block)?;
             }
             done += window.n_rows() as u64;
             rows.recycle(window);
             progress(done, work);
         }
         if let Some(block) = cutter.finish(&encoder)? {
-            writer.append(&block)?;
+            append(writer, &block)?;
         }
         let mut canonicalised = rows.report();
-        canonicalised += matrix.changed_before();
+        if !matches!(self.options.parts, Some(Parts::One { .. })) {
+            // In a part this is not counted, since it is about all rows.
+            canonicalised += matrix.changed_before();
+        }
         Ok(Some(canonicalised))
     }
 }
