@@ -123,9 +123,16 @@ impl Stripe {
         write().map_err(WriteError::io(&path))
     }
 
-    /// Syncs the directories; the shards are synced through their links. The list of them is no longer needed.
+    /// Syncs the directories; the shards are synced through their links. The list of them is no longer needed: what holds no
+    /// shard, and so would be found by no link, goes.
     pub(super) fn publish(&self) -> Result<(), WriteError> {
         for (parent, directory) in &self.made {
+            let mut entries = fs::read_dir(directory).map_err(WriteError::io(directory))?;
+            if !entries.any(|entry| entry.is_ok_and(|entry| is_shard(&entry.file_name()))) {
+                fs::remove_file(directory.join(MARKER)).map_err(WriteError::io(directory))?;
+                fs::remove_dir(directory).map_err(WriteError::io(directory))?;
+                continue;
+            }
             super::publish::sync(directory)?;
             super::publish::sync(parent)?;
         }
