@@ -336,7 +336,7 @@ fn append_index(index: &mut IndexSpool, part: &Found, first_shard: u32) -> Resul
     Ok(())
 }
 
-fn read_entries(from: &mut impl Read, n: usize) -> std::io::Result<Vec<u32>> {
+pub(super) fn read_entries(from: &mut impl Read, n: usize) -> std::io::Result<Vec<u32>> {
     let mut bytes = vec![0; 4 * n];
     from.read_exact(&mut bytes)?;
     let entry = |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
@@ -344,7 +344,7 @@ fn read_entries(from: &mut impl Read, n: usize) -> std::io::Result<Vec<u32>> {
 }
 
 /// Compares a file with its checksums.
-fn verify(path: &Path, entry: &FileEntry) -> Result<(), WriteError> {
+pub(super) fn verify(path: &Path, entry: &FileEntry) -> Result<(), WriteError> {
     let mut file = File::open(path).map_err(WriteError::io(path))?;
     let mut left = entry.bytes;
     for (piece, &expected) in entry.crc32c.iter().enumerate() {
@@ -366,8 +366,17 @@ fn verify(path: &Path, entry: &FileEntry) -> Result<(), WriteError> {
     Ok(())
 }
 
+/// CRC of a whole file, whose pieces are compared with their checksums.
+pub(super) fn hash(path: &Path, entry: &FileEntry) -> Result<u32, WriteError> {
+    verify(path, entry)?;
+    let mut out = HashingWriter::new(std::io::sink());
+    let mut copy = || std::io::copy(&mut File::open(path)?, &mut out);
+    copy().map_err(WriteError::io(path))?;
+    Ok(out.into_parts().1.whole())
+}
+
 /// Copies a table after comparing it with its checksums.
-pub(super) fn copy(from: &Path, to: &Path, entry: &FileEntry, n_rows: u64) -> Result<Written, WriteError> {
+fn copy(from: &Path, to: &Path, entry: &FileEntry, n_rows: u64) -> Result<Written, WriteError> {
     verify(from, entry)?;
     let write = || -> std::io::Result<u32> {
         let mut out = HashingWriter::new(BufWriter::new(File::create_new(to)?));

@@ -7,6 +7,7 @@
 //! Further matrices of the same obs have writers of their own ([`StoreWriter::further`]), which are filled in the same way and
 //! handed back ([`StoreWriter::add_further`]) before the store is finished.
 
+mod append;
 mod block;
 mod complete;
 mod merge;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
+pub use append::StoreAppender;
 pub use block::{BlockEncoder, EncodeError, EncodedBlock};
 pub use merge::{Merged, merge};
 pub use part::{Part, PartManifest, part_path, part_table_rows, parts_of};
