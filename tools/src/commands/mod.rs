@@ -1,5 +1,6 @@
 //! One module for each command: its arguments, and what it does.
 
+pub(crate) mod append;
 pub(crate) mod bench;
 pub(crate) mod convert;
 mod data;

@@ -4,6 +4,7 @@
 //! holds every value); the second decodes rows ahead, encodes blocks on all threads, and appends them in order. Equal input
 //! and equal options give equal stores, byte for byte, whatever the number of threads and the memory.
 
+mod append;
 mod blocks;
 mod error;
 mod inputs;
@@ -23,6 +24,7 @@ use cellring::format::constants::DEFAULT_BLOCK_SIZE;
 use cellring::format::{Encoding, VarOrder};
 use serde::Serialize;
 
+pub use append::{AppendError, AppendOptions, AppendReport, append};
 pub use error::ConvertError;
 pub use parts::PartReport;
 
@@ -164,18 +166,7 @@ pub fn convert(
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<ConvertReport, ConvertError> {
     let started = Instant::now();
-    let threads = options
-        .threads
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
-        .max(1);
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(|number| format!("cellring-encode-{number}"))
-        .build()
-        .map_err(|error| ConvertError::Threads {
-            threads,
-            error: error.to_string(),
-        })?;
+    let pool = thread_pool(options.threads)?;
     pool.install(|| {
         let job = Job::open(input, output, options, progress)?;
         let mut report = job.run()?;
@@ -183,6 +174,21 @@ pub fn convert(
         report.peak_rss_bytes = peak_rss_bytes();
         Ok(report)
     })
+}
+
+/// The threads that encode.
+fn thread_pool(threads: Option<usize>) -> Result<rayon::ThreadPool, ConvertError> {
+    let threads = threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+        .max(1);
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|number| format!("cellring-encode-{number}"))
+        .build()
+        .map_err(|error| ConvertError::Threads {
+            threads,
+            error: error.to_string(),
+        })
 }
 
 /// The most memory this process has had resident, or 0 where the system does not say.
