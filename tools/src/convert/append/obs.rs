@@ -31,9 +31,14 @@ pub(super) fn write(
     warnings: &mut Vec<String>,
 ) -> Result<(), AppendError> {
     let columns = plan(store, inputs, warnings)?;
+    let has_positions = columns.iter().any(|column| column.is_position);
     let fields: Vec<Field> = columns.iter().map(|column| column.plan.field.clone()).collect();
     let schema = Arc::new(Schema::new(fields));
     let n_obs = store.n_obs() + inputs.iter().map(|input| input.obs.n_rows()).sum::<u64>();
+    if has_positions && n_obs > 1 << 32 {
+        let why = format!("{n_obs} obs in another order than that of their source are more than 2^32");
+        return Err(table_error(store, why));
+    }
     let batches = (0..n_obs).step_by(TABLE_BATCH_ROWS).map(|start| {
         let end = n_obs.min(start + TABLE_BATCH_ROWS as u64);
         batch(store, inputs, &columns, &schema, start, end)
