@@ -6,6 +6,7 @@
     reason = "tests; the settings for tests do not reach helper functions"
 )]
 
+mod append;
 mod parts;
 #[path = "../samples/mod.rs"]
 mod samples;
@@ -23,6 +24,22 @@ use tempfile::TempDir;
 /// A directory beside the test binary: the one for temporary files is often tmpfs.
 pub(crate) fn scratch() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// The interpreter: `CELLRING_PYTHON`, else `.venv` of this repository. It must have anndata.
+pub(crate) fn python() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let python =
+        std::env::var_os("CELLRING_PYTHON").map_or_else(|| root.join(".venv/bin/python"), PathBuf::from);
+    let works = Command::new(&python)
+        .args(["-c", "import anndata, numpy"])
+        .output();
+    assert!(
+        works.is_ok_and(|output| output.status.success()),
+        "{} does not run or has no anndata; run tests/all.sh, which sets it up, or name another interpreter in CELLRING_PYTHON",
+        python.display()
+    );
+    python
 }
 
 /// About half a million counts in 1,000 obs.
