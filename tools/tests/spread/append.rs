@@ -384,7 +384,15 @@ fn what_does_not_fit_is_refused() {
     // Several matrices.
     let several = directory.path().join("several");
     let matrices = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/matrices.h5ad");
-    let made = crate::cellring(&["convert", text(&matrices), "-o", text(&several), "--x", "--layer", "float32"]);
+    let made = crate::cellring(&[
+        "convert",
+        text(&matrices),
+        "-o",
+        text(&several),
+        "--x",
+        "--layer",
+        "float32",
+    ]);
     if made.0 == 0 {
         let message = fail(&["append", text(&several), text(&more)]);
         assert!(message.contains("several matrices"), "{message}");
