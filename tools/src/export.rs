@@ -16,7 +16,7 @@ use cellring::writer::RowSorter;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::anndata::write::{Axis, H5adWriter, MatrixSpec, WriteError};
+use crate::anndata::write::{Axis, H5adWriter, MatrixSpec, Place, WriteError};
 
 /// Entries, and rows, that one thread reads and reorders in one go.
 const PART_NNZ: u64 = 1 << 19;
@@ -49,6 +49,14 @@ pub enum ExportError {
         end: u64,
         /// Number of obs.
         n_obs: u64,
+    },
+    /// A matrix has a name that has no place in AnnData.
+    #[error("{} has a matrix called {name:?}, which is no path in AnnData (X, raw/X, layers/NAME or obsm/NAME); convert the source again", store.display())]
+    Name {
+        /// The store.
+        store: PathBuf,
+        /// The name.
+        name: String,
     },
     /// The positions of the obs in the source are no permutation.
     #[error("{} has source positions of obs that are missing, repeated or out of range; convert the source again", store.display())]
@@ -122,6 +130,72 @@ pub fn export(
         });
     }
     let n_obs = obs.end - obs.start;
+    let places = matrix_places(&store)?;
+    let spec = matrix_spec(&store, &obs)?;
+    let nnz = spec.nnz;
+    let mut writer = H5adWriter::create_with(output, places[0].clone(), spec)?;
+    // A part of a store in another order than the source's stays in that order.
+    let order = if n_obs == store.n_obs() {
+        obs_places(&store)?
+    } else {
+        None
+    };
+    write_obs(&mut writer, &store, obs.clone(), order.as_deref())?;
+    let n_matrices = places.len() as u64;
+    for (number, place) in places.into_iter().enumerate() {
+        let matrix = match number {
+            0 => &store,
+            _ => &*store.matrices()[number - 1],
+        };
+        if number > 0 {
+            writer.next_matrix(place.clone(), matrix_spec(matrix, &obs)?)?;
+        }
+        let positions = matrix.source_positions()?;
+        match (number, place) {
+            (0, _) => write_var(&mut writer, matrix, Axis::Var, &positions)?,
+            (_, Place::Raw) => write_var(&mut writer, matrix, Axis::RawVar, &positions)?,
+            _ => {}
+        }
+        let columns = (matrix.manifest().var_order != VarOrder::Source).then_some(positions.as_slice());
+        let before = number as u64 * n_obs;
+        let progress = |done| progress(before + done, n_matrices * n_obs);
+        with_element!(matrix.manifest().value_type, T => {
+            write_rows::<T>(&mut writer, matrix, obs.clone(), order.as_deref(), columns, &progress)
+        })?;
+    }
+    writer.finish()?;
+    Ok(ExportReport {
+        n_obs,
+        n_vars: store.n_vars(),
+        nnz: nnz.unwrap_or(0),
+        bytes: output.metadata().map_or(0, |metadata| metadata.len()),
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+/// Where each matrix of the store goes. The first is X, unless it is a layer among others.
+fn matrix_places(store: &Store) -> Result<Vec<Place>, ExportError> {
+    let place_of = |matrix: &Store| {
+        let name = matrix.name().unwrap_or_default();
+        Place::of_path(name).ok_or_else(|| ExportError::Name {
+            store: store.path().to_path_buf(),
+            name: name.to_owned(),
+        })
+    };
+    let first = match store.name() {
+        None | Some("raw/X") => Place::X,
+        Some(_) => place_of(store)?,
+    };
+    let mut places = vec![first];
+    for matrix in store.matrices() {
+        places.push(place_of(matrix)?);
+    }
+    Ok(places)
+}
+
+/// Shape and types of these rows of a matrix.
+fn matrix_spec(store: &Store, obs: &Range<u64>) -> Result<MatrixSpec, ExportError> {
+    let n_obs = obs.end - obs.start;
     let nnz = if n_obs == store.n_obs() {
         store.manifest().nnz
     } else {
@@ -131,27 +205,8 @@ pub fn export(
     };
     let mut spec = MatrixSpec::new(n_obs, store.n_vars(), store.manifest().value_type);
     spec.nnz = Some(nnz);
-    spec.wide_indices |= has_wide_indices(&store);
-    let mut writer = H5adWriter::create(output, spec)?;
-    // A part of a store in another order than the source's stays in that order.
-    let places = if n_obs == store.n_obs() {
-        obs_places(&store)?
-    } else {
-        None
-    };
-    write_obs(&mut writer, &store, obs.clone(), places.as_deref())?;
-    let positions = store.source_positions()?;
-    write_var(&mut writer, &store, &positions)?;
-    let order = (store.manifest().var_order != VarOrder::Source).then_some(positions.as_slice());
-    with_element!(store.manifest().value_type, T => write_rows::<T>(&mut writer, &store, obs, places.as_deref(), order, progress))?;
-    writer.finish()?;
-    Ok(ExportReport {
-        n_obs,
-        n_vars: store.n_vars(),
-        nnz,
-        bytes: output.metadata().map_or(0, |metadata| metadata.len()),
-        seconds: started.elapsed().as_secs_f64(),
-    })
+    spec.wide_indices |= has_wide_indices(store);
+    Ok(spec)
 }
 
 /// Whether the source had 64-bit column indices, as far as the manifest says.
@@ -169,7 +224,7 @@ fn write_rows<T: Element>(
     obs: Range<u64>,
     places: Option<&[u32]>,
     order: Option<&[u32]>,
-    progress: &(dyn Fn(u64, u64) + Sync),
+    progress: &dyn Fn(u64),
 ) -> Result<(), ExportError> {
     let mut at = obs.start;
     while at < obs.end {
@@ -194,7 +249,7 @@ fn write_rows<T: Element>(
             .map(read)
             .collect::<Result<_, FormatError>>()?;
         parts.iter().try_for_each(|rows| writer.push_rows(rows))?;
-        progress(at - obs.start, obs.end - obs.start);
+        progress(at - obs.start);
     }
     Ok(())
 }
@@ -311,12 +366,17 @@ fn write_obs(
 }
 
 /// Writes var in the source's order and without the field that tells it.
-fn write_var(writer: &mut H5adWriter, store: &Store, positions: &[u32]) -> Result<(), ExportError> {
+fn write_var(
+    writer: &mut H5adWriter,
+    store: &Store,
+    axis: Axis,
+    positions: &[u32],
+) -> Result<(), ExportError> {
     let mut column_of_source = vec![0; positions.len()];
     for (column, &source) in positions.iter().enumerate() {
         column_of_source[source as usize] = column as u32;
     }
-    write_reordered(writer, store, Axis::Var, &column_of_source)
+    write_reordered(writer, store, axis, &column_of_source)
 }
 
 /// Writes a table with its rows in this order, and without the field that tells it.
@@ -328,7 +388,7 @@ fn write_reordered(
 ) -> Result<(), ExportError> {
     let table = match axis {
         Axis::Obs => store.obs(),
-        Axis::Var => store.var(),
+        Axis::Var | Axis::RawVar => store.var(),
     };
     let (schema, columns) = source_columns(table)?;
     let failed = |error| ExportError::Table {
