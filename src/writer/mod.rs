@@ -6,6 +6,9 @@
 //!
 //! Further matrices of the same obs have writers of their own ([`StoreWriter::further`]), which are filled in the same way and
 //! handed back ([`StoreWriter::add_further`]) before the store is finished.
+//!
+//! A store may be made in parts, each by a writer of its own that ends with [`StoreWriter::finish_part`], and put together by
+//! [`merge`]. [`StoreAppender`] adds obs to a store that is there.
 
 mod append;
 mod block;
