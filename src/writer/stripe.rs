@@ -94,11 +94,11 @@ impl Stripe {
         let nanos = since.unwrap_or_default().as_nanos() as u64;
         name.push(format!("{:x}-{nanos:x}-{}", std::process::id(), self.made.len()));
         let directory = parent.join(name);
+        self.list(&directory)?;
         self.made.push((parent.clone(), directory.clone()));
-        self.write_list()?;
         fs::create_dir(&directory).map_err(failed)?;
         let marker = directory.join(MARKER);
-        let text = [MARKER_HEAD, self.target.as_os_str().as_bytes(), b"\n"].concat();
+        let text = marker_text(&self.target);
         let write = || {
             let mut file = File::create_new(&marker)?;
             file.write_all(&text)?;
@@ -108,16 +108,12 @@ impl Stripe {
         Ok(directory)
     }
 
-    fn write_list(&self) -> Result<(), WriteError> {
+    /// Appends to the list: what stands there is never written again, so that it is never lost.
+    fn list(&self, directory: &Path) -> Result<(), WriteError> {
         let path = self.staging.join(LIST);
-        let mut text = Vec::new();
-        for (_, directory) in &self.made {
-            text.extend_from_slice(directory.as_os_str().as_bytes());
-            text.push(0);
-        }
         let write = || {
-            let mut file = File::create(&path)?;
-            file.write_all(&text)?;
+            let mut file = File::options().append(true).create(true).open(&path)?;
+            file.write_all(&[directory.as_os_str().as_bytes(), b"\0"].concat())?;
             file.sync_all()
         };
         write().map_err(WriteError::io(&path))
@@ -165,7 +161,10 @@ pub(super) fn absolute(target: &Path) -> io::Result<PathBuf> {
 /// further matrices, in directories within it, too.
 pub(super) fn directories_of(directory: &Path) -> Vec<PathBuf> {
     let list = fs::read(directory.join(LIST)).unwrap_or_default();
-    let listed = list.split(|&byte| byte == 0).filter(|path| !path.is_empty());
+    // What is not followed by a zero was cut off, and was not made.
+    let listed = list
+        .split_inclusive(|&byte| byte == 0)
+        .filter_map(|path| path.strip_suffix(b"\0"));
     let mut found: Vec<PathBuf> = listed
         .map(|path| PathBuf::from(OsString::from_vec(path.to_vec())))
         .collect();
@@ -186,13 +185,21 @@ pub(super) fn directories_of(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// What a directory says that holds shards of this store.
+fn marker_text(target: &Path) -> Vec<u8> {
+    [MARKER_HEAD, target.as_os_str().as_bytes(), b"\n"].concat()
+}
+
 /// Whether a directory says that it holds shards of this store.
 pub(super) fn belongs_to(directory: &Path, target: &Path) -> bool {
-    let text = fs::read(directory.join(MARKER)).unwrap_or_default();
-    let named = text
-        .strip_prefix(MARKER_HEAD)
-        .and_then(|text| text.strip_suffix(b"\n"));
-    named.is_some_and(|named| named == target.as_os_str().as_bytes())
+    fs::read(directory.join(MARKER)).is_ok_and(|text| text == marker_text(target))
+}
+
+/// Whether a directory was about to say so when the process was killed, and so holds nothing yet.
+fn was_about_to(directory: &Path, target: &Path) -> bool {
+    let n_entries = fs::read_dir(directory).map_or(0, Iterator::count);
+    let text = fs::read(directory.join(MARKER));
+    n_entries == 1 && text.is_ok_and(|text| marker_text(target).starts_with(&text))
 }
 
 /// Whether this is how a shard is called.
@@ -209,7 +216,7 @@ pub(super) fn is_shard(name: &OsStr) -> bool {
 pub(super) fn remove(directory: &Path, target: &Path) {
     let prefix = prefix(target);
     for stripe in directories_of(directory) {
-        if belongs_to(&stripe, target) {
+        if belongs_to(&stripe, target) || was_about_to(&stripe, target) {
             let entries = fs::read_dir(&stripe).into_iter().flatten().flatten();
             for entry in entries.filter(|entry| is_shard(&entry.file_name())) {
                 let _ = fs::remove_file(entry.path());
@@ -239,12 +246,16 @@ mod tests {
             fs::create_dir(stripe).unwrap();
             fs::write(stripe.join("shard-00000.bin"), b"x").unwrap();
             if let Some(marked) = marked {
-                let text = [MARKER_HEAD, marked.as_os_str().as_bytes(), b"\n"].concat();
-                fs::write(stripe.join(MARKER), text).unwrap();
+                fs::write(stripe.join(MARKER), marker_text(marked)).unwrap();
             }
         }
         fs::write(ours.join("precious"), b"x").unwrap();
         fs::create_dir(&target).unwrap();
+        // Killed when the file was made, but not written.
+        let begun = dir.path().join("s.stripe-4");
+        fs::create_dir(&begun).unwrap();
+        fs::write(begun.join(MARKER), &MARKER_HEAD[..7]).unwrap();
+        fs::write(target.join(LIST), [begun.as_os_str().as_bytes(), b"\0"].concat()).unwrap();
         for (number, stripe) in [&ours, &theirs, &plain].into_iter().enumerate() {
             symlink(
                 stripe.join("shard-00000.bin"),
@@ -253,7 +264,7 @@ mod tests {
             .unwrap();
         }
         remove(&target, &target);
-        assert!(!target.exists());
+        assert!(!target.exists() && !begun.exists());
         assert!(ours.join("precious").exists() && !ours.join("shard-00000.bin").exists());
         assert!(theirs.join("shard-00000.bin").exists() && plain.join("shard-00000.bin").exists());
     }

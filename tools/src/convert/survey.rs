@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn samples_lie_evenly_and_within() {
         for n_obs in [0, 1, 511, 32_768] {
-            assert_eq!(sample(n_obs).collect::<Vec<_>>(), [0..n_obs]);
+            assert!(sample(n_obs).eq(std::iter::once(0..n_obs)));
         }
         for n_obs in [32_769, 100_000, 1 << 47] {
             let windows: Vec<_> = sample(n_obs).collect();

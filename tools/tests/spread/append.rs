@@ -1,9 +1,8 @@
 //! Obs that are added to a store.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int8Type, Int32Type, Int64Type};
@@ -16,7 +15,7 @@ use cellring::store::verify;
 use cellring::{Loader, LoaderConfig, Store};
 use cellring_tools::synth::Synth;
 
-use crate::{assert_same, fail, json, names, samples, scratch, succeed, write_h5ad};
+use crate::{assert_same, fail, json, kill_after, names, samples, scratch, succeed, write_h5ad};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -563,15 +562,7 @@ fn an_append_that_is_killed_leaves_the_old_store_or_the_new_one() {
     let mut killed = 0;
     for delay_ms in (0..20).map(|k| k * k) {
         let n_before = Store::open(&store).unwrap().n_obs();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cellring"))
-            .args(["append", text(&store), text(&b)])
-            .stderr(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(delay_ms));
-        child.kill().unwrap();
-        killed += u32::from(!child.wait().unwrap().success());
+        killed += u32::from(kill_after(delay_ms, &["append", text(&store), text(&b)]));
         let opened = Store::open(&store).unwrap();
         assert!(opened.n_obs() == n_before || opened.n_obs() == n_before + 500);
         let read = opened.rows(0..opened.n_obs()).unwrap();

@@ -14,7 +14,8 @@ mod samples;
 mod stripe;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use cellring::format::{CsrRows, ValueBuffer, ValueType};
 use cellring_tools::anndata::write::{Axis, H5adWriter, MatrixSpec};
@@ -69,6 +70,23 @@ pub(crate) fn cellring(args: &[&str]) -> (i32, String, String) {
         String::from_utf8(output.stdout).unwrap(),
         String::from_utf8(output.stderr).unwrap(),
     )
+}
+
+/// Starts `cellring`, kills it with SIGKILL after this time, and tells whether it was still running.
+pub(crate) fn kill_after(delay_ms: u64, args: &[&str]) -> bool {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_cellring"))
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a moment that nothing tells of is what the test wants"
+    )]
+    std::thread::sleep(Duration::from_millis(delay_ms));
+    child.kill().unwrap();
+    !child.wait().unwrap().success()
 }
 
 /// What a run prints that must succeed.

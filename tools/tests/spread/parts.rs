@@ -1,10 +1,10 @@
 //! Parts of a store, and what is made of them.
 
-use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use crate::{assert_same, cellring, fail, json, names, samples, scratch, succeed, synthetic, untidy};
+use crate::{
+    assert_same, cellring, fail, json, kill_after, names, samples, scratch, succeed, synthetic, untidy,
+};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -336,18 +336,7 @@ fn a_part_that_is_killed_is_made_again() {
     let args = ["convert", text(&input), "-o", text(&store), "--block-size", "16"];
     let mut killed = 0;
     for delay_ms in [0, 5, 10, 20, 40, 80, 160] {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cellring"))
-            .args(args)
-            .args(["--part", "1/2"])
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(delay_ms));
-        child.kill().unwrap();
-        let mut said = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        killed += u32::from(!child.wait().unwrap().success());
+        killed += u32::from(kill_after(delay_ms, &[&args[..], &["--part", "1/2"]].concat()));
         let part = directory.path().join("s.part-0001-of-0002");
         assert!(!part.exists() || part.join("part.json").exists());
     }

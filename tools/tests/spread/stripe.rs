@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::{assert_same, fail, json, names, scratch, succeed, synthetic};
+use crate::{assert_same, fail, json, kill_after, names, scratch, succeed, synthetic};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -116,4 +116,44 @@ fn striped_parts_and_matrices() {
     succeed(&["verify", text(&store)]);
     succeed(&["convert", text(&input), "-o", text(&store), "--force"]);
     assert!(dirs.iter().all(|dir| names(dir).is_empty()));
+}
+
+/// SIGKILL at any moment leaves nothing under the store's name, and the next run finds what was left on the other disks.
+#[test]
+fn a_killed_conversion_is_cleaned_up_after_in_all_places() {
+    let directory = scratch();
+    let input = synthetic(directory.path());
+    let dirs = ["a", "b"].map(|name| directory.path().join(name));
+    dirs.iter().for_each(|dir| std::fs::create_dir(dir).unwrap());
+    let stripe = format!("{},{}", text(&dirs[0]), text(&dirs[1]));
+    let store = directory.path().join("s");
+    let args = [
+        "convert",
+        text(&input),
+        "-o",
+        text(&store),
+        "--shard-size",
+        "50k",
+        "--force",
+        "--stripe",
+        &stripe,
+    ];
+    let mut killed = 0;
+    // Most of them early, when the places are being prepared.
+    for delay_ms in (0..24).map(|k| k * k / 2) {
+        killed += u32::from(kill_after(delay_ms, &args));
+        if store.exists() {
+            // Each of them was complete; verified once, below.
+            assert!(store.join("manifest.json").exists());
+        }
+    }
+    assert!(killed > 0, "the first is killed before it does anything");
+    succeed(&args);
+    succeed(&["verify", text(&store)]);
+    assert!(
+        dirs.iter().all(|dir| names(dir).len() == 1),
+        "{:?}",
+        dirs.each_ref().map(|dir| names(dir))
+    );
+    assert_eq!(names(directory.path()), ["a", "b", "s", "synthetic.h5ad"]);
 }
