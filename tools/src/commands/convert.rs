@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
 use cellring::format::{Encoding, VarOrder};
 use cellring_tools::anndata::Selection;
-use cellring_tools::convert::{ConvertOptions, ConvertReport, ObsOrder, convert};
+use cellring_tools::convert::{ConvertOptions, ConvertReport, ObsOrder, Parts, convert};
 use cellring_tools::size::parse_size;
 use clap::{ValueEnum, value_parser};
 
@@ -74,12 +74,44 @@ pub(crate) struct Args {
     /// Store the cells sorted by columns of obs, in runs of equal values; `export` restores the source's order
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     sort_by: Option<Vec<String>>,
-    /// Replace a store that exists
+    /// Begin a new shard when one has reached this size, as 4GiB [default: 32GiB, with --stripe 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    shard_size: Option<u64>,
+    /// Put the shards by turns in these directories, on several disks, and links to them in the store
+    #[arg(long, value_name = "DIR,...", value_delimiter = ',')]
+    stripe: Vec<PathBuf>,
+    /// Make only part I of N, as STORE.part-000I-of-000N; `cellring merge` makes the store of all of them
+    ///
+    /// Parts may be made anywhere and at the same time. One that is already there, of the same input and with the same options, is
+    /// left alone. Each part reads its own cells and a sample of the others; all of them with --encoding raw, --shuffle or
+    /// --sort-by.
+    #[arg(long, value_name = "I/N", value_parser = parse_part)]
+    part: Option<(u32, u32)>,
+    /// Make the very store, byte for byte, that N parts make
+    #[arg(long, value_name = "N", conflicts_with = "part", value_parser = value_parser!(u32).range(1..=MAX_PARTS))]
+    parts: Option<u32>,
+    /// Replace a store or a part that exists
     #[arg(long)]
     force: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// More parts than this have no names of equal length.
+const MAX_PARTS: i64 = 9999;
+
+/// Reads `I/N`.
+fn parse_part(text: &str) -> Result<(u32, u32), String> {
+    let part = text
+        .split_once('/')
+        .and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+    match part {
+        Some((number, of)) if (1..=of).contains(&number) && i64::from(of) <= MAX_PARTS => Ok((number, of)),
+        _ => Err(format!(
+            "expected I/N with I from 1 to N and N at most {MAX_PARTS}, as 3/8"
+        )),
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -96,6 +128,12 @@ enum VarOrderName {
 
 impl Show for ConvertReport {
     fn text(&self) -> String {
+        if let Some(part) = self.part.as_ref().filter(|part| part.was_there) {
+            return format!(
+                "{} is there already, made with these options: nothing to do",
+                part.path.display()
+            );
+        }
         let mut lines = vec![format!(
             "{} cells x {} genes, {} values: {}, {:.3} bytes per value ({}, genes in {} order), in {} with {} of memory",
             output::count(self.n_obs),
@@ -108,6 +146,14 @@ impl Show for ConvertReport {
             output::seconds(self.seconds),
             output::bytes(self.peak_rss_bytes),
         )];
+        if let Some(part) = &self.part {
+            lines.push(format!(
+                "part {} of {}: {}",
+                part.number,
+                part.of,
+                part.path.display()
+            ));
+        }
         let counts = [
             (self.rows_sorted, "rows had columns out of order and were sorted"),
             (
@@ -174,6 +220,13 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         obs_order: match (args.shuffle, args.sort_by) {
             (Some(seed), _) => Some(ObsOrder::Shuffled { seed }),
             (None, Some(columns)) => Some(ObsOrder::SortedBy(columns)),
+            (None, None) => None,
+        },
+        shard_bytes: args.shard_size,
+        stripe: args.stripe,
+        parts: match (args.part, args.parts) {
+            (Some((number, of)), _) => Some(Parts::One { number, of }),
+            (None, Some(of)) => Some(Parts::All(of)),
             (None, None) => None,
         },
     };

@@ -60,6 +60,18 @@ pub enum ConvertError {
     /// The obs cannot be brought into the wished order.
     #[error("the obs cannot be put into another order ({0}); convert without --shuffle and --sort-by")]
     Order(String),
+    /// The store cannot be made in parts so.
+    #[error("{0}")]
+    Parts(String),
+    /// A part is there already, but another one.
+    #[error(
+        "{}: exists already, made from another input or with other settings; give --force to replace it",
+        path.display()
+    )]
+    OtherPart {
+        /// The part.
+        path: PathBuf,
+    },
     /// Columns were named that do not exist.
     #[error("obs of {} has no column {}; its columns are {available}", file.display(), names.join(", "))]
     NoColumn {

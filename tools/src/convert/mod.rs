@@ -4,6 +4,7 @@
 //! holds every value); the second decodes rows ahead, encodes blocks on all threads, and appends them in order. Equal input
 //! and equal options give equal stores, byte for byte, whatever the number of threads and the memory.
 
+mod append;
 mod blocks;
 mod error;
 mod inputs;
@@ -11,6 +12,7 @@ mod job;
 mod matrix;
 mod memory;
 mod order;
+mod parts;
 mod select;
 mod survey;
 mod tables;
@@ -22,7 +24,9 @@ use cellring::format::constants::DEFAULT_BLOCK_SIZE;
 use cellring::format::{Encoding, VarOrder};
 use serde::Serialize;
 
+pub use append::{AppendError, AppendOptions, AppendReport, append};
 pub use error::ConvertError;
+pub use parts::PartReport;
 
 use crate::anndata::Selection;
 use job::Job;
@@ -54,6 +58,27 @@ pub struct ConvertOptions {
     pub obs_columns: Option<Vec<String>>,
     /// Order of the obs in the store. `None`: as in the source.
     pub obs_order: Option<ObsOrder>,
+    /// A new shard begins when one has reached this length in bytes. `None`: the writer's default, and 1 GiB where shards are
+    /// put in several directories.
+    pub shard_bytes: Option<u64>,
+    /// Directories that the shards are put in, by turns; where there is none, they lie in the store itself.
+    pub stripe: Vec<PathBuf>,
+    /// Whether the store is made in parts.
+    pub parts: Option<Parts>,
+}
+
+/// How a store is made in parts: stretches of whole blocks, each of which begins a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    /// All in one go: the very store that merging this many parts makes.
+    All(u32),
+    /// Only one, in a directory of its own ([`cellring::writer::part_path`]).
+    One {
+        /// Its number, from 1 on.
+        number: u32,
+        /// Number of parts.
+        of: u32,
+    },
 }
 
 /// An order of obs other than the source's.
@@ -83,6 +108,9 @@ impl Default for ConvertOptions {
             max_obs: None,
             obs_columns: None,
             obs_order: None,
+            shard_bytes: None,
+            stripe: Vec::new(),
+            parts: None,
         }
     }
 }
@@ -99,6 +127,9 @@ pub struct ConvertReport {
     pub nnz: u64,
     /// The matrices, where there are several: their paths in AnnData.
     pub matrices: Vec<String>,
+    /// Where only a part of a store was wanted: which, and what became of it. The numbers are those of the part then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<PartReport>,
     /// Encoding of the blocks.
     pub encoding: Encoding,
     /// Order of the columns.
@@ -135,18 +166,7 @@ pub fn convert(
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<ConvertReport, ConvertError> {
     let started = Instant::now();
-    let threads = options
-        .threads
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
-        .max(1);
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(|number| format!("cellring-encode-{number}"))
-        .build()
-        .map_err(|error| ConvertError::Threads {
-            threads,
-            error: error.to_string(),
-        })?;
+    let pool = thread_pool(options.threads)?;
     pool.install(|| {
         let job = Job::open(input, output, options, progress)?;
         let mut report = job.run()?;
@@ -154,6 +174,21 @@ pub fn convert(
         report.peak_rss_bytes = peak_rss_bytes();
         Ok(report)
     })
+}
+
+/// The threads that encode.
+fn thread_pool(threads: Option<usize>) -> Result<rayon::ThreadPool, ConvertError> {
+    let threads = threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+        .max(1);
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|number| format!("cellring-encode-{number}"))
+        .build()
+        .map_err(|error| ConvertError::Threads {
+            threads,
+            error: error.to_string(),
+        })
 }
 
 /// The most memory this process has had resident, or 0 where the system does not say.
