@@ -148,6 +148,12 @@ pub enum SourceError {
         /// Number of columns of the matrix.
         n_vars: u64,
     },
+    /// The input is not what it was when the conversion began.
+    #[error("{} changed while it was converted, so what was read is not of one piece; convert it again when nothing writes to it", file.display())]
+    Changed {
+        /// The input.
+        file: PathBuf,
+    },
     /// An array has more dimensions than are read.
     #[error("{object} in {} has {found} dimensions, at most {limit} are read; convert it as a layer", file.display())]
     Dimensions {

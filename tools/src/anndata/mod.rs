@@ -6,6 +6,7 @@
 mod container;
 mod error;
 mod matrix;
+mod stamp;
 mod table;
 mod tenx;
 pub mod write;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 pub use error::{Result, SourceError};
 pub use matrix::{Canonicalised, CountMode, MatrixSource, Rows, Selection, Workspace};
+pub use stamp::InputStamp;
 pub use table::TableSource;
 
 use container::SourceFile;
