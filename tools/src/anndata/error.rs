@@ -250,6 +250,9 @@ pub enum SourceError {
         /// Row after the last one.
         end: u64,
     },
+    /// Several inputs make no one.
+    #[error(transparent)]
+    Join(#[from] super::join::JoinError),
     /// Rows were asked for that do not exist.
     #[error("rows {start} to {end} of {object} in {} were asked for, but it has {n_rows} rows", file.display())]
     RowRange {

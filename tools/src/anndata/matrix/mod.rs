@@ -5,7 +5,9 @@ mod compressed;
 mod csc;
 mod csr;
 mod dense;
+mod joined;
 pub(super) mod market;
+mod number;
 mod permuted;
 mod selected;
 mod source;
@@ -23,6 +25,7 @@ use super::container::{Grid, Kind, SourceFile};
 use super::error::{Result, SourceError};
 
 pub use canonical::Canonicalised;
+pub(super) use joined::JoinedParts;
 pub use source::Workspace;
 pub use stream::{CountMode, Rows};
 
