@@ -11,7 +11,8 @@ on damaged copies of them. A reader of the text who wonders what a sentence mean
     spec_reader.py STORE --places           also print, as JSON, one place (file, byte, bit) of each kind of field
     spec_reader.py STORE --ignore-crc       do not look at checksums: shows what else notices a damage
 
-Whatever else is asked for, all that sections 1 to 9 let it check is checked. Several stores may be given instead of
+Whatever else is asked for, all that sections 1 to 10 let it check is checked; what is decoded into OUT.npz, compared and
+counted is the first matrix of a store. Several stores may be given instead of
 one, each of which gets its turn. Exit status 0: every store is sound (and equals the dump); 1: some are not, and for
 each of these one sentence on the standard error stream, beginning with `damaged:` or `different:`, says where and
 why; 2: wrong use.
@@ -152,6 +153,7 @@ class Manifest:
     var_order: str
     shards: list[tuple[str, int, int]]  # file, bytes, blocks
     files: dict[str, tuple[int, list[int]]]  # file: bytes, CRCs of its pieces
+    matrices: list[tuple[str, Manifest]]  # directory, and what the entry says together with the store
 
     @property
     def n_blocks(self) -> int:
@@ -197,6 +199,34 @@ def parse_manifest(data: bytes, check_crc: bool, notes: Notes) -> Manifest:
         damaged(MANIFEST, None, f"the store has version {found['version']}, this reader knows version 1")
     if member(found, "features", list):
         damaged(MANIFEST, None, f"the store needs the unknown features {json.dumps(found['features'])}")
+    for name in ("n_obs", "n_vars", "nnz", "encoding", "value_type", "block_size", "alignment", "max_obs_nnz",
+                 "max_obs_bytes"):
+        if f'"{name}"'.encode() in data:
+            key = data.index(f'"{name}"'.encode())
+            value = key + len(name) + 2 + re.match(rb'\s*:\s*"?', data[key + len(name) + 2:]).end()  # type: ignore[union-attr]
+            notes.place(f"manifest {name}", MANIFEST, value)
+    manifest = manifest_of(found)
+    if found.get("name") is not None or "matrices" in found:
+        read_matrices(found, manifest)
+    return manifest
+
+
+def read_matrices(found: dict[str, Any], manifest: Manifest) -> None:
+    """Section 10: the entries of further matrices."""
+    names = {member(found, "name", str)} if found.get("name") is not None else set()
+    for k, entry in enumerate(member(found, "matrices", list) if "matrices" in found else []):
+        if type(entry) is not dict:
+            damaged(MANIFEST, None, f"matrix {k} is not an object")
+        name = member(entry, "name", str)
+        if not name or name in names:
+            damaged(MANIFEST, None, f"the name of matrix {k} is empty or another one's")
+        names.add(name)
+        directory = one_of(entry, "directory", [f"matrices/{k:05}"])
+        shared = {name: found[name] for name in ("n_obs", "block_size", "alignment", "obs")}
+        manifest.matrices.append((directory, manifest_of({**entry, **shared})))
+
+
+def manifest_of(found: dict[str, Any]) -> Manifest:
     store_id = member(found, "store_id", str)
     if not re.fullmatch(r"[0-9a-fA-F]{32}", store_id):
         damaged(MANIFEST, None, f"the member `store_id` is \"{store_id}\", expected 32 hexadecimal digits")
@@ -229,11 +259,6 @@ def parse_manifest(data: bytes, check_crc: bool, notes: Notes) -> Manifest:
     alignment = number(found, "alignment", 512, 1 << 20)
     if alignment & (alignment - 1):
         damaged(MANIFEST, None, f"the alignment {alignment} is not a power of two")
-    for name in ("n_obs", "n_vars", "nnz", "encoding", "value_type", "block_size", "alignment", "max_obs_nnz",
-                 "max_obs_bytes"):
-        key = data.index(f'"{name}"'.encode())
-        value = key + len(name) + 2 + re.match(rb'\s*:\s*"?', data[key + len(name) + 2:]).end()  # type: ignore[union-attr]
-        notes.place(f"manifest {name}", MANIFEST, value)
     return Manifest(
         store_id=bytes.fromhex(store_id),
         n_obs=number(found, "n_obs", 0, (1 << 48) - 1),
@@ -250,6 +275,7 @@ def parse_manifest(data: bytes, check_crc: bool, notes: Notes) -> Manifest:
         var_order=one_of(found, "var_order", ["source", "detection"]),
         shards=shards,
         files=files,
+        matrices=[],
     )
 
 
@@ -395,9 +421,12 @@ class Matrix:
 class Store:
     """Checks a store from its manifest inwards; `read` decodes and checks all obs."""
 
-    def __init__(self, path: Path, check_crc: bool) -> None:
-        self.path, self.check_crc, self.notes = path, check_crc, Notes()
-        self.manifest = parse_manifest(self.load(MANIFEST), check_crc, self.notes)
+    def __init__(self, path: Path, check_crc: bool, of: tuple[Store, Manifest] | None = None) -> None:
+        """`of`: for a further matrix, the store, and what the matrix's entry says."""
+        self.path, self.check_crc, self.notes, self.of = path, check_crc, Notes(), of and of[0]
+        self.manifest = of[1] if of else parse_manifest(self.load(MANIFEST), check_crc, self.notes)
+        self.matrices = [Store(path / directory, check_crc, (self, manifest)) for directory, manifest
+                         in self.manifest.matrices]
         self.check_files()
         self.check_index()
         self.check_store_id()
@@ -412,12 +441,17 @@ class Store:
     def check_files(self) -> None:
         """Sections 1 and 2: no other files; lengths, pieces and their CRCs; Arrow's magic."""
         manifest = self.manifest
-        expected = {MANIFEST, *manifest.files, *(file for file, _, _ in manifest.shards)}
+        expected = {*manifest.files, *(file for file, _, _ in manifest.shards)}
+        expected ^= {OBS} if self.of else {MANIFEST}
+        if self.matrices:
+            expected.add("matrices")
+            for file in sorted(set(os.listdir(self.path / "matrices")) - {matrix.path.name for matrix in self.matrices}):
+                damaged(file, None, "a directory that does not belong to the store")
         for file in sorted(set(os.listdir(self.path)) - expected):
             damaged(file, None, "a file that does not belong to the store")
         self.files: dict[str, bytes] = {}
         for file, (n_bytes, crcs) in manifest.files.items():
-            data = self.files[file] = self.load(file)
+            data = self.files[file] = self.of.load(file) if self.of and file == OBS else self.load(file)
             if len(data) != n_bytes:
                 damaged(file, None, f"it has {len(data)} bytes, but the manifest says {n_bytes}")
             for k, crc in enumerate(crcs):
@@ -656,6 +690,8 @@ def run(path: Path, args: argparse.Namespace) -> bool:
     try:
         store = Store(path, not args.ignore_crc)
         matrix = store.read()
+        for further in store.matrices:
+            further.read()
         if args.compare:
             compare(matrix, load_dump(args.compare))
     except Damage as error:

@@ -62,6 +62,14 @@ pub fn shard_file(number: u32) -> String {
     format!("shard-{number:05}.bin")
 }
 
+/// Directory of further matrix `number` within the store.
+pub fn matrix_directory(number: usize) -> String {
+    format!("{MATRICES_DIRECTORY}/{number:05}")
+}
+
+/// What holds the directories of further matrices.
+pub const MATRICES_DIRECTORY: &str = "matrices";
+
 const _: () = assert!(DESCRIPTOR_BYTES * 8 >= 5 + 5 + 1 + 1 + 6 + 6);
 const _: () = assert!(MAX_EXCEPTIONS < 1 << 6 && MAX_WIDTH < 1 << 5 && GROUP_LEN <= 256);
 

@@ -1,10 +1,13 @@
 //! The manifest (`FORMAT.md`, section 2).
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::constants::{ALIGNMENT_RANGE, CHECKSUM_PIECE_BYTES, MAX_BLOCK_SIZE, VERSION, shard_file};
+use super::constants::{
+    ALIGNMENT_RANGE, CHECKSUM_PIECE_BYTES, MAX_BLOCK_SIZE, VERSION, matrix_directory, shard_file,
+};
 use super::error::FormatError;
 use super::index::IndexLayout;
 use super::value::ValueType;
@@ -93,7 +96,58 @@ pub struct Manifest {
     pub index: FileEntry,
     pub obs: FileEntry,
     pub var: FileEntry,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub matrices: Vec<MatrixEntry>,
     pub source: serde_json::Value,
+}
+
+/// A further matrix of the same obs (`FORMAT.md`, section 10). Its members have the meaning that they have in the
+/// [`Manifest`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "FORMAT.md, sections 2 and 10")]
+pub struct MatrixEntry {
+    pub name: String,
+    pub directory: String,
+    pub store_id: String,
+    pub n_vars: u64,
+    pub nnz: u64,
+    pub encoding: Encoding,
+    pub value_type: ValueType,
+    pub raw_value_type: Option<ValueType>,
+    pub f32_exact: bool,
+    pub max_obs_nnz: u32,
+    pub max_obs_bytes: u64,
+    pub var_order: VarOrder,
+    pub shards: Vec<ShardEntry>,
+    pub index: FileEntry,
+    pub var: FileEntry,
+    pub source: serde_json::Value,
+}
+
+impl MatrixEntry {
+    /// The entry of matrix `number` of a store, which was written as this manifest says.
+    pub fn new(name: String, number: usize, manifest: Manifest) -> Self {
+        Self {
+            name,
+            directory: matrix_directory(number),
+            store_id: manifest.store_id,
+            n_vars: manifest.n_vars,
+            nnz: manifest.nnz,
+            encoding: manifest.encoding,
+            value_type: manifest.value_type,
+            raw_value_type: manifest.raw_value_type,
+            f32_exact: manifest.f32_exact,
+            max_obs_nnz: manifest.max_obs_nnz,
+            max_obs_bytes: manifest.max_obs_bytes,
+            var_order: manifest.var_order,
+            shards: manifest.shards,
+            index: manifest.index,
+            var: manifest.var,
+            source: manifest.source,
+        }
+    }
 }
 
 /// What stands between the manifest's last member and the checksum.
@@ -153,7 +207,54 @@ impl Manifest {
             FormatError::invalid(file, 0, format!("a member of the manifest is wrong: {error}"))
         })?;
         manifest.check(file)?;
+        manifest.check_matrices(file)?;
         Ok(manifest)
+    }
+
+    /// The further matrices have names and places of their own, and each follows the rules of a store.
+    fn check_matrices(&self, file: &Path) -> Result<(), FormatError> {
+        let mut names: HashSet<&str> = self.name.iter().map(String::as_str).collect();
+        for (number, entry) in self.matrices.iter().enumerate() {
+            if entry.name.is_empty()
+                || !names.insert(&entry.name)
+                || entry.directory != matrix_directory(number)
+            {
+                let rule = format!("the name or directory of matrix {number} is not what the format says");
+                return Err(FormatError::invalid(file, 0, rule));
+            }
+            self.of_matrix(entry).check(file)?;
+        }
+        Ok(())
+    }
+
+    /// A further matrix as a store of its own: what it shares is that of this one.
+    pub fn of_matrix(&self, entry: &MatrixEntry) -> Self {
+        let entry = entry.clone();
+        Self {
+            format: self.format.clone(),
+            version: self.version,
+            features: Vec::new(),
+            store_id: entry.store_id,
+            n_obs: self.n_obs,
+            n_vars: entry.n_vars,
+            nnz: entry.nnz,
+            encoding: entry.encoding,
+            value_type: entry.value_type,
+            raw_value_type: entry.raw_value_type,
+            f32_exact: entry.f32_exact,
+            block_size: self.block_size,
+            alignment: self.alignment,
+            max_obs_nnz: entry.max_obs_nnz,
+            max_obs_bytes: entry.max_obs_bytes,
+            var_order: entry.var_order,
+            shards: entry.shards,
+            index: entry.index,
+            obs: self.obs.clone(),
+            var: entry.var,
+            name: Some(entry.name),
+            matrices: Vec::new(),
+            source: entry.source,
+        }
     }
 
     /// Checks what the members say of each other, so that nothing later needs to.

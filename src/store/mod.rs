@@ -7,10 +7,12 @@ mod verify;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use verify::{VerifyReport, verify};
 
 use crate::format::constants::{MANIFEST_FILE, ROLE_SOURCE_POSITION};
+use crate::format::manifest::MatrixEntry;
 use crate::format::table::Table;
 use crate::format::{FormatError, Index, Manifest, shard};
 
@@ -30,8 +32,9 @@ pub struct Store {
     manifest: Manifest,
     manifest_bytes: u64,
     index: Index,
-    obs: Table,
+    obs: Arc<Table>,
     var: Table,
+    matrices: Vec<Arc<Store>>,
 }
 
 impl Store {
@@ -59,6 +62,28 @@ impl Store {
         }
         let bytes = std::fs::read(&manifest_path).map_err(FormatError::io(&manifest_path))?;
         let manifest = Manifest::from_bytes(&bytes, &manifest_path)?;
+        let obs = Table::open(path.join(&manifest.obs.file), &manifest.obs, manifest.n_obs)?;
+        let mut store = Self::of_manifest(path, manifest, length, Arc::new(obs))?;
+        let open = |entry: &MatrixEntry| {
+            let (path, manifest) = (path.join(&entry.directory), store.manifest.of_matrix(entry));
+            Self::of_manifest(&path, manifest, 0, store.obs.clone()).map(Arc::new)
+        };
+        store.matrices = store
+            .manifest
+            .matrices
+            .iter()
+            .map(open)
+            .collect::<Result<_, _>>()?;
+        Ok(store)
+    }
+
+    /// Opens what a manifest names.
+    fn of_manifest(
+        path: &Path,
+        manifest: Manifest,
+        manifest_bytes: u64,
+        obs: Arc<Table>,
+    ) -> Result<Self, FormatError> {
         for (number, entry) in manifest.shards.iter().enumerate() {
             check_shard(&path.join(&entry.file), number as u32, entry.bytes, &manifest)?;
         }
@@ -68,15 +93,15 @@ impl Store {
             index_path,
             &manifest,
         )?;
-        let obs = Table::open(path.join(&manifest.obs.file), &manifest.obs, manifest.n_obs)?;
         let var = Table::open(path.join(&manifest.var.file), &manifest.var, manifest.n_vars)?;
         Ok(Self {
             path: path.to_path_buf(),
             manifest,
-            manifest_bytes: length,
+            manifest_bytes,
             index,
             obs,
             var,
+            matrices: Vec::new(),
         })
     }
 
@@ -88,6 +113,38 @@ impl Store {
     /// Shape, encoding, files.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The further matrices of the same obs, in order, each as a store with the same `obs`. A layer of AnnData has the genes
+    /// of this one; `raw/X` has its own, and the columns of `obsm/NAME` are its dimensions.
+    pub fn matrices(&self) -> &[Arc<Self>] {
+        &self.matrices
+    }
+
+    /// What the matrix of this store is called in AnnData (`X`, `layers/counts`, `raw/X`, `obsm/X_pca`), where there are several.
+    pub fn name(&self) -> Option<&str> {
+        self.manifest.name.as_deref()
+    }
+
+    /// The further matrix of this name.
+    ///
+    /// # Errors
+    /// [`FormatError::NoMatrix`] where there is none.
+    pub fn matrix(&self, name: &str) -> Result<&Arc<Self>, FormatError> {
+        let found = self.matrices.iter().find(|matrix| matrix.name() == Some(name));
+        found.ok_or_else(|| FormatError::NoMatrix {
+            store: self.path.clone(),
+            name: name.to_owned(),
+            available: match self.matrices.len() {
+                0 => "none".to_owned(),
+                _ => self
+                    .matrices
+                    .iter()
+                    .filter_map(|matrix| matrix.name())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            },
+        })
     }
 
     /// Where each obs lies.
@@ -126,10 +183,15 @@ impl Store {
 
     /// Bytes of all files.
     pub fn total_bytes(&self) -> u64 {
-        self.matrix_bytes() + self.manifest.obs.bytes + self.manifest.var.bytes
+        let further = self.matrices.iter();
+        let further: u64 = further
+            .map(|matrix| matrix.matrix_bytes() + matrix.manifest.var.bytes)
+            .sum();
+        self.matrix_bytes() + self.manifest.obs.bytes + self.manifest.var.bytes + further
     }
 
-    /// Bytes of the matrix: shards, index and manifest, with headers, checksums and padding, without the tables.
+    /// Bytes of the matrix: shards, index and manifest, with headers, checksums and padding, without the tables and further
+    /// matrices.
     pub fn matrix_bytes(&self) -> u64 {
         self.manifest.matrix_bytes(self.manifest_bytes)
     }

@@ -8,10 +8,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::Store;
-use crate::format::constants::{BLOCK_RECORD_BYTES, INDEX_HEADER_BYTES, MANIFEST_FILE};
+use crate::format::constants::{
+    BLOCK_RECORD_BYTES, INDEX_HEADER_BYTES, MANIFEST_FILE, MATRICES_DIRECTORY, matrix_directory,
+};
 use crate::format::obs::ObsDecoder;
 use crate::format::table::verify_piece;
-use crate::format::{Element, Encoding, FormatError};
+use crate::format::{Element, Encoding, FormatError, Manifest};
 
 /// What was verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +35,7 @@ struct Found {
     f32_inexact: bool,
 }
 
-/// Verifies every byte and every invariant of the specification, on `threads` threads.
+/// Verifies every byte and every invariant of the specification, on `threads` threads; of further matrices too.
 ///
 /// `progress` is called with the number of blocks done, from several threads.
 ///
@@ -44,8 +46,26 @@ pub fn verify(
     threads: usize,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<VerifyReport, FormatError> {
-    let manifest = store.manifest();
     check_files(store)?;
+    store.obs().verify_all()?;
+    store.obs().names()?;
+    let mut nnz = verify_matrix(store, threads, progress)?;
+    let mut blocks = store.index().n_blocks();
+    for matrix in store.matrices() {
+        check_matrix_files(matrix)?;
+        nnz += verify_matrix(matrix, threads, &|done| progress(blocks + done))?;
+        blocks += matrix.index().n_blocks();
+    }
+    Ok(VerifyReport {
+        n_obs: store.n_obs(),
+        nnz,
+        bytes: store.total_bytes(),
+    })
+}
+
+/// Verifies one matrix and the table of its columns. Gives the number of values.
+fn verify_matrix(store: &Store, threads: usize, progress: &(dyn Fn(u64) + Sync)) -> Result<u64, FormatError> {
+    let manifest = store.manifest();
     let index = store.index();
     for (piece, &expected) in manifest.index.crc32c.iter().enumerate() {
         verify_piece(index.file(), index.bytes(), piece, expected)?;
@@ -71,33 +91,51 @@ pub fn verify(
         );
         return Err(FormatError::invalid(&store.path().join(MANIFEST_FILE), 0, rule));
     }
-    store.obs().verify_all()?;
     store.var().verify_all()?;
-    store.obs().names()?;
     store.var().names()?;
     check_positions(store)?;
-    Ok(VerifyReport {
-        n_obs: manifest.n_obs,
-        nnz: found.nnz,
-        bytes: store.total_bytes(),
-    })
+    Ok(found.nnz)
 }
 
 /// Nothing else lies in the directory.
 fn check_files(store: &Store) -> Result<(), FormatError> {
     let manifest = store.manifest();
-    let known = |name: &str| {
+    let has_matrices = !manifest.matrices.is_empty();
+    check_directory(store.path(), |name| {
         name == MANIFEST_FILE
-            || [&manifest.index.file, &manifest.obs.file, &manifest.var.file]
-                .iter()
-                .any(|file| *file == name)
-            || manifest.shards.iter().any(|shard| shard.file == name)
-    };
-    let entries = std::fs::read_dir(store.path()).map_err(FormatError::io(store.path()))?;
+            || name == manifest.obs.file
+            || is_of_matrix(manifest, name)
+            || (has_matrices && name == MATRICES_DIRECTORY)
+    })?;
+    if !has_matrices {
+        return Ok(());
+    }
+    let parent = store.path().join(MATRICES_DIRECTORY);
+    let numbers = 0..manifest.matrices.len();
+    check_directory(&parent, |name| {
+        numbers
+            .clone()
+            .any(|number| matrix_directory(number).ends_with(&format!("/{name}")))
+    })
+}
+
+/// Nothing else lies in the directory of a further matrix.
+fn check_matrix_files(matrix: &Store) -> Result<(), FormatError> {
+    check_directory(matrix.path(), |name| is_of_matrix(matrix.manifest(), name))
+}
+
+/// Whether a file is that of a matrix: the index, the table of the columns, or a shard.
+fn is_of_matrix(manifest: &Manifest, name: &str) -> bool {
+    name == manifest.index.file
+        || name == manifest.var.file
+        || manifest.shards.iter().any(|shard| shard.file == name)
+}
+
+fn check_directory(directory: &Path, is_known: impl Fn(&str) -> bool) -> Result<(), FormatError> {
+    let entries = std::fs::read_dir(directory).map_err(FormatError::io(directory))?;
     for entry in entries {
-        let entry = entry.map_err(FormatError::io(store.path()))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !known(&name) {
+        let entry = entry.map_err(FormatError::io(directory))?;
+        if !is_known(&entry.file_name().to_string_lossy()) {
             return Err(FormatError::invalid(
                 &entry.path(),
                 0,

@@ -3,6 +3,9 @@
 //! The order of use: [`StoreWriter::create`]; [`BlockEncoder::encode`], on as many threads as the caller likes;
 //! [`StoreWriter::append`], in the order of the blocks; [`StoreWriter::write_table`] for `obs` and `var`;
 //! [`StoreWriter::finish`]. A writer that is dropped before that leaves nothing behind.
+//!
+//! Further matrices of the same obs have writers of their own ([`StoreWriter::further`]), which are filled in the same way and
+//! handed back ([`StoreWriter::add_further`]) before the store is finished.
 
 mod block;
 mod publish;
@@ -22,11 +25,11 @@ pub use block::{BlockEncoder, EncodeError, EncodedBlock};
 pub use reorder::RowSorter;
 
 use crate::format::constants::{
-    ALIGNMENT_RANGE, DEFAULT_ALIGNMENT, DEFAULT_BLOCK_SIZE, INDEX_FILE, MANIFEST_FILE, MAX_BLOCK_SIZE,
-    OBS_FILE, VAR_FILE, VERSION, shard_file,
+    ALIGNMENT_RANGE, DEFAULT_ALIGNMENT, DEFAULT_BLOCK_SIZE, INDEX_FILE, MANIFEST_FILE, MATRICES_DIRECTORY,
+    MAX_BLOCK_SIZE, OBS_FILE, VAR_FILE, VERSION, matrix_directory, shard_file,
 };
 use crate::format::index::{BlockRecord, IndexLayout};
-use crate::format::manifest::{FileEntry, ShardEntry};
+use crate::format::manifest::{FileEntry, MatrixEntry, ShardEntry};
 use crate::format::table::TableWriter;
 use crate::format::{Encoding, FormatError, Manifest, ValueType, VarOrder, shard};
 use publish::Staging;
@@ -166,6 +169,8 @@ pub struct StoreWriter {
     last_block_full: bool,
     obs: Option<(FileEntry, u32, u64)>,
     var: Option<(FileEntry, u32, u64)>,
+    name: Option<String>,
+    matrices: Vec<MatrixEntry>,
 }
 
 impl StoreWriter {
@@ -213,7 +218,64 @@ impl StoreWriter {
             last_block_full: true,
             obs: None,
             var: None,
+            name: None,
+            matrices: Vec::new(),
         })
+    }
+
+    /// Says what the matrix of the store is called in AnnData; for a store with further ones.
+    pub fn set_name(&mut self, name: &str) {
+        self.name = Some(name.to_owned());
+    }
+
+    /// Begins a further matrix of the same obs. Of the options those that the store has as a whole (block size, alignment,
+    /// length of shards) are those of this writer. It needs no `obs`, which must have been written here.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    ///
+    /// # Panics
+    /// Where `obs` has not been written.
+    pub fn further(&self, options: WriterOptions) -> Result<Self, WriteError> {
+        assert!(self.obs.is_some(), "obs is written before further matrices");
+        let own = &self.options;
+        let options = WriterOptions {
+            block_size: own.block_size,
+            alignment: own.alignment,
+            shard_bytes: own.shard_bytes,
+            replace: false,
+            uring: own.uring,
+            ..options
+        };
+        let parent = self.staging.path().join(MATRICES_DIRECTORY);
+        std::fs::create_dir_all(&parent).map_err(WriteError::io(&parent))?;
+        let path = self.staging.path().join(matrix_directory(self.matrices.len()));
+        let mut further = Self::create(&path, options)?;
+        further.obs.clone_from(&self.obs);
+        Ok(further)
+    }
+
+    /// Completes a further matrix, which will be known by `name`: its path in AnnData, such as `layers/counts`.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    ///
+    /// # Panics
+    /// As [`finish`](Self::finish), and where the matrix did not begin [here](Self::further), with the number of matrices there
+    /// were then.
+    pub fn add_further(&mut self, name: &str, mut further: Self) -> Result<(), WriteError> {
+        let number = self.matrices.len();
+        let manifest = further.complete()?;
+        let path = self.staging.path().join(matrix_directory(number));
+        assert_eq!(
+            further.staging.target(),
+            path,
+            "further matrices are added one by one"
+        );
+        further.staging.publish()?;
+        self.matrices
+            .push(MatrixEntry::new(name.to_owned(), number, manifest));
+        Ok(())
     }
 
     /// How blocks are written: `tokio-uring` or `plain`.
@@ -364,6 +426,18 @@ impl StoreWriter {
     /// # Panics
     /// Where a table was not written or has not one row per obs or var.
     pub fn finish(mut self) -> Result<Manifest, WriteError> {
+        let manifest = self.complete()?;
+        let path = self.staging.path().join(MANIFEST_FILE);
+        let bytes = manifest
+            .to_bytes()
+            .map_err(|error| WriteError::io(&path)(error.into()))?;
+        std::fs::write(&path, bytes).map_err(WriteError::io(&path))?;
+        self.staging.publish()?;
+        Ok(manifest)
+    }
+
+    /// Completes all files but the manifest, and gives that.
+    fn complete(&mut self) -> Result<Manifest, WriteError> {
         let (Some((obs, obs_crc, obs_rows)), Some((var, var_crc, var_rows))) =
             (self.obs.take(), self.var.take())
         else {
@@ -441,14 +515,10 @@ impl StoreWriter {
             },
             obs,
             var,
+            name: self.name.take(),
+            matrices: std::mem::take(&mut self.matrices),
             source: options.source.clone(),
         };
-        let path = self.staging.path().join(MANIFEST_FILE);
-        let bytes = manifest
-            .to_bytes()
-            .map_err(|error| WriteError::io(&path)(error.into()))?;
-        std::fs::write(&path, bytes).map_err(WriteError::io(&path))?;
-        self.staging.publish()?;
         Ok(manifest)
     }
 }

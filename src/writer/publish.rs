@@ -63,6 +63,11 @@ impl Staging {
         &self.path
     }
 
+    /// Its final name.
+    pub(super) fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// Syncs the directory and everything in it, and renames it to its final name.
     pub(super) fn publish(mut self) -> Result<(), WriteError> {
         let lock = self.path.join(LOCK_FILE);

@@ -148,6 +148,18 @@ pub enum SourceError {
         /// Number of columns of the matrix.
         n_vars: u64,
     },
+    /// An array has more dimensions than are read.
+    #[error("{object} in {} has {found} dimensions, at most {limit} are read; convert it as a layer", file.display())]
+    Dimensions {
+        /// The input.
+        file: PathBuf,
+        /// Path of the array.
+        object: String,
+        /// Its dimensions.
+        found: u64,
+        /// What is read.
+        limit: u64,
+    },
     /// A row index of a matrix that is stored by columns is not a row of it.
     #[error("{object} in {} is out of range: element {position} (column {column}) is {found}, expected 0 to {}; the matrix is damaged", file.display(), n_obs.saturating_sub(1))]
     RowIndexRange {

@@ -22,6 +22,9 @@ pub use table::TableSource;
 use container::SourceFile;
 use tenx::TenX;
 
+/// The most dimensions of an array of `obsm`: each gets a name in memory, and a file must not choose how many that are.
+const MAX_DIMENSIONS: u64 = 1 << 20;
+
 /// An open input: AnnData, one of the forms that 10x Genomics writes, or several inputs as one.
 #[derive(Clone, Debug)]
 pub struct AnnData {
@@ -102,12 +105,26 @@ impl AnnData {
         }
     }
 
-    /// Opens the table of the columns of the selected matrix: `raw/var` for `raw`, else `var`.
+    /// Opens the table of the columns of the selected matrix: `raw/var` for `raw`, else `var`; for an array of `obsm` one that
+    /// numbers its dimensions from 0.
     ///
     /// # Errors
     /// As for [`Self::obs`].
     pub fn var(&self, selection: &Selection) -> Result<TableSource> {
         match (&self.layout, selection) {
+            (Layout::AnnData(file), Selection::Obsm(_)) => {
+                let n_dimensions = self.matrix(selection)?.n_vars();
+                if n_dimensions > MAX_DIMENSIONS {
+                    return Err(SourceError::Dimensions {
+                        file: file.path().to_owned(),
+                        object: selection.path(),
+                        found: n_dimensions,
+                        limit: MAX_DIMENSIONS,
+                    });
+                }
+                let names = (0..n_dimensions).map(|number| number.to_string()).collect();
+                table::of_strings(file.path(), &selection.path(), vec![("_index", names)])
+            }
             (Layout::AnnData(file), Selection::Raw) => table::open(file, "raw/var"),
             (Layout::AnnData(file), Selection::X | Selection::Layer(_)) => table::open(file, "var"),
             (Layout::TenX(tenx), _) => tenx.var(),

@@ -1,10 +1,11 @@
 //! `cellring convert`: AnnData in, a store out.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
 use cellring::format::{Encoding, VarOrder};
-use cellring_tools::anndata::Selection;
+use cellring_tools::anndata::{JoinOptions, Selection, VarJoin};
 use cellring_tools::convert::{ConvertOptions, ConvertReport, ObsOrder, convert};
 use cellring_tools::size::parse_size;
 use clap::{ValueEnum, value_parser};
@@ -15,23 +16,52 @@ use crate::progress;
 
 /// Convert AnnData to a store
 ///
+/// Several inputs, of any forms, become one store: the cells of all, one input after the other.
+///
 /// The store appears under its name when it is complete, and not before. A matrix that is not stored by cells (CSC, Matrix
 /// Market), or is to be stored in another order, passes through a temporary file beside the store: 8 bytes and the value
 /// for each entry.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// AnnData (.h5ad, a zarr directory or .zarr.zip), a 10x Genomics .h5 file, or a Matrix Market directory
-    #[arg(value_name = "INPUT")]
-    input: PathBuf,
+    /// AnnData (.h5ad, a zarr directory or .zarr.zip), a 10x Genomics .h5 file, or a Matrix Market directory; several
+    /// become one store
+    #[arg(value_name = "INPUT", required = true)]
+    inputs: Vec<PathBuf>,
     /// The store to make, a directory
     #[arg(short, long, value_name = "STORE")]
     output: PathBuf,
-    /// Take this layer instead of X
-    #[arg(long, value_name = "NAME", conflicts_with = "raw")]
-    layer: Option<String>,
-    /// Take raw/X and raw/var instead of X and var
+    /// Genes of several inputs: the same in all, those that all have, or those that any has
+    ///
+    /// Genes that an input lacks are zero in its cells. Genes are told by their names, or by --var-key.
+    #[arg(long, value_enum, default_value_t = JoinName::Same)]
+    join: JoinName,
+    /// Tell the genes of several inputs by this column of var, such as gene_ids
+    #[arg(long, value_name = "COLUMN")]
+    var_key: Option<String>,
+    /// Add a categorical column to obs: which input a cell comes from
+    #[arg(long, value_name = "NAME")]
+    label_column: Option<String>,
+    /// One label for each input [default: its name without extension]
+    #[arg(long, value_name = "LABEL,...", value_delimiter = ',')]
+    label_values: Option<Vec<String>>,
+    /// Make the names of cells unique: append SEP and the label of their input
+    #[arg(long, value_name = "SEP", allow_hyphen_values = true)]
+    index_unique: Option<String>,
+    /// Take X; the default, unless --layer or --raw is given
+    #[arg(long)]
+    x: bool,
+    /// Take this layer; may be repeated
+    ///
+    /// Of several matrices (--x, --layer, --raw, --obsm) the first in this order is that of the store, and the others lie
+    /// beside it: they are read together, for the same cells.
+    #[arg(long, value_name = "NAME")]
+    layer: Vec<String>,
+    /// Take raw/X and raw/var
     #[arg(long)]
     raw: bool,
+    /// Take this array of obsm as well; may be repeated
+    #[arg(long, value_name = "NAME")]
+    obsm: Vec<String>,
     /// packed: compressed, each cell by itself; raw: CSR as it lies in memory, several times larger
     #[arg(long, value_enum, default_value_t = EncodingName::Packed)]
     encoding: EncodingName,
@@ -73,6 +103,13 @@ pub(crate) struct Args {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum JoinName {
+    Same,
+    Inner,
+    Outer,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum EncodingName {
     Packed,
     Raw,
@@ -106,6 +143,12 @@ impl Show for ConvertReport {
             ),
             (self.explicit_zeros_dropped, "stored zeros were dropped"),
         ];
+        if !self.matrices.is_empty() {
+            lines.push(format!(
+                "matrices: {}; values and bytes per value are those of the first",
+                self.matrices.join(", ")
+            ));
+        }
         lines.extend(
             counts
                 .iter()
@@ -116,13 +159,41 @@ impl Show for ConvertReport {
     }
 }
 
+/// The matrices that are asked for, the first one first.
+fn selections(args: &Args) -> Result<Vec<Selection>, Failure> {
+    let layers = args.layer.iter().cloned().map(Selection::Layer);
+    let mut selections: Vec<Selection> = layers.chain(args.raw.then_some(Selection::Raw)).collect();
+    if args.x || selections.is_empty() {
+        selections.insert(0, Selection::X);
+    }
+    selections.extend(args.obsm.iter().cloned().map(Selection::Obsm));
+    let mut seen = HashSet::new();
+    match selections.iter().find(|selection| !seen.insert(*selection)) {
+        None => Ok(selections),
+        Some(twice) => Err(Failure::Usage(format!(
+            "{} is asked for twice; ask for it once",
+            twice.path()
+        ))),
+    }
+}
+
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    let mut selections = selections(&args)?.into_iter();
+    let selection = selections.next().unwrap_or_default();
     let options = ConvertOptions {
-        selection: match (args.layer, args.raw) {
-            (Some(name), _) => Selection::Layer(name),
-            (None, true) => Selection::Raw,
-            (None, false) => Selection::X,
+        join: JoinOptions {
+            var: match args.join {
+                JoinName::Same => VarJoin::Same,
+                JoinName::Inner => VarJoin::Inner,
+                JoinName::Outer => VarJoin::Outer,
+            },
+            var_key: args.var_key,
+            label_column: args.label_column,
+            labels: args.label_values,
+            index_unique: args.index_unique,
         },
+        selection,
+        further: selections.collect(),
         encoding: match args.encoding {
             EncodingName::Packed => Encoding::Packed,
             EncodingName::Raw => Encoding::Raw,
@@ -145,7 +216,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         },
     };
     let bar = progress::percent("converting");
-    let report = convert(&args.input, &args.output, &options, &|done, total| {
+    let report = convert(&args.inputs, &args.output, &options, &|done, total| {
         progress::set(&bar, done, total)
     });
     bar.finish_and_clear();

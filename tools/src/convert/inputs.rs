@@ -7,7 +7,10 @@ use crate::anndata::{AnnData, MatrixSource, Selection, TableSource, Workspace};
 
 /// Inputs that have been looked at and found fit.
 pub(super) struct Inputs {
-    pub(super) element: Element,
+    /// How messages name them.
+    pub(super) name: PathBuf,
+    /// The matrix of the store, and further ones.
+    pub(super) elements: Vec<Element>,
     /// In the order of the store.
     pub(super) obs: TableSource,
     /// For each obs of the store its place in the source, where that is another.
@@ -24,8 +27,17 @@ pub(super) struct Element {
 }
 
 impl Inputs {
-    pub(super) fn open(input: &Path, output: &Path, options: &ConvertOptions) -> Result<Self, ConvertError> {
-        let file = AnnData::open(input)?;
+    pub(super) fn open(
+        inputs: &[PathBuf],
+        output: &Path,
+        options: &ConvertOptions,
+    ) -> Result<Self, ConvertError> {
+        let name = name_of(inputs);
+        let input = name.as_path();
+        let file = match inputs {
+            [one] if options.join.is_default_for_one() => AnnData::open(one)?,
+            several => AnnData::join(several, &options.join)?,
+        };
         let workspace = Workspace {
             directory: match output.parent() {
                 Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
@@ -33,10 +45,23 @@ impl Inputs {
             },
             memory_bytes: options.memory_bytes,
         };
-        let element = Element::open(&file, &options.selection, &workspace)?;
-        let obs = file.obs()?;
-        element.check(input, &obs)?;
-        let (mut element, mut obs) = select::apply(input, options, element, obs)?;
+        let selections = || std::iter::once(&options.selection).chain(&options.further);
+        let mut matrices = Vec::new();
+        for selection in selections() {
+            matrices.push(file.matrix_in(selection, &workspace)?);
+        }
+        let mut obs = file.obs()?;
+        let mut elements = Vec::new();
+        for (selection, matrix) in selections().zip(matrices) {
+            let element = Element {
+                selection: selection.clone(),
+                matrix,
+                var: file.var(selection)?,
+            };
+            element.check(input, &obs)?;
+            elements.push(select::part(input, options, element)?);
+        }
+        obs = obs.head(options.max_obs.unwrap_or(u64::MAX));
         let order = match &options.obs_order {
             None => None,
             Some(order) => Some(order::of(order, input, &obs)?),
@@ -44,12 +69,15 @@ impl Inputs {
         let mut held_bytes = 0;
         if let Some(order) = &order {
             held_bytes = memory::table_bytes(&obs, obs.n_rows()) + 8 * obs.n_rows();
-            element.matrix = element.matrix.reordered(order, &workspace)?;
+            for element in &mut elements {
+                element.matrix = element.matrix.reordered(order, &workspace)?;
+            }
             obs = obs.with_rows(order)?;
         }
         let obs = select::columns(input, options, obs)?;
         Ok(Self {
-            element,
+            name,
+            elements,
             obs,
             order,
             held_bytes,
@@ -57,15 +85,16 @@ impl Inputs {
     }
 }
 
-impl Element {
-    fn open(file: &AnnData, selection: &Selection, workspace: &Workspace) -> Result<Self, ConvertError> {
-        Ok(Self {
-            selection: selection.clone(),
-            matrix: file.matrix_in(selection, workspace)?,
-            var: file.var(selection)?,
-        })
+/// How messages name the inputs.
+fn name_of(inputs: &[PathBuf]) -> PathBuf {
+    match inputs {
+        [] => PathBuf::new(),
+        [one] => one.clone(),
+        [first, others @ ..] => format!("{} and {} more inputs", first.display(), others.len()).into(),
     }
+}
 
+impl Element {
     /// Compares the shape of the matrix with the tables.
     fn check(&self, input: &Path, obs: &TableSource) -> Result<(), ConvertError> {
         let (matrix, var) = (&self.matrix, &self.var);

@@ -1,19 +1,19 @@
 //! One conversion, from the open inputs to the published store.
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 use cellring::Store;
 use cellring::writer::{StoreWriter, WriteError};
 
-use super::inputs::Inputs;
+use super::inputs::{Element, Inputs};
 use super::matrix::MatrixJob;
-use super::survey::Survey;
 use super::{ConvertError, ConvertOptions, ConvertReport, ObsOrder, tables};
-use crate::anndata::Canonicalised;
+use crate::anndata::{Canonicalised, TableSource};
 
 /// A conversion whose inputs have been looked at and found fit.
 pub(super) struct Job<'a> {
-    input: &'a Path,
+    paths: &'a [PathBuf],
     output: &'a Path,
     options: &'a ConvertOptions,
     progress: &'a (dyn Fn(u64, u64) + Sync),
@@ -22,7 +22,7 @@ pub(super) struct Job<'a> {
 
 impl<'a> Job<'a> {
     pub(super) fn open(
-        input: &'a Path,
+        paths: &'a [PathBuf],
         output: &'a Path,
         options: &'a ConvertOptions,
         progress: &'a (dyn Fn(u64, u64) + Sync),
@@ -33,9 +33,9 @@ impl<'a> Job<'a> {
                 path: output.to_path_buf(),
             }));
         }
-        let inputs = Inputs::open(input, output, options)?;
+        let inputs = Inputs::open(paths, output, options)?;
         Ok(Self {
-            input,
+            paths,
             output,
             options,
             progress,
@@ -44,43 +44,68 @@ impl<'a> Job<'a> {
     }
 
     pub(super) fn run(&self) -> Result<ConvertReport, ConvertError> {
-        let inputs = &self.inputs;
-        let (element, held_bytes) = (&inputs.element, inputs.held_bytes);
-        let matrix = MatrixJob::plan(self.input, self.options, element, &inputs.obs, held_bytes)?;
-        if let Some(report) = self.attempt(&matrix, matrix.first_survey())? {
-            return Ok(report);
+        let n_matrices = self.inputs.elements.len() as u64;
+        let mut matrices = Vec::new();
+        for element in &self.inputs.elements {
+            matrices.push(self.plan(element)?);
         }
-        // The file has explicit zeros or duplicates, as few have: now count what remains of it.
-        let report = self.attempt(&matrix, Some(Survey::Exact))?;
-        Ok(report.unwrap_or_else(|| unreachable!("exact counts are exact")))
-    }
-
-    /// Writes the store. `None`, with nothing written, where the counts that the order rests on prove not to be exact.
-    fn attempt(
-        &self,
-        matrix: &MatrixJob<'_>,
-        survey: Option<Survey>,
-    ) -> Result<Option<ConvertReport>, ConvertError> {
-        let work = matrix.work(survey);
-        let mut writer = StoreWriter::create(self.output, matrix.writer_options())?;
-        tables::write_obs(&mut writer, &self.inputs.obs, self.inputs.order.as_deref())?;
-        let written = matrix.write(&mut writer, survey, &|done| (self.progress)(done, work))?;
-        let Some(canonicalised) = written else {
-            return Ok(None);
+        // Of a thousand for each matrix.
+        let progress = |number: u64| {
+            move |done: u64, work: u64| {
+                let part = (1000 * done).checked_div(work).unwrap_or(1000);
+                (self.progress)(1000 * number + part, 1000 * n_matrices);
+            }
         };
-        writer.set_source(self.provenance(canonicalised));
+        let begin = || {
+            let mut writer = StoreWriter::create(self.output, matrices[0].writer_options())?;
+            tables::write_obs(&mut writer, &self.inputs.obs, self.inputs.order.as_deref())?;
+            Ok(writer)
+        };
+        let (mut writer, mut canonicalised) = matrices[0].write(begin, &progress(0))?;
+        writer.set_source(self.provenance(&self.inputs.elements[0], canonicalised));
+        for (number, (matrix, element)) in matrices.iter().zip(&self.inputs.elements).enumerate().skip(1) {
+            let begin = || Ok(writer.further(matrix.writer_options())?);
+            let (mut further, changed) = matrix.write(begin, &progress(number as u64))?;
+            further.set_source(self.provenance(element, changed));
+            writer.add_further(&element.selection.path(), further)?;
+            canonicalised += changed;
+        }
+        if n_matrices > 1 {
+            writer.set_name(&self.options.selection.path());
+        }
         writer.finish()?;
-        self.report(canonicalised).map(Some)
+        self.report(canonicalised)
     }
 
-    /// What the manifest says of the source: nothing that differs between two conversions of one file.
-    fn provenance(&self, canonicalised: Canonicalised) -> serde_json::Value {
-        let file = self.input.file_name().unwrap_or_default().to_string_lossy();
-        serde_json::json!({
-            "file": file,
-            "matrix": self.inputs.element.selection.path(),
-            "encoding_type": self.inputs.element.matrix.form(),
-            "indices_type": self.inputs.element.matrix.indices_type(),
+    fn plan<'b>(&'b self, element: &'b Element) -> Result<MatrixJob<'b>, ConvertError> {
+        let others = self
+            .inputs
+            .elements
+            .iter()
+            .filter(|other| !std::ptr::eq(*other, element));
+        // Of each matrix where its rows begin.
+        let held_bytes = self.inputs.held_bytes + others.map(|other| 8 * other.matrix.n_obs()).sum::<u64>();
+        MatrixJob::plan(
+            &self.inputs.name,
+            self.options,
+            element,
+            &self.inputs.obs,
+            held_bytes,
+        )
+    }
+
+    /// What the manifest says of the source: nothing that differs between two conversions of the same files.
+    fn provenance(&self, element: &Element, canonicalised: Canonicalised) -> serde_json::Value {
+        let file = |path: &PathBuf| {
+            path.file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
+        let mut source = serde_json::json!({
+            "matrix": element.selection.path(),
+            "encoding_type": element.matrix.form(),
+            "indices_type": element.matrix.indices_type(),
             "obs_order": match &self.options.obs_order {
                 None => "source".to_owned(),
                 Some(ObsOrder::Shuffled { seed }) => format!("shuffled with seed {seed}"),
@@ -90,22 +115,39 @@ impl<'a> Job<'a> {
             "duplicates_summed": canonicalised.duplicates_summed,
             "explicit_zeros_dropped": canonicalised.explicit_zeros_dropped,
             "cellring": env!("CARGO_PKG_VERSION"),
-        })
+        });
+        match self.paths {
+            [one] => source["file"] = file(one).into(),
+            several => {
+                source["files"] = several.iter().map(file).collect();
+                source["join"] = self.options.join.var.name().into();
+                if let Some(key) = &self.options.join.var_key {
+                    source["var_key"] = key.as_str().into();
+                }
+            }
+        }
+        source
     }
 
     fn report(&self, canonicalised: Canonicalised) -> Result<ConvertReport, ConvertError> {
         let store = Store::open(self.output)?;
         let manifest = store.manifest();
-        let warnings = self
-            .inputs
-            .obs
-            .warnings()
-            .iter()
-            .chain(self.inputs.element.var.warnings());
+        let vars = self.inputs.elements.iter().map(|element| &element.var);
+        let tables = std::iter::once(&self.inputs.obs).chain(vars);
+        let mut warnings: Vec<String> = tables.flat_map(TableSource::warnings).cloned().collect();
+        // Layers have the genes of X, and so the same warnings.
+        let mut seen = HashSet::new();
+        warnings.retain(|warning| seen.insert(warning.clone()));
         Ok(ConvertReport {
             n_obs: manifest.n_obs,
             n_vars: manifest.n_vars,
             nnz: manifest.nnz,
+            matrices: manifest
+                .name
+                .iter()
+                .chain(manifest.matrices.iter().map(|entry| &entry.name))
+                .cloned()
+                .collect(),
             encoding: manifest.encoding,
             var_order: manifest.var_order,
             bytes: store.total_bytes(),
@@ -118,7 +160,7 @@ impl<'a> Job<'a> {
             rows_sorted: canonicalised.rows_sorted,
             duplicates_summed: canonicalised.duplicates_summed,
             explicit_zeros_dropped: canonicalised.explicit_zeros_dropped,
-            warnings: warnings.cloned().collect(),
+            warnings,
         })
     }
 }

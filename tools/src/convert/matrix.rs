@@ -10,7 +10,7 @@ use super::inputs::Element;
 use super::memory::Needs;
 use super::survey::{self, ColumnOrder, Survey};
 use super::{ConvertError, ConvertOptions, tables};
-use crate::anndata::{Canonicalised, TableSource};
+use crate::anndata::{Canonicalised, Selection, TableSource};
 
 /// How one matrix is written.
 pub(super) struct MatrixJob<'a> {
@@ -39,26 +39,19 @@ impl<'a> MatrixJob<'a> {
                 needed_bytes,
                 reason,
             })?;
-        let var_order = options.var_order.unwrap_or(match options.encoding {
-            Encoding::Packed => VarOrder::Detection,
-            Encoding::Raw => VarOrder::Source,
-        });
+        let var_order = match (&element.selection, options.var_order, options.encoding) {
+            // Dimensions, which are in all obs alike.
+            (Selection::Obsm(_), ..) => VarOrder::Source,
+            (_, Some(order), _) => order,
+            (_, None, Encoding::Packed) => VarOrder::Detection,
+            (_, None, Encoding::Raw) => VarOrder::Source,
+        };
         Ok(Self {
             options,
             element,
             var_order,
             window_nnz,
         })
-    }
-
-    /// The pass over the matrix before it is written. Most files have neither explicit zeros nor duplicates, so what is stored
-    /// is counted first; where that turns out to be wrong, [`Survey::Exact`] follows.
-    pub(super) fn first_survey(&self) -> Option<Survey> {
-        match (self.options.encoding, self.var_order) {
-            (Encoding::Raw, _) => Some(Survey::Exact),
-            (Encoding::Packed, VarOrder::Detection) => Some(Survey::StoredCounts),
-            (Encoding::Packed, VarOrder::Source) => None,
-        }
     }
 
     pub(super) fn writer_options(&self) -> WriterOptions {
@@ -72,23 +65,39 @@ impl<'a> MatrixJob<'a> {
         }
     }
 
-    /// Units of progress of a run.
-    pub(super) fn work(&self, survey: Option<Survey>) -> u64 {
-        self.element.matrix.n_obs() * (1 + u64::from(survey.is_some()))
+    /// Writes var and all blocks with a writer that `begin` makes. Gives it, and what was changed in the matrix.
+    pub(super) fn write(
+        &self,
+        begin: impl Fn() -> Result<StoreWriter, ConvertError>,
+        progress: &dyn Fn(u64, u64),
+    ) -> Result<(StoreWriter, Canonicalised), ConvertError> {
+        let first = match (self.options.encoding, self.var_order) {
+            (Encoding::Raw, _) => Some(Survey::Exact),
+            (Encoding::Packed, VarOrder::Detection) => Some(Survey::StoredCounts),
+            (Encoding::Packed, VarOrder::Source) => None,
+        };
+        // Few files have explicit zeros or duplicates: only then is counted what remains of them.
+        for survey in [first, Some(Survey::Exact)] {
+            let mut writer = begin()?;
+            if let Some(changed) = self.attempt(&mut writer, survey, progress)? {
+                return Ok((writer, changed));
+            }
+        }
+        unreachable!("exact counts are exact")
     }
 
-    /// Writes var and all blocks, and tells what was changed in the matrix. `None` where the counts that the order of columns
-    /// rests on prove not to be exact: then what was written is no good.
-    pub(super) fn write(
+    /// `None` where the counts that the order of columns rests on prove not to be exact: then what was written is no good.
+    fn attempt(
         &self,
         writer: &mut StoreWriter,
         survey: Option<Survey>,
-        progress: &dyn Fn(u64),
+        progress: &dyn Fn(u64, u64),
     ) -> Result<Option<Canonicalised>, ConvertError> {
         let (matrix, var) = (&self.element.matrix, &self.element.var);
         let (n_obs, value_type) = (matrix.n_obs(), matrix.value_type());
+        let work = n_obs * (1 + u64::from(survey.is_some()));
         let found = survey
-            .map(|survey| survey::run(matrix, survey, self.window_nnz, progress))
+            .map(|survey| survey::run(matrix, survey, self.window_nnz, &|done| progress(done, work)))
             .transpose()?;
         let raw_value_type = found.as_ref().and_then(|f| f.narrowest).unwrap_or(value_type);
         let order = found
@@ -105,7 +114,7 @@ impl<'a> MatrixJob<'a> {
 
         let mut cutter = BlockCutter::new(self.options.block_size, value_type);
         let mut rows = matrix.rows(0..n_obs, self.window_nnz)?;
-        let mut done = self.work(survey) - n_obs;
+        let mut done = work - n_obs;
         while let Some(window) = rows.next() {
             let mut window = window?;
             let dropped = rows.report().duplicates_summed + rows.report().explicit_zeros_dropped;
@@ -117,7 +126,7 @@ impl<'a> MatrixJob<'a> {
             }
             done += window.n_rows() as u64;
             rows.recycle(window);
-            progress(done);
+            progress(done, work);
         }
         if let Some(block) = cutter.finish(&encoder)? {
             writer.append(&block)?;

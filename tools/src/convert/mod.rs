@@ -1,4 +1,4 @@
-//! Converts an input to a store, in two passes over the matrix and with bounded memory.
+//! Converts one or more inputs to a store, in two passes over the matrix and with bounded memory.
 //!
 //! The first pass counts in how many obs each column occurs (and, for the raw encoding, finds the narrowest type that
 //! holds every value); the second decodes rows ahead, encodes blocks on all threads, and appends them in order. Equal input
@@ -24,14 +24,18 @@ use serde::Serialize;
 
 pub use error::ConvertError;
 
-use crate::anndata::Selection;
+use crate::anndata::{JoinOptions, Selection};
 use job::Job;
 
 /// What is converted, and into what.
 #[derive(Clone, Debug)]
 pub struct ConvertOptions {
+    /// How several inputs become one.
+    pub join: JoinOptions,
     /// Which matrix.
     pub selection: Selection,
+    /// Which further matrices of the same obs, each once.
+    pub further: Vec<Selection>,
     /// Encoding of the blocks.
     pub encoding: Encoding,
     /// Obs per block.
@@ -69,7 +73,9 @@ pub enum ObsOrder {
 impl Default for ConvertOptions {
     fn default() -> Self {
         Self {
+            join: JoinOptions::default(),
             selection: Selection::X,
+            further: Vec::new(),
             encoding: Encoding::Packed,
             block_size: DEFAULT_BLOCK_SIZE,
             var_order: None,
@@ -92,15 +98,17 @@ pub struct ConvertReport {
     pub n_obs: u64,
     /// Number of columns.
     pub n_vars: u64,
-    /// Number of values in the store.
+    /// Number of values of the first matrix.
     pub nnz: u64,
+    /// The matrices, where there are several: their paths in AnnData.
+    pub matrices: Vec<String>,
     /// Encoding of the blocks.
     pub encoding: Encoding,
     /// Order of the columns.
     pub var_order: VarOrder,
     /// Bytes of all files of the store.
     pub bytes: u64,
-    /// Bytes of shards, index and manifest for each value; 0 where there is none.
+    /// Bytes of shards, index and manifest for each value of the first matrix; 0 where there is none.
     pub bytes_per_nnz: f64,
     /// Wall time.
     pub seconds: f64,
@@ -116,15 +124,20 @@ pub struct ConvertReport {
     pub warnings: Vec<String>,
 }
 
-/// Converts `input` to a store at `output`, which exists when this returns without an error, and not before.
+/// Converts inputs to one store at `output`, which exists when this returns without an error, and not before.
+///
+/// Several inputs are joined: the obs of all, in this order; see [`JoinOptions`].
 ///
 /// `progress` is called now and then with what is done and what there is to do, in units of no meaning; the latter may
 /// grow.
 ///
 /// # Errors
 /// [`ConvertError`]; nothing is left at `output` then (an existing store that was to be replaced is left as it was).
+///
+/// # Panics
+/// Where there is no input.
 pub fn convert(
-    input: &Path,
+    inputs: &[PathBuf],
     output: &Path,
     options: &ConvertOptions,
     progress: &(dyn Fn(u64, u64) + Sync),
@@ -143,7 +156,7 @@ pub fn convert(
             error: error.to_string(),
         })?;
     pool.install(|| {
-        let job = Job::open(input, output, options, progress)?;
+        let job = Job::open(inputs, output, options, progress)?;
         let mut report = job.run()?;
         report.seconds = started.elapsed().as_secs_f64();
         report.peak_rss_bytes = peak_rss_bytes();

@@ -7,42 +7,39 @@ use arrow_array::StringArray;
 
 use super::inputs::Element;
 use super::{ConvertError, ConvertOptions};
-use crate::anndata::TableSource;
+use crate::anndata::{Selection, TableSource};
 
 /// Names of absent genes that a message shows.
 const SHOWN: usize = 5;
 
-/// Keeps the obs and genes that the options want.
-pub(super) fn apply(
+/// Keeps the obs and genes of a matrix that the options want.
+pub(super) fn part(
     input: &Path,
     options: &ConvertOptions,
     element: Element,
-    obs: TableSource,
-) -> Result<(Element, TableSource), ConvertError> {
+) -> Result<Element, ConvertError> {
     let Element {
         selection,
         matrix,
         var,
     } = element;
-    let genes = match &options.genes {
-        None => None,
-        Some(list) => Some(places_of(list, input, &var)?),
+    let genes = match (&options.genes, &selection) {
+        (None, _) | (_, Selection::Obsm(_)) => None,
+        (Some(list), _) => Some(places_of(list, input, &var)?),
     };
-    let n_obs = options.max_obs.unwrap_or(u64::MAX).min(matrix.n_obs());
     let matrix = match (&genes, options.max_obs) {
         (None, None) => matrix,
-        _ => matrix.select(n_obs, genes.as_deref()),
+        (_, max_obs) => matrix.select(max_obs.unwrap_or(u64::MAX), genes.as_deref()),
     };
     let var = match &genes {
         None => var,
         Some(genes) => var.with_rows(genes)?,
     };
-    let element = Element {
+    Ok(Element {
         selection,
         matrix,
         var,
-    };
-    Ok((element, obs.head(n_obs)))
+    })
 }
 
 /// Keeps the columns of obs that the options want.

@@ -126,6 +126,7 @@ pub(crate) fn check(files: &[PathBuf]) -> Vec<(String, usize)> {
                     Selection::X => {}
                     Selection::Raw => lines += "\t--raw",
                     Selection::Layer(name) => write!(lines, "\t--layer\t{name}").unwrap(),
+                    Selection::Obsm(name) => write!(lines, "\t--obsm\t{name}").unwrap(),
                 }
                 lines.push('\n');
             }

@@ -64,6 +64,23 @@ pub enum JoinError {
         /// The gene, from 0.
         row: usize,
     },
+    /// Arrays of obsm have different widths.
+    #[error(
+        "{object} has {n_first} dimensions in {} and {n_other} in {}, but must have as many in all inputs; convert without it",
+        first.display(), other.display()
+    )]
+    Dimensions {
+        /// Path of the array.
+        object: String,
+        /// The first input.
+        first: PathBuf,
+        /// Its dimensions.
+        n_first: usize,
+        /// One that differs.
+        other: PathBuf,
+        /// Its dimensions.
+        n_other: usize,
+    },
     /// No gene is in all inputs.
     #[error("the {n_inputs} inputs have no gene in common ({} lacks the last of them); give --join outer, or --var-key COLUMN if they name genes differently", file.display())]
     NothingInCommon {

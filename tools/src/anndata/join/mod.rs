@@ -55,6 +55,17 @@ pub enum VarJoin {
     Outer,
 }
 
+impl VarJoin {
+    /// `same`, `inner` or `outer`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Inner => "inner",
+            Self::Outer => "outer",
+        }
+    }
+}
+
 /// How inputs become one.
 #[derive(Clone, Debug, Default)]
 pub struct JoinOptions {
@@ -91,8 +102,8 @@ pub(super) struct Joined {
     labels: Vec<String>,
     /// Obs of each input.
     n_obs: Vec<u64>,
-    /// The genes of X and the layers, and those of raw.
-    vars: Mutex<HashMap<bool, Arc<JoinedVar>>>,
+    /// The genes of X and the layers, those of raw, and the dimensions of arrays of obsm.
+    vars: Mutex<HashMap<String, Arc<JoinedVar>>>,
 }
 
 impl Joined {
@@ -133,13 +144,21 @@ impl Joined {
     /// The genes that the selected matrix has.
     fn join_vars(&self, selection: &Selection) -> Result<Arc<JoinedVar>> {
         let vars = || self.vars.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_raw = *selection == Selection::Raw;
-        if let Some(known) = vars().get(&is_raw) {
+        // Layers have the genes of X.
+        let axis = match selection {
+            Selection::X | Selection::Layer(_) => Selection::X.path(),
+            other => other.path(),
+        };
+        if let Some(known) = vars().get(&axis) {
             return Ok(Arc::clone(known));
         }
-        let (how, key) = (self.options.var, self.options.var_key.as_deref());
+        let (how, key) = match selection {
+            // The numbers of dimensions, which must be as many in all inputs.
+            Selection::Obsm(_) => (VarJoin::Same, None),
+            _ => (self.options.var, self.options.var_key.as_deref()),
+        };
         let joined = Arc::new(vars::join(&self.inputs, selection, how, key)?);
-        vars().insert(is_raw, Arc::clone(&joined));
+        vars().insert(axis, Arc::clone(&joined));
         Ok(joined)
     }
 
@@ -219,7 +238,7 @@ impl Joined {
 }
 
 /// The name of an input without what says its form.
-pub fn label_of(path: &Path) -> String {
+fn label_of(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.strip_suffix(".zip").unwrap_or(&name);
     match name.rsplit_once('.') {

@@ -46,7 +46,7 @@ pub(super) fn join(
         let of_file = |warning: &String| format!("{}: {warning}", path.display());
         warnings.extend(var.warnings().iter().map(of_file));
     }
-    let (maps, n_vars) = genes.match_all(inputs, how)?;
+    let (maps, n_vars) = genes.match_all(inputs, selection, how)?;
     let joined = columns::join("var", &found, &mut warnings)?;
     let path = inputs.first().map_or(Path::new(""), PathBuf::as_path);
     let mut merged = Vec::with_capacity(joined.len());
@@ -143,10 +143,27 @@ impl Genes {
     }
 
     /// The place of each gene of each input, and how many places there are.
-    fn match_all(self, inputs: &[PathBuf], how: VarJoin) -> Result<(Option<Vec<Arc<[u32]>>>, usize)> {
+    fn match_all(
+        self,
+        inputs: &[PathBuf],
+        selection: &Selection,
+        how: VarJoin,
+    ) -> Result<(Option<Vec<Arc<[u32]>>>, usize)> {
         let first = self.lists.first().cloned().unwrap_or_default();
         if self.lists.iter().all(|list| *list == first) {
             return Ok((None, first.len()));
+        }
+        if let Selection::Obsm(_) = selection {
+            let differs = self.lists.iter().position(|list| *list != first);
+            let other = differs.unwrap_or_default();
+            return Err(JoinError::Dimensions {
+                object: selection.path(),
+                first: inputs[0].clone(),
+                n_first: first.len(),
+                other: inputs[other].clone(),
+                n_other: self.lists[other].len(),
+            }
+            .into());
         }
         let n_genes = self.numbers.len();
         // In how many inputs each gene is: as often as the inputs before all had it.

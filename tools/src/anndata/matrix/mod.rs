@@ -49,6 +49,8 @@ pub enum Selection {
     Raw,
     /// `layers/NAME`.
     Layer(String),
+    /// `obsm/NAME`: an array with a row for each obs.
+    Obsm(String),
 }
 
 impl Selection {
@@ -58,6 +60,7 @@ impl Selection {
             Self::X => "X".to_owned(),
             Self::Raw => "raw/X".to_owned(),
             Self::Layer(name) => format!("layers/{name}"),
+            Self::Obsm(name) => format!("obsm/{name}"),
         }
     }
 }
@@ -265,13 +268,20 @@ fn available(file: &SourceFile) -> Result<String> {
                 .map(|name| format!("layers/{name}")),
         );
     }
+    if file.kind("obsm")? == Some(Kind::Group) {
+        found.extend(
+            file.members("obsm")?
+                .into_iter()
+                .map(|name| format!("obsm/{name}")),
+        );
+    }
     for raw in ["raw/X", "raw.X"] {
         if file.kind(raw)?.is_some() {
             found.push(raw.to_owned());
         }
     }
     Ok(if found.is_empty() {
-        "it has neither X nor layers nor raw, so there is nothing to read".to_owned()
+        "it has neither X nor layers nor raw nor obsm, so there is nothing to read".to_owned()
     } else {
         format!("it has {}: select one of those", found.join(", "))
     })
