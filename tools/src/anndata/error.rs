@@ -190,7 +190,7 @@ pub enum SourceError {
         free_bytes: u64,
     },
     /// The temporary file that a matrix is turned in cannot be written or read.
-    #[error("a temporary file in {} failed while the matrix was turned into rows: {source}; free some space or choose another disk for the output", directory.display())]
+    #[error("a temporary file in {} failed while rows were put into order: {source}; free some space or choose another disk for the output", directory.display())]
     Spill {
         /// Where the temporary file is.
         directory: PathBuf,
@@ -262,6 +262,9 @@ pub enum SourceError {
         /// Row after the last one.
         end: u64,
     },
+    /// A store cannot be read.
+    #[error(transparent)]
+    Store(#[from] cellring::format::FormatError),
     /// Several inputs make no one.
     #[error(transparent)]
     Join(#[from] super::join::JoinError),

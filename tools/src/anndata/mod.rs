@@ -7,6 +7,7 @@ mod container;
 mod error;
 mod join;
 mod matrix;
+mod rows;
 mod table;
 mod tenx;
 pub mod write;
@@ -15,9 +16,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use error::{Result, SourceError};
+pub(crate) use join::unify::codes_of;
 pub use join::{JoinError, JoinOptions, VarJoin};
 pub use matrix::{Canonicalised, CountMode, MatrixSource, Rows, Selection, Workspace};
+pub use rows::{RowSet, RowSetBuilder};
 pub use table::TableSource;
+pub(crate) use table::{Scatter, ScatterError};
 
 use container::SourceFile;
 use tenx::TenX;

@@ -82,7 +82,12 @@ pub(crate) struct Args {
     /// Only the genes that FILE names, one name of var a line; they stay in the source's order
     #[arg(long, value_name = "FILE")]
     genes: Option<PathBuf>,
-    /// Only the first N cells
+    /// Only cells that this filter takes, such as 'cell_type == "B cell" and n_genes >= 200'
+    ///
+    /// The grammar is that of `cellring epoch --obs-filter`. It may ask about columns that --obs-columns does not keep.
+    #[arg(long, value_name = "EXPR")]
+    obs_filter: Option<String>,
+    /// Only the first N cells (of those that --obs-filter takes)
     #[arg(long, value_name = "N")]
     max_obs: Option<u64>,
     /// Only these columns of obs
@@ -208,6 +213,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         force: args.force,
         genes: args.genes,
         max_obs: args.max_obs,
+        obs_filter: args.obs_filter,
         obs_columns: args.obs_columns,
         obs_order: match (args.shuffle, args.sort_by) {
             (Some(seed), _) => Some(ObsOrder::Shuffled { seed }),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ConvertError, ConvertOptions, memory, order, select};
+use super::{ConvertError, ConvertOptions, order, select};
 use crate::anndata::{AnnData, MatrixSource, Selection, TableSource, Workspace};
 
 /// Inputs that have been looked at and found fit.
@@ -51,6 +51,7 @@ impl Inputs {
             matrices.push(file.matrix_in(selection, &workspace)?);
         }
         let mut obs = file.obs()?;
+        let rows = select::rows(input, options, &obs)?;
         let mut elements = Vec::new();
         for (selection, matrix) in selections().zip(matrices) {
             let element = Element {
@@ -59,22 +60,25 @@ impl Inputs {
                 var: file.var(selection)?,
             };
             element.check(input, &obs)?;
-            elements.push(select::part(input, options, element)?);
+            elements.push(select::part(input, options, rows.as_ref(), element)?);
         }
-        obs = obs.head(options.max_obs.unwrap_or(u64::MAX));
+        obs = match &rows {
+            Some(rows) => obs.pick(rows),
+            None => obs.head(options.max_obs.unwrap_or(u64::MAX)),
+        };
         let order = match &options.obs_order {
             None => None,
-            Some(order) => Some(order::of(order, input, &obs)?),
+            Some(order) => Some(order::of(order, input, &obs, options.memory_bytes)?),
         };
         let mut held_bytes = 0;
+        obs = select::columns(input, options, obs)?;
         if let Some(order) = &order {
-            held_bytes = memory::table_bytes(&obs, obs.n_rows()) + 8 * obs.n_rows();
+            held_bytes = 4 * obs.n_rows();
             for element in &mut elements {
                 element.matrix = element.matrix.reordered(order, &workspace)?;
             }
-            obs = obs.with_rows(order)?;
+            obs = obs.reordered(order, &workspace);
         }
-        let obs = select::columns(input, options, obs)?;
         Ok(Self {
             name,
             elements,

@@ -116,6 +116,9 @@ impl<'a> Job<'a> {
             "explicit_zeros_dropped": canonicalised.explicit_zeros_dropped,
             "cellring": env!("CARGO_PKG_VERSION"),
         });
+        if let Some(filter) = &self.options.obs_filter {
+            source["obs_filter"] = filter.as_str().into();
+        }
         match self.paths {
             [one] => source["file"] = file(one).into(),
             several => {

@@ -52,6 +52,9 @@ pub struct ConvertOptions {
     pub genes: Option<PathBuf>,
     /// Only the first so many obs.
     pub max_obs: Option<u64>,
+    /// Only obs that this filter takes: see [`cellring::select`] for the language. It may ask about columns that are not kept.
+    /// With `max_obs`, the first so many of those.
+    pub obs_filter: Option<String>,
     /// Only these columns of obs, besides the index.
     pub obs_columns: Option<Vec<String>>,
     /// Order of the obs in the store. `None`: as in the source.
@@ -84,6 +87,7 @@ impl Default for ConvertOptions {
             force: false,
             genes: None,
             max_obs: None,
+            obs_filter: None,
             obs_columns: None,
             obs_order: None,
         }

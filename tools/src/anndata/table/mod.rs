@@ -14,12 +14,14 @@
 mod column;
 mod joined;
 mod leaf;
+mod picked;
+mod scatter;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
 use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
@@ -27,9 +29,15 @@ use rayon::prelude::*;
 
 use super::container::{Attribute, Class, Kind, SourceFile};
 use super::error::{Result, SourceError};
+use super::matrix::Workspace;
+use super::rows::RowSet;
 use column::{Column, Opened};
+use picked::Picked;
+use scatter::Reordered;
 
 pub(super) use column::{ENCODING, NA_VALUE, ORDERED};
+pub(crate) use scatter::{Scatter, ScatterError};
+
 pub(super) use joined::{JoinedColumn, JoinedPart, Kind as JoinedKind, blame, joined};
 
 /// Key of the metadata that marks the index.
@@ -106,6 +114,50 @@ impl TableSource {
     pub fn head(mut self, n_rows: u64) -> Self {
         self.n_rows = self.n_rows.min(n_rows);
         self
+    }
+
+    /// The rows of a set.
+    ///
+    /// # Panics
+    /// Where the set is not one of as many rows.
+    #[must_use]
+    pub fn pick(self, rows: &RowSet) -> Self {
+        assert_eq!(rows.n_rows(), self.n_rows, "rows of the set");
+        let picked = Picked {
+            inner: self.clone(),
+            rows: rows.clone(),
+        };
+        Self {
+            n_rows: rows.len(),
+            rows: Arc::new(picked),
+            ..self
+        }
+    }
+
+    /// The rows in another order: `order` names for each new row the row that it was. They are put there by way of a
+    /// temporary file in the workspace, where they do not fit into memory, when they are first read.
+    ///
+    /// # Panics
+    /// If `order` is not as long as there are rows.
+    #[must_use]
+    pub fn reordered(self, order: &[u32], workspace: &Workspace) -> Self {
+        assert_eq!(order.len() as u64, self.n_rows, "rows of the order");
+        let mut place_of_row = vec![0; order.len()];
+        for (place, &row) in (0..).zip(order) {
+            place_of_row[row as usize] = place;
+        }
+        let reordered = Reordered {
+            inner: self.clone(),
+            place_of_row,
+            workspace: workspace.clone(),
+            scattered: OnceLock::new(),
+            scattering: Mutex::new(()),
+        };
+        Self {
+            columns: (0..self.columns.len()).collect(),
+            rows: Arc::new(reordered),
+            ..self
+        }
     }
 
     /// The index and the columns of these names, in the table's order.
