@@ -10,6 +10,7 @@ mod collection;
 mod equality;
 mod forms;
 mod interruption;
+mod joined;
 mod orders;
 mod refusals;
 mod round_trip;

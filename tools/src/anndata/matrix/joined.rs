@@ -16,8 +16,11 @@ use crate::anndata::AnnData;
 use crate::anndata::error::{Result, SourceError};
 use crate::anndata::join::{JoinError, NOT_KEPT};
 
-/// Of the memory limit, the part for inputs that are kept open although others are read.
+/// Of the memory limit, the part for inputs that are kept open although others are read, and what it is where that is little:
+/// a number that does not grow with the limit, so that the least one is soon found.
 const OPEN_SHARE: u64 = 8;
+const MIN_OPEN_BYTES: u64 = 16 << 20;
+const LITTLE_BYTES: u64 = 512 << 20;
 
 /// Inputs that are open at a time, at most.
 const MAX_OPEN: usize = 16;
@@ -77,7 +80,10 @@ impl JoinedParts {
                 directory: workspace.directory.clone(),
                 memory_bytes: workspace.memory_bytes / (inputs.len() as u64).clamp(1, 4),
             },
-            budget_bytes: workspace.memory_bytes / OPEN_SHARE,
+            budget_bytes: match workspace.memory_bytes {
+                0..LITTLE_BYTES => MIN_OPEN_BYTES,
+                memory_bytes => memory_bytes / OPEN_SHARE,
+            },
             open: Mutex::default(),
         };
         for (number, path) in inputs.iter().enumerate() {
