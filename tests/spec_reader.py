@@ -565,9 +565,6 @@ class Store:
                             ("f32_exact", f32_exact)):
             if getattr(manifest, name) != found:
                 damaged(MANIFEST, None, f"the member `{name}` is {getattr(manifest, name)}, but the obs give {found}")
-        # Section 8: the only rule on the order of columns which can be checked without `var.arrow`.
-        if manifest.var_order == "detection" and (np.diff(np.bincount(indices, minlength=manifest.n_vars)) > 0).any():
-            damaged(MANIFEST, None, "`var_order` is \"detection\", but a column is followed by a more frequent one")
         stats["shards"], stats["blocks"] = len(manifest.shards), manifest.n_blocks
         stats["obs"], stats["nnz"] = manifest.n_obs, manifest.nnz
         stats["empty obs"] = int((np.diff(indptr) == 0).sum())

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use super::collection::CollectionError;
 use crate::buffer::BufferError;
 use crate::engine::{EngineConfig, EngineError};
 use crate::format::FormatError;
-use crate::minibatch::{ColumnChoice, ColumnForm, OutputConfig, OutputError};
+use crate::minibatch::{ColumnChoice, ColumnForm, Layout, OutputConfig, OutputError, OutputType};
 use crate::plan::{PlanError, SamplerConfig, SamplerData};
 
 /// How a loader reads and what it delivers.
@@ -25,12 +26,51 @@ pub struct LoaderConfig {
     pub decode_threads: usize,
     /// What minibatches look like: layout, types, genes, scale.
     pub output: OutputConfig,
+    /// Further matrices of the same cells that come along with each minibatch ([`Minibatch::further`]): layers, `raw/X`, arrays of
+    /// `obsm`, as far as the store holds them ([`Store::matrices`](crate::Store::matrices)).
+    ///
+    /// [`Minibatch::further`]: crate::minibatch::Minibatch::further
+    pub matrices: Vec<MatrixChoice>,
     /// Columns of the obs table that come along with each minibatch; a name alone asks for the natural form.
     pub obs_columns: Vec<ColumnChoice>,
     /// Deliver values that `f32` cannot hold exactly as the nearest `f32`, rather than refuse the store. (Not needed for
     /// [`OutputType::Source`](crate::minibatch::OutputType::Source), nor for what rounding to `f16` or `bf16` or normalising
     /// loses.)
     pub allow_rounding: bool,
+}
+
+/// A further matrix that is to come along, and what it looks like. A name alone asks for CSR as it is in the store, or, for an
+/// array of `obsm`, for all its values in their own type, row by row.
+///
+/// ```
+/// use cellring::loader::MatrixChoice;
+///
+/// let counts: MatrixChoice = "layers/counts".into();
+/// let pca: MatrixChoice = "obsm/X_pca".into(); // dense
+/// ```
+#[derive(Clone, Debug)]
+pub struct MatrixChoice {
+    /// Its path in AnnData, such as `layers/counts`, `raw/X` or `obsm/X_pca`.
+    pub name: String,
+    /// What it looks like. Genes are those of this matrix: layers have those of the store, in the same order.
+    pub output: OutputConfig,
+}
+
+impl From<&str> for MatrixChoice {
+    fn from(name: &str) -> Self {
+        let (layout, value_type) = match name.starts_with("obsm/") {
+            true => (Layout::Dense, OutputType::Source),
+            false => (Layout::Csr, OutputType::F32),
+        };
+        Self {
+            name: name.to_owned(),
+            output: OutputConfig {
+                layout,
+                value_type,
+                ..OutputConfig::default()
+            },
+        }
+    }
 }
 
 impl Default for LoaderConfig {
@@ -43,6 +83,7 @@ impl Default for LoaderConfig {
             memory_bytes: 256 << 20,
             decode_threads: 0,
             output: OutputConfig::default(),
+            matrices: Vec::new(),
             obs_columns: Vec::new(),
             allow_rounding: false,
         }
@@ -56,6 +97,9 @@ pub enum LoaderError {
     /// The store is damaged, or a column is not there.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// The further matrices of several stores do not make one.
+    #[error(transparent)]
+    Collection(#[from] CollectionError),
     /// The sampler's settings cannot be met.
     #[error(transparent)]
     Plan(#[from] PlanError),

@@ -10,17 +10,25 @@ use crate::format::Element;
 use crate::format::obs::ObsDecoder;
 use crate::format::packed::Padded;
 use crate::minibatch::{
-    ColumnReader, GeneSelection, IndexType, Layout, Minibatch, Recipe, Recycler, Rows, Scratch, assemble,
+    ColumnReader, GeneSelection, IndexType, Layout, Matrix, Minibatch, Recipe, Recycler, Rows, Scratch,
+    assemble,
 };
 
 /// What decoding needs besides the bytes.
 #[derive(Debug)]
 pub(super) struct DecodeContext {
+    /// The matrix of the store, and the further ones.
+    pub(super) matrices: Vec<DecodeMatrix>,
+    pub(super) columns: Vec<ColumnReader>,
+    pub(super) recycler: Arc<Recycler>,
+}
+
+/// What decoding a matrix needs.
+#[derive(Debug)]
+pub(super) struct DecodeMatrix {
     /// One for each store.
     pub(super) sources: Vec<DecodeSource>,
     pub(super) recipe: Recipe,
-    pub(super) columns: Vec<ColumnReader>,
-    pub(super) recycler: Arc<Recycler>,
 }
 
 /// What decoding the obs of one store needs.
@@ -38,7 +46,7 @@ pub(super) struct DecodeSource {
 
 /// The obs of a minibatch, and where their bytes are.
 struct PlacedRows<'a> {
-    context: &'a DecodeContext,
+    sources: &'a [DecodeSource],
     fetch: &'a FilledFetch,
     obs: &'a [u64],
     placed: &'a [PlacedObs],
@@ -47,7 +55,7 @@ struct PlacedRows<'a> {
 impl PlacedRows<'_> {
     #[inline]
     fn source(&self, row: usize) -> &DecodeSource {
-        &self.context.sources[self.placed[row].source as usize]
+        &self.sources[self.placed[row].source as usize]
     }
 
     /// The bytes of a row.
@@ -112,41 +120,46 @@ pub(super) fn decode_minibatch(
 ) -> Result<Minibatch, LoaderError> {
     let pending = &task.fetch.pending;
     let planned = &pending.fetch.minibatches[task.index];
-    let rows = PlacedRows {
-        context,
-        fetch: &task.fetch,
-        obs: &pending.fetch.obs[planned.range.clone()],
-        placed: &pending.placed[planned.range.clone()],
-    };
-    let nnz: u64 = rows.placed.iter().map(|placed| u64::from(placed.nnz)).sum();
-    let recipe = &context.recipe;
-    let is_narrow = (recipe.layout, recipe.index_type) == (Layout::Csr, IndexType::I32);
-    if is_narrow && i32::try_from(nnz).is_err() {
-        return Err(LoaderError::TooManyValues {
-            n_obs: rows.obs.len(),
-            nnz,
-        });
-    }
+    let obs = &pending.fetch.obs[planned.range.clone()];
     let mut buffers = context.recycler.take();
     buffers.obs.clear();
-    buffers.obs.extend_from_slice(rows.obs);
-    let nnz = assemble(recipe, &rows, scratch, &mut buffers)?;
+    buffers.obs.extend_from_slice(obs);
+    buffers
+        .matrices
+        .resize_with(context.matrices.len(), Matrix::default);
+    let matrices = context.matrices.iter().zip(&pending.placed);
+    for ((DecodeMatrix { sources, recipe }, placed), matrix) in matrices.zip(&mut buffers.matrices) {
+        let rows = PlacedRows {
+            sources,
+            fetch: &task.fetch,
+            obs,
+            placed: &placed[planned.range.clone()],
+        };
+        let nnz: u64 = rows.placed.iter().map(|placed| u64::from(placed.nnz)).sum();
+        let is_narrow = (recipe.layout, recipe.index_type) == (Layout::Csr, IndexType::I32);
+        if is_narrow && i32::try_from(nnz).is_err() {
+            return Err(LoaderError::TooManyValues {
+                n_obs: obs.len(),
+                nnz,
+            });
+        }
+        let nnz = assemble(recipe, &rows, scratch, &mut matrix.buffers)?;
+        matrix.set_shape(recipe, obs.len(), nnz);
+    }
     if buffers.columns.len() != context.columns.len() {
         buffers.columns = context.columns.iter().map(ColumnReader::empty).collect();
     }
+    let (sources, placed) = (&context.matrices[0].sources, &pending.placed[0]);
     for (reader, column) in context.columns.iter().zip(&mut buffers.columns) {
-        let each = rows.obs.iter().zip(rows.placed).map(|(&obs, placed)| {
-            let source = placed.source as usize;
-            (source, obs - context.sources[source].first_obs)
-        });
+        let each = obs
+            .iter()
+            .zip(&placed[planned.range.clone()])
+            .map(|(&obs, placed)| {
+                let source = placed.source as usize;
+                (source, obs - sources[source].first_obs)
+            });
         reader.gather(each, column);
     }
     let numbers = (task.number, planned.global, planned.padding);
-    Ok(Minibatch::new(
-        buffers,
-        recipe,
-        nnz,
-        numbers,
-        context.recycler.clone(),
-    ))
+    Ok(Minibatch::new(buffers, numbers, context.recycler.clone()))
 }

@@ -1,9 +1,7 @@
 //! What the memory budget is spent on.
 
-use std::sync::Arc;
-
+use super::collection::Collection;
 use super::config::LoaderConfig;
-use crate::Store;
 use crate::buffer::DEFAULT_SLOT_BYTES;
 use crate::minibatch::{OutputError, Recipe};
 
@@ -17,13 +15,16 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// `matrices`: the stores of each matrix, and what is made of it.
     pub(super) fn divide(
-        stores: &[Arc<Store>],
+        matrices: &[(Collection, Recipe)],
         config: &LoaderConfig,
-        recipe: &Recipe,
         threads: usize,
     ) -> Result<Self, OutputError> {
-        let manifests = || stores.iter().map(|store| store.manifest());
+        let manifests = || {
+            let stores = matrices.iter().flat_map(|(collection, _)| collection.stores());
+            stores.map(|store| store.manifest())
+        };
         // An obs may begin and end within an aligned unit, so it takes up to two more of them.
         let longest = manifests()
             .map(|manifest| manifest.max_obs_bytes)
@@ -31,14 +32,13 @@ impl Memory {
             .unwrap_or(0) as usize
             + 2 * 4096;
         let slot_bytes = longest.next_multiple_of(DEFAULT_SLOT_BYTES);
-        let (nnz, n_obs) = manifests().fold((0, 0), |(nnz, n_obs), manifest| {
-            (nnz + u128::from(manifest.nnz), n_obs + u128::from(manifest.n_obs))
-        });
-        let mean_nnz = nnz.div_ceil(n_obs.max(1)) as usize;
         let n_obs = config.sampler.batch_size as usize;
-        let minibatch_bytes = recipe.minibatch_bytes(n_obs, mean_nnz);
+        let bytes =
+            |(collection, recipe): &(Collection, Recipe)| recipe.minibatch_bytes(n_obs, mean_nnz(collection));
+        let minibatch_bytes = matrices.iter().map(bytes).fold(0, usize::saturating_add);
+        let is_fixed_size = matrices.iter().all(|(_, recipe)| recipe.is_fixed_size());
         let budget_bytes = config.memory_bytes;
-        if recipe.is_fixed_size() && minibatch_bytes > budget_bytes {
+        if is_fixed_size && minibatch_bytes > budget_bytes {
             let needed_bytes = minibatch_bytes;
             return Err(OutputError::Budget {
                 n_obs,
@@ -47,7 +47,7 @@ impl Memory {
             });
         }
         // Each thread has one at work, for which half of the budget may go where they are as large as that.
-        let least = match recipe.is_fixed_size() {
+        let least = match is_fixed_size {
             true => (budget_bytes / 2 / minibatch_bytes).clamp(1, threads + 1),
             false => threads + 1,
         };
@@ -64,4 +64,13 @@ impl Memory {
             ahead: ahead as u64,
         })
     }
+}
+
+/// Values of an obs, on average.
+fn mean_nnz(collection: &Collection) -> usize {
+    let manifests = collection.stores().iter().map(|store| store.manifest());
+    let (nnz, n_obs) = manifests.fold((0, 0), |(nnz, n_obs), manifest| {
+        (nnz + u128::from(manifest.nnz), n_obs + u128::from(manifest.n_obs))
+    });
+    nnz.div_ceil(n_obs.max(1)) as usize
 }

@@ -67,7 +67,6 @@ mod tests;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -77,7 +76,7 @@ use tracing::Span;
 use tracing::field::Empty;
 
 pub use collection::{Collection, CollectionError, Join};
-pub use config::{LoaderConfig, LoaderError};
+pub use config::{LoaderConfig, LoaderError, MatrixChoice};
 pub use pipeline::EpochStats;
 pub use reads::{FetchExtents, extents_of};
 
@@ -86,7 +85,7 @@ use crate::buffer::Pool;
 use crate::engine::{Choice, Completion, Engine, EngineStats, Submission};
 use crate::minibatch::{Minibatch, Recycler, Scratch};
 use crate::plan::{Plan, Sampler, SamplerData, SamplerState};
-use decode::{DecodeContext, decode_minibatch};
+use decode::{DecodeContext, DecodeMatrix, decode_minibatch};
 use extents::{ReadShape, plan_reads};
 use memory::Memory;
 use pipeline::Pipeline;
@@ -155,17 +154,31 @@ impl Loader {
             ..config.data.clone()
         };
         let sampler = Sampler::new(collection.n_obs(), config.sampler.clone(), data)?;
-        let value_type = setup::value_type(stores, &config)?;
-        let recipe = config.output.check(collection.n_vars() as u64, value_type)?;
+        let mut matrices = vec![(
+            collection.clone(),
+            setup::recipe(&collection, &config.output, &config)?,
+        )];
+        for choice in &config.matrices {
+            let matrix = collection.matrix(&choice.name)?;
+            let recipe = setup::recipe(&matrix, &choice.output, &config)?;
+            matrices.push((matrix, recipe));
+        }
         let columns = setup::columns(stores, &config.obs_columns)?;
         let threads = match config.decode_threads {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,
         };
-        let memory = Memory::divide(stores, &config, &recipe, threads)?;
+        let memory = Memory::divide(&matrices, &config, threads)?;
         let pool = Pool::new(memory.n_slots, memory.slot_bytes)?;
         let routes = Routes::default();
-        let paths: Vec<PathBuf> = stores.iter().flat_map(|store| store.shard_paths()).collect();
+        let (mut paths, mut decoded) = (Vec::new(), Vec::new());
+        let outputs =
+            std::iter::once(&config.output).chain(config.matrices.iter().map(|choice| &choice.output));
+        for ((matrix, recipe), output) in matrices.into_iter().zip(outputs) {
+            let sources = setup::sources(&matrix, output.genes.as_ref(), paths.len() as u32);
+            paths.extend(matrix.stores().iter().flat_map(|store| store.shard_paths()));
+            decoded.push(DecodeMatrix { sources, recipe });
+        }
         let completions = routes.clone();
         let engine = Engine::start(&paths, &pool, &config.engine, move |completion| {
             route(&completions, completion)
@@ -173,8 +186,7 @@ impl Loader {
         tracing::debug!(reading = ?engine.choice(), threads, ?memory, n_stores = stores.len(), "loader is ready");
         let recycler = Arc::new(Recycler::new(memory.ahead as usize + threads + 2));
         let context = Arc::new(DecodeContext {
-            sources: setup::sources(&collection, config.output.genes.as_ref()),
-            recipe,
+            matrices: decoded,
             columns,
             recycler,
         });

@@ -19,7 +19,8 @@ use crate::plan::Fetch;
 #[derive(Debug)]
 pub(super) struct PendingFetch {
     pub(super) fetch: Fetch,
-    pub(super) placed: Vec<PlacedObs>,
+    /// For each matrix.
+    pub(super) placed: Vec<Vec<PlacedObs>>,
     /// Number of its first minibatch among those of the rank.
     pub(super) first: u64,
 }
@@ -303,7 +304,7 @@ pub(super) fn split(fetch: Fetch, reads: FetchReads, first: u64) -> (PendingFetc
     (
         PendingFetch {
             fetch,
-            placed: reads.obs,
+            placed: reads.placed,
             first,
         },
         reads.reads,

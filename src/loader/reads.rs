@@ -27,7 +27,7 @@ impl FetchExtents {
     }
 }
 
-/// The reads that a loader submits for the obs of a fetch: offsets and lengths are multiples of `alignment`
+/// The reads that a loader submits for the obs of a fetch, of a store without further matrices: offsets and lengths are multiples of `alignment`
 /// ([`Engine::alignment`](crate::engine::Engine::alignment)), no read of several obs is longer than a request of the device
 /// ([`Engine::max_request_bytes`](crate::engine::Engine::max_request_bytes)), and each slot has `slot_bytes` bytes, which must be enough
 /// for the longest obs of the store and two more aligned units.
@@ -60,11 +60,12 @@ pub fn extents_of(
         first_obs: 0,
         first_file: 0,
     };
-    let fetch = plan_reads(&[source], obs, &shape)?;
-    let parts = fetch.obs.iter().flat_map(|placed| placed.parts);
+    let fetch = plan_reads(&[vec![source]], obs, &shape)?;
+    let placed = &fetch.placed[0];
+    let parts = placed.iter().flat_map(|placed| placed.parts);
     Ok(FetchExtents {
         obs_bytes: parts.map(|part| u64::from(part.len_bytes)).sum(),
-        nnz: fetch.obs.iter().map(|placed| u64::from(placed.nnz)).sum(),
+        nnz: placed.iter().map(|placed| u64::from(placed.nnz)).sum(),
         reads: fetch.reads,
         n_slots: fetch.n_slots,
     })

@@ -11,7 +11,9 @@ use super::extents::Source;
 use crate::Store;
 use crate::format::obs::ObsDecoder;
 use crate::format::{FormatError, ValueType};
-use crate::minibatch::{ColumnChoice, ColumnReader, GeneSelection, Mismatch, read_columns};
+use crate::minibatch::{
+    ColumnChoice, ColumnReader, GeneSelection, Mismatch, OutputConfig, Recipe, read_columns,
+};
 
 /// What tells a data set from others, in a sampler's fingerprint: the stores and their order.
 pub(super) fn identity(stores: &[Arc<Store>]) -> u64 {
@@ -34,12 +36,26 @@ fn identity_of(store_id: &[u8; 16]) -> u64 {
     word(low) ^ word(high).rotate_left(32)
 }
 
+/// What is made of a matrix.
+pub(super) fn recipe(
+    matrix: &Collection,
+    output: &OutputConfig,
+    config: &LoaderConfig,
+) -> Result<Recipe, LoaderError> {
+    let value_type = value_type(matrix.stores(), output, config.allow_rounding)?;
+    Ok(output.check(matrix.n_vars() as u64, value_type)?)
+}
+
 /// The type of values in the source, which is that of all stores where it is asked for.
-pub(super) fn value_type(stores: &[Arc<Store>], config: &LoaderConfig) -> Result<ValueType, LoaderError> {
+fn value_type(
+    stores: &[Arc<Store>],
+    output: &OutputConfig,
+    allow_rounding: bool,
+) -> Result<ValueType, LoaderError> {
     let first = stores[0].manifest().value_type;
     for store in stores {
         let manifest = store.manifest();
-        let is_exact = config.output.is_exact();
+        let is_exact = output.is_exact();
         if is_exact && manifest.value_type != first {
             return Err(LoaderError::ValueTypes {
                 store: store.path().to_path_buf(),
@@ -48,7 +64,7 @@ pub(super) fn value_type(stores: &[Arc<Store>], config: &LoaderConfig) -> Result
                 expected: first.numpy_name(),
             });
         }
-        if !manifest.f32_exact && !config.allow_rounding && !is_exact {
+        if !manifest.f32_exact && !allow_rounding && !is_exact {
             return Err(LoaderError::Rounding {
                 store: store.path().to_path_buf(),
                 value_type: manifest.value_type.numpy_name(),
@@ -113,9 +129,12 @@ fn column(stores: &[Arc<Store>], choice: &ColumnChoice) -> Result<ColumnReader, 
     })
 }
 
-/// How each store is decoded.
-pub(super) fn sources(collection: &Collection, genes: Option<&GeneSelection>) -> Vec<DecodeSource> {
-    let mut first_file = 0;
+/// How a matrix of each store is decoded, the first of whose shards has this number among the files of the engine.
+pub(super) fn sources(
+    collection: &Collection,
+    genes: Option<&GeneSelection>,
+    mut first_file: u32,
+) -> Vec<DecodeSource> {
     let mut sources = Vec::with_capacity(collection.stores().len());
     for (number, (store, genes)) in collection
         .stores()
@@ -136,15 +155,18 @@ pub(super) fn sources(collection: &Collection, genes: Option<&GeneSelection>) ->
 }
 
 impl DecodeContext {
-    /// How the reads of each store are planned.
-    pub(super) fn read_sources(&self) -> Vec<Source<'_>> {
-        let sources = self.sources.iter();
-        sources
-            .map(|source| Source {
+    /// How the reads of each matrix and store are planned.
+    pub(super) fn read_sources(&self) -> Vec<Vec<Source<'_>>> {
+        fn planned(source: &DecodeSource) -> Source<'_> {
+            Source {
                 index: source.store.index(),
                 first_obs: source.first_obs,
                 first_file: source.first_file,
-            })
+            }
+        }
+        let matrices = self.matrices.iter();
+        matrices
+            .map(|matrix| matrix.sources.iter().map(planned).collect())
             .collect()
     }
 }

@@ -1,14 +1,15 @@
-//! Makes the content of a minibatch, one row after the other.
+//! Makes the content of a matrix of a minibatch, one row after the other.
 //!
 //! A row is decoded, and everything that is done to it is done at once, while it is in the first cache. Where nothing has to
 //! be moved it is decoded into its final place.
 
 use super::GeneSelection;
+use super::matrix::MatrixBuffers;
 use super::normalize::{LibraryGenes, Logarithms, sum};
 use super::order::Order;
 use super::output::{IndexType, Layout, MadeType, Recipe};
 use super::rank::rank;
-use super::recycle::Buffers;
+
 use super::typed::{Aligned, AnyValues, Index, Keys, Made, Work};
 use crate::format::Element;
 
@@ -52,7 +53,7 @@ pub(crate) fn assemble<R: Rows>(
     recipe: &Recipe,
     rows: &R,
     scratch: &mut Scratch,
-    buffers: &mut Buffers,
+    buffers: &mut MatrixBuffers,
 ) -> Result<usize, R::Error> {
     match recipe.made {
         MadeType::F16 => of_type::<half::f16, R>(recipe, rows, scratch, buffers),
@@ -67,7 +68,7 @@ fn of_type<T: Made, R: Rows>(
     recipe: &Recipe,
     rows: &R,
     scratch: &mut Scratch,
-    buffers: &mut Buffers,
+    buffers: &mut MatrixBuffers,
 ) -> Result<usize, R::Error> {
     match (recipe.layout, recipe.index_type) {
         (Layout::Csr, IndexType::I32) => csr::<T, i32, R>(recipe, rows, scratch, buffers),
@@ -82,7 +83,7 @@ fn csr<T: Made, I: Index, R: Rows>(
     recipe: &Recipe,
     rows: &R,
     scratch: &mut Scratch,
-    buffers: &mut Buffers,
+    buffers: &mut MatrixBuffers,
 ) -> Result<usize, R::Error> {
     // Selected rows are no longer than whole ones.
     let (n_rows, most) = rows.nnz().fold((0, 0), |(n, sum), nnz| (n + 1, sum + nnz));
@@ -167,7 +168,7 @@ fn dense<T: Made, R: Rows>(
     recipe: &Recipe,
     rows: &R,
     scratch: &mut Scratch,
-    buffers: &mut Buffers,
+    buffers: &mut MatrixBuffers,
 ) -> Result<usize, R::Error> {
     let n_vars = recipe.n_vars;
     let n_rows = rows.nnz().count();
@@ -222,7 +223,7 @@ fn top_k<T: Made, I: Index, R: Rows>(
     k: usize,
     rows: &R,
     scratch: &mut Scratch,
-    buffers: &mut Buffers,
+    buffers: &mut MatrixBuffers,
 ) -> Result<usize, R::Error> {
     let n_rows = rows.nnz().count();
     let all_indices = I::of(&mut buffers.indices).first_mut(n_rows * k);

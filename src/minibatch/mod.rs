@@ -46,6 +46,7 @@ mod assemble;
 mod codes;
 mod columns;
 mod genes;
+mod matrix;
 mod normalize;
 mod order;
 mod output;
@@ -60,6 +61,7 @@ pub use columns::{ColumnChoice, ColumnForm, ObsColumn, ObsValues};
 pub(crate) use genes::texts;
 pub use genes::{GeneReport, GeneSelection};
 pub use half::{bf16, f16};
+pub use matrix::Matrix;
 pub use normalize::{LibraryGenes, Normalize};
 pub(crate) use output::Recipe;
 pub use output::{IndexType, Layout, OutputConfig, OutputError, OutputType};
@@ -72,19 +74,15 @@ use std::sync::Arc;
 
 use sprs::CsMatViewI;
 
-use typed::{AnyIndices, AnyValues};
-
 /// Some cells, in the order in which the plan drew them.
 ///
 /// `n_obs` rows by `n_vars` columns; columns are those of the store's `var` table (of several stores, the
-/// columns that they are joined by), or the selected genes. The memory goes
+/// columns that they are joined by), or the selected genes. [Further](Self::further) matrices of the same cells come along where
+/// they are asked for. The memory goes
 /// back to the loader when the minibatch is dropped; keeping it costs nothing but that memory.
 #[derive(Debug)]
 pub struct Minibatch {
     buffers: Buffers,
-    layout: Layout,
-    nnz: usize,
-    n_vars: usize,
     number: u64,
     global: u64,
     padding: bool,
@@ -97,19 +95,14 @@ const _: fn() = || {
 };
 
 impl Minibatch {
-    /// A minibatch of buffers that were filled as `recipe` says, with `nnz` values.
+    /// A minibatch of buffers that were filled.
     pub(crate) fn new(
         buffers: Buffers,
-        recipe: &Recipe,
-        nnz: usize,
         (number, global, padding): (u64, u64, bool),
         recycler: Arc<Recycler>,
     ) -> Self {
         Self {
             buffers,
-            layout: recipe.layout,
-            nnz,
-            n_vars: recipe.n_vars,
             number,
             global,
             padding,
@@ -134,7 +127,7 @@ impl Minibatch {
 
     /// How the values lie in memory: which of the accessors has them.
     pub fn layout(&self) -> Layout {
-        self.layout
+        self.matrix().layout()
     }
 
     /// Number of rows.
@@ -144,13 +137,13 @@ impl Minibatch {
 
     /// Number of columns.
     pub fn n_vars(&self) -> usize {
-        self.n_vars
+        self.matrix().n_vars()
     }
 
     /// Number of values that come from the store: all of a sparse minibatch, all that a dense one does not fill up with
     /// zeros, all of a ranked one that are not padding.
     pub fn nnz(&self) -> usize {
-        self.nnz
+        self.matrix().nnz()
     }
 
     /// The obs of each row: its number in the store or [`Collection`](crate::loader::Collection).
@@ -163,37 +156,30 @@ impl Minibatch {
         &self.buffers.columns
     }
 
+    /// The first matrix: that of the store itself.
+    pub fn matrix(&self) -> &Matrix {
+        &self.buffers.matrices[0]
+    }
+
+    /// The further matrices of the same cells, in the order in which they were
+    /// [chosen](crate::LoaderConfig::matrices).
+    pub fn further(&self) -> &[Matrix] {
+        &self.buffers.matrices[1..]
+    }
+
     /// The matrix, where it is sparse, whatever its types.
     pub fn csr(&self) -> Option<CsrView<'_>> {
-        (self.layout == Layout::Csr).then(|| CsrView {
-            shape: [self.n_obs(), self.n_vars],
-            indptr: self.buffers.indptr.indices(self.n_obs() + 1),
-            indices: self.buffers.indices.indices(self.nnz),
-            values: self.buffers.values.values(self.nnz),
-        })
+        self.matrix().csr()
     }
 
     /// The matrix, where it is dense.
     pub fn dense(&self) -> Option<DenseView<'_>> {
-        (self.layout == Layout::Dense).then(|| DenseView {
-            shape: [self.n_obs(), self.n_vars],
-            strides: [self.n_vars, 1],
-            values: self.buffers.values.values(self.n_obs() * self.n_vars),
-        })
+        self.matrix().dense()
     }
 
     /// The highest values of each row, where the minibatch is ranked.
     pub fn top_k(&self) -> Option<TopKView<'_>> {
-        let Layout::TopK(k) = self.layout else {
-            return None;
-        };
-        let len = self.n_obs() * k;
-        Some(TopKView {
-            shape: [self.n_obs(), k],
-            indices: self.buffers.indices.indices(len),
-            values: self.buffers.values.values(len),
-            lens: &self.buffers.lens,
-        })
+        self.matrix().top_k()
     }
 
     /// `n_obs + 1` offsets into `indices` and `data`, the first 0.
@@ -202,10 +188,7 @@ impl Minibatch {
     /// Where the minibatch is not CSR with `i32` indices: then [`Minibatch::csr`] and its neighbours have the content.
     #[track_caller]
     pub fn indptr(&self) -> &[i32] {
-        match &self.buffers.indptr {
-            AnyIndices::I32(indptr) if self.layout == Layout::Csr => &indptr.as_slice()[..=self.n_obs()],
-            _ => self.is_other("indptr", "i32 indices"),
-        }
+        self.matrix().indptr()
     }
 
     /// The column of each value, strictly ascending in each row.
@@ -214,10 +197,7 @@ impl Minibatch {
     /// Where the minibatch is not CSR with `i32` indices: then [`Minibatch::csr`] and its neighbours have the content.
     #[track_caller]
     pub fn indices(&self) -> &[i32] {
-        match &self.buffers.indices {
-            AnyIndices::I32(indices) if self.layout == Layout::Csr => &indices.as_slice()[..self.nnz],
-            _ => self.is_other("indices", "i32 indices"),
-        }
+        self.matrix().indices()
     }
 
     /// The values.
@@ -226,18 +206,7 @@ impl Minibatch {
     /// Where the minibatch is not CSR with `f32` values: then [`Minibatch::csr`] and its neighbours have the content.
     #[track_caller]
     pub fn data(&self) -> &[f32] {
-        match &self.buffers.values {
-            AnyValues::F32(values) if self.layout == Layout::Csr => &values.as_slice()[..self.nnz],
-            _ => self.is_other("data", "f32 values"),
-        }
-    }
-
-    #[track_caller]
-    fn is_other(&self, accessor: &str, types: &str) -> ! {
-        panic!(
-            "{accessor}() is for CSR minibatches with {types}, and this one was asked for as {:?}: use csr(), dense() or top_k()",
-            self.layout
-        )
+        self.matrix().data()
     }
 
     /// The minibatch as a matrix of `sprs`, without a copy.
@@ -248,11 +217,7 @@ impl Minibatch {
     /// Where the minibatch is not CSR with `i32` indices and `f32` values.
     #[track_caller]
     pub fn as_sprs(&self) -> CsMatViewI<'_, f32, i32> {
-        let shape = (self.n_obs(), self.n_vars);
-        match CsMatViewI::try_new(shape, self.indptr(), self.indices(), self.data()) {
-            Ok(view) => view,
-            Err((_, _, _, error)) => unreachable!("a decoded minibatch is canonical CSR: {error}"),
-        }
+        self.matrix().as_sprs()
     }
 }
 

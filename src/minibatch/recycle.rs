@@ -2,33 +2,14 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::ObsColumn;
-use super::typed::{AnyIndices, AnyValues};
+use super::{Matrix, ObsColumn};
 
-/// The memory of one minibatch. All parts are as long as the longest minibatch that they held, so that they are not filled
-/// with zeros again for each.
+/// The memory of one minibatch.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     pub(crate) obs: Vec<u64>,
-    /// CSR.
-    pub(crate) indptr: AnyIndices,
-    /// CSR and top k.
-    pub(crate) indices: AnyIndices,
-    pub(crate) values: AnyValues,
-    /// Top k.
-    pub(crate) lens: Vec<u32>,
-    /// Dense.
-    pub(crate) used: Used,
+    pub(crate) matrices: Vec<Matrix>,
     pub(crate) columns: Vec<ObsColumn>,
-}
-
-/// The places of a dense minibatch that may not be zero. All others are.
-#[derive(Debug, Default)]
-pub(crate) struct Used {
-    /// Columns of all rows, one row after the other.
-    pub(crate) columns: Vec<i32>,
-    /// Where each row ends in `columns`.
-    pub(crate) ends: Vec<usize>,
 }
 
 /// A shelf of buffers. Locked twice per minibatch.

@@ -1,11 +1,12 @@
 """Compares AnnData files (.h5ad, zarr) as anndata and scipy read them: the matrix, obs and var, with dtypes.
 
-    python tests/python/compare_h5ad.py A.h5ad B.h5ad [--layer NAME | --raw] [--obs-range A..B]
-        [--genes FILE] [--obs-columns COLUMN,...]
+    python tests/python/compare_h5ad.py A.h5ad B.h5ad [--layer NAME | --raw | --obsm NAME] [--obs-range A..B]
+        [--genes FILE] [--obs-columns COLUMN,...] [--in-place]
     python tests/python/compare_h5ad.py --list < PAIRS
 
 A is the source, B what was exported from it: X of B must equal the chosen matrix of A, once A's indices are sorted, its
-duplicates summed and its explicit zeros dropped; B must need none of that. PAIRS holds on each line what the first form
+duplicates summed and its explicit zeros dropped; B must need none of that. With --in-place it is the matrix at the same place in B,
+which may hold others too. PAIRS holds on each line what the first form
 takes, separated by tabs. Prints what differs and ends with status 1, or the number of pairs that are equal.
 """
 
@@ -121,11 +122,11 @@ def open_root(path):
     return h5py.File(path)
 
 
-def read_source(path, layer, raw):
+def read_source(path, layer, raw, obsm=None):
     """Only what is compared, where that can be read alone: a file may hold other things that nothing can read."""
     root = open_root(path)
     if root.attrs.get("encoding-type") == "anndata":
-        where = "raw/X" if raw else "X" if layer is None else f"layers/{layer}"
+        where = "raw/X" if raw else f"obsm/{obsm}" if obsm else "X" if layer is None else f"layers/{layer}"
         is_big = isinstance(root, h5py.File) and isinstance(root[where], h5py.Group)
         if is_big and root[where]["data"].dtype.byteorder == ">":
             matrix = read_big_endian(root[where])
@@ -134,14 +135,26 @@ def read_source(path, layer, raw):
         return matrix, read_elem(root["obs"]), read_elem(root["raw/var" if raw else "var"])
     # Before 0.8 the parts refer to each other.
     whole = anndata.read_h5ad(path) if isinstance(root, h5py.File) else anndata.read_zarr(root)
-    matrix = whole.raw.X if raw else whole.X if layer is None else whole.layers[layer]
+    matrix = whole.raw.X if raw else whole.obsm[obsm] if obsm else whole.X if layer is None else whole.layers[layer]
     return matrix, whole.obs, (whole.raw.var if raw else whole.var)
 
 
-def compare(source, exported, layer=None, raw=False, obs_range=None, genes=None, obs_columns=None):
-    matrix, obs, var = read_source(source, layer, raw)
+def compare_arrays(name, a, b):
+    same(f"type of {name}", np.ndarray, type(b))
+    a = np.asarray(a.todense() if sparse.issparse(a) else a)
+    same(f"shape and dtype of {name}", (a.shape, a.dtype), (b.shape, b.dtype))
+    same(f"values of {name}", a.tobytes(), b.tobytes())
+
+
+def compare(source, exported, layer=None, raw=False, obsm=None, obs_range=None, genes=None, obs_columns=None,
+            in_place=False):
+    matrix, obs, var = read_source(source, layer, raw, obsm)
     no_obs, no_vars = len(obs) == 0, len(var) == 0
     exported = anndata.read_h5ad(exported)
+    if obsm is not None:
+        compare_arrays(f"obsm {obsm}", matrix, exported.obsm[obsm])
+        compare_tables("obs", obs, exported.obs, no_obs)
+        return
     if obs_range is not None:
         start, end = (int(part) for part in obs_range.split(".."))
         matrix, obs = matrix[start:end], obs.iloc[start:end]
@@ -151,10 +164,16 @@ def compare(source, exported, layer=None, raw=False, obs_range=None, genes=None,
         matrix, var = matrix[:, keep], var.iloc[keep]
     if obs_columns is not None:
         obs = obs[[name for name in obs.columns if name in obs_columns.split(",")]]
-    compare_matrices(matrix, exported.X)
+    found, found_var = exported.X, exported.var
+    if in_place and raw:
+        found, found_var = exported.raw.X, exported.raw.var
+    elif in_place and layer is not None:
+        found = exported.layers[layer]
+    compare_matrices(matrix, found)
     compare_tables("obs", obs, exported.obs, no_obs)
-    compare_tables("var", var, exported.var, no_vars)
-    same("layers of the export", [], list(exported.layers))
+    compare_tables("var", var, found_var, no_vars)
+    if not in_place:
+        same("layers of the export", [], list(exported.layers))
 
 
 def parser():
@@ -164,9 +183,11 @@ def parser():
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--layer")
     which.add_argument("--raw", action="store_true")
+    which.add_argument("--obsm")
     parser.add_argument("--obs-range")
     parser.add_argument("--genes")
     parser.add_argument("--obs-columns")
+    parser.add_argument("--in-place", action="store_true")
     return parser
 
 

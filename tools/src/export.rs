@@ -16,7 +16,7 @@ use cellring::writer::RowSorter;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::anndata::write::{Axis, H5adWriter, MatrixSpec, WriteError};
+use crate::anndata::write::{Axis, H5adWriter, MatrixSpec, Place, WriteError};
 use crate::anndata::{MatrixSource, Scatter, ScatterError, SourceError, Workspace};
 
 /// Entries, and rows, that one thread reads and reorders in one go.
@@ -54,6 +54,14 @@ pub enum ExportError {
     /// The obs cannot be brought back into the source's order.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// A matrix has a name that has no place in AnnData.
+    #[error("{} has a matrix called {name:?}, which is no path in AnnData (X, raw/X, layers/NAME or obsm/NAME); convert the source again", store.display())]
+    Name {
+        /// The store.
+        store: PathBuf,
+        /// The name.
+        name: String,
+    },
     /// The positions of the obs in the source are no permutation.
     #[error("{} has source positions of obs that are missing, repeated or out of range; convert the source again", store.display())]
     Positions {
@@ -140,19 +148,12 @@ pub fn export(
         });
     }
     let n_obs = obs.end - obs.start;
-    let nnz = if n_obs == store.n_obs() {
-        store.manifest().nnz
-    } else {
-        obs.clone().try_fold(0, |nnz, obs| {
-            Ok::<_, FormatError>(nnz + u64::from(store.index().locate(obs)?.nnz))
-        })?
-    };
-    let mut spec = MatrixSpec::new(n_obs, store.n_vars(), store.manifest().value_type);
-    spec.nnz = Some(nnz);
-    spec.wide_indices |= has_wide_indices(&store);
-    let mut writer = H5adWriter::create(output, spec)?;
+    let places = matrix_places(&store)?;
+    let spec = matrix_spec(&store, &obs)?;
+    let nnz = spec.nnz;
+    let mut writer = H5adWriter::create_with(output, places[0].clone(), spec)?;
     // A part of a store in another order than the source's stays in that order.
-    let places = if n_obs == store.n_obs() {
+    let order = if n_obs == store.n_obs() {
         obs_places(&store)?
     } else {
         None
@@ -164,25 +165,77 @@ pub fn export(
         },
         memory_bytes: options.memory_bytes,
     };
-    match &places {
+    match &order {
         None => write_obs(&mut writer, &store, obs.clone())?,
         Some(_) => restore_obs(&mut writer, &store, &workspace)?,
     }
-    let positions = store.source_positions()?;
-    write_var(&mut writer, &store, &positions)?;
-    let order = (store.manifest().var_order != VarOrder::Source).then_some(positions.as_slice());
-    with_element!(store.manifest().value_type, T => match &places {
-        None => write_rows::<T>(&mut writer, &store, obs, order, progress),
-        Some(places) => restore_rows::<T>(&mut writer, &store, places, order, &workspace, progress),
-    })?;
+    let n_matrices = places.len() as u64;
+    for (number, place) in places.into_iter().enumerate() {
+        let matrix = match number {
+            0 => &store,
+            _ => &store.matrices()[number - 1],
+        };
+        if number > 0 {
+            writer.next_matrix(place.clone(), matrix_spec(matrix, &obs)?)?;
+        }
+        let positions = matrix.source_positions()?;
+        match (number, place) {
+            (0, _) => write_var(&mut writer, matrix, Axis::Var, &positions)?,
+            (_, Place::Raw) => write_var(&mut writer, matrix, Axis::RawVar, &positions)?,
+            _ => {}
+        }
+        let columns = (matrix.manifest().var_order != VarOrder::Source).then_some(positions.as_slice());
+        let before = number as u64 * n_obs;
+        let progress = |done| progress(before + done, n_matrices * n_obs);
+        with_element!(matrix.manifest().value_type, T => match &order {
+            None => write_rows::<T>(&mut writer, matrix, obs.clone(), columns, &progress),
+            Some(order) => restore_rows::<T>(&mut writer, matrix, order, columns, &workspace, &progress),
+        })?;
+    }
     writer.finish()?;
     Ok(ExportReport {
         n_obs,
         n_vars: store.n_vars(),
-        nnz,
+        nnz: nnz.unwrap_or(0),
         bytes: output.metadata().map_or(0, |metadata| metadata.len()),
         seconds: started.elapsed().as_secs_f64(),
     })
+}
+
+/// Where each matrix of the store goes. The first is X, unless it is a layer among others.
+fn matrix_places(store: &Store) -> Result<Vec<Place>, ExportError> {
+    let place_of = |matrix: &Store| {
+        let name = matrix.name().unwrap_or_default();
+        Place::of_path(name).ok_or_else(|| ExportError::Name {
+            store: store.path().to_path_buf(),
+            name: name.to_owned(),
+        })
+    };
+    let first = match store.name() {
+        None | Some("raw/X") => Place::X,
+        Some(_) => place_of(store)?,
+    };
+    let mut places = vec![first];
+    for matrix in store.matrices() {
+        places.push(place_of(matrix)?);
+    }
+    Ok(places)
+}
+
+/// Shape and types of these rows of a matrix.
+fn matrix_spec(store: &Store, obs: &Range<u64>) -> Result<MatrixSpec, ExportError> {
+    let n_obs = obs.end - obs.start;
+    let nnz = if n_obs == store.n_obs() {
+        store.manifest().nnz
+    } else {
+        obs.clone().try_fold(0, |nnz, obs| {
+            Ok::<_, FormatError>(nnz + u64::from(store.index().locate(obs)?.nnz))
+        })?
+    };
+    let mut spec = MatrixSpec::new(n_obs, store.n_vars(), store.manifest().value_type);
+    spec.nnz = Some(nnz);
+    spec.wide_indices |= has_wide_indices(store);
+    Ok(spec)
 }
 
 /// Whether the source had 64-bit column indices, as far as the manifest says.
@@ -199,7 +252,7 @@ fn write_rows<T: Element>(
     store: &Store,
     obs: Range<u64>,
     order: Option<&[u32]>,
-    progress: &(dyn Fn(u64, u64) + Sync),
+    progress: &dyn Fn(u64),
 ) -> Result<(), ExportError> {
     let mut at = obs.start;
     while at < obs.end {
@@ -221,7 +274,7 @@ fn write_rows<T: Element>(
             .map(read)
             .collect::<Result<_, FormatError>>()?;
         parts.iter().try_for_each(|rows| writer.push_rows(rows))?;
-        progress(at - obs.start, obs.end - obs.start);
+        progress(at - obs.start);
     }
     Ok(())
 }
@@ -247,7 +300,7 @@ fn restore_rows<T: Element>(
     places: &[u32],
     order: Option<&[u32]>,
     workspace: &Workspace,
-    progress: &(dyn Fn(u64, u64) + Sync),
+    progress: &dyn Fn(u64),
 ) -> Result<(), ExportError> {
     let matrix = MatrixSource::of_store(store)?.reordered(places, workspace)?;
     let (mut done, n_obs) = (0, matrix.n_obs());
@@ -267,7 +320,7 @@ fn restore_rows<T: Element>(
             writer.push_rows(rows)?;
             done += rows.n_rows() as u64;
         }
-        progress(done, n_obs);
+        progress(done);
     }
 }
 
@@ -391,7 +444,12 @@ fn is_position(field: &FieldRef) -> bool {
 }
 
 /// Writes var in the source's order and without the field that tells it.
-fn write_var(writer: &mut H5adWriter, store: &Store, positions: &[u32]) -> Result<(), ExportError> {
+fn write_var(
+    writer: &mut H5adWriter,
+    store: &Store,
+    axis: Axis,
+    positions: &[u32],
+) -> Result<(), ExportError> {
     let mut column_of_source = vec![0; positions.len()];
     for (column, &source) in positions.iter().enumerate() {
         column_of_source[source as usize] = column as u32;
@@ -402,7 +460,7 @@ fn write_var(writer: &mut H5adWriter, store: &Store, positions: &[u32]) -> Resul
         store: store.path().to_path_buf(),
         error,
     };
-    let mut out = writer.table(Axis::Var, &schema)?;
+    let mut out = writer.table(axis, &schema)?;
     if !rows.is_empty() {
         let rows = UInt32Array::from(rows);
         let columns = columns

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cellring::engine::{Choice, EngineStats};
-use cellring::minibatch::{Indices, Values};
+use cellring::minibatch::{Indices, Matrix, Values};
 use cellring::plan::SamplerState;
 use cellring::{Loader, LoaderConfig, Minibatch, Store};
 use indicatif::ProgressBar;
@@ -119,7 +119,8 @@ impl Run {
             {
                 let minibatch = minibatch?;
                 sum.cells += minibatch.n_obs() as u64;
-                sum.nnz += minibatch.nnz() as u64;
+                let further = minibatch.further().iter().map(Matrix::nnz);
+                sum.nnz += (minibatch.nnz() + further.sum::<usize>()) as u64;
                 sum.minibatches += 1;
                 if let Some(digest) = &mut digest {
                     digest.add(&minibatch);
@@ -153,8 +154,8 @@ impl Run {
 /// XXH3 (128 bits, seed 0) of the minibatches in their order.
 ///
 /// Each adds its number of obs and of values as `u64`, then its obs ids as `u64`, and then: of CSR `indptr`, `indices` and
-/// values; of a dense minibatch its values, row after row; of a ranked one indices, values and lengths. Indices are `i32`,
-/// values the bits of their type, all little-endian. Equal digests therefore mean equal cells, in equal minibatches, in equal
+/// values; of a dense minibatch its values, row after row; of a ranked one indices, values and lengths. Further matrices follow, each
+/// with its number of values before it. Indices are `i32`, values the bits of their type, all little-endian. Equal digests therefore mean equal cells, in equal minibatches, in equal
 /// order, whatever read and decoded them.
 struct Digest(Box<Xxh3>);
 
@@ -170,13 +171,21 @@ impl Digest {
         self.0.update(&(minibatch.n_obs() as u64).to_le_bytes());
         self.0.update(&(minibatch.nnz() as u64).to_le_bytes());
         self.0.update(bytemuck::cast_slice(minibatch.obs()));
-        if let Some(csr) = minibatch.csr() {
+        self.add_matrix(minibatch.matrix());
+        for matrix in minibatch.further() {
+            self.0.update(&(matrix.nnz() as u64).to_le_bytes());
+            self.add_matrix(matrix);
+        }
+    }
+
+    fn add_matrix(&mut self, matrix: &Matrix) {
+        if let Some(csr) = matrix.csr() {
             self.add_indices(csr.indptr);
             self.add_indices(csr.indices);
             self.add_values(csr.values);
-        } else if let Some(dense) = minibatch.dense() {
+        } else if let Some(dense) = matrix.dense() {
             self.add_values(dense.values);
-        } else if let Some(top_k) = minibatch.top_k() {
+        } else if let Some(top_k) = matrix.top_k() {
             self.add_indices(top_k.indices);
             self.add_values(top_k.values);
             self.0.update(bytemuck::cast_slice(top_k.lens));

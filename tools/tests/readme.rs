@@ -3,6 +3,11 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use cellring::format::{CsrRows, ValueBuffer, ValueType};
+use cellring_tools::anndata::write::{Axis, H5adWriter, MatrixSpec, Place};
 
 /// The commands of a block that is marked as tested.
 fn blocks(readme: &str) -> Vec<Vec<&str>> {
@@ -16,6 +21,50 @@ fn blocks(readme: &str) -> Vec<Vec<&str>> {
         .collect()
 }
 
+/// A file with layers, `raw` and `obsm`.
+fn write_layers(path: &Path) {
+    const N_OBS: u64 = 40;
+    let place = |name: &str| Place::of_path(name).unwrap();
+    let spec = |n_vars: u64| MatrixSpec::new(N_OBS, n_vars, ValueType::F32);
+    // A value in every third column.
+    let rows = |n_vars: u64, step: u32| {
+        let columns: Vec<u32> = (0..n_vars as u32).step_by(step as usize).collect();
+        CsrRows {
+            indptr: (0..=N_OBS).map(|row| row * columns.len() as u64).collect(),
+            indices: columns.repeat(N_OBS as usize),
+            values: ValueBuffer::F32(
+                (0..N_OBS as usize * columns.len())
+                    .map(|k| k as f32 + 0.5)
+                    .collect(),
+            ),
+        }
+    };
+    let names = |axis: &str, n: u64| {
+        let names = StringArray::from_iter_values((0..n).map(|k| format!("{axis}_{k}")));
+        RecordBatch::try_from_iter([("_index", Arc::new(names) as ArrayRef)]).unwrap()
+    };
+    let mut writer = H5adWriter::create(path, spec(30)).unwrap();
+    for (axis, table) in [(Axis::Obs, names("cell", N_OBS)), (Axis::Var, names("gene", 30))] {
+        writer
+            .write_table(axis, &table.schema(), [table.clone()])
+            .unwrap();
+    }
+    writer.push_rows(&rows(30, 3)).unwrap();
+    for layer in ["layers/spliced", "layers/unspliced"] {
+        writer.next_matrix(place(layer), spec(30)).unwrap();
+        writer.push_rows(&rows(30, 4)).unwrap();
+    }
+    writer.next_matrix(place("raw/X"), spec(50)).unwrap();
+    let genes = names("raw_gene", 50);
+    writer
+        .write_table(Axis::RawVar, &genes.schema(), [genes.clone()])
+        .unwrap();
+    writer.push_rows(&rows(50, 2)).unwrap();
+    writer.next_matrix(place("obsm/X_pca"), spec(7)).unwrap();
+    writer.push_rows(&rows(7, 1)).unwrap();
+    writer.finish().unwrap();
+}
+
 #[test]
 fn the_commands_of_the_readme_work() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
@@ -26,10 +75,14 @@ fn the_commands_of_the_readme_work() {
         dir.path().join("cells.h5ad"),
     )
     .unwrap();
+    write_layers(&dir.path().join("layers.h5ad"));
     let bin = Path::new(env!("CARGO_BIN_EXE_cellring")).parent().unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let blocks = blocks(&readme);
-    assert_eq!(blocks.len(), 2, "a tour of the command, and a table");
+    assert!(
+        blocks.len() >= 3,
+        "a tour of the command, several matrices, and a table"
+    );
     let mut printed = String::new();
     let mut commands = 0;
     for line in blocks.into_iter().flatten() {

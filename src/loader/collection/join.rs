@@ -32,7 +32,7 @@ pub enum Join {
 }
 
 /// One list of genes for all stores.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Joined {
     pub(super) n_vars: usize,
     /// `None` for the columns of the first store, as they are.

@@ -39,6 +39,7 @@ struct Inner {
     /// The number of the first obs of each store, and last that of all obs.
     starts: Vec<u64>,
     joined: join::Joined,
+    join: Join,
     /// The var column that tells genes; `None` for the names.
     var_column: Option<String>,
 }
@@ -51,7 +52,7 @@ impl From<Arc<Store>> for Collection {
             maps: vec![None],
             map_of: vec![0],
         };
-        Self::of(vec![store], joined, None)
+        Self::of(vec![store], joined, &Join::Same, None)
     }
 }
 
@@ -85,10 +86,10 @@ impl Collection {
             return Err(CollectionError::Empty);
         }
         let joined = join::join(&stores, join, column)?;
-        Ok(Self::of(stores, joined, column))
+        Ok(Self::of(stores, joined, join, column))
     }
 
-    fn of(stores: Vec<Arc<Store>>, joined: join::Joined, var_column: Option<&str>) -> Self {
+    fn of(stores: Vec<Arc<Store>>, joined: join::Joined, join: &Join, var_column: Option<&str>) -> Self {
         let mut starts = Vec::with_capacity(stores.len() + 1);
         let mut sum = 0u64;
         starts.push(sum);
@@ -101,8 +102,30 @@ impl Collection {
             stores,
             starts,
             joined,
+            join: join.clone(),
             var_column: var_column.map(str::to_string),
         }))
+    }
+
+    /// The further matrices of this name, one of each store, as a collection of the same obs. A layer has the genes of this
+    /// collection; those of `raw/X` are joined in the same way as these were; arrays of `obsm` must have as many dimensions in each
+    /// store.
+    ///
+    /// # Errors
+    /// Where a store has no such matrix, or they cannot be joined.
+    pub fn matrix(&self, name: &str) -> Result<Self, CollectionError> {
+        let inner = &*self.0;
+        let stores = inner.stores.iter().map(|store| store.matrix(name).cloned());
+        let stores = stores.collect::<Result<Vec<_>, _>>()?;
+        let column = inner.var_column.as_deref();
+        if name.starts_with("layers/") {
+            return Ok(Self::of(stores, inner.joined.clone(), &inner.join, column));
+        }
+        match (stores.len(), name.starts_with("obsm/")) {
+            (1, _) => Ok(stores.into_iter().next().map_or_else(|| self.clone(), Self::from)),
+            (_, true) => Self::joined(stores, &Join::Same, None),
+            (_, false) => Self::joined(stores, &inner.join, column),
+        }
     }
 
     /// The stores, in order.

@@ -50,8 +50,8 @@ pub(super) struct PlacedObs {
 pub(super) struct FetchReads {
     pub(super) reads: Vec<Read>,
     pub(super) n_slots: usize,
-    /// In the order of the obs that were asked for.
-    pub(super) obs: Vec<PlacedObs>,
+    /// For each matrix, in the order of the obs that were asked for.
+    pub(super) placed: Vec<Vec<PlacedObs>>,
 }
 
 /// A part of an obs that is to be read.
@@ -59,6 +59,7 @@ struct Piece {
     file: u32,
     part: Part,
     position: u32,
+    matrix: u16,
     which: u8,
 }
 
@@ -69,20 +70,22 @@ impl Source<'_> {
     }
 }
 
-/// Plans the reads for `obs`, in any order; what occurs several times is read once. Obs and files of a source follow
-/// those of the one before it.
+/// Plans the reads for `obs`, in any order; what occurs several times is read once.
+///
+/// Each matrix has the same obs, and a source for each store. Obs and files of a source follow those of the one before it; the files
+/// of a matrix follow those of the one before it.
 ///
 /// # Errors
 /// [`FormatError`] where the index is damaged.
 pub(super) fn plan_reads(
-    sources: &[Source<'_>],
+    matrices: &[Vec<Source<'_>>],
     obs: &[u64],
     shape: &ReadShape,
 ) -> Result<FetchReads, FormatError> {
     let mut fetch = FetchReads {
         reads: Vec::new(),
         n_slots: 0,
-        obs: Vec::with_capacity(obs.len()),
+        placed: Vec::with_capacity(matrices.len()),
     };
     let empty = PlacedObs {
         source: 0,
@@ -90,10 +93,9 @@ pub(super) fn plan_reads(
         crc: 0,
         parts: [Place::default(); 2],
     };
-    fetch.obs.resize(obs.len(), empty);
     // In storage order, so that neighbours on disk become neighbours in the list.
     let mut order: Vec<u64> = Vec::with_capacity(obs.len());
-    let n_obs = sources.last().map_or(0, Source::end);
+    let n_obs = matrices[0].last().map_or(0, Source::end);
     let keys_fit = obs.len() < 1 << 16 && n_obs < 1 << 48;
     let mut by_obs: Vec<(u64, u32)> = Vec::new();
     if keys_fit {
@@ -111,57 +113,64 @@ pub(super) fn plan_reads(
         );
         by_obs.sort_unstable();
     }
-    let mut sorted = order
+    let sorted = order
         .iter()
         .map(|key| (key >> 16, (key & 0xFFFF) as u32))
         .chain(by_obs.iter().copied());
     let is_raw = |source: &Source<'_>| source.index.encoding() == Encoding::Raw;
-    let any_raw = sources.iter().any(is_raw);
-    let mut pieces: Vec<Piece> = Vec::with_capacity(obs.len() * if any_raw { 2 } else { 1 });
-    let mut left = obs.len();
-    for (number, source) in sources.iter().enumerate() {
-        let &Source {
-            index,
-            first_obs,
-            first_file,
-        } = source;
-        let n_here = match number + 1 == sources.len() {
-            true => left,
-            false => sorted.clone().take_while(|(obs, _)| *obs < source.end()).count(),
-        };
-        left -= n_here;
-        let here = sorted
-            .clone()
-            .take(n_here)
-            .map(|(obs, position)| (obs - first_obs, position));
-        index.will_need(here.clone().map(|(obs, _)| obs));
-        for (obs, position) in here {
-            let Location {
-                shard,
-                parts,
-                nnz,
-                crc,
-            } = index.locate(obs)?;
-            fetch.obs[position as usize] = PlacedObs {
-                source: number as u32,
-                nnz,
-                crc,
-                ..empty
+    let any_raw = matrices.iter().flatten().any(is_raw);
+    let n_pieces = obs.len() * matrices.len() * if any_raw { 2 } else { 1 };
+    let mut pieces: Vec<Piece> = Vec::with_capacity(n_pieces);
+    for (matrix, sources) in matrices.iter().enumerate() {
+        let mut placed = vec![empty; obs.len()];
+        let mut sorted = sorted.clone();
+        let mut left = obs.len();
+        for (number, source) in sources.iter().enumerate() {
+            let &Source {
+                index,
+                first_obs,
+                first_file,
+            } = source;
+            let n_here = match number + 1 == sources.len() {
+                true => left,
+                false => sorted.clone().take_while(|(obs, _)| *obs < source.end()).count(),
             };
-            let present = parts
-                .into_iter()
-                .enumerate()
-                .filter(|(_, part)| part.len_bytes > 0);
-            pieces.extend(present.map(|(which, part)| Piece {
-                file: first_file + shard,
-                part,
-                position,
-                which: which as u8,
-            }));
+            left -= n_here;
+            let here = sorted
+                .clone()
+                .take(n_here)
+                .map(|(obs, position)| (obs - first_obs, position));
+            index.will_need(here.clone().map(|(obs, _)| obs));
+            for (obs, position) in here {
+                let Location {
+                    shard,
+                    parts,
+                    nnz,
+                    crc,
+                } = index.locate(obs)?;
+                placed[position as usize] = PlacedObs {
+                    source: number as u32,
+                    nnz,
+                    crc,
+                    ..empty
+                };
+                let present = parts
+                    .into_iter()
+                    .enumerate()
+                    .filter(|(_, part)| part.len_bytes > 0);
+                pieces.extend(present.map(|(which, part)| Piece {
+                    file: first_file + shard,
+                    part,
+                    position,
+                    matrix: matrix as u16,
+                    which: which as u8,
+                }));
+            }
+            if n_here > 0 {
+                sorted.nth(n_here - 1);
+            }
         }
-        if n_here > 0 {
-            sorted.nth(n_here - 1);
-        }
+        fetch.placed.push(placed);
     }
     if any_raw {
         pieces.sort_unstable_by_key(|piece| (piece.file, piece.part.offset_bytes));
@@ -232,7 +241,8 @@ impl Cursor {
                 offset_bytes,
                 len_bytes: piece.part.len_bytes,
             };
-            fetch.obs[piece.position as usize].parts[piece.which as usize] = place;
+            let placed = &mut fetch.placed[piece.matrix as usize];
+            placed[piece.position as usize].parts[piece.which as usize] = place;
         }
         // Where reads need no alignment, frames still start on cache lines of their own.
         self.offset_bytes = (slot_offset_bytes + len_bytes).next_multiple_of(64);

@@ -6,8 +6,8 @@ use crate::loader::testing::store;
 const N_OBS: u32 = 300;
 
 /// The stores, one behind the other.
-fn sources<'a>(stores: &[&'a crate::Store]) -> Vec<Source<'a>> {
-    let (mut first_obs, mut first_file) = (0, 0);
+fn sources<'a>(stores: &[&'a crate::Store], mut first_file: u32) -> Vec<Source<'a>> {
+    let mut first_obs = 0;
     let mut sources = vec![];
     for store in stores {
         sources.push(Source {
@@ -50,12 +50,15 @@ proptest! {
         for stores in [vec![&packed], vec![&raw], vec![&packed, &raw, &packed], vec![&raw, &packed, &packed]] {
             let n_obs = stores.len() as u64 * u64::from(N_OBS);
             let obs: Vec<u64> = obs.iter().copied().filter(|&obs| obs < n_obs).collect();
-            let paths = stores.iter().flat_map(|store| store.shard_paths());
+            // A further matrix of the same obs, stored in another way.
+            let further: Vec<&crate::Store> = stores.iter().rev().copied().collect();
+            let paths = stores.iter().chain(&further).flat_map(|store| store.shard_paths());
             let files: Vec<Vec<u8>> = paths.map(|path| std::fs::read(path).unwrap()).collect();
-            prop_assert!(files.len() > stores.len());
+            prop_assert!(files.len() > 2 * stores.len());
             let shape = ReadShape { alignment, slot_bytes: 16_384, gap_bytes, read_bytes };
-            let sources = sources(&stores);
-            let reads = plan_reads(&sources, &obs, &shape).unwrap();
+            let matrices = [sources(&stores, 0), sources(&further, files.len() as u32 / 2)];
+            let n_matrices = 1 + obs.len() % 2;
+            let reads = plan_reads(&matrices[..n_matrices], &obs, &shape).unwrap();
             for read in &reads.reads {
                 let all = read.offset_bytes | u64::from(read.len_bytes) | u64::from(read.slot_offset_bytes);
                 prop_assert_eq!(all % u64::from(alignment), 0);
@@ -64,21 +67,25 @@ proptest! {
             let placed = |r: &Read| (r.slot, r.slot_offset_bytes);
             prop_assert!(reads.reads.windows(2).all(|w| placed(&w[0]) < placed(&w[1])), "ascending, so without overlap");
             let slots = fill(&reads, &files, shape.slot_bytes);
-            for (&obs, found) in obs.iter().zip(&reads.obs) {
+            prop_assert_eq!(reads.placed.len(), n_matrices);
+            let stores = [&stores, &further];
+            for (matrix, placed) in reads.placed.iter().enumerate() {
+            for (&obs, found) in obs.iter().zip(placed) {
                 let number = (obs / u64::from(N_OBS)) as usize;
                 prop_assert_eq!(found.source as usize, number);
-                let location = stores[number].index().locate(obs % u64::from(N_OBS)).unwrap();
+                let location = stores[matrix][number].index().locate(obs % u64::from(N_OBS)).unwrap();
                 prop_assert_eq!((found.nnz, found.crc), (location.nnz, location.crc));
                 for (place, part) in found.parts.iter().zip(location.parts) {
                     prop_assert_eq!(place.len_bytes, part.len_bytes);
                     if part.len_bytes > 0 {
                         let (from, len) = (part.offset_bytes as usize, part.len_bytes as usize);
-                        let file = sources[number].first_file + location.shard;
+                        let file = matrices[matrix][number].first_file + location.shard;
                         let expected = &files[file as usize][from..from + len];
                         let at = place.offset_bytes as usize;
                         prop_assert_eq!(&slots[place.slot as usize][at..at + len], expected);
                     }
                 }
+            }
             }
         }
     }
@@ -94,8 +101,12 @@ fn neighbours_are_read_at_once() {
         gap_bytes: 0,
         read_bytes: 1 << 20,
     };
-    let n_reads =
-        |obs: &[u64], shape: &ReadShape| plan_reads(&sources(&[&store]), obs, shape).unwrap().reads.len();
+    let n_reads = |obs: &[u64], shape: &ReadShape| {
+        plan_reads(&[sources(&[&store], 0)], obs, shape)
+            .unwrap()
+            .reads
+            .len()
+    };
     let block: Vec<u64> = (0..32).rev().collect();
     assert_eq!(n_reads(&block, &shape), 1, "a whole block, asked for backwards");
     assert_eq!(n_reads(&[1, 9], &shape), 2, "with others between them");

@@ -267,7 +267,7 @@ pub enum SourceError {
     Store(#[from] cellring::format::FormatError),
     /// Several inputs make no one.
     #[error(transparent)]
-    Join(#[from] super::join::JoinError),
+    Join(Box<super::join::JoinError>),
     /// Rows were asked for that do not exist.
     #[error("rows {start} to {end} of {object} in {} were asked for, but it has {n_rows} rows", file.display())]
     RowRange {
@@ -282,6 +282,12 @@ pub enum SourceError {
         /// Number of rows.
         n_rows: u64,
     },
+}
+
+impl From<super::join::JoinError> for SourceError {
+    fn from(error: super::join::JoinError) -> Self {
+        Self::Join(Box::new(error))
+    }
 }
 
 /// Result of reading an AnnData file.

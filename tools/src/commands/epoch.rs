@@ -162,6 +162,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let config = LoaderConfig {
         data,
         output: args.output.config(&store)?,
+        matrices: args.output.matrices(),
         ..args.read.loader(sampler)?
     };
     let from = args.resume.as_deref().map(load_state).transpose()?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use cellring::Store;
+use cellring::loader::MatrixChoice;
 use cellring::minibatch::{GeneSelection, Layout, Normalize, OutputConfig, OutputType};
 
 use super::data::read_names;
@@ -20,6 +21,10 @@ pub(crate) struct OutputArgs {
     /// Type of the values: f32, f16, bf16, or source for that of the store
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     values: TypeName,
+    /// Load this further matrix of the same cells as well, such as layers/counts (CSR, values as --values says) or obsm/X_pca
+    /// (dense, values of the store's type); may be repeated
+    #[arg(long, value_name = "NAME")]
+    matrix: Vec<String>,
     /// Only the genes whose names stand in this file, one in a line, in this order
     #[arg(long, value_name = "FILE")]
     genes: Option<PathBuf>,
@@ -67,6 +72,20 @@ impl OutputArgs {
             normalize,
             ..OutputConfig::default()
         })
+    }
+}
+
+impl OutputArgs {
+    /// The further matrices.
+    pub(crate) fn matrices(&self) -> Vec<MatrixChoice> {
+        let choices = self.matrix.iter().map(|name| MatrixChoice::from(name.as_str()));
+        let of_type = |mut choice: MatrixChoice| {
+            if choice.output.layout == Layout::Csr {
+                choice.output.value_type = self.values.0;
+            }
+            choice
+        };
+        choices.map(of_type).collect()
     }
 }
 

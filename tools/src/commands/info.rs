@@ -42,9 +42,33 @@ struct Info<'a> {
     table_bytes: u64,
     /// `null` for a store without values.
     bytes_per_nnz: Option<f64>,
+    /// The first matrix among them, where there are several.
+    matrices: Vec<MatrixInfo<'a>>,
     obs_columns: Vec<String>,
     var_columns: Vec<String>,
     source: &'a serde_json::Value,
+}
+
+#[derive(Debug, Serialize)]
+struct MatrixInfo<'a> {
+    name: &'a str,
+    n_vars: u64,
+    nnz: u64,
+    value_type: &'static str,
+    matrix_bytes: u64,
+}
+
+impl<'a> MatrixInfo<'a> {
+    /// `None` for a store with one matrix, which needs no name.
+    fn of(store: &'a Store) -> Option<Self> {
+        Some(Self {
+            name: store.name()?,
+            n_vars: store.n_vars(),
+            nnz: store.manifest().nnz,
+            value_type: store.manifest().value_type.numpy_name(),
+            matrix_bytes: store.matrix_bytes(),
+        })
+    }
 }
 
 impl<'a> Info<'a> {
@@ -70,6 +94,10 @@ impl<'a> Info<'a> {
             index_bytes: manifest.index.bytes,
             table_bytes: manifest.obs.bytes + manifest.var.bytes,
             bytes_per_nnz: (manifest.nnz > 0).then(|| store.matrix_bytes() as f64 / manifest.nnz as f64),
+            matrices: std::iter::once(store)
+                .chain(store.matrices().iter().map(AsRef::as_ref))
+                .filter_map(MatrixInfo::of)
+                .collect(),
             obs_columns: store.obs().column_names()?,
             var_columns: store.var().column_names()?,
             source: &manifest.source,
@@ -119,6 +147,17 @@ impl Show for Info<'_> {
             .add("var columns", list(&self.var_columns))
             .add("store id", self.store_id)
             .add("format", format!("version {}", self.version));
+        for matrix in &self.matrices {
+            let text = format!(
+                "{}: {} columns, {} values of type {}, {}",
+                matrix.name,
+                output::count(matrix.n_vars),
+                output::count(matrix.nnz),
+                matrix.value_type,
+                output::bytes(matrix.matrix_bytes)
+            );
+            fields = fields.add("matrix", text);
+        }
         if self.source.as_object().is_some_and(|source| !source.is_empty()) {
             fields = fields.add("source", self.source.to_string());
         }

@@ -7,9 +7,9 @@ use cellring::Store;
 use cellring::writer::{StoreWriter, WriteError};
 
 use super::inputs::{Element, Inputs};
-use super::matrix::MatrixJob;
+use super::matrix::{MatrixJob, Written};
 use super::{ConvertError, ConvertOptions, ConvertReport, ObsOrder, tables};
-use crate::anndata::{Canonicalised, TableSource};
+use crate::anndata::{Canonicalised, Selection, TableSource};
 
 /// A conversion whose inputs have been looked at and found fit.
 pub(super) struct Job<'a> {
@@ -61,14 +61,23 @@ impl<'a> Job<'a> {
             tables::write_obs(&mut writer, &self.inputs.obs, self.inputs.order.as_deref())?;
             Ok(writer)
         };
-        let (mut writer, mut canonicalised) = matrices[0].write(begin, &progress(0))?;
+        let Written {
+            mut writer,
+            changed: mut canonicalised,
+            order,
+        } = matrices[0].write(None, begin, &progress(0))?;
         writer.set_source(self.provenance(&self.inputs.elements[0], canonicalised));
         for (number, (matrix, element)) in matrices.iter().zip(&self.inputs.elements).enumerate().skip(1) {
             let begin = || Ok(writer.further(matrix.writer_options())?);
-            let (mut further, changed) = matrix.write(begin, &progress(number as u64))?;
-            further.set_source(self.provenance(element, changed));
+            // Layers have the columns of the store, so that a model finds a gene at one place in all of them.
+            let given = order
+                .as_ref()
+                .filter(|_| matches!(element.selection, Selection::Layer(_)));
+            let written = matrix.write(given, begin, &progress(number as u64))?;
+            let mut further = written.writer;
+            further.set_source(self.provenance(element, written.changed));
             writer.add_further(&element.selection.path(), further)?;
-            canonicalised += changed;
+            canonicalised += written.changed;
         }
         if n_matrices > 1 {
             writer.set_name(&self.options.selection.path());

@@ -20,6 +20,15 @@ pub(super) struct MatrixJob<'a> {
     window_nnz: usize,
 }
 
+/// A matrix whose blocks and var are written.
+pub(super) struct Written {
+    pub(super) writer: StoreWriter,
+    /// What was changed in the matrix.
+    pub(super) changed: Canonicalised,
+    /// Order of the columns, where it is not the source's.
+    pub(super) order: Option<ColumnOrder>,
+}
+
 impl<'a> MatrixJob<'a> {
     /// Finds out how much of the matrix may be in memory at a time, beside `held_bytes` that always are.
     pub(super) fn plan(
@@ -65,22 +74,22 @@ impl<'a> MatrixJob<'a> {
         }
     }
 
-    /// Writes var and all blocks with a writer that `begin` makes. Gives it, and what was changed in the matrix.
+    /// Writes var and all blocks with a writer that `begin` makes. The columns come in the order `given`, if there is one.
     pub(super) fn write(
         &self,
+        given: Option<&ColumnOrder>,
         begin: impl Fn() -> Result<StoreWriter, ConvertError>,
         progress: &dyn Fn(u64, u64),
-    ) -> Result<(StoreWriter, Canonicalised), ConvertError> {
+    ) -> Result<Written, ConvertError> {
         let first = match (self.options.encoding, self.var_order) {
             (Encoding::Raw, _) => Some(Survey::Exact),
-            (Encoding::Packed, VarOrder::Detection) => Some(Survey::StoredCounts),
-            (Encoding::Packed, VarOrder::Source) => None,
+            (Encoding::Packed, VarOrder::Detection) if given.is_none() => Some(Survey::StoredCounts),
+            (Encoding::Packed, _) => None,
         };
         // Few files have explicit zeros or duplicates: only then is counted what remains of them.
         for survey in [first, Some(Survey::Exact)] {
-            let mut writer = begin()?;
-            if let Some(changed) = self.attempt(&mut writer, survey, progress)? {
-                return Ok((writer, changed));
+            if let Some(written) = self.attempt(given, begin()?, survey, progress)? {
+                return Ok(written);
             }
         }
         unreachable!("exact counts are exact")
@@ -89,10 +98,11 @@ impl<'a> MatrixJob<'a> {
     /// `None` where the counts that the order of columns rests on prove not to be exact: then what was written is no good.
     fn attempt(
         &self,
-        writer: &mut StoreWriter,
+        given: Option<&ColumnOrder>,
+        mut writer: StoreWriter,
         survey: Option<Survey>,
         progress: &dyn Fn(u64, u64),
-    ) -> Result<Option<Canonicalised>, ConvertError> {
+    ) -> Result<Option<Written>, ConvertError> {
         let (matrix, var) = (&self.element.matrix, &self.element.var);
         let (n_obs, value_type) = (matrix.n_obs(), matrix.value_type());
         let work = n_obs * (1 + u64::from(survey.is_some()));
@@ -100,16 +110,18 @@ impl<'a> MatrixJob<'a> {
             .map(|survey| survey::run(matrix, survey, self.window_nnz, &|done| progress(done, work)))
             .transpose()?;
         let raw_value_type = found.as_ref().and_then(|f| f.narrowest).unwrap_or(value_type);
-        let order = found
-            .filter(|_| self.var_order == VarOrder::Detection)
-            .map(|found| ColumnOrder::by_detection(&found.counts));
+        let order = match (self.var_order, given) {
+            (VarOrder::Source, _) => None,
+            (VarOrder::Detection, Some(given)) => Some(given.clone()),
+            (VarOrder::Detection, None) => found.map(|found| ColumnOrder::by_detection(&found.counts)),
+        };
         writer.set_raw_value_type(raw_value_type);
-        tables::write_var(writer, var, order.as_ref())?;
+        tables::write_var(&mut writer, var, order.as_ref())?;
         let encoder = BlockEncoder {
             encoding: self.options.encoding,
             n_vars: matrix.n_vars(),
             raw_value_type,
-            column_of_source: order.map(|order| order.column_of_source),
+            column_of_source: order.as_ref().map(|order| order.column_of_source.clone()),
         };
 
         let mut cutter = BlockCutter::new(self.options.block_size, value_type);
@@ -131,8 +143,12 @@ impl<'a> MatrixJob<'a> {
         if let Some(block) = cutter.finish(&encoder)? {
             writer.append(&block)?;
         }
-        let mut canonicalised = rows.report();
-        canonicalised += matrix.changed_before();
-        Ok(Some(canonicalised))
+        let mut changed = rows.report();
+        changed += matrix.changed_before();
+        Ok(Some(Written {
+            writer,
+            changed,
+            order,
+        }))
     }
 }

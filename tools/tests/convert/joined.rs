@@ -311,7 +311,7 @@ fn wide_integers_beside_floats_are_exact_or_refused() {
         indices: vec![0, 2],
         values: ValueBuffer::I64(vec![1, (1 << 53) + 1]),
     };
-    let mut writer = H5adWriter::create(&path("large.h5ad"), MatrixSpec::new(2, 3, ValueType::I64)).unwrap();
+    let mut writer = H5adWriter::create(path("large.h5ad"), MatrixSpec::new(2, 3, ValueType::I64)).unwrap();
     writer.push_rows(&rows).unwrap();
     for (axis, table) in [
         (Axis::Obs, samples::names("cell", 2)),
@@ -527,7 +527,7 @@ fn hundreds_of_inputs_stay_within_the_limit() {
     let directory = scratch();
     let path = |name: &str| directory.path().join(name);
     Synth::new(150, 2_000, 3)
-        .write_h5ad(&path("one.h5ad"), |_| {})
+        .write_h5ad(path("one.h5ad"), |_| {})
         .unwrap();
     let inputs: Vec<String> = (0..300)
         .map(|number| {
@@ -593,7 +593,7 @@ fn long_tables_are_shuffled_out_of_core() {
     let path = |name: &str| directory.path().join(name);
     let n_obs = 400_000;
     Synth::new(n_obs, 16, 5)
-        .write_h5ad(&path("long.h5ad"), |_| {})
+        .write_h5ad(path("long.h5ad"), |_| {})
         .unwrap();
     let (input, store) = (
         path("long.h5ad").display().to_string(),

@@ -11,6 +11,7 @@ mod equality;
 mod forms;
 mod interruption;
 mod joined;
+mod matrices;
 mod orders;
 mod refusals;
 mod round_trip;

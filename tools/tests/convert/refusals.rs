@@ -212,7 +212,7 @@ fn places_that_cannot_be_written() {
 #[test]
 fn wrong_usage_has_its_own_exit_code() {
     for args in [
-        &["--layer", "a", "--raw"][..],
+        &["--layer", "a", "--layer", "a"][..],
         &["--block-size", "0"],
         &["--block-size", "65537"],
         &["--threads", "0"],

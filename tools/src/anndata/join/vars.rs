@@ -19,12 +19,15 @@ pub(in crate::anndata) const NOT_KEPT: u32 = u32::MAX;
 /// Names that a message shows.
 const SHOWN: usize = 5;
 
+/// Of each input, the place of each of its genes.
+type Maps = Vec<Arc<[u32]>>;
+
 /// One list of genes, and where those of each input are in it.
 #[derive(Clone, Debug)]
 pub(super) struct JoinedVar {
     /// Of each input, the place of each of its genes, or [`NOT_KEPT`]; equal ones are shared. `None` where all inputs have the
     /// same genes in the same order.
-    pub(super) maps: Option<Vec<Arc<[u32]>>>,
+    pub(super) maps: Option<Maps>,
     pub(super) n_vars: usize,
     pub(super) table: TableSource,
 }
@@ -148,7 +151,7 @@ impl Genes {
         inputs: &[PathBuf],
         selection: &Selection,
         how: VarJoin,
-    ) -> Result<(Option<Vec<Arc<[u32]>>>, usize)> {
+    ) -> Result<(Option<Maps>, usize)> {
         let first = self.lists.first().cloned().unwrap_or_default();
         if self.lists.iter().all(|list| *list == first) {
             return Ok((None, first.len()));
@@ -169,7 +172,7 @@ impl Genes {
         // In how many inputs each gene is: as often as the inputs before all had it.
         let mut n_having = vec![0; n_genes];
         let mut emptied = 0;
-        for (number, list) in (0..).zip(&self.lists) {
+        for (number, list) in self.lists.iter().enumerate() {
             let mut left = 0;
             for &gene in list.iter() {
                 let n = &mut n_having[gene as usize];
@@ -179,7 +182,7 @@ impl Genes {
                 }
             }
             if left == 0 && emptied == 0 {
-                emptied = number as usize;
+                emptied = number;
             }
         }
         let in_all = |gene: usize| n_having[gene] == self.lists.len();

@@ -82,8 +82,37 @@ impl MatrixSpec {
     }
 }
 
-/// Writes one `.h5ad`: the matrix by [`push_rows`](Self::push_rows), obs and var by [`table`](Self::table) or
-/// [`write_table`](Self::write_table), in any order, then [`finish`](Self::finish).
+/// Where a matrix lies in the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// `X`.
+    #[default]
+    X,
+    /// `raw/X`; its genes are in [`Axis::RawVar`].
+    Raw,
+    /// `layers/NAME`.
+    Layer(String),
+    /// `obsm/NAME`: written dense.
+    Obsm(String),
+}
+
+impl Place {
+    /// The place of this path, such as `layers/counts`.
+    pub fn of_path(path: &str) -> Option<Self> {
+        let is_name = |name: &str| !name.is_empty() && !name.contains('/');
+        match path.split_once('/') {
+            None if path == "X" => Some(Self::X),
+            Some(("raw", "X")) => Some(Self::Raw),
+            Some(("layers", name)) if is_name(name) => Some(Self::Layer(name.to_owned())),
+            Some(("obsm", name)) if is_name(name) => Some(Self::Obsm(name.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+/// Writes one `.h5ad`: a matrix by [`push_rows`](Self::push_rows), obs and var by [`table`](Self::table) or
+/// [`write_table`](Self::write_table), in any order, further matrices each behind [`next_matrix`](Self::next_matrix), then
+/// [`finish`](Self::finish).
 ///
 /// The file grows under a temporary name in its final directory and takes its name in `finish`; dropped before
 /// that, it is removed. Memory: two chunks of the matrix (at most 2 MiB), 8 bytes for each chunk written, a table's needs
@@ -92,13 +121,55 @@ pub struct H5adWriter {
     path: PathBuf,
     spec: MatrixSpec,
     out: Output,
-    data: Stream,
-    indices: Stream,
-    indptr: Stream,
+    place: Place,
+    streams: Streams,
     rows: u64,
     nnz: u64,
+    /// Matrices that are complete.
+    matrices: Vec<(Place, Node)>,
     obs: Option<Group>,
     var: Option<Group>,
+    raw_var: Option<Group>,
+}
+
+/// What the rows of a matrix go to.
+enum Streams {
+    Csr {
+        data: Stream,
+        indices: Stream,
+        indptr: Stream,
+    },
+    Dense(Stream),
+}
+
+impl Streams {
+    fn new(out: &mut Output, place: &Place, spec: &MatrixSpec) -> io::Result<Self> {
+        let datatype = data_type(spec.value_type);
+        if let (Place::Obsm(_), Ok(n_columns)) = (place, u32::try_from(spec.n_vars)) {
+            let n_elements = spec.n_obs.saturating_mul(spec.n_vars);
+            let chunk_bytes = matrix_chunk_bytes(Some(n_elements), datatype.size_bytes());
+            return Ok(Self::Dense(Stream::with_columns(
+                datatype,
+                chunk_bytes,
+                n_columns,
+            )));
+        }
+        let index = |wide| Datatype::Integer {
+            size_bytes: if wide { 8 } else { 4 },
+            signed: true,
+        };
+        let matrix_stream =
+            |datatype: Datatype| Stream::new(datatype, matrix_chunk_bytes(spec.nnz, datatype.size_bytes()));
+        let indptr_type = index(spec.wide_indptr);
+        let chunk_bytes = matrix_chunk_bytes(Some(spec.n_obs), indptr_type.size_bytes());
+        let mut indptr = Stream::new(indptr_type, chunk_bytes);
+        indptr.push(out, &[0; 8][..indptr_type.size_bytes()])?;
+        Ok(Self::Csr {
+            data: matrix_stream(datatype),
+            indices: matrix_stream(index(spec.wide_indices)),
+            indptr,
+        })
+    }
 }
 
 impl H5adWriter {
@@ -107,50 +178,81 @@ impl H5adWriter {
     /// # Errors
     /// If the shape does not fit the index types, or the temporary file cannot be made.
     pub fn create(path: impl AsRef<Path>, spec: MatrixSpec) -> Result<Self, WriteError> {
+        Self::create_with(path, Place::X, spec)
+    }
+
+    /// Begins a file whose first matrix lies elsewhere.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_with(path: impl AsRef<Path>, place: Place, spec: MatrixSpec) -> Result<Self, WriteError> {
         let path = path.as_ref();
-        let narrow = i32::MAX as u64;
-        for (what, found, wide) in [
-            ("the number of variables", spec.n_vars, spec.wide_indices),
-            ("the number of values", spec.nnz.unwrap_or(0), spec.wide_indptr),
-        ] {
-            if !wide && found > narrow {
-                return Err(WriteError::new(
-                    path,
-                    WriteErrorKind::TooLarge {
-                        what,
-                        found,
-                        max: narrow,
-                    },
-                ));
-            }
-        }
-        let index = |wide| Datatype::Integer {
-            size_bytes: if wide { 8 } else { 4 },
-            signed: true,
-        };
-        let matrix_stream =
-            |datatype: Datatype| Stream::new(datatype, matrix_chunk_bytes(spec.nnz, datatype.size_bytes()));
-        let begin = || -> io::Result<(Output, Stream)> {
+        check_spec(path, &spec)?;
+        let begin = || -> io::Result<(Output, Streams)> {
             let mut out = Output::new(temporary(path)?)?;
-            let indptr_type = index(spec.wide_indptr);
-            let chunk_bytes = matrix_chunk_bytes(Some(spec.n_obs), indptr_type.size_bytes());
-            let mut indptr = Stream::new(indptr_type, chunk_bytes);
-            indptr.push(&mut out, &[0; 8][..indptr_type.size_bytes()])?;
-            Ok((out, indptr))
+            let streams = Streams::new(&mut out, &place, &spec)?;
+            Ok((out, streams))
         };
-        let (out, indptr) = begin().map_err(|error| WriteError::new(path, error))?;
+        let (out, streams) = begin().map_err(|error| WriteError::new(path, error))?;
         Ok(Self {
             path: path.to_owned(),
-            data: matrix_stream(data_type(spec.value_type)),
-            indices: matrix_stream(index(spec.wide_indices)),
             spec,
             out,
-            indptr,
+            place,
+            streams,
             rows: 0,
             nnz: 0,
+            matrices: Vec::new(),
             obs: None,
             var: None,
+            raw_var: None,
         })
+    }
+
+    /// Completes the matrix and begins another one.
+    ///
+    /// # Errors
+    /// If rows or values of the former are missing, the shape does not fit the index types, or the file cannot be written.
+    ///
+    /// # Panics
+    /// If the place is taken.
+    pub fn next_matrix(&mut self, place: Place, spec: MatrixSpec) -> Result<(), WriteError> {
+        check_spec(&self.path, &spec)?;
+        self.check_whole().map_err(|kind| self.error(kind))?;
+        let taken = self.matrices.iter().map(|(taken, _)| taken);
+        assert!(
+            taken.chain([&self.place]).all(|taken| *taken != place),
+            "each place has one matrix"
+        );
+        let begun = Streams::new(&mut self.out, &place, &spec).map_err(|error| self.error(error))?;
+        let streams = std::mem::replace(&mut self.streams, begun);
+        let node =
+            close(streams, &self.spec, &mut self.out).map_err(|error| WriteError::new(&self.path, error))?;
+        self.matrices
+            .push((std::mem::replace(&mut self.place, place), node));
+        (self.spec, self.rows, self.nnz) = (spec, 0, 0);
+        Ok(())
+    }
+
+    /// Compares what came with what was announced.
+    fn check_whole(&self) -> Result<(), WriteErrorKind> {
+        for (what, expected, found) in [
+            ("rows of the matrix", self.spec.n_obs, self.rows),
+            (
+                "values of the matrix",
+                self.spec.nnz.unwrap_or(self.nnz),
+                self.nnz,
+            ),
+        ] {
+            if expected != found {
+                return Err(WriteErrorKind::Count {
+                    what,
+                    expected,
+                    found,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Appends rows of the matrix.
@@ -160,32 +262,49 @@ impl H5adWriter {
     /// rows or values; then nothing was written. When the file cannot be written; then the writer is of no use any more.
     pub fn push_rows(&mut self, rows: &CsrRows) -> Result<(), WriteError> {
         let (n_rows, nnz) = self.check_rows(rows).map_err(|kind| self.error(kind))?;
-        let spec = &self.spec;
-        let mut write = || -> io::Result<()> {
-            with_values!(&rows.values, values => self.data.push(&mut self.out, cast_slice(values)))?;
-            if spec.wide_indices {
-                for piece in rows.indices.chunks(WIDEN_LEN) {
-                    let wide: Vec<i64> = piece.iter().map(|&index| i64::from(index)).collect();
-                    self.indices.push(&mut self.out, cast_slice(&wide))?;
-                }
-            } else {
-                // Below 2^31 the signed and the unsigned form are the same bytes.
-                self.indices.push(&mut self.out, cast_slice(&rows.indices))?;
-            }
-            let ends = rows.indptr[1..].iter().map(|end| self.nnz + end);
-            if spec.wide_indptr {
-                self.indptr
-                    .push(&mut self.out, cast_slice(&ends.collect::<Vec<u64>>()))
-            } else {
-                self.indptr.push(
-                    &mut self.out,
-                    cast_slice(&ends.map(|end| end as u32).collect::<Vec<_>>()),
-                )
-            }
-        };
-        write().map_err(|error| self.error(error))?;
+        self.write_rows(rows).map_err(|error| self.error(error))?;
         (self.rows, self.nnz) = (n_rows, nnz);
         Ok(())
+    }
+
+    fn write_rows(&mut self, rows: &CsrRows) -> io::Result<()> {
+        let (spec, out, nnz) = (&self.spec, &mut self.out, self.nnz);
+        match &mut self.streams {
+            Streams::Dense(data) => with_values!(&rows.values, values => {
+                let mut row = vec![Default::default(); spec.n_vars as usize];
+                for bounds in rows.indptr.windows(2) {
+                    row.fill(Default::default());
+                    let range = bounds[0] as usize..bounds[1] as usize;
+                    for (&column, &value) in rows.indices[range.clone()].iter().zip(&values[range]) {
+                        row[column as usize] = value;
+                    }
+                    data.push(out, cast_slice(&row))?;
+                }
+                Ok(())
+            }),
+            Streams::Csr {
+                data,
+                indices,
+                indptr,
+            } => {
+                with_values!(&rows.values, values => data.push(out, cast_slice(values)))?;
+                if spec.wide_indices {
+                    for piece in rows.indices.chunks(WIDEN_LEN) {
+                        let wide: Vec<i64> = piece.iter().map(|&index| i64::from(index)).collect();
+                        indices.push(out, cast_slice(&wide))?;
+                    }
+                } else {
+                    // Below 2^31 the signed and the unsigned form are the same bytes.
+                    indices.push(out, cast_slice(&rows.indices))?;
+                }
+                let ends = rows.indptr[1..].iter().map(|end| nnz + end);
+                if spec.wide_indptr {
+                    indptr.push(out, cast_slice(&ends.collect::<Vec<u64>>()))
+                } else {
+                    indptr.push(out, cast_slice(&ends.map(|end| end as u32).collect::<Vec<_>>()))
+                }
+            }
+        }
     }
 
     /// The numbers of rows and of values after these rows, if they may be appended.
@@ -278,50 +397,52 @@ impl H5adWriter {
     /// # Errors
     /// If rows, values or a table are missing, and when the file cannot be written; then there is no new file.
     pub fn finish(self) -> Result<(), WriteError> {
+        self.check_whole().map_err(|kind| self.error(kind))?;
         let Self {
             path,
             spec,
             mut out,
-            data,
-            indices,
-            indptr,
-            rows,
-            nnz,
+            place,
+            streams,
+            mut matrices,
             obs,
             var,
+            raw_var,
+            ..
         } = self;
         let end = || -> Result<(), WriteErrorKind> {
-            for (what, expected, found) in [
-                ("rows of the matrix", spec.n_obs, rows),
-                ("values of the matrix", spec.nnz.unwrap_or(nnz), nnz),
-            ] {
-                if expected != found {
-                    return Err(WriteErrorKind::Count {
-                        what,
-                        expected,
-                        found,
-                    });
-                }
-            }
+            matrices.push((place, close(streams, &spec, &mut out)?));
             let mut root = Group::encoded("anndata", "0.1.0");
-            let mut x = Group::encoded("csr_matrix", "0.1.0");
-            x.set(
-                "shape",
-                Attribute::Integers(vec![spec.n_obs as i64, spec.n_vars as i64]),
-            );
-            for (name, stream) in [("data", data), ("indices", indices), ("indptr", indptr)] {
-                let dataset = stream.finish(&mut out, true, Vec::new())?;
-                assert!(x.insert(name, Node::Dataset(dataset)), "each name once");
+            let dict = || Group::encoded("dict", "0.1.0");
+            let (mut layers, mut obsm, mut raw) = (dict(), dict(), None);
+            for (place, node) in matrices {
+                let is_new = match place {
+                    Place::X => root.insert("X", node),
+                    Place::Layer(name) => layers.insert(&name, node),
+                    Place::Obsm(name) => obsm.insert(&name, node),
+                    Place::Raw => raw
+                        .get_or_insert_with(|| Group::encoded("raw", "0.1.0"))
+                        .insert("X", node),
+                };
+                assert!(is_new, "each place has one matrix");
             }
-            let mut members = vec![("X", x)];
+            let mut members = vec![("layers", layers), ("obsm", obsm)];
+            if let Some(mut raw) = raw {
+                let axis = Axis::RawVar;
+                let table = raw_var.ok_or(WriteErrorKind::Table { axis, times: 0 })?;
+                for (name, group) in [("var", table), ("varm", dict())] {
+                    assert!(raw.insert(name, Node::Group(group)), "each name once");
+                }
+                members.push(("raw", raw));
+            }
             for (axis, table) in [(Axis::Obs, obs), (Axis::Var, var)] {
                 members.push((
                     axis.name(),
                     table.ok_or(WriteErrorKind::Table { axis, times: 0 })?,
                 ));
             }
-            for name in ["layers", "obsm", "obsp", "uns", "varm", "varp"] {
-                members.push((name, Group::encoded("dict", "0.1.0")));
+            for name in ["obsp", "uns", "varm", "varp"] {
+                members.push((name, dict()));
             }
             for (name, group) in members {
                 assert!(root.insert(name, Node::Group(group)), "each name once");
@@ -339,6 +460,7 @@ impl H5adWriter {
         usize::from(match axis {
             Axis::Obs => self.obs.is_some(),
             Axis::Var => self.var.is_some(),
+            Axis::RawVar => self.raw_var.is_some(),
         })
     }
 
@@ -346,11 +468,59 @@ impl H5adWriter {
         match axis {
             Axis::Obs => self.obs = Some(group),
             Axis::Var => self.var = Some(group),
+            Axis::RawVar => self.raw_var = Some(group),
         }
     }
 
     fn error(&self, kind: impl Into<WriteErrorKind>) -> WriteError {
         WriteError::new(&self.path, kind)
+    }
+}
+
+/// Refuses a shape that does not fit the index types.
+fn check_spec(path: &Path, spec: &MatrixSpec) -> Result<(), WriteError> {
+    let max = i32::MAX as u64;
+    for (what, found, wide) in [
+        ("the number of variables", spec.n_vars, spec.wide_indices),
+        ("the number of values", spec.nnz.unwrap_or(0), spec.wide_indptr),
+    ] {
+        if !wide && found > max {
+            return Err(WriteError::new(
+                path,
+                WriteErrorKind::TooLarge { what, found, max },
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Completes a matrix.
+fn close(streams: Streams, spec: &MatrixSpec, out: &mut Output) -> Result<Node, WriteErrorKind> {
+    match streams {
+        Streams::Dense(data) => {
+            let text = |text: &str| Attribute::Text(text.to_owned());
+            let attributes = vec![
+                ("encoding-type", text("array")),
+                ("encoding-version", text("0.2.0")),
+            ];
+            Ok(Node::Dataset(data.finish(out, false, attributes)?))
+        }
+        Streams::Csr {
+            data,
+            indices,
+            indptr,
+        } => {
+            let mut group = Group::encoded("csr_matrix", "0.1.0");
+            group.set(
+                "shape",
+                Attribute::Integers(vec![spec.n_obs as i64, spec.n_vars as i64]),
+            );
+            for (name, stream) in [("data", data), ("indices", indices), ("indptr", indptr)] {
+                let dataset = stream.finish(out, true, Vec::new())?;
+                assert!(group.insert(name, Node::Dataset(dataset)), "each name once");
+            }
+            Ok(Node::Group(group))
+        }
     }
 }
 

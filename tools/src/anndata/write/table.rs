@@ -13,13 +13,15 @@ use super::{H5adWriter, MatrixSpec};
 /// Deepest nesting of a column whose name has slashes.
 const MAX_NAME_PARTS: usize = 16;
 
-/// One of the two tables of a data set.
+/// One of the tables of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Axis {
     /// The table of observations (cells), one row for each row of the matrix.
     Obs,
     /// The table of variables (genes), one row for each column of the matrix.
     Var,
+    /// The table of the genes of `raw/X`.
+    RawVar,
 }
 
 impl Axis {
@@ -27,6 +29,7 @@ impl Axis {
         match self {
             Self::Obs => "obs",
             Self::Var => "var",
+            Self::RawVar => "raw/var",
         }
     }
 
@@ -34,6 +37,7 @@ impl Axis {
         match self {
             Self::Obs => ("rows of obs", spec.n_obs),
             Self::Var => ("rows of var", spec.n_vars),
+            Self::RawVar => ("rows of raw/var", spec.n_vars),
         }
     }
 }

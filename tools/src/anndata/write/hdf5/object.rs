@@ -132,15 +132,25 @@ impl Attribute {
 /// Where the elements of a dataset lie.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) enum Layout {
-    Contiguous { address: u64, size_bytes: u64 },
-    Chunked { index: u64, chunk_len: u32 },
+    Contiguous {
+        address: u64,
+        size_bytes: u64,
+    },
+    /// `chunk_len` elements, or rows of a dataset that has columns.
+    Chunked {
+        index: u64,
+        chunk_len: u32,
+    },
 }
 
-/// A one-dimensional dataset whose data are in the file already.
+/// A dataset of one or two dimensions whose data are in the file already.
 #[derive(Debug)]
 pub(in super::super) struct Dataset {
     pub(super) datatype: Datatype,
+    /// Elements, or rows.
     pub(super) len: u64,
+    /// Second dimension.
+    pub(super) columns: Option<u32>,
     pub(super) extendable: bool,
     pub(super) layout: Layout,
     pub(super) attributes: Vec<(&'static str, Attribute)>,
@@ -255,7 +265,10 @@ impl Dataset {
     fn write_header(&self, out: &mut Output, texts: &mut ChunksExact<'_, u8>) -> Result<u64, Hdf5Error> {
         let mut header = ObjectHeader::default();
         let limit = if self.extendable { u64::MAX } else { self.len };
-        header.message(0x01, &dataspace(Some(self.len), Some(limit)), "dataspace")?;
+        let columns = self.columns.map(u64::from);
+        let shape: Vec<u64> = std::iter::once(self.len).chain(columns).collect();
+        let limits: Vec<u64> = std::iter::once(limit).chain(columns).collect();
+        header.message(0x01, &dataspace(&shape, &limits), "dataspace")?;
         header.message(0x03, &self.datatype.encode(), "datatype")?;
         // Fill value (IV.A.2.f), version 3: none defined, written "if set", space allocated late or by chunk.
         // Data layout (IV.A.2.i), version 3: a chunk's last dimension is the size of an element.
@@ -264,10 +277,17 @@ impl Dataset {
                 2u8,
                 [&[3u8, 1][..], &address.to_le_bytes(), &size_bytes.to_le_bytes()].concat(),
             ),
-            Layout::Chunked { index, chunk_len } => (
-                3,
-                [&[3u8, 2, 2][..], &index.to_le_bytes(), &chunk_len.to_le_bytes()].concat(),
-            ),
+            Layout::Chunked { index, chunk_len } => {
+                let dimensions = 2 + u8::from(self.columns.is_some());
+                let mut layout = [
+                    &[3u8, 2, dimensions][..],
+                    &index.to_le_bytes(),
+                    &chunk_len.to_le_bytes(),
+                ]
+                .concat();
+                layout.extend(self.columns.into_iter().flat_map(u32::to_le_bytes));
+                (3, layout)
+            }
         };
         if let Layout::Chunked { .. } = self.layout {
             layout.extend_from_slice(&(self.datatype.size_bytes() as u32).to_le_bytes());
@@ -279,11 +299,15 @@ impl Dataset {
     }
 }
 
-/// Dataspace (IV.A.2.b), version 2, of rank 0 or 1.
-fn dataspace(len: Option<u64>, limit: Option<u64>) -> Vec<u8> {
-    let rank = u8::from(len.is_some());
-    let mut message = vec![2, rank, u8::from(limit.is_some()), rank];
-    for dimension in len.into_iter().chain(limit) {
+/// Dataspace (IV.A.2.b), version 2: a scalar where the shape is empty; without limits where these are.
+fn dataspace(shape: &[u64], limits: &[u64]) -> Vec<u8> {
+    let mut message = vec![
+        2,
+        shape.len() as u8,
+        u8::from(!limits.is_empty()),
+        u8::from(!shape.is_empty()),
+    ];
+    for dimension in shape.iter().chain(limits) {
         message.extend_from_slice(&dimension.to_le_bytes());
     }
     message
@@ -316,7 +340,7 @@ impl ObjectHeader {
     ) -> Result<(), Hdf5Error> {
         for (name, value) in attributes {
             let (datatype, len, bytes) = value.parts(texts);
-            let (datatype, space) = (datatype.encode(), dataspace(len, None));
+            let (datatype, space) = (datatype.encode(), dataspace(len.as_slice(), &[]));
             let mut body = vec![3, 0];
             for part_bytes in [name.len() + 1, datatype.len(), space.len()] {
                 body.extend_from_slice(&(part_bytes as u16).to_le_bytes());

@@ -1,4 +1,4 @@
-//! One-dimensional datasets that grow while the file is written.
+//! Datasets that grow along their first dimension while the file is written.
 
 use std::io;
 
@@ -6,15 +6,19 @@ use super::{Attribute, Dataset, Datatype, Layout, Output, UNDEFINED};
 
 /// Most children of a B-tree node: twice the rank that readers assume when a superblock names none (II.A, III.A.1).
 const NODE_CHILDREN: usize = 64;
-/// A key of a one-dimensional chunk index: stored size, filter mask, element offset, and a closing 0.
-const KEY_BYTES: usize = 24;
-/// Readers load a node at its full size, however few children it has.
-const NODE_BYTES: usize = 24 + NODE_CHILDREN * 8 + (NODE_CHILDREN + 1) * KEY_BYTES;
+
+/// Bytes of a node of a chunk index, whose keys are: stored size, filter mask, an offset for each of `rank` dimensions, and a
+/// closing 0. Readers load a node at its full size, however few children it has.
+const fn node_bytes(rank: usize) -> usize {
+    24 + NODE_CHILDREN * 8 + (NODE_CHILDREN + 1) * (16 + 8 * rank)
+}
 
 /// A growing dataset. Holds at most one chunk in memory, and 8 bytes for every chunk written.
 pub(in super::super) struct Stream {
     datatype: Datatype,
+    /// Elements, or rows where there are columns.
     chunk_len: u32,
+    columns: Option<u32>,
     /// The chunk being filled.
     pending: Vec<u8>,
     chunks: Vec<u64>,
@@ -28,9 +32,20 @@ impl Stream {
         Self {
             datatype,
             chunk_len,
+            columns: None,
             pending: Vec::new(),
             chunks: Vec::new(),
             len: 0,
+        }
+    }
+
+    /// An empty dataset of two dimensions, which grows by rows.
+    pub(in super::super) fn with_columns(datatype: Datatype, chunk_bytes: usize, columns: u32) -> Self {
+        let row_bytes = datatype.size_bytes().saturating_mul(columns as usize).max(1);
+        Self {
+            chunk_len: (chunk_bytes / row_bytes).max(1) as u32,
+            columns: Some(columns),
+            ..Self::new(datatype, chunk_bytes)
         }
     }
 
@@ -40,7 +55,7 @@ impl Stream {
     }
 
     fn chunk_bytes(&self) -> usize {
-        self.chunk_len as usize * self.datatype.size_bytes()
+        self.chunk_len as usize * self.columns.unwrap_or(1) as usize * self.datatype.size_bytes()
     }
 
     /// Appends elements, given as they lie in memory.
@@ -100,7 +115,7 @@ impl Stream {
             let index = if self.chunks.is_empty() {
                 UNDEFINED
             } else {
-                write_chunk_index(out, &self.chunks, self.chunk_len, chunk_bytes as u32)?
+                write_chunk_index(out, &self, chunk_bytes as u32)?
             };
             Layout::Chunked {
                 index,
@@ -109,7 +124,8 @@ impl Stream {
         };
         Ok(Dataset {
             datatype: self.datatype,
-            len: self.len,
+            len: self.len / u64::from(self.columns.unwrap_or(1).max(1)),
+            columns: self.columns,
             extendable,
             layout,
             attributes,
@@ -117,8 +133,11 @@ impl Stream {
     }
 }
 
-/// Writes a version 1 B-tree over the chunks of a one-dimensional dataset (III.A.1) and returns its root's address.
-fn write_chunk_index(out: &mut Output, chunks: &[u64], chunk_len: u32, chunk_bytes: u32) -> io::Result<u64> {
+/// Writes a version 1 B-tree over the chunks of a dataset (III.A.1) and returns its root's address.
+fn write_chunk_index(out: &mut Output, stream: &Stream, chunk_bytes: u32) -> io::Result<u64> {
+    let (chunks, chunk_len) = (&stream.chunks, stream.chunk_len);
+    let rank = 1 + usize::from(stream.columns.is_some());
+    let node_bytes = node_bytes(rank);
     let mut children = chunks.to_vec();
     // Chunks below one child of the level being written.
     let mut span = 1u64;
@@ -131,14 +150,14 @@ fn write_chunk_index(out: &mut Output, chunks: &[u64], chunk_len: u32, chunk_byt
             let left = if position == 0 {
                 UNDEFINED
             } else {
-                here - NODE_BYTES as u64
+                here - node_bytes as u64
             };
             let right = if position + 1 == n_nodes {
                 UNDEFINED
             } else {
-                here + NODE_BYTES as u64
+                here + node_bytes as u64
             };
-            let mut node = Vec::with_capacity(NODE_BYTES);
+            let mut node = Vec::with_capacity(node_bytes);
             node.extend_from_slice(b"TREE");
             node.extend_from_slice(&[1, level]); // 1: the tree indexes chunks of raw data
             node.extend_from_slice(&(group.len() as u16).to_le_bytes());
@@ -155,14 +174,15 @@ fn write_chunk_index(out: &mut Output, chunks: &[u64], chunk_len: u32, chunk_byt
                 node.extend_from_slice(&stored_bytes.to_le_bytes());
                 node.extend_from_slice(&0u32.to_le_bytes());
                 node.extend_from_slice(&(chunk * u64::from(chunk_len)).to_le_bytes());
-                node.extend_from_slice(&0u64.to_le_bytes());
+                // Chunks span all columns; then the closing 0.
+                node.resize(node.len() + 8 * rank, 0);
             };
             for (child, address) in (first..).zip(group) {
                 key(&mut node, child);
                 node.extend_from_slice(&address.to_le_bytes());
             }
             key(&mut node, first + group.len() as u64);
-            node.resize(NODE_BYTES, 0);
+            node.resize(node_bytes, 0);
             nodes.push(out.append(&node)?);
         }
         if let [root] = nodes[..] {
