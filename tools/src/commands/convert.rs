@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
 use cellring::format::{Encoding, VarOrder};
-use cellring_tools::anndata::Selection;
+use cellring_tools::anndata::{JoinOptions, Selection, VarJoin};
 use cellring_tools::convert::{ConvertOptions, ConvertReport, ObsOrder, Parts, convert};
 use cellring_tools::size::parse_size;
 use clap::{ValueEnum, value_parser};
@@ -16,17 +16,37 @@ use crate::progress;
 
 /// Convert AnnData to a store
 ///
+/// Several inputs, of any forms, become one store: the cells of all, one input after the other.
+///
 /// The store appears under its name when it is complete, and not before. A matrix that is not stored by cells (CSC, Matrix
 /// Market), or is to be stored in another order, passes through a temporary file beside the store: 8 bytes and the value
 /// for each entry.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// AnnData (.h5ad, a zarr directory or .zarr.zip), a 10x Genomics .h5 file, or a Matrix Market directory
-    #[arg(value_name = "INPUT")]
-    input: PathBuf,
+    /// AnnData (.h5ad, a zarr directory or .zarr.zip), a 10x Genomics .h5 file, or a Matrix Market directory; several
+    /// become one store
+    #[arg(value_name = "INPUT", required = true)]
+    inputs: Vec<PathBuf>,
     /// The store to make, a directory
     #[arg(short, long, value_name = "STORE")]
     output: PathBuf,
+    /// Genes of several inputs: the same in all, those that all have, or those that any has
+    ///
+    /// Genes that an input lacks are zero in its cells. Genes are told by their names, or by --var-key.
+    #[arg(long, value_enum, default_value_t = JoinName::Same)]
+    join: JoinName,
+    /// Tell the genes of several inputs by this column of var, such as gene_ids
+    #[arg(long, value_name = "COLUMN")]
+    var_key: Option<String>,
+    /// Add a categorical column to obs: which input a cell comes from
+    #[arg(long, value_name = "NAME")]
+    label_column: Option<String>,
+    /// One label for each input [default: its name without extension]
+    #[arg(long, value_name = "LABEL,...", value_delimiter = ',')]
+    label_values: Option<Vec<String>>,
+    /// Make the names of cells unique: append SEP and the label of their input
+    #[arg(long, value_name = "SEP", allow_hyphen_values = true)]
+    index_unique: Option<String>,
     /// Take X; the default, unless --layer or --raw is given
     #[arg(long)]
     x: bool,
@@ -62,7 +82,12 @@ pub(crate) struct Args {
     /// Only the genes that FILE names, one name of var a line; they stay in the source's order
     #[arg(long, value_name = "FILE")]
     genes: Option<PathBuf>,
-    /// Only the first N cells
+    /// Only cells that this filter takes, such as 'cell_type == "B cell" and n_genes >= 200'
+    ///
+    /// The grammar is that of `cellring epoch --obs-filter`. It may ask about columns that --obs-columns does not keep.
+    #[arg(long, value_name = "EXPR")]
+    obs_filter: Option<String>,
+    /// Only the first N cells (of those that --obs-filter takes)
     #[arg(long, value_name = "N")]
     max_obs: Option<u64>,
     /// Only these columns of obs
@@ -112,6 +137,13 @@ fn parse_part(text: &str) -> Result<(u32, u32), String> {
             "expected I/N with I from 1 to N and N at most {MAX_PARTS}, as 3/8"
         )),
     }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum JoinName {
+    Same,
+    Inner,
+    Outer,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -200,6 +232,17 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let mut selections = selections(&args)?.into_iter();
     let selection = selections.next().unwrap_or_default();
     let options = ConvertOptions {
+        join: JoinOptions {
+            var: match args.join {
+                JoinName::Same => VarJoin::Same,
+                JoinName::Inner => VarJoin::Inner,
+                JoinName::Outer => VarJoin::Outer,
+            },
+            var_key: args.var_key,
+            label_column: args.label_column,
+            labels: args.label_values,
+            index_unique: args.index_unique,
+        },
         selection,
         further: selections.collect(),
         encoding: match args.encoding {
@@ -216,6 +259,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         force: args.force,
         genes: args.genes,
         max_obs: args.max_obs,
+        obs_filter: args.obs_filter,
         obs_columns: args.obs_columns,
         obs_order: match (args.shuffle, args.sort_by) {
             (Some(seed), _) => Some(ObsOrder::Shuffled { seed }),
@@ -231,7 +275,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         },
     };
     let bar = progress::percent("converting");
-    let report = convert(&args.input, &args.output, &options, &|done, total| {
+    let report = convert(&args.inputs, &args.output, &options, &|done, total| {
         progress::set(&bar, done, total)
     });
     bar.finish_and_clear();

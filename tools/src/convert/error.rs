@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use cellring::format::FormatError;
+use cellring::select::SelectError;
 use cellring::writer::{EncodeError, WriteError};
 
 use crate::anndata::SourceError;
@@ -71,6 +72,19 @@ pub enum ConvertError {
     OtherPart {
         /// The part.
         path: PathBuf,
+    },
+    /// The filter of obs is not understood, or does not fit the columns.
+    #[error(transparent)]
+    Filter(#[from] SelectError),
+    /// The filter takes no obs.
+    #[error("the filter takes none of the {n_obs} obs of {}: {filter}", file.display())]
+    NothingTaken {
+        /// The input.
+        file: PathBuf,
+        /// The filter.
+        filter: String,
+        /// How many there are.
+        n_obs: u64,
     },
     /// Columns were named that do not exist.
     #[error("obs of {} has no column {}; its columns are {available}", file.display(), names.join(", "))]

@@ -1,7 +1,7 @@
 //! One conversion, from the open inputs to the published store.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cellring::Store;
 use cellring::writer::{PartManifest, StoreWriter, WriteError, part_table_rows};
@@ -13,7 +13,7 @@ use crate::anndata::{Canonicalised, Selection, TableSource};
 
 /// A conversion whose inputs have been looked at and found fit.
 pub(super) struct Job<'a> {
-    input: &'a Path,
+    paths: &'a [PathBuf],
     output: &'a Path,
     options: &'a ConvertOptions,
     progress: &'a (dyn Fn(u64, u64) + Sync),
@@ -22,7 +22,7 @@ pub(super) struct Job<'a> {
 
 impl<'a> Job<'a> {
     pub(super) fn open(
-        input: &'a Path,
+        paths: &'a [PathBuf],
         output: &'a Path,
         options: &'a ConvertOptions,
         progress: &'a (dyn Fn(u64, u64) + Sync),
@@ -34,9 +34,9 @@ impl<'a> Job<'a> {
             }));
         }
         parts::check(options)?;
-        let inputs = Inputs::open(input, output, options)?;
+        let inputs = Inputs::open(paths, output, options)?;
         Ok(Self {
-            input,
+            paths,
             output,
             options,
             progress,
@@ -87,6 +87,7 @@ impl<'a> Job<'a> {
         if n_matrices > 1 {
             writer.set_name(&self.options.selection.path());
         }
+        self.inputs.check_unchanged()?;
         writer.finish()?;
         self.report(canonicalised)
     }
@@ -95,7 +96,7 @@ impl<'a> Job<'a> {
     fn run_part(&self, number: u32, of: u32) -> Result<ConvertReport, ConvertError> {
         let (options, inputs, element) = (self.options, &self.inputs, &self.inputs.elements[0]);
         let source = self.provenance(element, Canonicalised::default());
-        let settings = parts::settings(self.input, options, inputs, source.clone())?;
+        let settings = parts::settings(self.paths, options, inputs, source.clone())?;
         let path = parts::directory(self.output, options);
         let report = |part: &PartManifest, was_there| PartReport {
             number,
@@ -118,6 +119,7 @@ impl<'a> Job<'a> {
         let mut written = matrix.write(None, begin, &|done, work| (self.progress)(done, work))?;
         written.writer.set_source(source);
         let about = parts::part((number, of), options, inputs, settings, written.changed);
+        inputs.check_unchanged()?;
         let part = written.writer.finish_part(about)?;
         Ok(self.report_part(&part, report(&part, false)))
     }
@@ -130,14 +132,24 @@ impl<'a> Job<'a> {
             .filter(|other| !std::ptr::eq(*other, element));
         // Of each matrix where its rows begin.
         let held_bytes = self.inputs.held_bytes + others.map(|other| 8 * other.matrix.n_obs()).sum::<u64>();
-        MatrixJob::plan(self.input, self.options, element, &self.inputs.obs, held_bytes)
+        MatrixJob::plan(
+            &self.inputs.name,
+            self.options,
+            element,
+            &self.inputs.obs,
+            held_bytes,
+        )
     }
 
-    /// What the manifest says of the source: nothing that differs between two conversions of one file.
+    /// What the manifest says of the source: nothing that differs between two conversions of the same files.
     fn provenance(&self, element: &Element, canonicalised: Canonicalised) -> serde_json::Value {
-        let file = self.input.file_name().unwrap_or_default().to_string_lossy();
-        serde_json::json!({
-            "file": file,
+        let file = |path: &PathBuf| {
+            path.file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
+        let mut source = serde_json::json!({
             "matrix": element.selection.path(),
             "encoding_type": element.matrix.form(),
             "indices_type": element.matrix.indices_type(),
@@ -150,7 +162,21 @@ impl<'a> Job<'a> {
             "duplicates_summed": canonicalised.duplicates_summed,
             "explicit_zeros_dropped": canonicalised.explicit_zeros_dropped,
             "cellring": env!("CARGO_PKG_VERSION"),
-        })
+        });
+        if let Some(filter) = &self.options.obs_filter {
+            source["obs_filter"] = filter.as_str().into();
+        }
+        match self.paths {
+            [one] => source["file"] = file(one).into(),
+            several => {
+                source["files"] = several.iter().map(file).collect();
+                source["join"] = self.options.join.var.name().into();
+                if let Some(key) = &self.options.join.var_key {
+                    source["var_key"] = key.as_str().into();
+                }
+            }
+        }
+        source
     }
 
     fn report(&self, canonicalised: Canonicalised) -> Result<ConvertReport, ConvertError> {

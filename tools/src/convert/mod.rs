@@ -1,4 +1,4 @@
-//! Converts an input to a store, in two passes over the matrix and with bounded memory.
+//! Converts one or more inputs to a store, in two passes over the matrix and with bounded memory.
 //!
 //! The first pass counts in how many obs each column occurs (and, for the raw encoding, finds the narrowest type that
 //! holds every value); the second decodes rows ahead, encodes blocks on all threads, and appends them in order. Equal input
@@ -28,12 +28,14 @@ pub use append::{AppendError, AppendOptions, AppendReport, append};
 pub use error::ConvertError;
 pub use parts::PartReport;
 
-use crate::anndata::Selection;
+use crate::anndata::{JoinOptions, Selection};
 use job::Job;
 
 /// What is converted, and into what.
 #[derive(Clone, Debug)]
 pub struct ConvertOptions {
+    /// How several inputs become one.
+    pub join: JoinOptions,
     /// Which matrix.
     pub selection: Selection,
     /// Which further matrices of the same obs, each once.
@@ -54,6 +56,9 @@ pub struct ConvertOptions {
     pub genes: Option<PathBuf>,
     /// Only the first so many obs.
     pub max_obs: Option<u64>,
+    /// Only obs that this filter takes: see [`cellring::select`] for the language. It may ask about columns that are not kept.
+    /// With `max_obs`, the first so many of those.
+    pub obs_filter: Option<String>,
     /// Only these columns of obs, besides the index.
     pub obs_columns: Option<Vec<String>>,
     /// Order of the obs in the store. `None`: as in the source.
@@ -96,6 +101,7 @@ pub enum ObsOrder {
 impl Default for ConvertOptions {
     fn default() -> Self {
         Self {
+            join: JoinOptions::default(),
             selection: Selection::X,
             further: Vec::new(),
             encoding: Encoding::Packed,
@@ -106,6 +112,7 @@ impl Default for ConvertOptions {
             force: false,
             genes: None,
             max_obs: None,
+            obs_filter: None,
             obs_columns: None,
             obs_order: None,
             shard_bytes: None,
@@ -152,15 +159,20 @@ pub struct ConvertReport {
     pub warnings: Vec<String>,
 }
 
-/// Converts `input` to a store at `output`, which exists when this returns without an error, and not before.
+/// Converts inputs to one store at `output`, which exists when this returns without an error, and not before.
+///
+/// Several inputs are joined: the obs of all, in this order; see [`JoinOptions`].
 ///
 /// `progress` is called now and then with what is done and what there is to do, in units of no meaning; the latter may
 /// grow.
 ///
 /// # Errors
 /// [`ConvertError`]; nothing is left at `output` then (an existing store that was to be replaced is left as it was).
+///
+/// # Panics
+/// Where there is no input.
 pub fn convert(
-    input: &Path,
+    inputs: &[PathBuf],
     output: &Path,
     options: &ConvertOptions,
     progress: &(dyn Fn(u64, u64) + Sync),
@@ -168,7 +180,7 @@ pub fn convert(
     let started = Instant::now();
     let pool = thread_pool(options.threads)?;
     pool.install(|| {
-        let job = Job::open(input, output, options, progress)?;
+        let job = Job::open(inputs, output, options, progress)?;
         let mut report = job.run()?;
         report.seconds = started.elapsed().as_secs_f64();
         report.peak_rss_bytes = peak_rss_bytes();

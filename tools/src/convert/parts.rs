@@ -113,7 +113,7 @@ pub(super) fn first_blocks(options: &ConvertOptions, n_obs: u64) -> Vec<u64> {
 /// All that decides what a part contains. Two parts with equal settings belong together; what only decides where and how fast
 /// they are made is not in it.
 pub(super) fn settings(
-    input: &Path,
+    paths: &[PathBuf],
     options: &ConvertOptions,
     inputs: &Inputs,
     source: serde_json::Value,
@@ -127,10 +127,11 @@ pub(super) fn settings(
             }
         })?)),
     };
-    let bytes = std::fs::metadata(input)
-        .ok()
-        .filter(|file| file.is_file())
-        .map(|file| file.len());
+    let bytes = |path: &PathBuf| {
+        let metadata = std::fs::metadata(path).ok();
+        metadata.filter(|file| file.is_file()).map(|file| file.len())
+    };
+    let bytes: Vec<Option<u64>> = paths.iter().map(bytes).collect();
     let element = &inputs.elements[0];
     let columns = |table: &crate::anndata::TableSource| -> Vec<String> {
         let fields = table.schema().fields();
@@ -145,6 +146,7 @@ pub(super) fn settings(
         "obs_columns": columns(&inputs.obs),
         "var_columns": columns(&element.var),
         "genes_crc32c": genes,
+        "join": format!("{:?}", options.join),
         "max_obs": options.max_obs,
         "encoding": options.encoding.name(),
         "var_order": options.var_order.map(|order| order.name()),
