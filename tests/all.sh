@@ -13,7 +13,7 @@ if ! command -v cc >/dev/null || ! command -v python3 >/dev/null; then
 fi
 
 python=.venv/bin/python
-if ! "$python" -c 'import anndata, h5py, hdf5plugin, numpy, pandas, scipy, zarr' 2>/dev/null; then
+if ! "$python" -c 'import anndata, h5py, hdf5plugin, numpy, pandas, ray, scipy, zarr' 2>/dev/null; then
     rm -rf .venv
     if ! python3 -m venv .venv 2>/dev/null; then
         # Debian and Ubuntu ship Python without venv.

@@ -11,7 +11,7 @@ on damaged copies of them. A reader of the text who wonders what a sentence mean
     spec_reader.py STORE --places           also print, as JSON, one place (file, byte, bit) of each kind of field
     spec_reader.py STORE --ignore-crc       do not look at checksums: shows what else notices a damage
 
-Whatever else is asked for, all that sections 1 to 10 let it check is checked; what is decoded into OUT.npz, compared and
+Whatever else is asked for, all that sections 1 to 11 let it check is checked; what is decoded into OUT.npz, compared and
 counted is the first matrix of a store. Several stores may be given instead of
 one, each of which gets its turn. Exit status 0: every store is sound (and equals the dump); 1: some are not, and for
 each of these one sentence on the standard error stream, beginning with `damaged:` or `different:`, says where and
@@ -152,7 +152,9 @@ class Manifest:
     max_obs_bytes: int
     var_order: str
     shards: list[tuple[str, int, int]]  # file, bytes, blocks
-    files: dict[str, tuple[int, list[int]]]  # file: bytes, CRCs of its pieces
+    shard_ids: list[bytes | None]  # of shards that are older than the store's last change
+    files: dict[str, tuple[int, list[int]]]  # kind (as the file is called first): bytes, CRCs of its pieces
+    names: dict[str, str]  # kind: name of the file
     matrices: list[tuple[str, Manifest]]  # directory, and what the entry says together with the store
 
     @property
@@ -239,16 +241,25 @@ def manifest_of(found: dict[str, Any]) -> Manifest:
     else:
         member(found, "raw_value_type", type(None))
 
-    shards = []
+    shards, shard_ids = [], []
     for k, shard in enumerate(member(found, "shards", list)):
         if type(shard) is not dict:
             damaged(MANIFEST, None, f"shard {k} is not an object")
         shards.append((one_of(shard, "file", [f"shard-{k:05}.bin"]), number(shard, "bytes"), number(shard, "blocks")))
-    files = {}
+        own_id = member(shard, "store_id", str) if "store_id" in shard else None
+        if own_id is not None and not re.fullmatch(r"[0-9a-fA-F]{32}", own_id):
+            damaged(MANIFEST, None, f"the `store_id` of shard {k} is \"{own_id}\", expected 32 hexadecimal digits")
+        shard_ids.append(None if own_id is None else bytes.fromhex(own_id))
+    files, names = {}, {}
     for name, file in (("index", INDEX), ("obs", OBS), ("var", VAR)):
         entry = member(found, name, dict)
         n_bytes, crcs = number(entry, "bytes"), member(entry, "crc32c", list)
-        one_of(entry, "file", [file])
+        # Section 11: obs and index have a number after obs were appended.
+        stem, extension = file.split(".")
+        found_name = names[file] = member(entry, "file", str)
+        numbered = name != "var" and re.fullmatch(rf"{stem}-[0-9]{{4,}}\.{extension}", found_name)
+        if found_name != file and not numbered:
+            damaged(MANIFEST, None, f"the {name} lies in \"{found_name}\", expected \"{file}\"")
         if len(crcs) != ceil_div(n_bytes, PIECE_BYTES):
             damaged(MANIFEST, None, f"it lists {len(crcs)} checksums for the {n_bytes} bytes of {file}")
         if not all(type(c) is str and re.fullmatch(r"[0-9a-f]{8}", c) for c in crcs):
@@ -274,7 +285,9 @@ def manifest_of(found: dict[str, Any]) -> Manifest:
         max_obs_bytes=number(found, "max_obs_bytes"),
         var_order=one_of(found, "var_order", ["source", "detection"]),
         shards=shards,
+        shard_ids=shard_ids,
         files=files,
+        names=names,
         matrices=[],
     )
 
@@ -441,17 +454,18 @@ class Store:
     def check_files(self) -> None:
         """Sections 1 and 2: no other files; lengths, pieces and their CRCs; Arrow's magic."""
         manifest = self.manifest
-        expected = {*manifest.files, *(file for file, _, _ in manifest.shards)}
+        expected = {*manifest.names.values(), *(file for file, _, _ in manifest.shards)}
         expected ^= {OBS} if self.of else {MANIFEST}
         if self.matrices:
             expected.add("matrices")
             for file in sorted(set(os.listdir(self.path / "matrices")) - {matrix.path.name for matrix in self.matrices}):
                 damaged(file, None, "a directory that does not belong to the store")
-        for file in sorted(set(os.listdir(self.path)) - expected):
+        for file in sorted(file for file in set(os.listdir(self.path)) - expected if not file.startswith(".")):
             damaged(file, None, "a file that does not belong to the store")
         self.files: dict[str, bytes] = {}
         for file, (n_bytes, crcs) in manifest.files.items():
-            data = self.files[file] = self.of.load(file) if self.of and file == OBS else self.load(file)
+            name = manifest.names[file]
+            data = self.files[file] = self.of.load(name) if self.of and file == OBS else self.load(name)
             if len(data) != n_bytes:
                 damaged(file, None, f"it has {len(data)} bytes, but the manifest says {n_bytes}")
             for k, crc in enumerate(crcs):
@@ -529,7 +543,7 @@ class Store:
             damaged(file, 0, f"the CRC of its header is {expected_crc:08x}, but it states {crc:08x}")
         for at, name, found, expected in (
                 (0, "magic", magic, b"CLRSHARD"), (8, "version", version, 1), (12, "number", shard, k),
-                (16, "store id", store_id, self.manifest.store_id), (32, "zero", any(data[32:alignment - 4]), False),
+                (16, "store id", store_id, self.manifest.shard_ids[k] or self.manifest.store_id), (32, "zero", any(data[32:alignment - 4]), False),
                 (alignment - 4, "crc", crc, crc)):
             if found != expected:
                 damaged(file, at, f"the {name} of the header is {found!r}, expected {expected!r}")
@@ -548,7 +562,7 @@ class Store:
             for block in range(block, block + n_blocks):
                 place = self.read_block(block, k, place)
             block += n_blocks > 0
-            if place != len(self.shards[k]):
+            if place != len(self.shards[k]) and manifest.shard_ids[k] is None:
                 damaged(file, place, f"{len(self.shards[k]) - place} bytes follow the last block")
 
         columns = [columns for columns, _ in self.rows]

@@ -41,6 +41,8 @@ pub const MAX_U16_VARS: u64 = 65_536;
 
 /// Name of the manifest.
 pub const MANIFEST_FILE: &str = "manifest.json";
+/// Name of what tells about one part of a conversion. It is not a part of a store.
+pub const PART_FILE: &str = "part.json";
 /// Name of the index.
 pub const INDEX_FILE: &str = "index.bin";
 /// Name of the obs table.

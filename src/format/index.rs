@@ -85,6 +85,16 @@ pub struct BlockRecord {
 }
 
 impl BlockRecord {
+    /// The record of these 16 bytes.
+    pub fn from_bytes(bytes: [u8; BLOCK_RECORD_BYTES]) -> Self {
+        let at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        Self {
+            offset_bytes: u64::from(at(0)) | u64::from(at(4)) << 32,
+            shard: at(8),
+            payload_bytes: at(12),
+        }
+    }
+
     /// The 16 bytes of the record.
     pub fn to_bytes(self) -> [u8; BLOCK_RECORD_BYTES] {
         let mut bytes = [0; BLOCK_RECORD_BYTES];

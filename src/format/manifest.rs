@@ -60,6 +60,8 @@ pub struct ShardEntry {
     pub file: String,
     pub bytes: u64,
     pub blocks: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_id: Option<String>,
 }
 
 /// A file with checksums of its pieces.
@@ -160,12 +162,7 @@ impl Manifest {
     /// # Errors
     /// Where the members cannot be written as JSON, which no manifest made by a writer causes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let mut bytes = serde_json::to_vec_pretty(self)?;
-        // "\n}" closes a pretty object; the checksum becomes its last member.
-        bytes.truncate(bytes.len() - 2);
-        let crc = super::checksum::crc32c(&bytes);
-        bytes.extend_from_slice(format!("{TAIL_HEAD}{crc:08x}{TAIL_END}").as_bytes());
-        Ok(bytes)
+        seal(self)
     }
 
     /// Reads and checks a manifest: version and features first, so that a newer store is named as such.
@@ -295,7 +292,11 @@ impl Manifest {
             "raw_value_type is neither value_type nor u8, u16 or u32",
         )?;
         rule(
-            parse_id(&self.store_id).is_some(),
+            [Some(&self.store_id)]
+                .into_iter()
+                .chain(self.shards.iter().map(|shard| shard.store_id.as_ref()))
+                .flatten()
+                .all(|id| parse_id(id).is_some()),
             "store_id is not 32 hexadecimal digits",
         )?;
         rule(
@@ -350,6 +351,15 @@ impl Manifest {
         parse_id(&self.store_id).unwrap_or_default()
     }
 
+    /// The id in the header of a shard: that of the store, or the one it had when the shard was written.
+    ///
+    /// # Panics
+    /// Where there is no such shard.
+    pub fn shard_store_id(&self, shard: usize) -> [u8; 16] {
+        let own = self.shards[shard].store_id.as_deref().and_then(parse_id);
+        own.unwrap_or_else(|| self.store_id())
+    }
+
     /// Bytes of the matrix: shards, index and manifest, with headers, checksums and padding, but without the tables.
     ///
     /// `manifest_bytes` is the length of the manifest itself.
@@ -374,8 +384,18 @@ fn parse_id(text: &str) -> Option<[u8; 16]> {
     Some(id)
 }
 
+/// An object as JSON that ends with its checksum.
+pub(crate) fn seal(object: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
+    let mut bytes = serde_json::to_vec_pretty(object)?;
+    // "\n}" closes a pretty object; the checksum becomes its last member.
+    bytes.truncate(bytes.len() - 2);
+    let crc = super::checksum::crc32c(&bytes);
+    bytes.extend_from_slice(format!("{TAIL_HEAD}{crc:08x}{TAIL_END}").as_bytes());
+    Ok(bytes)
+}
+
 /// Compares the checksum in the last member with the bytes before it.
-fn check_crc(bytes: &[u8], file: &Path) -> Result<(), FormatError> {
+pub(crate) fn check_crc(bytes: &[u8], file: &Path) -> Result<(), FormatError> {
     let tail_bytes = TAIL_HEAD.len() + 8 + TAIL_END.len();
     let split = bytes.len().checked_sub(tail_bytes).filter(|&at| {
         let tail = &bytes[at..];

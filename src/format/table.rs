@@ -61,9 +61,9 @@ impl TableWriter {
             "rows per batch"
         );
         if batch.num_rows() > 0 {
-            self.writer
-                .write(batch)
-                .map_err(|error| arrow_error(&self.path, error))?;
+            let failed = |error| arrow_error(&self.path, error);
+            let batch = without_empty_nulls(batch).map_err(failed)?;
+            self.writer.write(&batch).map_err(failed)?;
         }
         self.n_rows += batch.num_rows() as u64;
         self.last_batch_rows = batch.num_rows();
@@ -102,6 +102,24 @@ impl TableWriter {
             self.n_rows,
         ))
     }
+}
+
+/// The batch as it is when it is read back: where nothing is missing, nothing says so bit by bit. So a table that is read and
+/// written again has the same bytes.
+fn without_empty_nulls(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let strip = |column: &ArrayRef| match column.nulls() {
+        Some(nulls) if nulls.null_count() == 0 => {
+            let data = column.to_data().into_builder().nulls(None).build()?;
+            Ok(arrow_array::make_array(data))
+        }
+        _ => Ok(Arc::clone(column)),
+    };
+    let columns = batch
+        .columns()
+        .iter()
+        .map(strip)
+        .collect::<Result<_, ArrowError>>()?;
+    RecordBatch::try_new(batch.schema(), columns)
 }
 
 /// A full disk is an I/O error, not a damaged table.

@@ -1,13 +1,14 @@
-//! Applies filters to the obs table.
+//! Applies filters to the obs table of a store, or to batches of any other one.
 
-use arrow_array::Array;
 use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_data::ArrayData;
+use arrow_schema::{Field, Schema};
 
 use super::compare::{Check, FALSE, Kind, Outcome, TRUE, categories_of};
 use super::error::SelectError;
 use super::parse::{Node, Test, parse};
-use crate::format::FormatError;
-use crate::format::table::Column;
+use crate::format::constants::ROLE_KEY;
 use crate::plan::Subset;
 use crate::store::Store;
 
@@ -31,12 +32,22 @@ pub struct Filter {
     root: Node<Test>,
 }
 
+/// A filter that fits the columns of a table, whatever this is kept in: it tells of each of its batches which rows are taken.
+#[derive(Clone, Debug)]
+pub struct BatchFilter {
+    root: Node<Bound>,
+    /// Names of the columns, sorted.
+    columns: Vec<String>,
+}
+
 /// A test that is bound to its column.
+#[derive(Clone, Debug)]
 struct Bound {
-    column: Column,
+    /// Which of the filter's columns.
+    place: usize,
     check: Check,
-    /// Of a categorical column, the outcome of each category.
-    categories: Option<Vec<Outcome>>,
+    /// Of a categorical column its categories, as last seen, and the outcome of each.
+    categories: Option<(ArrayData, Vec<Outcome>)>,
 }
 
 impl Filter {
@@ -72,31 +83,66 @@ impl Filter {
     /// [`SelectError::Filter`] where the store lacks a column or a column holds what it is not compared with;
     /// [`SelectError::Format`] where the table is damaged.
     pub fn apply(&self, store: &Store) -> Result<Subset, SelectError> {
-        let bound = self.root.map(&mut |test| self.bind(store, test))?;
-        let (mut batch, mut start, mut outcomes) = (0, 0, Vec::new());
+        let mut bound = self.bind(store.obs().schema()?)?;
+        let columns = self.columns().into_iter().map(|name| store.obs().column(name));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let (mut batch, mut start, mut mask) = (0, 0, Vec::new());
         let subset = Subset::from_fn(store.n_obs(), |obs| {
             let mut row = obs as usize - start;
-            if row >= outcomes.len() {
+            if row >= mask.len() {
                 (start, row) = (obs as usize, 0);
-                outcomes = evaluate(&bound, batch);
+                let arrays: Vec<_> = columns
+                    .iter()
+                    .filter_map(|column| column.batches().get(batch))
+                    .collect();
+                mask = bound.mask_of(&arrays);
                 batch += 1;
             }
-            outcomes.get(row) == Some(&TRUE)
+            mask.get(row) == Some(&true)
         })?;
         Ok(subset)
     }
 
-    fn bind(&self, store: &Store, test: &Test) -> Result<Bound, SelectError> {
-        let column = match store.obs().column(&test.column) {
-            Ok(column) => column,
-            Err(FormatError::NoColumn { columns, .. }) => {
-                let columns = if columns.is_empty() { "none" } else { &columns };
-                let what = format!("there is no obs column {:?} (there are: {columns})", test.column);
-                return Err(wrong(&self.text, test.column_at, what));
-            }
-            Err(error) => return Err(error.into()),
+    /// The filter for batches of a table of these fields. Those that the format adds (with the metadata
+    /// [`ROLE_KEY`](crate::format::constants::ROLE_KEY), so also the names of obs) are no columns.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use arrow_array::{Int32Array, RecordBatch};
+    /// use cellring::select::Filter;
+    ///
+    /// let batch = RecordBatch::try_from_iter([("n_genes", Arc::new(Int32Array::from(vec![100, 300])) as _)])?;
+    /// let mut filter = Filter::parse("n_genes >= 200")?.bind(&batch.schema())?;
+    /// assert_eq!(filter.mask(&batch), [false, true]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SelectError::Filter`] where a column does not exist or holds what it is not compared with.
+    pub fn bind(&self, schema: &Schema) -> Result<BatchFilter, SelectError> {
+        let columns: Vec<String> = self.columns().into_iter().map(str::to_owned).collect();
+        let mut bind = |test: &Test| {
+            let place = columns.binary_search(&test.column).unwrap_or_default();
+            self.bind_test(schema, test, place)
         };
-        let field = column.field();
+        let root = self.root.map(&mut bind)?;
+        Ok(BatchFilter { root, columns })
+    }
+
+    fn bind_test(&self, schema: &Schema, test: &Test, place: usize) -> Result<Bound, SelectError> {
+        let Some(field) = column_of(schema, &test.column) else {
+            let fields = schema.fields().iter().filter(|field| is_column(field));
+            let columns: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
+            let columns = if columns.is_empty() {
+                "none"
+            } else {
+                &columns.join(", ")
+            };
+            let what = format!("there is no obs column {:?} (there are: {columns})", test.column);
+            return Err(wrong(&self.text, test.column_at, what));
+        };
+        let field = schema.field(field);
         let kind = Kind::of(field.data_type()).ok_or_else(|| SelectError::ColumnType {
             column: test.column.clone(),
             data_type: field.data_type().to_string(),
@@ -113,17 +159,47 @@ impl Filter {
                 "the categories have an order of their own, so they are compared by ==, != and in only";
             return Err(refused(what.into()));
         }
-        let dictionary = column
-            .batches()
-            .first()
-            .and_then(|batch| batch.as_any_dictionary_opt());
-        let categories = dictionary.map(|dictionary| check.outcomes(dictionary.values()));
         Ok(Bound {
-            column,
+            place,
             check,
-            categories,
+            categories: None,
         })
     }
+}
+
+impl BatchFilter {
+    /// Which rows of a batch are taken.
+    ///
+    /// # Panics
+    /// Where the batch lacks a column, or has one of another type than it was told.
+    pub fn mask(&mut self, batch: &RecordBatch) -> Vec<bool> {
+        let find = |name: &String| column_of(&batch.schema(), name).map(|place| batch.column(place));
+        let arrays: Vec<_> = self.columns.iter().filter_map(find).collect();
+        self.mask_of(&arrays)
+    }
+
+    fn mask_of(&mut self, arrays: &[&ArrayRef]) -> Vec<bool> {
+        assert_eq!(
+            arrays.len(),
+            self.columns.len(),
+            "a batch has the columns of its table"
+        );
+        let outcomes = evaluate(&mut self.root, arrays);
+        outcomes.into_iter().map(|outcome| outcome == TRUE).collect()
+    }
+}
+
+/// Whether a field is a column, and not one that the format adds.
+fn is_column(field: &Field) -> bool {
+    !field.metadata().contains_key(ROLE_KEY)
+}
+
+/// Where the column of this name is.
+fn column_of(schema: &Schema, name: &str) -> Option<usize> {
+    let fields = schema.fields();
+    fields
+        .iter()
+        .position(|field| field.name() == name && is_column(field))
 }
 
 fn wrong(filter: &str, at: usize, what: String) -> SelectError {
@@ -133,12 +209,12 @@ fn wrong(filter: &str, at: usize, what: String) -> SelectError {
 }
 
 /// The outcomes for the rows of a batch.
-fn evaluate(node: &Node<Bound>, batch: usize) -> Vec<Outcome> {
-    let fold = |nodes: &[Node<Bound>], join: fn(Outcome, Outcome) -> Outcome| {
-        let mut nodes = nodes.iter();
-        let mut outcomes = nodes.next().map_or_else(Vec::new, |node| evaluate(node, batch));
+fn evaluate(node: &mut Node<Bound>, arrays: &[&ArrayRef]) -> Vec<Outcome> {
+    let fold = |nodes: &mut [Node<Bound>], join: fn(Outcome, Outcome) -> Outcome| {
+        let mut nodes = nodes.iter_mut();
+        let mut outcomes = nodes.next().map_or_else(Vec::new, |node| evaluate(node, arrays));
         for node in nodes {
-            for (outcome, other) in outcomes.iter_mut().zip(evaluate(node, batch)) {
+            for (outcome, other) in outcomes.iter_mut().zip(evaluate(node, arrays)) {
                 *outcome = join(*outcome, other);
             }
         }
@@ -148,32 +224,34 @@ fn evaluate(node: &Node<Bound>, batch: usize) -> Vec<Outcome> {
         Node::All(nodes) => fold(nodes, Outcome::min),
         Node::Any(nodes) => fold(nodes, Outcome::max),
         Node::Not(node) => {
-            let mut outcomes = evaluate(node, batch);
+            let mut outcomes = evaluate(node, arrays);
             outcomes.iter_mut().for_each(|outcome| *outcome = TRUE - *outcome);
             outcomes
         }
-        Node::Test(test) => test.outcomes(batch),
+        Node::Test(test) => test.outcomes(arrays[test.place]),
     }
 }
 
 impl Bound {
-    fn outcomes(&self, batch: usize) -> Vec<Outcome> {
-        let Some(array) = self.column.batches().get(batch) else {
-            return Vec::new();
+    fn outcomes(&mut self, array: &ArrayRef) -> Vec<Outcome> {
+        let Some(dictionary) = array.as_any_dictionary_opt() else {
+            return self.check.outcomes(array);
         };
-        match &self.categories {
-            None => self.check.outcomes(array),
-            Some(categories) => {
-                let mut outcomes = Vec::with_capacity(array.len());
-                categories_of(array, |category| {
-                    let outcome = match category {
-                        Some(place) => categories.get(place).copied().unwrap_or(FALSE),
-                        None => self.check.of_missing(),
-                    };
-                    outcomes.push(outcome);
-                });
-                outcomes
-            }
-        }
+        // Batches of a table share their categories.
+        let values = dictionary.values().to_data();
+        let known = self.categories.take().filter(|(known, _)| known.ptr_eq(&values));
+        let (_, categories) = self.categories.insert(match known {
+            Some(known) => known,
+            None => (values, self.check.outcomes(dictionary.values())),
+        });
+        let mut outcomes = Vec::with_capacity(array.len());
+        categories_of(array, |category| {
+            let outcome = match category {
+                Some(place) => categories.get(place).copied().unwrap_or(FALSE),
+                None => self.check.of_missing(),
+            };
+            outcomes.push(outcome);
+        });
+        outcomes
     }
 }

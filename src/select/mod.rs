@@ -56,6 +56,8 @@
 //! - A value that does not occur in the column equals nothing and is no error: the same filter serves many stores.
 //! - Parentheses and `not` nest at most 100 deep.
 //!
+//! [`Filter::bind`] applies a filter to batches of any other table, such as one that is not a store yet.
+//!
 //! Tests of a categorical column look at each category once, then at codes. Memory is a few bytes for each obs of a batch of
 //! 65,536, for each level of nesting.
 //!
@@ -75,7 +77,7 @@ mod weights;
 
 pub use codes::{Codes, codes};
 pub use error::SelectError;
-pub use eval::Filter;
+pub use eval::{BatchFilter, Filter};
 pub use split::{SplitSpec, split};
 pub use weights::weights;
 

@@ -19,6 +19,9 @@ use crate::format::{FormatError, Index, Manifest, shard};
 /// The most bytes a manifest may have: 32 bytes of checksum per MiB make this enough for many terabytes.
 const MAX_MANIFEST_BYTES: u64 = 256 << 20;
 
+/// How often a store may change while it is being opened.
+const MAX_REPLACED: usize = 8;
+
 /// An open store. No cell data is read by opening it.
 ///
 /// ```no_run
@@ -40,30 +43,32 @@ pub struct Store {
 impl Store {
     /// Opens the store at `path`.
     ///
+    /// What is open stays as it is when obs are appended to the store: who wants to see those opens it again.
+    ///
     /// # Errors
     /// [`FormatError`] that names the file and what is wrong with it: no store, a newer version, a file that is missing
     /// or has another length, a damaged manifest or header.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, FormatError> {
         let path = path.as_ref();
-        let manifest_path = path.join(MANIFEST_FILE);
-        let not_a_store = |reason: &str| FormatError::NotAStore {
-            path: path.to_path_buf(),
-            reason: reason.into(),
-        };
-        let length = match std::fs::metadata(&manifest_path) {
-            Ok(metadata) => metadata.len(),
-            Err(_) if !path.exists() => return Err(not_a_store("there is nothing of this name")),
-            Err(_) => return Err(not_a_store("it has no manifest.json")),
-        };
-        if length > MAX_MANIFEST_BYTES {
-            return Err(not_a_store(
-                "its manifest.json is larger than any that a writer makes",
-            ));
+        let mut bytes = read_manifest(path)?;
+        for _ in 0..MAX_REPLACED {
+            let opened = Self::open_files(path, &bytes);
+            if opened.is_ok() {
+                return opened;
+            }
+            // Obs may have been appended meanwhile, and files that the old manifest names be gone.
+            match read_manifest(path) {
+                Ok(now) if now != bytes => bytes = now,
+                _ => return opened,
+            }
         }
-        let bytes = std::fs::read(&manifest_path).map_err(FormatError::io(&manifest_path))?;
-        let manifest = Manifest::from_bytes(&bytes, &manifest_path)?;
+        Self::open_files(path, &bytes)
+    }
+
+    fn open_files(path: &Path, manifest_bytes: &[u8]) -> Result<Self, FormatError> {
+        let manifest = Manifest::from_bytes(manifest_bytes, &path.join(MANIFEST_FILE))?;
         let obs = Table::open(path.join(&manifest.obs.file), &manifest.obs, manifest.n_obs)?;
-        let mut store = Self::of_manifest(path, manifest, length, Arc::new(obs))?;
+        let mut store = Self::of_manifest(path, manifest, manifest_bytes.len() as u64, Arc::new(obs))?;
         let open = |entry: &MatrixEntry| {
             let (path, manifest) = (path.join(&entry.directory), store.manifest.of_matrix(entry));
             Self::of_manifest(&path, manifest, 0, store.obs.clone()).map(Arc::new)
@@ -226,6 +231,26 @@ impl Store {
     }
 }
 
+/// The bytes of the manifest.
+fn read_manifest(path: &Path) -> Result<Vec<u8>, FormatError> {
+    let manifest_path = path.join(MANIFEST_FILE);
+    let not_a_store = |reason: &str| FormatError::NotAStore {
+        path: path.to_path_buf(),
+        reason: reason.into(),
+    };
+    let length = match std::fs::metadata(&manifest_path) {
+        Ok(metadata) => metadata.len(),
+        Err(_) if !path.exists() => return Err(not_a_store("there is nothing of this name")),
+        Err(_) => return Err(not_a_store("it has no manifest.json")),
+    };
+    if length > MAX_MANIFEST_BYTES {
+        return Err(not_a_store(
+            "its manifest.json is larger than any that a writer makes",
+        ));
+    }
+    std::fs::read(&manifest_path).map_err(FormatError::io(&manifest_path))
+}
+
 fn check_shard(path: &Path, number: u32, expected: u64, manifest: &Manifest) -> Result<(), FormatError> {
     let file = File::open(path).map_err(FormatError::io(path))?;
     let found = file.metadata().map_err(FormatError::io(path))?.len();
@@ -239,5 +264,6 @@ fn check_shard(path: &Path, number: u32, expected: u64, manifest: &Manifest) -> 
     let mut header = vec![0; manifest.alignment as usize];
     file.read_exact_at(&mut header, 0)
         .map_err(FormatError::io(path))?;
-    shard::check_header(&header, path, number, manifest.store_id(), manifest.alignment)
+    let store_id = manifest.shard_store_id(number as usize);
+    shard::check_header(&header, path, number, store_id, manifest.alignment)
 }

@@ -6,34 +6,44 @@
 //!
 //! Further matrices of the same obs have writers of their own ([`StoreWriter::further`]), which are filled in the same way and
 //! handed back ([`StoreWriter::add_further`]) before the store is finished.
+//!
+//! A store may be made in parts, each by a writer of its own that ends with [`StoreWriter::finish_part`], and put together by
+//! [`merge`]. [`StoreAppender`] adds obs to a store that is there.
 
+mod append;
 mod block;
+mod complete;
+mod merge;
+mod part;
 mod publish;
 mod reorder;
+mod shards;
 mod sink;
 mod spool;
+mod stripe;
 
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
+pub use append::StoreAppender;
 pub use block::{BlockEncoder, EncodeError, EncodedBlock};
+pub use merge::{Merged, merge};
+pub use part::{Part, PartManifest, part_path, part_table_rows, parts_of};
 pub use reorder::RowSorter;
 
 use crate::format::constants::{
-    ALIGNMENT_RANGE, DEFAULT_ALIGNMENT, DEFAULT_BLOCK_SIZE, INDEX_FILE, MANIFEST_FILE, MATRICES_DIRECTORY,
-    MAX_BLOCK_SIZE, OBS_FILE, VAR_FILE, VERSION, matrix_directory, shard_file,
+    ALIGNMENT_RANGE, DEFAULT_ALIGNMENT, DEFAULT_BLOCK_SIZE, INDEX_FILE, MATRICES_DIRECTORY, MAX_BLOCK_SIZE,
+    OBS_FILE, VAR_FILE, matrix_directory,
 };
-use crate::format::index::{BlockRecord, IndexLayout};
-use crate::format::manifest::{FileEntry, MatrixEntry, ShardEntry};
+use crate::format::manifest::MatrixEntry;
 use crate::format::table::TableWriter;
-use crate::format::{Encoding, FormatError, Manifest, ValueType, VarOrder, shard};
+use crate::format::{Encoding, FormatError, Manifest, ValueType, VarOrder};
+use complete::{Content, Totals, Written, complete, write_manifest};
 use publish::Staging;
-use sink::{Chunk, Sink};
+use shards::ShardWriter;
 use spool::IndexSpool;
 
 /// Why a store cannot be written. Every message is one sentence.
@@ -65,6 +75,28 @@ pub enum WriteError {
     NoName {
         /// The path.
         path: PathBuf,
+    },
+    /// A directory for shards cannot be used.
+    #[error("{}: no shards can be put there ({error}); name a directory that exists and can be written", path.display())]
+    Stripe {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Another process writes to the store.
+    #[error("{}: another process is appending to this store; wait until it is done", path.display())]
+    Busy {
+        /// The store's path.
+        path: PathBuf,
+    },
+    /// A part of a store cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Part {
+        /// The part, or the store where it is about all of them.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
     },
     /// The thread that writes is gone.
     #[error("the writing thread ended early, so the store is not complete; run the conversion again")]
@@ -115,6 +147,8 @@ pub struct WriterOptions {
     pub alignment: u32,
     /// A new shard begins when one has reached this length in bytes.
     pub shard_bytes: u64,
+    /// Directories that the shards are put in, by turns; where there is none, they lie in the store itself.
+    pub stripe: Vec<PathBuf>,
     /// Whether an existing store under the same name is replaced.
     pub replace: bool,
     /// Whether to write through io_uring where the kernel allows it.
@@ -135,6 +169,7 @@ impl WriterOptions {
             block_size: DEFAULT_BLOCK_SIZE,
             alignment: DEFAULT_ALIGNMENT,
             shard_bytes: 32 << 30,
+            stripe: Vec::new(),
             replace: false,
             uring: true,
             source: serde_json::Value::Object(serde_json::Map::new()),
@@ -156,19 +191,14 @@ pub enum TableKind {
 pub struct StoreWriter {
     options: WriterOptions,
     staging: Staging,
-    sink: Sink,
-    chunk: Option<Chunk>,
-    chunk_at: u64,
-    shards: Vec<ShardEntry>,
+    shards: ShardWriter,
+    /// The next block begins a shard, however short the one before is.
+    begins_shard: bool,
     index: IndexSpool,
-    n_obs: u64,
-    nnz: u64,
-    max_obs_nnz: u32,
-    max_obs_bytes: u64,
-    f32_exact: bool,
+    totals: Totals,
     last_block_full: bool,
-    obs: Option<(FileEntry, u32, u64)>,
-    var: Option<(FileEntry, u32, u64)>,
+    obs: Option<Written>,
+    var: Option<Written>,
     name: Option<String>,
     matrices: Vec<MatrixEntry>,
 }
@@ -179,6 +209,11 @@ impl StoreWriter {
     /// # Errors
     /// [`WriteError`] where `path` exists (and is not to be replaced), cannot be written, or an option is out of range.
     pub fn create(path: &Path, options: WriterOptions) -> Result<Self, WriteError> {
+        Self::create_for(path, options, None)
+    }
+
+    /// `owner`: the store that the directory is a part of, from the root, where that is not `path`.
+    fn create_for(path: &Path, options: WriterOptions, owner: Option<&Path>) -> Result<Self, WriteError> {
         if !(1..=MAX_BLOCK_SIZE).contains(&options.block_size) {
             let message = format!(
                 "the block size is {}, expected 1 to {MAX_BLOCK_SIZE}",
@@ -199,22 +234,16 @@ impl StoreWriter {
                 options.n_vars
             )));
         }
-        let staging = Staging::create(path, options.replace)?;
+        let staging = Staging::create(path, options.replace, &options.stripe, owner)?;
         let index = IndexSpool::create(staging.path())?;
-        let sink = Sink::new(options.uring);
+        let shards = ShardWriter::new(options.uring, options.alignment, 0);
         Ok(Self {
             options,
             staging,
-            sink,
-            chunk: None,
-            chunk_at: 0,
-            shards: Vec::new(),
+            shards,
+            begins_shard: true,
             index,
-            n_obs: 0,
-            nnz: 0,
-            max_obs_nnz: 0,
-            max_obs_bytes: 0,
-            f32_exact: true,
+            totals: Totals::default(),
             last_block_full: true,
             obs: None,
             var: None,
@@ -243,6 +272,7 @@ impl StoreWriter {
             block_size: own.block_size,
             alignment: own.alignment,
             shard_bytes: own.shard_bytes,
+            stripe: own.stripe.clone(),
             replace: false,
             uring: own.uring,
             ..options
@@ -250,7 +280,7 @@ impl StoreWriter {
         let parent = self.staging.path().join(MATRICES_DIRECTORY);
         std::fs::create_dir_all(&parent).map_err(WriteError::io(&parent))?;
         let path = self.staging.path().join(matrix_directory(self.matrices.len()));
-        let mut further = Self::create(&path, options)?;
+        let mut further = Self::create_for(&path, options, Some(self.staging.owner()))?;
         further.obs.clone_from(&self.obs);
         Ok(further)
     }
@@ -263,16 +293,12 @@ impl StoreWriter {
     /// # Panics
     /// As [`finish`](Self::finish), and where the matrix did not begin [here](Self::further), with the number of matrices there
     /// were then.
-    pub fn add_further(&mut self, name: &str, mut further: Self) -> Result<(), WriteError> {
+    pub fn add_further(&mut self, name: &str, further: Self) -> Result<(), WriteError> {
         let number = self.matrices.len();
-        let manifest = further.complete()?;
+        let (manifest, staging) = further.complete()?;
         let path = self.staging.path().join(matrix_directory(number));
-        assert_eq!(
-            further.staging.target(),
-            path,
-            "further matrices are added one by one"
-        );
-        further.staging.publish()?;
+        assert_eq!(staging.target(), path, "further matrices are added one by one");
+        staging.publish()?;
         self.matrices
             .push(MatrixEntry::new(name.to_owned(), number, manifest));
         Ok(())
@@ -280,7 +306,7 @@ impl StoreWriter {
 
     /// How blocks are written: `tokio-uring` or `plain`.
     pub fn sink(&self) -> &'static str {
-        self.sink.name()
+        self.shards.sink()
     }
 
     /// Replaces what the manifest will say of the source: some of it is known only when all rows have been read.
@@ -291,6 +317,11 @@ impl StoreWriter {
     /// Replaces the type that the raw encoding stores values in: a caller may find it out after the store was begun.
     pub fn set_raw_value_type(&mut self, raw_value_type: ValueType) {
         self.options.raw_value_type = raw_value_type;
+    }
+
+    /// Has the next block begin a shard, where it does not anyway.
+    pub fn begin_shard(&mut self) {
+        self.begins_shard = true;
     }
 
     /// Writes the next block.
@@ -307,87 +338,19 @@ impl StoreWriter {
             "blocks are full but for the last"
         );
         assert_eq!(n_obs, block.details.len(), "one detail per obs");
-        let alignment = u64::from(self.options.alignment);
-        if self
+        let is_full = self
             .shards
-            .last()
-            .is_none_or(|shard| shard.bytes >= self.options.shard_bytes)
-        {
-            self.begin_shard()?;
+            .bytes()
+            .is_some_and(|bytes| bytes >= self.options.shard_bytes);
+        if self.begins_shard || is_full {
+            let path = self.staging.new_shard(self.shards.next_number())?;
+            self.shards.begin(&path)?;
+            self.begins_shard = false;
         }
-        let shard = self.shards.len() - 1;
-        let offset_bytes = self.shards[shard].bytes;
-        self.index.append(
-            BlockRecord {
-                offset_bytes,
-                shard: shard as u32,
-                payload_bytes: block.payload.len() as u32,
-            },
-            block,
-        )?;
-        self.put(&block.payload)?;
-        self.put_zeros(
-            (block.payload.len() as u64).next_multiple_of(alignment) - block.payload.len() as u64,
-        )?;
-        self.shards[shard].blocks += 1;
-        self.n_obs += n_obs as u64;
-        self.nnz += block.nnz;
-        self.max_obs_nnz = self.max_obs_nnz.max(block.max_obs_nnz);
-        self.max_obs_bytes = self.max_obs_bytes.max(block.max_obs_bytes);
-        self.f32_exact &= block.f32_exact;
+        let record = self.shards.put_block(&block.payload)?;
+        self.index.append(record, &block.ends, &block.details)?;
+        self.totals.add(Totals::of_block(block));
         self.last_block_full = n_obs == self.options.block_size as usize;
-        Ok(())
-    }
-
-    fn begin_shard(&mut self) -> Result<(), WriteError> {
-        self.flush()?;
-        let file = shard_file(self.shards.len() as u32);
-        self.sink.create(&self.staging.path().join(&file))?;
-        self.shards.push(ShardEntry {
-            file,
-            bytes: 0,
-            blocks: 0,
-        });
-        self.chunk_at = 0;
-        // The header holds the store id, which is known at the end: its place is left free.
-        self.put_zeros(u64::from(self.options.alignment))
-    }
-
-    fn put(&mut self, mut bytes: &[u8]) -> Result<(), WriteError> {
-        if let Some(shard) = self.shards.last_mut() {
-            shard.bytes += bytes.len() as u64;
-        }
-        while !bytes.is_empty() {
-            let mut chunk = match self.chunk.take() {
-                Some(chunk) => chunk,
-                None => self.sink.take()?,
-            };
-            bytes = chunk.fill(bytes);
-            let full = chunk.len() == sink::CHUNK_BYTES;
-            self.chunk = Some(chunk);
-            if full {
-                self.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn put_zeros(&mut self, mut n: u64) -> Result<(), WriteError> {
-        const ZEROS: [u8; 4096] = [0; 4096];
-        while n > 0 {
-            let now = n.min(ZEROS.len() as u64);
-            self.put(&ZEROS[..now as usize])?;
-            n -= now;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), WriteError> {
-        if let Some(chunk) = self.chunk.take() {
-            let at = self.chunk_at;
-            self.chunk_at += chunk.len() as u64;
-            self.sink.write(self.shards.len() - 1, at, chunk)?;
-        }
         Ok(())
     }
 
@@ -405,12 +368,7 @@ impl StoreWriter {
             TableKind::Obs => OBS_FILE,
             TableKind::Var => VAR_FILE,
         };
-        let convert = |error: FormatError| E::from(WriteError::from(error));
-        let mut writer = TableWriter::create(&self.staging.path().join(name), schema).map_err(convert)?;
-        for batch in batches {
-            writer.write(&batch?).map_err(convert)?;
-        }
-        let written = Some(writer.finish().map_err(convert)?);
+        let written = Some(write_table(&self.staging.path().join(name), schema, batches)?);
         match kind {
             TableKind::Obs => self.obs = written,
             TableKind::Var => self.var = written,
@@ -426,107 +384,47 @@ impl StoreWriter {
     /// # Panics
     /// Where a table was not written or has not one row per obs or var.
     pub fn finish(mut self) -> Result<Manifest, WriteError> {
-        let manifest = self.complete()?;
-        let path = self.staging.path().join(MANIFEST_FILE);
-        let bytes = manifest
-            .to_bytes()
-            .map_err(|error| WriteError::io(&path)(error.into()))?;
-        std::fs::write(&path, bytes).map_err(WriteError::io(&path))?;
-        self.staging.publish()?;
+        let (name, matrices) = (self.name.take(), std::mem::take(&mut self.matrices));
+        let (mut manifest, staging) = self.complete()?;
+        (manifest.name, manifest.matrices) = (name, matrices);
+        write_manifest(staging.path(), &manifest)?;
+        staging.publish()?;
         Ok(manifest)
     }
 
     /// Completes all files but the manifest, and gives that.
-    fn complete(&mut self) -> Result<Manifest, WriteError> {
-        let (Some((obs, obs_crc, obs_rows)), Some((var, var_crc, var_rows))) =
-            (self.obs.take(), self.var.take())
-        else {
+    fn complete(self) -> Result<(Manifest, Staging), WriteError> {
+        let (Some(obs), Some(var)) = (self.obs, self.var) else {
             panic!("both tables are written before the store is finished");
         };
         assert_eq!(
-            (obs_rows, var_rows),
-            (self.n_obs, self.options.n_vars),
+            (obs.n_rows, var.n_rows),
+            (self.totals.n_obs, self.options.n_vars),
             "rows of the tables"
         );
-        self.flush()?;
-        self.sink.finish()?;
-        let options = &self.options;
-        let layout = IndexLayout::new(
-            self.n_obs,
-            options.block_size,
-            options.encoding,
-            u64::from(self.max_obs_nnz),
-        );
-        let text = format!(
-            "{},{},{},{},{},{},{}",
-            self.n_obs,
-            options.n_vars,
-            self.nnz,
-            options.block_size,
-            options.alignment,
-            options.encoding.name(),
-            value_type_name(options.value_type),
-        );
-        let path = self.staging.path().join(INDEX_FILE);
-        let sections_crc = self.index.write_sections(&path, &layout)?;
-        let mut store_id = [0; 16];
-        let crcs = [
-            sections_crc,
-            obs_crc,
-            var_crc,
-            crate::format::checksum::crc32c(text.as_bytes()),
-        ];
-        for (bytes, crc) in store_id.chunks_mut(4).zip(crcs) {
-            bytes.copy_from_slice(&crc.to_le_bytes());
-        }
-        let header = layout.header(options.encoding, options.block_size, store_id);
-        let index_crcs = self.index.write_header(&path, &header)?;
-        for (number, entry) in self.shards.iter().enumerate() {
-            let path = self.staging.path().join(&entry.file);
-            let header = shard::encode_header(number as u32, store_id, options.alignment);
-            let file = OpenOptions::new()
-                .write(true)
-                .open(&path)
-                .map_err(WriteError::io(&path))?;
-            file.write_all_at(&header, 0).map_err(WriteError::io(&path))?;
-        }
-        let manifest = Manifest {
-            format: "cellring".into(),
-            version: VERSION,
-            features: Vec::new(),
-            store_id: store_id.iter().map(|byte| format!("{byte:02x}")).collect(),
-            n_obs: self.n_obs,
-            n_vars: options.n_vars,
-            nnz: self.nnz,
-            encoding: options.encoding,
-            value_type: options.value_type,
-            raw_value_type: (options.encoding == Encoding::Raw).then_some(options.raw_value_type),
-            f32_exact: self.f32_exact,
-            block_size: options.block_size,
-            alignment: options.alignment,
-            max_obs_nnz: self.max_obs_nnz,
-            max_obs_bytes: self.max_obs_bytes,
-            var_order: options.var_order,
-            shards: std::mem::take(&mut self.shards),
-            index: FileEntry {
-                file: INDEX_FILE.into(),
-                bytes: layout.file_bytes,
-                crc32c: index_crcs,
-            },
+        let content = Content {
+            options: &self.options,
+            totals: self.totals,
+            shards: self.shards.finish()?,
             obs,
             var,
-            name: self.name.take(),
-            matrices: std::mem::take(&mut self.matrices),
-            source: options.source.clone(),
         };
-        Ok(manifest)
+        let manifest = complete(self.staging.path(), content, self.index, INDEX_FILE)?;
+        Ok((manifest, self.staging))
     }
 }
 
-/// The name of a type in the manifest.
-fn value_type_name(value_type: ValueType) -> String {
-    serde_json::to_value(value_type)
-        .ok()
-        .and_then(|v| v.as_str().map(str::to_string))
-        .unwrap_or_default()
+/// Writes a table as this file.
+fn write_table<E: From<WriteError>>(
+    path: &Path,
+    schema: &SchemaRef,
+    batches: impl IntoIterator<Item = Result<RecordBatch, E>>,
+) -> Result<Written, E> {
+    let convert = |error: FormatError| E::from(WriteError::from(error));
+    let mut writer = TableWriter::create(path, schema).map_err(convert)?;
+    for batch in batches {
+        writer.write(&batch?).map_err(convert)?;
+    }
+    let (entry, crc, n_rows) = writer.finish().map_err(convert)?;
+    Ok(Written { entry, crc, n_rows })
 }

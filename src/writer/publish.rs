@@ -1,13 +1,15 @@
 //! Builds a directory under a temporary name and gives it its final name in one step.
 #![allow(unsafe_code, reason = "renameat2 has no safe interface in libc")]
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::WriteError;
+use super::stripe::{self, Stripe};
+use crate::format::constants::{MANIFEST_FILE, PART_FILE};
 
 /// A directory that exists under a temporary name until it is published; dropped before that, it is removed.
 ///
@@ -17,6 +19,9 @@ use super::WriteError;
 pub(super) struct Staging {
     path: PathBuf,
     target: PathBuf,
+    /// The path from the root of the store that this will be, or be a part of.
+    owner: PathBuf,
+    stripe: Stripe,
     replace: bool,
     lock: File,
     published: bool,
@@ -25,8 +30,15 @@ pub(super) struct Staging {
 const LOCK_FILE: &str = ".lock";
 
 impl Staging {
-    /// Creates the temporary directory beside `target`, after removing what killed runs for the same target left.
-    pub(super) fn create(target: &Path, replace: bool) -> Result<Self, WriteError> {
+    /// Creates the temporary directory beside `target`, after removing what killed runs for the same target left, and a
+    /// directory for shards in each of `stripe`.
+    /// The store that it is for is `owner`, from the root, or `target` itself.
+    pub(super) fn create(
+        target: &Path,
+        replace: bool,
+        stripe: &[PathBuf],
+        owner: Option<&Path>,
+    ) -> Result<Self, WriteError> {
         let name = target.file_name().ok_or_else(|| WriteError::NoName {
             path: target.to_path_buf(),
         })?;
@@ -38,29 +50,49 @@ impl Staging {
         if replace {
             check_replaceable(target)?;
         }
-        let parent = match target.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
+        let parent = parent_of(target);
+        let absolute = match owner {
+            Some(owner) => owner.to_path_buf(),
+            None => stripe::absolute(target).map_err(WriteError::io(parent))?,
         };
-        let prefix = format!(".{}.tmp-", name.to_string_lossy());
-        remove_remains(parent, &prefix);
-        let path = parent.join(format!("{prefix}{}", std::process::id()));
+        remove_remains(target, &absolute);
+        let path = parent.join(temporary_name(name));
         fs::create_dir(&path).map_err(WriteError::io(&path))?;
         let lock = File::create(path.join(LOCK_FILE))
             .and_then(|lock| lock.try_lock().map_err(io::Error::from).map(|()| lock));
         let lock = lock.map_err(WriteError::io(&path))?;
-        Ok(Self {
+        let mut staging = Self {
+            stripe: Stripe::create(&path, &absolute, &[])?,
             path,
             target: target.to_path_buf(),
+            owner: absolute,
             replace,
             lock,
             published: false,
-        })
+        };
+        // Where one of these cannot be made, what was made before it is removed with `staging`.
+        staging.stripe = Stripe::create(&staging.path, &staging.owner, stripe)?;
+        Ok(staging)
+    }
+
+    /// Where to write shard `number`.
+    pub(super) fn new_shard(&mut self, number: u32) -> Result<PathBuf, WriteError> {
+        self.stripe.new_shard(number)
+    }
+
+    /// Takes a shard from elsewhere on the same filesystem as shard `number`, without copying it.
+    pub(super) fn adopt(&mut self, shard: &Path, number: u32) -> Result<(), WriteError> {
+        self.stripe.adopt(shard, number)
     }
 
     /// The temporary directory.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The path from the root of the store that this will be, or be a part of.
+    pub(super) fn owner(&self) -> &Path {
+        &self.owner
     }
 
     /// Its final name.
@@ -70,12 +102,18 @@ impl Staging {
 
     /// Syncs the directory and everything in it, and renames it to its final name.
     pub(super) fn publish(mut self) -> Result<(), WriteError> {
-        let lock = self.path.join(LOCK_FILE);
-        fs::remove_file(&lock).map_err(WriteError::io(&lock))?;
         for entry in fs::read_dir(&self.path).map_err(WriteError::io(&self.path))? {
             let path = entry.map_err(WriteError::io(&self.path))?.path();
             sync(&path)?;
         }
+        self.stripe.publish()?;
+        // Whoever appends to the store that is replaced is waited for, not cut off.
+        let _replaced = match File::open(&self.target) {
+            Ok(old) if self.replace => Some(lock_store(old, &self.target)?),
+            _ => None,
+        };
+        let lock = self.path.join(LOCK_FILE);
+        fs::remove_file(&lock).map_err(WriteError::io(&lock))?;
         sync(&self.path)?;
         let renamed = rename(&self.path, &self.target, libc::RENAME_NOREPLACE);
         match renamed {
@@ -93,10 +131,7 @@ impl Staging {
             }
             Err(error) => return Err(WriteError::io(&self.target)(error)),
         }
-        match self.target.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => sync(parent),
-            _ => sync(Path::new(".")),
-        }
+        sync(parent_of(&self.target))
     }
 }
 
@@ -104,7 +139,7 @@ impl Drop for Staging {
     fn drop(&mut self) {
         if !self.published {
             // Nothing can be done about a failure here; the next run for the same target tries again.
-            let _ = fs::remove_dir_all(&self.path);
+            stripe::remove(&self.path, &self.owner);
         }
         let _ = self.lock.unlock();
     }
@@ -114,32 +149,86 @@ impl Drop for Staging {
 fn check_replaceable(target: &Path) -> Result<(), WriteError> {
     match fs::symlink_metadata(target) {
         Err(_) => Ok(()),
-        Ok(_) if target.join(crate::format::constants::MANIFEST_FILE).is_file() => Ok(()),
+        Ok(_)
+            if [MANIFEST_FILE, PART_FILE]
+                .iter()
+                .any(|file| target.join(file).is_file()) =>
+        {
+            Ok(())
+        }
         Ok(_) => Err(WriteError::NotReplaceable {
             path: target.to_path_buf(),
         }),
     }
 }
 
-/// Removes temporary directories whose process is gone.
-fn remove_remains(parent: &Path, prefix: &str) {
-    let Ok(entries) = fs::read_dir(parent) else { return };
-    for entry in entries
-        .flatten()
-        .filter(|e| e.file_name().to_string_lossy().starts_with(prefix))
-    {
+/// The name of a temporary directory for the target of this name.
+fn temporary_name(name: &OsStr) -> OsString {
+    let mut temporary = temporary_prefix(name);
+    temporary.push(std::process::id().to_string());
+    temporary
+}
+
+fn temporary_prefix(name: &OsStr) -> OsString {
+    let mut prefix = OsString::from(".");
+    prefix.push(name);
+    prefix.push(".tmp-");
+    prefix
+}
+
+/// Removes temporary directories for this target whose process is gone.
+fn remove_remains(target: &Path, absolute: &Path) {
+    let prefix = temporary_prefix(target.file_name().unwrap_or_default());
+    let Ok(entries) = fs::read_dir(parent_of(target)) else {
+        return;
+    };
+    let is_temporary = |entry: &fs::DirEntry| entry.file_name().as_bytes().starts_with(prefix.as_bytes());
+    for entry in entries.flatten().filter(is_temporary) {
         let unlocked = match File::open(entry.path().join(LOCK_FILE)) {
             Ok(lock) => lock.try_lock().is_ok(),
             // Without a lock file the run was killed while publishing or while removing an old store.
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
         if unlocked {
-            let _ = fs::remove_dir_all(entry.path());
+            stripe::remove(&entry.path(), absolute);
         }
     }
 }
 
-fn sync(path: &Path) -> Result<(), WriteError> {
+/// Removes a directory of ours that was published, in a way that leaves nothing half-removed under its name.
+pub(super) fn remove_published(target: &Path) -> Result<(), WriteError> {
+    let absolute = stripe::absolute(target).map_err(WriteError::io(target))?;
+    remove_remains(target, &absolute);
+    let name = target.file_name().unwrap_or_default();
+    let temporary = parent_of(target).join(temporary_name(name));
+    match fs::rename(target, &temporary) {
+        Ok(()) => stripe::remove(&temporary, &absolute),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(WriteError::io(target)(error)),
+    }
+    Ok(())
+}
+
+/// Locks the directory of a store against others that append to it.
+pub(super) fn lock_store(directory: File, path: &Path) -> Result<File, WriteError> {
+    match directory.try_lock() {
+        Ok(()) => Ok(directory),
+        Err(fs::TryLockError::WouldBlock) => Err(WriteError::Busy {
+            path: path.to_path_buf(),
+        }),
+        Err(fs::TryLockError::Error(error)) => Err(WriteError::io(path)(error)),
+    }
+}
+
+/// The directory that holds `path`.
+pub(super) fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+pub(super) fn sync(path: &Path) -> Result<(), WriteError> {
     File::open(path)
         .and_then(|file| file.sync_all())
         .map_err(WriteError::io(path))

@@ -198,7 +198,7 @@ impl Sink {
     }
 
     /// Waits for all writes. The files are not synced: that happens once, on publication.
-    pub(super) fn finish(&mut self) -> Result<(), WriteError> {
+    pub(super) fn finish(mut self) -> Result<(), WriteError> {
         if let SinkBackend::Uring { jobs, .. } = &mut self.backend {
             // Closing the channel ends the thread once all writes are done.
             *jobs = None;

@@ -6,7 +6,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::{EncodedBlock, WriteError};
+use super::WriteError;
 use crate::format::checksum::{HashingWriter, PieceHasher};
 use crate::format::constants::{INDEX_HEADER_BYTES, SECTION_ALIGNMENT};
 use crate::format::index::{BlockRecord, IndexLayout};
@@ -71,10 +71,24 @@ impl IndexSpool {
         })
     }
 
-    pub(super) fn append(&mut self, record: BlockRecord, block: &EncodedBlock) -> Result<(), WriteError> {
+    pub(super) fn append(
+        &mut self,
+        record: BlockRecord,
+        ends: &[u32],
+        details: &[u32],
+    ) -> Result<(), WriteError> {
         self.records.push(record);
-        self.ends.append(&block.ends)?;
-        self.details.append(&block.details)
+        self.append_obs(ends, details)
+    }
+
+    /// The entries of obs whose blocks' records come apart from them.
+    pub(super) fn append_obs(&mut self, ends: &[u32], details: &[u32]) -> Result<(), WriteError> {
+        self.ends.append(ends)?;
+        self.details.append(details)
+    }
+
+    pub(super) fn append_record(&mut self, record: BlockRecord) {
+        self.records.push(record);
     }
 
     /// Writes the sections behind the place of the header; gives their CRC.
@@ -97,6 +111,23 @@ impl IndexSpool {
             Ok(hasher.whole())
         };
         let mut write = write;
+        write().map_err(WriteError::io(path))
+    }
+
+    /// Writes the records and the entries, each of 4 bytes, one behind the other: the index of a part.
+    pub(super) fn write_part(&mut self, path: &Path) -> Result<(u64, Vec<u32>), WriteError> {
+        let mut write = || -> io::Result<(u64, Vec<u32>)> {
+            let file = File::create_new(path)?;
+            let mut out = HashingWriter::new(BufWriter::with_capacity(1 << 20, file));
+            for record in &self.records {
+                out.write_all(&record.to_bytes())?;
+            }
+            self.ends.drain(4, &mut out)?;
+            self.details.drain(4, &mut out)?;
+            let (mut file, hasher) = out.into_parts();
+            file.flush()?;
+            Ok((hasher.bytes(), hasher.finish()))
+        };
         write().map_err(WriteError::io(path))
     }
 

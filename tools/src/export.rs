@@ -10,13 +10,14 @@ use arrow_schema::{ArrowError, FieldRef, Schema, SchemaRef};
 use cellring::Store;
 use cellring::format::constants::{ROLE_KEY, ROLE_SOURCE_POSITION, TABLE_BATCH_ROWS};
 use cellring::format::table::Table;
-use cellring::format::{CsrRows, Element, FormatError, ValueBuffer, VarOrder};
+use cellring::format::{CsrRows, Element, FormatError, VarOrder};
 use cellring::with_element;
 use cellring::writer::RowSorter;
 use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::anndata::write::{Axis, H5adWriter, MatrixSpec, Place, WriteError};
+use crate::anndata::{MatrixSource, Scatter, ScatterError, SourceError, Workspace};
 
 /// Entries, and rows, that one thread reads and reorders in one go.
 const PART_NNZ: u64 = 1 << 19;
@@ -50,6 +51,9 @@ pub enum ExportError {
         /// Number of obs.
         n_obs: u64,
     },
+    /// The obs cannot be brought back into the source's order.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A matrix has a name that has no place in AnnData.
     #[error("{} has a matrix called {name:?}, which is no path in AnnData (X, raw/X, layers/NAME or obsm/NAME); convert the source again", store.display())]
     Name {
@@ -75,12 +79,24 @@ pub enum ExportError {
 }
 
 /// What is exported.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ExportOptions {
     /// Which obs; all where `None`.
     pub obs_range: Option<Range<u64>>,
     /// Whether an existing file is replaced.
     pub force: bool,
+    /// Memory, in bytes, by which temporary files are cut where the obs of the store are in another order than the source's.
+    pub memory_bytes: u64,
+}
+
+impl Default for ExportOptions {
+    fn default() -> Self {
+        Self {
+            obs_range: None,
+            force: false,
+            memory_bytes: 1 << 30,
+        }
+    }
 }
 
 /// What an export did.
@@ -103,7 +119,9 @@ pub struct ExportReport {
 /// an error, and not before.
 ///
 /// `progress` is called now and then with the number of obs done and to do. Memory: a few million entries of the
-/// matrix, a batch of obs, and var.
+/// matrix, a batch of obs, and var. Where the obs of the store are in another order than the source's, both the matrix and
+/// obs pass through temporary files beside the output, and take 8 bytes for each obs and about a quarter of
+/// [`ExportOptions::memory_bytes`].
 ///
 /// # Errors
 /// [`ExportError`].
@@ -119,7 +137,7 @@ pub fn export(
             path: output.to_path_buf(),
         });
     }
-    let store = Store::open(store)?;
+    let store = Arc::new(Store::open(store)?);
     let obs = options.obs_range.clone().unwrap_or(0..store.n_obs());
     if obs.start > obs.end || obs.end > store.n_obs() {
         return Err(ExportError::ObsRange {
@@ -140,12 +158,22 @@ pub fn export(
     } else {
         None
     };
-    write_obs(&mut writer, &store, obs.clone(), order.as_deref())?;
+    let workspace = Workspace {
+        directory: match output.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+            _ => PathBuf::from("."),
+        },
+        memory_bytes: options.memory_bytes,
+    };
+    match &order {
+        None => write_obs(&mut writer, &store, obs.clone())?,
+        Some(_) => restore_obs(&mut writer, &store, &workspace)?,
+    }
     let n_matrices = places.len() as u64;
     for (number, place) in places.into_iter().enumerate() {
         let matrix = match number {
             0 => &store,
-            _ => &*store.matrices()[number - 1],
+            _ => &store.matrices()[number - 1],
         };
         if number > 0 {
             writer.next_matrix(place.clone(), matrix_spec(matrix, &obs)?)?;
@@ -159,8 +187,9 @@ pub fn export(
         let columns = (matrix.manifest().var_order != VarOrder::Source).then_some(positions.as_slice());
         let before = number as u64 * n_obs;
         let progress = |done| progress(before + done, n_matrices * n_obs);
-        with_element!(matrix.manifest().value_type, T => {
-            write_rows::<T>(&mut writer, matrix, obs.clone(), order.as_deref(), columns, &progress)
+        with_element!(matrix.manifest().value_type, T => match &order {
+            None => write_rows::<T>(&mut writer, matrix, obs.clone(), columns, &progress),
+            Some(order) => restore_rows::<T>(&mut writer, matrix, order, columns, &workspace, &progress),
         })?;
     }
     writer.finish()?;
@@ -222,7 +251,6 @@ fn write_rows<T: Element>(
     writer: &mut H5adWriter,
     store: &Store,
     obs: Range<u64>,
-    places: Option<&[u32]>,
     order: Option<&[u32]>,
     progress: &dyn Fn(u64),
 ) -> Result<(), ExportError> {
@@ -230,15 +258,12 @@ fn write_rows<T: Element>(
     while at < obs.end {
         let mut parts = Vec::new();
         while at < obs.end && parts.len() < 2 * rayon::current_num_threads() {
-            let part = part(store, places, at..obs.end)?;
+            let part = part(store, at..obs.end)?;
             at = part.end;
             parts.push(part);
         }
         let read = |part: Range<u64>| {
-            let mut rows = match places {
-                None => store.rows(part)?,
-                Some(places) => gather::<T>(store, &places[part.start as usize..part.end as usize])?,
-            };
+            let mut rows = store.rows(part)?;
             if let Some(order) = order {
                 reorder::<T>(&mut rows, order);
             }
@@ -255,11 +280,10 @@ fn write_rows<T: Element>(
 }
 
 /// The first rows of a range: as many as one thread reads in one go, at least one.
-fn part(store: &Store, places: Option<&[u32]>, obs: Range<u64>) -> Result<Range<u64>, FormatError> {
+fn part(store: &Store, obs: Range<u64>) -> Result<Range<u64>, FormatError> {
     let (mut end, mut nnz) = (obs.start, 0);
     while end < obs.end.min(obs.start + PART_ROWS) {
-        let place = places.map_or(end, |places| u64::from(places[end as usize]));
-        nnz += u64::from(store.index().locate(place)?.nnz);
+        nnz += u64::from(store.index().locate(end)?.nnz);
         if nnz > PART_NNZ && end > obs.start {
             break;
         }
@@ -268,30 +292,42 @@ fn part(store: &Store, places: Option<&[u32]>, obs: Range<u64>) -> Result<Range<
     Ok(obs.start..end)
 }
 
-/// Obs that lie anywhere, one after the other.
-fn gather<T: Element>(store: &Store, places: &[u32]) -> Result<CsrRows, FormatError> {
-    let mut rows = CsrRows {
-        indptr: vec![0],
-        indices: Vec::new(),
-        values: ValueBuffer::with_capacity(store.manifest().value_type, 0),
-    };
-    for &place in places {
-        let mut row = store.rows(u64::from(place)..u64::from(place) + 1)?;
-        rows.indices.extend_from_slice(&row.indices);
-        rows.indptr.push(rows.indices.len() as u64);
-        if let (Some(all), Some(values)) = (T::vec_mut(&mut rows.values), T::vec_mut(&mut row.values)) {
-            all.append(values);
+/// Writes the rows in the order of the source: `places` names for each of its obs the place in the store, which is read in
+/// its own order.
+fn restore_rows<T: Element>(
+    writer: &mut H5adWriter,
+    store: &Arc<Store>,
+    places: &[u32],
+    order: Option<&[u32]>,
+    workspace: &Workspace,
+    progress: &dyn Fn(u64),
+) -> Result<(), ExportError> {
+    let matrix = MatrixSource::of_store(store)?.reordered(places, workspace)?;
+    let (mut done, n_obs) = (0, matrix.n_obs());
+    let mut windows = matrix.rows(0..n_obs, PART_NNZ as usize)?;
+    loop {
+        let mut parts = Vec::new();
+        for window in windows.by_ref().take(2 * rayon::current_num_threads()) {
+            parts.push(window?);
         }
+        if parts.is_empty() {
+            return Ok(());
+        }
+        if let Some(order) = order {
+            parts.par_iter_mut().for_each(|rows| reorder::<T>(rows, order));
+        }
+        for rows in &parts {
+            writer.push_rows(rows)?;
+            done += rows.n_rows() as u64;
+        }
+        progress(done);
     }
-    Ok(rows)
 }
 
 /// For each obs of the source its place in the store, where that is another.
 fn obs_places(store: &Store) -> Result<Option<Vec<u32>>, ExportError> {
     let table = store.obs();
     let fields = table.schema()?.fields();
-    let is_position =
-        |field: &FieldRef| field.metadata().get(ROLE_KEY).map(String::as_str) == Some(ROLE_SOURCE_POSITION);
     let Some(column) = fields.iter().position(is_position) else {
         return Ok(None);
     };
@@ -328,27 +364,13 @@ fn reorder<T: Element>(rows: &mut CsrRows, order: &[u32]) {
     }
 }
 
-fn write_obs(
-    writer: &mut H5adWriter,
-    store: &Store,
-    obs: Range<u64>,
-    places: Option<&[u32]>,
-) -> Result<(), ExportError> {
+fn write_obs(writer: &mut H5adWriter, store: &Store, obs: Range<u64>) -> Result<(), ExportError> {
     let table = store.obs();
-    if let Some(places) = places {
-        return write_reordered(writer, store, Axis::Obs, places);
-    }
-    let schema = table.schema()?;
-    let kept: Vec<usize> = (0..schema.fields().len())
-        .filter(|&place| {
-            schema.field(place).metadata().get(ROLE_KEY).map(String::as_str) != Some(ROLE_SOURCE_POSITION)
-        })
-        .collect();
+    let (kept, schema) = kept_fields(store)?;
     let failed = |error| ExportError::Table {
         store: store.path().to_path_buf(),
         error,
     };
-    let schema = Arc::new(schema.project(&kept).map_err(failed)?);
     let mut out = writer.table(Axis::Obs, &schema)?;
     let mut at = obs.start;
     // One batch at least, if with no row of it: it brings the categories.
@@ -365,6 +387,62 @@ fn write_obs(
     Ok(out.finish()?)
 }
 
+/// The fields of obs that come from the source.
+fn kept_fields(store: &Store) -> Result<(Vec<usize>, SchemaRef), ExportError> {
+    let schema = store.obs().schema()?;
+    let fields = schema.fields().iter().enumerate();
+    let kept: Vec<usize> = fields
+        .filter(|(_, field)| !is_position(field))
+        .map(|(place, _)| place)
+        .collect();
+    let kept_schema = schema.project(&kept).map_err(|error| ExportError::Table {
+        store: store.path().to_path_buf(),
+        error,
+    })?;
+    Ok((kept, Arc::new(kept_schema)))
+}
+
+/// Writes obs in the order of the source, reading it in that of the store.
+fn restore_obs(writer: &mut H5adWriter, store: &Store, workspace: &Workspace) -> Result<(), ExportError> {
+    let table = store.obs();
+    let (kept, schema) = kept_fields(store)?;
+    let failed = |error: ScatterError| match error {
+        ScatterError::Io(source) => ExportError::Source(SourceError::Spill {
+            directory: workspace.directory.clone(),
+            source,
+        }),
+        ScatterError::Arrow(error) => ExportError::Table {
+            store: store.path().to_path_buf(),
+            error,
+        },
+    };
+    let n_rows = table.n_rows();
+    let mut scatter = Scatter::new(&schema, n_rows, workspace);
+    let position = table.schema()?.fields().iter().position(is_position);
+    for number in 0..table.n_batches()? {
+        let batch = table.batch(number)?;
+        let positions = position.and_then(|place| batch.column(place).as_any().downcast_ref::<UInt32Array>());
+        let positions = positions.ok_or_else(|| ExportError::Positions {
+            store: store.path().to_path_buf(),
+        })?;
+        let rows = batch.project(&kept).map_err(|error| failed(error.into()))?;
+        scatter.push(&rows, positions.values()).map_err(failed)?;
+    }
+    let mut out = writer.table(Axis::Obs, &schema)?;
+    let all: Vec<usize> = (0..schema.fields().len()).collect();
+    for start in (0..n_rows).step_by(TABLE_BATCH_ROWS) {
+        let rows = start..n_rows.min(start + TABLE_BATCH_ROWS as u64);
+        let columns = scatter.read(rows, &all).map_err(failed)?;
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns);
+        out.push(&batch.map_err(|error| failed(error.into()))?)?;
+    }
+    Ok(out.finish()?)
+}
+
+fn is_position(field: &FieldRef) -> bool {
+    field.metadata().get(ROLE_KEY).map(String::as_str) == Some(ROLE_SOURCE_POSITION)
+}
+
 /// Writes var in the source's order and without the field that tells it.
 fn write_var(
     writer: &mut H5adWriter,
@@ -376,28 +454,15 @@ fn write_var(
     for (column, &source) in positions.iter().enumerate() {
         column_of_source[source as usize] = column as u32;
     }
-    write_reordered(writer, store, axis, &column_of_source)
-}
-
-/// Writes a table with its rows in this order, and without the field that tells it.
-fn write_reordered(
-    writer: &mut H5adWriter,
-    store: &Store,
-    axis: Axis,
-    rows: &[u32],
-) -> Result<(), ExportError> {
-    let table = match axis {
-        Axis::Obs => store.obs(),
-        Axis::Var | Axis::RawVar => store.var(),
-    };
-    let (schema, columns) = source_columns(table)?;
+    let rows = column_of_source;
+    let (schema, columns) = source_columns(store.var())?;
     let failed = |error| ExportError::Table {
         store: store.path().to_path_buf(),
         error,
     };
     let mut out = writer.table(axis, &schema)?;
     if !rows.is_empty() {
-        let rows = UInt32Array::from(rows.to_vec());
+        let rows = UInt32Array::from(rows);
         let columns = columns
             .iter()
             .map(|batches| {

@@ -24,6 +24,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Convert(commands::convert::Args),
+    Merge(commands::merge::Args),
+    Append(commands::append::Args),
     Info(commands::info::Args),
     Verify(commands::verify::Args),
     Plan(commands::plan::Args),
@@ -38,6 +40,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Convert(args) => commands::convert::run(args),
+        Command::Merge(args) => commands::merge::run(args),
+        Command::Append(args) => commands::append::run(args),
         Command::Info(args) => commands::info::run(args),
         Command::Verify(args) => commands::verify::run(args),
         Command::Plan(args) => commands::plan::run(args),

@@ -295,7 +295,7 @@ fn a_store_is_what_convert_makes_of_the_file() {
             block_size,
             ..ConvertOptions::default()
         };
-        convert(&path("file.h5ad"), &converted, &options, &|_, _| ()).unwrap();
+        convert(&[path("file.h5ad")], &converted, &options, &|_, _| ()).unwrap();
         assert!(
             files(&made) == files(&converted),
             "the {} stores differ",

@@ -148,6 +148,12 @@ pub enum SourceError {
         /// Number of columns of the matrix.
         n_vars: u64,
     },
+    /// The input is not what it was when the conversion began.
+    #[error("{} changed while it was converted, so what was read is not of one piece; convert it again when nothing writes to it", file.display())]
+    Changed {
+        /// The input.
+        file: PathBuf,
+    },
     /// An array has more dimensions than are read.
     #[error("{object} in {} has {found} dimensions, at most {limit} are read; convert it as a layer", file.display())]
     Dimensions {
@@ -190,7 +196,7 @@ pub enum SourceError {
         free_bytes: u64,
     },
     /// The temporary file that a matrix is turned in cannot be written or read.
-    #[error("a temporary file in {} failed while the matrix was turned into rows: {source}; free some space or choose another disk for the output", directory.display())]
+    #[error("a temporary file in {} failed while rows were put into order: {source}; free some space or choose another disk for the output", directory.display())]
     Spill {
         /// Where the temporary file is.
         directory: PathBuf,
@@ -262,6 +268,12 @@ pub enum SourceError {
         /// Row after the last one.
         end: u64,
     },
+    /// A store cannot be read.
+    #[error(transparent)]
+    Store(#[from] cellring::format::FormatError),
+    /// Several inputs make no one.
+    #[error(transparent)]
+    Join(Box<super::join::JoinError>),
     /// Rows were asked for that do not exist.
     #[error("rows {start} to {end} of {object} in {} were asked for, but it has {n_rows} rows", file.display())]
     RowRange {
@@ -276,6 +288,12 @@ pub enum SourceError {
         /// Number of rows.
         n_rows: u64,
     },
+}
+
+impl From<super::join::JoinError> for SourceError {
+    fn from(error: super::join::JoinError) -> Self {
+        Self::Join(Box::new(error))
+    }
 }
 
 /// Result of reading an AnnData file.

@@ -5,17 +5,25 @@
 
 mod container;
 mod error;
+mod join;
 mod matrix;
+mod rows;
+mod stamp;
 mod table;
 mod tenx;
 pub mod write;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use error::{Result, SourceError};
+pub(crate) use join::unify::codes_of;
+pub use join::{JoinError, JoinOptions, VarJoin};
 pub use matrix::{Canonicalised, CountMode, MatrixSource, Rows, Selection, Workspace};
+pub use rows::{RowSet, RowSetBuilder};
+pub use stamp::InputStamp;
 pub use table::TableSource;
+pub(crate) use table::{Scatter, ScatterError};
 
 use container::SourceFile;
 use tenx::TenX;
@@ -23,7 +31,7 @@ use tenx::TenX;
 /// The most dimensions of an array of `obsm`: each gets a name in memory, and a file must not choose how many that are.
 const MAX_DIMENSIONS: u64 = 1 << 20;
 
-/// An open input: AnnData, or one of the forms that 10x Genomics writes.
+/// An open input: AnnData, one of the forms that 10x Genomics writes, or several inputs as one.
 #[derive(Clone, Debug)]
 pub struct AnnData {
     layout: Layout,
@@ -33,6 +41,7 @@ pub struct AnnData {
 enum Layout {
     AnnData(Arc<SourceFile>),
     TenX(Arc<TenX>),
+    Joined(Arc<join::Joined>),
 }
 
 impl AnnData {
@@ -54,6 +63,22 @@ impl AnnData {
         Ok(Self { layout })
     }
 
+    /// Opens several inputs, of the same or of different forms, as one: their obs one after the other, over one list of genes.
+    /// How is told in [`JoinOptions`] and the README's section on several files.
+    ///
+    /// # Errors
+    /// As [`Self::open`] for each of them; and [`JoinError`], here or where a matrix or table is opened or read.
+    ///
+    /// # Panics
+    /// Where there is no input.
+    pub fn join(inputs: &[PathBuf], options: &JoinOptions) -> Result<Self> {
+        assert!(!inputs.is_empty(), "an input");
+        let joined = join::Joined::open(inputs, options)?;
+        Ok(Self {
+            layout: Layout::Joined(Arc::new(joined)),
+        })
+    }
+
     /// Opens one of the matrices, with [`Workspace::default`].
     ///
     /// # Errors
@@ -70,6 +95,7 @@ impl AnnData {
         match &self.layout {
             Layout::AnnData(file) => matrix::open(file, selection, workspace),
             Layout::TenX(tenx) => tenx.matrix(selection, workspace),
+            Layout::Joined(joined) => joined.matrix(selection, workspace),
         }
     }
 
@@ -81,6 +107,7 @@ impl AnnData {
         match &self.layout {
             Layout::AnnData(file) => table::open(file, "obs"),
             Layout::TenX(tenx) => tenx.obs(),
+            Layout::Joined(joined) => joined.obs(),
         }
     }
 
@@ -107,6 +134,7 @@ impl AnnData {
             (Layout::AnnData(file), Selection::Raw) => table::open(file, "raw/var"),
             (Layout::AnnData(file), Selection::X | Selection::Layer(_)) => table::open(file, "var"),
             (Layout::TenX(tenx), _) => tenx.var(),
+            (Layout::Joined(joined), _) => joined.var(selection),
         }
     }
 }

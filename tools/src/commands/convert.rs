@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
 use cellring::format::{Encoding, VarOrder};
-use cellring_tools::anndata::Selection;
-use cellring_tools::convert::{ConvertOptions, ConvertReport, ObsOrder, convert};
+use cellring_tools::anndata::{JoinOptions, Selection, VarJoin};
+use cellring_tools::convert::{ConvertOptions, ConvertReport, ObsOrder, Parts, convert};
 use cellring_tools::size::parse_size;
 use clap::{ValueEnum, value_parser};
 
@@ -16,17 +16,37 @@ use crate::progress;
 
 /// Convert AnnData to a store
 ///
+/// Several inputs, of any forms, become one store: the cells of all, one input after the other.
+///
 /// The store appears under its name when it is complete, and not before. A matrix that is not stored by cells (CSC, Matrix
 /// Market), or is to be stored in another order, passes through a temporary file beside the store: 8 bytes and the value
 /// for each entry.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// AnnData (.h5ad, a zarr directory or .zarr.zip), a 10x Genomics .h5 file, or a Matrix Market directory
-    #[arg(value_name = "INPUT")]
-    input: PathBuf,
+    /// AnnData (.h5ad, a zarr directory or .zarr.zip), a 10x Genomics .h5 file, or a Matrix Market directory; several
+    /// become one store
+    #[arg(value_name = "INPUT", required = true)]
+    inputs: Vec<PathBuf>,
     /// The store to make, a directory
     #[arg(short, long, value_name = "STORE")]
     output: PathBuf,
+    /// Genes of several inputs: the same in all, those that all have, or those that any has
+    ///
+    /// Genes that an input lacks are zero in its cells. Genes are told by their names, or by --var-key.
+    #[arg(long, value_enum, default_value_t = JoinName::Same)]
+    join: JoinName,
+    /// Tell the genes of several inputs by this column of var, such as gene_ids
+    #[arg(long, value_name = "COLUMN")]
+    var_key: Option<String>,
+    /// Add a categorical column to obs: which input a cell comes from
+    #[arg(long, value_name = "NAME")]
+    label_column: Option<String>,
+    /// One label for each input [default: its name without extension]
+    #[arg(long, value_name = "LABEL,...", value_delimiter = ',')]
+    label_values: Option<Vec<String>>,
+    /// Make the names of cells unique: append SEP and the label of their input
+    #[arg(long, value_name = "SEP", allow_hyphen_values = true)]
+    index_unique: Option<String>,
     /// Take X; the default, unless --layer or --raw is given
     #[arg(long)]
     x: bool,
@@ -62,7 +82,12 @@ pub(crate) struct Args {
     /// Only the genes that FILE names, one name of var a line; they stay in the source's order
     #[arg(long, value_name = "FILE")]
     genes: Option<PathBuf>,
-    /// Only the first N cells
+    /// Only cells that this filter takes, such as 'cell_type == "B cell" and n_genes >= 200'
+    ///
+    /// The grammar is that of `cellring epoch --obs-filter`. It may ask about columns that --obs-columns does not keep.
+    #[arg(long, value_name = "EXPR")]
+    obs_filter: Option<String>,
+    /// Only the first N cells (of those that --obs-filter takes)
     #[arg(long, value_name = "N")]
     max_obs: Option<u64>,
     /// Only these columns of obs
@@ -74,12 +99,51 @@ pub(crate) struct Args {
     /// Store the cells sorted by columns of obs, in runs of equal values; `export` restores the source's order
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     sort_by: Option<Vec<String>>,
-    /// Replace a store that exists
+    /// Begin a new shard when one has reached this size, as 4GiB [default: 32GiB, with --stripe 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    shard_size: Option<u64>,
+    /// Put the shards by turns in these directories, on several disks, and links to them in the store
+    #[arg(long, value_name = "DIR,...", value_delimiter = ',')]
+    stripe: Vec<PathBuf>,
+    /// Make only part I of N, as STORE.part-000I-of-000N; `cellring merge` makes the store of all of them
+    ///
+    /// Parts may be made anywhere and at the same time. One that is already there, of the same input and with the same options, is
+    /// left alone. Each part reads its own cells and a sample of the others; all of them with --encoding raw, --shuffle or
+    /// --sort-by.
+    #[arg(long, value_name = "I/N", value_parser = parse_part)]
+    part: Option<(u32, u32)>,
+    /// Make the very store, byte for byte, that N parts make
+    #[arg(long, value_name = "N", conflicts_with = "part", value_parser = value_parser!(u32).range(1..=MAX_PARTS))]
+    parts: Option<u32>,
+    /// Replace a store or a part that exists
     #[arg(long)]
     force: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// More parts than this have no names of equal length.
+const MAX_PARTS: i64 = 9999;
+
+/// Reads `I/N`.
+fn parse_part(text: &str) -> Result<(u32, u32), String> {
+    let part = text
+        .split_once('/')
+        .and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+    match part {
+        Some((number, of)) if (1..=of).contains(&number) && i64::from(of) <= MAX_PARTS => Ok((number, of)),
+        _ => Err(format!(
+            "expected I/N with I from 1 to N and N at most {MAX_PARTS}, as 3/8"
+        )),
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum JoinName {
+    Same,
+    Inner,
+    Outer,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -96,6 +160,12 @@ enum VarOrderName {
 
 impl Show for ConvertReport {
     fn text(&self) -> String {
+        if let Some(part) = self.part.as_ref().filter(|part| part.was_there) {
+            return format!(
+                "{} is there already, made with these options: nothing to do",
+                part.path.display()
+            );
+        }
         let mut lines = vec![format!(
             "{} cells x {} genes, {} values: {}, {:.3} bytes per value ({}, genes in {} order), in {} with {} of memory",
             output::count(self.n_obs),
@@ -108,6 +178,14 @@ impl Show for ConvertReport {
             output::seconds(self.seconds),
             output::bytes(self.peak_rss_bytes),
         )];
+        if let Some(part) = &self.part {
+            lines.push(format!(
+                "part {} of {}: {}",
+                part.number,
+                part.of,
+                part.path.display()
+            ));
+        }
         let counts = [
             (self.rows_sorted, "rows had columns out of order and were sorted"),
             (
@@ -154,6 +232,17 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let mut selections = selections(&args)?.into_iter();
     let selection = selections.next().unwrap_or_default();
     let options = ConvertOptions {
+        join: JoinOptions {
+            var: match args.join {
+                JoinName::Same => VarJoin::Same,
+                JoinName::Inner => VarJoin::Inner,
+                JoinName::Outer => VarJoin::Outer,
+            },
+            var_key: args.var_key,
+            label_column: args.label_column,
+            labels: args.label_values,
+            index_unique: args.index_unique,
+        },
         selection,
         further: selections.collect(),
         encoding: match args.encoding {
@@ -170,15 +259,23 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         force: args.force,
         genes: args.genes,
         max_obs: args.max_obs,
+        obs_filter: args.obs_filter,
         obs_columns: args.obs_columns,
         obs_order: match (args.shuffle, args.sort_by) {
             (Some(seed), _) => Some(ObsOrder::Shuffled { seed }),
             (None, Some(columns)) => Some(ObsOrder::SortedBy(columns)),
             (None, None) => None,
         },
+        shard_bytes: args.shard_size,
+        stripe: args.stripe,
+        parts: match (args.part, args.parts) {
+            (Some((number, of)), _) => Some(Parts::One { number, of }),
+            (None, Some(of)) => Some(Parts::All(of)),
+            (None, None) => None,
+        },
     };
     let bar = progress::percent("converting");
-    let report = convert(&args.input, &args.output, &options, &|done, total| {
+    let report = convert(&args.inputs, &args.output, &options, &|done, total| {
         progress::set(&bar, done, total)
     });
     bar.finish_and_clear();

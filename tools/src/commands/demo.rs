@@ -109,10 +109,15 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         .map_err(|error| Failure::because(format!("{}: {error}", input.display())))?;
 
     let bar = progress::bar("converting", 0, "steps");
-    let converted = convert(&input, &path, &ConvertOptions::default(), &|done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    });
+    let converted = convert(
+        std::slice::from_ref(&input),
+        &path,
+        &ConvertOptions::default(),
+        &|done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        },
+    );
     bar.finish_and_clear();
     let converted = converted?;
     tale.converted(&converted)?;

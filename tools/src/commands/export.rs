@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use cellring_tools::export::{ExportOptions, ExportReport, export};
+use cellring_tools::size::parse_size;
 
 use crate::failure::Failure;
 use crate::output::{self, Show};
@@ -21,6 +22,9 @@ pub(crate) struct Args {
     /// Only the cells from A up to, not including, B
     #[arg(long, value_name = "A..B", value_parser = parse_range)]
     obs_range: Option<Range<u64>>,
+    /// Memory by which temporary files are cut where cells are brought back into the source's order, as 500M or 2GiB
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
+    memory: u64,
     /// Replace a file that exists
     #[arg(long)]
     force: bool,
@@ -54,6 +58,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let options = ExportOptions {
         obs_range: args.obs_range,
         force: args.force,
+        memory_bytes: args.memory,
     };
     let bar = progress::bar("exporting", 0, "cells");
     let report = export(&args.store, &args.out, &options, &|done, total| {

@@ -1,5 +1,6 @@
 //! One module for each command: its arguments, and what it does.
 
+pub(crate) mod append;
 pub(crate) mod bench;
 pub(crate) mod convert;
 mod data;
@@ -10,6 +11,7 @@ pub(crate) mod export;
 mod form;
 pub(crate) mod info;
 mod labels;
+pub(crate) mod merge;
 mod options;
 pub(crate) mod plan;
 pub(crate) mod synth;

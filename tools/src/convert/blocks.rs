@@ -17,7 +17,8 @@ pub(super) struct BlockCutter {
 }
 
 impl BlockCutter {
-    pub(super) fn new(block_size: u32, value_type: ValueType) -> Self {
+    /// `first_obs`: where the first block begins.
+    pub(super) fn new(block_size: u32, value_type: ValueType, first_obs: u64) -> Self {
         Self {
             block_size: block_size as usize,
             waiting: CsrRows {
@@ -25,7 +26,7 @@ impl BlockCutter {
                 indices: Vec::new(),
                 values: ValueBuffer::with_capacity(value_type, 0),
             },
-            first_obs: 0,
+            first_obs,
         }
     }
 
@@ -148,7 +149,7 @@ mod tests {
                 })
                 .collect();
             for window in [1, 2, 3, 4, 7, 22, 23] {
-                let mut cutter = BlockCutter::new(block_size as u32, ValueType::U8);
+                let mut cutter = BlockCutter::new(block_size as u32, ValueType::U8, 0);
                 let mut blocks = vec![];
                 for start in (0..23).step_by(window) {
                     let mut piece = rows((start..23.min(start + window)).map(nnz));

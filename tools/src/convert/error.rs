@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use cellring::format::FormatError;
+use cellring::select::SelectError;
 use cellring::writer::{EncodeError, WriteError};
 
 use crate::anndata::SourceError;
@@ -60,6 +61,31 @@ pub enum ConvertError {
     /// The obs cannot be brought into the wished order.
     #[error("the obs cannot be put into another order ({0}); convert without --shuffle and --sort-by")]
     Order(String),
+    /// The store cannot be made in parts so.
+    #[error("{0}")]
+    Parts(String),
+    /// A part is there already, but another one.
+    #[error(
+        "{}: exists already, made from another input or with other settings; give --force to replace it",
+        path.display()
+    )]
+    OtherPart {
+        /// The part.
+        path: PathBuf,
+    },
+    /// The filter of obs is not understood, or does not fit the columns.
+    #[error(transparent)]
+    Filter(#[from] SelectError),
+    /// The filter takes no obs.
+    #[error("the filter takes none of the {n_obs} obs of {}: {filter}", file.display())]
+    NothingTaken {
+        /// The input.
+        file: PathBuf,
+        /// The filter.
+        filter: String,
+        /// How many there are.
+        n_obs: u64,
+    },
     /// Columns were named that do not exist.
     #[error("obs of {} has no column {}; its columns are {available}", file.display(), names.join(", "))]
     NoColumn {

@@ -2,11 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ConvertError, ConvertOptions, memory, order, select};
-use crate::anndata::{AnnData, MatrixSource, Selection, TableSource, Workspace};
+use super::{ConvertError, ConvertOptions, order, select};
+use crate::anndata::{AnnData, InputStamp, MatrixSource, Selection, TableSource, Workspace};
 
 /// Inputs that have been looked at and found fit.
 pub(super) struct Inputs {
+    /// How messages name them.
+    pub(super) name: PathBuf,
+    /// What they were like before anything was read.
+    stamps: Vec<InputStamp>,
     /// The matrix of the store, and further ones.
     pub(super) elements: Vec<Element>,
     /// In the order of the store.
@@ -25,8 +29,18 @@ pub(super) struct Element {
 }
 
 impl Inputs {
-    pub(super) fn open(input: &Path, output: &Path, options: &ConvertOptions) -> Result<Self, ConvertError> {
-        let file = AnnData::open(input)?;
+    pub(super) fn open(
+        inputs: &[PathBuf],
+        output: &Path,
+        options: &ConvertOptions,
+    ) -> Result<Self, ConvertError> {
+        let name = name_of(inputs);
+        let input = name.as_path();
+        let stamps: Result<_, _> = inputs.iter().map(|path| InputStamp::of(path)).collect();
+        let file = match inputs {
+            [one] if options.join.is_default_for_one() => AnnData::open(one)?,
+            several => AnnData::join(several, &options.join)?,
+        };
         let workspace = Workspace {
             directory: match output.parent() {
                 Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
@@ -40,6 +54,7 @@ impl Inputs {
             matrices.push(file.matrix_in(selection, &workspace)?);
         }
         let mut obs = file.obs()?;
+        let rows = select::rows(input, options, &obs)?;
         let mut elements = Vec::new();
         for (selection, matrix) in selections().zip(matrices) {
             let element = Element {
@@ -48,28 +63,48 @@ impl Inputs {
                 var: file.var(selection)?,
             };
             element.check(input, &obs)?;
-            elements.push(select::part(input, options, element)?);
+            elements.push(select::part(input, options, rows.as_ref(), element)?);
         }
-        obs = obs.head(options.max_obs.unwrap_or(u64::MAX));
+        obs = match &rows {
+            Some(rows) => obs.pick(rows),
+            None => obs.head(options.max_obs.unwrap_or(u64::MAX)),
+        };
         let order = match &options.obs_order {
             None => None,
-            Some(order) => Some(order::of(order, input, &obs)?),
+            Some(order) => Some(order::of(order, input, &obs, options.memory_bytes)?),
         };
         let mut held_bytes = 0;
+        obs = select::columns(input, options, obs)?;
         if let Some(order) = &order {
-            held_bytes = memory::table_bytes(&obs, obs.n_rows()) + 8 * obs.n_rows();
+            held_bytes = 4 * obs.n_rows();
             for element in &mut elements {
                 element.matrix = element.matrix.reordered(order, &workspace)?;
             }
-            obs = obs.with_rows(order)?;
+            obs = obs.reordered(order, &workspace);
         }
-        let obs = select::columns(input, options, obs)?;
         Ok(Self {
+            name,
+            // An input that is not there has been named above.
+            stamps: stamps?,
             elements,
             obs,
             order,
             held_bytes,
         })
+    }
+
+    /// Refuses inputs that something has written to since they were opened.
+    pub(super) fn check_unchanged(&self) -> Result<(), ConvertError> {
+        Ok(self.stamps.iter().try_for_each(InputStamp::check)?)
+    }
+}
+
+/// How messages name the inputs.
+fn name_of(inputs: &[PathBuf]) -> PathBuf {
+    match inputs {
+        [] => PathBuf::new(),
+        [one] => one.clone(),
+        [first, others @ ..] => format!("{} and {} more inputs", first.display(), others.len()).into(),
     }
 }
 

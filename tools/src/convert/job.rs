@@ -1,19 +1,19 @@
 //! One conversion, from the open inputs to the published store.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cellring::Store;
-use cellring::writer::{StoreWriter, WriteError};
+use cellring::writer::{PartManifest, StoreWriter, WriteError, part_table_rows};
 
 use super::inputs::{Element, Inputs};
 use super::matrix::{MatrixJob, Written};
-use super::{ConvertError, ConvertOptions, ConvertReport, ObsOrder, tables};
+use super::{ConvertError, ConvertOptions, ConvertReport, ObsOrder, PartReport, Parts, parts, tables};
 use crate::anndata::{Canonicalised, Selection, TableSource};
 
 /// A conversion whose inputs have been looked at and found fit.
 pub(super) struct Job<'a> {
-    input: &'a Path,
+    paths: &'a [PathBuf],
     output: &'a Path,
     options: &'a ConvertOptions,
     progress: &'a (dyn Fn(u64, u64) + Sync),
@@ -22,7 +22,7 @@ pub(super) struct Job<'a> {
 
 impl<'a> Job<'a> {
     pub(super) fn open(
-        input: &'a Path,
+        paths: &'a [PathBuf],
         output: &'a Path,
         options: &'a ConvertOptions,
         progress: &'a (dyn Fn(u64, u64) + Sync),
@@ -33,9 +33,10 @@ impl<'a> Job<'a> {
                 path: output.to_path_buf(),
             }));
         }
-        let inputs = Inputs::open(input, output, options)?;
+        parts::check(options)?;
+        let inputs = Inputs::open(paths, output, options)?;
         Ok(Self {
-            input,
+            paths,
             output,
             options,
             progress,
@@ -44,6 +45,9 @@ impl<'a> Job<'a> {
     }
 
     pub(super) fn run(&self) -> Result<ConvertReport, ConvertError> {
+        if let Some(Parts::One { number, of }) = self.options.parts {
+            return self.run_part(number, of);
+        }
         let n_matrices = self.inputs.elements.len() as u64;
         let mut matrices = Vec::new();
         for element in &self.inputs.elements {
@@ -58,7 +62,8 @@ impl<'a> Job<'a> {
         };
         let begin = || {
             let mut writer = StoreWriter::create(self.output, matrices[0].writer_options())?;
-            tables::write_obs(&mut writer, &self.inputs.obs, self.inputs.order.as_deref())?;
+            let obs = &self.inputs.obs;
+            tables::write_obs(&mut writer, obs, self.inputs.order.as_deref(), 0..obs.n_rows())?;
             Ok(writer)
         };
         let Written {
@@ -82,8 +87,41 @@ impl<'a> Job<'a> {
         if n_matrices > 1 {
             writer.set_name(&self.options.selection.path());
         }
+        self.inputs.check_unchanged()?;
         writer.finish()?;
         self.report(canonicalised)
+    }
+
+    /// Makes one part of the store.
+    fn run_part(&self, number: u32, of: u32) -> Result<ConvertReport, ConvertError> {
+        let (options, inputs, element) = (self.options, &self.inputs, &self.inputs.elements[0]);
+        let source = self.provenance(element, Canonicalised::default());
+        let settings = parts::settings(self.paths, options, inputs, source.clone())?;
+        let path = parts::directory(self.output, options);
+        let report = |part: &PartManifest, was_there| PartReport {
+            number,
+            of,
+            path: path.clone(),
+            first_obs: part.first_obs,
+            was_there,
+        };
+        if let Some(part) = parts::existing(&path, options, &settings)? {
+            return Ok(self.report_part(&part, report(&part, true)));
+        }
+        let matrix = self.plan(element)?;
+        let n_obs = inputs.obs.n_rows();
+        let begin = || {
+            let mut writer = StoreWriter::create(&path, matrix.writer_options())?;
+            let rows = part_table_rows(parts::obs(options, n_obs), n_obs);
+            tables::write_obs(&mut writer, &inputs.obs, inputs.order.as_deref(), rows)?;
+            Ok(writer)
+        };
+        let mut written = matrix.write(None, begin, &|done, work| (self.progress)(done, work))?;
+        written.writer.set_source(source);
+        let about = parts::part((number, of), options, inputs, settings, written.changed);
+        inputs.check_unchanged()?;
+        let part = written.writer.finish_part(about)?;
+        Ok(self.report_part(&part, report(&part, false)))
     }
 
     fn plan<'b>(&'b self, element: &'b Element) -> Result<MatrixJob<'b>, ConvertError> {
@@ -94,14 +132,24 @@ impl<'a> Job<'a> {
             .filter(|other| !std::ptr::eq(*other, element));
         // Of each matrix where its rows begin.
         let held_bytes = self.inputs.held_bytes + others.map(|other| 8 * other.matrix.n_obs()).sum::<u64>();
-        MatrixJob::plan(self.input, self.options, element, &self.inputs.obs, held_bytes)
+        MatrixJob::plan(
+            &self.inputs.name,
+            self.options,
+            element,
+            &self.inputs.obs,
+            held_bytes,
+        )
     }
 
-    /// What the manifest says of the source: nothing that differs between two conversions of one file.
+    /// What the manifest says of the source: nothing that differs between two conversions of the same files.
     fn provenance(&self, element: &Element, canonicalised: Canonicalised) -> serde_json::Value {
-        let file = self.input.file_name().unwrap_or_default().to_string_lossy();
-        serde_json::json!({
-            "file": file,
+        let file = |path: &PathBuf| {
+            path.file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
+        let mut source = serde_json::json!({
             "matrix": element.selection.path(),
             "encoding_type": element.matrix.form(),
             "indices_type": element.matrix.indices_type(),
@@ -114,18 +162,26 @@ impl<'a> Job<'a> {
             "duplicates_summed": canonicalised.duplicates_summed,
             "explicit_zeros_dropped": canonicalised.explicit_zeros_dropped,
             "cellring": env!("CARGO_PKG_VERSION"),
-        })
+        });
+        if let Some(filter) = &self.options.obs_filter {
+            source["obs_filter"] = filter.as_str().into();
+        }
+        match self.paths {
+            [one] => source["file"] = file(one).into(),
+            several => {
+                source["files"] = several.iter().map(file).collect();
+                source["join"] = self.options.join.var.name().into();
+                if let Some(key) = &self.options.join.var_key {
+                    source["var_key"] = key.as_str().into();
+                }
+            }
+        }
+        source
     }
 
     fn report(&self, canonicalised: Canonicalised) -> Result<ConvertReport, ConvertError> {
         let store = Store::open(self.output)?;
         let manifest = store.manifest();
-        let vars = self.inputs.elements.iter().map(|element| &element.var);
-        let tables = std::iter::once(&self.inputs.obs).chain(vars);
-        let mut warnings: Vec<String> = tables.flat_map(TableSource::warnings).cloned().collect();
-        // Layers have the genes of X, and so the same warnings.
-        let mut seen = HashSet::new();
-        warnings.retain(|warning| seen.insert(warning.clone()));
         Ok(ConvertReport {
             n_obs: manifest.n_obs,
             n_vars: manifest.n_vars,
@@ -148,7 +204,45 @@ impl<'a> Job<'a> {
             rows_sorted: canonicalised.rows_sorted,
             duplicates_summed: canonicalised.duplicates_summed,
             explicit_zeros_dropped: canonicalised.explicit_zeros_dropped,
-            warnings,
+            warnings: self.warnings(),
+            part: None,
         })
+    }
+
+    fn report_part(&self, part: &PartManifest, about: PartReport) -> ConvertReport {
+        let count = |name: &str| part.counts.get(name).copied().unwrap_or(0);
+        let bytes = part.total_bytes();
+        let matrix_bytes = bytes - part.obs.bytes - part.var.bytes;
+        ConvertReport {
+            n_obs: part.n_obs,
+            n_vars: part.n_vars,
+            nnz: part.nnz,
+            matrices: Vec::new(),
+            encoding: part.encoding,
+            var_order: part.var_order,
+            bytes,
+            bytes_per_nnz: match part.nnz {
+                0 => 0.0,
+                nnz => matrix_bytes as f64 / nnz as f64,
+            },
+            seconds: 0.0,
+            peak_rss_bytes: 0,
+            rows_sorted: count("rows_sorted"),
+            duplicates_summed: count("duplicates_summed"),
+            explicit_zeros_dropped: count("explicit_zeros_dropped"),
+            warnings: self.warnings(),
+            part: Some(about),
+        }
+    }
+
+    /// What the tables warn of.
+    fn warnings(&self) -> Vec<String> {
+        let vars = self.inputs.elements.iter().map(|element| &element.var);
+        let tables = std::iter::once(&self.inputs.obs).chain(vars);
+        let mut warnings: Vec<String> = tables.flat_map(TableSource::warnings).cloned().collect();
+        // Layers have the genes of X, and so the same warnings.
+        let mut seen = HashSet::new();
+        warnings.retain(|warning| seen.insert(warning.clone()));
+        warnings
     }
 }

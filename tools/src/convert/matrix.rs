@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use cellring::format::{Encoding, VarOrder};
-use cellring::writer::{BlockEncoder, StoreWriter, WriterOptions};
+use cellring::writer::{BlockEncoder, EncodedBlock, StoreWriter, WriterOptions};
 
 use super::blocks::BlockCutter;
 use super::inputs::Element;
 use super::memory::Needs;
 use super::survey::{self, ColumnOrder, Survey};
-use super::{ConvertError, ConvertOptions, tables};
+use super::{ConvertError, ConvertOptions, Parts, parts, tables};
 use crate::anndata::{Canonicalised, Selection, TableSource};
 
 /// How one matrix is written.
@@ -70,11 +70,14 @@ impl<'a> MatrixJob<'a> {
             var_order: self.var_order,
             block_size: self.options.block_size,
             replace: self.options.force,
+            shard_bytes: parts::shard_bytes(self.options),
+            stripe: parts::stripe(self.options),
             ..WriterOptions::new(matrix.n_vars(), matrix.value_type())
         }
     }
 
-    /// Writes var and all blocks with a writer that `begin` makes. The columns come in the order `given`, if there is one.
+    /// Writes var and all blocks, or those of a part, with a writer that `begin` makes. The columns come in the order `given`, if
+    /// there is one.
     pub(super) fn write(
         &self,
         given: Option<&ColumnOrder>,
@@ -83,7 +86,10 @@ impl<'a> MatrixJob<'a> {
     ) -> Result<Written, ConvertError> {
         let first = match (self.options.encoding, self.var_order) {
             (Encoding::Raw, _) => Some(Survey::Exact),
-            (Encoding::Packed, VarOrder::Detection) if given.is_none() => Some(Survey::StoredCounts),
+            (Encoding::Packed, VarOrder::Detection) if given.is_none() => match self.options.parts {
+                Some(_) => Some(Survey::Sample),
+                None => Some(Survey::StoredCounts),
+            },
             (Encoding::Packed, _) => None,
         };
         // Few files have explicit zeros or duplicates: only then is counted what remains of them.
@@ -105,7 +111,12 @@ impl<'a> MatrixJob<'a> {
     ) -> Result<Option<Written>, ConvertError> {
         let (matrix, var) = (&self.element.matrix, &self.element.var);
         let (n_obs, value_type) = (matrix.n_obs(), matrix.value_type());
-        let work = n_obs * (1 + u64::from(survey.is_some()));
+        let (stretch, begin_shards) = (
+            parts::obs(self.options, n_obs),
+            parts::first_blocks(self.options, n_obs),
+        );
+        let n_rows = stretch.end - stretch.start;
+        let work = n_rows + survey.map_or(0, |survey| survey.n_rows(n_obs));
         let found = survey
             .map(|survey| survey::run(matrix, survey, self.window_nnz, &|done| progress(done, work)))
             .transpose()?;
@@ -124,9 +135,17 @@ impl<'a> MatrixJob<'a> {
             column_of_source: order.as_ref().map(|order| order.column_of_source.clone()),
         };
 
-        let mut cutter = BlockCutter::new(self.options.block_size, value_type);
-        let mut rows = matrix.rows(0..n_obs, self.window_nnz)?;
-        let mut done = work - n_obs;
+        let mut next_block = stretch.start / u64::from(self.options.block_size);
+        let mut append = |writer: &mut StoreWriter, block: &EncodedBlock| {
+            if begin_shards.binary_search(&next_block).is_ok() {
+                writer.begin_shard();
+            }
+            next_block += 1;
+            writer.append(block)
+        };
+        let mut cutter = BlockCutter::new(self.options.block_size, value_type, stretch.start);
+        let mut rows = matrix.rows(stretch, self.window_nnz)?;
+        let mut done = work - n_rows;
         while let Some(window) = rows.next() {
             let mut window = window?;
             let dropped = rows.report().duplicates_summed + rows.report().explicit_zeros_dropped;
@@ -134,17 +153,20 @@ impl<'a> MatrixJob<'a> {
                 return Ok(None);
             }
             for block in cutter.encode(&mut window, &encoder)? {
-                writer.append(&block)?;
+                append(&mut writer, &block)?;
             }
             done += window.n_rows() as u64;
             rows.recycle(window);
             progress(done, work);
         }
         if let Some(block) = cutter.finish(&encoder)? {
-            writer.append(&block)?;
+            append(&mut writer, &block)?;
         }
         let mut changed = rows.report();
-        changed += matrix.changed_before();
+        if !matches!(self.options.parts, Some(Parts::One { .. })) {
+            // In a part this is not counted, since it is about all rows.
+            changed += matrix.changed_before();
+        }
         Ok(Some(Written {
             writer,
             changed,

@@ -5,9 +5,12 @@ use cellring::format::constants::TABLE_BATCH_ROWS;
 
 use crate::anndata::{MatrixSource, TableSource};
 
+/// Memory for keys to sort obs by, and for texts that are told apart while they are read.
+pub(super) const KEY_BYTES: u64 = 8;
+
 /// The program itself, the window of a pass that only counts, chunks being decoded, and the writes under way: up to 75 MiB
 /// where it was measured.
-const BASE_BYTES: u64 = 88 << 20;
+pub(super) const BASE_BYTES: u64 = 88 << 20;
 
 /// What each thread holds besides: a decoded chunk, counts, stacks.
 const THREAD_BYTES: u64 = 4 << 20;
@@ -82,7 +85,7 @@ impl Needs {
         }
         let obs_rows = obs.n_rows().min(TABLE_BATCH_ROWS as u64);
         needs.table_bytes = table_bytes(obs, obs_rows).max(table_bytes(var, var.n_rows()));
-        needs
+        needs.and(obs.working_bytes() + var.working_bytes())
     }
 
     /// With so much more that is held all the time.

@@ -1,9 +1,10 @@
-//! Converts an input to a store, in two passes over the matrix and with bounded memory.
+//! Converts one or more inputs to a store, in two passes over the matrix and with bounded memory.
 //!
 //! The first pass counts in how many obs each column occurs (and, for the raw encoding, finds the narrowest type that
 //! holds every value); the second decodes rows ahead, encodes blocks on all threads, and appends them in order. Equal input
 //! and equal options give equal stores, byte for byte, whatever the number of threads and the memory.
 
+mod append;
 mod blocks;
 mod error;
 mod inputs;
@@ -11,6 +12,7 @@ mod job;
 mod matrix;
 mod memory;
 mod order;
+mod parts;
 mod select;
 mod survey;
 mod tables;
@@ -22,14 +24,18 @@ use cellring::format::constants::DEFAULT_BLOCK_SIZE;
 use cellring::format::{Encoding, VarOrder};
 use serde::Serialize;
 
+pub use append::{AppendError, AppendOptions, AppendReport, append};
 pub use error::ConvertError;
+pub use parts::PartReport;
 
-use crate::anndata::Selection;
+use crate::anndata::{JoinOptions, Selection};
 use job::Job;
 
 /// What is converted, and into what.
 #[derive(Clone, Debug)]
 pub struct ConvertOptions {
+    /// How several inputs become one.
+    pub join: JoinOptions,
     /// Which matrix.
     pub selection: Selection,
     /// Which further matrices of the same obs, each once.
@@ -50,10 +56,34 @@ pub struct ConvertOptions {
     pub genes: Option<PathBuf>,
     /// Only the first so many obs.
     pub max_obs: Option<u64>,
+    /// Only obs that this filter takes: see [`cellring::select`] for the language. It may ask about columns that are not kept.
+    /// With `max_obs`, the first so many of those.
+    pub obs_filter: Option<String>,
     /// Only these columns of obs, besides the index.
     pub obs_columns: Option<Vec<String>>,
     /// Order of the obs in the store. `None`: as in the source.
     pub obs_order: Option<ObsOrder>,
+    /// A new shard begins when one has reached this length in bytes. `None`: the writer's default, and 1 GiB where shards are
+    /// put in several directories.
+    pub shard_bytes: Option<u64>,
+    /// Directories that the shards are put in, by turns; where there is none, they lie in the store itself.
+    pub stripe: Vec<PathBuf>,
+    /// Whether the store is made in parts.
+    pub parts: Option<Parts>,
+}
+
+/// How a store is made in parts: stretches of whole blocks, each of which begins a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    /// All in one go: the very store that merging this many parts makes.
+    All(u32),
+    /// Only one, in a directory of its own ([`cellring::writer::part_path`]).
+    One {
+        /// Its number, from 1 on.
+        number: u32,
+        /// Number of parts.
+        of: u32,
+    },
 }
 
 /// An order of obs other than the source's.
@@ -71,6 +101,7 @@ pub enum ObsOrder {
 impl Default for ConvertOptions {
     fn default() -> Self {
         Self {
+            join: JoinOptions::default(),
             selection: Selection::X,
             further: Vec::new(),
             encoding: Encoding::Packed,
@@ -81,8 +112,12 @@ impl Default for ConvertOptions {
             force: false,
             genes: None,
             max_obs: None,
+            obs_filter: None,
             obs_columns: None,
             obs_order: None,
+            shard_bytes: None,
+            stripe: Vec::new(),
+            parts: None,
         }
     }
 }
@@ -99,6 +134,9 @@ pub struct ConvertReport {
     pub nnz: u64,
     /// The matrices, where there are several: their paths in AnnData.
     pub matrices: Vec<String>,
+    /// Where only a part of a store was wanted: which, and what became of it. The numbers are those of the part then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<PartReport>,
     /// Encoding of the blocks.
     pub encoding: Encoding,
     /// Order of the columns.
@@ -121,39 +159,48 @@ pub struct ConvertReport {
     pub warnings: Vec<String>,
 }
 
-/// Converts `input` to a store at `output`, which exists when this returns without an error, and not before.
+/// Converts inputs to one store at `output`, which exists when this returns without an error, and not before.
+///
+/// Several inputs are joined: the obs of all, in this order; see [`JoinOptions`].
 ///
 /// `progress` is called now and then with what is done and what there is to do, in units of no meaning; the latter may
 /// grow.
 ///
 /// # Errors
 /// [`ConvertError`]; nothing is left at `output` then (an existing store that was to be replaced is left as it was).
+///
+/// # Panics
+/// Where there is no input.
 pub fn convert(
-    input: &Path,
+    inputs: &[PathBuf],
     output: &Path,
     options: &ConvertOptions,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<ConvertReport, ConvertError> {
     let started = Instant::now();
-    let threads = options
-        .threads
+    let pool = thread_pool(options.threads)?;
+    pool.install(|| {
+        let job = Job::open(inputs, output, options, progress)?;
+        let mut report = job.run()?;
+        report.seconds = started.elapsed().as_secs_f64();
+        report.peak_rss_bytes = peak_rss_bytes();
+        Ok(report)
+    })
+}
+
+/// The threads that encode.
+fn thread_pool(threads: Option<usize>) -> Result<rayon::ThreadPool, ConvertError> {
+    let threads = threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
         .max(1);
-    let pool = rayon::ThreadPoolBuilder::new()
+    rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|number| format!("cellring-encode-{number}"))
         .build()
         .map_err(|error| ConvertError::Threads {
             threads,
             error: error.to_string(),
-        })?;
-    pool.install(|| {
-        let job = Job::open(input, output, options, progress)?;
-        let mut report = job.run()?;
-        report.seconds = started.elapsed().as_secs_f64();
-        report.peak_rss_bytes = peak_rss_bytes();
-        Ok(report)
-    })
+        })
 }
 
 /// The most memory this process has had resident, or 0 where the system does not say.

@@ -1,33 +1,48 @@
 //! Orders of obs other than the source's.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::Path;
 
+use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
     UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, SeedableRng};
 
-use super::select::names_of;
+use super::memory::{BASE_BYTES, KEY_BYTES};
 use super::{ConvertError, ObsOrder};
-use crate::anndata::TableSource;
+use crate::anndata::{TableSource, codes_of};
 
 /// For each obs of the store its place in the source.
-pub(super) fn of(order: &ObsOrder, input: &Path, obs: &TableSource) -> Result<Vec<u32>, ConvertError> {
+pub(super) fn of(
+    order: &ObsOrder,
+    input: &Path,
+    obs: &TableSource,
+    memory_bytes: u64,
+) -> Result<Vec<u32>, ConvertError> {
     let n_obs = u32::try_from(obs.n_rows())
         .map_err(|_| ConvertError::Order(format!("{} obs are more than 2^32", obs.n_rows())))?;
     let mut places: Vec<u32> = (0..n_obs).collect();
     match order {
         ObsOrder::Shuffled { seed } => shuffle(&mut places, *seed),
         ObsOrder::SortedBy(names) => {
+            let needed_bytes =
+                BASE_BYTES + (4 + 2 * KEY_BYTES * names.len() as u64) * u64::from(n_obs) + (4 << 20);
+            if needed_bytes > memory_bytes {
+                return Err(ConvertError::Memory {
+                    file: input.to_path_buf(),
+                    limit_bytes: memory_bytes,
+                    needed_bytes,
+                    reason: format!("keys to sort {n_obs} obs by {} columns", names.len()),
+                });
+            }
             let keys = names
                 .iter()
-                .map(|name| column_keys(name, input, obs))
+                .map(|name| column_keys(name, input, obs, memory_bytes))
                 .collect::<Result<Vec<_>, _>>()?;
             places.sort_by(|&a, &b| {
                 let of = |row: u32| keys.iter().map(move |keys| keys[row as usize]);
@@ -48,24 +63,92 @@ fn shuffle(places: &mut [u32], seed: u64) {
     }
 }
 
+/// Rows that are read at a time.
+const BATCH_ROWS: usize = 1 << 16;
+
 /// Numbers in the order of the values of a column; missing ones are last.
-fn column_keys(name: &str, input: &Path, obs: &TableSource) -> Result<Vec<u64>, ConvertError> {
+fn column_keys(
+    name: &str,
+    input: &Path,
+    obs: &TableSource,
+    memory_bytes: u64,
+) -> Result<Vec<u64>, ConvertError> {
     let missing = |names| ConvertError::NoColumn {
         file: input.to_path_buf(),
         names,
-        available: names_of(obs),
+        available: obs.column_names(),
     };
-    let place = obs
-        .schema()
-        .fields()
-        .iter()
-        .position(|field| field.name() == name);
-    let Some(place) = place.filter(|&place| place > 0) else {
+    let mut fields = obs.schema().fields().iter().skip(1);
+    let Some(place) = fields.position(|field| field.name() == name) else {
         return Err(missing(vec![name.to_owned()]));
     };
-    let batch = obs.read(0..obs.n_rows())?;
-    let column = batch.column(place);
-    keys(column).ok_or_else(|| ConvertError::Order(format!("{name} is of type {}", column.data_type())))
+    let column = obs.project(&[place + 1]);
+    let mut texts = Texts::default();
+    let mut all = Vec::with_capacity(obs.n_rows() as usize);
+    for start in (0..obs.n_rows()).step_by(BATCH_ROWS) {
+        let batch = column.read(start..obs.n_rows().min(start + BATCH_ROWS as u64))?;
+        let values = batch.column(0);
+        match values.as_string_opt::<i32>() {
+            Some(values) => {
+                all.extend(values.iter().map(|value| texts.number(value)));
+                if texts.bytes > memory_bytes / TEXT_SHARE {
+                    return Err(ConvertError::Order(format!(
+                        "the column {name} holds more than {} MiB of different texts, more than --memory allows to sort",
+                        (memory_bytes / TEXT_SHARE) >> 20
+                    )));
+                }
+            }
+            None => {
+                all.extend(keys(values).ok_or_else(|| {
+                    ConvertError::Order(format!("{name} is of type {}", values.data_type()))
+                })?)
+            }
+        }
+    }
+    texts.rank(&mut all);
+    Ok(all)
+}
+
+/// Of the memory limit, the part for different texts of a column.
+const TEXT_SHARE: u64 = 4;
+
+/// What a text takes besides its bytes while texts are told apart.
+const TEXT_OVERHEAD_BYTES: u64 = 64;
+
+/// Different texts, numbered as they come.
+#[derive(Default)]
+struct Texts {
+    numbers: HashMap<String, u64>,
+    bytes: u64,
+}
+
+impl Texts {
+    fn number(&mut self, text: Option<&str>) -> u64 {
+        let Some(text) = text else { return u64::MAX };
+        if let Some(&number) = self.numbers.get(text) {
+            return number;
+        }
+        let number = self.numbers.len() as u64;
+        self.bytes += text.len() as u64 + TEXT_OVERHEAD_BYTES;
+        self.numbers.insert(text.to_owned(), number);
+        number
+    }
+
+    /// Replaces numbers by the places of their texts in order.
+    fn rank(self, numbers: &mut [u64]) {
+        let mut texts: Vec<(String, u64)> = self.numbers.into_iter().collect();
+        if texts.is_empty() {
+            return;
+        }
+        texts.sort_unstable();
+        let mut rank_of = vec![0; texts.len()];
+        (0..)
+            .zip(&texts)
+            .for_each(|(rank, (_, number))| rank_of[*number as usize] = rank);
+        for number in numbers.iter_mut().filter(|number| **number != u64::MAX) {
+            *number = rank_of[*number as usize];
+        }
+    }
 }
 
 fn keys(column: &ArrayRef) -> Option<Vec<u64>> {
@@ -100,26 +183,12 @@ fn keys(column: &ArrayRef) -> Option<Vec<u64>> {
         DataType::Float16 => primitive::<Float16Type>(column, |v| float(v.to_f64())),
         DataType::Float32 => primitive::<Float32Type>(column, |v| float(v.into())),
         DataType::Float64 => primitive::<Float64Type>(column, float),
-        DataType::Utf8 => {
-            let text = column.as_string::<i32>();
-            let mut ranks: BTreeMap<&str, u64> = text.iter().flatten().map(|value| (value, 0)).collect();
-            ranks.values_mut().zip(0..).for_each(|(rank, n)| *rank = n);
-            text.iter()
-                .map(|value| value.map_or(u64::MAX, |value| ranks[value]))
-                .collect()
-        }
         // Categories are in an order of their own.
         DataType::Dictionary(key, _) => {
-            let codes = column.as_any_dictionary();
-            let of = codes.normalized_keys();
             debug_assert!(key.is_integer());
-            let nulls = codes.keys().nulls();
-            of.iter()
-                .enumerate()
-                .map(|(row, &code)| match nulls {
-                    Some(nulls) if nulls.is_null(row) => u64::MAX,
-                    _ => code as u64,
-                })
+            let codes = codes_of(column).into_iter();
+            codes
+                .map(|code| code.map_or(u64::MAX, |code| code as u64))
                 .collect()
         }
         _ => return None,
@@ -131,7 +200,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow_array::types::Int8Type;
-    use arrow_array::{DictionaryArray, Float32Array, Int16Array, StringArray};
+    use arrow_array::{DictionaryArray, Float32Array, Int16Array};
 
     use super::*;
 
@@ -176,8 +245,12 @@ mod tests {
         );
         let integers = Int16Array::from(vec![Some(3), None, Some(-3), Some(0)]);
         assert_eq!(order(Arc::new(integers)), [2, 3, 0, 1]);
-        let text = StringArray::from(vec![Some("b"), Some(""), None, Some("a"), Some("b")]);
-        assert_eq!(order(Arc::new(text)), [1, 3, 0, 4, 2]);
+        let mut texts = Texts::default();
+        let mut numbers: Vec<u64> = [Some("b"), Some(""), None, Some("a"), Some("b")]
+            .map(|text| texts.number(text))
+            .into();
+        texts.rank(&mut numbers);
+        assert_eq!(numbers, [2, 0, u64::MAX, 1, 2]);
         let categories: DictionaryArray<Int8Type> =
             vec![Some("z"), None, Some("a"), Some("z")].into_iter().collect();
         assert_eq!(order(Arc::new(categories)), [0, 3, 2, 1]);

@@ -4,18 +4,61 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use arrow_array::StringArray;
+use cellring::select::Filter;
 
 use super::inputs::Element;
 use super::{ConvertError, ConvertOptions};
-use crate::anndata::{Selection, TableSource};
+use crate::anndata::{RowSet, RowSetBuilder, Selection, TableSource};
 
 /// Names of absent genes that a message shows.
 const SHOWN: usize = 5;
+
+/// Rows of obs that the filter sees at a time.
+const FILTER_ROWS: usize = 1 << 16;
+
+/// The obs that the filter of the options takes; `None` without one.
+pub(super) fn rows(
+    input: &Path,
+    options: &ConvertOptions,
+    obs: &TableSource,
+) -> Result<Option<RowSet>, ConvertError> {
+    let Some(text) = &options.obs_filter else {
+        return Ok(None);
+    };
+    let filter = Filter::parse(text)?;
+    let mut bound = filter.bind(obs.schema())?;
+    let names = filter.columns();
+    let fields = obs.schema().fields();
+    let is_asked = |&place: &usize| place > 0 && names.contains(&fields[place].name().as_str());
+    let asked: Vec<usize> = (0..fields.len()).filter(is_asked).collect();
+    let asked = obs.project(&asked);
+    let n_obs = obs.n_rows();
+    let limit = options.max_obs.unwrap_or(u64::MAX);
+    let mut rows = RowSetBuilder::default();
+    for start in (0..n_obs).step_by(FILTER_ROWS) {
+        if rows.len() == limit {
+            break;
+        }
+        let batch = asked.read(start..n_obs.min(start + FILTER_ROWS as u64))?;
+        for is_taken in bound.mask(&batch) {
+            rows.push(is_taken && rows.len() < limit);
+        }
+    }
+    if rows.is_empty() && limit > 0 {
+        return Err(ConvertError::NothingTaken {
+            file: input.to_path_buf(),
+            filter: text.clone(),
+            n_obs,
+        });
+    }
+    Ok(Some(rows.finish(n_obs)))
+}
 
 /// Keeps the obs and genes of a matrix that the options want.
 pub(super) fn part(
     input: &Path,
     options: &ConvertOptions,
+    rows: Option<&RowSet>,
     element: Element,
 ) -> Result<Element, ConvertError> {
     let Element {
@@ -27,7 +70,12 @@ pub(super) fn part(
         (None, _) | (_, Selection::Obsm(_)) => None,
         (Some(list), _) => Some(places_of(list, input, &var)?),
     };
-    let matrix = match (&genes, options.max_obs) {
+    let (matrix, max_obs) = match rows {
+        // Which are no more than are wanted.
+        Some(rows) => (matrix.pick(rows), None),
+        None => (matrix, options.max_obs),
+    };
+    let matrix = match (&genes, max_obs) {
         (None, None) => matrix,
         (_, max_obs) => matrix.select(max_obs.unwrap_or(u64::MAX), genes.as_deref()),
     };
@@ -48,26 +96,20 @@ pub(super) fn columns(
     options: &ConvertOptions,
     obs: TableSource,
 ) -> Result<TableSource, ConvertError> {
-    let Some(names) = &options.obs_columns else {
-        return Ok(obs);
-    };
-    let available = names_of(&obs);
+    match &options.obs_columns {
+        None => Ok(obs),
+        Some(names) => with_columns(input, obs, names),
+    }
+}
+
+/// The index and these columns.
+fn with_columns(input: &Path, obs: TableSource, names: &[String]) -> Result<TableSource, ConvertError> {
+    let available = obs.column_names();
     obs.with_columns(names).map_err(|names| ConvertError::NoColumn {
         file: input.to_path_buf(),
         names,
         available,
     })
-}
-
-/// The columns of a table, for a message.
-pub(super) fn names_of(table: &TableSource) -> String {
-    let fields = table.schema().fields().iter().skip(1);
-    let names: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(", ")
-    }
 }
 
 /// The places of the genes that a list names, ascending. A name that several genes have means all of them.

@@ -1,6 +1,7 @@
 //! The pass over the matrix before it is converted: how often each column occurs, and how large the values are.
 
 use std::cmp::Reverse;
+use std::ops::Range;
 use std::sync::Arc;
 
 use cellring::format::{CsrRows, Element, ValueType};
@@ -15,6 +16,10 @@ const REPORT_NNZ: u64 = 32 << 20;
 /// Entries that one thread looks at in one go.
 const PART_NNZ: usize = 1 << 16;
 
+/// Windows of rows that a sample consists of, and rows in each.
+const SAMPLE_WINDOWS: u64 = 64;
+const SAMPLE_ROWS: u64 = 512;
+
 /// What is to be found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Survey {
@@ -23,6 +28,34 @@ pub(super) enum Survey {
     StoredCounts,
     /// Exact numbers, and the type that the values fit.
     Exact,
+    /// Exact numbers of some rows, which depend on nothing but how many there are: all parts of a store find the same, and none
+    /// reads the whole matrix.
+    Sample,
+}
+
+impl Survey {
+    /// Number of rows that are looked at.
+    pub(super) fn n_rows(self, n_obs: u64) -> u64 {
+        match self {
+            Self::StoredCounts | Self::Exact => n_obs,
+            Self::Sample => sample(n_obs).map(|rows| rows.end - rows.start).sum(),
+        }
+    }
+}
+
+/// The rows of a sample: windows that lie evenly over all rows, or all rows where they are few.
+fn sample(n_obs: u64) -> impl Iterator<Item = Range<u64>> {
+    let is_small = n_obs <= SAMPLE_WINDOWS * SAMPLE_ROWS;
+    let (n_windows, len) = if is_small {
+        (1, n_obs)
+    } else {
+        (SAMPLE_WINDOWS, SAMPLE_ROWS)
+    };
+    (0..n_windows).map(move |window| {
+        let last = u128::from(n_obs - len);
+        let start = (last * u128::from(window) / u128::from((n_windows - 1).max(1))) as u64;
+        start..start + len
+    })
 }
 
 /// What was found.
@@ -30,7 +63,7 @@ pub(super) enum Survey {
 pub(super) struct Found {
     /// In how many rows each column occurs.
     pub(super) counts: Vec<u64>,
-    /// The narrowest type for the values; not known after [`Survey::StoredCounts`].
+    /// The narrowest type for the values; known after [`Survey::Exact`] only.
     pub(super) narrowest: Option<ValueType>,
 }
 
@@ -78,6 +111,23 @@ pub(super) fn run(
             }
             let narrowest = Some(range.narrowest(matrix.value_type()));
             Ok(Found { counts, narrowest })
+        }
+        Survey::Sample => {
+            let mut done = 0;
+            for window in sample(matrix.n_obs()) {
+                let mut rows = matrix.rows(window, window_nnz)?;
+                while let Some(window) = rows.next() {
+                    let window = window?;
+                    add(&window, &mut counts, &mut ValueRange::default());
+                    done += window.n_rows() as u64;
+                    rows.recycle(window);
+                    progress(done);
+                }
+            }
+            Ok(Found {
+                counts,
+                narrowest: None,
+            })
         }
     }
 }
@@ -194,6 +244,21 @@ mod tests {
             (order.source_of_column.as_slice(), &*order.column_of_source),
             (&[2, 0, 1][..], &[1, 2, 0][..])
         );
+    }
+
+    #[test]
+    fn samples_lie_evenly_and_within() {
+        for n_obs in [0, 1, 511, 32_768] {
+            assert!(sample(n_obs).eq(std::iter::once(0..n_obs)));
+        }
+        for n_obs in [32_769, 100_000, 1 << 47] {
+            let windows: Vec<_> = sample(n_obs).collect();
+            assert_eq!(windows.len(), 64);
+            assert_eq!((windows[0].start, windows[63].end), (0, n_obs));
+            assert!(windows.iter().all(|window| window.end - window.start == 512));
+            assert!(windows.windows(2).all(|pair| pair[0].end <= pair[1].start));
+            assert_eq!(Survey::Sample.n_rows(n_obs), 32_768);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Passes obs and var on to the store.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
@@ -12,18 +13,19 @@ use super::ConvertError;
 use super::survey::ColumnOrder;
 use crate::anndata::TableSource;
 
-/// Copies obs, batch by batch; where it is in another order than the source, each obs's place in that is added.
+/// Copies the batches of obs that begin within `rows`, a multiple of their length; where obs is in another order than the source, each obs's place in that is added.
 pub(super) fn write_obs(
     writer: &mut StoreWriter,
     obs: &TableSource,
     order: Option<&[u32]>,
+    rows: Range<u64>,
 ) -> Result<(), ConvertError> {
     let schema = match order {
         Some(_) => with_position(obs.schema()),
         None => Arc::clone(obs.schema()),
     };
-    let batches = (0..obs.n_rows()).step_by(TABLE_BATCH_ROWS).map(|start| {
-        let end = obs.n_rows().min(start + TABLE_BATCH_ROWS as u64);
+    let batches = rows.clone().step_by(TABLE_BATCH_ROWS).map(|start| {
+        let end = rows.end.min(start + TABLE_BATCH_ROWS as u64);
         let batch = obs.read(start..end)?;
         let Some(order) = order else { return Ok(batch) };
         let mut columns = batch.columns().to_vec();

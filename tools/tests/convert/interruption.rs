@@ -137,7 +137,7 @@ fn conversion_that_waits() {
         ..ConvertOptions::default()
     };
     convert(
-        &directory.join("synthetic.h5ad"),
+        &[directory.join("synthetic.h5ad")],
         &directory.join("x.cellring"),
         &options,
         &wait,

@@ -10,6 +10,7 @@ mod collection;
 mod equality;
 mod forms;
 mod interruption;
+mod joined;
 mod matrices;
 mod orders;
 mod refusals;
@@ -80,7 +81,9 @@ pub(crate) fn run_convert(
     output: &Path,
     options: &ConvertOptions,
 ) -> Result<ConvertReport, ConvertError> {
-    convert(input, output, options, &|done, total| assert!(done <= total))
+    convert(&[input.to_path_buf()], output, options, &|done, total| {
+        assert!(done <= total)
+    })
 }
 
 /// Names in a directory, sorted.

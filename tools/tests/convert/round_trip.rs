@@ -184,6 +184,7 @@ fn a_range_of_obs_comes_back_equal() {
         let options = ExportOptions {
             obs_range: Some(start..end),
             force: true,
+            ..ExportOptions::default()
         };
         let report = export(&store, &out, &options, &|_, _| {}).unwrap();
         assert_eq!(report.n_obs, end - start);
@@ -201,6 +202,7 @@ fn a_range_of_obs_comes_back_equal() {
     let options = ExportOptions {
         obs_range: Some(5..8),
         force: false,
+        ..ExportOptions::default()
     };
     let error = export(&store, &out, &options, &|_, _| {}).unwrap_err();
     assert!(

@@ -5,11 +5,15 @@ mod compressed;
 mod csc;
 mod csr;
 mod dense;
+mod joined;
 pub(super) mod market;
+mod number;
 mod permuted;
+mod picked;
 mod selected;
 mod source;
 mod spill;
+mod stored;
 mod stream;
 mod turned;
 mod value;
@@ -17,12 +21,15 @@ mod value;
 use std::path::Path;
 use std::sync::Arc;
 
+use cellring::Store;
 use cellring::format::ValueType;
 
 use super::container::{Grid, Kind, SourceFile};
 use super::error::{Result, SourceError};
+use super::rows::RowSet;
 
 pub use canonical::Canonicalised;
+pub(super) use joined::JoinedParts;
 pub use source::Workspace;
 pub use stream::{CountMode, Rows};
 
@@ -32,8 +39,10 @@ use csr::Csr;
 use dense::Dense;
 use market::Market;
 use permuted::Permuted;
+use picked::Picked;
 use selected::Selected;
 use source::RowSource;
+use stored::Stored;
 use turned::Turned;
 
 /// Which matrix of the file to read.
@@ -88,6 +97,14 @@ impl MatrixSource {
         }
     }
 
+    /// The matrix of a store, its rows and columns in the store's order.
+    ///
+    /// # Errors
+    /// Where the threads that are to read it cannot be started.
+    pub fn of_store(store: &Arc<Store>) -> Result<Self> {
+        Ok(Self::new(Stored::new(store)?))
+    }
+
     /// Number of rows.
     pub fn n_obs(&self) -> u64 {
         self.source.n_obs()
@@ -129,6 +146,15 @@ impl MatrixSource {
     /// The first `n_obs` rows (all where there are fewer), and of the columns those in `columns`, which ascend.
     pub fn select(&self, n_obs: u64, columns: Option<&[u32]>) -> Self {
         Self::new(Selected::new(Arc::clone(&self.source), n_obs, columns))
+    }
+
+    /// The rows of a set. Of chunks without any of them little is read.
+    ///
+    /// # Panics
+    /// Where the set is not one of as many rows.
+    #[must_use]
+    pub fn pick(&self, rows: &RowSet) -> Self {
+        Self::new(Picked::new(Arc::clone(&self.source), rows))
     }
 
     /// The rows in another order: `order` names for each new row the row that it was. They are put there by way of a

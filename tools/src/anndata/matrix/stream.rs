@@ -80,7 +80,7 @@ impl MatrixSource {
                     source.pool().install(|| {
                         source.read_columns(&window, &mut indices)?;
                         add_counts(&indices, &mut counts);
-                        Ok(())
+                        Ok::<(), SourceError>(())
                     })?;
                     at = window.end;
                 }

@@ -12,9 +12,9 @@ use super::leaf::Leaf;
 use crate::anndata::container::{Array, Attribute, Class, IntKind, Kind, Member, SourceFile};
 use crate::anndata::error::{Result, SourceError};
 
-const ENCODING: &str = "anndata.encoding";
-const ORDERED: &str = "anndata.ordered";
-const NA_VALUE: &str = "anndata.na_value";
+pub(in crate::anndata) const ENCODING: &str = "anndata.encoding";
+pub(in crate::anndata) const ORDERED: &str = "anndata.ordered";
+pub(in crate::anndata) const NA_VALUE: &str = "anndata.na_value";
 
 /// A column, readable in windows.
 #[derive(Debug)]

@@ -12,37 +12,93 @@
 //! | `anndata.na_value` | the attribute na-value of a nullable string column, where it has one |
 
 mod column;
+mod joined;
 mod leaf;
+mod picked;
+mod scatter;
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Debug;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
-use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
 use rayon::prelude::*;
 
 use super::container::{Attribute, Class, Kind, SourceFile};
 use super::error::{Result, SourceError};
+use super::matrix::Workspace;
+use super::rows::RowSet;
 use column::{Column, Opened};
+use picked::Picked;
+use scatter::Reordered;
+
+pub(super) use column::{ENCODING, NA_VALUE, ORDERED};
+pub(crate) use scatter::{Scatter, ScatterError};
+
+pub(super) use joined::{JoinedColumn, JoinedPart, Kind as JoinedKind, blame, joined};
 
 /// Key of the metadata that marks the index.
-const ROLE: &str = "cellring.role";
-const INDEX_NAME: &str = "anndata.index_name";
+pub(super) const ROLE: &str = "cellring.role";
+pub(super) const INDEX_NAME: &str = "anndata.index_name";
+
+/// Where the rows of a table come from.
+trait TableRows: Debug + Send + Sync {
+    /// Rows `range`, which exist, of these columns.
+    fn read(&self, range: Range<u64>, columns: &[usize]) -> Result<Vec<ArrayRef>>;
+    /// Memory besides that of what is read.
+    fn working_bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// The columns of one frame.
+#[derive(Debug)]
+struct Frame(Vec<Column>);
+
+impl TableRows for Frame {
+    fn read(&self, range: Range<u64>, columns: &[usize]) -> Result<Vec<ArrayRef>> {
+        columns
+            .par_iter()
+            .map(|&column| self.0[column].read(range.clone()))
+            .collect()
+    }
+}
 
 /// A data frame that can be read in windows of rows.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TableSource {
     file: PathBuf,
     group: String,
     n_rows: u64,
     schema: SchemaRef,
-    columns: Vec<Column>,
+    rows: Arc<dyn TableRows>,
+    /// Which columns of `rows` the fields are.
+    columns: Vec<usize>,
     warnings: Vec<String>,
 }
 
 impl TableSource {
+    fn new(
+        (file, group): (&Path, &str),
+        n_rows: u64,
+        fields: Vec<Field>,
+        rows: impl TableRows + 'static,
+        warnings: Vec<String>,
+    ) -> Self {
+        Self {
+            file: file.to_owned(),
+            group: group.to_owned(),
+            n_rows,
+            columns: (0..fields.len()).collect(),
+            schema: Arc::new(Schema::new(fields)),
+            rows: Arc::new(rows),
+            warnings,
+        }
+    }
+
     /// Schema of every batch: the index, then the columns in their order.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
@@ -60,27 +116,92 @@ impl TableSource {
         self
     }
 
+    /// The rows of a set.
+    ///
+    /// # Panics
+    /// Where the set is not one of as many rows.
+    #[must_use]
+    pub fn pick(self, rows: &RowSet) -> Self {
+        assert_eq!(rows.n_rows(), self.n_rows, "rows of the set");
+        let picked = Picked {
+            inner: self.clone(),
+            rows: rows.clone(),
+        };
+        Self {
+            n_rows: rows.len(),
+            rows: Arc::new(picked),
+            ..self
+        }
+    }
+
+    /// The rows in another order: `order` names for each new row the row that it was. They are put there by way of a
+    /// temporary file in the workspace, where they do not fit into memory, when they are first read.
+    ///
+    /// # Panics
+    /// If `order` is not as long as there are rows.
+    #[must_use]
+    pub fn reordered(self, order: &[u32], workspace: &Workspace) -> Self {
+        assert_eq!(order.len() as u64, self.n_rows, "rows of the order");
+        let mut place_of_row = vec![0; order.len()];
+        for (place, &row) in (0..).zip(order) {
+            place_of_row[row as usize] = place;
+        }
+        let reordered = Reordered {
+            inner: self.clone(),
+            place_of_row,
+            workspace: workspace.clone(),
+            scattered: OnceLock::new(),
+            scattering: Mutex::new(()),
+        };
+        Self {
+            columns: (0..self.columns.len()).collect(),
+            rows: Arc::new(reordered),
+            ..self
+        }
+    }
+
     /// The index and the columns of these names, in the table's order.
     ///
     /// # Errors
     /// The names that are no columns.
-    pub fn with_columns(mut self, names: &[String]) -> std::result::Result<Self, Vec<String>> {
+    pub fn with_columns(self, names: &[String]) -> std::result::Result<Self, Vec<String>> {
         let fields = self.schema.fields();
         let is_column = |name: &&String| fields.iter().skip(1).any(|field| field.name() == *name);
         let absent: Vec<String> = names.iter().filter(|name| !is_column(name)).cloned().collect();
         if !absent.is_empty() {
             return Err(absent);
         }
-        let (mut kept_fields, mut kept_columns) = (Vec::new(), Vec::new());
-        for (number, (field, column)) in fields.iter().zip(self.columns).enumerate() {
-            if number == 0 || names.contains(field.name()) {
-                kept_fields.push(Arc::clone(field));
-                kept_columns.push(column);
-            }
+        let is_kept = |&place: &usize| place == 0 || names.contains(fields[place].name());
+        let kept: Vec<usize> = (0..fields.len()).filter(is_kept).collect();
+        Ok(self.project(&kept))
+    }
+
+    /// Names of the columns, for a message.
+    pub(crate) fn column_names(&self) -> String {
+        let fields = self.schema.fields().iter().skip(1);
+        let names: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
+        match names.is_empty() {
+            true => "none".to_owned(),
+            false => names.join(", "),
         }
-        self.schema = Arc::new(Schema::new(kept_fields));
-        self.columns = kept_columns;
-        Ok(self)
+    }
+
+    /// These of the fields.
+    pub(crate) fn project(&self, fields: &[usize]) -> Self {
+        let kept: Vec<_> = fields
+            .iter()
+            .map(|&field| Arc::clone(&self.schema.fields()[field]))
+            .collect();
+        Self {
+            schema: Arc::new(Schema::new(kept)),
+            columns: fields.iter().map(|&field| self.columns[field]).collect(),
+            ..self.clone()
+        }
+    }
+
+    /// Memory that reading needs besides what is read.
+    pub fn working_bytes(&self) -> u64 {
+        self.rows.working_bytes()
     }
 
     /// These rows, in memory.
@@ -88,23 +209,17 @@ impl TableSource {
     /// # Errors
     /// As [`Self::read`].
     pub fn with_rows(self, rows: &[u32]) -> Result<Self> {
-        let damaged = |error: arrow_schema::ArrowError| SourceError::Damaged {
-            file: self.file.clone(),
-            object: self.group.clone(),
-            detail: error.to_string(),
-        };
+        let whole = self.read(0..self.n_rows)?;
         let rows = UInt32Array::from(rows.to_vec());
-        let columns = self
-            .columns
+        let columns = whole
+            .columns()
             .iter()
-            .map(|column| {
-                let whole = column.read(0..self.n_rows)?;
-                let taken = arrow_select::take::take(&whole, &rows, None).map_err(damaged)?;
-                Ok(Column::Held(taken))
-            })
-            .collect::<Result<Vec<_>>>()?;
+            .map(|column| arrow_select::take::take(column, &rows, None).map(Column::Held))
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(|error| self.damaged(&error))?;
         Ok(Self {
-            columns,
+            columns: (0..columns.len()).collect(),
+            rows: Arc::new(Frame(columns)),
             n_rows: rows.len() as u64,
             ..self
         })
@@ -129,16 +244,16 @@ impl TableSource {
                 n_rows: self.n_rows,
             });
         }
-        let arrays = self
-            .columns
-            .par_iter()
-            .map(|column| column.read(range.clone()))
-            .collect::<Result<Vec<_>>>()?;
-        RecordBatch::try_new(Arc::clone(&self.schema), arrays).map_err(|error| SourceError::Damaged {
+        let arrays = self.rows.read(range, &self.columns)?;
+        RecordBatch::try_new(Arc::clone(&self.schema), arrays).map_err(|error| self.damaged(&error))
+    }
+
+    fn damaged(&self, error: &ArrowError) -> SourceError {
+        SourceError::Damaged {
             file: self.file.clone(),
             object: self.group.clone(),
             detail: error.to_string(),
-        })
+        }
     }
 }
 
@@ -197,6 +312,19 @@ pub(super) fn of_members(
     assemble(file, group, listing)
 }
 
+/// A table of columns that are in memory; the first is the index.
+pub(super) fn held(
+    file: &Path,
+    object: &str,
+    n_rows: u64,
+    columns: Vec<(Field, ArrayRef)>,
+    warnings: Vec<String>,
+) -> TableSource {
+    let (fields, arrays): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+    let rows = Frame(arrays.into_iter().map(Column::Held).collect());
+    TableSource::new((file, object), n_rows, fields, rows, warnings)
+}
+
 /// A table of strings that are in memory; the first column is the index.
 pub(super) fn of_strings(
     file: &Path,
@@ -225,14 +353,8 @@ pub(super) fn of_strings(
         fields.push(Field::new(name, array.data_type().clone(), false).with_metadata(metadata));
         held.push(Column::Held(array));
     }
-    Ok(TableSource {
-        file: file.to_owned(),
-        group: object.to_owned(),
-        n_rows,
-        schema: Arc::new(Schema::new(fields)),
-        columns: held,
-        warnings: Vec::new(),
-    })
+    let (rows, place) = (Frame(held), (file, object));
+    Ok(TableSource::new(place, n_rows, fields, rows, Vec::new()))
 }
 
 /// A data frame of AnnData 0.7 and later: a group with a member for each column.
@@ -351,12 +473,6 @@ fn assemble(file: &Arc<SourceFile>, group: &str, listing: Listing) -> Result<Tab
             Opened::Unknown(why) => warnings.push(format!("{group}/{name} {why}; the column is skipped")),
         }
     }
-    Ok(TableSource {
-        file: file.path().to_owned(),
-        group: group.to_owned(),
-        n_rows,
-        schema: Arc::new(Schema::new(fields)),
-        columns,
-        warnings,
-    })
+    let (rows, place) = (Frame(columns), (file.path(), group));
+    Ok(TableSource::new(place, n_rows, fields, rows, warnings))
 }

@@ -1,0 +1,445 @@
+//! Puts the parts of a store together, without copying their blocks.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::DataType;
+
+use super::complete::{Content, Totals, Written, complete, write_manifest};
+use super::part::PartManifest;
+use super::publish::{Staging, remove_published};
+use super::spool::IndexSpool;
+use super::{WriteError, WriterOptions, write_table};
+use crate::format::checksum::{HashingWriter, crc32c};
+use crate::format::constants::{
+    BLOCK_RECORD_BYTES, CHECKSUM_PIECE_BYTES, INDEX_FILE, MANIFEST_FILE, OBS_FILE, VAR_FILE,
+};
+use crate::format::index::BlockRecord;
+use crate::format::manifest::FileEntry;
+use crate::format::table::Table;
+use crate::format::{FormatError, Manifest};
+
+/// Entries of the index that are in memory at a time.
+const INDEX_ENTRIES: usize = 1 << 16;
+
+/// What [`merge`] did.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Merged {
+    /// The store's manifest.
+    pub manifest: Manifest,
+    /// Number of parts that it was made of.
+    pub parts: u32,
+    /// Whether the store was already there, made of these parts by an earlier run, and only they were left to be removed.
+    pub was_done: bool,
+}
+
+/// A part and where it lies.
+struct Found {
+    path: PathBuf,
+    manifest: PartManifest,
+}
+
+/// Makes a store of its parts, which come in any order, and removes them.
+///
+/// The parts' shards become the store's own by hard links. Until the store has its name the parts stay whole, so that after
+/// a failure, or where the process is killed, the same call does what is left.
+///
+/// # Errors
+/// [`WriteError`] where a part is missing, damaged or of another conversion than the others, where a part is not on the same
+/// filesystem as the store is to be, or the store cannot be written. The parts are still there then.
+pub fn merge(parts: &[PathBuf], target: &Path, replace: bool) -> Result<Merged, WriteError> {
+    let mut found = Vec::with_capacity(parts.len());
+    let mut absent = None;
+    for path in parts {
+        match PartManifest::open(path) {
+            Ok(manifest) => found.push(Found {
+                path: path.clone(),
+                manifest,
+            }),
+            // An earlier run may have removed it.
+            Err(error) if !path.exists() => absent = absent.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    if let Some(manifest) = merged_before(&found, target)? {
+        let of = found.first().map_or(0, |part| part.manifest.parts);
+        remove_parts(&found)?;
+        return Ok(Merged {
+            manifest,
+            parts: of,
+            was_done: true,
+        });
+    }
+    if let Some(error) = absent {
+        return Err(error);
+    }
+    found.sort_by_key(|part| part.manifest.part);
+    check(&found, target)?;
+    let manifest = join(&found, target, replace)?;
+    remove_parts(&found)?;
+    Ok(Merged {
+        manifest,
+        parts: found.len() as u32,
+        was_done: false,
+    })
+}
+
+/// The manifest of the store at `target`, where its shards are those of all these parts.
+fn merged_before(parts: &[Found], target: &Path) -> Result<Option<Manifest>, WriteError> {
+    let path = target.join(MANIFEST_FILE);
+    let Some(manifest) = std::fs::read(&path)
+        .ok()
+        .and_then(|bytes| Manifest::from_bytes(&bytes, &path).ok())
+    else {
+        return Ok(None);
+    };
+    let file_of = |path: PathBuf| std::fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    let shards: Vec<_> = manifest
+        .shards
+        .iter()
+        .filter_map(|shard| file_of(target.join(&shard.file)))
+        .collect();
+    let is_shared = |part: &Found| {
+        let mut own = part
+            .manifest
+            .shards
+            .iter()
+            .map(|shard| file_of(part.path.join(&shard.file)));
+        own.all(|file| file.is_some_and(|file| shards.contains(&file)))
+    };
+    let any = parts.iter().any(|part| !part.manifest.shards.is_empty());
+    Ok((any && parts.iter().all(is_shared)).then_some(manifest))
+}
+
+/// Removes parts whose store is complete, those without shards first: the others tell that it is.
+fn remove_parts(parts: &[Found]) -> Result<(), WriteError> {
+    let is_empty = |part: &&Found| part.manifest.shards.is_empty();
+    let (empty, others): (Vec<_>, Vec<_>) = parts.iter().partition(is_empty);
+    empty
+        .iter()
+        .chain(&others)
+        .try_for_each(|part| remove_published(&part.path))
+}
+
+/// All parts are there, once each, and belong together.
+fn check(parts: &[Found], target: &Path) -> Result<(), WriteError> {
+    let refuse = |path: &Path, problem: String| {
+        Err(WriteError::Part {
+            path: path.to_path_buf(),
+            problem,
+        })
+    };
+    let Some(first) = parts.first() else {
+        return refuse(target, "there are no parts to make this store of".into());
+    };
+    let of = first.manifest.parts;
+    let mut n_obs = 0;
+    for part in parts {
+        let (a, b) = (&first.manifest, &part.manifest);
+        let about = |part: &PartManifest| {
+            (
+                (part.parts, part.n_obs_of_store, part.n_vars, part.encoding),
+                (
+                    part.value_type,
+                    part.raw_value_type,
+                    part.block_size,
+                    part.alignment,
+                ),
+                (
+                    part.var_order,
+                    part.settings.clone(),
+                    part.var.clone(),
+                    part.counts_of_all.clone(),
+                ),
+            )
+        };
+        if about(a) != about(b) {
+            let other = first.path.display();
+            return refuse(
+                &part.path,
+                format!(
+                    "it was made from another input or with other settings than {other}; convert it again"
+                ),
+            );
+        }
+        n_obs += b.n_obs;
+    }
+    let numbers: Vec<u32> = parts.iter().map(|part| part.manifest.part).collect();
+    let missing: Vec<String> = (1..=of)
+        .filter(|number| !numbers.contains(number))
+        .map(|number| number.to_string())
+        .collect();
+    if !missing.is_empty() {
+        let shown = missing[..missing.len().min(5)].join(", ");
+        let more = if missing.len() > 5 { ", ..." } else { "" };
+        return refuse(
+            target,
+            format!(
+                "{} of {of} parts are missing ({shown}{more}); convert them first",
+                missing.len()
+            ),
+        );
+    }
+    if let Some(twice) = parts
+        .windows(2)
+        .find(|pair| pair[0].manifest.part == pair[1].manifest.part)
+    {
+        let other = twice[0].path.display();
+        return refuse(
+            &twice[1].path,
+            format!("it is the same part as {other}; name each part once"),
+        );
+    }
+    let mut next = 0;
+    for part in parts {
+        if part.manifest.first_obs != next {
+            return refuse(
+                &part.path,
+                format!("it begins with obs {}, expected {next}", part.manifest.first_obs),
+            );
+        }
+        next += part.manifest.n_obs;
+    }
+    let obs_rows: u64 = parts.iter().map(|part| part.manifest.obs_rows).sum();
+    if n_obs != first.manifest.n_obs_of_store || obs_rows != n_obs {
+        return refuse(
+            target,
+            "the parts do not hold the obs of the store together; convert them again".into(),
+        );
+    }
+    Ok(())
+}
+
+fn join(parts: &[Found], target: &Path, replace: bool) -> Result<Manifest, WriteError> {
+    let first = &parts[0].manifest;
+    let options = WriterOptions {
+        encoding: first.encoding,
+        raw_value_type: first.raw_value_type,
+        var_order: first.var_order,
+        block_size: first.block_size,
+        alignment: first.alignment,
+        source: source(parts),
+        ..WriterOptions::new(first.n_vars, first.value_type)
+    };
+    let mut staging = Staging::create(target, replace, &[], None)?;
+    let mut index = IndexSpool::create(staging.path())?;
+    let mut totals = Totals::default();
+    let mut shards = Vec::new();
+    for part in parts {
+        append_index(&mut index, part, shards.len() as u32)?;
+        totals.add(part.manifest.totals());
+        for entry in &part.manifest.shards {
+            let number = shards.len() as u32;
+            let shard = part.path.join(&entry.file);
+            staging
+                .adopt(&shard, number)
+                .map_err(|error| other_filesystem(error, &part.path, target))?;
+            let file = crate::format::constants::shard_file(number);
+            shards.push(crate::format::manifest::ShardEntry {
+                file,
+                ..entry.clone()
+            });
+        }
+    }
+    let obs = join_obs(parts, &staging.path().join(OBS_FILE))?;
+    let var = copy(
+        &parts[0].path.join(&first.var.file),
+        &staging.path().join(VAR_FILE),
+        &first.var,
+        first.n_vars,
+    )?;
+    let content = Content {
+        options: &options,
+        totals,
+        shards,
+        obs,
+        var,
+    };
+    let manifest = complete(staging.path(), content, index, INDEX_FILE)?;
+    write_manifest(staging.path(), &manifest)?;
+    staging.publish()?;
+    Ok(manifest)
+}
+
+fn other_filesystem(error: WriteError, part: &Path, target: &Path) -> WriteError {
+    match &error {
+        WriteError::Io { error: why, .. } if why.kind() == std::io::ErrorKind::CrossesDevices => {
+            WriteError::Part {
+                path: part.to_path_buf(),
+                problem: format!(
+                    "it is on another filesystem than {}, and blocks are not copied; put the store where its parts are",
+                    target.display()
+                ),
+            }
+        }
+        _ => error,
+    }
+}
+
+/// What the manifest says of the source: that of any part, with the sums over all.
+fn source(parts: &[Found]) -> serde_json::Value {
+    let first = &parts[0].manifest;
+    let mut sums: BTreeMap<&str, u64> = first
+        .counts_of_all
+        .iter()
+        .map(|(name, n)| (name.as_str(), *n))
+        .collect();
+    for (name, n) in parts.iter().flat_map(|part| &part.manifest.counts) {
+        *sums.entry(name).or_default() += n;
+    }
+    let mut source = first.source.clone();
+    if let Some(members) = source.as_object_mut() {
+        for (name, n) in sums {
+            members.insert(name.to_owned(), n.into());
+        }
+    }
+    source
+}
+
+/// Appends the index of a part whose first shard gets this number.
+fn append_index(index: &mut IndexSpool, part: &Found, first_shard: u32) -> Result<(), WriteError> {
+    let path = part.path.join(&part.manifest.index.file);
+    verify(&path, &part.manifest.index)?;
+    let n_obs = part.manifest.n_obs;
+    let n_blocks = n_obs.div_ceil(u64::from(part.manifest.block_size));
+    let open = |at: u64| -> std::io::Result<BufReader<File>> {
+        let mut file = File::open(&path)?;
+        file.seek(SeekFrom::Start(at))?;
+        Ok(BufReader::with_capacity(1 << 18, file))
+    };
+    let failed = || WriteError::io(&path);
+    let mut records = open(0).map_err(failed())?;
+    for _ in 0..n_blocks {
+        let mut bytes = [0; BLOCK_RECORD_BYTES];
+        records.read_exact(&mut bytes).map_err(failed())?;
+        let mut record = BlockRecord::from_bytes(bytes);
+        record.shard += first_shard;
+        index.append_record(record);
+    }
+    let ends_at = n_blocks * BLOCK_RECORD_BYTES as u64;
+    let mut ends = open(ends_at).map_err(failed())?;
+    let mut details = open(ends_at + 4 * n_obs).map_err(failed())?;
+    let mut left = n_obs;
+    while left > 0 {
+        let now = left.min(INDEX_ENTRIES as u64) as usize;
+        let ends = read_entries(&mut ends, now).map_err(failed())?;
+        let details = read_entries(&mut details, now).map_err(failed())?;
+        index.append_obs(&ends, &details)?;
+        left -= now as u64;
+    }
+    Ok(())
+}
+
+pub(super) fn read_entries(from: &mut impl Read, n: usize) -> std::io::Result<Vec<u32>> {
+    let mut bytes = vec![0; 4 * n];
+    from.read_exact(&mut bytes)?;
+    let entry = |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    Ok(bytes.chunks_exact(4).map(entry).collect())
+}
+
+/// Compares a file with its checksums.
+pub(super) fn verify(path: &Path, entry: &FileEntry) -> Result<(), WriteError> {
+    let mut file = File::open(path).map_err(WriteError::io(path))?;
+    let mut left = entry.bytes;
+    for (piece, &expected) in entry.crc32c.iter().enumerate() {
+        let mut bytes = vec![0; left.min(CHECKSUM_PIECE_BYTES as u64) as usize];
+        file.read_exact(&mut bytes).map_err(WriteError::io(path))?;
+        left -= bytes.len() as u64;
+        let found = crc32c(&bytes);
+        if found != expected {
+            let start = (piece * CHECKSUM_PIECE_BYTES) as u64;
+            return Err(WriteError::Format(FormatError::Checksum {
+                file: path.to_path_buf(),
+                start,
+                end: start + bytes.len() as u64,
+                expected,
+                found,
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// CRC of a whole file, whose pieces are compared with their checksums.
+pub(super) fn hash(path: &Path, entry: &FileEntry) -> Result<u32, WriteError> {
+    verify(path, entry)?;
+    let mut out = HashingWriter::new(std::io::sink());
+    let mut copy = || std::io::copy(&mut File::open(path)?, &mut out);
+    copy().map_err(WriteError::io(path))?;
+    Ok(out.into_parts().1.whole())
+}
+
+/// Copies a table after comparing it with its checksums.
+fn copy(from: &Path, to: &Path, entry: &FileEntry, n_rows: u64) -> Result<Written, WriteError> {
+    verify(from, entry)?;
+    let write = || -> std::io::Result<u32> {
+        let mut out = HashingWriter::new(BufWriter::new(File::create_new(to)?));
+        std::io::copy(&mut File::open(from)?, &mut out)?;
+        let (mut file, hasher) = out.into_parts();
+        file.flush()?;
+        Ok(hasher.whole())
+    };
+    Ok(Written {
+        entry: entry.clone(),
+        crc: write().map_err(WriteError::io(to))?,
+        n_rows,
+    })
+}
+
+/// Joins the obs tables: each has some of the store's batches.
+fn join_obs(parts: &[Found], path: &Path) -> Result<Written, WriteError> {
+    let mut tables = Vec::with_capacity(parts.len());
+    for part in parts {
+        let file = part.path.join(&part.manifest.obs.file);
+        tables.push(Table::open(file, &part.manifest.obs, part.manifest.obs_rows)?);
+    }
+    let schema = tables[0].schema()?;
+    for (table, part) in tables.iter().zip(parts) {
+        if table.schema()? != schema {
+            return Err(other_obs(part));
+        }
+    }
+    let mut first: Option<RecordBatch> = None;
+    let batches = tables.iter().zip(parts).flat_map(|(table, part)| {
+        let n = table.n_batches().unwrap_or(0);
+        (0..n).map(move |i| (table.batch(i).map_err(WriteError::from), part))
+    });
+    let batches = batches.map(|(batch, part)| {
+        let batch = batch?;
+        let first = first.get_or_insert_with(|| batch.slice(0, 0));
+        if same_categories(first, &batch) {
+            Ok(batch)
+        } else {
+            Err(other_obs(part))
+        }
+    });
+    write_table(path, schema, batches)
+}
+
+fn other_obs(part: &Found) -> WriteError {
+    WriteError::Part {
+        path: part.path.clone(),
+        problem: "its obs has other columns or categories than that of the other parts; convert it again"
+            .into(),
+    }
+}
+
+/// Whether all categorical columns have the same categories, in the same order.
+fn same_categories(a: &RecordBatch, b: &RecordBatch) -> bool {
+    a.columns()
+        .iter()
+        .zip(b.columns())
+        .all(|(a, b)| match a.data_type() {
+            DataType::Dictionary(..) => {
+                let (a, b) = (a.as_any_dictionary().values(), b.as_any_dictionary().values());
+                std::sync::Arc::ptr_eq(a, b) || a.to_data() == b.to_data()
+            }
+            _ => true,
+        })
+}

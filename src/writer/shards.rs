@@ -1,0 +1,124 @@
+//! Puts blocks one behind the other into shards.
+
+use std::path::Path;
+
+use super::WriteError;
+use super::sink::{CHUNK_BYTES, Chunk, Sink};
+use crate::format::constants::shard_file;
+use crate::format::index::BlockRecord;
+use crate::format::manifest::ShardEntry;
+
+/// Writes the shards of a store from number `first` on.
+#[derive(Debug)]
+pub(super) struct ShardWriter {
+    sink: Sink,
+    chunk: Option<Chunk>,
+    chunk_at: u64,
+    alignment: u64,
+    first: u32,
+    entries: Vec<ShardEntry>,
+}
+
+impl ShardWriter {
+    pub(super) fn new(uring: bool, alignment: u32, first: u32) -> Self {
+        Self {
+            sink: Sink::new(uring),
+            chunk: None,
+            chunk_at: 0,
+            alignment: u64::from(alignment),
+            first,
+            entries: Vec::new(),
+        }
+    }
+
+    /// How blocks are written: `tokio-uring` or `plain`.
+    pub(super) fn sink(&self) -> &'static str {
+        self.sink.name()
+    }
+
+    /// Number of the shard that [`Self::begin`] begins.
+    pub(super) fn next_number(&self) -> u32 {
+        self.first + self.entries.len() as u32
+    }
+
+    /// Length of the shard that is being written; `None` before the first.
+    pub(super) fn bytes(&self) -> Option<u64> {
+        self.entries.last().map(|shard| shard.bytes)
+    }
+
+    /// Begins the next shard, as this file.
+    pub(super) fn begin(&mut self, path: &Path) -> Result<(), WriteError> {
+        self.flush()?;
+        self.sink.create(path)?;
+        self.entries.push(ShardEntry {
+            file: shard_file(self.next_number()),
+            bytes: 0,
+            blocks: 0,
+            store_id: None,
+        });
+        self.chunk_at = 0;
+        // The header holds the store id, which is known at the end: its place is left free.
+        self.put_zeros(self.alignment)
+    }
+
+    /// Writes a block into the shard that was begun last; tells where it lies.
+    pub(super) fn put_block(&mut self, payload: &[u8]) -> Result<BlockRecord, WriteError> {
+        let record = BlockRecord {
+            offset_bytes: self.bytes().unwrap_or(0),
+            shard: self.first + (self.entries.len() - 1) as u32,
+            payload_bytes: payload.len() as u32,
+        };
+        self.put(payload)?;
+        let bytes = payload.len() as u64;
+        self.put_zeros(bytes.next_multiple_of(self.alignment) - bytes)?;
+        if let Some(shard) = self.entries.last_mut() {
+            shard.blocks += 1;
+        }
+        Ok(record)
+    }
+
+    /// Waits for all writes. The headers are still zero, and nothing is synced.
+    pub(super) fn finish(mut self) -> Result<Vec<ShardEntry>, WriteError> {
+        self.flush()?;
+        self.sink.finish()?;
+        Ok(self.entries)
+    }
+
+    fn put(&mut self, mut bytes: &[u8]) -> Result<(), WriteError> {
+        if let Some(shard) = self.entries.last_mut() {
+            shard.bytes += bytes.len() as u64;
+        }
+        while !bytes.is_empty() {
+            let mut chunk = match self.chunk.take() {
+                Some(chunk) => chunk,
+                None => self.sink.take()?,
+            };
+            bytes = chunk.fill(bytes);
+            let full = chunk.len() == CHUNK_BYTES;
+            self.chunk = Some(chunk);
+            if full {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put_zeros(&mut self, mut n: u64) -> Result<(), WriteError> {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        while n > 0 {
+            let now = n.min(ZEROS.len() as u64);
+            self.put(&ZEROS[..now as usize])?;
+            n -= now;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), WriteError> {
+        if let Some(chunk) = self.chunk.take() {
+            let at = self.chunk_at;
+            self.chunk_at += chunk.len() as u64;
+            self.sink.write(self.entries.len() - 1, at, chunk)?;
+        }
+        Ok(())
+    }
+}

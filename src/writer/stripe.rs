@@ -1,0 +1,285 @@
+//! Shards on several disks: directories elsewhere that hold them, and links to them in the store.
+//!
+//! Such a directory belongs to one store and says so in a file of its own, [`MARKER`], which names the path that the store
+//! is published under. Nothing is ever removed from a directory that does not say so, and only shards are.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::WriteError;
+use crate::format::constants::shard_file;
+
+/// The file that tells to which store a directory of shards belongs.
+pub(super) const MARKER: &str = "cellring-stripe";
+const MARKER_HEAD: &[u8] = b"shards of the cellring store that the next line names; removed with it\n";
+
+/// In a temporary directory: the directories elsewhere that belong to it, each followed by a zero byte. It is written
+/// before they are made, so that the remains of a killed process are found.
+pub(super) const LIST: &str = ".stripe";
+
+/// The directories of one store.
+#[derive(Debug)]
+pub(super) struct Stripe {
+    /// The temporary directory that links to the shards.
+    staging: PathBuf,
+    /// Where the store will be published, from the root.
+    target: PathBuf,
+    /// The directories that were asked for, and those made in them.
+    made: Vec<(PathBuf, PathBuf)>,
+    /// Whether directories were asked for; else shards lie in the store itself.
+    n_wanted: usize,
+}
+
+impl Stripe {
+    /// Makes a directory in each of `parents` for the store that is built in `staging`.
+    pub(super) fn create(staging: &Path, target: &Path, parents: &[PathBuf]) -> Result<Self, WriteError> {
+        let mut stripe = Self {
+            staging: staging.to_path_buf(),
+            target: target.to_path_buf(),
+            made: Vec::new(),
+            n_wanted: parents.len(),
+        };
+        for parent in parents {
+            stripe.make_in(parent)?;
+        }
+        Ok(stripe)
+    }
+
+    /// Where to write shard `number`; where that is not in the store, the store has a link to it.
+    pub(super) fn new_shard(&mut self, number: u32) -> Result<PathBuf, WriteError> {
+        let link = self.staging.join(shard_file(number));
+        if self.n_wanted == 0 {
+            return Ok(link);
+        }
+        let shard = self.made[number as usize % self.n_wanted]
+            .1
+            .join(shard_file(number));
+        symlink(&shard, &link).map_err(WriteError::io(&link))?;
+        Ok(shard)
+    }
+
+    /// Takes a shard of another store of ours, or of a part of one, as shard `number`, without copying it.
+    pub(super) fn adopt(&mut self, shard: &Path, number: u32) -> Result<(), WriteError> {
+        let link = self.staging.join(shard_file(number));
+        let metadata = fs::symlink_metadata(shard).map_err(WriteError::io(shard))?;
+        if !metadata.is_symlink() {
+            return fs::hard_link(shard, &link).map_err(WriteError::io(shard));
+        }
+        let file = fs::canonicalize(shard).map_err(WriteError::io(shard))?;
+        let parent = file.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+        let known = self.made.iter().find(|(wanted, _)| wanted == parent);
+        let directory = match known {
+            Some((_, made)) => made.clone(),
+            None => self.make_in(parent)?,
+        };
+        let own = directory.join(shard_file(number));
+        fs::hard_link(&file, &own).map_err(WriteError::io(&file))?;
+        symlink(&own, &link).map_err(WriteError::io(&link))
+    }
+
+    fn make_in(&mut self, parent: &Path) -> Result<PathBuf, WriteError> {
+        let failed = |error| WriteError::Stripe {
+            path: parent.to_path_buf(),
+            error,
+        };
+        let parent = fs::canonicalize(parent).map_err(failed)?;
+        let mut name = prefix(&self.target);
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let nanos = since.unwrap_or_default().as_nanos() as u64;
+        name.push(format!("{:x}-{nanos:x}-{}", std::process::id(), self.made.len()));
+        let directory = parent.join(name);
+        self.list(&directory)?;
+        self.made.push((parent.clone(), directory.clone()));
+        fs::create_dir(&directory).map_err(failed)?;
+        let marker = directory.join(MARKER);
+        let text = marker_text(&self.target);
+        let write = || {
+            let mut file = File::create_new(&marker)?;
+            file.write_all(&text)?;
+            file.sync_all()
+        };
+        write().map_err(failed)?;
+        Ok(directory)
+    }
+
+    /// Appends to the list: what stands there is never written again, so that it is never lost.
+    fn list(&self, directory: &Path) -> Result<(), WriteError> {
+        let path = self.staging.join(LIST);
+        let write = || {
+            let mut file = File::options().append(true).create(true).open(&path)?;
+            file.write_all(&[directory.as_os_str().as_bytes(), b"\0"].concat())?;
+            file.sync_all()
+        };
+        write().map_err(WriteError::io(&path))
+    }
+
+    /// Syncs the directories; the shards are synced through their links. The list of them is no longer needed: what holds no
+    /// shard, and so would be found by no link, goes.
+    pub(super) fn publish(&self) -> Result<(), WriteError> {
+        for (parent, directory) in &self.made {
+            let mut entries = fs::read_dir(directory).map_err(WriteError::io(directory))?;
+            if !entries.any(|entry| entry.is_ok_and(|entry| is_shard(&entry.file_name()))) {
+                fs::remove_file(directory.join(MARKER)).map_err(WriteError::io(directory))?;
+                fs::remove_dir(directory).map_err(WriteError::io(directory))?;
+                continue;
+            }
+            super::publish::sync(directory)?;
+            super::publish::sync(parent)?;
+        }
+        match fs::remove_file(self.staging.join(LIST)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(WriteError::io(&self.staging.join(LIST))(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How the names of all directories of shards of a store begin.
+fn prefix(target: &Path) -> OsString {
+    let mut name = target.file_name().unwrap_or(OsStr::new("store")).to_os_string();
+    name.push(".stripe-");
+    name
+}
+
+/// The path of a store, from the root, so that it is the same from every working directory.
+pub(super) fn absolute(target: &Path) -> io::Result<PathBuf> {
+    let parent = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    Ok(fs::canonicalize(parent)?.join(target.file_name().unwrap_or_default()))
+}
+
+/// The directories that hold shards of the store in `directory`: those that it links to, and those that its list names; of
+/// further matrices, in directories within it, too.
+pub(super) fn directories_of(directory: &Path) -> Vec<PathBuf> {
+    let list = fs::read(directory.join(LIST)).unwrap_or_default();
+    // What is not followed by a zero was cut off, and was not made.
+    let listed = list
+        .split_inclusive(|&byte| byte == 0)
+        .filter_map(|path| path.strip_suffix(b"\0"));
+    let mut found: Vec<PathBuf> = listed
+        .map(|path| PathBuf::from(OsString::from_vec(path.to_vec())))
+        .collect();
+    let mut links = Vec::new();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        // Of a link this is a link, not what it leads to.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(directories_of(&entry.path()));
+        } else if is_shard(&entry.file_name()) {
+            links.push(entry.path());
+        }
+    }
+    links.sort();
+    let targets = links.iter().filter_map(|link| fs::read_link(link).ok());
+    found.extend(targets.filter_map(|shard| Some(shard.parent()?.to_path_buf())));
+    let mut seen = HashSet::new();
+    found.retain(|path| path.is_absolute() && seen.insert(path.clone()));
+    found
+}
+
+/// What a directory says that holds shards of this store.
+fn marker_text(target: &Path) -> Vec<u8> {
+    [MARKER_HEAD, target.as_os_str().as_bytes(), b"\n"].concat()
+}
+
+/// Whether a directory says that it holds shards of this store.
+pub(super) fn belongs_to(directory: &Path, target: &Path) -> bool {
+    fs::read(directory.join(MARKER)).is_ok_and(|text| text == marker_text(target))
+}
+
+/// Whether a directory was about to say so when the process was killed, and so holds nothing yet.
+fn was_about_to(directory: &Path, target: &Path) -> bool {
+    let n_entries = fs::read_dir(directory).map_or(0, Iterator::count);
+    let text = fs::read(directory.join(MARKER));
+    n_entries == 1 && text.is_ok_and(|text| marker_text(target).starts_with(&text))
+}
+
+/// Whether this is how a shard is called.
+pub(super) fn is_shard(name: &OsStr) -> bool {
+    let number = name
+        .as_bytes()
+        .strip_prefix(b"shard-")
+        .and_then(|name| name.strip_suffix(b".bin"));
+    number.is_some_and(|number| number.len() >= 5 && number.iter().all(u8::is_ascii_digit))
+}
+
+/// Removes a directory of ours that was to be, or was, published as `target`, and before it the shards it has elsewhere. Where
+/// something cannot be removed, or is not ours, it stays.
+pub(super) fn remove(directory: &Path, target: &Path) {
+    let prefix = prefix(target);
+    for stripe in directories_of(directory) {
+        if belongs_to(&stripe, target) || was_about_to(&stripe, target) {
+            let entries = fs::read_dir(&stripe).into_iter().flatten().flatten();
+            for entry in entries.filter(|entry| is_shard(&entry.file_name())) {
+                let _ = fs::remove_file(entry.path());
+            }
+            let _ = fs::remove_file(stripe.join(MARKER));
+        }
+        let name = stripe.file_name().unwrap_or_default().as_bytes();
+        if name.starts_with(prefix.as_bytes()) {
+            // Refused by the system where it is not empty.
+            let _ = fs::remove_dir(&stripe);
+        }
+    }
+    let _ = fs::remove_dir_all(directory);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_belongs_to_the_store_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, other) = (dir.path().join("s"), dir.path().join("t"));
+        let (ours, theirs) = (dir.path().join("s.stripe-1"), dir.path().join("s.stripe-2"));
+        let plain = dir.path().join("s.stripe-3");
+        for (stripe, marked) in [(&ours, Some(&target)), (&theirs, Some(&other)), (&plain, None)] {
+            fs::create_dir(stripe).unwrap();
+            fs::write(stripe.join("shard-00000.bin"), b"x").unwrap();
+            if let Some(marked) = marked {
+                fs::write(stripe.join(MARKER), marker_text(marked)).unwrap();
+            }
+        }
+        fs::write(ours.join("precious"), b"x").unwrap();
+        fs::create_dir(&target).unwrap();
+        // Killed when the file was made, but not written.
+        let begun = dir.path().join("s.stripe-4");
+        fs::create_dir(&begun).unwrap();
+        fs::write(begun.join(MARKER), &MARKER_HEAD[..7]).unwrap();
+        fs::write(target.join(LIST), [begun.as_os_str().as_bytes(), b"\0"].concat()).unwrap();
+        for (number, stripe) in [&ours, &theirs, &plain].into_iter().enumerate() {
+            symlink(
+                stripe.join("shard-00000.bin"),
+                target.join(shard_file(number as u32)),
+            )
+            .unwrap();
+        }
+        remove(&target, &target);
+        assert!(!target.exists() && !begun.exists());
+        assert!(ours.join("precious").exists() && !ours.join("shard-00000.bin").exists());
+        assert!(theirs.join("shard-00000.bin").exists() && plain.join("shard-00000.bin").exists());
+    }
+
+    #[test]
+    fn shards_are_known_by_their_names() {
+        for (name, expected) in [
+            ("shard-00000.bin", true),
+            ("shard-123456.bin", true),
+            ("shard-0000.bin", false),
+            ("shard-0000x.bin", false),
+            ("shard-.bin", false),
+            ("index.bin", false),
+        ] {
+            assert_eq!(is_shard(OsStr::new(name)), expected, "{name}");
+        }
+    }
+}

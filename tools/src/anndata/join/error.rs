@@ -1,0 +1,175 @@
+//! Why inputs cannot be joined.
+
+use std::path::PathBuf;
+
+/// Why several inputs make no one matrix with one obs and one var. Every message is one sentence.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The inputs have different genes, and nobody said which to take.
+    #[error(
+        "{} and {} have different genes ({only_first} of the first are not in the second, {only_other} of the second not in the first); give --join inner for the genes that all inputs have, or --join outer for those of any",
+        first.display(), other.display()
+    )]
+    DifferentVar {
+        /// The first input.
+        first: PathBuf,
+        /// The first one that differs.
+        other: PathBuf,
+        /// Genes that only the first has.
+        only_first: usize,
+        /// Genes that only the other has.
+        only_other: usize,
+    },
+    /// Inputs of the same genes have them in different multiplicity, or genes cannot be told apart.
+    #[error(
+        "{} has {n_repeated} genes of a name that an earlier gene has, among them {examples}, so that its genes cannot be matched with those of other inputs; give --var-key COLUMN, a column of var that tells genes apart",
+        file.display()
+    )]
+    RepeatedVar {
+        /// The input.
+        file: PathBuf,
+        /// How many genes repeat an earlier one.
+        n_repeated: usize,
+        /// The first few names.
+        examples: String,
+    },
+    /// The column that tells genes does not exist.
+    #[error("var of {} has no column {column}; its columns are {available}", file.display())]
+    NoKey {
+        /// The input.
+        file: PathBuf,
+        /// The column.
+        column: String,
+        /// What there is.
+        available: String,
+    },
+    /// The column that tells genes holds no texts.
+    #[error("the column {column} of var of {} holds {found}, but genes are told by texts; choose another --var-key", file.display())]
+    KeyType {
+        /// The input.
+        file: PathBuf,
+        /// The column.
+        column: String,
+        /// Its type.
+        found: String,
+    },
+    /// A gene has no name.
+    #[error("gene {row} of {} has no value in the column {column} of var, by which genes are told; choose another --var-key", file.display())]
+    MissingKey {
+        /// The input.
+        file: PathBuf,
+        /// The column.
+        column: String,
+        /// The gene, from 0.
+        row: usize,
+    },
+    /// Arrays of obsm have different widths.
+    #[error(
+        "{object} has {n_first} dimensions in {} and {n_other} in {}, but must have as many in all inputs; convert without it",
+        first.display(), other.display()
+    )]
+    Dimensions {
+        /// Path of the array.
+        object: String,
+        /// The first input.
+        first: PathBuf,
+        /// Its dimensions.
+        n_first: usize,
+        /// One that differs.
+        other: PathBuf,
+        /// Its dimensions.
+        n_other: usize,
+    },
+    /// No gene is in all inputs.
+    #[error("the {n_inputs} inputs have no gene in common ({} lacks the last of them); give --join outer, or --var-key COLUMN if they name genes differently", file.display())]
+    NothingInCommon {
+        /// How many inputs.
+        n_inputs: usize,
+        /// The input after which none was left.
+        file: PathBuf,
+    },
+    /// Too many genes.
+    #[error("the inputs have {n_vars} genes together, expected less than 2^31")]
+    TooManyVars {
+        /// How many.
+        n_vars: usize,
+    },
+    /// A column holds different kinds of values.
+    #[error(
+        "the {table} column {column} holds {first_type} in {} and {other_type} in {}, which no type holds without changing them; leave the column out{remedy}, or make it alike in all inputs",
+        first.display(), other.display()
+    )]
+    ColumnKinds {
+        /// `obs` or `var`.
+        table: &'static str,
+        /// The column.
+        column: String,
+        /// An input.
+        first: PathBuf,
+        /// What it holds there.
+        first_type: String,
+        /// An input where that does not fit.
+        other: PathBuf,
+        /// What it holds there.
+        other_type: String,
+        /// How to leave it out.
+        remedy: &'static str,
+    },
+    /// A value does not survive the change of its type that the other inputs ask for.
+    #[error(
+        "{object} in {} has the value {value} in row {row}, which {wanted}, the type that the other inputs ask for, does not hold exactly; change the type in one of the inputs",
+        file.display()
+    )]
+    Inexact {
+        /// The input.
+        file: PathBuf,
+        /// The column, or the matrix.
+        object: String,
+        /// Its row.
+        row: u64,
+        /// The value.
+        value: String,
+        /// The type.
+        wanted: String,
+    },
+    /// The label column has the name of one that there is.
+    #[error("{} has an obs column {column} already; choose another name for --label-column", file.display())]
+    LabelColumn {
+        /// The input.
+        file: PathBuf,
+        /// The column.
+        column: String,
+    },
+    /// Labels that are not one for each input.
+    #[error(
+        "{found} labels were given for {expected} inputs; give --label-values one for each, separated by commas"
+    )]
+    LabelCount {
+        /// Number of inputs.
+        expected: usize,
+        /// Number of labels.
+        found: usize,
+    },
+    /// Two inputs have one label.
+    #[error(
+        "{} and {} would both be labelled {label:?}; give --label-values, a different one for each input",
+        first.display(), other.display()
+    )]
+    RepeatedLabel {
+        /// An input.
+        first: PathBuf,
+        /// Another one.
+        other: PathBuf,
+        /// The label.
+        label: String,
+    },
+    /// An input changed between two readings.
+    #[error("{object} in {} is not what it was when the conversion began; convert again when nothing writes to it", file.display())]
+    Changed {
+        /// The input.
+        file: PathBuf,
+        /// The matrix or table.
+        object: String,
+    },
+}

@@ -1,0 +1,98 @@
+//! `cellring append`: more cells into a store that is there.
+
+use std::path::PathBuf;
+
+use cellring_tools::anndata::Selection;
+use cellring_tools::convert::{AppendOptions, AppendReport, append};
+use cellring_tools::size::parse_size;
+use clap::value_parser;
+
+use crate::failure::Failure;
+use crate::output::{self, Show};
+use crate::progress;
+
+/// Append cells to a store without writing again what it holds
+///
+/// Genes are found by name; those that an input lacks are zero. The columns of obs are those of the store: others are left out
+/// and missing ones are missing, both with a warning, and new categories are added behind those that there are. Whoever has the
+/// store open keeps what it held; whoever opens it afterwards sees all.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The store
+    #[arg(value_name = "STORE")]
+    store: PathBuf,
+    /// What to append, of any form that `convert` reads
+    #[arg(value_name = "INPUT", required = true)]
+    inputs: Vec<PathBuf>,
+    /// Take this layer [default: the matrix that the store was made of]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["raw", "x"])]
+    layer: Option<String>,
+    /// Take raw/X and raw/var
+    #[arg(long, conflicts_with = "x")]
+    raw: bool,
+    /// Take X
+    #[arg(long)]
+    x: bool,
+    /// Leave out genes that the store does not have, instead of refusing them
+    #[arg(long)]
+    ignore_new_genes: bool,
+    /// Begin a new shard when one has reached this size, as 4GiB [default: 32GiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    shard_size: Option<u64>,
+    /// Threads that decode, and as many that encode [default: one per core]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1024))]
+    threads: Option<u32>,
+    /// The most memory to use, as 500M or 2GiB
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
+    memory: u64,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Show for AppendReport {
+    fn text(&self) -> String {
+        let mut lines = vec![format!(
+            "{} cells appended: {} cells, {} values, {} now, in {} with {} of memory",
+            output::count(self.n_obs_appended),
+            output::count(self.n_obs),
+            output::count(self.nnz),
+            output::bytes(self.bytes),
+            output::seconds(self.seconds),
+            output::bytes(self.peak_rss_bytes),
+        )];
+        if self.n_genes_ignored > 0 {
+            lines.push(format!(
+                "{} genes were left out",
+                output::count(self.n_genes_ignored)
+            ));
+        }
+        lines.join("\n")
+    }
+}
+
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    let options = AppendOptions {
+        selection: match (args.layer, args.raw, args.x) {
+            (Some(name), ..) => Some(Selection::Layer(name)),
+            (None, true, _) => Some(Selection::Raw),
+            (None, false, true) => Some(Selection::X),
+            (None, false, false) => None,
+        },
+        ignore_new_genes: args.ignore_new_genes,
+        shard_bytes: args.shard_size,
+        threads: args.threads.map(|n| n as usize),
+        memory_bytes: args.memory,
+    };
+    let bar = progress::percent("appending");
+    let report = append(&args.store, &args.inputs, &options, &|done, total| {
+        progress::set(&bar, done, total)
+    });
+    bar.finish_and_clear();
+    let report = report?;
+    report
+        .warnings
+        .iter()
+        .for_each(|warning| output::warning(warning));
+    output::print(args.json, &report)
+}

@@ -1,0 +1,225 @@
+//! Brings rows into the columns and the element type of a store.
+
+use cellring::format::{CsrRows, Element, ValueBuffer, ValueType};
+use cellring::writer::RowSorter;
+use cellring::{with_element, with_values};
+use rayon::prelude::*;
+
+/// Rows that one thread looks at in one go.
+const GROUP_ROWS: usize = 1 << 10;
+
+/// A value that the store cannot hold: its row within the window, its column in the store, and the value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Misfit {
+    pub(super) row: usize,
+    pub(super) column: u32,
+    pub(super) value: String,
+}
+
+/// How the values of a store are stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target {
+    pub(super) n_vars: u64,
+    pub(super) value_type: ValueType,
+    /// Raw encoding: the type in the blocks, which may be narrower.
+    pub(super) stored_type: ValueType,
+}
+
+/// Whether some values of one type may be values of another: all numbers may.
+pub(super) fn may_fit(from: ValueType, to: ValueType) -> bool {
+    (from == ValueType::Bool) == (to == ValueType::Bool)
+}
+
+/// The rows with their columns replaced by `column_of`, ascending, and their values in the store's type.
+pub(super) fn fit(rows: &CsrRows, column_of: &[u32], target: Target) -> Result<CsrRows, Misfit> {
+    with_values!(&rows.values, values => with_element!(target.value_type, T => fit_values::<_, T>(rows, values, column_of, target)))
+}
+
+fn fit_values<S: Element, T: Element>(
+    rows: &CsrRows,
+    values: &[S],
+    column_of: &[u32],
+    target: Target,
+) -> Result<CsrRows, Misfit> {
+    let n_rows = rows.n_rows();
+    let groups: Vec<_> = (0..n_rows).step_by(GROUP_ROWS).collect();
+    let fitted = groups.into_par_iter().map(|start| {
+        let range = start..n_rows.min(start + GROUP_ROWS);
+        let (from, to) = (rows.indptr[range.start] as usize, rows.indptr[range.end] as usize);
+        let mut sorter = RowSorter::<S>::new(target.n_vars, to - from);
+        let mut indices = Vec::with_capacity(to - from);
+        let mut data = Vec::with_capacity(to - from);
+        for row in range {
+            let entries = rows.indptr[row] as usize..rows.indptr[row + 1] as usize;
+            let (columns, values) =
+                sorter.reorder(column_of, &rows.indices[entries.clone()], &values[entries]);
+            for (&column, &value) in columns.iter().zip(values) {
+                let fits = exact::<S, T>(value).filter(|&value| is_stored(value, target));
+                data.push(fits.ok_or_else(|| Misfit {
+                    row,
+                    column,
+                    value: shown(value),
+                })?);
+            }
+            indices.extend_from_slice(columns);
+        }
+        Ok((indices, data))
+    });
+    let fitted: Vec<(Vec<u32>, Vec<T>)> = fitted.collect::<Result<_, Misfit>>()?;
+    let (mut indices, mut data) = (Vec::new(), Vec::new());
+    for (more_indices, more_data) in fitted {
+        indices.extend(more_indices);
+        data.extend(more_data);
+    }
+    let mut buffer = ValueBuffer::with_capacity(target.value_type, 0);
+    if let Some(values) = T::vec_mut(&mut buffer) {
+        *values = data;
+    }
+    Ok(CsrRows {
+        indptr: rows.indptr.clone(),
+        indices,
+        values: buffer,
+    })
+}
+
+/// Whether the type in the blocks holds the value.
+fn is_stored<T: Element>(value: T, target: Target) -> bool {
+    let largest = match target.stored_type {
+        stored if stored == target.value_type => return true,
+        ValueType::U8 => u32::from(u8::MAX),
+        ValueType::U16 => u32::from(u16::MAX),
+        _ => u32::MAX,
+    };
+    value.as_count().is_some_and(|count| count <= largest)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Number {
+    Integer(i128),
+    Float(f64),
+}
+
+fn number<S: Element>(value: S) -> Number {
+    let bits = value.bits();
+    match S::VALUE_TYPE {
+        ValueType::F32 => Number::Float(f64::from(f32::from_bits(bits as u32))),
+        ValueType::F64 => Number::Float(f64::from_bits(bits)),
+        ValueType::I8 => Number::Integer((bits as u8).cast_signed().into()),
+        ValueType::I16 => Number::Integer((bits as u16).cast_signed().into()),
+        ValueType::I32 => Number::Integer((bits as u32).cast_signed().into()),
+        ValueType::I64 => Number::Integer(bits.cast_signed().into()),
+        ValueType::Bool | ValueType::U8 | ValueType::U16 | ValueType::U32 | ValueType::U64 => {
+            Number::Integer(bits.into())
+        }
+    }
+}
+
+fn shown<S: Element>(value: S) -> String {
+    match number(value) {
+        Number::Integer(value) => value.to_string(),
+        Number::Float(value) => value.to_string(),
+    }
+}
+
+/// The same number in another type, where that has it.
+fn exact<S: Element, T: Element>(value: S) -> Option<T> {
+    if S::VALUE_TYPE == T::VALUE_TYPE {
+        return Some(T::from_bits(value.bits()));
+    }
+    if let Some(count) = value.as_count() {
+        let value = T::from_count(count);
+        return (value.as_count() == Some(count)).then_some(value);
+    }
+    let number = number(value);
+    let integer = match number {
+        Number::Integer(value) => Some(value),
+        // What is too large for the cast is no integer of any type.
+        Number::Float(value) => {
+            Some(value as i128).filter(|&integer| integer as f64 == value && value.abs() < 1e30)
+        }
+    };
+    let float = match number {
+        Number::Integer(value) => Some(value as f64).filter(|&float| float as i128 == value),
+        Number::Float(value) => Some(value),
+    };
+    let is_zero_with_sign =
+        matches!(number, Number::Float(value) if value == 0.0 && value.is_sign_negative());
+    let whole = |least: i128, most: i128| {
+        integer.filter(|value| (least..=most).contains(value) && !is_zero_with_sign)
+    };
+    let bits = match T::VALUE_TYPE {
+        ValueType::F64 => float?.to_bits(),
+        ValueType::F32 => {
+            let float = float?;
+            let narrow = float as f32;
+            if f64::from(narrow) != float && !float.is_nan() {
+                return None;
+            }
+            u64::from(narrow.to_bits())
+        }
+        ValueType::I8 => whole(i8::MIN.into(), i8::MAX.into())? as u64,
+        ValueType::I16 => whole(i16::MIN.into(), i16::MAX.into())? as u64,
+        ValueType::I32 => whole(i32::MIN.into(), i32::MAX.into())? as u64,
+        ValueType::I64 => whole(i64::MIN.into(), i64::MAX.into())? as u64,
+        ValueType::U8 => whole(0, u8::MAX.into())? as u64,
+        ValueType::U16 => whole(0, u16::MAX.into())? as u64,
+        ValueType::U32 => whole(0, u32::MAX.into())? as u64,
+        ValueType::U64 => whole(0, u64::MAX.into())? as u64,
+        ValueType::Bool => return None,
+    };
+    Some(T::from_bits(bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_kept_or_refused() {
+        assert_eq!(exact::<i64, f32>(3), Some(3.0));
+        assert_eq!(exact::<i64, f32>(-3), Some(-3.0));
+        assert_eq!(exact::<i64, f32>((1 << 24) + 1), None);
+        assert_eq!(exact::<i64, f64>(i64::MAX), None);
+        assert_eq!(exact::<u64, i64>(u64::MAX), None);
+        assert_eq!(exact::<u64, f64>(1 << 60), Some((1u64 << 60) as f64));
+        assert_eq!(exact::<f64, f32>(0.1), None);
+        assert_eq!(exact::<f64, f32>(0.5), Some(0.5));
+        assert_eq!(exact::<f32, f64>(0.1), Some(f64::from(0.1f32)));
+        assert_eq!(exact::<f32, i8>(-128.0), Some(-128));
+        assert_eq!(exact::<f32, i8>(-129.0), None);
+        assert_eq!(exact::<f32, i32>(0.5), None);
+        assert_eq!(exact::<f32, i32>(-0.0), None);
+        assert_eq!(exact::<f32, i64>(f32::INFINITY), None);
+        assert_eq!(exact::<i8, u64>(-1), None);
+        assert_eq!(exact::<u8, u16>(255), Some(255));
+        assert_eq!(exact::<u16, u8>(256), None);
+        assert!(exact::<f64, f32>(f64::NAN).unwrap().is_nan());
+        assert_eq!(exact::<f64, f32>(f64::INFINITY), Some(f32::INFINITY));
+        assert_eq!(exact::<f64, f32>(1e300), None);
+    }
+
+    #[test]
+    fn rows_get_the_columns_of_the_store() {
+        let rows = CsrRows {
+            indptr: vec![0, 3, 3, 4],
+            indices: vec![0, 1, 2, 1],
+            values: ValueBuffer::I32(vec![10, 20, 30, 40]),
+        };
+        let target = Target {
+            n_vars: 6,
+            value_type: ValueType::F32,
+            stored_type: ValueType::U8,
+        };
+        // A cycle: its inverse is another one.
+        let fitted = fit(&rows, &[4, 5, 1], target).unwrap();
+        assert_eq!(fitted.indptr, [0, 3, 3, 4]);
+        assert_eq!(fitted.indices, [1, 4, 5, 5]);
+        assert_eq!(fitted.values, ValueBuffer::F32(vec![30.0, 10.0, 20.0, 40.0]));
+        let rows = CsrRows {
+            values: ValueBuffer::I32(vec![10, 20, 30, 256]),
+            ..rows
+        };
+        let misfit = fit(&rows, &[4, 5, 1], target).unwrap_err();
+        assert_eq!((misfit.row, misfit.column, misfit.value.as_str()), (2, 5, "256"));
+    }
+}
