@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -92,6 +93,7 @@ struct Stage {
     copied: Option<Arc<Event>>,
     /// What has to occur before the memory may be written again.
     in_use: Vec<Event>,
+    is_lost: Arc<AtomicBool>,
 }
 
 /// What stages, the data on the device and the thread that waits have in common.
@@ -100,6 +102,8 @@ struct Shared {
     stream: Stream,
     free: Mutex<Vec<Stage>>,
     stats: Mutex<CopyStats>,
+    /// Set once the driver could not tell whether copies were over.
+    is_lost: Arc<AtomicBool>,
 }
 
 /// A stage in use, by what lies there. The last one to drop it frees the stage.
@@ -118,6 +122,7 @@ struct Flight<S> {
     copied: Arc<Event>,
     /// Whether `copied` stands behind all copies.
     is_recorded: bool,
+    is_lost: Arc<AtomicBool>,
 }
 
 /// Copies sources to the device, on one stream.
@@ -154,7 +159,9 @@ impl<S: Source> Stager<S> {
         if !(2..=16).contains(&n_stages) || !(1..=1 << 30).contains(&unit_bytes) {
             return Err(GpuError::Config { n_stages, unit_bytes });
         }
+        let is_lost = Arc::<AtomicBool>::default();
         let stage = |_| Stage {
+            is_lost: is_lost.clone(),
             memory: None,
             gather: None,
             copied: None,
@@ -165,6 +172,7 @@ impl<S: Source> Stager<S> {
             stream: stream.clone(),
             free: Mutex::new((0..n_stages).map(stage).collect()),
             stats: Mutex::default(),
+            is_lost,
         });
         let (flights, landing) = channel();
         let stats = shared.clone();
@@ -233,6 +241,7 @@ impl<S: Source> Stager<S> {
             began: Event::new(shared.gpu.driver())?,
             copied: Arc::new(Event::new(shared.gpu.driver())?),
             is_recorded: false,
+            is_lost: shared.is_lost.clone(),
         };
         let heads: Vec<S::Head> = flight.sources.iter_mut().map(|source| source.behead()).collect();
         let arrays: Vec<Arrays<'_>> = flight.sources.iter().map(|source| source.arrays()).collect();
@@ -246,7 +255,7 @@ impl<S: Source> Stager<S> {
 
         // The gathered bytes may be written once the copy before has read them.
         let since = std::time::Instant::now();
-        if let Some(copied) = stage.copied.take() {
+        if let Some(copied) = &stage.copied {
             copied.wait()?;
         }
         lock(&shared.stats).wait_ns += u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -261,9 +270,10 @@ impl<S: Source> Stager<S> {
             gathered[each.to..each.to + from.len()].copy_from_slice(from);
         }
         // The device's memory may be written once nobody reads it: that the stream waits for.
-        for event in stage.in_use.drain(..) {
+        for event in &stage.in_use {
             event.hold(&shared.stream)?;
         }
+        stage.in_use.clear();
         let gathered = stage.gather.as_ref().map_or(&[][..], HostBuffer::as_slice);
         let start = stage.memory.as_ref().map_or(0, |memory| memory.start);
         let driver = shared.gpu.driver();
@@ -370,6 +380,7 @@ impl<S> Flight<S> {
                     sources.len()
                 );
                 mem::forget(sources);
+                self.is_lost.store(true, Ordering::Relaxed);
             }
         }
         over.is_ok()
@@ -404,9 +415,10 @@ impl Stage {
         if self.memory.as_ref().map_or(0, |memory| memory.len_bytes) >= len_bytes {
             return Ok(());
         }
-        for event in self.in_use.drain(..) {
+        for event in &self.in_use {
             event.wait()?;
         }
+        self.in_use.clear();
         // Old and new need not exist at the same time.
         self.memory = None;
         let roomy = (len_bytes + len_bytes / 8).next_multiple_of(2 << 20);
@@ -418,7 +430,8 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         let events = self.in_use.iter().chain(self.copied.as_deref());
-        if events.map(Event::wait).any(|waited| waited.is_err()) {
+        let failed = events.map(Event::wait).any(|waited| waited.is_err());
+        if failed || self.is_lost.load(Ordering::Relaxed) {
             // Something may still read them.
             mem::forget(self.gather.take());
             mem::forget(self.memory.take());

@@ -7,6 +7,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod numpy;
 mod warnings;
 
 use std::path::Path;
