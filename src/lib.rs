@@ -26,12 +26,14 @@
 //! | [`select`] | subsets, splits, weights and classes from the obs table |
 //! | [`engine`], [`buffer`] | moves bytes from files into buffers |
 //! | [`loader`], [`minibatch`] | epochs, and what they yield |
+//! | [`gpu`] | memory pinned for a GPU, and copies to it |
 //!
 //! Linux only. Damage is always an error, never wrong data: every cell is checked against its checksum when it is read.
 
 pub mod buffer;
 pub mod engine;
 pub mod format;
+pub mod gpu;
 pub mod loader;
 pub mod minibatch;
 pub mod plan;

@@ -44,6 +44,14 @@ const UNSAFE: &[&str] = &[
     "src/format/packed/arch/avx512.rs",   // vector loads and stores
     "src/format/packed/arch/prefetch.rs", // prefetch instructions
     "src/format/packed/decode.rs",        // calls code for an instruction set
+    "src/gpu/cuda.rs",                    // calls libcuda
+    "src/gpu/device.rs",                  // takes over a stream
+    "src/gpu/dlpack.rs",                  // hands memory to C
+    "src/gpu/driver.rs",                  // has a driver copy from addresses
+    "src/gpu/stager.rs",                  // has a driver copy from addresses
+    "src/gpu/standin/calls.rs",           // copies from addresses
+    "src/gpu/standin/mod.rs",             // copies from addresses
+    "src/gpu/tests.rs",                   // does what must not be done; consumes capsules
     "src/store/map.rs",                   // maps
     "src/writer/publish.rs",              // renameat2
 ];
@@ -77,13 +85,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["format", "with_values", "with_element"]),
     // From the obs table to what the plan takes.
     ("select", &["format", "plan", "store", "Store"]),
-    ("minibatch", &["format", "Loader"]),
+    // What it copies is told by those above.
+    ("gpu", &["buffer"]),
+    ("minibatch", &["format", "gpu", "Loader"]),
     (
         "loader",
         &[
             "buffer",
             "engine",
             "format",
+            "gpu",
             "minibatch",
             "plan",
             "store",

@@ -4,9 +4,11 @@
     reason = "the mapping is made, advised, prefaulted and unmapped here, and nowhere else"
 )]
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::ptr::{self, NonNull};
+use std::sync::{Mutex, PoisonError};
 
 use super::{BufferError, SLACK_BYTES, SLOT_ALIGN_BYTES};
 
@@ -137,7 +139,12 @@ pub(super) struct Arena {
     mapped_bytes: usize,
     page_kind: PageKind,
     layout: Layout,
+    /// What must end before the memory is unmapped: its registration with a GPU driver.
+    guards: Mutex<Vec<Guard>>,
 }
+
+/// Something that is dropped right before the memory that it is about.
+pub(crate) type Guard = Box<dyn Any + Send>;
 
 // SAFETY: the arena hands out addresses only; who may read or write through them is ruled by the ownership of
 // slots.
@@ -163,6 +170,7 @@ impl Arena {
             mapped_bytes: needed_bytes,
             page_kind,
             layout,
+            guards: Mutex::default(),
         };
         if let Ok(base) = map(needed_bytes, libc::MAP_HUGETLB | libc::MAP_HUGE_2MB) {
             // Owned from here on, so that a failure to populate unmaps it.
@@ -194,6 +202,14 @@ impl Arena {
 
     pub(super) fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Keeps a guard until right before the memory is unmapped.
+    pub(super) fn guard(&self, guard: Guard) {
+        self.guards
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(guard);
     }
 
     /// Address of a slot's first byte, and the region it lies in.
@@ -262,6 +278,10 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
+        self.guards
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         // SAFETY: the mapping was made by `map`, is unmapped only here, and every slot and engine that could
         // still use it holds an `Arc` of this arena.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.mapped_bytes) };

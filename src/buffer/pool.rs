@@ -4,7 +4,7 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::arena::{Arena, Layout, PageKind};
+use super::arena::{Arena, Guard, Layout, PageKind};
 use super::{BufferError, Slot, Target};
 
 /// A fixed number of equal, aligned buffers. Cloning is cheap and gives the same pool.
@@ -138,6 +138,11 @@ impl Pool {
     /// long as the pool or one of its slots lives.
     pub(crate) fn regions(&self) -> impl Iterator<Item = (NonNull<u8>, usize)> + '_ {
         self.shared.arena.regions()
+    }
+
+    /// Keeps a guard as long as the pool or one of its slots lives: it is dropped right before the memory is unmapped.
+    pub(crate) fn guard(&self, guard: Guard) {
+        self.shared.arena.guard(guard);
     }
 
     /// A target of a page that belongs to no slot and that nobody reads, to prove a way of reading; and its

@@ -6,6 +6,7 @@ use super::collection::CollectionError;
 use crate::buffer::BufferError;
 use crate::engine::{EngineConfig, EngineError};
 use crate::format::FormatError;
+use crate::gpu::Gpu;
 use crate::minibatch::{ColumnChoice, ColumnForm, Layout, OutputConfig, OutputError, OutputType};
 use crate::plan::{PlanError, SamplerConfig, SamplerData};
 
@@ -33,6 +34,8 @@ pub struct LoaderConfig {
     pub matrices: Vec<MatrixChoice>,
     /// Columns of the obs table that come along with each minibatch; a name alone asks for the natural form.
     pub obs_columns: Vec<ColumnChoice>,
+    /// The GPU that minibatches or fetches are copied to (see [`gpu`](crate::gpu)): memory is page-locked for it.
+    pub gpu: Option<Gpu>,
     /// Deliver values that `f32` cannot hold exactly as the nearest `f32`, rather than refuse the store. (Not needed for
     /// [`OutputType::Source`](crate::minibatch::OutputType::Source), nor for what rounding to `f16` or `bf16` or normalising
     /// loses.)
@@ -85,6 +88,7 @@ impl Default for LoaderConfig {
             output: OutputConfig::default(),
             matrices: Vec::new(),
             obs_columns: Vec::new(),
+            gpu: None,
             allow_rounding: false,
         }
     }

@@ -9,6 +9,7 @@ use crate::Store;
 use crate::format::Element;
 use crate::format::obs::ObsDecoder;
 use crate::format::packed::Padded;
+use crate::gpu::Gpu;
 use crate::minibatch::{
     ColumnReader, GeneSelection, IndexType, Layout, Matrix, Minibatch, Recipe, Recycler, Rows, Scratch,
     assemble,
@@ -21,6 +22,8 @@ pub(super) struct DecodeContext {
     pub(super) matrices: Vec<DecodeMatrix>,
     pub(super) columns: Vec<ColumnReader>,
     pub(super) recycler: Arc<Recycler>,
+    /// Whose driver page-locks the memory of minibatches.
+    pub(super) gpu: Option<Gpu>,
 }
 
 /// What decoding a matrix needs.
@@ -145,6 +148,9 @@ pub(super) fn decode_minibatch(
         }
         let nnz = assemble(recipe, &rows, scratch, &mut matrix.buffers)?;
         matrix.set_shape(recipe, obs.len(), nnz);
+        if let Some(gpu) = &context.gpu {
+            matrix.buffers.pin(gpu);
+        }
     }
     if buffers.columns.len() != context.columns.len() {
         buffers.columns = context.columns.iter().map(ColumnReader::empty).collect();

@@ -56,6 +56,7 @@ mod collection;
 mod config;
 mod decode;
 mod extents;
+mod fetches;
 mod memory;
 mod pipeline;
 mod reads;
@@ -77,6 +78,7 @@ use tracing::field::Empty;
 
 pub use collection::{Collection, CollectionError, Join};
 pub use config::{LoaderConfig, LoaderError, MatrixChoice};
+pub use fetches::{DeviceFetch, DeviceRows, Fetch, Fetches, RowTable};
 pub use pipeline::EpochStats;
 pub use reads::{FetchExtents, extents_of};
 
@@ -170,6 +172,9 @@ impl Loader {
         };
         let memory = Memory::divide(&matrices, &config, threads)?;
         let pool = Pool::new(memory.n_slots, memory.slot_bytes)?;
+        if let Some(gpu) = &config.gpu {
+            gpu.pin_pool(&pool);
+        }
         let routes = Routes::default();
         let (mut paths, mut decoded) = (Vec::new(), Vec::new());
         let outputs =
@@ -189,6 +194,7 @@ impl Loader {
             matrices: decoded,
             columns,
             recycler,
+            gpu: config.gpu.clone(),
         });
         let (engine, ahead) = (Arc::new(engine), memory.ahead);
         Ok(Self {
@@ -257,7 +263,7 @@ impl Loader {
     /// [`LoaderError`] where a thread cannot be started.
     pub fn epoch(&mut self, epoch: u64) -> Result<Epoch<'_>, LoaderError> {
         let plan = self.sampler.plan(epoch);
-        self.start(plan)
+        self.start(plan, self.threads)
     }
 
     /// Goes on with an epoch behind what its ranks have consumed: see [`Epoch::state`].
@@ -271,10 +277,11 @@ impl Loader {
     /// else as [`epoch`](Self::epoch).
     pub fn resume(&mut self, state: &SamplerState) -> Result<Epoch<'_>, LoaderError> {
         let plan = self.sampler.resume(state)?;
-        self.start(plan)
+        self.start(plan, self.threads)
     }
 
-    fn start(&mut self, plan: Plan) -> Result<Epoch<'_>, LoaderError> {
+    /// Starts the threads of an epoch, `threads` of which decode.
+    fn start(&mut self, plan: Plan, threads: usize) -> Result<Epoch<'_>, LoaderError> {
         let (first, n_minibatches, n_fetches) = (plan.n_before(), plan.n_minibatches(), plan.n_fetches());
         let epoch = plan.epoch();
         let span = tracing::debug_span!(parent: None, "epoch", epoch, first, n_minibatches, n_fetches);
@@ -282,7 +289,7 @@ impl Loader {
         let pipeline = Arc::new(Pipeline::new(first, first + n_minibatches, self.ahead));
         let mut running = Running {
             pipeline: pipeline.clone(),
-            threads: Vec::with_capacity(self.threads + 1),
+            threads: Vec::with_capacity(threads + 1),
         };
         let first_tag = self.next_tag;
         self.next_tag += n_fetches;
@@ -297,7 +304,7 @@ impl Loader {
             span: span.clone(),
         };
         running.spawn("cellring-plan", move |_| driver.run())?;
-        for _ in 0..self.threads {
+        for _ in 0..threads {
             let (context, span) = (self.context.clone(), span.clone());
             running.spawn("cellring-decode", move |pipeline| work(pipeline, &context, &span))?;
         }

@@ -288,6 +288,31 @@ impl Pipeline {
         }
     }
 
+    /// The next fetch in order, undecoded; waits for it. As [`next`](Self::next) at the end. For epochs without decoding threads.
+    pub(super) fn next_fetch(&self) -> Option<Result<Arc<FilledFetch>, LoaderError>> {
+        let mut state = self.lock();
+        loop {
+            if state.stop {
+                return None;
+            }
+            if state.next_number >= state.end {
+                return state.error.take().map(Err);
+            }
+            if matches!(state.fetches.front(), Some((_, FetchState::Filled(_))))
+                && let Some((_, FetchState::Filled(fetch))) = state.fetches.pop_front()
+            {
+                let n_minibatches = fetch.pending.fetch.minibatches.len() as u64;
+                state.next_number += n_minibatches;
+                state.next_out = state.next_number;
+                state.stats.minibatches += n_minibatches;
+                return Some(Ok(fetch));
+            }
+            let since = Instant::now();
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.stats.consumer_wait_ns += nanos(since);
+        }
+    }
+
     /// Minibatches that are decoded and wait to be taken.
     #[cfg(test)]
     pub(super) fn n_done(&self) -> u64 {

@@ -5,6 +5,7 @@ use sprs::CsMatViewI;
 use super::output::{Layout, Recipe};
 use super::typed::{AnyIndices, AnyValues};
 use super::views::{CsrView, DenseView, TopKView};
+use crate::gpu::Gpu;
 
 /// Memory of a matrix. All parts are as long as the longest that they held, so that they are not filled with zeros again for
 /// each minibatch.
@@ -19,6 +20,15 @@ pub(crate) struct MatrixBuffers {
     pub(crate) lens: Vec<u32>,
     /// Dense.
     pub(crate) used: Used,
+}
+
+impl MatrixBuffers {
+    /// Has the large arrays page-locked, where they are not yet.
+    pub(crate) fn pin(&mut self, gpu: &Gpu) {
+        self.indptr.pin(gpu);
+        self.indices.pin(gpu);
+        self.values.pin(gpu);
+    }
 }
 
 /// The places of a dense matrix that may not be zero. All others are.

@@ -45,6 +45,7 @@
 mod assemble;
 mod codes;
 mod columns;
+mod device;
 mod genes;
 mod matrix;
 mod normalize;
@@ -58,6 +59,7 @@ mod views;
 
 pub(crate) use assemble::{Rows, Scratch, assemble};
 pub use columns::{ColumnChoice, ColumnForm, ObsColumn, ObsValues};
+pub use device::{DeviceCsr, DeviceDense, DeviceMatrix, DeviceTopK, Part};
 pub(crate) use genes::texts;
 pub use genes::{GeneReport, GeneSelection};
 pub use half::{bf16, f16};

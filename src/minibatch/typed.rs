@@ -8,13 +8,20 @@ use half::{bf16, f16};
 use super::rank::Key;
 use super::views::{Indices, Values};
 use crate::format::Element;
+use crate::gpu::{Gpu, Locked};
 
 /// Where values begin in memory, in bytes: a cache line, and the widest vector.
 const ALIGNMENT: usize = 64;
+/// Memory of at least so many bytes begins on a page and has its last page to itself, so that it can be page-locked: shorter arrays are
+/// copied to a GPU by way of memory that is.
+const PAGED_BYTES: usize = 32 << 10;
+const PAGE_BYTES: usize = 4096;
 
 /// Values from an aligned address on, as many as the largest use so far needed.
 #[derive(Debug, Default)]
 pub(crate) struct Aligned<T> {
+    // Declared first, so dropped first: the driver lets go of the memory before it is freed.
+    locked: Option<Locked>,
     memory: Vec<T>,
     start: usize,
     len: usize,
@@ -27,13 +34,29 @@ impl<T: Copy + Default> Aligned<T> {
         if self.len >= len {
             return false;
         }
-        let most_skipped = ALIGNMENT / size_of::<T>();
+        let is_paged = (len + spare) * size_of::<T>() >= PAGED_BYTES;
+        let alignment = if is_paged { PAGE_BYTES } else { ALIGNMENT };
+        let most_skipped = alignment / size_of::<T>();
+        let tail = if is_paged { most_skipped } else { 0 };
         // Nothing of the old content is wanted, and the two need not exist at the same time.
+        self.locked = None;
         self.memory = Vec::new();
-        self.memory = vec![T::default(); len + spare + most_skipped];
-        self.start = self.memory.as_ptr().align_offset(ALIGNMENT).min(most_skipped);
+        self.memory = vec![T::default(); len + spare + most_skipped + tail];
+        self.start = self.memory.as_ptr().align_offset(alignment).min(most_skipped);
         self.len = len + spare;
         true
+    }
+
+    /// Has the memory page-locked, where it is large and is not yet.
+    pub(crate) fn pin(&mut self, gpu: &Gpu)
+    where
+        T: Bytes,
+    {
+        if self.locked.is_none() && self.len * size_of::<T>() >= PAGED_BYTES {
+            let per_page = PAGE_BYTES / size_of::<T>();
+            let end = self.start + self.len.next_multiple_of(per_page);
+            self.locked = gpu.lock_pages(T::bytes(&self.memory[self.start..end]));
+        }
     }
 
     pub(crate) fn as_slice(&self) -> &[T] {
@@ -54,6 +77,36 @@ impl<T: Copy + Default> Aligned<T> {
 mod sealed {
     pub trait Sealed {}
 }
+
+/// A type whose values are bytes without gaps.
+pub(crate) trait Bytes: Sized {
+    /// The bytes of some values.
+    fn bytes(values: &[Self]) -> &[u8];
+}
+
+macro_rules! bytes {
+    ($($type:ty)*) => {
+        $(impl Bytes for $type {
+            fn bytes(values: &[Self]) -> &[u8] {
+                bytemuck::cast_slice(values)
+            }
+        })*
+    };
+}
+
+bytes!(f32 f64 bool u8 u16 u32 u64 i8 i16 i32 i64);
+
+macro_rules! half_bytes {
+    ($($type:ty)*) => {
+        $(impl Bytes for $type {
+            fn bytes(values: &[Self]) -> &[u8] {
+                bytemuck::cast_slice(values.reinterpret_cast())
+            }
+        })*
+    };
+}
+
+half_bytes!(f16 bf16);
 
 /// An element type of a minibatch: `f32`, `f16`, `bf16`, or one that a store holds.
 pub trait Value: Copy + Default + Debug + PartialEq + Send + Sync + sealed::Sealed + 'static {
@@ -116,6 +169,13 @@ macro_rules! values {
             pub(crate) fn values(&self, len: usize) -> Values<'_> {
                 match self {
                     $(Self::$variant(values) => Values::$variant(&values.as_slice()[..len]),)*
+                }
+            }
+
+            /// Has large memory page-locked.
+            pub(crate) fn pin(&mut self, gpu: &Gpu) {
+                match self {
+                    $(Self::$variant(values) => values.pin(gpu),)*
                 }
             }
         }
@@ -261,6 +321,14 @@ impl AnyIndices {
         match self {
             Self::I32(indices) => Indices::I32(&indices.as_slice()[..len]),
             Self::I64(indices) => Indices::I64(&indices.as_slice()[..len]),
+        }
+    }
+
+    /// Has large memory page-locked.
+    pub(crate) fn pin(&mut self, gpu: &Gpu) {
+        match self {
+            Self::I32(indices) => indices.pin(gpu),
+            Self::I64(indices) => indices.pin(gpu),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod ceiling;
 pub(super) mod drive;
+mod gpu;
 mod page;
 mod places;
 mod plots;
@@ -28,6 +29,9 @@ use raw::{RawConfig, measure};
 /// decoding: the device's ceiling. The ceiling of the cores is what they decode from memory. Before each run the shards
 /// are dropped from the page cache, and rates are from the first minibatch on. With --report, every backend also reads the
 /// shards at random with several read sizes and depths, and all of it is drawn on a page that a browser shows.
+///
+/// With --gpu, cells go on to a GPU as CSR: rates from pinned and from pageable memory, cells per second, and how far reading, decoding
+/// and copying overlap.
 ///
 /// With --raw FILE, random reads of one size from all over a file.
 #[derive(Debug, clap::Args)]
@@ -56,6 +60,12 @@ pub(crate) struct Args {
     /// Write all results as a page with plots
     #[arg(long, value_name = "FILE.html", conflicts_with = "raw")]
     report: Option<PathBuf>,
+    /// Measure copies to a GPU and the way of cells to CSR there: what each part takes alone, and how they overlap
+    #[arg(long, conflicts_with_all = ["raw", "report", "column", "fetch_factors"])]
+    gpu: bool,
+    /// Number of the GPU
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "gpu")]
+    gpu_device: u32,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -71,6 +81,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
     // The parser wants one of the two.
     let store = StoreArg::new(args.store.clone().unwrap_or_default());
+    if args.gpu {
+        return output::print(args.json, &gpu::run(&args, &store)?);
+    }
     let report = sweep::run(&args, &store)?;
     if let Some(path) = &args.report {
         let page = page::page(&report)?;

@@ -224,7 +224,7 @@ fn every_backend(
 
 /// Drops the files from the page cache as far as the kernel does it, and returns which part of them is still there: the
 /// largest, and `None` where the kernel does not tell.
-fn drop_page_cache(paths: &[PathBuf]) -> Result<Option<f64>, Failure> {
+pub(super) fn drop_page_cache(paths: &[PathBuf]) -> Result<Option<f64>, Failure> {
     let mut largest = Some(0.0_f64);
     for path in paths {
         evict(path).map_err(|error| {

@@ -1,0 +1,101 @@
+//! Arrays on the device: an address, a type and a shape.
+
+use super::driver::DevicePtr;
+
+/// Type of the elements of an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "one variant per element type, named alike")]
+pub enum ElementType {
+    F32,
+    F16,
+    Bf16,
+    F64,
+    Bool,
+    U8,
+    U16,
+    U32,
+    U64,
+    I8,
+    I16,
+    I32,
+    I64,
+}
+
+impl ElementType {
+    /// Bytes of an element.
+    pub fn size_bytes(self) -> usize {
+        match self {
+            Self::Bool | Self::U8 | Self::I8 => 1,
+            Self::F16 | Self::Bf16 | Self::U16 | Self::I16 => 2,
+            Self::F32 | Self::U32 | Self::I32 => 4,
+            Self::F64 | Self::U64 | Self::I64 => 8,
+        }
+    }
+}
+
+/// An array in the memory of the device, row-major without gaps. The address is a multiple of 256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceArray {
+    /// Address of the first element, a `CUdeviceptr`.
+    pub address: DevicePtr,
+    /// Type of the elements.
+    pub element_type: ElementType,
+    /// Number of elements along each axis; the second of an array with one axis is 1.
+    pub shape: [usize; 2],
+    /// Number of axes, 1 or 2.
+    pub n_axes: usize,
+}
+
+impl DeviceArray {
+    /// Number of elements.
+    #[allow(clippy::len_without_is_empty, reason = "len == 0 says it")]
+    pub fn len(&self) -> usize {
+        self.shape[0] * self.shape[1]
+    }
+
+    /// Bytes of all elements.
+    pub fn size_bytes(&self) -> usize {
+        self.len() * self.element_type.size_bytes()
+    }
+}
+
+/// Type and shape of an array, wherever it lies. Public only as far as a sealed trait names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    pub(super) element_type: ElementType,
+    pub(super) shape: [usize; 2],
+    pub(super) n_axes: usize,
+}
+
+/// Arrays on the host: what they are, and their bytes, in pieces that lie one behind the other on the device.
+pub(crate) type Arrays<'a> = Vec<(Form, Vec<&'a [u8]>)>;
+
+impl Form {
+    pub(crate) fn line(element_type: ElementType, len: usize) -> Self {
+        let (shape, n_axes) = ([len, 1], 1);
+        Self {
+            element_type,
+            shape,
+            n_axes,
+        }
+    }
+
+    pub(crate) fn table(element_type: ElementType, shape: [usize; 2]) -> Self {
+        Self {
+            element_type,
+            shape,
+            n_axes: 2,
+        }
+    }
+
+    pub(crate) fn at(self, address: DevicePtr) -> DeviceArray {
+        DeviceArray {
+            address,
+            element_type: self.element_type,
+            shape: self.shape,
+            n_axes: self.n_axes,
+        }
+    }
+}

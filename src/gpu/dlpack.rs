@@ -1,0 +1,261 @@
+//! Arrays as DLPack tensors: the way in which Python's libraries and others hand each other memory without copying it.
+//!
+//! The structures are those of the DLPack C API, version 1 (<https://dmlc.github.io/dlpack/latest/c_api.html>); how a capsule of Python
+//! is made of one is told in <https://dmlc.github.io/dlpack/latest/python_spec.html>: a `PyCapsule` with the pointer of
+//! [`Capsule::into_raw_versioned`] and the name [`VERSIONED_NAME`], or, for consumers from before version 1, of [`Capsule::into_raw`]
+//! and [`NAME`]. Whoever consumes it renames the capsule and calls the deleter once.
+//!
+//! The memory is only lent: it goes back to the loader, or is free for the next copy, when the deleter is called.
+#![allow(unsafe_code, reason = "hands memory to C, and frees what C gives back")]
+
+use std::any::Any;
+use std::ffi::{CStr, c_void};
+use std::fmt;
+
+use super::array::{DeviceArray, ElementType, Form};
+
+/// Name of a Python capsule with the pointer of [`Capsule::into_raw_versioned`].
+pub const VERSIONED_NAME: &CStr = c"dltensor_versioned";
+/// Name of a Python capsule with the pointer of [`Capsule::into_raw`].
+pub const NAME: &CStr = c"dltensor";
+
+/// `DLPackVersion`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as in dlpack.h")]
+pub struct Version {
+    pub major: u32,
+    pub minor: u32,
+}
+
+/// The version of the structures here.
+pub const VERSION: Version = Version { major: 1, minor: 0 };
+
+/// `DLDevice`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as in dlpack.h")]
+pub struct Device {
+    pub device_type: i32,
+    pub device_id: i32,
+}
+
+/// `kDLCPU`.
+pub const CPU: i32 = 1;
+/// `kDLCUDA`.
+pub const CUDA: i32 = 2;
+
+/// `DLDataType`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as in dlpack.h")]
+pub struct DataType {
+    pub code: u8,
+    pub bits: u8,
+    pub lanes: u16,
+}
+
+impl From<ElementType> for DataType {
+    fn from(element_type: ElementType) -> Self {
+        // kDLInt, kDLUInt, kDLFloat, kDLBfloat, kDLBool.
+        let code = match element_type {
+            ElementType::I8 | ElementType::I16 | ElementType::I32 | ElementType::I64 => 0,
+            ElementType::U8 | ElementType::U16 | ElementType::U32 | ElementType::U64 => 1,
+            ElementType::F16 | ElementType::F32 | ElementType::F64 => 2,
+            ElementType::Bf16 => 4,
+            ElementType::Bool => 6,
+        };
+        Self {
+            code,
+            bits: 8 * element_type.size_bytes() as u8,
+            lanes: 1,
+        }
+    }
+}
+
+/// `DLTensor`.
+#[repr(C)]
+#[derive(Debug)]
+#[allow(missing_docs, reason = "named as in dlpack.h")]
+pub struct Tensor {
+    pub data: *mut c_void,
+    pub device: Device,
+    pub ndim: i32,
+    pub dtype: DataType,
+    pub shape: *mut i64,
+    pub strides: *mut i64,
+    pub byte_offset: u64,
+}
+
+/// `DLManagedTensor`.
+#[repr(C)]
+#[derive(Debug)]
+#[allow(missing_docs, reason = "named as in dlpack.h")]
+pub struct ManagedTensor {
+    pub dl_tensor: Tensor,
+    pub manager_ctx: *mut c_void,
+    pub deleter: Option<unsafe extern "C" fn(*mut ManagedTensor)>,
+}
+
+/// `DLManagedTensorVersioned`.
+#[repr(C)]
+#[derive(Debug)]
+#[allow(missing_docs, reason = "named as in dlpack.h")]
+pub struct ManagedTensorVersioned {
+    pub version: Version,
+    pub manager_ctx: *mut c_void,
+    pub deleter: Option<unsafe extern "C" fn(*mut ManagedTensorVersioned)>,
+    pub flags: u64,
+    pub dl_tensor: Tensor,
+}
+
+// The layout of C on 64-bit machines.
+#[cfg(target_pointer_width = "64")]
+const _: () = {
+    assert!(size_of::<Tensor>() == 48);
+    assert!(size_of::<ManagedTensor>() == 64);
+    assert!(size_of::<ManagedTensorVersioned>() == 80);
+    assert!(std::mem::offset_of!(ManagedTensorVersioned, flags) == 24);
+    assert!(std::mem::offset_of!(ManagedTensorVersioned, dl_tensor) == 32);
+};
+
+/// An array, with what keeps its memory as it is: dropped or deleted, it lets go of it.
+pub struct Capsule {
+    data: u64,
+    device: Device,
+    form: Form,
+    owner: Box<dyn Any + Send>,
+}
+
+/// A managed tensor and all it points to, in one allocation.
+#[repr(C)]
+struct Managed<T> {
+    // First: its address is that of the whole.
+    tensor: T,
+    shape: [i64; 2],
+    strides: [i64; 2],
+    _owner: Box<dyn Any + Send>,
+}
+
+impl Capsule {
+    /// Memory of the host, page-locked or not: `kDLCPU`, which every library takes.
+    ///
+    /// The bytes must stay where and as they are as long as `owner` lives.
+    pub(crate) fn host(bytes: &[u8], form: Form, owner: Box<dyn Any + Send>) -> Self {
+        let device = Device {
+            device_type: CPU,
+            device_id: 0,
+        };
+        Self {
+            data: bytes.as_ptr() as usize as u64,
+            device,
+            form,
+            owner,
+        }
+    }
+
+    /// Memory of a device.
+    pub(crate) fn device(array: DeviceArray, ordinal: u32, owner: Box<dyn Any + Send>) -> Self {
+        let DeviceArray {
+            address,
+            element_type,
+            shape,
+            n_axes,
+        } = array;
+        Self {
+            data: address,
+            device: Device {
+                device_type: CUDA,
+                device_id: ordinal as i32,
+            },
+            form: Form {
+                element_type,
+                shape,
+                n_axes,
+            },
+            owner,
+        }
+    }
+
+    /// The tensor as a `DLManagedTensorVersioned`. Its deleter must be called once, on any thread, or its memory is leaked.
+    ///
+    /// Do not write to it: the memory may be lent to others at the same time, which is what the flag `READ_ONLY` says.
+    pub fn into_raw_versioned(self) -> *mut ManagedTensorVersioned {
+        const READ_ONLY: u64 = 1;
+        unsafe extern "C" fn delete(tensor: *mut ManagedTensorVersioned) {
+            // SAFETY: a consumer gives back, once, the pointer that it was given: that of a box.
+            drop(unsafe { Box::from_raw(tensor.cast::<Managed<ManagedTensorVersioned>>()) });
+        }
+        let managed = self.managed(|dl_tensor| ManagedTensorVersioned {
+            version: VERSION,
+            manager_ctx: std::ptr::null_mut(),
+            deleter: Some(delete),
+            flags: READ_ONLY,
+            dl_tensor,
+        });
+        // SAFETY: the box was just made, and is whole.
+        unsafe { point_within(managed, |managed| &raw mut (*managed).tensor.dl_tensor) }
+    }
+
+    /// The tensor as a `DLManagedTensor`, for consumers from before version 1. As above; it has no flag that says so.
+    pub fn into_raw(self) -> *mut ManagedTensor {
+        unsafe extern "C" fn delete(tensor: *mut ManagedTensor) {
+            // SAFETY: as above.
+            drop(unsafe { Box::from_raw(tensor.cast::<Managed<ManagedTensor>>()) });
+        }
+        let managed = self.managed(|dl_tensor| ManagedTensor {
+            dl_tensor,
+            manager_ctx: std::ptr::null_mut(),
+            deleter: Some(delete),
+        });
+        // SAFETY: the box was just made, and is whole.
+        unsafe { point_within(managed, |managed| &raw mut (*managed).tensor.dl_tensor) }
+    }
+
+    fn managed<T>(self, of: impl FnOnce(Tensor) -> T) -> Box<Managed<T>> {
+        let [rows, columns] = self.form.shape.map(|len| len as i64);
+        let tensor = Tensor {
+            data: self.data as usize as *mut c_void,
+            device: self.device,
+            ndim: self.form.n_axes as i32,
+            dtype: self.form.element_type.into(),
+            shape: std::ptr::null_mut(),
+            strides: std::ptr::null_mut(),
+            byte_offset: 0,
+        };
+        Box::new(Managed {
+            tensor: of(tensor),
+            shape: [rows, columns],
+            // In elements; that of the only axis is 1, for the second has one place.
+            strides: [columns, 1],
+            _owner: self.owner,
+        })
+    }
+}
+
+/// Lets a tensor point to its shape and strides, and gives the box away as a pointer to its beginning.
+///
+/// # Safety
+/// `tensor` must point into what it is given.
+unsafe fn point_within<T>(
+    managed: Box<Managed<T>>,
+    tensor: impl FnOnce(*mut Managed<T>) -> *mut Tensor,
+) -> *mut T {
+    let managed = Box::into_raw(managed);
+    let tensor = tensor(managed);
+    // SAFETY: the box is whole and nobody else knows of it; the pointers stay valid until the deleter frees it.
+    unsafe {
+        (*tensor).shape = (&raw mut (*managed).shape).cast();
+        (*tensor).strides = (&raw mut (*managed).strides).cast();
+    }
+    managed.cast()
+}
+
+impl fmt::Debug for Capsule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Capsule")
+            .field("device", &self.device)
+            .field("form", &self.form)
+            .finish_non_exhaustive()
+    }
+}

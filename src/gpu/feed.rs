@@ -1,0 +1,138 @@
+//! Everything of an iterator, on the device, a few stages ahead.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::vec;
+
+use super::device::Gpu;
+use super::error::GpuError;
+use super::stager::{CopyStats, OnDevice, Source, Stager, StagerConfig};
+use super::stream::Stream;
+
+/// Why a [`Feed`] ends early.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError<E> {
+    /// What is to be copied could not be had.
+    #[error(transparent)]
+    Source(E),
+    /// It could not be copied.
+    #[error(transparent)]
+    Gpu(GpuError),
+}
+
+/// Copies what an iterator yields to the device, in its order.
+///
+/// Each copy is under way before what was copied earlier is handed out, so that it goes on while that is computed with. Small sources
+/// share a stage, until it holds a unit ([`StagerConfig::unit_bytes`]).
+pub struct Feed<I, S: Source, E> {
+    sources: I,
+    stager: Stager<S>,
+    /// Stages on their way, the oldest first.
+    stages: VecDeque<vec::IntoIter<OnDevice<S>>>,
+    /// Stages ahead of the one that is handed out.
+    ahead: usize,
+    is_over: bool,
+    /// What ended it, to be told once all before it has been handed out.
+    failed: Option<FeedError<E>>,
+}
+
+impl<I, S, E> Feed<I, S, E>
+where
+    I: Iterator<Item = Result<S, E>>,
+    S: Source,
+{
+    /// Feeds what `sources` yields through stages on `stream`, which is best a stream of its own.
+    ///
+    /// # Errors
+    /// As [`Stager::new`].
+    pub fn new(gpu: &Gpu, stream: &Stream, sources: I, config: StagerConfig) -> Result<Self, GpuError> {
+        Ok(Self {
+            sources,
+            stager: Stager::new(gpu, stream, config)?,
+            stages: VecDeque::with_capacity(config.n_stages),
+            ahead: config.n_stages - 1,
+            is_over: false,
+            failed: None,
+        })
+    }
+
+    /// What yields the sources, for its statistics.
+    pub fn sources(&self) -> &I {
+        &self.sources
+    }
+
+    /// Ends the feed, and what feeds it; waits for the copies that are under way.
+    pub fn finish(self) -> CopyStats {
+        drop((self.stages, self.sources));
+        self.stager.finish()
+    }
+
+    /// What has been copied so far.
+    pub fn stats(&self) -> CopyStats {
+        self.stager.stats()
+    }
+
+    /// Copies one more stage. An error ends the feed.
+    fn fill(&mut self) -> Result<(), FeedError<E>> {
+        let unit_bytes = self.stager.config().unit_bytes;
+        let (mut group, mut bytes) = (Vec::new(), 0);
+        let mut failed = None;
+        while bytes < unit_bytes {
+            match self.sources.next() {
+                Some(Ok(source)) => {
+                    let arrays = source.arrays();
+                    let pieces = arrays.iter().flat_map(|(_, pieces)| pieces);
+                    bytes += pieces.map(|piece| piece.len()).sum::<usize>();
+                    drop(arrays);
+                    group.push(source);
+                }
+                Some(Err(error)) => {
+                    failed = Some(error);
+                    break;
+                }
+                None => {
+                    self.is_over = true;
+                    break;
+                }
+            }
+        }
+        if !group.is_empty() {
+            let copied = self.stager.copy(group).map_err(FeedError::Gpu)?;
+            self.stages.push_back(copied.into_iter());
+        }
+        failed.map_or(Ok(()), |error| Err(FeedError::Source(error)))
+    }
+}
+
+impl<I, S, E> Iterator for Feed<I, S, E>
+where
+    I: Iterator<Item = Result<S, E>>,
+    S: Source,
+{
+    type Item = Result<OnDevice<S>, FeedError<E>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // One stage may be in the hands of the caller, whose last part has just been taken.
+        while self.stages.front().is_some_and(|stage| stage.len() == 0) {
+            self.stages.pop_front();
+        }
+        while !self.is_over && self.stages.len() < self.ahead {
+            if let Err(error) = self.fill() {
+                self.is_over = true;
+                self.failed = Some(error);
+            }
+        }
+        if let Some(next) = self.stages.front_mut().and_then(Iterator::next) {
+            return Some(Ok(next));
+        }
+        self.failed.take().map(Err)
+    }
+}
+
+impl<I, S: Source, E> fmt::Debug for Feed<I, S, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feed")
+            .field("stager", &self.stager)
+            .finish_non_exhaustive()
+    }
+}

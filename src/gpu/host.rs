@@ -1,0 +1,78 @@
+//! Host memory to copy from.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::array::{Arrays, ElementType, Form};
+use super::device::{Gpu, Locked};
+use super::stager::{Source, private};
+
+const PAGE_BYTES: usize = 4096;
+
+/// Bytes on the host: page-locked where they can be. An `Arc` of it can be copied to the device, as often as wanted.
+pub struct HostBuffer {
+    // Declared first, so dropped first: the driver lets go of the memory before it is freed.
+    locked: Option<Locked>,
+    memory: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl HostBuffer {
+    /// So many bytes, all 0, page-locked where the driver does that.
+    pub fn pinned(gpu: &Gpu, len_bytes: usize) -> Self {
+        let mut buffer = Self::pageable(len_bytes);
+        let pages = buffer.start..buffer.start + len_bytes.next_multiple_of(PAGE_BYTES);
+        // Whole pages, that nothing else lies on.
+        buffer.locked = gpu.lock_pages(&buffer.memory[pages]);
+        buffer
+    }
+
+    /// So many bytes, all 0, that the system may move.
+    pub fn pageable(len_bytes: usize) -> Self {
+        let memory = vec![0; len_bytes.next_multiple_of(PAGE_BYTES) + PAGE_BYTES];
+        let start = memory.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
+        Self {
+            locked: None,
+            memory,
+            start,
+            len: len_bytes,
+        }
+    }
+
+    /// Whether the memory is page-locked.
+    pub fn is_pinned(&self) -> bool {
+        self.locked.is_some()
+    }
+
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.memory[self.start..self.start + self.len]
+    }
+
+    /// The bytes, to write.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.start + self.len]
+    }
+}
+
+impl private::Source for Arc<HostBuffer> {
+    type Head = ();
+
+    fn behead(&mut self) {}
+
+    fn arrays(&self) -> Arrays<'_> {
+        vec![(Form::line(ElementType::U8, self.len), vec![self.as_slice()])]
+    }
+}
+
+impl Source for Arc<HostBuffer> {}
+
+impl fmt::Debug for HostBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostBuffer")
+            .field("len", &self.len)
+            .field("is_pinned", &self.is_pinned())
+            .finish_non_exhaustive()
+    }
+}

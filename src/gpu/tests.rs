@@ -1,0 +1,494 @@
+//! The stager against the stand-in for the driver.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use super::driver::{Driver, code};
+use super::*;
+use crate::buffer::{Pool, Slot};
+
+const SLOT_BYTES: usize = 8192;
+
+/// A slot that is copied, and a few bytes beside it.
+struct Block {
+    slot: Slot,
+    tag: Vec<u8>,
+}
+
+impl Block {
+    fn new(mut slot: Slot, content: u8) -> Self {
+        slot.as_mut_slice().fill(content);
+        let tag = vec![content; 5];
+        Self { slot, tag }
+    }
+}
+
+impl private::Source for Block {
+    type Head = u8;
+
+    fn behead(&mut self) -> u8 {
+        self.tag[0]
+    }
+
+    fn arrays(&self) -> Arrays<'_> {
+        let line = |bytes| (Form::line(ElementType::U8, <[u8]>::len(bytes)), vec![bytes]);
+        vec![line(&self.tag), line(self.slot.as_slice())]
+    }
+}
+
+impl Source for Block {}
+
+fn config(n_stages: usize) -> StagerConfig {
+    StagerConfig {
+        n_stages,
+        unit_bytes: 4096,
+    }
+}
+
+fn setup(stand_in: &StandIn, n_slots: usize) -> (Gpu, Pool) {
+    let (gpu, pool) = (Gpu::stand_in(stand_in), Pool::new(n_slots, SLOT_BYTES).unwrap());
+    gpu.pin_pool(&pool);
+    (gpu, pool)
+}
+
+/// Nothing of the device is left behind.
+fn assert_clean(stand_in: &StandIn) {
+    let counts = stand_in.counts();
+    let left = (
+        counts.registered,
+        counts.allocations,
+        counts.handles,
+        counts.pending,
+    );
+    assert_eq!(left, (0, 0, 0, 0), "{counts:?}");
+}
+
+/// Runs `run` while the device does one thing after the other.
+fn while_stepping<T>(stand_in: &StandIn, run: impl FnOnce() -> T) -> T {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                if !stand_in.step() {
+                    thread::yield_now();
+                }
+            }
+        });
+        let result = catch_unwind(AssertUnwindSafe(run));
+        over.store(true, Ordering::Relaxed);
+        result.unwrap()
+    })
+}
+
+#[test]
+fn no_slot_and_no_stage_is_used_again_before_its_event() {
+    for seed in 0..40 {
+        let stand_in = StandIn::stopped(seed);
+        while_stepping(&stand_in, || {
+            let (gpu, pool) = setup(&stand_in, 5);
+            let kernels = [gpu.stream().unwrap(), gpu.stream().unwrap()];
+            let stagers = [2, 3, 3].map(|n_stages| {
+                Stager::<Block>::new(&gpu, &gpu.stream().unwrap(), config(n_stages)).unwrap()
+            });
+            let mut held: [VecDeque<OnDevice<Block>>; 3] = Default::default();
+            let mut read = Vec::new();
+            for k in 0..120u8 {
+                // Blocks until a copy is over: were it given back too early, the next line would spoil the copy.
+                let slot = pool.take(1).unwrap().remove(0);
+                let which = usize::from(k) * 7 % 3;
+                let copied = stagers[which].copy(vec![Block::new(slot, k)]).unwrap().remove(0);
+                let stream = &kernels[usize::from(k) % 2];
+                let &[tag, block] = copied.on(stream).unwrap() else {
+                    panic!("two arrays")
+                };
+                read.push((k, 5, stand_in.launch_read(stream, tag.address, 5)));
+                let bytes = stand_in.launch_read(stream, block.address, SLOT_BYTES);
+                read.push((k, SLOT_BYTES, bytes));
+                held[which].push_back(copied);
+                if held[which].len() == stagers[which].config().n_stages - 1 {
+                    // Its kernels may not have run yet.
+                    held[which].pop_front();
+                }
+            }
+            kernels.iter().for_each(|stream| stream.synchronize().unwrap());
+            for (k, len, bytes) in read {
+                assert_eq!(*bytes.lock().unwrap(), vec![k; len], "seed {seed}");
+            }
+            drop((held, stagers));
+            assert_eq!(pool.free(), 5);
+            assert_eq!(gpu.pinned_bytes(), stand_in.counts().registered_bytes);
+        });
+        assert_clean(&stand_in);
+        let counts = stand_in.counts();
+        assert_eq!(counts.pinned_copies, counts.copies.len());
+        assert!(counts.copies.iter().all(|&len| len >= 4096));
+    }
+}
+
+#[test]
+#[allow(unsafe_code, reason = "does what the stager must not do")]
+fn the_stand_in_catches_memory_that_is_written_too_early() {
+    let stand_in = StandIn::stopped(1);
+    let (gpu, pool) = setup(&stand_in, 1);
+    let mut slot = pool.take(1).unwrap().remove(0);
+    slot.as_mut_slice().fill(1);
+    let (stream, memory) = (gpu.stream().unwrap(), gpu.allocate(SLOT_BYTES).unwrap());
+    let from = slot.as_slice().as_ptr();
+    // SAFETY: the slot outlives the copy; it is written, so that the copy has other bytes, which is what is shown.
+    unsafe { stand_in.copy_to_device(memory.start, from, SLOT_BYTES, stream.raw()) }.unwrap();
+    slot.as_mut_slice().fill(2);
+    while stand_in.step() {}
+    assert_eq!(stand_in.device_bytes(memory.start, 3).unwrap(), [2, 2, 2]);
+}
+
+#[test]
+fn a_source_goes_back_when_its_event_occurs_and_not_before() {
+    let stand_in = StandIn::stopped(2);
+    let (gpu, pool) = setup(&stand_in, 2);
+    let stager = Stager::new(&gpu, &gpu.stream().unwrap(), config(2)).unwrap();
+    let slot = pool.take(1).unwrap().remove(0);
+    let copied = stager.copy(vec![Block::new(slot, 9)]).unwrap();
+    // begin, two copies: all but the event.
+    while stand_in.counts().pending > 1 {
+        assert!(stand_in.step());
+        assert_eq!(pool.free(), 1);
+    }
+    assert!(stand_in.step());
+    while pool.free() < 2 {
+        thread::yield_now();
+    }
+    assert_eq!(*copied[0].head(), 9);
+    assert_eq!(
+        copied[0].read_back(1, stager.stream()).unwrap(),
+        vec![9; SLOT_BYTES]
+    );
+}
+
+#[test]
+fn memory_that_cannot_be_locked_is_copied_from_all_the_same_and_its_remedy_named_once() {
+    let cases = [
+        (code::OUT_OF_MEMORY, "ulimit -l unlimited"),
+        (code::OPERATING_SYSTEM, "memlock"),
+        (code::NOT_PERMITTED, "--cap-add IPC_LOCK"),
+        (code::ALREADY_REGISTERED, "other library"),
+        (code::NOT_SUPPORTED, "platform"),
+        (code::INVALID_VALUE, "dmesg"),
+        (12345, "CUDA error 12345"),
+    ];
+    for (code, remedy) in cases {
+        let stand_in = StandIn::new(3).refusing(Refusals {
+            register: Some((0, code)),
+            ..Refusals::default()
+        });
+        {
+            let (gpu, pool) = setup(&stand_in, 3);
+            let said = gpu.degraded().unwrap().to_owned();
+            assert!(said.contains(remedy), "{said}");
+            let stager = Stager::new(&gpu, &gpu.stream().unwrap(), config(3)).unwrap();
+            let blocks = pool
+                .take(3)
+                .unwrap()
+                .into_iter()
+                .zip(1..)
+                .map(|(slot, k)| Block::new(slot, k));
+            for (copied, k) in stager.copy(blocks.collect()).unwrap().iter().zip(1..) {
+                assert_eq!(copied.read_back(0, stager.stream()).unwrap(), [k; 5]);
+                assert_eq!(copied.read_back(1, stager.stream()).unwrap(), vec![k; SLOT_BYTES]);
+            }
+            let counts = stand_in.counts();
+            // The second try, for the gathered bytes, is not made.
+            assert_eq!((counts.registrations, counts.pinned_copies), (1, 0));
+            assert_eq!((gpu.pinned_bytes(), gpu.degraded()), (0, Some(said.as_str())));
+        }
+        assert_clean(&stand_in);
+    }
+}
+
+#[test]
+fn gathered_bytes_are_pageable_where_only_the_pool_can_be_locked() {
+    let stand_in = StandIn::new(4).refusing(Refusals {
+        register: Some((1, code::OUT_OF_MEMORY)),
+        ..Refusals::default()
+    });
+    {
+        let (gpu, pool) = setup(&stand_in, 1);
+        assert!(gpu.degraded().is_none());
+        let stager = Stager::new(&gpu, &gpu.stream().unwrap(), config(2)).unwrap();
+        let block = Block::new(pool.take(1).unwrap().remove(0), 3);
+        let copied = stager.copy(vec![block]).unwrap().remove(0);
+        assert_eq!(copied.read_back(0, stager.stream()).unwrap(), [3; 5]);
+        assert!(gpu.degraded().unwrap().contains("ulimit"));
+        let counts = stand_in.counts();
+        assert_eq!((counts.copies.len(), counts.pinned_copies), (2, 1));
+        assert_eq!(gpu.pinned_bytes(), counts.registered_bytes);
+    }
+    assert_clean(&stand_in);
+}
+
+#[test]
+fn a_refused_copy_or_allocation_is_an_error_that_leaves_nothing_behind() {
+    let at_copy = |copies| Refusals {
+        copy: Some((copies, code::UNKNOWN)),
+        ..Refusals::default()
+    };
+    let at_allocation = Refusals {
+        allocate: Some((0, code::OUT_OF_MEMORY)),
+        ..Refusals::default()
+    };
+    let cases = [
+        (
+            at_copy(0),
+            "cuMemcpyHtoDAsync was refused with CUDA_ERROR_UNKNOWN (999)",
+        ),
+        // One is on its way already.
+        (at_copy(1), "cannot go on"),
+        (at_allocation, "on the GPU could not be had"),
+    ];
+    for (refusals, says) in cases {
+        let stand_in = StandIn::new(5).refusing(refusals);
+        {
+            let (gpu, pool) = setup(&stand_in, 1);
+            let stager = Stager::new(&gpu, &gpu.stream().unwrap(), config(2)).unwrap();
+            // Three times: no stage may be lost.
+            for _ in 0..3 {
+                let block = Block::new(pool.take(1).unwrap().remove(0), 3);
+                let error = stager.copy(vec![block]).unwrap_err().to_string();
+                assert!(error.contains(says), "{error}");
+                assert_eq!((pool.free(), stand_in.counts().pending), (1, 0));
+            }
+        }
+        assert_clean(&stand_in);
+    }
+}
+
+#[test]
+fn what_a_lost_device_may_still_read_is_never_used_again() {
+    // All but the event behind the copies.
+    for happened in 0..4 {
+        let stand_in = StandIn::stopped(6);
+        let (gpu, pool) = setup(&stand_in, 2);
+        let stager = Stager::new(&gpu, &gpu.stream().unwrap(), config(2)).unwrap();
+        let kernels = gpu.stream().unwrap();
+        let block = Block::new(pool.take(1).unwrap().remove(0), 3);
+        let copied = stager.copy(vec![block]).unwrap().remove(0);
+        for _ in 0..happened {
+            assert!(stand_in.step());
+        }
+        let _ = stand_in.clone().refusing(Refusals {
+            lost_after: Some(happened),
+            ..Refusals::default()
+        });
+        let error = stager.copy(vec![]).unwrap_err();
+        assert!(
+            error.to_string().contains("CUDA_ERROR_ILLEGAL_ADDRESS"),
+            "{error}"
+        );
+        drop(stager);
+        assert_eq!(pool.free(), 1, "the slot under way is gone for good");
+        assert!(copied.on(&kernels).is_err());
+        drop((copied, kernels, pool, gpu));
+        assert!(stand_in.counts().registered > 0, "and its pages stay locked");
+    }
+}
+
+#[test]
+fn a_panic_or_an_early_drop_gives_everything_back() {
+    for seed in 0..20 {
+        let stand_in = StandIn::new(seed);
+        let pool = {
+            let (gpu, pool) = setup(&stand_in, 4);
+            let panicked = catch_unwind(AssertUnwindSafe(|| {
+                let stager = Stager::new(&gpu, &gpu.stream().unwrap(), config(2)).unwrap();
+                let blocks = |n| {
+                    pool.take(n)
+                        .unwrap()
+                        .into_iter()
+                        .map(|slot| Block::new(slot, 1))
+                        .collect()
+                };
+                let first = stager.copy(blocks(2)).unwrap();
+                let second = stager.copy(blocks(2)).unwrap();
+                if seed % 2 == 0 {
+                    // What is on the device outlives what brought it there.
+                    drop(stager);
+                    assert_eq!(
+                        first[1].read_back(1, &gpu.stream().unwrap()).unwrap(),
+                        vec![1; SLOT_BYTES]
+                    );
+                }
+                std::hint::black_box(&second);
+                std::panic::resume_unwind(Box::new("on purpose"));
+            }));
+            assert!(panicked.is_err());
+            pool
+        };
+        assert_eq!(pool.free(), 4);
+        // Only the pool is left, and with it its registration.
+        let counts = stand_in.counts();
+        assert_eq!((counts.registered, counts.allocations, counts.handles), (1, 0, 0));
+        drop(pool);
+        assert_clean(&stand_in);
+    }
+}
+
+#[test]
+fn stages_that_are_all_in_use_are_an_error() {
+    let stand_in = StandIn::new(7);
+    let (gpu, pool) = setup(&stand_in, 3);
+    let stager = Stager::new(&gpu, &gpu.stream().unwrap(), config(2)).unwrap();
+    let block = || Block::new(pool.take(1).unwrap().remove(0), 1);
+    let held = [
+        stager.copy(vec![block()]).unwrap(),
+        stager.copy(vec![block()]).unwrap(),
+    ];
+    let error = stager.copy(vec![block()]).unwrap_err();
+    assert!(matches!(error, GpuError::NoStage { n_stages: 2 }), "{error}");
+    drop(held);
+    stager.copy(vec![block()]).unwrap();
+    for (n_stages, unit_bytes) in [(1, 4096), (17, 4096), (2, 0), (2, (1 << 30) + 1)] {
+        let config = StagerConfig { n_stages, unit_bytes };
+        let stager = Stager::<Block>::new(&gpu, &gpu.stream().unwrap(), config);
+        assert!(matches!(stager, Err(GpuError::Config { .. })));
+    }
+}
+
+#[test]
+fn a_feed_keeps_the_order_shares_stages_and_tells_an_error_in_its_place() {
+    let stand_in = StandIn::new(8);
+    let (gpu, pool) = setup(&stand_in, 12);
+    let source = pool.clone();
+    let blocks = (0..30u8).map(move |k| match k {
+        25 => Err("the disk is gone"),
+        _ => Ok(Block::new(source.take(1).unwrap().remove(0), k)),
+    });
+    let config = StagerConfig {
+        n_stages: 3,
+        unit_bytes: 2 * SLOT_BYTES,
+    };
+    let stream = gpu.stream().unwrap();
+    let mut feed = Feed::new(&gpu, &stream, blocks, config).unwrap();
+    for k in 0..25 {
+        let copied = feed.next().unwrap().unwrap();
+        assert_eq!(*copied.head(), k);
+        assert_eq!(copied.read_back(1, &stream).unwrap(), vec![k; SLOT_BYTES]);
+    }
+    assert!(matches!(
+        feed.next(),
+        Some(Err(FeedError::Source("the disk is gone")))
+    ));
+    assert!(feed.next().is_none());
+    // Two blocks a stage, with their tags a unit and more.
+    assert_eq!(feed.stats().stages, 13);
+    let copies = stand_in.counts().copies;
+    assert!(
+        copies[..copies.len() - 1]
+            .iter()
+            .all(|&len| len >= config.unit_bytes),
+        "{copies:?}"
+    );
+    drop(feed);
+    assert_eq!(pool.free(), 12);
+}
+
+#[test]
+#[allow(unsafe_code, reason = "consumes what is handed to C")]
+fn a_capsule_says_what_it_is_and_keeps_its_memory_until_it_is_deleted() {
+    use super::dlpack::{Capsule, DataType, VERSION};
+
+    let words: Arc<Vec<u32>> = Arc::new(vec![1, 2, 3, 4, 5, 6]);
+    let form = Form::table(ElementType::U32, [3, 2]);
+    let capsule =
+        |owner: &Arc<Vec<u32>>| Capsule::host(bytemuck::cast_slice(owner), form, Box::new(owner.clone()));
+
+    let raw = capsule(&words).into_raw_versioned();
+    // SAFETY: it is valid until its deleter is called, below.
+    let managed = unsafe { &*raw };
+    assert_eq!((managed.version, managed.flags), (VERSION, 1));
+    let tensor = &managed.dl_tensor;
+    assert_eq!(
+        (tensor.device.device_type, tensor.ndim, tensor.byte_offset),
+        (1, 2, 0)
+    );
+    let u32_type = DataType {
+        code: 1,
+        bits: 32,
+        lanes: 1,
+    };
+    assert_eq!(tensor.dtype, u32_type);
+    // SAFETY: a tensor of two axes has two extents and two strides, and six values.
+    let (shape, strides, values) = unsafe {
+        (
+            std::slice::from_raw_parts(tensor.shape, 2),
+            std::slice::from_raw_parts(tensor.strides, 2),
+            std::slice::from_raw_parts(tensor.data.cast::<u32>(), 6),
+        )
+    };
+    assert_eq!(
+        (shape, strides, values),
+        (&[3, 2][..], &[2, 1][..], words.as_slice())
+    );
+    assert_eq!(Arc::strong_count(&words), 2);
+    // SAFETY: once, with the pointer itself; a consumer may do so on another thread.
+    unsafe { managed.deleter.unwrap()(raw) };
+    assert_eq!(Arc::strong_count(&words), 1);
+
+    let raw = capsule(&words).into_raw();
+    // SAFETY: as above.
+    unsafe {
+        assert_eq!(*(*raw).dl_tensor.shape, 3);
+        (*raw).deleter.unwrap()(raw);
+    }
+    drop(capsule(&words));
+    assert_eq!(Arc::strong_count(&words), 1);
+}
+
+#[test]
+fn a_copy_on_the_device_stays_while_its_capsule_does() {
+    let stand_in = StandIn::new(9);
+    let (gpu, pool) = setup(&stand_in, 1);
+    let stager = Stager::new(&gpu, &gpu.stream().unwrap(), config(2)).unwrap();
+    let block = |k| Block::new(pool.take(1).unwrap().remove(0), k);
+    let copied = stager.copy(vec![block(1)]).unwrap().remove(0);
+    let array = copied.on(stager.stream()).unwrap()[1];
+    let capsule = dlpack::Capsule::device(array, 0, Box::new(copied.keeper()));
+    drop(copied);
+    // Of two stages one is left.
+    for k in 2..6 {
+        stager.copy(vec![block(k)]).unwrap();
+    }
+    stager.stream().synchronize().unwrap();
+    assert_eq!(stand_in.device_bytes(array.address, 2).unwrap(), [1, 1]);
+    drop(capsule);
+    let first = stager.copy(vec![block(7)]).unwrap();
+    let second = stager.copy(vec![block(8)]).unwrap();
+    drop((first, second));
+    assert_eq!(stand_in.device_bytes(array.address, 2).unwrap().len(), 2);
+}
+
+#[test]
+fn events_of_several_threads_do_not_mix() {
+    let stand_in = StandIn::new(10);
+    let (gpu, pool) = setup(&stand_in, 8);
+    let wrong = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for thread in 0..4u8 {
+            let (gpu, pool, wrong) = (&gpu, &pool, &wrong);
+            scope.spawn(move || {
+                let stager = Stager::new(gpu, &gpu.stream().unwrap(), config(2)).unwrap();
+                for k in 0..50u8 {
+                    let content = thread * 50 + k;
+                    let slot = pool.take(1).unwrap().remove(0);
+                    let copied = stager.copy(vec![Block::new(slot, content)]).unwrap().remove(0);
+                    if copied.read_back(1, stager.stream()).unwrap() != vec![content; SLOT_BYTES] {
+                        wrong.lock().unwrap().push(content);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(*wrong.lock().unwrap(), Vec::<u8>::new());
+    assert_eq!(pool.free(), 8);
+}

@@ -1,0 +1,281 @@
+//! Minibatches on a GPU, and as DLPack tensors.
+
+use std::sync::Arc;
+
+use super::{Indices, Layout, Matrix, Minibatch, ObsColumn, Values};
+use crate::gpu::dlpack::Capsule;
+use crate::gpu::{Arrays, DeviceArray, ElementType, Form, GpuError, OnDevice, Source, Stream, private};
+
+use super::typed::Bytes;
+
+/// One array of a minibatch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// Of CSR: where rows begin.
+    Indptr,
+    /// Of CSR and top k: columns.
+    Indices,
+    /// Of all: values.
+    Values,
+    /// Of top k: how many each row has.
+    Lens,
+}
+
+/// A sparse minibatch on the device, as [`CsrView`](super::CsrView) on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceCsr {
+    /// Rows and columns.
+    pub shape: [usize; 2],
+    /// `n_obs + 1` offsets, the first 0.
+    pub indptr: DeviceArray,
+    /// The column of each value.
+    pub indices: DeviceArray,
+    /// The values.
+    pub values: DeviceArray,
+}
+
+/// A dense minibatch on the device, as [`DenseView`](super::DenseView) on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceDense {
+    /// Rows and columns.
+    pub shape: [usize; 2],
+    /// All values, row after row.
+    pub values: DeviceArray,
+}
+
+/// A ranked minibatch on the device, as [`TopKView`](super::TopKView) on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceTopK {
+    /// Rows and `k`.
+    pub shape: [usize; 2],
+    /// The columns in rank order; behind the last -1.
+    pub indices: DeviceArray,
+    /// Their values; behind the last 0.
+    pub values: DeviceArray,
+    /// How many each row has, `u32`.
+    pub lens: DeviceArray,
+}
+
+/// A matrix on the device, whatever its layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "one variant per layout, named alike")]
+pub enum DeviceMatrix {
+    Csr(DeviceCsr),
+    Dense(DeviceDense),
+    TopK(DeviceTopK),
+}
+
+/// What stays on the host of a minibatch on the device.
+#[derive(Debug)]
+pub struct MinibatchHead {
+    /// Layout and shape of each matrix, and the place of its first array.
+    matrices: Vec<(Layout, [usize; 2], usize)>,
+    number: u64,
+    global: u64,
+    padding: bool,
+    obs: Vec<u64>,
+    columns: Vec<ObsColumn>,
+}
+
+fn parts(layout: Layout) -> &'static [Part] {
+    match layout {
+        Layout::Csr => &[Part::Indptr, Part::Indices, Part::Values],
+        Layout::Dense => &[Part::Values],
+        Layout::TopK(_) => &[Part::Indices, Part::Values, Part::Lens],
+    }
+}
+
+fn index_bytes(indices: Indices<'_>) -> (ElementType, &[u8]) {
+    match indices {
+        Indices::I32(indices) => (ElementType::I32, Bytes::bytes(indices)),
+        Indices::I64(indices) => (ElementType::I64, Bytes::bytes(indices)),
+    }
+}
+
+fn value_bytes(values: Values<'_>) -> (ElementType, &[u8]) {
+    macro_rules! of {
+        ($($variant:ident)*) => {
+            match values {
+                $(Values::$variant(values) => (ElementType::$variant, Bytes::bytes(values)),)*
+            }
+        };
+    }
+    of!(F32 F16 Bf16 F64 Bool U8 U16 U32 U64 I8 I16 I32 I64)
+}
+
+impl Matrix {
+    /// The bytes of an array, and what they are.
+    fn part(&self, part: Part) -> Option<(Form, &[u8])> {
+        let line = |(element_type, bytes): (ElementType, _)| {
+            let len = <[u8]>::len(bytes) / element_type.size_bytes();
+            (Form::line(element_type, len), bytes)
+        };
+        let table = |(element_type, bytes), shape| (Form::table(element_type, shape), bytes);
+        if let Some(csr) = self.csr() {
+            return Some(line(match part {
+                Part::Indptr => index_bytes(csr.indptr),
+                Part::Indices => index_bytes(csr.indices),
+                Part::Values => value_bytes(csr.values),
+                Part::Lens => return None,
+            }));
+        }
+        if let Some(top_k) = self.top_k() {
+            return Some(match part {
+                Part::Indptr => return None,
+                Part::Indices => table(index_bytes(top_k.indices), top_k.shape),
+                Part::Values => table(value_bytes(top_k.values), top_k.shape),
+                Part::Lens => line((ElementType::U32, Bytes::bytes(top_k.lens))),
+            });
+        }
+        let dense = self.dense().filter(|_| part == Part::Values)?;
+        Some(table(value_bytes(dense.values), dense.shape))
+    }
+
+    /// Rows and columns as they lie in memory.
+    fn stored_shape(&self) -> [usize; 2] {
+        match self.layout() {
+            Layout::TopK(k) => [self.n_obs(), k],
+            Layout::Csr | Layout::Dense => [self.n_obs(), self.n_vars()],
+        }
+    }
+}
+
+impl Minibatch {
+    /// An array of a matrix (0 is the [first](Self::matrix), from 1 on come the [further](Self::further) ones) as a DLPack tensor on the
+    /// host, without a copy; `None` where there is no such matrix, or its layout has no such array. The memory goes back to the
+    /// loader when the last capsule and the last `Arc` are gone.
+    pub fn dlpack(self: &Arc<Self>, matrix: usize, part: Part) -> Option<Capsule> {
+        let (form, bytes) = self.buffers.matrices.get(matrix)?.part(part)?;
+        Some(Capsule::host(bytes, form, Box::new(self.clone())))
+    }
+}
+
+impl private::Source for Minibatch {
+    type Head = MinibatchHead;
+
+    fn behead(&mut self) -> MinibatchHead {
+        let mut first = 0;
+        let matrices = self.buffers.matrices.iter().map(|matrix| {
+            let begin = first;
+            first += parts(matrix.layout()).len();
+            (matrix.layout(), matrix.stored_shape(), begin)
+        });
+        MinibatchHead {
+            matrices: matrices.collect(),
+            number: self.number,
+            global: self.global,
+            padding: self.padding,
+            obs: std::mem::take(&mut self.buffers.obs),
+            columns: std::mem::take(&mut self.buffers.columns),
+        }
+    }
+
+    fn arrays(&self) -> Arrays<'_> {
+        let arrays = self.buffers.matrices.iter().flat_map(|matrix| {
+            let parts = parts(matrix.layout()).iter();
+            parts.filter_map(|&part| matrix.part(part))
+        });
+        arrays.map(|(form, bytes)| (form, vec![bytes])).collect()
+    }
+}
+
+impl Source for Minibatch {}
+
+impl OnDevice<Minibatch> {
+    /// As [`Minibatch::number`].
+    pub fn number(&self) -> u64 {
+        self.head().number
+    }
+
+    /// As [`Minibatch::global`].
+    pub fn global(&self) -> u64 {
+        self.head().global
+    }
+
+    /// As [`Minibatch::is_padding`].
+    pub fn is_padding(&self) -> bool {
+        self.head().padding
+    }
+
+    /// Number of rows.
+    pub fn n_obs(&self) -> usize {
+        self.head().obs.len()
+    }
+
+    /// As [`Minibatch::obs`]; on the host.
+    pub fn obs(&self) -> &[u64] {
+        &self.head().obs
+    }
+
+    /// As [`Minibatch::columns`]; on the host.
+    pub fn columns(&self) -> &[ObsColumn] {
+        &self.head().columns
+    }
+
+    /// A matrix for use on `stream` (see [`on`](Self::on)): 0 is the first, from 1 on come the [further](Minibatch::further) ones. `None`
+    /// where there is no such matrix.
+    ///
+    /// # Errors
+    /// [`GpuError::Driver`].
+    pub fn matrix(&self, matrix: usize, stream: &Stream) -> Result<Option<DeviceMatrix>, GpuError> {
+        let arrays = self.on(stream)?;
+        let Some(&(layout, shape, first)) = self.head().matrices.get(matrix) else {
+            return Ok(None);
+        };
+        Ok(match (layout, &arrays[first..first + parts(layout).len()]) {
+            (Layout::Csr, &[indptr, indices, values]) => Some(DeviceMatrix::Csr(DeviceCsr {
+                shape,
+                indptr,
+                indices,
+                values,
+            })),
+            (Layout::Dense, &[values]) => Some(DeviceMatrix::Dense(DeviceDense { shape, values })),
+            (Layout::TopK(_), &[indices, values, lens]) => Some(DeviceMatrix::TopK(DeviceTopK {
+                shape,
+                indices,
+                values,
+                lens,
+            })),
+            _ => None,
+        })
+    }
+
+    /// The first matrix for use on `stream` (see [`on`](Self::on)), where it is sparse.
+    ///
+    /// # Errors
+    /// [`GpuError::Driver`].
+    pub fn csr(&self, stream: &Stream) -> Result<Option<DeviceCsr>, GpuError> {
+        Ok(match self.matrix(0, stream)? {
+            Some(DeviceMatrix::Csr(csr)) => Some(csr),
+            _ => None,
+        })
+    }
+
+    /// The first matrix for use on `stream` (see [`on`](Self::on)), where it is dense.
+    ///
+    /// # Errors
+    /// [`GpuError::Driver`].
+    pub fn dense(&self, stream: &Stream) -> Result<Option<DeviceDense>, GpuError> {
+        Ok(match self.matrix(0, stream)? {
+            Some(DeviceMatrix::Dense(dense)) => Some(dense),
+            _ => None,
+        })
+    }
+
+    /// An array of a matrix as a DLPack tensor on the device, for use on `stream` (see [`on`](Self::on)): that of the consumer. `None`
+    /// as by [`Minibatch::dlpack`]. Its place is written again when the last capsule is gone.
+    ///
+    /// # Errors
+    /// [`GpuError::Driver`].
+    pub fn dlpack(&self, matrix: usize, part: Part, stream: &Stream) -> Result<Option<Capsule>, GpuError> {
+        let arrays = self.on(stream)?;
+        let place = self.head().matrices.get(matrix).and_then(|&(layout, _, first)| {
+            let place = parts(layout).iter().position(|&other| other == part)?;
+            Some(first + place)
+        });
+        Ok(place.map(|place| Capsule::device(arrays[place], self.ordinal(), Box::new(self.keeper()))))
+    }
+}
