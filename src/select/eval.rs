@@ -104,7 +104,7 @@ impl Filter {
     }
 
     /// The filter for batches of a table of these fields. Those that the format adds (with the metadata
-    /// [`ROLE_KEY`](crate::format::constants::ROLE_KEY), so also the names of obs) are no columns.
+    /// [`ROLE_KEY`], so also the names of obs) are no columns.
     ///
     /// ```
     /// use std::sync::Arc;

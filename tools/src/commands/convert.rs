@@ -242,6 +242,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             label_column: args.label_column,
             labels: args.label_values,
             index_unique: args.index_unique,
+            ..JoinOptions::default()
         },
         selection,
         further: selections.collect(),

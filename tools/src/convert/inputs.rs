@@ -39,7 +39,11 @@ impl Inputs {
         let stamps: Result<_, _> = inputs.iter().map(|path| InputStamp::of(path)).collect();
         let file = match inputs {
             [one] if options.join.is_default_for_one() => AnnData::open(one)?,
-            several => AnnData::join(several, &options.join)?,
+            several => {
+                let mut join = options.join.clone();
+                join.obs_columns = select::asked_columns(options)?;
+                AnnData::join(several, &join)?
+            }
         };
         let workspace = Workspace {
             directory: match output.parent() {

@@ -7,7 +7,7 @@ use arrow_array::StringArray;
 use cellring::select::Filter;
 
 use super::inputs::Element;
-use super::{ConvertError, ConvertOptions};
+use super::{ConvertError, ConvertOptions, ObsOrder};
 use crate::anndata::{RowSet, RowSetBuilder, Selection, TableSource};
 
 /// Names of absent genes that a message shows.
@@ -15,6 +15,21 @@ const SHOWN: usize = 5;
 
 /// Rows of obs that the filter sees at a time.
 const FILTER_ROWS: usize = 1 << 16;
+
+/// The columns of obs that the options ask about, kept or not; `None` where all are kept.
+pub(super) fn asked_columns(options: &ConvertOptions) -> Result<Option<Vec<String>>, ConvertError> {
+    let Some(kept) = &options.obs_columns else {
+        return Ok(None);
+    };
+    let mut asked = kept.clone();
+    if let Some(text) = &options.obs_filter {
+        asked.extend(Filter::parse(text)?.columns().into_iter().map(str::to_owned));
+    }
+    if let Some(ObsOrder::SortedBy(columns)) = &options.obs_order {
+        asked.extend_from_slice(columns);
+    }
+    Ok(Some(asked))
+}
 
 /// The obs that the filter of the options takes; `None` without one.
 pub(super) fn rows(
@@ -98,7 +113,12 @@ pub(super) fn columns(
 ) -> Result<TableSource, ConvertError> {
     match &options.obs_columns {
         None => Ok(obs),
-        Some(names) => with_columns(input, obs, names),
+        Some(names) => {
+            // Who adds a column wants it.
+            let mut names = names.clone();
+            names.extend(options.join.label_column.clone());
+            with_columns(input, obs, &names)
+        }
     }
 }
 

@@ -445,6 +445,18 @@ fn what_cannot_be_joined_is_refused_by_name() {
             assert!(message.contains(part), "{part:?} is not in {message:?}");
         }
     }
+    // A column that nobody wants may hold what it will, unless it is asked about.
+    let some = |columns: &[&str], filter: Option<&str>| ConvertOptions {
+        obs_columns: Some(columns.iter().map(|name| name.to_string()).collect()),
+        obs_filter: filter.map(str::to_owned),
+        ..options(JoinOptions::default())
+    };
+    let inputs = [path("a.h5ad"), path("texts.h5ad")];
+    run(&inputs, &path("some.cellring"), &some(&["category"], None));
+    for clash in [some(&["i8"], None), some(&["category"], Some("i8 == 1"))] {
+        let error = convert(&inputs, &path("x.cellring"), &clash, &|_, _| {}).unwrap_err();
+        assert!(error.to_string().contains("the obs column i8 holds"), "{error}");
+    }
     // Ids tell the repeated genes apart.
     let key = JoinOptions {
         var_key: Some("gene_ids".to_owned()),
@@ -513,11 +525,15 @@ fn filters_take_what_pandas_takes() {
     let few = ConvertOptions {
         obs_filter: Some("pct_mito < 0.05".to_owned()),
         obs_columns: Some(vec!["plate".to_owned()]),
+        join: JoinOptions {
+            label_column: Some("source".to_owned()),
+            ..JoinOptions::default()
+        },
         ..ConvertOptions::default()
     };
     run(&inputs[..1], &store, &few);
     let store = Store::open(&store).unwrap();
-    assert_eq!(store.obs().column_names().unwrap(), ["plate"]);
+    assert_eq!(store.obs().column_names().unwrap(), ["plate", "source"]);
     assert_eq!(store.manifest().source["obs_filter"], "pct_mito < 0.05");
 }
 

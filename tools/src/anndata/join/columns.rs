@@ -10,7 +10,7 @@ use arrow_schema::{DataType, Field, SchemaRef};
 use super::JoinError;
 use super::unify::{cast, code_type, merge, unify, value_type};
 use crate::anndata::TableSource;
-use crate::anndata::error::Result;
+use crate::anndata::error::{Result, SourceError};
 use crate::anndata::table::{ENCODING, INDEX_NAME, JoinedColumn, JoinedKind, NA_VALUE, ORDERED, ROLE, blame};
 
 /// A table of an input.
@@ -48,10 +48,12 @@ impl Found {
     }
 }
 
-/// The index and all columns that any of the tables has, in the order in which they are met.
+/// The index and all columns that any of the tables has, in the order in which they are met; of those that are not wanted only
+/// the ones that can be joined.
 pub(super) fn join(
     table: &'static str,
     found: &[Found],
+    wanted: Option<&[String]>,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<JoinedColumn>> {
     let mut names: Vec<&str> = Vec::new();
@@ -74,7 +76,11 @@ pub(super) fn join(
     let mut joined = vec![index(table, found, &known)?];
     for name in names {
         let places: Vec<Option<usize>> = places.iter().map(|places| places.get(name).copied()).collect();
-        joined.push(column(table, name, found, places, warnings)?);
+        match column(table, name, found, places, warnings) {
+            Ok(column) => joined.push(column),
+            Err(SourceError::Join(_)) if wanted.is_some_and(|wanted| !wanted.iter().any(|w| w == name)) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(joined)
 }

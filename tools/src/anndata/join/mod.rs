@@ -77,6 +77,9 @@ pub struct JoinOptions {
     pub label_column: Option<String>,
     /// The labels; the inputs' names without extension where `None`.
     pub labels: Option<Vec<String>>,
+    /// The columns of obs that are wanted; others that hold different kinds of values are left out, not refused. All where
+    /// `None`.
+    pub obs_columns: Option<Vec<String>>,
     /// Makes the names of obs unique: this and the label of their input are appended.
     pub index_unique: Option<String>,
 }
@@ -199,7 +202,7 @@ impl Joined {
                     .to_owned(),
             );
         }
-        let mut columns = columns::join("obs", &found, &mut warnings)?;
+        let mut columns = columns::join("obs", &found, self.options.obs_columns.as_deref(), &mut warnings)?;
         if let Some(separator) = &self.options.index_unique {
             let suffixes = self.labels.iter().map(|label| format!("{separator}{label}"));
             columns[0].kind = JoinedKind::Suffixed {

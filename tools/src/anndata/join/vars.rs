@@ -50,7 +50,7 @@ pub(super) fn join(
         warnings.extend(var.warnings().iter().map(of_file));
     }
     let (maps, n_vars) = genes.match_all(inputs, selection, how)?;
-    let joined = columns::join("var", &found, &mut warnings)?;
+    let joined = columns::join("var", &found, None, &mut warnings)?;
     let path = inputs.first().map_or(Path::new(""), PathBuf::as_path);
     let mut merged = Vec::with_capacity(joined.len());
     for column in joined {
