@@ -369,3 +369,33 @@ fn tune_says_what_cannot_be_had() {
     let message = fail(&["tune", empty.to_str().unwrap()], 1);
     assert!(message.contains("no cells"), "{message}");
 }
+
+#[test]
+fn a_gpu_that_is_not_there_is_named_with_what_to_do() {
+    let (_dir, path) = store(300);
+    let path = path.to_str().unwrap();
+    if cellring::gpu::Gpu::open(0).is_ok() {
+        let report = json(&[
+            "bench",
+            path,
+            "--gpu",
+            "--seconds",
+            "0.05",
+            "--block-size",
+            "16",
+            "--json",
+        ]);
+        assert_positive(
+            &report["runs"][0],
+            &["cells_per_second", "copy_seconds", "overlap"],
+        );
+    } else {
+        let message = fail(&["bench", path, "--gpu", "--seconds", "0.05"], 1);
+        assert!(
+            message.contains("GPU") && message.contains("install"),
+            "{message}"
+        );
+    }
+    fail(&["bench", path, "--gpu", "--report", "r.html"], 2);
+    fail(&["bench", path, "--gpu-device", "1"], 2);
+}
