@@ -148,7 +148,11 @@ pub(super) struct SpillWriter {
     plan: Plan,
     records: Records,
     range_of_row: Vec<u16>,
-    buffers: Vec<Vec<u8>>,
+    /// One piece of memory for the buffers of all ranges, which goes back to the system as one: as many small ones would stay with
+    /// the allocator.
+    buffers: Vec<u8>,
+    /// Bytes in the buffer of each range.
+    filled: Vec<usize>,
     /// Where the next record of each range goes, in bytes.
     ends: Vec<u64>,
 }
@@ -167,7 +171,8 @@ impl SpillWriter {
         }
         let starts = plan.starts[..plan.n_ranges()].iter();
         Ok(Self {
-            buffers: vec![Vec::new(); plan.n_ranges()],
+            buffers: vec![0; plan.n_ranges() * plan.buffer_bytes],
+            filled: vec![0; plan.n_ranges()],
             ends: starts
                 .map(|&row| plan.indptr[row as usize] * plan.record_bytes as u64)
                 .collect(),
@@ -180,21 +185,28 @@ impl SpillWriter {
     /// Appends one entry. The row is known to exist.
     pub(super) fn push<T: Element>(&mut self, row: u32, column: u32, value: T) -> Result<(), SpillError> {
         let range = usize::from(self.range_of_row[row as usize]);
-        let buffer = &mut self.buffers[range];
         let in_range = row - self.plan.starts[range] as u32;
         let mut record = [0u8; KEY_BYTES + 8];
         record[..4].copy_from_slice(&in_range.to_le_bytes());
         record[4..8].copy_from_slice(&column.to_le_bytes());
         record[8..].copy_from_slice(&value.bits().to_le_bytes());
-        buffer.extend_from_slice(&record[..self.plan.record_bytes]);
-        if buffer.len() >= self.plan.buffer_bytes {
+        let Plan {
+            record_bytes,
+            buffer_bytes,
+            ..
+        } = self.plan;
+        let at = range * buffer_bytes + self.filled[range];
+        self.buffers[at..at + record_bytes].copy_from_slice(&record[..record_bytes]);
+        self.filled[range] += record_bytes;
+        if self.filled[range] == buffer_bytes {
             self.flush(range)?;
         }
         Ok(())
     }
 
     fn flush(&mut self, range: usize) -> Result<(), SpillError> {
-        let buffer = &mut self.buffers[range];
+        let start = range * self.plan.buffer_bytes;
+        let buffer = &self.buffers[start..start + self.filled[range]];
         let at = self.ends[range];
         let until = self.plan.indptr[self.plan.starts[range + 1] as usize] * self.plan.record_bytes as u64;
         let end = at + buffer.len() as u64;
@@ -206,7 +218,7 @@ impl SpillWriter {
             Records::File(file) => file.write_all_at(buffer, at)?,
         }
         self.ends[range] = end;
-        buffer.clear();
+        self.filled[range] = 0;
         Ok(())
     }
 
