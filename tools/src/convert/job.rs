@@ -45,6 +45,14 @@ impl<'a> Job<'a> {
     }
 
     pub(super) fn run(&self) -> Result<ConvertReport, ConvertError> {
+        self.convert().map_err(|error| match error {
+            // An input that something writes to is not damaged.
+            ConvertError::Source(_) => self.inputs.check_unchanged().err().unwrap_or(error),
+            error => error,
+        })
+    }
+
+    fn convert(&self) -> Result<ConvertReport, ConvertError> {
         if let Some(Parts::One { number, of }) = self.options.parts {
             return self.run_part(number, of);
         }
