@@ -18,6 +18,7 @@ mod refusals;
 mod round_trip;
 #[path = "../samples/mod.rs"]
 mod samples;
+mod zip64;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
