@@ -6,6 +6,7 @@ pub mod element;
 pub mod error;
 pub mod index;
 pub mod manifest;
+pub(crate) mod names;
 pub mod obs;
 pub mod packed;
 pub mod raw;

@@ -11,6 +11,7 @@ use super::Store;
 use crate::format::constants::{
     BLOCK_RECORD_BYTES, INDEX_HEADER_BYTES, MANIFEST_FILE, MATRICES_DIRECTORY, matrix_directory,
 };
+use crate::format::names::is_left_by_append;
 use crate::format::obs::ObsDecoder;
 use crate::format::table::verify_piece;
 use crate::format::{Element, Encoding, FormatError, Manifest};
@@ -97,7 +98,8 @@ fn verify_matrix(store: &Store, threads: usize, progress: &(dyn Fn(u64) + Sync))
     Ok(found.nnz)
 }
 
-/// Nothing else lies in the directory, but for what a writer has under way there, whose names begin with a dot.
+/// Nothing else lies in the directory, but for what a writer has under way there, whose names begin with a dot, or has left when it
+/// was killed.
 fn check_files(store: &Store) -> Result<(), FormatError> {
     let manifest = store.manifest();
     let has_matrices = !manifest.matrices.is_empty();
@@ -107,6 +109,7 @@ fn check_files(store: &Store) -> Result<(), FormatError> {
             || name == manifest.obs.file
             || is_of_matrix(manifest, name)
             || (has_matrices && name == MATRICES_DIRECTORY)
+            || (!has_matrices && is_left_by_append(name, manifest.shards.len()))
     })?;
     if !has_matrices {
         return Ok(());

@@ -22,6 +22,7 @@ use super::{BlockEncoder, EncodedBlock, WriteError, WriterOptions, write_table};
 use crate::format::constants::{BLOCK_RECORD_BYTES, INDEX_HEADER_BYTES, MANIFEST_FILE, shard_file};
 use crate::format::index::{BlockRecord, IndexLayout};
 use crate::format::manifest::ShardEntry;
+use crate::format::names::{is_left_by_append, version_of};
 use crate::format::{Encoding, Manifest};
 
 /// The directory within the store in which everything new is prepared.
@@ -99,10 +100,15 @@ impl StoreAppender {
             )));
         }
         let owner = super::stripe::absolute(path).map_err(WriteError::io(path))?;
-        let mut stripe = directories_of(path);
         // Those of a store that was moved or copied are left alone, and new shards lie in the store itself.
-        stripe.retain(|directory| belongs_to(directory, &owner));
-        remove_remains(path, &manifest, &stripe);
+        let directories = || {
+            let mut directories = directories_of(path);
+            directories.retain(|directory| belongs_to(directory, &owner));
+            directories
+        };
+        remove_remains(path, &manifest, &directories());
+        // Without what was removed, which would change their order.
+        let stripe = directories();
         let work = path.join(WORK_DIRECTORY);
         fs::create_dir(&work).map_err(WriteError::io(&work))?;
         let place = Place {
@@ -360,23 +366,8 @@ fn read_obs(
 
 /// The name after `index.bin` is `index-0001.bin`, and so on.
 fn next_name(file: &str, stem: &str, extension: &str) -> String {
-    let number = number_of(file, stem, extension).unwrap_or(0);
+    let number = version_of(file, stem, extension).unwrap_or(0);
     format!("{stem}-{:04}.{extension}", number + 1)
-}
-
-/// Which one a file is of those that the appending of obs makes; 0 for the first, whose name has no number.
-fn number_of(file: &str, stem: &str, extension: &str) -> Option<u64> {
-    let middle = file
-        .strip_prefix(stem)?
-        .strip_suffix(extension)?
-        .strip_suffix('.')?;
-    match middle.strip_prefix('-') {
-        None => middle.is_empty().then_some(0),
-        Some(digits) if digits.len() >= 4 && digits.bytes().all(|b| b.is_ascii_digit()) => {
-            digits.parse().ok()
-        }
-        Some(_) => None,
-    }
 }
 
 /// Removes what a killed process left in the store: files that are called as ours are, and that the manifest does not name.
@@ -386,10 +377,7 @@ fn remove_remains(path: &Path, manifest: &Manifest, stripe: &[PathBuf]) {
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_named = [&manifest.index.file, &manifest.obs.file, &manifest.var.file].contains(&&name)
             || manifest.shards.iter().any(|shard| shard.file == name);
-        let is_ours = is_shard(&entry.file_name())
-            || number_of(&name, "index", "bin").is_some()
-            || number_of(&name, "obs", "arrow").is_some();
-        if is_ours && !is_named {
+        if is_left_by_append(&name, 0) && !is_named {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -417,16 +405,5 @@ mod tests {
         assert_eq!(next_name("index.bin", "index", "bin"), "index-0001.bin");
         assert_eq!(next_name("index-0009.bin", "index", "bin"), "index-0010.bin");
         assert_eq!(next_name("obs-9999.arrow", "obs", "arrow"), "obs-10000.arrow");
-        assert_eq!(number_of("obs-10000.arrow", "obs", "arrow"), Some(10_000));
-        for name in [
-            "index-1.bin",
-            "index-000x.bin",
-            "indexbin",
-            "index.part",
-            "obs.bin",
-            "my-index.bin",
-        ] {
-            assert_eq!(number_of(name, "index", "bin"), None, "{name}");
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! Puts the parts of a store together, without copying their blocks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
@@ -11,8 +11,8 @@ use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 
 use super::complete::{Content, Totals, Written, complete, write_manifest};
-use super::part::PartManifest;
-use super::publish::{Staging, remove_published};
+use super::part::{PartManifest, is_part_of};
+use super::publish::{Staging, parent_of, remove_merged, remove_rest_of_merged};
 use super::spool::IndexSpool;
 use super::{WriteError, WriterOptions, write_table};
 use crate::format::checksum::{HashingWriter, crc32c};
@@ -67,8 +67,10 @@ pub fn merge(parts: &[PathBuf], target: &Path, replace: bool) -> Result<Merged, 
             Err(error) => return Err(error),
         }
     }
-    if let Some(manifest) = merged_before(&found, target)? {
-        let of = found.first().map_or(0, |part| part.manifest.parts);
+    // Parts are only removed when their store is complete.
+    let n_removed = remove_rest(parts, target);
+    if let Some(manifest) = merged_before(&found, target, n_removed > 0) {
+        let of = found.first().map_or(n_removed, |part| part.manifest.parts);
         remove_parts(&found)?;
         return Ok(Merged {
             manifest,
@@ -90,15 +92,29 @@ pub fn merge(parts: &[PathBuf], target: &Path, replace: bool) -> Result<Merged, 
     })
 }
 
-/// The manifest of the store at `target`, where its shards are those of all these parts.
-fn merged_before(parts: &[Found], target: &Path) -> Result<Option<Manifest>, WriteError> {
+/// Removes what an earlier run left of the parts that it was about to remove, and gives the number of these.
+fn remove_rest(parts: &[PathBuf], target: &Path) -> u32 {
+    let name_of = |path: &Path| parent_of(path).join(path.file_name().unwrap_or_default());
+    let named: Vec<PathBuf> = parts.iter().map(|part| name_of(part)).collect();
+    let directories: BTreeSet<&Path> = parts
+        .iter()
+        .map(PathBuf::as_path)
+        .chain([target])
+        .map(parent_of)
+        .collect();
+    let is_part = |path: &Path| named.iter().any(|part| part == path) || is_part_of(path, target);
+    let removed = directories
+        .into_iter()
+        .flat_map(|directory| remove_rest_of_merged(directory, is_part));
+    removed.count() as u32
+}
+
+/// The manifest of the store at `target`, where its shards are those of all these parts. Without any, where `was_removing` tells that
+/// an earlier run got as far as that.
+fn merged_before(parts: &[Found], target: &Path, was_removing: bool) -> Option<Manifest> {
     let path = target.join(MANIFEST_FILE);
-    let Some(manifest) = std::fs::read(&path)
-        .ok()
-        .and_then(|bytes| Manifest::from_bytes(&bytes, &path).ok())
-    else {
-        return Ok(None);
-    };
+    let bytes = std::fs::read(&path).ok()?;
+    let manifest = Manifest::from_bytes(&bytes, &path).ok()?;
     let file_of = |path: PathBuf| std::fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
     let shards: Vec<_> = manifest
         .shards
@@ -113,8 +129,8 @@ fn merged_before(parts: &[Found], target: &Path) -> Result<Option<Manifest>, Wri
             .map(|shard| file_of(part.path.join(&shard.file)));
         own.all(|file| file.is_some_and(|file| shards.contains(&file)))
     };
-    let any = parts.iter().any(|part| !part.manifest.shards.is_empty());
-    Ok((any && parts.iter().all(is_shared)).then_some(manifest))
+    let any = parts.iter().any(|part| !part.manifest.shards.is_empty()) || (parts.is_empty() && was_removing);
+    (any && parts.iter().all(is_shared)).then_some(manifest)
 }
 
 /// Removes parts whose store is complete, those without shards first: the others tell that it is.
@@ -124,7 +140,7 @@ fn remove_parts(parts: &[Found]) -> Result<(), WriteError> {
     empty
         .iter()
         .chain(&others)
-        .try_for_each(|part| remove_published(&part.path))
+        .try_for_each(|part| remove_merged(&part.path))
 }
 
 /// All parts are there, once each, and belong together.

@@ -228,27 +228,35 @@ pub fn part_path(store: &Path, number: u32, of: u32) -> PathBuf {
     store.with_file_name(name)
 }
 
+/// Whether a path is what [`part_path`] calls a part of this store.
+pub(super) fn is_part_of(path: &Path, store: &Path) -> bool {
+    let name = |path: &Path| {
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let prefix = format!("{}.part-", name(store));
+    let (name, is_number) = (name(path), |text: &str| {
+        text.len() >= 4 && text.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    let numbers = name
+        .strip_prefix(&prefix)
+        .and_then(|rest| rest.split_once("-of-"));
+    numbers.is_some_and(|(number, of)| is_number(number) && is_number(of))
+}
+
 /// The parts of a store that lie where [`part_path`] says, in order.
 ///
 /// # Errors
 /// Where the directory cannot be read.
 pub fn parts_of(store: &Path) -> Result<Vec<PathBuf>, WriteError> {
     let parent = super::publish::parent_of(store);
-    let name = store.file_name().unwrap_or_default().to_string_lossy();
-    let prefix = format!("{name}.part-");
-    let is_part = |path: &Path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let numbers = name
-            .strip_prefix(&prefix)
-            .and_then(|rest| rest.split_once("-of-"));
-        let is_number = |text: &str| text.len() >= 4 && text.bytes().all(|b| b.is_ascii_digit());
-        numbers.is_some_and(|(number, of)| is_number(number) && is_number(of))
-    };
     let entries = std::fs::read_dir(parent).map_err(WriteError::io(parent))?;
     let mut found = Vec::new();
     for entry in entries {
         let path = parent.join(entry.map_err(WriteError::io(parent))?.file_name());
-        if is_part(&path) {
+        if is_part_of(&path, store) {
             found.push(path);
         }
     }

@@ -195,18 +195,44 @@ fn remove_remains(target: &Path, absolute: &Path) {
     }
 }
 
-/// Removes a directory of ours that was published, in a way that leaves nothing half-removed under its name.
-pub(super) fn remove_published(target: &Path) -> Result<(), WriteError> {
+/// In the name of a part that is being removed: what follows the part's own name.
+const MERGED: &str = ".merged-";
+
+/// Removes a part whose store is complete, in a way that leaves nothing half-removed under its name. What is left where the process
+/// is killed has a name that says so.
+pub(super) fn remove_merged(target: &Path) -> Result<(), WriteError> {
     let absolute = stripe::absolute(target).map_err(WriteError::io(target))?;
     remove_remains(target, &absolute);
-    let name = target.file_name().unwrap_or_default();
-    let temporary = parent_of(target).join(temporary_name(name));
+    let mut name = OsString::from(".");
+    name.push(target.file_name().unwrap_or_default());
+    name.push(format!("{MERGED}{}", std::process::id()));
+    let temporary = parent_of(target).join(name);
     match fs::rename(target, &temporary) {
         Ok(()) => stripe::remove(&temporary, &absolute),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(WriteError::io(target)(error)),
     }
     Ok(())
+}
+
+/// Removes what killed processes left of those parts in a directory that `is_part` tells, and gives their names.
+pub(super) fn remove_rest_of_merged(directory: &Path, is_part: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let mut parts = Vec::new();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let part = name
+            .strip_prefix('.')
+            .and_then(|name| name.rsplit_once(MERGED))
+            .map(|(part, _)| directory.join(part))
+            .filter(|part| is_part(part));
+        if let Some(part) = part
+            && let Ok(absolute) = stripe::absolute(&part)
+        {
+            stripe::remove(&entry.path(), &absolute);
+            parts.push(part);
+        }
+    }
+    parts
 }
 
 /// Locks the directory of a store against others that append to it.

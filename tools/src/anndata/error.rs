@@ -17,6 +17,19 @@ pub enum SourceError {
         #[source]
         source: std::io::Error,
     },
+    /// The operating system refused a read of an array.
+    #[error("cannot read {object} at offset {offset_bytes} of {}: {source}; copy or download it again if the disk is sound", file.display())]
+    Read {
+        /// Path of the file.
+        file: PathBuf,
+        /// HDF5 path of the dataset.
+        object: String,
+        /// Where in the file.
+        offset_bytes: u64,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The file does not begin with the HDF5 signature.
     #[error("{} is not an HDF5 file; expected AnnData as .h5ad or zarr, a 10x Genomics .h5 file or a Matrix Market directory", file.display())]
     NotHdf5 {

@@ -50,7 +50,8 @@ impl Inputs {
                 Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
                 _ => PathBuf::from("."),
             },
-            memory_bytes: options.memory_bytes,
+            // What one matrix holds it holds while the others are read.
+            memory_bytes: options.memory_bytes / (1 + options.further.len() as u64),
         };
         let selections = || std::iter::once(&options.selection).chain(&options.further);
         let mut matrices = Vec::new();

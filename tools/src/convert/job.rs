@@ -45,6 +45,14 @@ impl<'a> Job<'a> {
     }
 
     pub(super) fn run(&self) -> Result<ConvertReport, ConvertError> {
+        self.convert().map_err(|error| match error {
+            // An input that something writes to is not damaged.
+            ConvertError::Source(_) => self.inputs.check_unchanged().err().unwrap_or(error),
+            error => error,
+        })
+    }
+
+    fn convert(&self) -> Result<ConvertReport, ConvertError> {
         if let Some(Parts::One { number, of }) = self.options.parts {
             return self.run_part(number, of);
         }
@@ -130,8 +138,9 @@ impl<'a> Job<'a> {
             .elements
             .iter()
             .filter(|other| !std::ptr::eq(*other, element));
-        // Of each matrix where its rows begin.
-        let held_bytes = self.inputs.held_bytes + others.map(|other| 8 * other.matrix.n_obs()).sum::<u64>();
+        // Of each matrix where its rows begin, and what it holds once it has been read.
+        let held = |other: &Element| 8 * other.matrix.n_obs() + other.matrix.working_bytes();
+        let held_bytes = self.inputs.held_bytes + others.map(held).sum::<u64>();
         MatrixJob::plan(
             &self.inputs.name,
             self.options,
@@ -244,5 +253,48 @@ impl<'a> Job<'a> {
         let mut seen = HashSet::new();
         warnings.retain(|warning| seen.insert(warning.clone()));
         warnings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The least memory that X can be converted with beside these layers: what the layers hold, and all else but what X and obs need
+    /// to be put into another order.
+    fn needed(further: &[&str], obs_order: Option<ObsOrder>) -> (u64, u64) {
+        let input = [Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/matrices.h5ad")];
+        let layers = further.iter().map(|name| Selection::Layer((*name).to_owned()));
+        let options = ConvertOptions {
+            memory_bytes: 1 << 20,
+            further: layers.collect(),
+            obs_order,
+            ..ConvertOptions::default()
+        };
+        let output = std::env::temp_dir().join("never-written.cellring");
+        let job = Job::open(&input, &output, &options, &|_, _| {}).unwrap();
+        let (elements, obs) = (&job.inputs.elements, &job.inputs.obs);
+        let held = |other: &Element| 8 * other.matrix.n_obs() + other.matrix.working_bytes();
+        let layers: u64 = elements[1..].iter().map(held).sum();
+        match job.plan(&elements[0]) {
+            Err(ConvertError::Memory { needed_bytes, .. }) => {
+                let own = elements[0].matrix.working_bytes() + obs.working_bytes();
+                (layers, needed_bytes - own - layers)
+            }
+            _ => panic!("1 MiB is too little"),
+        }
+    }
+
+    #[test]
+    fn what_other_matrices_hold_is_counted() {
+        for order in [None, Some(ObsOrder::Shuffled { seed: 1 })] {
+            let (nothing, alone) = needed(&[], order.clone());
+            assert_eq!(nothing, 0);
+            for further in [&["dense"][..], &["float32", "dense"]] {
+                let (layers, rest) = needed(further, order.clone());
+                assert!(layers > 8 * 6 * further.len() as u64, "{further:?} hold {layers}");
+                assert_eq!(rest, alone, "{further:?}");
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@
     reason = "tests; the settings for tests do not reach helper functions"
 )]
 
+mod changes;
 mod collection;
 mod equality;
 mod forms;
@@ -17,6 +18,7 @@ mod refusals;
 mod round_trip;
 #[path = "../samples/mod.rs"]
 mod samples;
+mod zip64;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

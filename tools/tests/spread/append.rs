@@ -529,6 +529,7 @@ fn remains_are_removed() {
         std::fs::write(stray, b"half").unwrap();
         // Still the store it was.
         assert_eq!(Store::open(path).unwrap().n_obs(), 500);
+        check(path);
         succeed(&["append", text(path), text(&b), "--shard-size", "8k"]);
         check(path);
     }

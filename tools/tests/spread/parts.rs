@@ -282,6 +282,20 @@ fn a_merge_is_run_again() {
     let report = json(&["merge", "-o", text(&store)]);
     assert_eq!(report["was_done"], true);
     assert_same(&whole, &store);
+    // As if it had been killed while it removed the last part, with others left and without.
+    for others in [&[1][..], &[]] {
+        for number in others {
+            copy_links(&kept.join(number.to_string()), &part(*number));
+        }
+        let removing = directory.path().join(".s.part-0003-of-0003.merged-4000000");
+        copy_links(&kept.join("3"), &removing);
+        std::fs::remove_file(removing.join("part.json")).unwrap();
+        let report = json(&["merge", "-o", text(&store)]);
+        assert_eq!(report["was_done"], true);
+        assert_same(&whole, &store);
+        assert_eq!(names(directory.path()), ["kept", "s", "synthetic.h5ad", "whole"]);
+    }
+    assert!(fail(&["merge", "-o", text(&store)]).contains("no parts"));
     // As if it had been killed before the store had its name: the headers are written already.
     std::fs::remove_dir_all(&store).unwrap();
     let remains = directory.path().join(".s.tmp-4000000");

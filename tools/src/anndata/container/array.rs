@@ -220,10 +220,14 @@ impl Array {
     /// The strings of elements `range`, where they are kept as such and not as references.
     pub(crate) fn read_text(&self, range: Range<u64>) -> Result<Option<Vec<String>>> {
         match &self.placement {
-            Placement::Foreign(foreign) if self.element.class == Class::VarText => foreign
-                .read_text(range)
-                .map(Some)
-                .map_err(|detail| self.file.damaged(&self.path, detail)),
+            Placement::Foreign(foreign) if self.element.class == Class::VarText => {
+                let first = range.start;
+                foreign.read_text(range).map(Some).map_err(|detail| {
+                    let place = foreign.place_of(first);
+                    let detail = format!("from element {first} ({place}) on: {detail}");
+                    self.file.damaged(&self.path, detail)
+                })
+            }
             _ => Ok(None),
         }
     }

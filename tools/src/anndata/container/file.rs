@@ -197,12 +197,20 @@ impl SourceFile {
                 ),
             ));
         }
+        let n_bytes = buffer.len();
         self.file.read_exact_at(buffer, offset_bytes).map_err(|source| {
             if source.kind() == io::ErrorKind::UnexpectedEof {
-                self.damaged(object, "the file became shorter while it was read".to_owned())
+                self.damaged(
+                    object,
+                    format!(
+                        "the file became shorter while {n_bytes} bytes at offset {offset_bytes} were read"
+                    ),
+                )
             } else {
-                SourceError::Io {
+                SourceError::Read {
                     file: self.path.clone(),
+                    object: object.to_owned(),
+                    offset_bytes,
                     source,
                 }
             }
@@ -234,4 +242,40 @@ fn total_bytes(path: &Path) -> io::Result<u64> {
         bytes += total_bytes(&entry?.path())?;
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_that_fail_are_placed() {
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/matrices.h5ad"));
+        let mut file = SourceFile::open(path).unwrap();
+        let copy = tempfile::NamedTempFile::new().unwrap();
+        // A descriptor that cannot be read.
+        file.file = File::options().write(true).open(copy.path()).unwrap();
+        let mut bytes = [0; 10];
+        let message = file
+            .read_exact_at("X/data", &mut bytes, 96)
+            .unwrap_err()
+            .to_string();
+        let parts = [
+            "cannot read X/data at offset 96 of ",
+            "matrices.h5ad",
+            "Bad file descriptor",
+        ];
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        file.file = File::open(copy.path()).unwrap();
+        let message = file
+            .read_exact_at("X/data", &mut bytes, 96)
+            .unwrap_err()
+            .to_string();
+        let parts = [
+            "X/data in ",
+            "matrices.h5ad",
+            "shorter while 10 bytes at offset 96",
+        ];
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
 }

@@ -16,7 +16,9 @@ use serde::Serialize;
 use super::blocks::BlockCutter;
 use super::memory::Needs;
 use super::{ConvertError, peak_rss_bytes};
-use crate::anndata::{AnnData, Canonicalised, MatrixSource, Selection, SourceError, TableSource, Workspace};
+use crate::anndata::{
+    AnnData, Canonicalised, InputStamp, MatrixSource, Selection, SourceError, TableSource, Workspace,
+};
 use values::{Misfit, Target};
 
 /// Names that a message shows.
@@ -181,6 +183,8 @@ impl From<EncodeError> for AppendError {
 /// An input that has been looked at and found fit.
 struct Input {
     path: PathBuf,
+    /// What it was like before anything was read.
+    stamp: InputStamp,
     matrix: MatrixSource,
     obs: TableSource,
     /// For each column of `matrix` that of the store.
@@ -232,9 +236,45 @@ fn append_here(
         opened.push(open(input, &store, &names, options)?);
     }
     let mut warnings = Vec::new();
-    obs::write(&mut appender, &store, &opened, &mut warnings)?;
-    let n_new: u64 = opened.iter().map(|input| input.matrix.n_obs()).sum();
+    let written = obs::write(&mut appender, &store, &opened, &mut warnings)
+        .and_then(|()| write(&mut appender, &store, &opened, progress));
+    // An input that something writes to is not damaged.
+    let check_unchanged = || opened.iter().try_for_each(|input| input.stamp.check());
+    let changed = match written {
+        Err(AppendError::Source(error)) => return Err(check_unchanged().err().unwrap_or(error).into()),
+        written => written?,
+    };
+    check_unchanged()?;
+    appender.set_source(source(&store.manifest().source, &opened, &changed));
+    drop(store);
+    appender.finish()?;
 
+    let store = Store::open(path)?;
+    let mut sum = Canonicalised::default();
+    changed.into_iter().for_each(|report| sum += report);
+    Ok(AppendReport {
+        n_obs_appended: opened.iter().map(|input| input.matrix.n_obs()).sum(),
+        n_obs: store.n_obs(),
+        nnz: store.manifest().nnz,
+        bytes: store.total_bytes(),
+        n_genes_ignored: opened.iter().map(|input| input.n_ignored).sum(),
+        rows_sorted: sum.rows_sorted,
+        duplicates_summed: sum.duplicates_summed,
+        explicit_zeros_dropped: sum.explicit_zeros_dropped,
+        seconds: 0.0,
+        peak_rss_bytes: 0,
+        warnings,
+    })
+}
+
+/// Writes the blocks of all inputs; what is said of each is what was changed in its matrix.
+fn write(
+    appender: &mut StoreAppender,
+    store: &Store,
+    inputs: &[Input],
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Vec<Canonicalised>, AppendError> {
+    let n_new: u64 = inputs.iter().map(|input| input.matrix.n_obs()).sum();
     let manifest = store.manifest();
     let target = Target {
         n_vars: manifest.n_vars,
@@ -249,13 +289,13 @@ fn append_here(
         appender.append(&block)?;
     }
     let (mut done, mut changed) = (0, Vec::new());
-    for input in &opened {
+    for input in inputs {
         let mut rows = input.matrix.rows(0..input.matrix.n_obs(), input.window_nnz)?;
         let mut at = 0;
         while let Some(window) = rows.next() {
             let window = window?;
             let fitted = values::fit(&window, &input.column_of, target);
-            let mut fitted = fitted.map_err(|misfit| value_error(&misfit, at, input, &store))?;
+            let mut fitted = fitted.map_err(|misfit| value_error(&misfit, at, input, store))?;
             for block in cutter.encode(&mut fitted, &encoder)? {
                 appender.append(&block)?;
             }
@@ -271,26 +311,7 @@ fn append_here(
     if let Some(block) = cutter.finish(&encoder)? {
         appender.append(&block)?;
     }
-    appender.set_source(source(&manifest.source, &opened, &changed));
-    drop(store);
-    appender.finish()?;
-
-    let store = Store::open(path)?;
-    let mut sum = Canonicalised::default();
-    changed.into_iter().for_each(|report| sum += report);
-    Ok(AppendReport {
-        n_obs_appended: n_new,
-        n_obs: store.n_obs(),
-        nnz: store.manifest().nnz,
-        bytes: store.total_bytes(),
-        n_genes_ignored: opened.iter().map(|input| input.n_ignored).sum(),
-        rows_sorted: sum.rows_sorted,
-        duplicates_summed: sum.duplicates_summed,
-        explicit_zeros_dropped: sum.explicit_zeros_dropped,
-        seconds: 0.0,
-        peak_rss_bytes: 0,
-        warnings,
-    })
+    Ok(changed)
 }
 
 fn open(
@@ -299,6 +320,7 @@ fn open(
     names: &genes::Names,
     options: &AppendOptions,
 ) -> Result<Input, AppendError> {
+    let stamp = InputStamp::of(path);
     let file = AnnData::open(path)?;
     let workspace = Workspace {
         directory: match store.path().parent() {
@@ -362,6 +384,8 @@ fn open(
         })?;
     Ok(Input {
         path: path.to_path_buf(),
+        // An input that is not there has been named above.
+        stamp: stamp?,
         matrix,
         obs,
         column_of: places.into_iter().flatten().collect(),
