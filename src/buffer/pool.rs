@@ -63,11 +63,26 @@ impl Pool {
     /// # Panics
     /// If `n` is more than [`n_slots`](Pool::n_slots): the wait would never end.
     pub fn take(&self, n: usize) -> Option<Vec<Slot>> {
+        self.take_unless(n, || false)
+    }
+
+    /// The same, but gives up, with `None`, once `is_stopped`: asked whenever slots come back, and on [`wake`](Pool::wake).
+    ///
+    /// # Panics
+    /// As [`take`](Pool::take).
+    pub(crate) fn take_unless(&self, n: usize, is_stopped: impl Fn() -> bool) -> Option<Vec<Slot>> {
         assert!(n <= self.n_slots(), "{n} slots of a pool of {}", self.n_slots());
         let mut state = self.shared.lock();
         let ticket = state.next_ticket;
         state.next_ticket += 1;
         while !state.closed && (state.turn != ticket || state.free.len() < n) {
+            if state.turn == ticket && is_stopped() {
+                // Whoever is next has its turn.
+                state.turn += 1;
+                drop(state);
+                self.shared.changed.notify_all();
+                return None;
+            }
             state = self
                 .shared
                 .changed
@@ -103,6 +118,13 @@ impl Pool {
     /// stay valid.
     pub fn close(&self) {
         self.shared.lock().closed = true;
+        self.shared.changed.notify_all();
+    }
+
+    /// Has those that wait ask again whether they are stopped.
+    pub(crate) fn wake(&self) {
+        // Under the lock, so that nobody is between asking and waiting.
+        let _state = self.shared.lock();
         self.shared.changed.notify_all();
     }
 

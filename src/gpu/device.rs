@@ -130,8 +130,15 @@ impl Gpu {
     /// # Safety
     /// The stream must not be destroyed as long as the returned value or a clone of it lives, which data on the device
     /// that was [used on](super::OnDevice::on) the stream holds.
+    ///
+    /// # Panics
+    /// Where it is the default stream of a thread (`cudaStreamPerThread`, 2): on each thread that is another stream.
     #[allow(unsafe_code, reason = "only its contract is unsafe")]
     pub unsafe fn stream_from_raw(&self, stream: *mut c_void) -> Stream {
+        assert_ne!(
+            stream as usize, 2,
+            "the default stream of a thread is another one on each thread"
+        );
         Stream::of(&self.inner.driver, RawStream(stream as usize as u64), false)
     }
 

@@ -85,6 +85,9 @@ where
                     bytes += pieces.map(|piece| piece.len()).sum::<usize>();
                     drop(arrays);
                     group.push(source);
+                    if S::IS_SCARCE {
+                        break;
+                    }
                 }
                 Some(Err(error)) => {
                     failed = Some(error);

@@ -58,6 +58,7 @@ impl HostBuffer {
 
 impl private::Source for Arc<HostBuffer> {
     type Head = ();
+    const IS_SCARCE: bool = false;
 
     fn behead(&mut self) {}
 

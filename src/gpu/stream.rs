@@ -27,7 +27,7 @@ impl fmt::Debug for Stream {
 impl PartialEq for Stream {
     /// Whether they are the same stream of the driver.
     fn eq(&self, other: &Self) -> bool {
-        self.inner.raw == other.inner.raw
+        self.inner.raw == other.inner.raw && Arc::ptr_eq(&self.inner.driver, &other.inner.driver)
     }
 }
 

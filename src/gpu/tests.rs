@@ -28,6 +28,7 @@ impl Block {
 
 impl private::Source for Block {
     type Head = u8;
+    const IS_SCARCE: bool = false;
 
     fn behead(&mut self) -> u8 {
         self.tag[0]

@@ -266,6 +266,7 @@ pub struct FetchHead {
 
 impl private::Source for Fetch {
     type Head = FetchHead;
+    const IS_SCARCE: bool = true;
 
     fn behead(&mut self) -> FetchHead {
         FetchHead {

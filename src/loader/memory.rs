@@ -36,10 +36,11 @@ impl Memory {
         let bytes =
             |(collection, recipe): &(Collection, Recipe)| recipe.minibatch_bytes(n_obs, mean_nnz(collection));
         let minibatch_bytes = matrices.iter().map(bytes).fold(0, usize::saturating_add);
-        let is_fixed_size = matrices.iter().all(|(_, recipe)| recipe.is_fixed_size());
+        let fixed = matrices.iter().filter(|(_, recipe)| recipe.is_fixed_size());
+        let fixed_bytes = fixed.map(bytes).fold(0, usize::saturating_add);
         let budget_bytes = config.memory_bytes;
-        if is_fixed_size && minibatch_bytes > budget_bytes {
-            let needed_bytes = minibatch_bytes;
+        if fixed_bytes > budget_bytes {
+            let needed_bytes = fixed_bytes;
             return Err(OutputError::Budget {
                 n_obs,
                 needed_bytes,
@@ -47,9 +48,9 @@ impl Memory {
             });
         }
         // Each thread has one at work, for which half of the budget may go where they are as large as that.
-        let least = match is_fixed_size {
-            true => (budget_bytes / 2 / minibatch_bytes).clamp(1, threads + 1),
-            false => threads + 1,
+        let least = match fixed_bytes {
+            0 => threads + 1,
+            _ => (budget_bytes / 2 / minibatch_bytes).clamp(1, threads + 1),
         };
         // Enough for each thread to be ahead of a consumer that comes in bursts; no more than a quarter of the budget.
         let ahead = (budget_bytes / 4 / minibatch_bytes).clamp(least, 8 * threads + 8);

@@ -289,6 +289,7 @@ impl Loader {
         let pipeline = Arc::new(Pipeline::new(first, first + n_minibatches, self.ahead));
         let mut running = Running {
             pipeline: pipeline.clone(),
+            pool: self.pool.clone(),
             threads: Vec::with_capacity(threads + 1),
         };
         let first_tag = self.next_tag;
@@ -372,7 +373,8 @@ impl Driver {
                 };
                 return self.pipeline.fail_at(first, error);
             }
-            let Some(slots) = self.pool.take(reads.n_slots) else {
+            let stopped = || self.pipeline.is_stopped();
+            let Some(slots) = self.pool.take_unless(reads.n_slots, stopped) else {
                 return;
             };
             self.pipeline.planned(planned, since.elapsed() - planned);
@@ -413,6 +415,7 @@ fn work(pipeline: &Pipeline, context: &DecodeContext, epoch: &Span) {
 /// The threads of an epoch. Dropping it ends them.
 struct Running {
     pipeline: Arc<Pipeline>,
+    pool: Pool,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -441,6 +444,8 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.pipeline.stop();
+        // The driver may be waiting for slots that somebody keeps.
+        self.pool.wake();
         for thread in self.threads.drain(..) {
             // Panics were caught in the thread.
             let _ = thread.join();

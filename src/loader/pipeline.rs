@@ -5,6 +5,7 @@
 //! cell.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -100,6 +101,8 @@ pub(super) struct Pipeline {
     output: Condvar,
     /// Decoded minibatches that may wait.
     ahead: u64,
+    /// What `stop` of the state says, for those who must not wait for its lock.
+    is_stopped: AtomicBool,
 }
 
 fn nanos(since: Instant) -> u64 {
@@ -125,6 +128,7 @@ impl Pipeline {
             work: Condvar::new(),
             output: Condvar::new(),
             ahead,
+            is_stopped: AtomicBool::new(false),
         }
     }
 
@@ -187,6 +191,7 @@ impl Pipeline {
     pub(super) fn stop(&self) {
         let mut state = self.lock();
         state.stop = true;
+        self.is_stopped.store(true, Ordering::Release);
         let dropped = (
             std::mem::take(&mut state.fetches),
             std::mem::take(&mut state.done),
@@ -196,6 +201,11 @@ impl Pipeline {
         drop(dropped);
         self.work.notify_all();
         self.output.notify_all();
+    }
+
+    /// Whether the epoch was ended.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Acquire)
     }
 
     /// The next minibatch to decode; waits for it. `None` at the end.

@@ -155,6 +155,7 @@ impl Minibatch {
 
 impl private::Source for Minibatch {
     type Head = MinibatchHead;
+    const IS_SCARCE: bool = false;
 
     fn behead(&mut self) -> MinibatchHead {
         let mut first = 0;

@@ -5,6 +5,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::WriteError;
@@ -109,18 +110,22 @@ impl Staging {
         self.stripe.publish()?;
         // Whoever appends to the store that is replaced is waited for, not cut off.
         let _replaced = match File::open(&self.target) {
-            Ok(old) if self.replace => Some(lock_store(old, &self.target)?),
+            Ok(old) if self.replace => {
+                old.lock().map_err(WriteError::io(&self.target))?;
+                Some(old)
+            }
             _ => None,
         };
-        let lock = self.path.join(LOCK_FILE);
-        fs::remove_file(&lock).map_err(WriteError::io(&lock))?;
         sync(&self.path)?;
+        // The lock goes along, and is removed behind the new name: without it another process would take the directory for what a
+        // killed one left.
         let renamed = rename(&self.path, &self.target, libc::RENAME_NOREPLACE);
         match renamed {
             Ok(()) => self.published = true,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.replace => {
                 // Both names exist at every moment; what was the old store now has the temporary name and is
-                // removed when `self` is dropped.
+                // removed when `self` is dropped. Something else may have come to lie there since `create`.
+                check_replaceable(&self.target)?;
                 rename(&self.path, &self.target, libc::RENAME_EXCHANGE)
                     .map_err(WriteError::io(&self.target))?;
             }
@@ -131,6 +136,8 @@ impl Staging {
             }
             Err(error) => return Err(WriteError::io(&self.target)(error)),
         }
+        // Readers ignore it: where this fails nothing is lost.
+        let _ = fs::remove_file(self.target.join(LOCK_FILE));
         sync(parent_of(&self.target))
     }
 }
@@ -186,7 +193,7 @@ fn remove_remains(target: &Path, absolute: &Path) {
     for entry in entries.flatten().filter(is_temporary) {
         let unlocked = match File::open(entry.path().join(LOCK_FILE)) {
             Ok(lock) => lock.try_lock().is_ok(),
-            // Without a lock file the run was killed while publishing or while removing an old store.
+            // Without a lock file the run was killed while removing an old store.
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
         if unlocked {
@@ -237,8 +244,17 @@ pub(super) fn remove_rest_of_merged(directory: &Path, is_part: impl Fn(&Path) ->
 
 /// Locks the directory of a store against others that append to it.
 pub(super) fn lock_store(directory: File, path: &Path) -> Result<File, WriteError> {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let is_there = |directory: &File| {
+        let (locked, named) = (directory.metadata()?, fs::metadata(path)?);
+        Ok(identity(locked) == identity(named))
+    };
     match directory.try_lock() {
-        Ok(()) => Ok(directory),
+        // Another one may have been put in its place before it was locked.
+        Ok(()) if is_there(&directory).map_err(WriteError::io(path))? => Ok(directory),
+        Ok(()) => Err(WriteError::Busy {
+            path: path.to_path_buf(),
+        }),
         Err(fs::TryLockError::WouldBlock) => Err(WriteError::Busy {
             path: path.to_path_buf(),
         }),

@@ -4,6 +4,9 @@ use crate::engine::Read;
 use crate::format::obs::{Location, Part};
 use crate::format::{Encoding, FormatError, Index};
 
+/// Reads begin at multiples of this in the file and in the slot.
+const CACHE_LINE_BYTES: u64 = 64;
+
 /// How reads are made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadShape {
@@ -193,7 +196,8 @@ pub(super) fn plan_reads(
 /// How many of the pieces at the front one read brings, and its range.
 fn first_read(pieces: &[Piece], shape: &ReadShape) -> (usize, u64, u64) {
     let align = u64::from(shape.alignment);
-    let down = |at: u64| at - at % align;
+    // Where reads need no alignment, values are aligned in the slot as they are in the file all the same.
+    let down = |at: u64| at - at % align.max(CACHE_LINE_BYTES);
     let end_of =
         |piece: &Piece| (piece.part.offset_bytes + u64::from(piece.part.len_bytes)).next_multiple_of(align);
     let start = down(pieces[0].part.offset_bytes);
@@ -201,7 +205,9 @@ fn first_read(pieces: &[Piece], shape: &ReadShape) -> (usize, u64, u64) {
     let mut n = 1;
     while let Some(piece) = pieces.get(n) {
         let next_end = end_of(piece).max(end);
+        // Blocks of a damaged index may lie in any order.
         let joins = piece.file == pieces[0].file
+            && piece.part.offset_bytes >= start
             && down(piece.part.offset_bytes) <= end + shape.gap_bytes
             && next_end - start <= shape.read_bytes;
         if !joins {
@@ -245,7 +251,7 @@ impl Cursor {
             placed[piece.position as usize].parts[piece.which as usize] = place;
         }
         // Where reads need no alignment, frames still start on cache lines of their own.
-        self.offset_bytes = (slot_offset_bytes + len_bytes).next_multiple_of(64);
+        self.offset_bytes = (slot_offset_bytes + len_bytes).next_multiple_of(CACHE_LINE_BYTES as u32);
     }
 }
 

@@ -104,7 +104,7 @@ impl<'a> Job<'a> {
     fn run_part(&self, number: u32, of: u32) -> Result<ConvertReport, ConvertError> {
         let (options, inputs, element) = (self.options, &self.inputs, &self.inputs.elements[0]);
         let source = self.provenance(element, Canonicalised::default());
-        let settings = parts::settings(self.paths, options, inputs, source.clone())?;
+        let settings = parts::settings(options, inputs, source.clone())?;
         let path = parts::directory(self.output, options);
         let report = |part: &PartManifest, was_there| PartReport {
             number,
@@ -167,13 +167,15 @@ impl<'a> Job<'a> {
                 Some(ObsOrder::Shuffled { seed }) => format!("shuffled with seed {seed}"),
                 Some(ObsOrder::SortedBy(columns)) => format!("sorted by {}", columns.join(", ")),
             },
-            "rows_sorted": canonicalised.rows_sorted,
-            "duplicates_summed": canonicalised.duplicates_summed,
-            "explicit_zeros_dropped": canonicalised.explicit_zeros_dropped,
             "cellring": env!("CARGO_PKG_VERSION"),
         });
-        if let Some(filter) = &self.options.obs_filter {
-            source["obs_filter"] = filter.as_str().into();
+        match &self.options.obs_filter {
+            Some(filter) => source["obs_filter"] = filter.as_str().into(),
+            None => {
+                for (name, n) in parts::counts(canonicalised) {
+                    source[name] = n.into();
+                }
+            }
         }
         match self.paths {
             [one] => source["file"] = file(one).into(),

@@ -110,10 +110,9 @@ pub(super) fn first_blocks(options: &ConvertOptions, n_obs: u64) -> Vec<u64> {
     }
 }
 
-/// All that decides what a part contains. Two parts with equal settings belong together; what only decides where and how fast
+/// All that decides what a part contains, and what tells the inputs from others. Two parts with equal settings belong together; what only decides where and how fast
 /// they are made is not in it.
 pub(super) fn settings(
-    paths: &[PathBuf],
     options: &ConvertOptions,
     inputs: &Inputs,
     source: serde_json::Value,
@@ -127,11 +126,6 @@ pub(super) fn settings(
             }
         })?)),
     };
-    let bytes = |path: &PathBuf| {
-        let metadata = std::fs::metadata(path).ok();
-        metadata.filter(|file| file.is_file()).map(|file| file.len())
-    };
-    let bytes: Vec<Option<u64>> = paths.iter().map(bytes).collect();
     let element = &inputs.elements[0];
     let columns = |table: &crate::anndata::TableSource| -> Vec<String> {
         let fields = table.schema().fields();
@@ -139,7 +133,7 @@ pub(super) fn settings(
     };
     Ok(serde_json::json!({
         "source": source,
-        "input_bytes": bytes,
+        "inputs": inputs.content(),
         "n_obs": element.matrix.n_obs(),
         "n_vars": element.matrix.n_vars(),
         "nnz": element.matrix.nnz(),
@@ -186,19 +180,24 @@ pub(super) fn part(
     changed: Canonicalised,
 ) -> Part {
     let matrix = &inputs.elements[0].matrix;
+    // With a filter neighbours of the obs that it takes are read and counted too, more or fewer of them with other memory.
+    let recorded = |changed| match options.obs_filter {
+        None => counts(changed),
+        Some(_) => BTreeMap::new(),
+    };
     Part {
         number,
         of,
         first_obs: obs(options, matrix.n_obs()).start,
         n_obs_of_store: matrix.n_obs(),
         settings,
-        counts: counts(changed),
-        counts_of_all: counts(matrix.changed_before()),
+        counts: recorded(changed),
+        counts_of_all: recorded(matrix.changed_before()),
     }
 }
 
 /// The members of the manifest's `source` that are sums over rows.
-fn counts(changed: Canonicalised) -> BTreeMap<String, u64> {
+pub(super) fn counts(changed: Canonicalised) -> BTreeMap<String, u64> {
     [
         ("rows_sorted", changed.rows_sorted),
         ("duplicates_summed", changed.duplicates_summed),
