@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use error::{Result, SourceError};
-pub(crate) use join::unify::codes_of;
+pub(crate) use join::unify;
 pub use join::{JoinError, JoinOptions, VarJoin};
 pub use matrix::{Canonicalised, CountMode, MatrixSource, Rows, Selection, Workspace};
 pub use rows::{RowSet, RowSetBuilder};

@@ -15,7 +15,8 @@ use rand::{Rng, SeedableRng};
 
 use super::memory::{BASE_BYTES, KEY_BYTES};
 use super::{ConvertError, ObsOrder};
-use crate::anndata::{TableSource, codes_of};
+use crate::anndata::TableSource;
+use crate::anndata::unify::codes_of;
 
 /// For each obs of the store its place in the source.
 pub(super) fn of(

@@ -22,7 +22,7 @@
 
 pub(in crate::anndata) mod columns;
 mod error;
-pub(in crate::anndata) mod unify;
+pub(crate) mod unify;
 mod vars;
 
 use std::collections::HashMap;

@@ -1,4 +1,5 @@
-//! One type for the values of a column that several inputs have, and values brought into it: exactly, or not at all.
+//! One type for the values of a column that several inputs have, or that a store and what is appended to it have, and values brought
+//! into a type: exactly, or not at all.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +9,9 @@ use arrow_array::types::{
     ArrowPrimitiveType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
     UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrayRef, DictionaryArray, PrimitiveArray, new_empty_array};
+use arrow_array::{
+    Array, ArrayRef, DictionaryArray, LargeStringArray, PrimitiveArray, StringArray, new_empty_array,
+};
 use arrow_schema::{ArrowError, DataType};
 
 /// Bits of an integer type, and whether it is signed.
@@ -109,7 +112,7 @@ impl From<ArrowError> for CastError {
     }
 }
 
-/// An array's values, those of categories in their stead, as the type that [`unify`] gave.
+/// An array's values, those of categories in their stead, as a type of the same kind: the one that [`unify`] gave, or that of a store.
 pub(crate) fn cast(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, CastError> {
     if array.data_type() == wanted {
         return Ok(Arc::clone(array));
@@ -141,10 +144,25 @@ pub(crate) fn cast(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, Cast
         ($type:ty) => {
             numbers::<$type>(array, |number| match number {
                 Number::Int(value) => value.try_into().ok(),
-                Number::Float(_) => None,
+                Number::Float(value) => Some(value as i128)
+                    .filter(|&whole| whole as f64 == value)
+                    .and_then(|whole| whole.try_into().ok()),
             })
         };
     }
+    macro_rules! narrow {
+        ($type:ty, $narrow:expr, $wide:expr) => {
+            numbers::<$type>(array, |number| {
+                let value = match number {
+                    Number::Int(value) => Some(value as f64).filter(|&float| float as i128 == value)?,
+                    Number::Float(value) => value,
+                };
+                let narrow = $narrow(value);
+                ($wide(narrow) == value || value.is_nan()).then_some(narrow)
+            })
+        };
+    }
+    type Half = <Float16Type as ArrowPrimitiveType>::Native;
     match wanted {
         DataType::Int8 => whole!(Int8Type),
         DataType::Int16 => whole!(Int16Type),
@@ -154,22 +172,23 @@ pub(crate) fn cast(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, Cast
         DataType::UInt16 => whole!(UInt16Type),
         DataType::UInt32 => whole!(UInt32Type),
         DataType::UInt64 => whole!(UInt64Type),
-        DataType::Float16 => numbers::<Float16Type>(array, |number| match number {
-            // Only of integers of 8 bits.
-            Number::Int(value) => Some(<Float16Type as ArrowPrimitiveType>::Native::from_f64(
-                value as f64,
-            )),
-            Number::Float(_) => None,
-        }),
-        DataType::Float32 => numbers::<Float32Type>(array, |number| match number {
-            Number::Int(value) => Some(value as f32).filter(|&float| float as i128 == value),
-            // Of 16 bits.
-            Number::Float(value) => Some(value as f32),
-        }),
-        DataType::Float64 => numbers::<Float64Type>(array, |number| match number {
-            Number::Int(value) => Some(value as f64).filter(|&float| float as i128 == value),
-            Number::Float(value) => Some(value),
-        }),
+        DataType::Float16 => narrow!(Float16Type, Half::from_f64, Half::to_f64),
+        DataType::Float32 => narrow!(Float32Type, |value: f64| value as f32, f64::from),
+        DataType::Float64 => narrow!(Float64Type, |value: f64| value, |value: f64| value),
+        DataType::LargeUtf8 if *array.data_type() == DataType::Utf8 => {
+            let texts: LargeStringArray = array.as_string::<i32>().iter().collect();
+            Ok(Arc::new(texts))
+        }
+        DataType::Utf8 if *array.data_type() == DataType::LargeUtf8 => {
+            let texts = array.as_string::<i64>();
+            let n_bytes: usize = texts.iter().flatten().map(str::len).sum();
+            if n_bytes > i32::MAX as usize {
+                return Err(CastError::Arrow(ArrowError::CastError(
+                    "its text exceeds 2 GiB".to_owned(),
+                )));
+            }
+            Ok(Arc::new(texts.iter().collect::<StringArray>()))
+        }
         other => Err(other_type(array, other)),
     }
 }
@@ -236,6 +255,11 @@ pub(crate) fn keys(array: &ArrayRef) -> Result<Vec<Option<Key<'_>>>, CastError> 
             .iter()
             .map(|text| text.map(Key::Text))
             .collect(),
+        DataType::LargeUtf8 => array
+            .as_string::<i64>()
+            .iter()
+            .map(|text| text.map(Key::Text))
+            .collect(),
         DataType::Boolean => array
             .as_boolean()
             .iter()
@@ -279,8 +303,12 @@ pub(crate) struct Categories {
     pub(crate) orders_agree: bool,
 }
 
-/// Merges lists of categories of one type.
-pub(crate) fn merge(lists: &[ArrayRef], value_type: &DataType) -> Result<Categories, CastError> {
+/// Lists of categories of one type as one, in the order of their appearance, and of each list the place in it of each of its
+/// categories.
+pub(crate) fn union(
+    lists: &[ArrayRef],
+    value_type: &DataType,
+) -> Result<(ArrayRef, Vec<Vec<u32>>), CastError> {
     let mut place_of: HashMap<Option<Key<'_>>, u32> = HashMap::new();
     let mut fresh: Vec<Vec<u32>> = Vec::with_capacity(lists.len());
     let mut maps: Vec<Vec<u32>> = Vec::with_capacity(lists.len());
@@ -308,8 +336,13 @@ pub(crate) fn merge(lists: &[ArrayRef], value_type: &DataType) -> Result<Categor
         true => new_empty_array(value_type),
         false => arrow_select::concat::concat(&pieces)?,
     };
+    Ok((labels, maps))
+}
+
+/// Merges lists of categories of one type.
+pub(crate) fn merge(lists: &[ArrayRef], value_type: &DataType) -> Result<Categories, CastError> {
+    let (labels, maps) = union(lists, value_type)?;
     let n_labels = labels.len();
-    drop(place_of);
     // The orders agree where the longest list has all categories and each other list is a part of it in its order.
     let longest = maps
         .iter()
@@ -356,17 +389,34 @@ pub(crate) fn coded(
     codes: impl Iterator<Item = Option<u32>>,
     labels: &ArrayRef,
 ) -> Result<ArrayRef, CastError> {
+    coded_as(&code_type(labels.len()), codes, labels)
+}
+
+/// A categorical array of these codes, of a type that holds them, into `labels`.
+pub(crate) fn coded_as(
+    code_type: &DataType,
+    codes: impl Iterator<Item = Option<u32>>,
+    labels: &ArrayRef,
+) -> Result<ArrayRef, CastError> {
     macro_rules! coded {
         ($type:ty) => {{
             let keys: PrimitiveArray<$type> = codes.map(|code| code.map(|code| code as _)).collect();
-            Arc::new(DictionaryArray::try_new(keys, Arc::clone(labels))?) as ArrayRef
+            Ok(Arc::new(DictionaryArray::try_new(keys, Arc::clone(labels))?))
         }};
     }
-    Ok(match code_type(labels.len()) {
+    match code_type {
         DataType::Int8 => coded!(Int8Type),
         DataType::Int16 => coded!(Int16Type),
-        _ => coded!(Int32Type),
-    })
+        DataType::Int32 => coded!(Int32Type),
+        DataType::Int64 => coded!(Int64Type),
+        DataType::UInt8 => coded!(UInt8Type),
+        DataType::UInt16 => coded!(UInt16Type),
+        DataType::UInt32 => coded!(UInt32Type),
+        DataType::UInt64 => coded!(UInt64Type),
+        other => Err(CastError::Arrow(ArrowError::CastError(format!(
+            "codes of type {other} are not known"
+        )))),
+    }
 }
 
 /// A categorical array with its codes replaced by `map`, into `labels`.
@@ -377,7 +427,7 @@ pub(crate) fn recoded(array: &ArrayRef, map: &[u32], labels: &ArrayRef) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::{Float32Array, Int8Array, Int64Array, StringArray, UInt64Array};
+    use arrow_array::{Float32Array, Int8Array, Int64Array, UInt64Array};
 
     use super::*;
 
@@ -424,6 +474,24 @@ mod tests {
         let wide = wide.as_primitive::<Float64Type>();
         assert_eq!(wide.value(0), f64::from(0.1f32));
         assert!(wide.is_null(1) && wide.value(2).is_sign_negative());
+        let nan = |to: &DataType| cast(&(Arc::new(Float32Array::from(vec![f32::NAN])) as ArrayRef), to);
+        assert!(nan(&DataType::Float16).is_ok() && nan(&DataType::Int8).is_err());
+        let edge: ArrayRef = Arc::new(Float32Array::from(vec![-(2f32.powi(127))]));
+        assert!(cast(&edge, &DataType::Int64).is_err());
+        let huge: ArrayRef = Arc::new(Float32Array::from(vec![f32::INFINITY]));
+        assert!(cast(&huge, &DataType::UInt64).is_err() && cast(&huge, &DataType::Float16).is_ok());
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None]));
+        let large = cast(&texts, &DataType::LargeUtf8).unwrap();
+        assert_eq!(*large.data_type(), DataType::LargeUtf8);
+        assert_eq!(
+            cast(&large, &DataType::Utf8).unwrap().as_string::<i32>(),
+            texts.as_string::<i32>()
+        );
+        assert!(cast(&texts, &DataType::Int8).is_err() && cast(&wide_of(1), &DataType::Utf8).is_err());
+    }
+
+    fn wide_of(value: i64) -> ArrayRef {
+        Arc::new(Int64Array::from(vec![value]))
     }
 
     #[test]
