@@ -29,12 +29,10 @@ mod column;
 mod error;
 mod hdf5;
 mod table;
+mod temporary;
 
-use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Permissions, TryLockError};
+use std::fs::File;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
@@ -47,6 +45,7 @@ pub use error::{ColumnProblem, WriteError, WriteErrorKind};
 pub use table::{Axis, TableWriter};
 
 use hdf5::{Attribute, Datatype, Group, Node, Output, Stream};
+use temporary::{directory, temporary};
 
 /// Indices are widened in pieces of this many.
 const WIDEN_LEN: usize = 1 << 14;
@@ -522,58 +521,6 @@ fn close(streams: Streams, spec: &MatrixSpec, out: &mut Output) -> Result<Node, 
                 assert!(group.insert(name, Node::Dataset(dataset)), "each name once");
             }
             Ok(Node::Group(group))
-        }
-    }
-}
-
-fn directory(path: &Path) -> &Path {
-    path.parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
-}
-
-/// How the name of a file that is not yet complete ends.
-const PARTIAL: &str = ".partial";
-
-/// A file beside `path` that is removed on drop, with the permissions that any new file gets. It is locked while it is open, so that
-/// what a killed process left can be told from it, and is removed here.
-fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
-    let mut prefix = OsString::from(".");
-    prefix.push(name);
-    prefix.push(".");
-    remove_remains(directory(path), &prefix);
-    loop {
-        let file = tempfile::Builder::new()
-            .prefix(&prefix)
-            .suffix(PARTIAL)
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(directory(path))?;
-        match file.as_file().try_lock() {
-            // Another process may have taken it for remains before it was locked.
-            Ok(()) if file.as_file().metadata()?.nlink() == 0 => {}
-            Err(TryLockError::WouldBlock) => {}
-            // Without locks nothing is ever taken for remains.
-            Ok(()) | Err(TryLockError::Error(_)) => return Ok(file),
-        }
-    }
-}
-
-/// Removes files that killed processes left, which nobody has locked.
-fn remove_remains(directory: &Path, prefix: &OsStr) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let middle = name
-            .as_bytes()
-            .strip_prefix(prefix.as_bytes())
-            .and_then(|rest| rest.strip_suffix(PARTIAL.as_bytes()));
-        if middle.is_some_and(|middle| middle.iter().all(u8::is_ascii_alphanumeric))
-            && let Ok(file) = File::open(entry.path())
-            && file.try_lock().is_ok()
-        {
-            let _ = fs::remove_file(entry.path());
         }
     }
 }
