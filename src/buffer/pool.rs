@@ -313,6 +313,37 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_stopped_gives_its_turn_to_the_next() {
+        let pool = Pool::new(3, 4096).unwrap();
+        let mut held = pool.take(2).unwrap();
+        let stopped = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (waiting, stop) = (pool.clone(), stopped.clone());
+        let first = thread::spawn(move || {
+            let is_stopped = || stop.load(std::sync::atomic::Ordering::Acquire);
+            waiting.take_unless(3, is_stopped).is_none()
+        });
+        while pool.n_waiting() != 1 {
+            thread::yield_now();
+        }
+        let waiting = pool.clone();
+        let second = thread::spawn(move || waiting.take(2).unwrap().len());
+        while pool.n_waiting() != 2 {
+            thread::yield_now();
+        }
+        held.pop();
+        assert_eq!(
+            pool.n_waiting(),
+            2,
+            "two are free, and the first in line wants three"
+        );
+        stopped.store(true, std::sync::atomic::Ordering::Release);
+        pool.wake();
+        assert!(first.join().unwrap());
+        assert_eq!(second.join().unwrap(), 2);
+        assert_eq!(pool.free(), 2);
+    }
+
+    #[test]
     fn a_slot_outlives_its_pool_and_a_leaked_one_is_only_lost() {
         let pool = Pool::new(2, 4096).unwrap();
         let mut slots = pool.take(2).unwrap();

@@ -476,17 +476,16 @@ impl<S: Source> OnDevice<S> {
     /// # Errors
     /// [`GpuError::Driver`].
     pub fn on(&self, stream: &Stream) -> Result<&[DeviceArray], GpuError> {
-        let mut users = lock(&self.lease.users);
-        if !users.contains(stream) {
-            // On the stream of the copies everything happens in its order anyway; but it is waited for before memory is freed.
-            if *stream != self.lease.shared.stream
-                && let Some(copied) = self.lease.stage.as_ref().and_then(|stage| stage.copied.as_ref())
-            {
-                copied.hold(stream)?;
+        // On the stream of the copies everything happens in its order anyway.
+        if *stream != self.lease.shared.stream {
+            let mut users = lock(&self.lease.users);
+            if !users.contains(stream) {
+                if let Some(copied) = self.lease.stage.as_ref().and_then(|stage| stage.copied.as_ref()) {
+                    copied.hold(stream)?;
+                }
+                users.push(stream.clone());
             }
-            users.push(stream.clone());
         }
-        drop(users);
         Ok(&self.arrays)
     }
 

@@ -179,3 +179,30 @@ fn reads_are_as_long_as_the_device_takes_them_within_limits() {
         assert_eq!(read_bytes(Some(kib(request))), kib(expected));
     }
 }
+
+/// Slots that the caller keeps may be those that the driver waits for.
+#[test]
+fn an_epoch_ends_whoever_keeps_its_fetches() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_store(&dir);
+    let config = LoaderConfig {
+        memory_bytes: 1,
+        ..config(None)
+    };
+    let mut loader = Loader::new(store, config).unwrap();
+    let n_slots = loader.pool.n_slots();
+    assert!(
+        (n_slots as u64) < N_FETCHES,
+        "{n_slots} slots are fewer than fetches"
+    );
+    let mut fetches = loader.fetches(0).unwrap();
+    let kept: Vec<_> = fetches.by_ref().take(n_slots).map(Result::unwrap).collect();
+    assert_eq!(kept.len(), n_slots);
+    let pool = fetches.loader().pool.clone();
+    until("the driver waits for a slot", || pool.n_waiting() == 1);
+    drop(fetches);
+    assert_eq!(pool.n_waiting(), 0);
+    drop(kept);
+    let n_minibatches = loader.epoch(0).unwrap().map(Result::unwrap).count() as u64;
+    assert_eq!(n_minibatches, N_FETCHES * u64::from(FETCH_FACTOR));
+}

@@ -134,3 +134,53 @@ fn neighbours_are_read_at_once() {
     );
     assert_eq!(n_reads(&[5, 10], &shape), 0);
 }
+
+/// A damaged index may name blocks in any order: what lies before a read is no part of it.
+#[test]
+fn obs_that_lie_before_the_read_are_read_apart() {
+    let shape = ReadShape {
+        alignment: 512,
+        slot_bytes: 1 << 20,
+        gap_bytes: 1 << 20,
+        read_bytes: 1 << 20,
+    };
+    let piece = |offset_bytes: u64| Piece {
+        file: 0,
+        part: Part {
+            offset_bytes,
+            len_bytes: 100,
+        },
+        position: 0,
+        matrix: 0,
+        which: 0,
+    };
+    assert_eq!(first_read(&[piece(8192), piece(4096)], &shape), (1, 8192, 8704));
+    assert_eq!(first_read(&[piece(8192), piece(8292)], &shape), (2, 8192, 8704));
+}
+
+/// Where reads need no alignment, the parts of a raw obs still lie at the alignment in memory that they have in the file.
+#[test]
+fn raw_values_stay_aligned() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), Encoding::Raw, N_OBS);
+    let shape = ReadShape {
+        alignment: 1,
+        slot_bytes: 1 << 20,
+        gap_bytes: 4096,
+        read_bytes: 1 << 20,
+    };
+    let obs: Vec<u64> = (0..u64::from(N_OBS)).step_by(3).collect();
+    let reads = plan_reads(&[sources(&[&store], 0)], &obs, &shape).unwrap();
+    for (&obs, placed) in obs.iter().zip(&reads.placed[0]) {
+        let location = store.index().locate(obs).unwrap();
+        for (place, part) in placed.parts.iter().zip(location.parts) {
+            if part.len_bytes > 0 {
+                assert_eq!(
+                    u64::from(place.offset_bytes) % 64,
+                    part.offset_bytes % 64,
+                    "obs {obs}"
+                );
+            }
+        }
+    }
+}

@@ -11,6 +11,7 @@ use arrow_array::types::{
 };
 use arrow_array::{
     Array, ArrayRef, DictionaryArray, LargeStringArray, PrimitiveArray, StringArray, new_empty_array,
+    new_null_array,
 };
 use arrow_schema::{ArrowError, DataType};
 
@@ -116,6 +117,10 @@ impl From<ArrowError> for CastError {
 pub(crate) fn cast(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, CastError> {
     if array.data_type() == wanted {
         return Ok(Arc::clone(array));
+    }
+    // A column without values goes with all others, such as categories of which there are none: pandas calls these floats.
+    if array.logical_null_count() == array.len() {
+        return Ok(new_null_array(wanted, array.len()));
     }
     if let Some(codes) = array.as_any_dictionary_opt() {
         let values = arrow_select::take::take(codes.values(), codes.keys(), None)?;

@@ -56,6 +56,12 @@ impl Plan {
         };
         self.field
             .set_nullable(self.field.is_nullable() || field.is_nullable());
+        // Categories of which there are none go with all columns: pandas calls them floats.
+        if let Some(codes) = sample.as_any_dictionary_opt()
+            && codes.values().is_empty()
+        {
+            return Ok(());
+        }
         let Some(labels) = &mut self.labels else {
             return check_type(field.data_type(), self.field.data_type());
         };
