@@ -49,8 +49,8 @@ pub enum SourceError {
         /// Length of the file.
         found_bytes: u64,
     },
-    /// A structure of the file contradicts itself, or uses an HDF5 feature that the reader does not know.
-    #[error("{object} in {} cannot be read: {detail}; open it with anndata and write it again if it opens there", file.display())]
+    /// A structure of the file contradicts itself.
+    #[error("{object} in {} cannot be read: {detail}; the file is damaged, so copy or download it again", file.display())]
     Damaged {
         /// Path of the file.
         file: PathBuf,
@@ -58,6 +58,37 @@ pub enum SourceError {
         object: String,
         /// What was found, and what was expected.
         detail: String,
+    },
+    /// The file is sound, but a part of it is not what AnnData has there.
+    #[error("{object} in {} is not as AnnData stores it: {detail}; correct it where the file was written", file.display())]
+    Invalid {
+        /// Path of the file.
+        file: PathBuf,
+        /// Path of the object inside it.
+        object: String,
+        /// What was found, and what was expected.
+        detail: String,
+    },
+    /// A writer has the file open, or was killed while it had.
+    #[error(
+        "{} is still open for writing: a program is writing it, or was killed while it did; wait for it, or if none does, run `h5clear -s {}` (of hdf5-tools), which may leave it without what was written last, or read it with --force-read as it is",
+        file.display(), file.display()
+    )]
+    OpenForWriting {
+        /// Path of the file.
+        file: PathBuf,
+    },
+    /// A feature of HDF5 or zarr that is not read.
+    #[error("{object} in {} cannot be read: {detail}; {remedy}", file.display())]
+    Unsupported {
+        /// Path of the file.
+        file: PathBuf,
+        /// Path of the object inside it.
+        object: String,
+        /// The feature.
+        detail: String,
+        /// What to do about it.
+        remedy: String,
     },
     /// A group or dataset that must exist does not.
     #[error("{} has no {object}; expected {expected}", file.display())]
@@ -93,7 +124,7 @@ pub enum SourceError {
     },
     /// A data frame is stored in a form that is not read.
     #[error(
-        "{object} in {} is {form}, but only data frames of encoding 0.1.0 and 0.2.0 and tables of records are read; open it with a current anndata and write it again",
+        "{object} in {} is {form}, but only data frames of encoding 0.1.0 and 0.2.0 and tables of records are read; write it again as a pandas DataFrame with a current anndata",
         file.display()
     )]
     UnsupportedTable {
@@ -106,7 +137,7 @@ pub enum SourceError {
     },
     /// A dataset is compressed with a filter that is not read.
     #[error(
-        "{object} in {} is stored with HDF5 filter {id} ({name}), but only deflate (gzip), lzf, zstd, lz4, blosc, bitshuffle, shuffle and fletcher32 are read; write the file again with compression=\"gzip\"",
+        "{object} in {} is stored with HDF5 filter {id} ({name}), but only deflate (gzip), lzf, zstd, lz4, blosc, bitshuffle, shuffle and fletcher32 are read; open it with anndata (after import hdf5plugin, if h5py lacks the filter) and write it again with compression=\"gzip\"",
         file.display()
     )]
     UnsupportedFilter {
@@ -260,7 +291,7 @@ pub enum SourceError {
         n_categories: u64,
     },
     /// A string is not valid UTF-8.
-    #[error("{object} in {} is not UTF-8 in row {row}; decode it with the right encoding in Python and write the file again", file.display())]
+    #[error("{object} in {} is not UTF-8 in row {row}; f[\"{object}\"].asstr(\"latin-1\")[:] of h5py decodes it if that is its encoding, so that it can be written again", file.display())]
     NotUtf8 {
         /// Path of the file.
         file: PathBuf,

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::deliver::{AsIs, Converted, Deliver};
 use super::filter::Pipeline;
+use super::translate::Translation;
 use super::{Chunk, Class, Element, Filter, Member, Placement, SourceFile};
 use crate::anndata::error::{Result, SourceError};
 
@@ -95,7 +96,7 @@ impl Array {
             )));
         };
         let element = description.element;
-        let element_bytes = element.size_bytes as u64;
+        let element_bytes = element.stored_bytes() as u64;
         let total_bytes = len.checked_mul(element_bytes);
         if element_bytes == 0 || total_bytes.is_none_or(|total| total / MAX_EXPANSION > file.len_bytes()) {
             return Err(damaged(format!(
@@ -106,15 +107,15 @@ impl Array {
         if let Some(member) = member
             && member
                 .offset_bytes
-                .checked_add(member.element.size_bytes)
-                .is_none_or(|end| end > element.size_bytes)
+                .checked_add(member.element.stored_bytes())
+                .is_none_or(|end| end > element.stored_bytes())
         {
             return Err(damaged(format!(
                 "its member {} lies beyond its record",
                 member.name
             )));
         }
-        let pipeline = pipeline_of(file, path, &description.filters, element.size_bytes)?;
+        let pipeline = pipeline_of(file, path, &description.filters, element.stored_bytes())?;
         match &description.placement {
             Placement::Inline(bytes) if (bytes.len() as u64) < len * element_bytes => {
                 return Err(damaged(format!(
@@ -154,13 +155,13 @@ impl Array {
         }
         let fill = description
             .fill
-            .filter(|fill| fill.len() == element.size_bytes)
-            .unwrap_or_else(|| vec![0; element.size_bytes]);
+            .filter(|fill| fill.len() == element.stored_bytes())
+            .unwrap_or_else(|| vec![0; element.stored_bytes()]);
         Ok(Self {
             file: Arc::clone(file),
             path: member.map_or_else(|| path.to_owned(), |member| format!("{path}/{}", member.name)),
             len,
-            width_bytes: element.size_bytes,
+            width_bytes: element.stored_bytes(),
             member_at: member.map_or(0, |member| member.offset_bytes),
             element: member.map_or(element, |member| member.element.clone()),
             placement: description.placement,
@@ -168,6 +169,23 @@ impl Array {
             fill,
             tail: Mutex::new(None),
         })
+    }
+
+    /// The same as booleans, if it holds integers, which then may only be 0 and 1.
+    pub(crate) fn into_truths(mut self) -> Option<Self> {
+        let is_plain = self.element.translation.is_none();
+        let Class::Int { .. } = self.element.class else {
+            return None;
+        };
+        let (no, mut yes) = (vec![0; self.element.size_bytes], vec![0; self.element.size_bytes]);
+        let lowest = if self.element.big_endian {
+            yes.last_mut()
+        } else {
+            yes.first_mut()
+        };
+        *lowest? = 1;
+        self.element = Element::translated(Class::Bool, Translation::flags(&no, &yes));
+        is_plain.then_some(self)
     }
 
     /// Number of elements.
@@ -191,26 +209,46 @@ impl Array {
     /// Reads elements `range` as they lie in the file; `place` has one item per element, of the element's width.
     pub(crate) fn read<T: bytemuck::Pod + Send>(&self, range: Range<u64>, place: &mut [T]) -> Result<()> {
         assert_eq!(size_of::<T>(), self.element.size_bytes, "item and element width");
+        if self.element.translation.is_some() {
+            return self.read_bytes(range, bytemuck::cast_slice_mut(place));
+        }
         self.deliver(range, place, 1, &AsIs)
     }
 
     /// Reads the bytes of elements `range` into `place`, which has room for exactly those.
     pub(crate) fn read_bytes(&self, range: Range<u64>, place: &mut [u8]) -> Result<()> {
-        let member_bytes = self.element.size_bytes;
-        if member_bytes == self.width_bytes {
-            return self.deliver(range, place, member_bytes, &AsIs);
+        let element_bytes = self.element.size_bytes;
+        let stored_bytes = self.element.stored_bytes();
+        let translation = self.element.translation.as_ref();
+        if stored_bytes == self.width_bytes && translation.is_none() {
+            return self.deliver(range, place, element_bytes, &AsIs);
         }
         let mut at = range.start;
         let mut records = Vec::new();
-        for place in place.chunks_mut(MEMBER_PIECE_RECORDS * member_bytes.max(1)) {
-            let n = place.len() / member_bytes;
+        let mut members = Vec::new();
+        for place in place.chunks_mut(MEMBER_PIECE_RECORDS * element_bytes.max(1)) {
+            let n = place.len() / element_bytes;
             records.resize(n * self.width_bytes, 0);
             self.deliver(at..at + n as u64, &mut records, self.width_bytes, &AsIs)?;
-            for (member, record) in place
-                .chunks_exact_mut(member_bytes)
-                .zip(records.chunks_exact(self.width_bytes))
-            {
-                member.copy_from_slice(&record[self.member_at..self.member_at + member_bytes]);
+            let gather = |members: &mut [u8]| {
+                let pairs = members
+                    .chunks_exact_mut(stored_bytes)
+                    .zip(records.chunks_exact(self.width_bytes));
+                for (member, record) in pairs {
+                    member.copy_from_slice(&record[self.member_at..self.member_at + stored_bytes]);
+                }
+            };
+            match translation {
+                None => gather(place),
+                Some(translation) => {
+                    members.resize(n * stored_bytes, 0);
+                    gather(&mut members);
+                    translation.apply(&members, place).map_err(|(position, detail)| {
+                        let element = at + position as u64;
+                        self.file
+                            .damaged(&self.path, format!("element {element}: {detail}"))
+                    })?;
+                }
             }
             at += n as u64;
         }
@@ -239,7 +277,7 @@ impl Array {
         place: &mut [T],
         convert: impl Fn(&[u8], &mut [T]) + Sync,
     ) -> Result<()> {
-        if self.element.size_bytes != self.width_bytes {
+        if self.element.size_bytes != self.width_bytes || self.element.translation.is_some() {
             let mut bytes = vec![0; place.len() * self.element.size_bytes];
             self.read_bytes(range, &mut bytes)?;
             convert(&bytes, place);

@@ -116,7 +116,7 @@ impl Bitshuffle {
 }
 
 /// Bit k of byte b of element i lies at bit i % 8 of byte i / 8 of plane 8 b + k.
-fn untranspose(planes: &[u8], block: &mut [u8], width: usize) {
+pub(super) fn untranspose(planes: &[u8], block: &mut [u8], width: usize) {
     let n_groups = block.len() / width / ELEMENTS_PER_GROUP;
     for byte in 0..width {
         for group in 0..n_groups {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::hdf5::{OpenError, Reader};
 use super::zarr::Zarr;
-use super::{Attribute, Container, Description, Kind};
+use super::{Attribute, Container, Description, Fault, Kind};
 use crate::anndata::error::{Result, SourceError};
 
 /// The bytes every HDF5 file (without a user block) begins with.
@@ -63,12 +63,9 @@ impl SourceFile {
             Ok(())
         };
         let zarr = checked
+            .map_err(Fault::from)
             .and_then(|()| Zarr::open(path, is_zip))
-            .map_err(|detail| SourceError::Damaged {
-                file: path.to_owned(),
-                object: "the zarr hierarchy".to_owned(),
-                detail,
-            })?;
+            .map_err(|fault| fault_of(path, "the zarr hierarchy", fault))?;
         Ok(Self {
             path: path.to_owned(),
             file: File::open(path).map_err(io_error)?,
@@ -110,14 +107,13 @@ impl SourceFile {
                     file: path.to_owned(),
                 });
             }
-            Err(OpenError::Other(detail)) => {
-                return Err(SourceError::Damaged {
-                    file: path.to_owned(),
-                    object: "the superblock".to_owned(),
-                    detail,
-                });
-            }
+            Err(OpenError::Other(fault)) => return Err(fault_of(path, "the superblock", fault)),
         };
+        if reader.is_open_for_writing() {
+            return Err(SourceError::OpenForWriting {
+                file: path.to_owned(),
+            });
+        }
         let (expected_bytes, _) = reader.extent();
         if len_bytes < expected_bytes {
             return Err(SourceError::Truncated {
@@ -146,42 +142,78 @@ impl SourceFile {
     pub(crate) fn kind(&self, object: &str) -> Result<Option<Kind>> {
         self.container
             .kind(object)
-            .map_err(|detail| self.damaged(object, detail))
+            .map_err(|fault| self.fault(object, fault))
     }
 
     /// Names of the members of a group.
     pub(crate) fn members(&self, group: &str) -> Result<Vec<String>> {
         self.container
             .members(group)
-            .map_err(|detail| self.damaged(group, detail))
+            .map_err(|fault| self.fault(group, fault))
     }
 
     /// An attribute, or `None` when it does not exist.
     pub(crate) fn attribute(&self, object: &str, kind: Kind, name: &str) -> Result<Option<Attribute>> {
         self.container
             .attribute(object, kind, name)
-            .map_err(|detail| self.damaged(object, format!("attribute {name}: {detail}")))
+            .map_err(|fault| self.fault(object, fault.about(&format!("attribute {name}"))))
     }
 
-    /// An attribute that is one string; `None` when it does not exist or is something else.
+    /// An attribute that is one string, or `None` when it does not exist.
     pub(crate) fn text_attribute(&self, object: &str, kind: Kind, name: &str) -> Result<Option<String>> {
-        Ok(match self.attribute(object, kind, name)? {
-            Some(Attribute::Text(mut text)) if text.len() == 1 => text.pop(),
-            _ => None,
-        })
+        self.meaning(object, kind, name, Attribute::one_text)
+    }
+
+    /// An attribute that is an array of strings, or `None` when it does not exist.
+    pub(crate) fn texts_attribute(
+        &self,
+        object: &str,
+        kind: Kind,
+        name: &str,
+    ) -> Result<Option<Vec<String>>> {
+        self.meaning(object, kind, name, Attribute::texts)
+    }
+
+    /// An attribute that is an array of integers, or `None` when it does not exist.
+    pub(crate) fn integers_attribute(
+        &self,
+        object: &str,
+        kind: Kind,
+        name: &str,
+    ) -> Result<Option<Vec<i64>>> {
+        self.meaning(object, kind, name, Attribute::integers)
+    }
+
+    /// An attribute that is true or false, or `None` when it does not exist.
+    pub(crate) fn flag_attribute(&self, object: &str, kind: Kind, name: &str) -> Result<Option<bool>> {
+        self.meaning(object, kind, name, Attribute::flag)
+    }
+
+    fn meaning<T>(
+        &self,
+        object: &str,
+        kind: Kind,
+        name: &str,
+        interpret: fn(Attribute) -> std::result::Result<T, String>,
+    ) -> Result<Option<T>> {
+        let found = self.attribute(object, kind, name)?;
+        found
+            .map(interpret)
+            .transpose()
+            .map_err(|detail| self.invalid(object, format!("attribute {name}: {detail}")))
     }
 
     pub(crate) fn describe(&self, dataset: &str) -> Result<Description> {
         self.container
             .describe(dataset)
-            .map_err(|detail| self.damaged(dataset, detail))
+            .map_err(|fault| self.fault(dataset, fault))
     }
 
     /// The bytes of a variable-length string of `dataset`.
     pub(crate) fn resolve(&self, dataset: &str, reference: &[u8]) -> Result<Vec<u8>> {
         self.container
             .resolve(reference)
-            .map_err(|detail| self.damaged(dataset, detail))
+            .map_err(|fault| self.fault(dataset, fault))
     }
 
     /// Fills `buffer` from the file; the range must end within the file.
@@ -218,16 +250,38 @@ impl SourceFile {
     }
 
     pub(crate) fn damaged(&self, object: &str, detail: String) -> SourceError {
+        self.fault(object, Fault::Damaged(detail))
+    }
+
+    /// The file is sound, but not as AnnData has it.
+    pub(crate) fn invalid(&self, object: &str, detail: String) -> SourceError {
+        SourceError::Invalid {
+            file: self.path.clone(),
+            object: object.to_owned(),
+            detail,
+        }
+    }
+
+    pub(crate) fn fault(&self, object: &str, fault: Fault) -> SourceError {
         let object = if object.is_empty() {
             "the root group"
         } else {
             object
         };
-        SourceError::Damaged {
-            file: self.path.clone(),
-            object: object.to_owned(),
+        fault_of(&self.path, object, fault)
+    }
+}
+
+fn fault_of(file: &Path, object: &str, fault: Fault) -> SourceError {
+    let (file, object) = (file.to_owned(), object.to_owned());
+    match fault {
+        Fault::Damaged(detail) => SourceError::Damaged { file, object, detail },
+        Fault::Unsupported { detail, remedy } => SourceError::Unsupported {
+            file,
+            object,
             detail,
-        }
+            remedy,
+        },
     }
 }
 

@@ -1,16 +1,8 @@
 //! Undoes the filters of one chunk.
 
-use std::cell::RefCell;
-
-use libdeflater::Decompressor;
-use zarrs::array::BytesRepresentation;
-use zarrs::array::codec::{
-    BloscCodec, BloscCompressionLevel, BloscCompressor, BloscShuffleMode, BytesToBytesCodecTraits,
-    CodecOptions,
-};
-
-use super::Filter;
 use super::bitshuffle::Bitshuffle;
+use super::stream::{self, unshuffle};
+use super::{Filter, blosc};
 
 const DEFLATE: u16 = 1;
 const SHUFFLE: u16 = 2;
@@ -109,7 +101,7 @@ impl Pipeline {
                 Step::Fletcher32 => strip_fletcher32(stored)?,
                 Step::Deflate => {
                     decoded.resize(expected_bytes, 0);
-                    inflate(stored, decoded)?;
+                    stream::inflate(stored, decoded)?;
                     std::mem::swap(stored, decoded);
                 }
                 Step::Lzf => {
@@ -120,7 +112,7 @@ impl Pipeline {
                 }
                 Step::Zstd => {
                     decoded.resize(expected_bytes, 0);
-                    decode_zstd(stored, decoded)?;
+                    stream::zstd(stored, decoded)?;
                     std::mem::swap(stored, decoded);
                 }
                 Step::Lz4 => {
@@ -128,7 +120,11 @@ impl Pipeline {
                     decode_lz4(stored, decoded)?;
                     std::mem::swap(stored, decoded);
                 }
-                Step::Blosc => *stored = decode_blosc(stored, expected_bytes)?,
+                Step::Blosc => {
+                    decoded.resize(expected_bytes, 0);
+                    blosc::decode(stored, decoded)?;
+                    std::mem::swap(stored, decoded);
+                }
                 Step::Bitshuffle(bitshuffle) => {
                     decoded.resize(expected_bytes, 0);
                     bitshuffle.decode(stored, decoded)?;
@@ -161,7 +157,7 @@ impl Pipeline {
         if self.steps != [Step::Deflate] || filter_mask != 0 {
             return Ok(false);
         }
-        inflate(stored, place)?;
+        stream::inflate(stored, place)?;
         Ok(true)
     }
 }
@@ -177,38 +173,6 @@ fn name_of(id: u16, recorded: Option<&str>) -> String {
         _ => recorded.unwrap_or("unknown"),
     };
     known.to_owned()
-}
-
-/// Inflates a zlib stream to exactly `place`.
-fn inflate(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
-    thread_local! {
-        static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
-    }
-    let found_bytes = DECOMPRESSOR
-        .with_borrow_mut(|decompressor| decompressor.zlib_decompress(stored, place))
-        .map_err(|error| format!("a chunk does not inflate to its {} bytes ({error})", place.len()))?;
-    if found_bytes != place.len() {
-        return Err(format!(
-            "a chunk inflates to {found_bytes} bytes, expected {}",
-            place.len()
-        ));
-    }
-    Ok(())
-}
-
-/// Decodes one zstd frame to exactly `place`.
-fn decode_zstd(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
-    match zstd::bulk::decompress_to_buffer(stored, place) {
-        Ok(n) if n == place.len() => Ok(()),
-        Ok(n) => Err(format!(
-            "a zstd chunk decodes to {n} bytes, expected {}",
-            place.len()
-        )),
-        Err(error) => Err(format!(
-            "a zstd chunk does not decode to its {} bytes ({error})",
-            place.len()
-        )),
-    }
 }
 
 /// Decodes the lz4 filter's format: the length and that of a block, big-endian, then each block behind its length. A block
@@ -235,86 +199,9 @@ fn decode_lz4(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
             place.copy_from_slice(now);
             continue;
         }
-        match lz4_flex::block::decompress_into(now, place) {
-            Ok(n) if n == place.len() => {}
-            Ok(n) => {
-                return Err(format!(
-                    "an lz4 block decodes to {n} bytes, expected {}",
-                    place.len()
-                ));
-            }
-            Err(error) => return Err(format!("an lz4 block does not decode ({error})")),
-        }
+        stream::lz4_block(now, place)?;
     }
     Ok(())
-}
-
-/// Decodes a blosc (version 1) frame, whose header must announce the expected length.
-fn decode_blosc(stored: &[u8], expected_bytes: usize) -> Result<Vec<u8>, String> {
-    /// Bytes 4 to 8 of the header: the decoded length.
-    const LENGTH_AT: usize = 4;
-    /// Of the header.
-    const HEADER_BYTES: usize = 16;
-    let length = stored.get(LENGTH_AT..).and_then(|rest| rest.first_chunk::<4>());
-    let found = length.map(|length| u32::from_le_bytes(*length) as usize);
-    if found != Some(expected_bytes) || stored.len() < HEADER_BYTES {
-        return Err(format!(
-            "a blosc chunk decodes to {} bytes, expected {expected_bytes}",
-            found.unwrap_or(0)
-        ));
-    }
-    // How it was compressed the frame says itself.
-    let level = BloscCompressionLevel::try_from(5).map_err(|error| error.to_string())?;
-    let codec = BloscCodec::new(
-        BloscCompressor::LZ4,
-        level,
-        None,
-        BloscShuffleMode::NoShuffle,
-        None,
-    )
-    .map_err(|error| error.to_string())?;
-    codec
-        .decode(
-            stored.into(),
-            &BytesRepresentation::FixedSize(expected_bytes as u64),
-            &CodecOptions::default(),
-        )
-        .map(|decoded| decoded.into_owned())
-        .map_err(|error| format!("a blosc chunk does not decode ({error})"))
-}
-
-/// Undoes the shuffle filter: byte b of element i lies at `b * n + i`. Bytes beyond the last whole element are not moved.
-fn unshuffle(shuffled: &[u8], plain: &mut [u8], element_bytes: usize) {
-    let n = shuffled.len().checked_div(element_bytes).unwrap_or(0);
-    if element_bytes < 2 || n < 2 {
-        plain.copy_from_slice(shuffled);
-        return;
-    }
-    let (planes, rest) = shuffled.split_at(n * element_bytes);
-    let (elements, tail) = plain.split_at_mut(n * element_bytes);
-    tail.copy_from_slice(rest);
-    match element_bytes {
-        2 => unshuffle_width::<2>(planes, elements, n),
-        4 => unshuffle_width::<4>(planes, elements, n),
-        8 => unshuffle_width::<8>(planes, elements, n),
-        _ => {
-            for (i, element) in elements.chunks_exact_mut(element_bytes).enumerate() {
-                for (b, byte) in element.iter_mut().enumerate() {
-                    *byte = planes[b * n + i];
-                }
-            }
-        }
-    }
-}
-
-fn unshuffle_width<const WIDTH: usize>(planes: &[u8], elements: &mut [u8], n: usize) {
-    let planes: [&[u8]; WIDTH] = std::array::from_fn(|b| &planes[b * n..(b + 1) * n]);
-    let (elements, _) = elements.as_chunks_mut::<WIDTH>();
-    for (i, element) in elements.iter_mut().enumerate().take(n) {
-        for b in 0..WIDTH {
-            element[b] = planes[b][i];
-        }
-    }
 }
 
 /// Verifies and removes the checksum that follows the chunk.
@@ -407,26 +294,6 @@ fn decode_lzf(input: &[u8], output: &mut Vec<u8>, expected_bytes: usize) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn shuffle_of_every_width_is_undone() {
-        for width in [1, 2, 3, 4, 8, 16] {
-            for n in [0, 1, 2, 7, 64] {
-                for tail in 0..width {
-                    let plain: Vec<u8> = (0..n * width + tail).map(|i| (i * 7 + i / 251) as u8).collect();
-                    let mut shuffled = plain.clone();
-                    for i in 0..n {
-                        for b in 0..width {
-                            shuffled[b * n + i] = plain[i * width + b];
-                        }
-                    }
-                    let mut found = vec![0; plain.len()];
-                    unshuffle(&shuffled, &mut found, width);
-                    assert_eq!(found, plain, "width {width}, {n} elements, tail {tail}");
-                }
-            }
-        }
-    }
 
     #[test]
     fn lzf_decodes_literals_and_overlapping_copies_and_refuses_damage() {

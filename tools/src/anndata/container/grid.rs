@@ -38,7 +38,7 @@ impl Grid {
             )));
         };
         let element = description.element;
-        let width = element.size_bytes as u64;
+        let width = element.stored_bytes() as u64;
         let total_bytes = n_rows
             .checked_mul(n_columns)
             .and_then(|n| n.checked_mul(width))
@@ -49,7 +49,7 @@ impl Grid {
                 file.len_bytes()
             )));
         };
-        let pipeline = pipeline_of(file, path, &description.filters, element.size_bytes)?;
+        let pipeline = pipeline_of(file, path, &description.filters, element.stored_bytes())?;
         match &description.placement {
             Placement::Inline(bytes) if (bytes.len() as u64) < total_bytes => {
                 return Err(damaged(format!(
@@ -96,8 +96,8 @@ impl Grid {
         }
         let fill = description
             .fill
-            .filter(|fill| fill.len() == element.size_bytes)
-            .unwrap_or_else(|| vec![0; element.size_bytes]);
+            .filter(|fill| fill.len() == element.stored_bytes())
+            .unwrap_or_else(|| vec![0; element.stored_bytes()]);
         Ok(Self {
             file: Arc::clone(file),
             path: path.to_owned(),
@@ -140,9 +140,24 @@ impl Grid {
         }
     }
 
-    /// Reads rows `rows`, row after row, into `place`, which has room for exactly those; as they lie in the file.
+    /// Reads rows `rows`, row after row, into `place`, which has room for exactly those.
     pub(crate) fn read(&self, rows: Range<u64>, place: &mut [u8]) -> Result<()> {
-        let row_bytes = self.n_columns as usize * self.element.size_bytes;
+        let Some(translation) = &self.element.translation else {
+            return self.read_stored(rows, place);
+        };
+        let n_elements = place.len() / self.element.size_bytes;
+        let mut stored = vec![0; n_elements * translation.stored_bytes()];
+        let first = rows.start;
+        self.read_stored(rows, &mut stored)?;
+        translation.apply(&stored, place).map_err(|(position, detail)| {
+            let row = first + position as u64 / self.n_columns;
+            self.file.damaged(&self.path, format!("row {row}: {detail}"))
+        })
+    }
+
+    /// The same, as they lie in the file.
+    fn read_stored(&self, rows: Range<u64>, place: &mut [u8]) -> Result<()> {
+        let row_bytes = self.n_columns as usize * self.element.stored_bytes();
         assert!(
             rows.start <= rows.end && rows.end <= self.n_rows,
             "band {rows:?} of {} rows",
@@ -222,7 +237,7 @@ impl Grid {
         if (here.len() as u64) < self.n_columns.div_ceil(tile_columns) {
             self.fill(band);
         }
-        let width = self.element.size_bytes;
+        let width = self.element.stored_bytes();
         let row_bytes = self.n_columns as usize * width;
         let tile_row_bytes = tile_columns as usize * width;
         let tile_bytes = tile_rows as usize * tile_row_bytes;

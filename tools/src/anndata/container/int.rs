@@ -13,8 +13,18 @@ pub(crate) struct IntKind {
 impl IntKind {
     /// The kind of integer of an element, or `None` when it is no integer of 1, 2, 4 or 8 bytes.
     pub(crate) fn of(element: &Element) -> Option<Self> {
-        let Class::Int { signed } = element.class else {
-            return None;
+        match element.class {
+            Class::Int { .. } => Self::of_numbered(element),
+            _ => None,
+        }
+    }
+
+    /// The same, also for the integers of an enum.
+    pub(crate) fn of_numbered(element: &Element) -> Option<Self> {
+        let signed = match &element.class {
+            Class::Int { signed } => *signed,
+            Class::Enum(enumeration) => enumeration.signed,
+            _ => return None,
         };
         let size_bytes = element.size_bytes;
         matches!(size_bytes, 1 | 2 | 4 | 8).then_some(Self {

@@ -5,41 +5,37 @@
 //! buffer. The chunks of zarr are decoded by its library, which is behind [`Foreign`].
 
 mod array;
+mod attribute;
 mod bitshuffle;
+mod blosc;
 mod deliver;
 mod file;
 mod filter;
 mod grid;
 mod hdf5;
 mod int;
+mod stream;
+mod translate;
 mod zarr;
 mod zarr_array;
+mod zarr_codec;
 mod zip_check;
 
 use std::ops::Range;
 use std::sync::Arc;
 
 pub(crate) use array::Array;
+pub(crate) use attribute::Attribute;
 pub(crate) use file::SourceFile;
 pub(crate) use grid::Grid;
 pub(crate) use int::IntKind;
+use translate::Translation;
 
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Group,
     Dataset,
-}
-
-/// Value of an attribute, as far as AnnData needs it.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Attribute {
-    Text(Vec<String>),
-    Int(Vec<i64>),
-    Bool(bool),
-    /// An array without elements, of whatever type.
-    Empty,
-    Other,
 }
 
 /// How the strings of a fixed-width dataset are padded.
@@ -53,6 +49,22 @@ pub(crate) enum Padding {
     Space,
 }
 
+impl Padding {
+    /// Removes it.
+    pub(crate) fn trim(self, bytes: &[u8]) -> &[u8] {
+        let after_last = |is_text: fn(&u8) -> bool| {
+            let last = bytes.iter().rposition(is_text);
+            last.map_or(0, |last| last + 1)
+        };
+        let end = match self {
+            Self::NulTerminated => bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len()),
+            Self::Nul => after_last(|&byte| byte != 0),
+            Self::Space => after_last(|&byte| byte != b' '),
+        };
+        &bytes[..end]
+    }
+}
+
 /// Class of the elements of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
@@ -60,8 +72,10 @@ pub(crate) enum Class {
         signed: bool,
     },
     Float,
-    /// A one-byte enum of FALSE and TRUE.
+    /// A byte that is 0 for false.
     Bool,
+    /// Integers that have names, other than those of booleans.
+    Enum(Arc<Enumeration>),
     FixedText(Padding),
     /// Four bytes per character, as numpy keeps text (zarr only).
     FixedUnicode,
@@ -73,6 +87,17 @@ pub(crate) enum Class {
     Other(String),
 }
 
+/// The named values of an enum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Enumeration {
+    /// Whether its integers are.
+    pub(crate) signed: bool,
+    /// In the order of their values.
+    pub(crate) names: Vec<String>,
+    /// The value of each name.
+    pub(crate) values: Vec<i128>,
+}
+
 /// One member of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
@@ -81,15 +106,43 @@ pub(crate) struct Member {
     pub(crate) element: Element,
 }
 
-/// Element type of a dataset.
+/// Element type of a dataset, as its elements are delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Element {
     pub(crate) class: Class,
     pub(crate) size_bytes: usize,
     pub(crate) big_endian: bool,
+    /// How they come from what is stored, where that is something else.
+    pub(crate) translation: Option<Translation>,
 }
 
 impl Element {
+    /// One that is delivered as it is stored.
+    pub(crate) fn new(class: Class, size_bytes: usize, big_endian: bool) -> Self {
+        Self {
+            class,
+            size_bytes,
+            big_endian,
+            translation: None,
+        }
+    }
+
+    fn translated(class: Class, translation: Translation) -> Self {
+        Self {
+            class,
+            size_bytes: translation.bytes(),
+            big_endian: false,
+            translation: Some(translation),
+        }
+    }
+
+    /// Bytes of a stored element.
+    pub(crate) fn stored_bytes(&self) -> usize {
+        self.translation
+            .as_ref()
+            .map_or(self.size_bytes, Translation::stored_bytes)
+    }
+
     /// The name numpy would give this type.
     pub(crate) fn name(&self) -> String {
         let bits = 8 * self.size_bytes;
@@ -103,6 +156,7 @@ impl Element {
             Class::Int { signed: false } => format!("{order}uint{bits}"),
             Class::Float => format!("{order}float{bits}"),
             Class::Bool => "bool".to_owned(),
+            Class::Enum(enumeration) => format!("an enum of {}", enumeration.names.join(", ")),
             Class::FixedText(_) | Class::FixedUnicode => {
                 format!("fixed strings of {} bytes", self.size_bytes)
             }
@@ -189,18 +243,68 @@ pub(crate) struct Description {
     pub(crate) fill: Option<Vec<u8>>,
 }
 
-/// Reads the structure of an input. Errors are the detail of a `SourceError::Damaged`: the caller adds file and object.
+/// Why a container cannot answer; the caller adds file and object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// What was found, and what was expected.
+    Damaged(String),
+    /// The file may be sound, but a feature of it is not read.
+    Unsupported {
+        detail: String,
+        /// What to do about it.
+        remedy: String,
+    },
+}
+
+impl From<String> for Fault {
+    fn from(detail: String) -> Self {
+        Self::Damaged(detail)
+    }
+}
+
+impl Fault {
+    /// Says before the detail what it is about.
+    pub(crate) fn about(self, what: &str) -> Self {
+        match self {
+            Self::Damaged(detail) => Self::Damaged(format!("{what}: {detail}")),
+            Self::Unsupported { detail, remedy } => Self::Unsupported {
+                detail: format!("{what}: {detail}"),
+                remedy,
+            },
+        }
+    }
+}
+
+/// Reads the structure of an input.
 ///
 /// Paths are relative to the root, without a leading slash; the empty path is the root.
 pub(crate) trait Container: Send + Sync {
     /// What `path` names, or `None` when it does not exist.
-    fn kind(&self, path: &str) -> Result<Option<Kind>, String>;
+    fn kind(&self, path: &str) -> Result<Option<Kind>, Fault>;
     /// Names of the groups and datasets directly in a group.
-    fn members(&self, group: &str) -> Result<Vec<String>, String>;
+    fn members(&self, group: &str) -> Result<Vec<String>, Fault>;
     /// An attribute of a group or dataset, or `None` when it does not exist.
-    fn attribute(&self, path: &str, kind: Kind, name: &str) -> Result<Option<Attribute>, String>;
+    fn attribute(&self, path: &str, kind: Kind, name: &str) -> Result<Option<Attribute>, Fault>;
     /// Shape, type and place of a dataset.
-    fn describe(&self, dataset: &str) -> Result<Description, String>;
+    fn describe(&self, dataset: &str) -> Result<Description, Fault>;
     /// The bytes a variable-length string element refers to.
-    fn resolve(&self, reference: &[u8]) -> Result<Vec<u8>, String>;
+    fn resolve(&self, reference: &[u8]) -> Result<Vec<u8>, Fault>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_is_removed_as_its_kind_says() {
+        assert_eq!(Padding::NulTerminated.trim(b"ab\0c\0"), b"ab");
+        assert_eq!(Padding::NulTerminated.trim(b"abc"), b"abc");
+        assert_eq!(Padding::Nul.trim(b"ab\0c\0\0"), b"ab\0c");
+        assert_eq!(Padding::Space.trim(b"a b  "), b"a b");
+        for padding in [Padding::NulTerminated, Padding::Nul, Padding::Space] {
+            assert_eq!(padding.trim(b""), b"");
+        }
+        assert_eq!(Padding::Nul.trim(b"\0\0"), b"");
+        assert_eq!(Padding::Space.trim(b"   "), b"");
+    }
 }

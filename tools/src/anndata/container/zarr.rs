@@ -13,7 +13,8 @@ use zarrs::storage::{ReadableListableStorage, StoreKey, StorePrefix};
 use zarrs_zip::ZipStorageAdapter;
 
 use super::zarr_array::{ZarrArray, guard};
-use super::{Attribute, Class, Container, Description, Element, Kind, Member, Padding, Placement};
+use super::zarr_codec::{prepare_v2, prepare_v3};
+use super::{Attribute, Class, Container, Description, Element, Fault, Kind, Member, Padding, Placement};
 
 /// The most bytes of one metadata document.
 const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
@@ -33,7 +34,7 @@ pub(super) struct Zarr {
 
 impl Zarr {
     /// Opens a directory, or a zip file.
-    pub(super) fn open(path: &Path, is_zip: bool) -> Result<Self, String> {
+    pub(super) fn open(path: &Path, is_zip: bool) -> Result<Self, Fault> {
         let storage: ReadableListableStorage = guard(|| {
             if !is_zip {
                 return Ok(Arc::new(FilesystemStore::new(path).map_err(|e| e.to_string())?) as _);
@@ -54,7 +55,9 @@ impl Zarr {
         let zarr = Self { storage };
         match zarr.document("")? {
             Some(_) => Ok(zarr),
-            None => Err("it has neither zarr.json nor .zgroup at its root".to_owned()),
+            None => Err("it has neither zarr.json nor .zgroup at its root"
+                .to_owned()
+                .into()),
         }
     }
 
@@ -75,9 +78,12 @@ impl Zarr {
                 }
                 Some(_) => self.storage.get(&key).map_err(|error| error.to_string())?,
             };
-            bytes
-                .map(|bytes| serde_json::from_slice(&bytes).map_err(|error| format!("{key}: {error}")))
-                .transpose()
+            let parse = |bytes: &[u8]| match serde_json::from_slice::<Value>(bytes) {
+                Ok(document) if document.is_object() => Ok(document),
+                Ok(_) => Err(format!("{key} is not a JSON object")),
+                Err(error) => Err(format!("{key}: {error}")),
+            };
+            bytes.map(|bytes| parse(&bytes)).transpose()
         })
     }
 
@@ -103,11 +109,11 @@ impl Document {
 }
 
 impl Container for Zarr {
-    fn kind(&self, path: &str) -> Result<Option<Kind>, String> {
+    fn kind(&self, path: &str) -> Result<Option<Kind>, Fault> {
         Ok(self.document(path)?.map(|document| document.kind()))
     }
 
-    fn members(&self, group: &str) -> Result<Vec<String>, String> {
+    fn members(&self, group: &str) -> Result<Vec<String>, Fault> {
         let prefix = if group.is_empty() {
             String::new()
         } else {
@@ -125,45 +131,56 @@ impl Container for Zarr {
         Ok(names)
     }
 
-    fn attribute(&self, path: &str, _: Kind, name: &str) -> Result<Option<Attribute>, String> {
+    fn attribute(&self, path: &str, _: Kind, name: &str) -> Result<Option<Attribute>, Fault> {
         let attributes = match self.document(path)? {
             Some(Document::V3(mut document)) => document["attributes"].take(),
             Some(Document::V2(_)) => self.get(path, ".zattrs")?.unwrap_or_default(),
             None => return Ok(None),
         };
-        Ok(attributes.get(name).map(convert_attribute))
+        Ok(attributes.get(name).and_then(convert_attribute))
     }
 
-    fn describe(&self, dataset: &str) -> Result<Description, String> {
-        let (element, metadata, record_bytes) = match self.document(dataset)? {
+    fn describe(&self, dataset: &str) -> Result<Description, Fault> {
+        let (is_v3, element, stored, mut document) = match self.document(dataset)? {
             Some(Document::V3(document)) => {
-                let name = match &document["data_type"] {
-                    Value::String(name) => name.clone(),
-                    other => other["name"].as_str().unwrap_or("unnamed").to_owned(),
-                };
-                (element_of_v3(&name), document, None)
+                let (element, stored) = element_of_v3(&document);
+                (true, element, stored, document)
             }
             Some(Document::V2(Some(mut document))) => {
                 if let Some(fill) = document["fill_value"].as_bool() {
                     document["fill_value"] = u8::from(fill).into();
                 }
-                let element = element_of_v2(&document["dtype"], &document["filters"]);
-                let is_number = matches!(element.class, Class::Int { .. } | Class::Float | Class::Bool);
-                if is_number || element.class == Class::VarText {
-                    // They are decoded in this machine's order.
-                    let element = Element {
-                        big_endian: false,
-                        ..element
-                    };
-                    (element, document, None)
-                } else {
-                    let bytes = element.size_bytes;
-                    (element, as_bytes(document, bytes)?, Some(bytes))
-                }
+                let (element, stored) = element_of_v2(&document["dtype"], &document["filters"]);
+                (false, element, stored, document)
             }
-            _ => return Err("it is not an array".to_owned()),
+            _ => return Err("it is not an array".to_owned().into()),
         };
-        let array: ArrayMetadata = serde_json::from_value(metadata).map_err(|error| error.to_string())?;
+        if matches!(element.class, Class::Other(_)) {
+            let shape = document["shape"]
+                .as_array()
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            return Ok(Description {
+                shape: shape.iter().filter_map(Value::as_u64).collect(),
+                element,
+                placement: Placement::Unlocated,
+                filters: Vec::new(),
+                fill: None,
+            });
+        }
+        match is_v3 {
+            true => prepare_v3(&mut document["codecs"])?,
+            false => prepare_v2(&mut document)?,
+        }
+        let record_bytes = (stored == Stored::AsBytes).then_some(element.size_bytes);
+        if let Some(bytes) = record_bytes {
+            if is_v3 {
+                as_bytes_v3(&mut document, bytes)?;
+            } else {
+                as_bytes_v2(&mut document, bytes)?;
+            }
+        }
+        let array: ArrayMetadata = serde_json::from_value(document).map_err(|error| error.to_string())?;
         let array = ZarrArray::open(&self.storage, dataset, array, record_bytes, &element)?;
         Ok(Description {
             shape: array.shape(),
@@ -174,70 +191,136 @@ impl Container for Zarr {
         })
     }
 
-    fn resolve(&self, _: &[u8]) -> Result<Vec<u8>, String> {
-        Err("zarr has no references to text".to_owned())
+    fn resolve(&self, _: &[u8]) -> Result<Vec<u8>, Fault> {
+        Err("zarr has no references to text".to_owned().into())
     }
 }
 
-fn convert_attribute(value: &Value) -> Attribute {
-    match value {
-        Value::String(text) => Attribute::Text(vec![text.clone()]),
-        Value::Bool(value) => Attribute::Bool(*value),
-        Value::Number(number) => number
-            .as_i64()
-            .map_or(Attribute::Other, |n| Attribute::Int(vec![n])),
-        Value::Array(items) if items.is_empty() => Attribute::Empty,
-        Value::Array(items) => {
-            let text: Option<Vec<String>> = items.iter().map(|v| v.as_str().map(str::to_owned)).collect();
-            let integers: Option<Vec<i64>> = items.iter().map(Value::as_i64).collect();
-            match (text, integers) {
-                (Some(text), _) => Attribute::Text(text),
-                (_, Some(integers)) => Attribute::Int(integers),
-                _ => Attribute::Other,
-            }
-        }
-        _ => Attribute::Other,
+/// The meaning of an attribute; `None` for null.
+fn convert_attribute(value: &Value) -> Option<Attribute> {
+    let items = match value {
+        Value::Null => return None,
+        Value::Array(items) => items.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    if items.is_empty() {
+        return Some(Attribute::Empty);
     }
+    let text: Option<Vec<String>> = items.iter().map(|v| v.as_str().map(str::to_owned)).collect();
+    let integers: Option<Vec<i64>> = items.iter().map(Value::as_i64).collect();
+    let numbers: Option<Vec<f64>> = items.iter().map(Value::as_f64).collect();
+    let flags: Option<Vec<bool>> = items.iter().map(Value::as_bool).collect();
+    let found = text
+        .map(Attribute::Text)
+        .or(integers.map(Attribute::Int))
+        .or(numbers.map(Attribute::Float))
+        .or(flags.map(Attribute::Bool));
+    Some(found.unwrap_or_else(|| Attribute::Other("JSON of another kind".to_owned())))
 }
 
 /// Bytes that stand for a string of variable length where a width is asked for.
 const TEXT_BYTES: usize = 16;
 
 fn element(class: Class, size_bytes: usize) -> Element {
-    Element {
-        class,
-        size_bytes,
-        big_endian: false,
-    }
+    Element::new(class, size_bytes, false)
 }
 
-fn element_of_v3(name: &str) -> Element {
-    let bytes = |prefix: &str| {
+/// How an array is handed to `zarrs`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    /// As it is: its numbers are decoded in this machine's order.
+    AsIs,
+    /// As an array of the bytes of its elements, which lie in the same chunks.
+    AsBytes,
+}
+
+/// The element of a v3 document, and how it is handed on.
+fn element_of_v3(document: &Value) -> (Element, Stored) {
+    let data_type = &document["data_type"];
+    let name = data_type
+        .as_str()
+        .or_else(|| data_type["name"].as_str())
+        .unwrap_or("unnamed");
+    let number = |prefix: &str| {
         let bits: usize = name.strip_prefix(prefix)?.parse().ok()?;
         matches!(bits, 8 | 16 | 32 | 64).then_some(bits / 8)
     };
-    if name == "bool" {
+    // numpy's strings of fixed length, as zarr-python writes them.
+    let fixed = match name {
+        "fixed_length_utf32" => Some(Class::FixedUnicode),
+        "null_terminated_bytes" => Some(Class::FixedText(Padding::Nul)),
+        _ => None,
+    };
+    if let Some(class) = fixed {
+        let length = data_type
+            .pointer("/configuration/length_bytes")
+            .and_then(Value::as_u64);
+        return match length.filter(|&bytes| bytes > 0 && bytes <= MAX_TEXT_BYTES) {
+            Some(bytes) => (
+                Element::new(class, bytes as usize, is_big_endian(&document["codecs"])),
+                Stored::AsBytes,
+            ),
+            None => (
+                element(Class::Other(format!("zarr data type {name}")), 1),
+                Stored::AsIs,
+            ),
+        };
+    }
+    let element = if name == "bool" {
         element(Class::Bool, 1)
     } else if name == "string" {
         element(Class::VarText, TEXT_BYTES)
-    } else if let Some(bytes) = bytes("int") {
+    } else if let Some(bytes) = number("int") {
         element(Class::Int { signed: true }, bytes)
-    } else if let Some(bytes) = bytes("uint") {
+    } else if let Some(bytes) = number("uint") {
         element(Class::Int { signed: false }, bytes)
-    } else if let Some(bytes) = bytes("float") {
+    } else if let Some(bytes) = number("float") {
         element(Class::Float, bytes)
     } else {
         element(Class::Other(format!("zarr data type {name}")), 1)
+    };
+    (element, Stored::AsIs)
+}
+
+/// Whether a chain of codecs, or that within its shards, lays out elements in big-endian order.
+fn is_big_endian(codecs: &Value) -> bool {
+    let mut listed = codecs.as_array().into_iter().flatten();
+    listed.any(|codec| {
+        codec
+            .pointer("/configuration/endian")
+            .is_some_and(|endian| endian == "big")
+            || codec.pointer("/configuration/codecs").is_some_and(is_big_endian)
+    })
+}
+
+/// The most bytes of a string of fixed length.
+const MAX_TEXT_BYTES: u64 = 1 << 22;
+
+/// The element of a numpy type string, or of a list of named ones, and how it is handed on.
+fn element_of_v2(dtype: &Value, filters: &Value) -> (Element, Stored) {
+    let element = numpy_element(dtype, filters);
+    match element.class {
+        Class::Int { .. } | Class::Float | Class::Bool | Class::VarText => {
+            let big_endian = false;
+            (
+                Element {
+                    big_endian,
+                    ..element
+                },
+                Stored::AsIs,
+            )
+        }
+        _ => (element, Stored::AsBytes),
     }
 }
 
-/// The element of a numpy type string, or of a list of named ones.
-fn element_of_v2(dtype: &Value, filters: &Value) -> Element {
+/// The element of a numpy type string, or of a list of named ones, with the byte order that it names.
+fn numpy_element(dtype: &Value, filters: &Value) -> Element {
     if let Value::Array(fields) = dtype {
         let mut at = 0;
         let mut members = Vec::new();
         for field in fields {
-            let element = element_of_v2(&field[1], &Value::Null);
+            let element = numpy_element(&field[1], &Value::Null);
             // A third item is the shape of a field that is an array itself.
             let count = match field.get(2) {
                 Some(Value::Array(shape)) => shape.iter().filter_map(Value::as_u64).product::<u64>() as usize,
@@ -287,23 +370,71 @@ fn element_of_v2(dtype: &Value, filters: &Value) -> Element {
     } else {
         size
     };
-    Element {
-        class,
-        size_bytes,
-        big_endian: order == Some('>'),
-    }
+    Element::new(class, size_bytes, order == Some('>'))
 }
 
-/// The document of a list of records as one of their bytes, which lie in the same chunks.
-fn as_bytes(mut document: Value, record_bytes: usize) -> Result<Value, String> {
+/// A v2 document of elements of so many bytes as one of their bytes.
+fn as_bytes_v2(document: &mut Value, element_bytes: usize) -> Result<(), Fault> {
     document["dtype"] = "|u1".into();
-    document["fill_value"] = 0.into();
-    for key in ["shape", "chunks"] {
-        let bytes = match document[key].as_array().map(Vec::as_slice) {
-            Some([length]) => length.as_u64().and_then(|n| n.checked_mul(record_bytes as u64)),
-            _ => return Err(format!("its {key} is not one number, as records must have")),
-        };
-        document[key] = vec![bytes.ok_or_else(|| format!("its {key} is too large"))?].into();
+    blank_fill(document)?;
+    widen(&mut document["shape"], element_bytes)?;
+    widen(&mut document["chunks"], element_bytes)
+}
+
+/// The same of a v3 document.
+fn as_bytes_v3(document: &mut Value, element_bytes: usize) -> Result<(), Fault> {
+    document["data_type"] = "uint8".into();
+    blank_fill(document)?;
+    widen(&mut document["shape"], element_bytes)?;
+    if let Some(shape) = document.pointer_mut("/chunk_grid/configuration/chunk_shape") {
+        widen(shape, element_bytes)?;
     }
-    Ok(document)
+    widen_shards(&mut document["codecs"], element_bytes)
+}
+
+/// Widens the inner chunks of shards.
+fn widen_shards(codecs: &mut Value, element_bytes: usize) -> Result<(), Fault> {
+    for codec in codecs.as_array_mut().into_iter().flatten() {
+        if let Some(shape) = codec.pointer_mut("/configuration/chunk_shape") {
+            widen(shape, element_bytes)?;
+        }
+        if let Some(inner) = codec.pointer_mut("/configuration/codecs") {
+            widen_shards(inner, element_bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a length in elements, which must be the only one, one in bytes.
+fn widen(shape: &mut Value, element_bytes: usize) -> Result<(), Fault> {
+    let bytes = match shape.as_array().map(Vec::as_slice) {
+        Some([length]) => length.as_u64().and_then(|n| n.checked_mul(element_bytes as u64)),
+        _ => {
+            let detail = "it does not have one dimension, as records and strings of fixed length must";
+            return Err(detail.to_owned().into());
+        }
+    };
+    let bytes = bytes.ok_or_else(|| "its shape is too large".to_owned())?;
+    *shape = vec![bytes].into();
+    Ok(())
+}
+
+/// Makes the fill value that of bytes. Only one whose bytes are all zero has a counterpart.
+fn blank_fill(document: &mut Value) -> Result<(), Fault> {
+    let fill = document["fill_value"].take();
+    let is_blank = match &fill {
+        Value::Null => true,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        // Zeros in base64 are the letter A.
+        Value::String(text) => text.bytes().all(|byte| matches!(byte, b'A' | b'=')),
+        _ => false,
+    };
+    document["fill_value"] = 0.into();
+    match is_blank {
+        true => Ok(()),
+        false => Err(Fault::Unsupported {
+            detail: format!("its fill value is {fill}, and of strings and records only an empty one is read"),
+            remedy: "open it with anndata and write it again".to_owned(),
+        }),
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cellring::format::ValueType;
 
-use crate::anndata::container::{Array, Attribute, Class, Element, IntKind, Kind, SourceFile};
+use crate::anndata::container::{Array, Class, Element, IntKind, Kind, SourceFile};
 use crate::anndata::error::{Result, SourceError};
 
 /// The arrays of a sparse matrix, with an `indptr` that is known to fit them. The major axis is the one `indptr` cuts: rows
@@ -24,15 +24,13 @@ pub(super) struct Compressed {
 
 /// Reads the attribute `name` of a group: the numbers of rows and columns.
 pub(super) fn shape_attribute(file: &SourceFile, object: &str, name: &str) -> Result<(u64, u64)> {
-    let damaged = |detail: String| Err(file.damaged(object, detail));
-    match file.attribute(object, Kind::Group, name)? {
-        Some(Attribute::Int(shape)) => match shape.as_slice() {
-            &[n_obs, n_vars] if n_obs >= 0 && n_vars >= 0 => {
-                Ok((n_obs.cast_unsigned(), n_vars.cast_unsigned()))
-            }
-            _ => damaged(format!("its shape is {shape:?}, expected two counts")),
-        },
-        _ => damaged(format!("it has no attribute {name} of two integers")),
+    let invalid = |detail: String| Err(file.invalid(object, detail));
+    match file.integers_attribute(object, Kind::Group, name)?.as_deref() {
+        Some(&[n_obs, n_vars]) if n_obs >= 0 && n_vars >= 0 => {
+            Ok((n_obs.cast_unsigned(), n_vars.cast_unsigned()))
+        }
+        Some(shape) => invalid(format!("its shape is {shape:?}, expected two counts")),
+        None => invalid(format!("it has no attribute {name} of two integers")),
     }
 }
 

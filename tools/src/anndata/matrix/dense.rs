@@ -41,7 +41,7 @@ impl Dense {
         let pool = decoding_pool(grid.file().path())?;
         if grid.n_columns() >= 1 << 31 {
             let detail = format!("it has {} columns, expected less than 2^31", grid.n_columns());
-            return Err(grid.file().damaged(grid.path(), detail));
+            return Err(grid.file().invalid(grid.path(), detail));
         }
         let row_bytes = (grid.n_columns() * grid.element().size_bytes as u64).max(1);
         let together = grid.rows_together();

@@ -1,15 +1,16 @@
 //! Columns of a data frame: plain, nullable and categorical.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::types::{ArrowPrimitiveType, Int8Type, Int16Type, Int32Type, Int64Type};
-use arrow_array::{Array as _, ArrayRef, DictionaryArray, PrimitiveArray};
+use arrow_array::{Array as _, ArrayRef, BooleanArray, DictionaryArray, PrimitiveArray, StringArray};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_schema::{DataType, Field};
 
 use super::leaf::Leaf;
-use crate::anndata::container::{Array, Attribute, Class, IntKind, Kind, Member, SourceFile};
+use crate::anndata::container::{Array, Class, Enumeration, IntKind, Kind, Member, SourceFile};
 use crate::anndata::error::{Result, SourceError};
 
 pub(in crate::anndata) const ENCODING: &str = "anndata.encoding";
@@ -32,6 +33,22 @@ pub(super) enum Column {
         key: DataType,
         labels: ArrayRef,
     },
+    /// An enum: labels, or truth values of which some are missing.
+    Named {
+        codes: Box<Array>,
+        kind: IntKind,
+        members: Arc<Enumeration>,
+        labels: NamedLabels,
+    },
+}
+
+/// What the members of an enum are.
+#[derive(Debug)]
+pub(super) enum NamedLabels {
+    /// Categories, in the order of their values.
+    Categories(ArrayRef),
+    /// FALSE, TRUE or NA, as R has them; for each member.
+    Flags(Vec<Option<bool>>),
 }
 
 /// A column and its field (of a provisional name), or why its encoding is not known.
@@ -54,7 +71,8 @@ pub(super) fn open(file: &Arc<SourceFile>, path: &str, n_rows: Option<u64>) -> R
             open_coded(file, path, Array::open(file, path)?, &labels, &labels)?
         }
         Kind::Dataset => match open_leaf(file, path)? {
-            Ok(leaf) => {
+            Ok(Plain::Named(members)) => open_named(path, Array::open(file, path)?, members)?,
+            Ok(Plain::Leaf(leaf)) => {
                 let encoding = encoding.unwrap_or_else(|| leaf.encoding().to_owned());
                 let field = Field::new(path, leaf.data_type().clone(), false);
                 Opened::Column(
@@ -75,13 +93,20 @@ pub(super) fn open(file: &Arc<SourceFile>, path: &str, n_rows: Option<u64>) -> R
         && let Some(n_rows) = n_rows
         && column.len() != n_rows
     {
-        return Err(file.damaged(path, format!("it has {} rows, its table {n_rows}", column.len())));
+        return Err(file.invalid(path, format!("it has {} rows, its table {n_rows}", column.len())));
     }
     Ok(opened)
 }
 
+/// A dataset of one dimension.
+enum Plain {
+    Leaf(Leaf),
+    /// Of an enum.
+    Named(Arc<Enumeration>),
+}
+
 /// Opens a dataset of one dimension and a known element type, or says why it is not one.
-fn open_leaf(file: &Arc<SourceFile>, path: &str) -> Result<std::result::Result<Leaf, String>> {
+fn open_leaf(file: &Arc<SourceFile>, path: &str) -> Result<std::result::Result<Plain, String>> {
     let description = file.describe(path)?;
     if description.shape.len() != 1 {
         return Ok(Err(format!(
@@ -89,8 +114,11 @@ fn open_leaf(file: &Arc<SourceFile>, path: &str) -> Result<std::result::Result<L
             description.shape.len()
         )));
     }
+    if let Class::Enum(members) = description.element.class {
+        return Ok(Ok(Plain::Named(members)));
+    }
     match Leaf::data_type_of(&description.element) {
-        Some(data_type) => Ok(Ok(Leaf::new(Array::open(file, path)?, data_type))),
+        Some(data_type) => Ok(Ok(Plain::Leaf(Leaf::new(Array::open(file, path)?, data_type)))),
         None => Ok(Err(format!(
             "holds {}, which is not known",
             description.element.name()
@@ -100,17 +128,26 @@ fn open_leaf(file: &Arc<SourceFile>, path: &str) -> Result<std::result::Result<L
 
 fn open_nullable(file: &Arc<SourceFile>, path: &str, encoding: &str) -> Result<Opened> {
     let values = match open_leaf(file, &member(file, path, "values")?)? {
-        Ok(values) => values,
+        // Not every writer has booleans.
+        Ok(Plain::Leaf(values)) if encoding == "nullable-boolean" => match values.into_truths() {
+            Some(values) => values,
+            None => return Ok(Opened::Unknown("has values that are not boolean".to_owned())),
+        },
+        Ok(Plain::Leaf(values)) => values,
+        Ok(Plain::Named(_)) => return Ok(Opened::Unknown("has values of an enum".to_owned())),
         Err(why) => return Ok(Opened::Unknown(format!("/values {why}"))),
     };
     let mask = match open_leaf(file, &member(file, path, "mask")?)? {
-        Ok(mask) if *mask.data_type() == DataType::Boolean => mask,
-        Ok(_) => return Ok(Opened::Unknown("has a mask that is not boolean".to_owned())),
+        Ok(Plain::Leaf(mask)) => match mask.into_truths() {
+            Some(mask) => mask,
+            None => return Ok(Opened::Unknown("has a mask that is not boolean".to_owned())),
+        },
+        Ok(Plain::Named(_)) => return Ok(Opened::Unknown("has a mask that is not boolean".to_owned())),
         Err(why) => return Ok(Opened::Unknown(format!("/mask {why}"))),
     };
     if values.len() != mask.len() {
         let detail = format!("it has {} values and a mask of {}", values.len(), mask.len());
-        return Err(file.damaged(path, detail));
+        return Err(file.invalid(path, detail));
     }
     let mut field = with(
         Field::new(path, values.data_type().clone(), true),
@@ -160,7 +197,7 @@ fn open_coded(
         Opened::Unknown(why) => return Ok(Opened::Unknown(format!("/categories {why}"))),
     };
     let ordered = match file.kind(about)? {
-        Some(kind) => file.attribute(about, kind, "ordered")? == Some(Attribute::Bool(true)),
+        Some(kind) => file.flag_attribute(about, kind, "ordered")?.unwrap_or(false),
         None => false,
     };
     let data_type = DataType::Dictionary(Box::new(key.clone()), Box::new(labels.data_type().clone()));
@@ -181,6 +218,47 @@ fn open_coded(
     Ok(Opened::Column(Box::new(column), field))
 }
 
+/// Opens a column of an enum, whose members mean what they are called.
+fn open_named(path: &str, codes: Array, members: Arc<Enumeration>) -> Result<Opened> {
+    let Some(kind) = IntKind::of_numbered(codes.element()) else {
+        let name = codes.element().name();
+        return Ok(Opened::Unknown(format!("holds {name}, which is not known")));
+    };
+    let flag = |name: &String| match name.to_ascii_uppercase().as_str() {
+        "FALSE" => Some(Some(false)),
+        "TRUE" => Some(Some(true)),
+        "NA" => Some(None),
+        _ => None,
+    };
+    let flags: Option<Vec<Option<bool>>> = members.names.iter().map(flag).collect();
+    let (labels, field) = match flags {
+        Some(flags) => {
+            let field = Field::new(path, DataType::Boolean, true);
+            (
+                NamedLabels::Flags(flags),
+                with(field, &[(ENCODING, "nullable-boolean")]),
+            )
+        }
+        None => {
+            let names: ArrayRef = Arc::new(StringArray::from(members.names.clone()));
+            let key = Box::new(DataType::Int32);
+            let data_type = DataType::Dictionary(key, Box::new(names.data_type().clone()));
+            let field = with(
+                Field::new(path, data_type, true),
+                &[(ENCODING, "categorical"), (ORDERED, "false")],
+            );
+            (NamedLabels::Categories(names), field)
+        }
+    };
+    let column = Column::Named {
+        codes: Box::new(codes),
+        kind,
+        members,
+        labels,
+    };
+    Ok(Opened::Column(Box::new(column), field))
+}
+
 /// Opens a member of a table of records (AnnData before 0.7). The labels of categoricals lie in `uns/NAME_categories`.
 pub(super) fn open_record(file: &Arc<SourceFile>, table: &str, record: &Member) -> Result<Opened> {
     let path = format!("{table}/{}", record.name);
@@ -188,6 +266,9 @@ pub(super) fn open_record(file: &Arc<SourceFile>, table: &str, record: &Member) 
     let labels = format!("uns/{}_categories", record.name);
     if matches!(record.element.class, Class::Int { .. }) && file.kind(&labels)? == Some(Kind::Dataset) {
         return open_coded(file, &path, array, &labels, &labels);
+    }
+    if let Class::Enum(members) = &record.element.class {
+        return open_named(&path, array, Arc::clone(members));
     }
     let Some(data_type) = Leaf::data_type_of(&record.element) else {
         let name = record.element.name();
@@ -226,7 +307,7 @@ impl Column {
     pub(super) fn len(&self) -> u64 {
         match self {
             Self::Plain(leaf) | Self::Nullable { values: leaf, .. } => leaf.len(),
-            Self::Categorical { codes, .. } => codes.len(),
+            Self::Categorical { codes, .. } | Self::Named { codes, .. } => codes.len(),
             Self::Held(array) => array.len() as u64,
         }
     }
@@ -246,10 +327,7 @@ impl Column {
                 key,
                 labels,
             } => {
-                let mut found = vec![0i128; (range.end - range.start) as usize];
-                codes.read_converted(range.clone(), &mut found, |bytes, place| {
-                    kind.for_each(bytes, place, |place, value| *place = value);
-                })?;
+                let found = read_codes(codes, *kind, range.clone())?;
                 let n_categories = labels.len() as u64;
                 if let Some(row) = found
                     .iter()
@@ -271,8 +349,43 @@ impl Column {
                 };
                 array.map_err(|detail| codes.file().damaged(codes.path(), detail))
             }
+            Self::Named {
+                codes,
+                kind,
+                members,
+                labels,
+            } => {
+                let mut found = read_codes(codes, *kind, range.clone())?;
+                let numbers: HashMap<i128, i128> = members.values.iter().copied().zip(0..).collect();
+                for (row, code) in (range.start..).zip(&mut found) {
+                    let Some(number) = numbers.get(code) else {
+                        let detail = format!("row {row} holds {code}, which is no member of its enum");
+                        return Err(codes.file().damaged(codes.path(), detail));
+                    };
+                    *code = *number;
+                }
+                match labels {
+                    NamedLabels::Flags(flags) => {
+                        let values: BooleanArray =
+                            found.iter().map(|&number| flags[number as usize]).collect();
+                        Ok(Arc::new(values))
+                    }
+                    NamedLabels::Categories(labels) => {
+                        dictionary::<Int32Type>(&found, labels, |number| number as i32)
+                            .map_err(|detail| codes.file().damaged(codes.path(), detail))
+                    }
+                }
+            }
         }
     }
+}
+
+fn read_codes(codes: &Array, kind: IntKind, range: Range<u64>) -> Result<Vec<i128>> {
+    let mut found = vec![0i128; (range.end - range.start) as usize];
+    codes.read_converted(range, &mut found, |bytes, place| {
+        kind.for_each(bytes, place, |place, value| *place = value);
+    })?;
+    Ok(found)
 }
 
 /// A dictionary array; the codes are known to be -1 (null) or to lie within the labels.

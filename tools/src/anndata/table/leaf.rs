@@ -50,6 +50,14 @@ impl Leaf {
         })
     }
 
+    /// The same as booleans, if it holds these or integers, which then may only be 0 and 1.
+    pub(super) fn into_truths(self) -> Option<Self> {
+        if self.data_type == DataType::Boolean {
+            return Some(self);
+        }
+        Some(Self::new(self.array.into_truths()?, DataType::Boolean))
+    }
+
     pub(super) fn len(&self) -> u64 {
         self.array.len()
     }
@@ -151,10 +159,10 @@ impl Leaf {
                         })?;
                     &resolved
                 }
-                Class::FixedText(padding) => trim(element_bytes, padding),
+                Class::FixedText(padding) => padding.trim(element_bytes),
                 _ => {
                     resolved = file.resolve(self.array.path(), element_bytes)?;
-                    trim(&resolved, Padding::NulTerminated)
+                    Padding::NulTerminated.trim(&resolved)
                 }
             };
             let value = std::str::from_utf8(value).map_err(|_| SourceError::NotUtf8 {
@@ -194,38 +202,4 @@ fn unicode(bytes: &[u8], big_endian: bool) -> Option<Vec<u8>> {
     }
     let text: Option<String> = characters.into_iter().map(char::from_u32).collect();
     text.map(String::into_bytes)
-}
-
-/// Removes the padding of a string.
-fn trim(bytes: &[u8], padding: Padding) -> &[u8] {
-    let end = match padding {
-        Padding::NulTerminated => bytes.iter().position(|&byte| byte == 0),
-        Padding::Nul => bytes
-            .iter()
-            .rposition(|&byte| byte != 0)
-            .map_or(Some(0), |last| Some(last + 1)),
-        Padding::Space => bytes
-            .iter()
-            .rposition(|&byte| byte != b' ')
-            .map_or(Some(0), |last| Some(last + 1)),
-    };
-    &bytes[..end.unwrap_or(bytes.len())]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn padding_is_removed_as_its_kind_says() {
-        assert_eq!(trim(b"ab\0c\0", Padding::NulTerminated), b"ab");
-        assert_eq!(trim(b"abc", Padding::NulTerminated), b"abc");
-        assert_eq!(trim(b"ab\0c\0\0", Padding::Nul), b"ab\0c");
-        assert_eq!(trim(b"a b  ", Padding::Space), b"a b");
-        for padding in [Padding::NulTerminated, Padding::Nul, Padding::Space] {
-            assert_eq!(trim(b"", padding), b"");
-        }
-        assert_eq!(trim(b"\0\0", Padding::Nul), b"");
-        assert_eq!(trim(b"   ", Padding::Space), b"");
-    }
 }

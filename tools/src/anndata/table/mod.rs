@@ -27,7 +27,7 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
 use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
 use rayon::prelude::*;
 
-use super::container::{Attribute, Class, Kind, SourceFile};
+use super::container::{Class, Kind, SourceFile};
 use super::error::{Result, SourceError};
 use super::matrix::Workspace;
 use super::rows::RowSet;
@@ -378,15 +378,11 @@ fn list_group(file: &Arc<SourceFile>, group: &str) -> Result<Listing> {
     }
     let Some(index_name) = file.text_attribute(group, Kind::Group, "_index")? else {
         let detail = "it has no attribute _index that names its index".to_owned();
-        return Err(file.damaged(group, detail));
+        return Err(file.invalid(group, detail));
     };
-    let order = match file.attribute(group, Kind::Group, "column-order")? {
-        Some(Attribute::Text(names)) => names,
-        Some(Attribute::Empty) => Vec::new(),
-        _ => {
-            let detail = "it has no attribute column-order that lists its columns".to_owned();
-            return Err(file.damaged(group, detail));
-        }
+    let Some(order) = file.texts_attribute(group, Kind::Group, "column-order")? else {
+        let detail = "it has no attribute column-order that lists its columns".to_owned();
+        return Err(file.invalid(group, detail));
     };
     let index = column::open(file, &format!("{group}/{index_name}"), None)?;
     let n_rows = match &index {
@@ -430,7 +426,7 @@ fn list_records(file: &Arc<SourceFile>, table: &str) -> Result<Listing> {
         opened.push((member.name.clone(), column::open_record(file, table, member)?));
     }
     if opened.is_empty() {
-        return Err(file.damaged(table, "its records have no members".to_owned()));
+        return Err(file.invalid(table, "its records have no members".to_owned()));
     }
     let (index_name, index) = opened.remove(0);
     Ok(Listing {
@@ -446,7 +442,7 @@ fn assemble(file: &Arc<SourceFile>, group: &str, listing: Listing) -> Result<Tab
     let index_name = listing.index_name;
     let (index, index_field) = match listing.index {
         Opened::Column(column, field) => (column, field),
-        Opened::Unknown(why) => return Err(file.damaged(group, format!("its index {index_name} {why}"))),
+        Opened::Unknown(why) => return Err(file.invalid(group, format!("its index {index_name} {why}"))),
     };
     let n_rows = index.len();
     let mut field_name = index_name.clone();

@@ -1,0 +1,108 @@
+//! Decodes single compressed streams, each into a place of the length that it must have.
+
+use std::cell::RefCell;
+
+use libdeflater::Decompressor;
+
+/// Inflates a zlib stream to exactly `place`.
+pub(super) fn inflate(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
+    thread_local! {
+        static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
+    }
+    let found_bytes = DECOMPRESSOR
+        .with_borrow_mut(|decompressor| decompressor.zlib_decompress(stored, place))
+        .map_err(|error| format!("a chunk does not inflate to its {} bytes ({error})", place.len()))?;
+    if found_bytes != place.len() {
+        return Err(format!(
+            "a chunk inflates to {found_bytes} bytes, expected {}",
+            place.len()
+        ));
+    }
+    Ok(())
+}
+
+/// Decodes one zstd frame to exactly `place`.
+pub(super) fn zstd(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
+    match ::zstd::bulk::decompress_to_buffer(stored, place) {
+        Ok(n) if n == place.len() => Ok(()),
+        Ok(n) => Err(format!(
+            "a zstd chunk decodes to {n} bytes, expected {}",
+            place.len()
+        )),
+        Err(error) => Err(format!(
+            "a zstd chunk does not decode to its {} bytes ({error})",
+            place.len()
+        )),
+    }
+}
+
+/// Decodes one block of lz4 to exactly `place`.
+pub(super) fn lz4_block(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
+    match lz4_flex::block::decompress_into(stored, place) {
+        Ok(n) if n == place.len() => Ok(()),
+        Ok(n) => Err(format!(
+            "an lz4 block decodes to {n} bytes, expected {}",
+            place.len()
+        )),
+        Err(error) => Err(format!("an lz4 block does not decode ({error})")),
+    }
+}
+
+/// Undoes the shuffle filter: byte b of element i lies at `b * n + i`. Bytes beyond the last whole element are not moved.
+pub(super) fn unshuffle(shuffled: &[u8], plain: &mut [u8], element_bytes: usize) {
+    let n = shuffled.len().checked_div(element_bytes).unwrap_or(0);
+    if element_bytes < 2 || n < 2 {
+        plain.copy_from_slice(shuffled);
+        return;
+    }
+    let (planes, rest) = shuffled.split_at(n * element_bytes);
+    let (elements, tail) = plain.split_at_mut(n * element_bytes);
+    tail.copy_from_slice(rest);
+    match element_bytes {
+        2 => unshuffle_width::<2>(planes, elements, n),
+        4 => unshuffle_width::<4>(planes, elements, n),
+        8 => unshuffle_width::<8>(planes, elements, n),
+        _ => {
+            for (i, element) in elements.chunks_exact_mut(element_bytes).enumerate() {
+                for (b, byte) in element.iter_mut().enumerate() {
+                    *byte = planes[b * n + i];
+                }
+            }
+        }
+    }
+}
+
+fn unshuffle_width<const WIDTH: usize>(planes: &[u8], elements: &mut [u8], n: usize) {
+    let planes: [&[u8]; WIDTH] = std::array::from_fn(|b| &planes[b * n..(b + 1) * n]);
+    let (elements, _) = elements.as_chunks_mut::<WIDTH>();
+    for (i, element) in elements.iter_mut().enumerate().take(n) {
+        for b in 0..WIDTH {
+            element[b] = planes[b][i];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shuffle_of_every_width_is_undone() {
+        for width in [1, 2, 3, 4, 8, 16] {
+            for n in [0, 1, 2, 7, 64] {
+                for tail in 0..width {
+                    let plain: Vec<u8> = (0..n * width + tail).map(|i| (i * 7 + i / 251) as u8).collect();
+                    let mut shuffled = plain.clone();
+                    for i in 0..n {
+                        for b in 0..width {
+                            shuffled[b * n + i] = plain[i * width + b];
+                        }
+                    }
+                    let mut found = vec![0; plain.len()];
+                    unshuffle(&shuffled, &mut found, width);
+                    assert_eq!(found, plain, "width {width}, {n} elements, tail {tail}");
+                }
+            }
+        }
+    }
+}
