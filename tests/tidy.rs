@@ -142,6 +142,26 @@ fn files_fit_one_head() {
     assert!(long.is_empty(), "files of more than 600 lines: {long:?}");
 }
 
+/// A C compiler is all that the README asks for.
+#[test]
+fn no_dependency_builds_with_cpp_or_cmake() {
+    let lock = std::fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let found: Vec<&str> = lock
+        .lines()
+        .filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'))
+        .filter(|name| {
+            matches!(
+                *name,
+                "snappy_src" | "blosc-src" | "cmake" | "cxx-build" | "link-cplusplus"
+            )
+        })
+        .collect();
+    assert!(
+        found.is_empty(),
+        "crates that need more than a C compiler: {found:?}"
+    );
+}
+
 #[test]
 fn every_source_file_says_what_it_is() {
     let silent: Vec<String> = ["src", "tools/src"]

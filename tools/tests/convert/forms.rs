@@ -13,8 +13,21 @@ use crate::{names, python, run_convert, scratch, shared_data};
 
 #[test]
 fn every_form_comes_back_equal() {
+    inputs_of_a_script_come_back_equal("make_forms.py", 90);
+}
+
+/// Attributes, numbers and enums of every type, links of every kind, codecs of every name.
+#[test]
+fn every_way_to_store_a_file_comes_back_equal() {
+    inputs_of_a_script_come_back_equal("make_containers.py", 270);
+}
+
+/// Converts and exports what a script makes, and compares each with what it says.
+fn inputs_of_a_script_come_back_equal(script: &str, n_least: usize) {
     let directory = scratch();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/python/make_forms.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/python")
+        .join(script);
     let made = Command::new(python())
         .arg(script)
         .arg(directory.path())
@@ -22,7 +35,7 @@ fn every_form_comes_back_equal() {
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let made = String::from_utf8(made.stdout).unwrap();
-    assert!(made.lines().count() > 90, "{made}");
+    assert!(made.lines().count() >= n_least, "{made}");
     let mut lines = String::new();
     for (number, line) in made.lines().enumerate() {
         let (input, expected) = line.split_once('\t').unwrap();
