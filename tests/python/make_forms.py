@@ -150,7 +150,6 @@ for form, matrix in (("csr", counts(300, 70)), ("csc", counts(300, 70).tocsc()),
 matrix = counts(40, 25, "i4")
 obs, var = frames(40, 25)
 obs = obs.iloc[:, :0]
-obs.index.name = var.index.name = "index"
 var["feature_types"] = "Gene Expression"
 var["genome"] = "GRCh38"
 whole = anndata.AnnData(matrix, obs=obs, var=var)

@@ -332,6 +332,57 @@ pub enum SourceError {
         /// Number of rows.
         n_rows: u64,
     },
+    /// A path leads nowhere.
+    #[error("cannot open {}: {detail}", file.display())]
+    Path {
+        /// The path as it was given.
+        file: PathBuf,
+        /// Which part of it is at fault, and why.
+        detail: String,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The input is of a kind that is known, but not read.
+    #[error("{} is {form}; {remedy}", file.display())]
+    Foreign {
+        /// The input.
+        file: PathBuf,
+        /// What it is.
+        form: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// The input holds several things of which one must be chosen.
+    #[error("{} holds {found}; {remedy}", file.display())]
+    Choice {
+        /// The input.
+        file: PathBuf,
+        /// What there is to choose from.
+        found: String,
+        /// How to choose.
+        remedy: String,
+    },
+    /// An option does not apply to the input, or names nothing in it.
+    #[error("{option} does not fit {}: {detail}", file.display())]
+    Inapplicable {
+        /// The input.
+        file: PathBuf,
+        /// The option.
+        option: &'static str,
+        /// Why not, and what there is.
+        detail: String,
+    },
+    /// A line of a text file cannot be read.
+    #[error("line {number} of {} cannot be read: {detail}; correct it, or download the file again if it was cut off", file.display())]
+    Line {
+        /// Path of the file.
+        file: PathBuf,
+        /// Number of the line, from 1 on.
+        number: u64,
+        /// What was found, and what was expected.
+        detail: String,
+    },
 }
 
 impl From<super::join::JoinError> for SourceError {

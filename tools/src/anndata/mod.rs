@@ -1,12 +1,17 @@
-//! Reads AnnData (`.h5ad`, zarr) and what 10x Genomics writes (`.h5`, Matrix Market): a matrix as rows of canonical CSR in storage order, `obs` and `var` as Arrow tables.
+//! Reads AnnData (`.h5ad`, zarr, groups of larger files) and what 10x Genomics writes (`.h5`, Matrix Market): a matrix as rows of canonical CSR in storage order, `obs` and `var` as Arrow tables.
 //!
 //! Memory is bounded whatever the file claims: bulk data passes in windows, and only `indptr` (8 bytes per obs) and the
 //! category labels are held whole. No input panics; what is not read is refused with one sentence that names it.
 
 mod container;
 mod error;
+mod foreign;
+mod groups;
 mod join;
+mod lines;
 mod matrix;
+mod open;
+mod paths;
 mod rows;
 mod stamp;
 mod table;
@@ -20,12 +25,15 @@ pub use error::{Result, SourceError};
 pub(crate) use join::unify;
 pub use join::{JoinError, JoinOptions, VarJoin};
 pub use matrix::{Canonicalised, CountMode, MatrixSource, Rows, Selection, Workspace};
+pub use open::OpenOptions;
 pub use rows::{RowSet, RowSetBuilder};
 pub use stamp::InputStamp;
 pub use table::TableSource;
 pub(crate) use table::{Scatter, ScatterError};
 
+use arrow_array::StringArray;
 use container::SourceFile;
+pub(crate) use open::GROUP_OPTION;
 use tenx::TenX;
 
 /// The most dimensions of an array of `obsm`: each gets a name in memory, and a file must not choose how many that are.
@@ -45,20 +53,34 @@ enum Layout {
 }
 
 impl AnnData {
+    /// Opens an input with [`OpenOptions::default`].
+    ///
+    /// # Errors
+    /// As [`Self::open_with`].
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::open_with(path, &OpenOptions::default())
+    }
+
     /// Opens an input, finds out what it is, and checks that it is whole as far as that can be seen.
     ///
     /// # Errors
-    /// The input is missing, unreadable, of no known kind, or shorter than its header says.
-    pub fn open(path: &Path) -> Result<Self> {
-        if let Some(market) = TenX::open_market(path)? {
-            return Ok(Self {
-                layout: Layout::TenX(Arc::new(market)),
-            });
-        }
-        let file = Arc::new(SourceFile::open(path)?);
-        let layout = match TenX::open_file(&file)? {
-            Some(tenx) => Layout::TenX(Arc::new(tenx)),
-            None => Layout::AnnData(file),
+    /// The input is missing, unreadable, of no known kind, or shorter than its header says; it holds several matrices or groups
+    /// of AnnData, of which the options choose none; or the options do not apply to it.
+    pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Self> {
+        let layout = match TenX::open_market(path, options).map_err(|error| foreign::explain(path, error))? {
+            Some(market) => Layout::TenX(Arc::new(market)),
+            None => {
+                let file = SourceFile::open(path).map_err(|error| foreign::explain(path, error))?;
+                let file = Arc::new(groups::choose(file, options)?);
+                match TenX::open_file(&file, options)? {
+                    Some(tenx) => Layout::TenX(Arc::new(tenx)),
+                    None => {
+                        options.check_anndata(file.path())?;
+                        groups::check(&file)?;
+                        Layout::AnnData(file)
+                    }
+                }
+            }
         };
         Ok(Self { layout })
     }
@@ -67,13 +89,13 @@ impl AnnData {
     /// How is told in [`JoinOptions`] and the README's section on several files.
     ///
     /// # Errors
-    /// As [`Self::open`] for each of them; and [`JoinError`], here or where a matrix or table is opened or read.
+    /// As [`Self::open_with`] for each of them; and [`JoinError`], here or where a matrix or table is opened or read.
     ///
     /// # Panics
     /// Where there is no input.
-    pub fn join(inputs: &[PathBuf], options: &JoinOptions) -> Result<Self> {
+    pub fn join(inputs: &[PathBuf], open: &OpenOptions, options: &JoinOptions) -> Result<Self> {
         assert!(!inputs.is_empty(), "an input");
-        let joined = join::Joined::open(inputs, options)?;
+        let joined = join::Joined::open(inputs, open, options)?;
         Ok(Self {
             layout: Layout::Joined(Arc::new(joined)),
         })
@@ -128,8 +150,14 @@ impl AnnData {
                         limit: MAX_DIMENSIONS,
                     });
                 }
-                let names = (0..n_dimensions).map(|number| number.to_string()).collect();
-                table::of_strings(file.path(), &selection.path(), vec![("_index", names)])
+                let names = StringArray::from_iter_values((0..n_dimensions).map(|number| number.to_string()));
+                let columns = vec![("_index", names)];
+                Ok(table::of_strings(
+                    file.path(),
+                    &selection.path(),
+                    columns,
+                    Vec::new(),
+                ))
             }
             (Layout::AnnData(file), Selection::Raw) => table::open(file, "raw/var"),
             (Layout::AnnData(file), Selection::X | Selection::Layer(_)) => table::open(file, "var"),

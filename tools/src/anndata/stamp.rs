@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::{Result, SourceError};
+use super::tenx::market;
 
 /// What the filesystem says of an input, a file or a directory with all that is in it. No content is read.
 ///
@@ -73,10 +74,17 @@ impl InputStamp {
     /// The input, or something in it, cannot be looked at.
     pub fn of(path: &Path) -> Result<Self> {
         let mut found = Found::default();
-        found.add_all(path).map_err(|source| SourceError::Io {
-            file: path.to_owned(),
-            source,
-        })?;
+        let mut add = |path: &Path| {
+            found.add_all(path).map_err(|source| SourceError::Io {
+                file: path.to_owned(),
+                source,
+            })
+        };
+        // Names beside a matrix belong to it.
+        match market::files(path) {
+            files if files.is_empty() => add(path)?,
+            files => files.iter().try_for_each(|file| add(file))?,
+        }
         Ok(Self {
             path: path.to_owned(),
             found,

@@ -7,6 +7,7 @@ use cellring_tools::convert::{AppendOptions, AppendReport, append};
 use cellring_tools::size::parse_size;
 use clap::value_parser;
 
+use crate::commands::inputs::InputArgs;
 use crate::failure::Failure;
 use crate::output::{self, Show};
 use crate::progress;
@@ -24,6 +25,8 @@ pub(crate) struct Args {
     /// What to append, of any form that `convert` reads
     #[arg(value_name = "INPUT", required = true)]
     inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    open: InputArgs,
     /// Take this layer [default: the matrix that the store was made of]
     #[arg(long, value_name = "NAME", conflicts_with_all = ["raw", "x"])]
     layer: Option<String>,
@@ -73,6 +76,7 @@ impl Show for AppendReport {
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let options = AppendOptions {
+        open: args.open.into(),
         selection: match (args.layer, args.raw, args.x) {
             (Some(name), ..) => Some(Selection::Layer(name)),
             (None, true, _) => Some(Selection::Raw),

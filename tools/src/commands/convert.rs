@@ -10,6 +10,7 @@ use cellring_tools::convert::{ConvertOptions, ConvertReport, ObsOrder, Parts, co
 use cellring_tools::size::parse_size;
 use clap::{ValueEnum, value_parser};
 
+use crate::commands::inputs::InputArgs;
 use crate::failure::Failure;
 use crate::output::{self, Show};
 use crate::progress;
@@ -23,10 +24,12 @@ use crate::progress;
 /// for each entry.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// AnnData (.h5ad, a zarr directory or .zarr.zip), a 10x Genomics .h5 file, or a Matrix Market directory; several
-    /// become one store
+    /// AnnData (.h5ad, a zarr directory or .zarr.zip), a 10x Genomics .h5 file, or Matrix Market (its directory or the
+    /// .mtx file); several become one store
     #[arg(value_name = "INPUT", required = true)]
     inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    open: InputArgs,
     /// The store to make, a directory
     #[arg(short, long, value_name = "STORE")]
     output: PathBuf,
@@ -232,6 +235,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let mut selections = selections(&args)?.into_iter();
     let selection = selections.next().unwrap_or_default();
     let options = ConvertOptions {
+        open: args.open.into(),
         join: JoinOptions {
             var: match args.join {
                 JoinName::Same => VarJoin::Same,

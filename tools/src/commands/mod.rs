@@ -10,6 +10,7 @@ pub(crate) mod epoch;
 pub(crate) mod export;
 mod form;
 pub(crate) mod info;
+mod inputs;
 mod labels;
 pub(crate) mod merge;
 mod options;

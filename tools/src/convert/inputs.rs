@@ -38,11 +38,11 @@ impl Inputs {
         let input = name.as_path();
         let stamps: Result<_, _> = inputs.iter().map(|path| InputStamp::of(path)).collect();
         let file = match inputs {
-            [one] if options.join.is_default_for_one() => AnnData::open(one)?,
+            [one] if options.join.is_default_for_one() => AnnData::open_with(one, &options.open)?,
             several => {
                 let mut join = options.join.clone();
                 join.obs_columns = select::asked_columns(options)?;
-                AnnData::join(several, &join)?
+                AnnData::join(several, &options.open, &join)?
             }
         };
         let workspace = Workspace {

@@ -169,6 +169,15 @@ impl<'a> Job<'a> {
             },
             "cellring": env!("CARGO_PKG_VERSION"),
         });
+        let open = &self.options.open;
+        for (name, value) in [("group", &open.group), ("genome", &open.genome)] {
+            if let Some(value) = value {
+                source[name] = value.as_str().into();
+            }
+        }
+        if !open.feature_types.is_empty() {
+            source["feature_types"] = open.feature_types.clone().into();
+        }
         match &self.options.obs_filter {
             Some(filter) => source["obs_filter"] = filter.as_str().into(),
             None => {

@@ -28,12 +28,14 @@ pub use append::{AppendError, AppendOptions, AppendReport, append};
 pub use error::ConvertError;
 pub use parts::PartReport;
 
-use crate::anndata::{JoinOptions, Selection};
+use crate::anndata::{JoinOptions, OpenOptions, Selection};
 use job::Job;
 
 /// What is converted, and into what.
 #[derive(Clone, Debug)]
 pub struct ConvertOptions {
+    /// What is read of each input.
+    pub open: OpenOptions,
     /// How several inputs become one.
     pub join: JoinOptions,
     /// Which matrix.
@@ -101,6 +103,7 @@ pub enum ObsOrder {
 impl Default for ConvertOptions {
     fn default() -> Self {
         Self {
+            open: OpenOptions::default(),
             join: JoinOptions::default(),
             selection: Selection::X,
             further: Vec::new(),

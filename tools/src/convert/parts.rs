@@ -140,6 +140,7 @@ pub(super) fn settings(
         "obs_columns": columns(&inputs.obs),
         "var_columns": columns(&element.var),
         "genes_crc32c": genes,
+        "open": format!("{:?}", options.open),
         "join": format!("{:?}", options.join),
         "max_obs": options.max_obs,
         "encoding": options.encoding.name(),

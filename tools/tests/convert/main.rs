@@ -10,6 +10,7 @@ mod changes;
 mod collection;
 mod equality;
 mod forms;
+mod inputs;
 mod interruption;
 mod joined;
 mod matrices;

@@ -1,5 +1,6 @@
 //! An open HDF5 file: the descriptor that bulk reads use, and the parser for everything else.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -17,8 +18,13 @@ const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 const ZIP_SIGNATURE: [u8; 4] = *b"PK\x03\x04";
 
 /// An open HDF5 file whose length agrees with its superblock, or a zarr hierarchy.
+///
+/// What is seen of it may be one of its groups only: paths of objects are relative to that.
 pub(crate) struct SourceFile {
+    /// How messages name it; that of a group within it too.
     path: PathBuf,
+    /// The group that is seen; empty for the root.
+    group: String,
     /// What is read past the parser; nothing of zarr is.
     file: File,
     len_bytes: u64,
@@ -68,6 +74,7 @@ impl SourceFile {
             .map_err(|fault| fault_of(path, "the zarr hierarchy", fault))?;
         Ok(Self {
             path: path.to_owned(),
+            group: String::new(),
             file: File::open(path).map_err(io_error)?,
             len_bytes: total_bytes(path).map_err(io_error)?,
             container: Box::new(zarr),
@@ -124,10 +131,29 @@ impl SourceFile {
         }
         Ok(Self {
             path: path.to_owned(),
+            group: String::new(),
             file,
             len_bytes,
             container: Box::new(reader),
         })
+    }
+
+    /// The group of this name as if it were the whole file.
+    pub(crate) fn within(self, group: &str) -> Self {
+        Self {
+            path: self.path.join(group),
+            group: self.at(group).into_owned(),
+            ..self
+        }
+    }
+
+    /// Where an object lies in the container.
+    fn at<'a>(&self, object: &'a str) -> Cow<'a, str> {
+        match (self.group.as_str(), object) {
+            ("", _) => object.into(),
+            (group, "") => group.to_owned().into(),
+            (group, _) => format!("{group}/{object}").into(),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -141,21 +167,21 @@ impl SourceFile {
     /// What `object` names, or `None` when it does not exist.
     pub(crate) fn kind(&self, object: &str) -> Result<Option<Kind>> {
         self.container
-            .kind(object)
+            .kind(&self.at(object))
             .map_err(|fault| self.fault(object, fault))
     }
 
     /// Names of the members of a group.
     pub(crate) fn members(&self, group: &str) -> Result<Vec<String>> {
         self.container
-            .members(group)
+            .members(&self.at(group))
             .map_err(|fault| self.fault(group, fault))
     }
 
     /// An attribute, or `None` when it does not exist.
     pub(crate) fn attribute(&self, object: &str, kind: Kind, name: &str) -> Result<Option<Attribute>> {
         self.container
-            .attribute(object, kind, name)
+            .attribute(&self.at(object), kind, name)
             .map_err(|fault| self.fault(object, fault.about(&format!("attribute {name}"))))
     }
 
@@ -205,7 +231,7 @@ impl SourceFile {
 
     pub(crate) fn describe(&self, dataset: &str) -> Result<Description> {
         self.container
-            .describe(dataset)
+            .describe(&self.at(dataset))
             .map_err(|fault| self.fault(dataset, fault))
     }
 

@@ -39,7 +39,7 @@ pub(in crate::anndata) use vars::NOT_KEPT;
 
 use super::error::{Result, SourceError};
 use super::table::{self, ENCODING, JoinedColumn, JoinedKind, JoinedPart, ORDERED};
-use super::{AnnData, MatrixSource, Selection, TableSource, Workspace, matrix};
+use super::{AnnData, MatrixSource, OpenOptions, Selection, TableSource, Workspace, matrix};
 use columns::Found;
 use vars::JoinedVar;
 
@@ -101,6 +101,8 @@ const NAMES_ROWS: u64 = 1 << 16;
 #[derive(Debug)]
 pub(super) struct Joined {
     inputs: Vec<PathBuf>,
+    /// What is read of each.
+    open: OpenOptions,
     options: JoinOptions,
     labels: Vec<String>,
     /// Obs of each input.
@@ -111,7 +113,7 @@ pub(super) struct Joined {
 
 impl Joined {
     /// Looks at the obs of all inputs.
-    pub(super) fn open(inputs: &[PathBuf], options: &JoinOptions) -> Result<Self> {
+    pub(super) fn open(inputs: &[PathBuf], open: &OpenOptions, options: &JoinOptions) -> Result<Self> {
         let needs_labels = options.label_column.is_some() || options.index_unique.is_some();
         let labels = match &options.labels {
             Some(labels) => labels.clone(),
@@ -134,10 +136,11 @@ impl Joined {
                 }
             }
         }
-        let rows = |path: &PathBuf| Ok(AnnData::open(path)?.obs()?.n_rows());
+        let rows = |path: &PathBuf| Ok(AnnData::open_with(path, open)?.obs()?.n_rows());
         Ok(Self {
             n_obs: inputs.iter().map(rows).collect::<Result<_>>()?,
             inputs: inputs.to_vec(),
+            open: open.clone(),
             options: options.clone(),
             labels,
             vars: Mutex::default(),
@@ -160,14 +163,14 @@ impl Joined {
             Selection::Obsm(_) => (VarJoin::Same, None),
             _ => (self.options.var, self.options.var_key.as_deref()),
         };
-        let joined = Arc::new(vars::join(&self.inputs, selection, how, key)?);
+        let joined = Arc::new(vars::join(&self.inputs, &self.open, selection, how, key)?);
         vars().insert(axis, Arc::clone(&joined));
         Ok(joined)
     }
 
     pub(super) fn matrix(&self, selection: &Selection, workspace: &Workspace) -> Result<MatrixSource> {
         // What is not there is named before the genes are looked at.
-        let parts = matrix::JoinedParts::open(&self.inputs, selection, workspace)?;
+        let parts = matrix::JoinedParts::open(&self.inputs, &self.open, selection, workspace)?;
         let vars = self.join_vars(selection)?;
         parts.join(&self.n_obs, vars.n_vars as u64, vars.maps.as_deref())
     }
@@ -180,7 +183,7 @@ impl Joined {
         let (mut parts, mut found, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
         let mut repeats = Repeats::new(self.n_obs.iter().sum());
         for (path, &n_rows) in self.inputs.iter().zip(&self.n_obs) {
-            let table = AnnData::open(path)?.obs()?;
+            let table = AnnData::open_with(path, &self.open)?.obs()?;
             if table.n_rows() != n_rows {
                 let (file, object) = (path.clone(), "obs".to_owned());
                 return Err(JoinError::Changed { file, object }.into());
@@ -221,7 +224,7 @@ impl Joined {
             }
             columns.push(self.label_column(name));
         }
-        Ok(table::joined(parts, columns, warnings))
+        Ok(table::joined(parts, self.open.clone(), columns, warnings))
     }
 
     fn label_column(&self, name: &str) -> JoinedColumn {

@@ -11,7 +11,7 @@ use super::unify::{CastError, Key, keys};
 use super::{JoinError, VarJoin};
 use crate::anndata::error::Result;
 use crate::anndata::table::{self, JoinedColumn, blame};
-use crate::anndata::{AnnData, Selection, TableSource};
+use crate::anndata::{AnnData, OpenOptions, Selection, TableSource};
 
 /// A column of an input that is no column of the result.
 pub(in crate::anndata) const NOT_KEPT: u32 = u32::MAX;
@@ -35,6 +35,7 @@ pub(super) struct JoinedVar {
 /// Matches the genes of the inputs and joins what their tables say of them.
 pub(super) fn join(
     inputs: &[PathBuf],
+    open: &OpenOptions,
     selection: &Selection,
     how: VarJoin,
     key: Option<&str>,
@@ -43,7 +44,7 @@ pub(super) fn join(
     let mut found = Vec::with_capacity(inputs.len());
     let mut warnings = Vec::new();
     for path in inputs {
-        let var = AnnData::open(path)?.var(selection)?;
+        let var = AnnData::open_with(path, open)?.var(selection)?;
         genes.add(path, &var, key)?;
         found.push(Found::new(path, &var)?);
         let of_file = |warning: &String| format!("{}: {warning}", path.display());
@@ -59,7 +60,7 @@ pub(super) fn join(
         merged.push(column.map_err(|error| blame(error, path, "var", 0, &field))?);
     }
     for (part, path) in inputs.iter().enumerate() {
-        let var = AnnData::open(path)?.var(selection)?;
+        let var = AnnData::open_with(path, open)?.var(selection)?;
         let map = maps.as_ref().map(|maps| &*maps[part]);
         if map.map_or(n_vars, <[u32]>::len) as u64 != var.n_rows() {
             let (file, object) = (path.clone(), "var".to_owned());

@@ -12,9 +12,9 @@ use super::canonical::{Canonicalised, canonicalise};
 use super::number::{self, promote};
 use super::source::{RowSource, blame_overflow, decoding_pool};
 use super::{MatrixSource, Selection, Workspace};
-use crate::anndata::AnnData;
 use crate::anndata::error::{Result, SourceError};
 use crate::anndata::join::{JoinError, NOT_KEPT};
+use crate::anndata::{AnnData, OpenOptions};
 
 /// Of the memory limit, the part for inputs that are kept open although others are read, and what it is where that is little:
 /// a number that does not grow with the limit, so that the least one is soon found.
@@ -59,6 +59,8 @@ struct Part {
 #[derive(Debug)]
 pub(in crate::anndata) struct JoinedParts {
     parts: Vec<Part>,
+    /// What is read of each input.
+    options: OpenOptions,
     selection: Selection,
     workspace: Workspace,
     budget_bytes: u64,
@@ -70,11 +72,13 @@ impl JoinedParts {
     /// Looks at the selected matrix of every input.
     pub(in crate::anndata) fn open(
         inputs: &[PathBuf],
+        options: &OpenOptions,
         selection: &Selection,
         workspace: &Workspace,
     ) -> Result<Self> {
         let mut all = Self {
             parts: Vec::with_capacity(inputs.len()),
+            options: options.clone(),
             selection: selection.clone(),
             workspace: Workspace {
                 directory: workspace.directory.clone(),
@@ -87,7 +91,7 @@ impl JoinedParts {
             open: Mutex::default(),
         };
         for (number, path) in inputs.iter().enumerate() {
-            let matrix = AnnData::open(path)?.matrix_in(selection, &all.workspace)?;
+            let matrix = AnnData::open_with(path, options)?.matrix_in(selection, &all.workspace)?;
             all.parts.push(Part::of(path, &matrix));
             all.keep(number, matrix);
         }
@@ -148,7 +152,8 @@ impl JoinedParts {
             None => {
                 let part = &self.parts[number];
                 // Not under the lock: this reads on a pool, whose thread might meanwhile take up another read.
-                let matrix = AnnData::open(&part.path)?.matrix_in(&self.selection, &self.workspace)?;
+                let matrix = AnnData::open_with(&part.path, &self.options)?
+                    .matrix_in(&self.selection, &self.workspace)?;
                 if !part.is(&matrix) {
                     let (file, object) = (part.path.clone(), self.selection.path());
                     return Err(JoinError::Changed { file, object }.into());

@@ -1,85 +1,121 @@
-//! Matrix Market directories as 10x Genomics writes them: genes are rows of the file, cells its columns.
+//! Matrix Market files: a line for each entry, in any order; genes are rows of the file and cells its columns, or the other way
+//! round.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use cellring::format::{ValueBuffer, ValueType};
-use flate2::bufread::MultiGzDecoder;
 
 use super::turned::{Entries, EntrySource, TURN_NNZ};
 use crate::anndata::error::{Result, SourceError};
-
-/// The longest line: three numbers, or a comment.
-const MAX_LINE_BYTES: u64 = 1 << 16;
-
-/// A text file of lines, gzipped where its name ends so.
-pub(crate) struct Lines {
-    path: PathBuf,
-    reader: Box<dyn BufRead>,
-    line: Vec<u8>,
-    number: u64,
-}
-
-impl Lines {
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|source| SourceError::Io {
-            file: path.to_owned(),
-            source,
-        })?;
-        let plain = BufReader::with_capacity(1 << 20, file);
-        let reader: Box<dyn BufRead> = if path.extension().is_some_and(|e| e == "gz") {
-            Box::new(BufReader::with_capacity(1 << 20, MultiGzDecoder::new(plain)))
-        } else {
-            Box::new(plain)
-        };
-        Ok(Self {
-            path: path.to_owned(),
-            reader,
-            line: Vec::new(),
-            number: 0,
-        })
-    }
-
-    /// The next line without its end, or `None` after the last.
-    pub(crate) fn next(&mut self) -> Result<Option<&str>> {
-        self.line.clear();
-        let read = (&mut self.reader)
-            .take(MAX_LINE_BYTES)
-            .read_until(b'\n', &mut self.line);
-        let n = read.map_err(|source| SourceError::Io {
-            file: self.path.clone(),
-            source,
-        })?;
-        if n == 0 {
-            return Ok(None);
-        }
-        self.number += 1;
-        if n as u64 == MAX_LINE_BYTES {
-            return Err(self.damaged(format!("it is longer than {MAX_LINE_BYTES} bytes")));
-        }
-        match std::str::from_utf8(&self.line) {
-            Ok(text) => Ok(Some(text.trim_end_matches(['\n', '\r']))),
-            Err(_) => Err(self.damaged("it is not UTF-8".to_owned())),
-        }
-    }
-
-    /// An error about the line that was read last.
-    pub(crate) fn damaged(&self, detail: String) -> SourceError {
-        SourceError::Damaged {
-            file: self.path.clone(),
-            object: format!("line {}", self.number),
-            detail,
-        }
-    }
-}
+use crate::anndata::lines::Lines;
 
 /// What the values of the file are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FieldKind {
+enum Field {
     Integer,
     Real,
     Pattern,
+}
+
+/// Which lines there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    /// One for each entry: row, column and value.
+    Coordinate,
+    /// A value for each cell of the matrix, column by column.
+    Array,
+}
+
+/// What the first lines say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Header {
+    format: Format,
+    field: Field,
+    /// Whether an entry off the diagonal stands for its mirror image too.
+    is_symmetric: bool,
+    n_rows: u64,
+    n_columns: u64,
+    /// Lines that follow.
+    n_lines: u64,
+}
+
+/// Rows and columns of a file.
+pub(in crate::anndata) fn shape(path: &Path) -> Result<(u64, u64)> {
+    let header = Header::read(&mut Lines::open(path)?)?;
+    Ok((header.n_rows, header.n_columns))
+}
+
+impl Header {
+    /// Reads up to the line of the sizes.
+    fn read(lines: &mut Lines) -> Result<Self> {
+        let banner = lines.next()?.unwrap_or_default().to_ascii_lowercase();
+        let words: Vec<&str> = banner.split_ascii_whitespace().collect();
+        let ["%%matrixmarket", "matrix", format, field, symmetry] = words.as_slice() else {
+            let expected = "%%MatrixMarket matrix coordinate integer general";
+            return Err(lines.fault(format!("it is not a banner such as {expected}")));
+        };
+        let format = match *format {
+            "coordinate" => Format::Coordinate,
+            "array" => Format::Array,
+            other => return Err(lines.fault(format!("its format is {other}, expected coordinate or array"))),
+        };
+        let field = match *field {
+            "integer" | "unsigned-integer" => Field::Integer,
+            "real" | "double" => Field::Real,
+            "pattern" if format == Format::Coordinate => Field::Pattern,
+            other => {
+                let expected = "integer, unsigned-integer, real or, of coordinates, pattern";
+                return Err(lines.fault(format!("its field is {other}, expected {expected}")));
+            }
+        };
+        let is_symmetric = match *symmetry {
+            "general" => false,
+            "symmetric" if format == Format::Coordinate => true,
+            other => {
+                let expected = "general or, of coordinates, symmetric";
+                return Err(lines.fault(format!("its symmetry is {other}, expected {expected}")));
+            }
+        };
+        let sizes = loop {
+            match lines.next()? {
+                None => return Err(lines.fault("the line of the sizes is missing after it".to_owned())),
+                Some(line) if is_blank(line) => {}
+                Some(line) => break numbers(line),
+            }
+        };
+        let sizes = match (format, sizes.as_deref()) {
+            (Format::Coordinate, Some(&[n_rows, n_columns, n_lines])) => Some((n_rows, n_columns, n_lines)),
+            // Below 2^62 where both sizes are as they must be.
+            (Format::Array, Some(&[n_rows, n_columns])) => {
+                Some((n_rows, n_columns, n_rows.saturating_mul(n_columns)))
+            }
+            _ => None,
+        };
+        match sizes {
+            Some((n_rows, n_columns, n_lines)) if n_rows.max(n_columns) < 1 << 31 => {
+                if is_symmetric && n_rows != n_columns {
+                    return Err(
+                        lines.fault("a symmetric matrix must have as many rows as columns".to_owned())
+                    );
+                }
+                Ok(Self {
+                    format,
+                    field,
+                    is_symmetric,
+                    n_rows,
+                    n_columns,
+                    n_lines,
+                })
+            }
+            _ => {
+                let expected = match format {
+                    Format::Coordinate => "two sizes below 2^31 and the number of entries",
+                    Format::Array => "two sizes below 2^31",
+                };
+                Err(lines.fault(format!("it does not hold {expected}")))
+            }
+        }
+    }
 }
 
 /// A `matrix.mtx`, plain or gzipped.
@@ -87,132 +123,164 @@ enum FieldKind {
 pub(super) struct Market {
     path: PathBuf,
     object: String,
-    field: FieldKind,
+    header: Header,
     value_type: ValueType,
-    n_obs: u64,
-    n_vars: u64,
-    nnz: u64,
+    /// Whether the rows of the file are cells.
+    has_cell_rows: bool,
 }
 
 impl Market {
     /// Opens the file and looks at every value, since what type they need is known only then.
-    pub(super) fn open(path: &Path, n_obs: u64, n_vars: u64) -> Result<Self> {
-        let (lines, mut market) = Self::header(path)?;
-        if (market.n_obs, market.n_vars) != (n_obs, n_vars) {
-            return Err(lines.damaged(format!(
-                "it says {} genes and {} cells, but {n_vars} and {n_obs} are named beside it",
-                market.n_vars, market.n_obs
-            )));
-        }
-        if market.field == FieldKind::Integer {
-            let mut is_wide = false;
-            market.scan(|_, _, value| {
-                let n: i64 = value
-                    .parse()
-                    .map_err(|_| format!("{value} is no integer of 64 bits"))?;
-                is_wide |= i32::try_from(n).is_err();
-                Ok(())
-            })?;
-            market.value_type = if is_wide { ValueType::I64 } else { ValueType::I32 };
-        }
-        Ok(market)
-    }
-
-    /// Reads up to the line of the sizes.
-    fn header(path: &Path) -> Result<(Lines, Self)> {
+    ///
+    /// Which of its axes are the cells is told by the numbers of cells and genes; `has_cell_rows` decides where those are equal.
+    pub(super) fn open(path: &Path, (n_obs, n_vars): (u64, u64), has_cell_rows: bool) -> Result<Self> {
         let mut lines = Lines::open(path)?;
-        let banner = lines.next()?.unwrap_or_default().to_ascii_lowercase();
-        let words: Vec<&str> = banner.split_ascii_whitespace().collect();
-        let field = match words.as_slice() {
-            ["%%matrixmarket", "matrix", "coordinate", "integer", "general"] => FieldKind::Integer,
-            ["%%matrixmarket", "matrix", "coordinate", "real", "general"] => FieldKind::Real,
-            ["%%matrixmarket", "matrix", "coordinate", "pattern", "general"] => FieldKind::Pattern,
-            _ => {
-                let expected = "%%MatrixMarket matrix coordinate integer|real|pattern general";
-                return Err(lines.damaged(format!("it is not the banner {expected}")));
+        let header = Header::read(&mut lines)?;
+        let shape = (header.n_rows, header.n_columns);
+        let has_cell_rows = match (shape == (n_obs, n_vars), shape == (n_vars, n_obs)) {
+            (true, true) => has_cell_rows,
+            (true, false) => true,
+            (false, true) => false,
+            (false, false) => {
+                return Err(lines.fault(format!(
+                    "it says {} rows and {} columns, but {n_vars} genes and {n_obs} cells are named beside it",
+                    header.n_rows, header.n_columns
+                )));
             }
-        };
-        let sizes = loop {
-            match lines.next()? {
-                None => return Err(lines.damaged("the line of the sizes is missing".to_owned())),
-                Some(line) if line.starts_with('%') || line.trim().is_empty() => {}
-                Some(line) => break numbers(line),
-            }
-        };
-        let Some([n_vars, n_obs, nnz]) = sizes.filter(|sizes| sizes[..2].iter().all(|&n| n < 1 << 31)) else {
-            return Err(lines.damaged("it does not hold two sizes below 2^31 and a count".to_owned()));
-        };
-        let value_type = match field {
-            FieldKind::Integer => ValueType::I32,
-            FieldKind::Real => ValueType::F64,
-            FieldKind::Pattern => ValueType::Bool,
         };
         let object = path
             .file_name()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let market = Self {
+        let mut market = Self {
             path: path.to_owned(),
             object,
-            field,
-            value_type,
-            n_obs,
-            n_vars,
-            nnz,
+            header,
+            value_type: match header.field {
+                Field::Integer => ValueType::I32,
+                Field::Real => ValueType::F64,
+                Field::Pattern => ValueType::Bool,
+            },
+            has_cell_rows,
         };
-        Ok((lines, market))
+        if header.field == Field::Integer {
+            market.value_type = market.integer_type()?;
+        }
+        Ok(market)
+    }
+
+    /// The narrowest type from 32 bits on that holds all integers.
+    fn integer_type(&self) -> Result<ValueType> {
+        let (mut least, mut largest) = (0i128, 0i128);
+        self.scan(|_, _, value| {
+            let n = match value.parse::<i64>() {
+                Ok(n) => i128::from(n),
+                Err(_) => {
+                    let n = value.parse::<u64>();
+                    i128::from(n.map_err(|_| format!("{value} is no integer of 64 bits"))?)
+                }
+            };
+            (least, largest) = (least.min(n), largest.max(n));
+            Ok(())
+        })?;
+        let fits = |low: i128, high: i128| least >= low && largest <= high;
+        if fits(i32::MIN.into(), i32::MAX.into()) {
+            Ok(ValueType::I32)
+        } else if fits(i64::MIN.into(), i64::MAX.into()) {
+            Ok(ValueType::I64)
+        } else if least >= 0 {
+            Ok(ValueType::U64)
+        } else {
+            Err(SourceError::UnsupportedElement {
+                file: self.path.clone(),
+                object: self.object.clone(),
+                found: format!("integers from {least} to {largest}"),
+                expected: "integers of which one type of 64 bits holds all",
+            })
+        }
     }
 
     /// Calls `take` with obs, var and value (as text) of each entry.
     fn scan(&self, mut take: impl FnMut(u32, u32, &str) -> std::result::Result<(), String>) -> Result<()> {
-        let (mut lines, found) = Self::header(&self.path)?;
-        if (found.n_obs, found.n_vars, found.nnz) != (self.n_obs, self.n_vars, self.nnz) {
-            return Err(lines.damaged("it changed while it was read".to_owned()));
+        let mut lines = Lines::open(&self.path)?;
+        let header = Header::read(&mut lines)?;
+        if header != self.header {
+            return Err(lines.fault("it changed while it was read".to_owned()));
         }
-        let mut n_entries = 0u64;
+        let mut take = |row: u32, column: u32, value: &str| match self.has_cell_rows {
+            true => take(row, column, value),
+            false => take(column, row, value),
+        };
+        let mut n_lines = 0u64;
         while let Some(line) = lines.next()? {
-            if line.is_empty() {
+            if is_blank(line) {
                 continue;
             }
-            n_entries += 1;
-            let mut words = line.split_ascii_whitespace();
-            let mut index = |limit: u64| {
-                let word: u64 = words.next()?.parse().ok()?;
-                (1..=limit).contains(&word).then(|| (word - 1) as u32)
-            };
-            let (var, obs) = (index(self.n_vars), index(self.n_obs));
-            let outcome = match (obs, var, words.next(), words.next()) {
-                (Some(obs), Some(var), value, None)
-                    if value.is_some() != (self.field == FieldKind::Pattern) =>
-                {
-                    take(obs, var, value.unwrap_or_default())
+            let outcome = match header.format {
+                Format::Coordinate => coordinates(line, &header).and_then(|(row, column, value)| {
+                    if header.is_symmetric && row != column {
+                        take(column, row, value)?;
+                    }
+                    take(row, column, value)
+                }),
+                Format::Array if n_lines < header.n_lines => {
+                    let (row, column) = (n_lines % header.n_rows, n_lines / header.n_rows);
+                    let value = line.trim_ascii();
+                    match value.parse() {
+                        Ok(0.0) => Ok(()),
+                        _ => take(row as u32, column as u32, value),
+                    }
                 }
-                _ => Err(format!(
-                    "it is not a row from 1 to {}, a column from 1 to {} and a value",
-                    self.n_vars, self.n_obs
+                Format::Array => Err(format!(
+                    "it is one value more than the {} expected",
+                    header.n_lines
                 )),
             };
             if let Err(detail) = outcome {
-                return Err(lines.damaged(detail));
+                return Err(lines.fault(detail));
             }
+            n_lines += 1;
         }
-        if n_entries != self.nnz {
-            return Err(lines.damaged(format!(
-                "the file ends after {n_entries} entries, expected {}",
-                self.nnz
+        if n_lines != header.n_lines {
+            return Err(lines.fault(format!(
+                "the file ends after {n_lines} entries, expected {}",
+                header.n_lines
             )));
         }
         Ok(())
     }
 }
 
-fn numbers(line: &str) -> Option<[u64; 3]> {
-    let words: Option<Vec<u64>> = line
-        .split_ascii_whitespace()
+/// Row, column and value of a line, counted from 0; no value in a pattern.
+fn coordinates<'a>(line: &'a str, header: &Header) -> std::result::Result<(u32, u32, &'a str), String> {
+    let mut words = line.split_ascii_whitespace();
+    let mut index = |limit: u64| {
+        let word: u64 = words.next()?.parse().ok()?;
+        (1..=limit).contains(&word).then(|| (word - 1) as u32)
+    };
+    let (row, column) = (index(header.n_rows), index(header.n_columns));
+    match (row, column, words.next(), words.next()) {
+        (Some(row), Some(column), value, None) if value.is_some() != (header.field == Field::Pattern) => {
+            Ok((row, column, value.unwrap_or_default()))
+        }
+        _ => Err(format!(
+            "it is not a row from 1 to {}, a column from 1 to {} and {} value",
+            header.n_rows,
+            header.n_columns,
+            if header.field == Field::Pattern { "no" } else { "a" }
+        )),
+    }
+}
+
+fn is_blank(line: &str) -> bool {
+    line.starts_with('%') || line.trim_ascii().is_empty()
+}
+
+fn numbers(line: &str) -> Option<Vec<u64>> {
+    line.split_ascii_whitespace()
         .map(|word| word.parse().ok())
-        .collect();
-    words?.try_into().ok()
+        .collect()
 }
 
 impl EntrySource for Market {
@@ -225,11 +293,17 @@ impl EntrySource for Market {
     }
 
     fn n_obs(&self) -> u64 {
-        self.n_obs
+        match self.has_cell_rows {
+            true => self.header.n_rows,
+            false => self.header.n_columns,
+        }
     }
 
     fn n_vars(&self) -> u64 {
-        self.n_vars
+        match self.has_cell_rows {
+            true => self.header.n_columns,
+            false => self.header.n_rows,
+        }
     }
 
     fn value_type(&self) -> ValueType {
@@ -241,7 +315,7 @@ impl EntrySource for Market {
     }
 
     fn count(&self) -> Result<Vec<u64>> {
-        let mut counts = vec![0; self.n_obs as usize];
+        let mut counts = vec![0; self.n_obs() as usize];
         self.scan(|obs, _, _| {
             counts[obs as usize] += 1;
             Ok(())
@@ -264,6 +338,7 @@ impl EntrySource for Market {
             match &mut entries.values {
                 ValueBuffer::I32(values) => values.push(value.parse().map_err(|_| bad(()))?),
                 ValueBuffer::I64(values) => values.push(value.parse().map_err(|_| bad(()))?),
+                ValueBuffer::U64(values) => values.push(value.parse().map_err(|_| bad(()))?),
                 ValueBuffer::F64(values) => values.push(value.parse().map_err(|_| bad(()))?),
                 ValueBuffer::Bool(values) => values.push(true),
                 _ => unreachable!("no file of this kind has other values"),

@@ -195,6 +195,11 @@ pub(super) fn open(
         object = "raw.X".to_owned();
         kind = file.kind(&object)?;
     }
+    if let Some(found) = kind
+        && is_null(file, &object, found)?
+    {
+        kind = None;
+    }
     match kind {
         Some(Kind::Dataset) => open_dataset(file, &object),
         Some(Kind::Group) => open_group(file, &object, workspace),
@@ -267,45 +272,79 @@ pub(super) fn open_tenx(file: &Arc<SourceFile>, group: &str) -> Result<MatrixSou
 /// Opens a Matrix Market file that must have as many cells and genes as are named beside it.
 pub(super) fn open_market(
     path: &Path,
-    n_obs: u64,
-    n_vars: u64,
+    n_named: (u64, u64),
+    has_cell_rows: bool,
     workspace: &Workspace,
 ) -> Result<MatrixSource> {
-    let market = Market::open(path, n_obs, n_vars)?;
+    let market = Market::open(path, n_named, has_cell_rows)?;
     Ok(MatrixSource::new(Turned::new(market, workspace)?))
 }
 
 const MAKE_CSR: &str = "assign scipy.sparse.csr_matrix(matrix) in anndata and write the file again";
 const REWRITE: &str = "open the file with a current anndata and write it again";
 
-/// The matrices of the file, for an error message.
+/// Whether an object stands for `None`, as anndata writes it since 0.12.
+fn is_null(file: &SourceFile, object: &str, kind: Kind) -> Result<bool> {
+    Ok(file.text_attribute(object, kind, "encoding-type")?.as_deref() == Some("null"))
+}
+
+/// The most layers and arrays that a message lists.
+const SHOWN: usize = 200;
+
+/// The matrices of the file and the options that take them, for an error message.
 fn available(file: &SourceFile) -> Result<String> {
-    let mut found = Vec::new();
-    if file.kind("X")?.is_some() {
-        found.push("X".to_owned());
+    let is_there = |path: &str| match file.kind(path)? {
+        Some(kind) => Ok::<_, SourceError>(!is_null(file, path, kind)?),
+        None => Ok(false),
+    };
+    let members = |group: &str| match file.kind(group)? {
+        Some(Kind::Group) => {
+            let mut paths = Vec::new();
+            for name in file.members(group)?.into_iter().take(SHOWN) {
+                let path = format!("{group}/{name}");
+                if is_there(&path)? {
+                    paths.push(path);
+                }
+            }
+            Ok::<_, SourceError>(paths)
+        }
+        _ => Ok(Vec::new()),
+    };
+    let (mut paths, mut options) = (Vec::new(), Vec::new());
+    if is_there("X")? {
+        paths.push("X".to_owned());
+        options.push("--x".to_owned());
     }
-    if file.kind("layers")? == Some(Kind::Group) {
-        found.extend(
-            file.members("layers")?
-                .into_iter()
-                .map(|name| format!("layers/{name}")),
-        );
+    let layers = members("layers")?;
+    match layers.as_slice() {
+        [] => {}
+        [one] => options.push(format!("--layer {}", one.trim_start_matches("layers/"))),
+        _ => options.push("--layer NAME".to_owned()),
     }
-    if file.kind("obsm")? == Some(Kind::Group) {
-        found.extend(
-            file.members("obsm")?
-                .into_iter()
-                .map(|name| format!("obsm/{name}")),
-        );
-    }
+    paths.extend(layers);
     for raw in ["raw/X", "raw.X"] {
-        if file.kind(raw)?.is_some() {
-            found.push(raw.to_owned());
+        if is_there(raw)? {
+            paths.push(raw.to_owned());
+            options.push("--raw".to_owned());
         }
     }
-    Ok(if found.is_empty() {
-        "it has neither X nor layers nor raw nor obsm, so there is nothing to read".to_owned()
-    } else {
-        format!("it has {}: select one of those", found.join(", "))
+    let arrays = members("obsm")?;
+    Ok(match (paths.as_slice(), arrays.as_slice()) {
+        ([], []) => "it has neither X nor layers nor raw nor obsm, so there is nothing to read".to_owned(),
+        ([], arrays) => format!(
+            "it has neither layers nor raw but only {}; set adata.X to what is to be converted and write it again",
+            arrays.join(", ")
+        ),
+        (paths, arrays) => {
+            let beside = match arrays {
+                [] => String::new(),
+                some => format!("; --obsm NAME takes beside one of those {}", some.join(", ")),
+            };
+            format!(
+                "it has {}, taken with {}{beside}",
+                paths.join(", "),
+                options.join(", ")
+            )
+        }
     })
 }

@@ -98,6 +98,24 @@ pub(super) fn open(file: &Arc<SourceFile>, path: &str, n_rows: Option<u64>) -> R
     Ok(opened)
 }
 
+/// A column of one-byte integers as booleans; any other as it is.
+pub(super) fn as_flags(opened: Opened) -> Opened {
+    match opened {
+        Opened::Column(column, field) => {
+            let column = match *column {
+                Column::Plain(leaf) => Column::Plain(leaf.into_flags()),
+                other => other,
+            };
+            let field = match &column {
+                Column::Plain(leaf) => field.with_data_type(leaf.data_type().clone()),
+                _ => field,
+            };
+            Opened::Column(Box::new(column), field)
+        }
+        unknown => unknown,
+    }
+}
+
 /// A dataset of one dimension.
 enum Plain {
     Leaf(Leaf),

@@ -9,10 +9,10 @@ use arrow_array::{Array, ArrayRef, StringArray, new_null_array};
 use arrow_schema::{DataType, Field};
 
 use super::{TableRows, TableSource};
-use crate::anndata::AnnData;
 use crate::anndata::error::{Result, SourceError};
 use crate::anndata::join::JoinError;
 use crate::anndata::join::unify::{CastError, Key, cast, coded, keys, recoded};
+use crate::anndata::{AnnData, OpenOptions};
 
 /// The obs of one input.
 #[derive(Debug)]
@@ -88,6 +88,8 @@ impl JoinedColumn {
 #[derive(Debug)]
 struct Joined {
     parts: Vec<JoinedPart>,
+    /// What is read of each.
+    options: OpenOptions,
     /// First row of each part, then the number of rows.
     starts: Vec<u64>,
     columns: Vec<JoinedColumn>,
@@ -97,6 +99,7 @@ struct Joined {
 /// The obs of all parts as one table, in their order.
 pub(in crate::anndata) fn joined(
     parts: Vec<JoinedPart>,
+    options: OpenOptions,
     columns: Vec<JoinedColumn>,
     warnings: Vec<String>,
 ) -> TableSource {
@@ -110,6 +113,7 @@ pub(in crate::anndata) fn joined(
     let path = parts.first().map(|part| part.path.clone()).unwrap_or_default();
     let rows = Joined {
         parts,
+        options,
         starts,
         columns,
         open: Mutex::new(None),
@@ -128,7 +132,7 @@ impl Joined {
         // Not under the lock: that reads on a pool, whose thread might meanwhile take up another read.
         *lock() = None;
         let part = &self.parts[number];
-        let table = AnnData::open(&part.path)?.obs()?;
+        let table = AnnData::open_with(&part.path, &self.options)?.obs()?;
         let is_known = |column: &JoinedColumn| {
             let place = column.places[number];
             place.is_none_or(|place| place < table.schema().fields().len())

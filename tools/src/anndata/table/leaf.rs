@@ -30,6 +30,14 @@ impl Leaf {
         }
     }
 
+    /// The same bytes as booleans, where they are integers of one byte.
+    pub(super) fn into_flags(mut self) -> Self {
+        if matches!(self.data_type, DataType::Int8 | DataType::UInt8) {
+            self.data_type = DataType::Boolean;
+        }
+        self
+    }
+
     /// The Arrow type of an element type, if there is one.
     pub(super) fn data_type_of(element: &Element) -> Option<DataType> {
         Some(match (&element.class, element.size_bytes) {

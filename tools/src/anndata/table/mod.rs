@@ -23,7 +23,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
+use arrow_array::{Array as _, ArrayRef, RecordBatch, StringArray, UInt32Array};
 use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
 use rayon::prelude::*;
 
@@ -230,6 +230,13 @@ impl TableSource {
         &self.warnings
     }
 
+    /// The table with one more sentence among its warnings.
+    #[must_use]
+    pub(super) fn warn(mut self, sentence: String) -> Self {
+        self.warnings.push(sentence);
+        self
+    }
+
     /// Reads rows `range`. The dictionaries of categorical columns are the same in every batch.
     ///
     /// # Errors
@@ -287,27 +294,41 @@ pub(super) fn open(file: &Arc<SourceFile>, group: &str) -> Result<TableSource> {
     assemble(file, group, listing)
 }
 
-/// Opens a table of these members of a file, named; the first is the index. All must be there.
+/// A dataset that is to be a column.
+pub(super) struct Member {
+    /// Name of the column.
+    pub(super) name: String,
+    /// Where the dataset lies.
+    pub(super) path: String,
+    /// Whether its numbers stand for booleans.
+    pub(super) is_flag: bool,
+}
+
+/// Opens a table of these members of a file; the first is the index. All must be there.
 pub(super) fn of_members(
     file: &Arc<SourceFile>,
     group: &str,
-    members: &[(&str, String)],
+    members: Vec<Member>,
+    warnings: Vec<String>,
 ) -> Result<TableSource> {
     let mut opened = Vec::with_capacity(members.len());
     let mut n_rows = None;
-    for (name, path) in members {
-        let column = column::open(file, path, n_rows)?;
+    for member in members {
+        let mut column = column::open(file, &member.path, n_rows)?;
+        if member.is_flag {
+            column = column::as_flags(column);
+        }
         if let Opened::Column(column, _) = &column {
             n_rows = Some(column.len());
         }
-        opened.push(((*name).to_owned(), column));
+        opened.push((member.name, column));
     }
     let (index_name, index) = opened.remove(0);
     let listing = Listing {
         index_name,
         index,
         columns: opened,
-        warnings: Vec::new(),
+        warnings,
     };
     assemble(file, group, listing)
 }
@@ -329,32 +350,21 @@ pub(super) fn held(
 pub(super) fn of_strings(
     file: &Path,
     object: &str,
-    columns: Vec<(&str, Vec<String>)>,
-) -> Result<TableSource> {
+    columns: Vec<(&str, StringArray)>,
+    warnings: Vec<String>,
+) -> TableSource {
     let n_rows = columns.first().map_or(0, |(_, strings)| strings.len()) as u64;
     let mut fields = Vec::new();
-    let mut held = Vec::new();
     for (name, strings) in columns {
-        let bytes: usize = strings.iter().map(String::len).sum();
-        if bytes > i32::MAX as usize {
-            return Err(SourceError::TextTooLong {
-                file: file.to_owned(),
-                object: format!("{object} {name}"),
-                start: 0,
-                end: n_rows,
-            });
-        }
-        let mut metadata = HashMap::from([("anndata.encoding".to_owned(), "string-array".to_owned())]);
+        let mut metadata = HashMap::from([(ENCODING.to_owned(), "string-array".to_owned())]);
         if fields.is_empty() {
             metadata.insert(ROLE.to_owned(), "index".to_owned());
             metadata.insert(INDEX_NAME.to_owned(), name.to_owned());
         }
-        let array: ArrayRef = Arc::new(StringArray::from_iter_values(strings));
-        fields.push(Field::new(name, array.data_type().clone(), false).with_metadata(metadata));
-        held.push(Column::Held(array));
+        let field = Field::new(name, strings.data_type().clone(), false).with_metadata(metadata);
+        fields.push((field, Arc::new(strings) as ArrayRef));
     }
-    let (rows, place) = (Frame(held), (file, object));
-    Ok(TableSource::new(place, n_rows, fields, rows, Vec::new()))
+    held(file, object, n_rows, fields, warnings)
 }
 
 /// A data frame of AnnData 0.7 and later: a group with a member for each column.

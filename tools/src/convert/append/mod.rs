@@ -17,7 +17,8 @@ use super::blocks::BlockCutter;
 use super::memory::Needs;
 use super::{ConvertError, peak_rss_bytes};
 use crate::anndata::{
-    AnnData, Canonicalised, InputStamp, MatrixSource, Selection, SourceError, TableSource, Workspace,
+    AnnData, Canonicalised, InputStamp, MatrixSource, OpenOptions, Selection, SourceError, TableSource,
+    Workspace,
 };
 use values::{Misfit, Target};
 
@@ -27,6 +28,8 @@ const SHOWN: usize = 5;
 /// How inputs are appended.
 #[derive(Clone, Debug)]
 pub struct AppendOptions {
+    /// What is read of each input.
+    pub open: OpenOptions,
     /// Which matrix of the inputs. `None`: the one that the store was made of.
     pub selection: Option<Selection>,
     /// Whether genes that the store does not have are left out; else they are refused.
@@ -42,6 +45,7 @@ pub struct AppendOptions {
 impl Default for AppendOptions {
     fn default() -> Self {
         Self {
+            open: OpenOptions::default(),
             selection: None,
             ignore_new_genes: false,
             shard_bytes: None,
@@ -321,7 +325,7 @@ fn open(
     options: &AppendOptions,
 ) -> Result<Input, AppendError> {
     let stamp = InputStamp::of(path);
-    let file = AnnData::open(path)?;
+    let file = AnnData::open_with(path, &options.open)?;
     let workspace = Workspace {
         directory: match store.path().parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),

@@ -1,0 +1,27 @@
+//! Options that say what is read of an input.
+
+use cellring_tools::anndata::OpenOptions;
+
+/// Which part of each input is read.
+#[derive(Debug, clap::Args)]
+pub(crate) struct InputArgs {
+    /// Read the AnnData in this group of each input, as mod/rna of MuData (.h5mu) or tables/table of SpatialData
+    #[arg(long, value_name = "PATH")]
+    group: Option<String>,
+    /// Take only features of this genome (10x Genomics, Matrix Market)
+    #[arg(long, value_name = "NAME")]
+    genome: Option<String>,
+    /// Take only features of these types, as "Gene Expression" (10x Genomics, Matrix Market) [default: all]
+    #[arg(long, value_name = "TYPE,...", value_delimiter = ',')]
+    feature_types: Vec<String>,
+}
+
+impl From<InputArgs> for OpenOptions {
+    fn from(args: InputArgs) -> Self {
+        Self {
+            group: args.group,
+            genome: args.genome,
+            feature_types: args.feature_types,
+        }
+    }
+}
