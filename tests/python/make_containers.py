@@ -498,6 +498,7 @@ for name, swmr in (("killed", False), ("killed_swmr", True)):
         os._exit(0)
     os.waitpid(child, 0)
     say(path, "refused:is still open for writing")
+    say(path, f"--force-read {BASE}")
 
 # 6. Codecs of zarr.
 V2 = {

@@ -70,7 +70,8 @@ impl AnnData {
         let layout = match TenX::open_market(path, options).map_err(|error| foreign::explain(path, error))? {
             Some(market) => Layout::TenX(Arc::new(market)),
             None => {
-                let file = SourceFile::open(path).map_err(|error| foreign::explain(path, error))?;
+                let file = SourceFile::open_as(path, options.force_read)
+                    .map_err(|error| foreign::explain(path, error))?;
                 let file = Arc::new(groups::choose(file, options)?);
                 match TenX::open_file(&file, options)? {
                     Some(tenx) => Layout::TenX(Arc::new(tenx)),

@@ -15,6 +15,9 @@ pub struct OpenOptions {
     pub genome: Option<String>,
     /// Of 10x Genomics and Matrix Market: only features of these types; all where there are none.
     pub feature_types: Vec<String>,
+    /// Read an HDF5 file even while a writer has it open, or was killed while it had: what was written last may be missing
+    /// or wrong.
+    pub force_read: bool,
 }
 
 impl OpenOptions {

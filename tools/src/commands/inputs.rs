@@ -14,6 +14,9 @@ pub(crate) struct InputArgs {
     /// Take only features of these types, as "Gene Expression" (10x Genomics, Matrix Market) [default: all]
     #[arg(long, value_name = "TYPE,...", value_delimiter = ',')]
     feature_types: Vec<String>,
+    /// Read an .h5ad or .h5 file even if it says that it is open for writing; what was written last may be missing or wrong
+    #[arg(long)]
+    force_read: bool,
 }
 
 impl From<InputArgs> for OpenOptions {
@@ -22,6 +25,7 @@ impl From<InputArgs> for OpenOptions {
             group: args.group,
             genome: args.genome,
             feature_types: args.feature_types,
+            force_read: args.force_read,
         }
     }
 }

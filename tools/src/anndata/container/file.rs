@@ -42,6 +42,11 @@ impl std::fmt::Debug for SourceFile {
 impl SourceFile {
     /// Opens an HDF5 file, a directory of zarr, or one in a zip file.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        Self::open_as(path, false)
+    }
+
+    /// The same; with `force_read` also a file that a writer has open, or had when it was killed.
+    pub(crate) fn open_as(path: &Path, force_read: bool) -> Result<Self> {
         let is_directory = path.is_dir();
         let mut start = [0; ZIP_SIGNATURE.len()];
         let is_zip = !is_directory
@@ -55,7 +60,7 @@ impl SourceFile {
         if is_zip || (is_directory && has_root()) {
             return Self::open_zarr(path, is_zip);
         }
-        Self::open_hdf5(path)
+        Self::open_hdf5(path, force_read)
     }
 
     fn open_zarr(path: &Path, is_zip: bool) -> Result<Self> {
@@ -82,7 +87,7 @@ impl SourceFile {
     }
 
     /// Opens a file and compares its length with the end-of-file address of its superblock.
-    fn open_hdf5(path: &Path) -> Result<Self> {
+    fn open_hdf5(path: &Path, force_read: bool) -> Result<Self> {
         let io_error = |source| SourceError::Io {
             file: path.to_owned(),
             source,
@@ -116,7 +121,7 @@ impl SourceFile {
             }
             Err(OpenError::Other(fault)) => return Err(fault_of(path, "the superblock", fault)),
         };
-        if reader.is_open_for_writing() {
+        if reader.is_open_for_writing() && !force_read {
             return Err(SourceError::OpenForWriting {
                 file: path.to_owned(),
             });
