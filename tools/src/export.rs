@@ -232,8 +232,7 @@ fn matrix_spec(store: &Store, obs: &Range<u64>) -> Result<MatrixSpec, ExportErro
             Ok::<_, FormatError>(nnz + u64::from(store.index().locate(obs)?.nnz))
         })?
     };
-    let mut spec = MatrixSpec::new(n_obs, store.n_vars(), store.manifest().value_type);
-    spec.nnz = Some(nnz);
+    let mut spec = MatrixSpec::new(n_obs, store.n_vars(), store.manifest().value_type).with_nnz(nnz);
     spec.wide_indices |= has_wide_indices(store);
     Ok(spec)
 }

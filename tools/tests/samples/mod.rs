@@ -297,9 +297,9 @@ pub(crate) fn write_all(directory: &Path) {
         2,
     );
     for value_type in VALUE_TYPES {
-        for (width, wide_indices, wide_indptr) in [(32, false, false), (48, false, true), (64, true, true)] {
+        for (width, wide_indices) in [(32, false), (64, true)] {
             let mut spec = spec(value_type, 23, 40);
-            (spec.wide_indices, spec.wide_indptr) = (wide_indices, wide_indptr);
+            spec.wide_indices = wide_indices;
             spec.nnz = Some(matrix(value_type, 23, 40).nnz() as u64);
             let path = directory.join(format!("matrix_{}_{width}.h5ad", value_type.numpy_name()));
             write(&path, spec, &names("cell", 23), &names("gene", 40), 4);

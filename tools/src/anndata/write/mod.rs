@@ -62,25 +62,36 @@ pub struct MatrixSpec {
     pub value_type: ValueType,
     /// Number of stored values, if known: it is verified, and sets the chunk size.
     pub nnz: Option<u64>,
-    /// Store `X/indices` as int64 rather than int32.
+    /// Store `indices` and `indptr` as int64 rather than int32: both, since scipy fails on matrices where they differ.
     pub wide_indices: bool,
-    /// Store `X/indptr` as int64 rather than int32.
-    pub wide_indptr: bool,
 }
 
 impl MatrixSpec {
-    /// A matrix with int32 indices (int64 if `n_vars` asks for it), int64 indptr and an unknown number of values.
+    /// A matrix with an unknown number of values: its indices are int64 unless a full matrix would do with int32.
     pub fn new(n_obs: u64, n_vars: u64, value_type: ValueType) -> Self {
-        let wide_indices = n_vars > i32::MAX as u64;
         Self {
             n_obs,
             n_vars,
             value_type,
             nnz: None,
-            wide_indices,
-            wide_indptr: true,
+            wide_indices: needs_wide_indices(n_vars, n_obs.saturating_mul(n_vars)),
         }
     }
+
+    /// The same with this number of values, and the narrowest indices that it allows, as scipy has them.
+    #[must_use]
+    pub fn with_nnz(self, nnz: u64) -> Self {
+        Self {
+            nnz: Some(nnz),
+            wide_indices: needs_wide_indices(self.n_vars, nnz),
+            ..self
+        }
+    }
+}
+
+/// Whether int32 cannot express a column index or the end of the last row.
+fn needs_wide_indices(n_vars: u64, nnz: u64) -> bool {
+    n_vars.max(nnz) > i32::MAX as u64
 }
 
 /// Where a matrix lies in the file.
@@ -155,19 +166,18 @@ impl Streams {
                 n_columns,
             )));
         }
-        let index = |wide| Datatype::Integer {
-            size_bytes: if wide { 8 } else { 4 },
+        let index_type = Datatype::Integer {
+            size_bytes: if spec.wide_indices { 8 } else { 4 },
             signed: true,
         };
         let matrix_stream =
             |datatype: Datatype| Stream::new(datatype, matrix_chunk_bytes(spec.nnz, datatype.size_bytes()));
-        let indptr_type = index(spec.wide_indptr);
-        let chunk_bytes = matrix_chunk_bytes(Some(spec.n_obs), indptr_type.size_bytes());
-        let mut indptr = Stream::new(indptr_type, chunk_bytes);
-        indptr.push(out, &[0; 8][..indptr_type.size_bytes()])?;
+        let chunk_bytes = matrix_chunk_bytes(Some(spec.n_obs), index_type.size_bytes());
+        let mut indptr = Stream::new(index_type, chunk_bytes);
+        indptr.push(out, &[0; 8][..index_type.size_bytes()])?;
         Ok(Self::Csr {
             data: matrix_stream(datatype),
-            indices: matrix_stream(index(spec.wide_indices)),
+            indices: matrix_stream(index_type),
             indptr,
         })
     }
@@ -299,7 +309,7 @@ impl H5adWriter {
                     indices.push(out, cast_slice(&rows.indices))?;
                 }
                 let ends = rows.indptr[1..].iter().map(|end| nnz + end);
-                if spec.wide_indptr {
+                if spec.wide_indices {
                     indptr.push(out, cast_slice(&ends.collect::<Vec<u64>>()))
                 } else {
                     indptr.push(out, cast_slice(&ends.map(|end| end as u32).collect::<Vec<_>>()))
@@ -358,7 +368,7 @@ impl H5adWriter {
                 expected,
                 found: all_nnz,
             }),
-            _ if !self.spec.wide_indptr && all_nnz > i32::MAX as u64 => {
+            _ if !self.spec.wide_indices && all_nnz > i32::MAX as u64 => {
                 let what = "the number of values";
                 Err(WriteErrorKind::TooLarge {
                     what,
@@ -481,11 +491,11 @@ impl H5adWriter {
 /// Refuses a shape that does not fit the index types.
 fn check_spec(path: &Path, spec: &MatrixSpec) -> Result<(), WriteError> {
     let max = i32::MAX as u64;
-    for (what, found, wide) in [
-        ("the number of variables", spec.n_vars, spec.wide_indices),
-        ("the number of values", spec.nnz.unwrap_or(0), spec.wide_indptr),
+    for (what, found) in [
+        ("the number of variables", spec.n_vars),
+        ("the number of values", spec.nnz.unwrap_or(0)),
     ] {
-        if !wide && found > max {
+        if !spec.wide_indices && found > max {
             return Err(WriteError::new(
                 path,
                 WriteErrorKind::TooLarge { what, found, max },
