@@ -10,7 +10,9 @@ use std::sync::Arc;
 use arrow_array::types::Int8Type;
 use arrow_array::{ArrayRef, DictionaryArray, Int8Array, Int32Array, ListArray, StringArray};
 use cellring::format::{CsrRows, ValueBuffer, ValueType};
-use cellring_tools::anndata::write::{Axis, ColumnProblem, H5adWriter, MatrixSpec, WriteErrorKind};
+use cellring_tools::anndata::write::{
+    AnnDataWriter, Axis, ColumnFault, ColumnProblem, MatrixSpec, WriteErrorKind,
+};
 use cellring_tools::synth::Synth;
 use hdf5_reader::Hdf5File;
 use samples::{N_COLUMN_ROWS, VALUE_TYPES, columns, matrix, names, table, write};
@@ -51,8 +53,8 @@ fn spec(value_type: ValueType, n_obs: usize, n_vars: usize) -> MatrixSpec {
 }
 
 /// A writer of 2 x 3 float32 values, and rows that fit it.
-fn small(directory: &Path) -> (H5adWriter, CsrRows) {
-    let writer = H5adWriter::create(directory.join("small.h5ad"), spec(ValueType::F32, 2, 3)).unwrap();
+fn small(directory: &Path) -> (AnnDataWriter, CsrRows) {
+    let writer = AnnDataWriter::create(directory.join("small.h5ad"), spec(ValueType::F32, 2, 3)).unwrap();
     let rows = CsrRows {
         indptr: vec![0, 1, 3],
         indices: vec![2, 0, 1],
@@ -353,7 +355,7 @@ fn announced_numbers_are_kept() {
     let path = directory.path().join("x.h5ad");
     let mut announced = spec(ValueType::F32, 2, 3);
     announced.nnz = Some(2);
-    let mut writer = H5adWriter::create(&path, announced.clone()).unwrap();
+    let mut writer = AnnDataWriter::create(&path, announced.clone()).unwrap();
     let (_, rows) = small(directory.path());
     let error = writer.push_rows(&rows).unwrap_err();
     assert!(
@@ -368,7 +370,7 @@ fn announced_numbers_are_kept() {
         "{error}"
     );
     announced.nnz = Some(4);
-    let mut writer = H5adWriter::create(&path, announced.clone()).unwrap();
+    let mut writer = AnnDataWriter::create(&path, announced.clone()).unwrap();
     writer.push_rows(&rows).unwrap();
     let error = writer.finish().unwrap_err();
     assert!(
@@ -385,7 +387,7 @@ fn announced_numbers_are_kept() {
     // Numbers beyond 31 bits need wide indices.
     announced.nnz = Some(1 << 31);
     announced.wide_indices = false;
-    let error = H5adWriter::create(&path, announced).err().unwrap();
+    let error = AnnDataWriter::create(&path, announced).err().unwrap();
     assert!(matches!(error.kind(), WriteErrorKind::TooLarge { .. }), "{error}");
 }
 
@@ -433,9 +435,8 @@ fn columns_that_anndata_cannot_hold_are_refused() {
         match error.kind() {
             WriteErrorKind::Column {
                 axis: Axis::Obs,
-                problem,
-                ..
-            } => (format!("{problem:?}"), text),
+                fault,
+            } => (format!("{:?}", fault.problem), text),
             other => panic!("{other}"),
         }
     };
@@ -535,7 +536,10 @@ fn categories_may_grow_but_not_change() {
         matches!(
             error.kind(),
             WriteErrorKind::Column {
-                problem: ColumnProblem::CategoriesChanged { row: 1 },
+                fault: ColumnFault {
+                    problem: ColumnProblem::CategoriesChanged { row: 1 },
+                    ..
+                },
                 ..
             }
         ),

@@ -48,7 +48,8 @@ fn every_form_comes_back_equal() {
         converted.unwrap_or_else(|error| panic!("{input}: {error}"));
         let out = directory.path().join(format!("{number}.out.h5ad"));
         export(&store, &out, &ExportOptions::default(), &|_, _| {}).unwrap();
-        writeln!(lines, "{expected}\t{}", out.display()).unwrap();
+        // The forms differ, the values do not.
+        writeln!(lines, "{expected}\t{}\t--any-form", out.display()).unwrap();
     }
     compare(&lines);
 }
