@@ -1,11 +1,12 @@
 """Compares AnnData files (.h5ad, zarr) as anndata and scipy read them: the matrix, obs and var, with dtypes.
 
     python tests/python/compare_h5ad.py A.h5ad B.h5ad [--layer NAME | --raw | --obsm NAME] [--obs-range A..B]
-        [--genes FILE] [--obs-columns COLUMN,...] [--in-place]
+        [--genes FILE] [--obs-columns COLUMN,...] [--in-place] [--any-form]
     python tests/python/compare_h5ad.py --list < PAIRS
 
 A is the source, B what was exported from it: X of B must equal the chosen matrix of A, once A's indices are sorted, its
-duplicates summed and its explicit zeros dropped; B must need none of that. With --in-place it is the matrix at the same place in B,
+duplicates summed and its explicit zeros dropped; B must need none of that. It must have the form of A too: CSR, CSC or dense; and
+indices of one type. With --any-form A may hold the same values in another form. With --in-place it is the matrix at the same place in B,
 which may hold others too. PAIRS holds on each line what the first form
 takes, separated by tabs. Prints what differs and ends with status 1, or the number of pairs that are equal.
 """
@@ -52,12 +53,19 @@ def canonical(matrix):
     return matrix
 
 
-def compare_matrices(a, b):
-    same("format of X", "csr", b.format)
+def form_of(matrix):
+    return matrix.format if sparse.issparse(matrix) else "dense"
+
+
+def compare_matrices(a, b, form):
+    same("format of X", form, form_of(b))
     same("shape of X", a.shape, b.shape)
     same("dtype of X", a.dtype, b.dtype)
-    if not b.has_sorted_indices or not b.has_canonical_format:
-        raise Different("X of the export is not canonical")
+    if form != "dense":
+        same("types of the indices of X", b.indices.dtype, b.indptr.dtype)
+        if not b.has_sorted_indices or not b.has_canonical_format:
+            raise Different("X of the export is not canonical")
+    b = sparse_of(b)
     a = canonical(a)
     same("number of values of X", a.nnz, b.nnz)
     same("indptr of X", True, bool(np.array_equal(a.indptr, b.indptr)))
@@ -140,14 +148,21 @@ def read_source(path, layer, raw, obsm=None):
 
 
 def compare_arrays(name, a, b):
+    if isinstance(a, pd.DataFrame):
+        same(f"type of {name}", pd.DataFrame, type(b))
+        compare_tables(name, a, b, len(a) == 0)
+        return
+    if sparse.issparse(a):
+        compare_matrices(sparse_of(a), b, a.format)
+        return
     same(f"type of {name}", np.ndarray, type(b))
-    a = np.asarray(a.todense() if sparse.issparse(a) else a)
+    a = np.asarray(a)
     same(f"shape and dtype of {name}", (a.shape, a.dtype), (b.shape, b.dtype))
     same(f"values of {name}", a.tobytes(), b.tobytes())
 
 
 def compare(source, exported, layer=None, raw=False, obsm=None, obs_range=None, genes=None, obs_columns=None,
-            in_place=False):
+            in_place=False, any_form=False):
     matrix, obs, var = read_source(source, layer, raw, obsm)
     no_obs, no_vars = len(obs) == 0, len(var) == 0
     exported = anndata.read_h5ad(exported)
@@ -158,6 +173,7 @@ def compare(source, exported, layer=None, raw=False, obsm=None, obs_range=None, 
     if obs_range is not None:
         start, end = (int(part) for part in obs_range.split(".."))
         matrix, obs = matrix[start:end], obs.iloc[start:end]
+    form = form_of(matrix)
     matrix = sparse_of(matrix)
     if genes is not None:
         keep = np.flatnonzero(var.index.isin(open(genes).read().split("\n")))
@@ -169,7 +185,7 @@ def compare(source, exported, layer=None, raw=False, obsm=None, obs_range=None, 
         found, found_var = exported.raw.X, exported.raw.var
     elif in_place and layer is not None:
         found = exported.layers[layer]
-    compare_matrices(matrix, found)
+    compare_matrices(matrix, found, form_of(found) if any_form else form)
     compare_tables("obs", obs, exported.obs, no_obs)
     compare_tables("var", var, found_var, no_vars)
     if not in_place:
@@ -188,6 +204,7 @@ def parser():
     parser.add_argument("--genes")
     parser.add_argument("--obs-columns")
     parser.add_argument("--in-place", action="store_true")
+    parser.add_argument("--any-form", action="store_true")
     return parser
 
 

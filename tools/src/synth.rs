@@ -32,7 +32,7 @@ use cellring::format::{CsrRows, ValueType};
 
 pub use store::StoreOptions;
 
-use crate::anndata::write::{Axis, H5adWriter, MatrixSpec, WriteError};
+use crate::anndata::write::{AnnDataWriter, Axis, MatrixSpec, WriteError};
 use rows::Model;
 
 /// Plates, and so runs of the first label.
@@ -152,7 +152,7 @@ impl Synth {
         mut progress: impl FnMut(u64),
     ) -> Result<u64, WriteError> {
         let spec = MatrixSpec::new(self.n_obs, u64::from(self.n_vars), self.value_type());
-        let mut writer = H5adWriter::create(path, spec)?;
+        let mut writer = AnnDataWriter::create(path, spec)?;
         let (mut n_rows, mut nnz) = (0, 0);
         let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         self.for_each_block(0..self.n_obs, BLOCK_ROWS, threads, |rows| {

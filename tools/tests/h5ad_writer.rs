@@ -10,7 +10,9 @@ use std::sync::Arc;
 use arrow_array::types::Int8Type;
 use arrow_array::{ArrayRef, DictionaryArray, Int8Array, Int32Array, ListArray, StringArray};
 use cellring::format::{CsrRows, ValueBuffer, ValueType};
-use cellring_tools::anndata::write::{Axis, ColumnProblem, H5adWriter, MatrixSpec, WriteErrorKind};
+use cellring_tools::anndata::write::{
+    AnnDataWriter, Axis, ColumnFault, ColumnProblem, MatrixSpec, WriteErrorKind,
+};
 use cellring_tools::synth::Synth;
 use hdf5_reader::Hdf5File;
 use samples::{N_COLUMN_ROWS, VALUE_TYPES, columns, matrix, names, table, write};
@@ -51,8 +53,8 @@ fn spec(value_type: ValueType, n_obs: usize, n_vars: usize) -> MatrixSpec {
 }
 
 /// A writer of 2 x 3 float32 values, and rows that fit it.
-fn small(directory: &Path) -> (H5adWriter, CsrRows) {
-    let writer = H5adWriter::create(directory.join("small.h5ad"), spec(ValueType::F32, 2, 3)).unwrap();
+fn small(directory: &Path) -> (AnnDataWriter, CsrRows) {
+    let writer = AnnDataWriter::create(directory.join("small.h5ad"), spec(ValueType::F32, 2, 3)).unwrap();
     let rows = CsrRows {
         indptr: vec![0, 1, 3],
         indices: vec![2, 0, 1],
@@ -70,9 +72,9 @@ fn every_value_type_and_index_width_reads_back() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.h5ad");
     for value_type in VALUE_TYPES {
-        for (wide_indices, wide_indptr) in [(false, false), (false, true), (true, true)] {
+        for wide_indices in [false, true] {
             let mut spec = spec(value_type, 23, 40);
-            (spec.wide_indices, spec.wide_indptr) = (wide_indices, wide_indptr);
+            spec.wide_indices = wide_indices;
             write(&path, spec, &names("cell", 23), &names("gene", 40), 4);
             let file = Hdf5File::open(&path).unwrap();
             let expected = matrix(value_type, 23, 40);
@@ -84,7 +86,7 @@ fn every_value_type_and_index_width_reads_back() {
             );
             let width = |path| file.dataset(path).unwrap().raw_element_size().unwrap();
             assert_eq!(width("X/indices"), if wide_indices { 8 } else { 4 });
-            assert_eq!(width("X/indptr"), if wide_indptr { 8 } else { 4 });
+            assert_eq!(width("X/indptr"), if wide_indices { 8 } else { 4 });
             let data = file.dataset("X/data").unwrap();
             assert_eq!(data.max_dims(), Some(&[u64::MAX][..]));
             let bytes = data.read_raw_bytes().unwrap();
@@ -353,7 +355,7 @@ fn announced_numbers_are_kept() {
     let path = directory.path().join("x.h5ad");
     let mut announced = spec(ValueType::F32, 2, 3);
     announced.nnz = Some(2);
-    let mut writer = H5adWriter::create(&path, announced.clone()).unwrap();
+    let mut writer = AnnDataWriter::create(&path, announced.clone()).unwrap();
     let (_, rows) = small(directory.path());
     let error = writer.push_rows(&rows).unwrap_err();
     assert!(
@@ -368,7 +370,7 @@ fn announced_numbers_are_kept() {
         "{error}"
     );
     announced.nnz = Some(4);
-    let mut writer = H5adWriter::create(&path, announced.clone()).unwrap();
+    let mut writer = AnnDataWriter::create(&path, announced.clone()).unwrap();
     writer.push_rows(&rows).unwrap();
     let error = writer.finish().unwrap_err();
     assert!(
@@ -384,10 +386,24 @@ fn announced_numbers_are_kept() {
     );
     // Numbers beyond 31 bits need wide indices.
     announced.nnz = Some(1 << 31);
-    announced.wide_indptr = false;
-    let error = H5adWriter::create(&path, announced).err().unwrap();
+    announced.wide_indices = false;
+    let error = AnnDataWriter::create(&path, announced).err().unwrap();
     assert!(matches!(error.kind(), WriteErrorKind::TooLarge { .. }), "{error}");
-    assert!(MatrixSpec::new(1, 1 << 32, ValueType::F32).wide_indices);
+}
+
+#[test]
+fn indices_are_as_narrow_as_the_shape_or_the_number_of_values_allows() {
+    let wide = |n_obs, n_vars| MatrixSpec::new(n_obs, n_vars, ValueType::F32).wide_indices;
+    let max = i32::MAX as u64;
+    // Without the number of values a full matrix counts.
+    assert!(!wide(1, max) && wide(1, max + 1) && !wide(max, 1) && wide(1 << 16, 1 << 15));
+    assert!(wide(u64::MAX, 2), "the product does not overflow");
+    let known = |n_vars, nnz| {
+        MatrixSpec::new(1 << 32, n_vars, ValueType::F32)
+            .with_nnz(nnz)
+            .wide_indices
+    };
+    assert!(!known(1 << 15, max) && known(1 << 15, max + 1) && known(max + 1, 0));
 }
 
 #[test]
@@ -419,9 +435,8 @@ fn columns_that_anndata_cannot_hold_are_refused() {
         match error.kind() {
             WriteErrorKind::Column {
                 axis: Axis::Obs,
-                problem,
-                ..
-            } => (format!("{problem:?}"), text),
+                fault,
+            } => (format!("{:?}", fault.problem), text),
             other => panic!("{other}"),
         }
     };
@@ -521,7 +536,10 @@ fn categories_may_grow_but_not_change() {
         matches!(
             error.kind(),
             WriteErrorKind::Column {
-                problem: ColumnProblem::CategoriesChanged { row: 1 },
+                fault: ColumnFault {
+                    problem: ColumnProblem::CategoriesChanged { row: 1 },
+                    ..
+                },
                 ..
             }
         ),

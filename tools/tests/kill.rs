@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use cellring::Store;
 use cellring::format::{CsrRows, ValueBuffer, ValueType};
 use cellring::store::verify;
-use cellring_tools::anndata::write::{self, Axis, H5adWriter, MatrixSpec};
+use cellring_tools::anndata::write::{self, AnnDataWriter, Axis, MatrixSpec};
 use cellring_tools::synth::Synth;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -339,7 +339,7 @@ fn write_layers(path: &Path) {
             values: ValueBuffer::F32((0..nnz).map(|k| (k % 97) as f32 + 0.5).collect()),
         }
     };
-    let mut writer = H5adWriter::create(path, spec()).unwrap();
+    let mut writer = AnnDataWriter::create(path, spec()).unwrap();
     let synth = Synth::new(N_OBS, N_VARS as u32, 1);
     for (axis, table) in [(Axis::Obs, synth.obs(0..N_OBS)), (Axis::Var, synth.var())] {
         writer

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use cellring::format::{CsrRows, ValueBuffer, ValueType};
-use cellring_tools::anndata::write::{Axis, H5adWriter, MatrixSpec, Place};
+use cellring_tools::anndata::write::{AnnDataWriter, Axis, Form, MatrixSpec, Place};
 
 /// The commands of a block that is marked as tested.
 fn blocks(readme: &str) -> Vec<Vec<&str>> {
@@ -43,7 +43,7 @@ fn write_layers(path: &Path) {
         let names = StringArray::from_iter_values((0..n).map(|k| format!("{axis}_{k}")));
         RecordBatch::try_from_iter([("_index", Arc::new(names) as ArrayRef)]).unwrap()
     };
-    let mut writer = H5adWriter::create(path, spec(30)).unwrap();
+    let mut writer = AnnDataWriter::create(path, spec(30)).unwrap();
     for (axis, table) in [(Axis::Obs, names("cell", N_OBS)), (Axis::Var, names("gene", 30))] {
         writer
             .write_table(axis, &table.schema(), [table.clone()])
@@ -60,7 +60,8 @@ fn write_layers(path: &Path) {
         .write_table(Axis::RawVar, &genes.schema(), [genes.clone()])
         .unwrap();
     writer.push_rows(&rows(50, 2)).unwrap();
-    writer.next_matrix(place("obsm/X_pca"), spec(7)).unwrap();
+    let dense = spec(7).with_form(Form::Dense);
+    writer.next_matrix(place("obsm/X_pca"), dense).unwrap();
     writer.push_rows(&rows(7, 1)).unwrap();
     writer.finish().unwrap();
 }

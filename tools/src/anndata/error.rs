@@ -122,6 +122,31 @@ pub enum SourceError {
         /// What to do about it.
         remedy: &'static str,
     },
+    /// A data frame of `obsm` that is no matrix because of one of its columns.
+    #[error(
+        "column {column:?} of {object} in {} {problem}, so the data frame is no matrix; drop or convert the column in anndata, or leave {object} out",
+        file.display()
+    )]
+    FrameColumn {
+        /// Path of the file.
+        file: PathBuf,
+        /// HDF5 path of the data frame.
+        object: String,
+        /// Name of the column.
+        column: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A data frame of `obsm` that is no matrix.
+    #[error("{object} in {} is a data frame that is no matrix: {problem}", file.display())]
+    Frame {
+        /// Path of the file.
+        file: PathBuf,
+        /// HDF5 path of the data frame.
+        object: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A data frame is stored in a form that is not read.
     #[error(
         "{object} in {} is {form}, but only data frames of encoding 0.1.0 and 0.2.0 and tables of records are read; write it again as a pandas DataFrame with a current anndata",

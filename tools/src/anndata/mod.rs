@@ -24,7 +24,8 @@ use std::sync::Arc;
 pub use error::{Result, SourceError};
 pub(crate) use join::unify;
 pub use join::{JoinError, JoinOptions, VarJoin};
-pub use matrix::{Canonicalised, CountMode, MatrixSource, Rows, Selection, Workspace};
+pub(crate) use matrix::type_of_numpy_name;
+pub use matrix::{Canonicalised, CountMode, FrameColumn, MatrixSource, Rows, Selection, Workspace};
 pub use open::OpenOptions;
 pub use rows::{RowSet, RowSetBuilder};
 pub use stamp::InputStamp;
@@ -134,14 +135,17 @@ impl AnnData {
         }
     }
 
-    /// Opens the table of the columns of the selected matrix: `raw/var` for `raw`, else `var`; for an array of `obsm` one that
-    /// numbers its dimensions from 0.
+    /// Opens the table of the columns of the selected matrix: `raw/var` for `raw`, else `var`; for a data frame of `obsm` its columns, for an
+    /// array one that numbers its dimensions from 0.
     ///
     /// # Errors
     /// As for [`Self::obs`].
     pub fn var(&self, selection: &Selection) -> Result<TableSource> {
         match (&self.layout, selection) {
             (Layout::AnnData(file), Selection::Obsm(_)) => {
+                if let Some(names) = matrix::frame_names(file, selection)? {
+                    return table::of_strings(file.path(), &selection.path(), vec![("_index", names)]);
+                }
                 let n_dimensions = self.matrix(selection)?.n_vars();
                 if n_dimensions > MAX_DIMENSIONS {
                     return Err(SourceError::Dimensions {

@@ -3,29 +3,46 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use cellring_tools::export::{ExportOptions, ExportReport, export};
+use cellring_tools::anndata::write::{Compression, ZarrFormat};
+use cellring_tools::export::{ExportOptions, ExportReport, FormChoice, export};
 use cellring_tools::size::parse_size;
+use clap::value_parser;
 
 use crate::failure::Failure;
 use crate::output::{self, Show};
 use crate::progress;
 
-/// Export a store to AnnData, with the element type and the order of genes of the source
+/// Export a store to AnnData, with the element types, the order of genes and the forms of the source
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The store, a directory made by `cellring convert`
     #[arg(value_name = "STORE")]
     store: PathBuf,
-    /// The file to make
-    #[arg(value_name = "OUT.h5ad")]
+    /// What to make: a zarr directory if the name ends in .zarr, else an HDF5 file
+    #[arg(value_name = "OUT.h5ad|OUT.zarr")]
     out: PathBuf,
     /// Only the cells from A up to, not including, B
     #[arg(long, value_name = "A..B", value_parser = parse_range)]
     obs_range: Option<Range<u64>>,
-    /// Memory by which temporary files are cut where cells are brought back into the source's order, as 500M or 2GiB
+    /// Form of X, layers and raw: source (each as it was), csr, csc or dense
+    #[arg(long, value_name = "FORM", default_value = "source", value_parser = str::parse::<FormChoice>)]
+    form: FormChoice,
+    /// Compression of all arrays: none, gzip, lzf (only h5py reads it) or zstd (HDF5 needs hdf5plugin), gzip:9 or zstd:19 for a
+    /// level [default: none in .h5ad, zstd in .zarr]
+    #[arg(long, value_name = "NAME[:LEVEL]", value_parser = str::parse::<Compression>)]
+    compression: Option<Compression>,
+    /// Elements of a chunk of each array; of dense matrices a chunk is as many whole rows as hold that many [default: by the length of
+    /// the array]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1 << 24))]
+    chunk: Option<u32>,
+    /// Version of the zarr format, 2 or 3; anndata before 0.12 reads only 2 [default: 3]
+    #[arg(long, value_name = "VERSION", value_parser = ["2", "3"])]
+    zarr_format: Option<String>,
+    /// Memory by which temporary files are cut where cells are brought back into the source's order or a matrix is written by
+    /// columns, as 500M or 2GiB
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
     memory: u64,
-    /// Replace a file that exists
+    /// Replace what exists: a file, or a zarr directory
     #[arg(long)]
     force: bool,
     /// Print one JSON object
@@ -55,17 +72,39 @@ impl Show for ExportReport {
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    let is_zarr = args.out.extension().is_some_and(|extension| extension == "zarr");
+    if args.zarr_format.is_some() && !is_zarr {
+        return Err(Failure::Usage(
+            "--zarr-format is for zarr directories, whose names end in .zarr".into(),
+        ));
+    }
+    if is_zarr && args.compression == Some(Compression::Lzf) {
+        return Err(Failure::Usage(
+            "--compression lzf is for .h5ad; zarr has none, gzip and zstd".into(),
+        ));
+    }
     let options = ExportOptions {
         obs_range: args.obs_range,
         force: args.force,
         memory_bytes: args.memory,
+        form: args.form,
+        compression: args.compression,
+        chunk_len: args.chunk,
+        zarr_format: match args.zarr_format.as_deref() {
+            Some("2") => ZarrFormat::V2,
+            _ => ZarrFormat::V3,
+        },
     };
     let bar = progress::bar("exporting", 0, "cells");
     let report = export(&args.store, &args.out, &options, &|done, total| {
         progress::set(&bar, done, total)
     });
     bar.finish_and_clear();
-    output::print(args.json, &report?)
+    let report = report?;
+    for difference in &report.differences {
+        output::warning(difference);
+    }
+    output::print(args.json, &report)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use cellring::select::SelectError;
 use cellring::writer::{EncodeError, WriteError};
 
 use crate::anndata::SourceError;
+use crate::anndata::write::ColumnFault;
 
 /// Why a conversion failed. Nothing is left under the store's name then. Every message is one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,16 @@ pub enum ConvertError {
         table: &'static str,
         /// Its rows.
         found: u64,
+    },
+    /// A column that AnnData cannot hold, so that the store could not be exported.
+    #[error(
+        "{table} cannot be converted: its {fault}, or leave it out with --obs-columns if it is one of obs"
+    )]
+    Column {
+        /// The table and its file.
+        table: String,
+        /// The column, and what is wrong with it.
+        fault: ColumnFault,
     },
     /// The input cannot be converted in so little memory.
     #[error(

@@ -9,7 +9,7 @@ use cellring::writer::{PartManifest, StoreWriter, WriteError, part_table_rows};
 use super::inputs::{Element, Inputs};
 use super::matrix::{MatrixJob, Written};
 use super::{ConvertError, ConvertOptions, ConvertReport, ObsOrder, PartReport, Parts, parts, tables};
-use crate::anndata::{Canonicalised, Selection, TableSource};
+use crate::anndata::{Canonicalised, FrameColumn, Selection, TableSource};
 
 /// A conversion whose inputs have been looked at and found fit.
 pub(super) struct Job<'a> {
@@ -177,6 +177,10 @@ impl<'a> Job<'a> {
         }
         if !open.feature_types.is_empty() {
             source["feature_types"] = open.feature_types.clone().into();
+        }
+        if let Some(columns) = element.matrix.frame_columns() {
+            let about = |column: &FrameColumn| serde_json::json!({ "name": column.name, "type": column.numpy_name, "encoding": column.encoding });
+            source["columns"] = columns.iter().map(about).collect();
         }
         match &self.options.obs_filter {
             Some(filter) => source["obs_filter"] = filter.as_str().into(),

@@ -12,6 +12,7 @@ use cellring::writer::{StoreWriter, TableKind};
 use super::ConvertError;
 use super::survey::ColumnOrder;
 use crate::anndata::TableSource;
+use crate::anndata::write::TableCheck;
 
 /// Copies the batches of obs that begin within `rows`, a multiple of their length; where obs is in another order than the source, each obs's place in that is added.
 pub(super) fn write_obs(
@@ -24,9 +25,11 @@ pub(super) fn write_obs(
         Some(_) => with_position(obs.schema()),
         None => Arc::clone(obs.schema()),
     };
+    let mut check = checked(obs)?;
     let batches = rows.clone().step_by(TABLE_BATCH_ROWS).map(|start| {
         let end = rows.end.min(start + TABLE_BATCH_ROWS as u64);
         let batch = obs.read(start..end)?;
+        check(&batch)?;
         let Some(order) = order else { return Ok(batch) };
         let mut columns = batch.columns().to_vec();
         let positions = order[start as usize..end as usize].to_vec();
@@ -35,6 +38,19 @@ pub(super) fn write_obs(
             .map_err(|error| ConvertError::Order(error.to_string()))
     });
     writer.write_table(TableKind::Obs, &schema, batches)
+}
+
+/// Refuses what the export of the store would refuse: returns what looks at each batch.
+fn checked(
+    table: &TableSource,
+) -> Result<impl FnMut(&RecordBatch) -> Result<(), ConvertError> + use<>, ConvertError> {
+    let name = table.to_string();
+    let refuse = move |fault| ConvertError::Column {
+        table: name.clone(),
+        fault,
+    };
+    let mut check = TableCheck::new(table.schema()).map_err(&refuse)?;
+    Ok(move |batch: &RecordBatch| check.batch(batch).map_err(&refuse))
 }
 
 /// The fields of a table, and one for each row's place in the source.
@@ -54,6 +70,7 @@ pub(super) fn write_var(
 ) -> Result<(), ConvertError> {
     let schema = with_position(var.schema());
     let whole = order.map(|_| var.read(0..var.n_rows())).transpose()?;
+    let mut check = checked(var)?;
     let batches = (0..var.n_rows()).step_by(TABLE_BATCH_ROWS).map(|start| {
         let end = var.n_rows().min(start + TABLE_BATCH_ROWS as u64);
         let (batch, positions) = match (&whole, order) {
@@ -71,7 +88,9 @@ pub(super) fn write_var(
             ),
         };
         let failed = |error: ArrowError| ConvertError::Var(error.to_string());
-        let mut columns = batch.map_err(failed)?.columns().to_vec();
+        let batch = batch.map_err(failed)?;
+        check(&batch)?;
+        let mut columns = batch.columns().to_vec();
         columns.push(Arc::new(positions) as ArrayRef);
         RecordBatch::try_new(Arc::clone(&schema), columns).map_err(failed)
     });

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cellring::Store;
 use cellring::format::{CsrRows, Encoding, ValueBuffer, ValueType, VarOrder};
-use cellring_tools::anndata::write::{Axis, H5adWriter, MatrixSpec};
+use cellring_tools::anndata::write::{AnnDataWriter, Axis, MatrixSpec};
 use cellring_tools::anndata::{AnnData, CountMode, Selection};
 use cellring_tools::convert::{ConvertError, ConvertOptions};
 
@@ -174,7 +174,7 @@ fn detection_counts_what_remains() {
         directory.path().join("a.cellring"),
     );
     let spec = MatrixSpec::new(4, 4, ValueType::F32);
-    let mut writer = H5adWriter::create(&input, spec).unwrap();
+    let mut writer = AnnDataWriter::create(&input, spec).unwrap();
     // Column 0 is stored four times, but never with a value; column 3 three times in one row.
     let rows = CsrRows {
         indptr: vec![0, 2, 5, 9, 11],

@@ -12,7 +12,7 @@ use arrow_array::{
 use cellring::Store;
 use cellring::format::{CsrRows, ValueBuffer, ValueType};
 use cellring::store::verify;
-use cellring_tools::anndata::write::{Axis, H5adWriter, MatrixSpec};
+use cellring_tools::anndata::write::{AnnDataWriter, Axis, MatrixSpec};
 use cellring_tools::anndata::{JoinOptions, VarJoin};
 use cellring_tools::convert::{ConvertOptions, ConvertReport, ObsOrder, convert};
 use cellring_tools::export::{ExportOptions, export};
@@ -311,7 +311,8 @@ fn wide_integers_beside_floats_are_exact_or_refused() {
         indices: vec![0, 2],
         values: ValueBuffer::I64(vec![1, (1 << 53) + 1]),
     };
-    let mut writer = H5adWriter::create(path("large.h5ad"), MatrixSpec::new(2, 3, ValueType::I64)).unwrap();
+    let mut writer =
+        AnnDataWriter::create(path("large.h5ad"), MatrixSpec::new(2, 3, ValueType::I64)).unwrap();
     writer.push_rows(&rows).unwrap();
     for (axis, table) in [
         (Axis::Obs, samples::names("cell", 2)),

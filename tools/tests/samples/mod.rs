@@ -17,7 +17,7 @@ use arrow_array::{
 };
 use arrow_schema::{Field, Schema};
 use cellring::format::{CsrRows, ValueBuffer, ValueType};
-use cellring_tools::anndata::write::{Axis, H5adWriter, MatrixSpec};
+use cellring_tools::anndata::write::{AnnDataWriter, Axis, MatrixSpec};
 
 /// Every element type of a matrix.
 pub(crate) const VALUE_TYPES: [ValueType; 11] = [
@@ -241,7 +241,7 @@ pub(crate) fn columns() -> RecordBatch {
 pub(crate) fn write(path: &Path, spec: MatrixSpec, obs: &RecordBatch, var: &RecordBatch, step: usize) {
     let (n_obs, n_vars) = (spec.n_obs as usize, spec.n_vars as usize);
     let all = matrix(spec.value_type, n_obs, n_vars);
-    let mut writer = H5adWriter::create(path, spec.clone()).unwrap();
+    let mut writer = AnnDataWriter::create(path, spec.clone()).unwrap();
     for start in (0..n_obs).step_by(step) {
         let end = (start + step).min(n_obs);
         let (from, to) = (all.indptr[start], all.indptr[end]);
@@ -297,9 +297,9 @@ pub(crate) fn write_all(directory: &Path) {
         2,
     );
     for value_type in VALUE_TYPES {
-        for (width, wide_indices, wide_indptr) in [(32, false, false), (48, false, true), (64, true, true)] {
+        for (width, wide_indices) in [(32, false), (64, true)] {
             let mut spec = spec(value_type, 23, 40);
-            (spec.wide_indices, spec.wide_indptr) = (wide_indices, wide_indptr);
+            spec.wide_indices = wide_indices;
             spec.nnz = Some(matrix(value_type, 23, 40).nnz() as u64);
             let path = directory.join(format!("matrix_{}_{width}.h5ad", value_type.numpy_name()));
             write(&path, spec, &names("cell", 23), &names("gene", 40), 4);

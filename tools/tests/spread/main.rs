@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use cellring::format::{CsrRows, ValueBuffer, ValueType};
-use cellring_tools::anndata::write::{Axis, H5adWriter, MatrixSpec};
+use cellring_tools::anndata::write::{AnnDataWriter, Axis, MatrixSpec};
 use cellring_tools::synth::Synth;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -130,7 +130,7 @@ pub(crate) fn write_h5ad(
     var: &arrow_array::RecordBatch,
 ) {
     let spec = MatrixSpec::new(rows.n_rows() as u64, n_vars as u64, rows.values.value_type());
-    let mut writer = H5adWriter::create(path, spec).unwrap();
+    let mut writer = AnnDataWriter::create(path, spec).unwrap();
     writer.push_rows(rows).unwrap();
     for (axis, table) in [(Axis::Obs, obs), (Axis::Var, var)] {
         writer

@@ -38,7 +38,7 @@ pub use error::JoinError;
 pub(in crate::anndata) use vars::NOT_KEPT;
 
 use super::error::{Result, SourceError};
-use super::table::{self, ENCODING, JoinedColumn, JoinedKind, JoinedPart, ORDERED};
+use super::table::{self, ENCODING, INDEX_NAME, JoinedColumn, JoinedKind, JoinedPart, ORDERED};
 use super::{AnnData, MatrixSource, OpenOptions, Selection, TableSource, Workspace, matrix};
 use columns::Found;
 use vars::JoinedVar;
@@ -211,7 +211,15 @@ impl Joined {
             columns[0].kind = JoinedKind::Suffixed {
                 suffixes: suffixes.collect(),
             };
-            let metadata = columns[0].field.metadata().clone();
+            let mut metadata = columns[0].field.metadata().clone();
+            let name = metadata.get(INDEX_NAME).cloned().unwrap_or_default();
+            // AnnData cannot hold an index that has the name of a column but not its values.
+            if columns[1..].iter().any(|column| *column.field.name() == name) {
+                metadata.insert(INDEX_NAME.to_owned(), "_index".to_owned());
+                warnings.push(format!(
+                    "the names of obs, with their suffixes, differ from the column {name} now, so the index is not called {name} any more"
+                ));
+            }
             let field = Field::new(columns[0].field.name(), DataType::Utf8, false);
             columns[0].field = field.with_metadata(metadata);
         }

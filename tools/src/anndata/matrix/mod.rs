@@ -5,6 +5,7 @@ mod compressed;
 mod csc;
 mod csr;
 mod dense;
+mod frame;
 mod joined;
 pub(super) mod market;
 mod number;
@@ -15,6 +16,7 @@ mod source;
 mod spill;
 mod stored;
 mod stream;
+mod transposed;
 mod turned;
 mod value;
 
@@ -29,6 +31,8 @@ use super::error::{Result, SourceError};
 use super::rows::RowSet;
 
 pub use canonical::Canonicalised;
+pub use frame::FrameColumn;
+pub(crate) use frame::type_of_numpy_name;
 pub(super) use joined::JoinedParts;
 pub use source::Workspace;
 pub use stream::{CountMode, Rows};
@@ -37,12 +41,14 @@ use compressed::{Compressed, shape_attribute, shape_dataset};
 use csc::Csc;
 use csr::Csr;
 use dense::Dense;
+use frame::{Frame, is_frame};
 use market::Market;
 use permuted::Permuted;
 use picked::Picked;
 use selected::Selected;
 use source::RowSource;
 use stored::Stored;
+use transposed::Transposed;
 use turned::Turned;
 
 /// Which matrix of the file to read.
@@ -55,7 +61,7 @@ pub enum Selection {
     Raw,
     /// `layers/NAME`.
     Layer(String),
-    /// `obsm/NAME`: an array with a row for each obs.
+    /// `obsm/NAME`: an array with a row for each obs, or a data frame of numbers.
     Obsm(String),
 }
 
@@ -125,9 +131,14 @@ impl MatrixSource {
         self.source.value_type()
     }
 
-    /// How the matrix is stored, as AnnData names it: `csr_matrix`, `csc_matrix`, `array`.
+    /// How the matrix is stored, as AnnData names it: `csr_matrix`, `csc_matrix`, `array`, `dataframe`.
     pub fn form(&self) -> &'static str {
         self.source.form()
+    }
+
+    /// The columns of a data frame; nothing if the matrix is none.
+    pub fn frame_columns(&self) -> Option<Vec<FrameColumn>> {
+        self.source.frame_columns()
     }
 
     /// numpy name of the element type of `indices` in the file (`int32`, `int64`, ...); `int32` where there are none.
@@ -171,6 +182,41 @@ impl MatrixSource {
         Ok(Self::new(Turned::new(permuted, workspace)?))
     }
 
+    /// The columns as rows, of the rows `rows`: `place_of_row` and `place_of_column` name for each row (from the first one on) and
+    /// column its new place, where that is another one. They are put there by way of a temporary file in the workspace when they are
+    /// first read; this counts them.
+    ///
+    /// # Errors
+    /// As reading the rows.
+    ///
+    /// # Panics
+    /// If `rows` do not lie within the rows, or the places are not as many as there are rows and columns.
+    pub fn transposed(
+        &self,
+        rows: std::ops::Range<u64>,
+        place_of_row: Option<Vec<u32>>,
+        place_of_column: Option<Vec<u32>>,
+        workspace: &Workspace,
+    ) -> Result<Self> {
+        assert!(
+            rows.start <= rows.end && rows.end <= self.n_obs(),
+            "rows {rows:?}"
+        );
+        let n_places = |places: &Option<Vec<u32>>, n: u64| places.as_ref().map_or(n, |p| p.len() as u64);
+        assert_eq!(
+            n_places(&place_of_row, rows.end - rows.start),
+            rows.end - rows.start
+        );
+        assert_eq!(n_places(&place_of_column, self.n_vars()), self.n_vars());
+        let transposed = Transposed {
+            inner: Arc::clone(&self.source),
+            rows,
+            place_of_row,
+            place_of_column,
+        };
+        Ok(Self::new(Turned::new(transposed, workspace)?))
+    }
+
     /// What was changed in the matrix while its rows were put into another order: not seen by those who read them then.
     pub fn changed_before(&self) -> Canonicalised {
         self.source.changed_before()
@@ -202,12 +248,24 @@ pub(super) fn open(
     }
     match kind {
         Some(Kind::Dataset) => open_dataset(file, &object),
+        Some(Kind::Group) if matches!(selection, Selection::Obsm(_)) && is_frame(file, &object)? => {
+            Ok(MatrixSource::new(Frame::open(file, &object)?))
+        }
         Some(Kind::Group) => open_group(file, &object, workspace),
         None => Err(SourceError::NoMatrix {
             file: file.path().to_owned(),
             wanted: selection.path(),
             available: available(file)?,
         }),
+    }
+}
+
+/// Names of the columns of the selected matrix, where it is a data frame.
+pub(super) fn frame_names(file: &Arc<SourceFile>, selection: &Selection) -> Result<Option<Vec<String>>> {
+    let object = selection.path();
+    match is_frame(file, &object)? {
+        true => Ok(Some(Frame::open(file, &object)?.names())),
+        false => Ok(None),
     }
 }
 

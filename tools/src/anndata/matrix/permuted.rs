@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cellring::format::ValueType;
 
 use super::canonical::Canonicalised;
+use super::frame::FrameColumn;
 use super::source::RowSource;
 use super::turned::{Entries, EntrySource};
 use crate::anndata::error::Result;
@@ -62,6 +63,10 @@ impl EntrySource for Permuted {
 
     fn form(&self) -> &'static str {
         self.inner.form()
+    }
+
+    fn frame_columns(&self) -> Option<Vec<FrameColumn>> {
+        self.inner.frame_columns()
     }
 
     fn n_obs(&self) -> u64 {

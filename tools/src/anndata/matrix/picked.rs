@@ -8,6 +8,7 @@ use cellring::format::{CsrRows, Element, ValueBuffer, ValueType};
 use cellring::with_element;
 
 use super::canonical::Canonicalised;
+use super::frame::FrameColumn;
 use super::source::{MAX_WINDOW_ROWS, RowSource, reuse};
 use crate::anndata::error::Result;
 use crate::anndata::rows::RowSet;
@@ -99,6 +100,10 @@ impl RowSource for Picked {
 
     fn form(&self) -> &'static str {
         self.inner.form()
+    }
+
+    fn frame_columns(&self) -> Option<Vec<FrameColumn>> {
+        self.inner.frame_columns()
     }
 
     fn n_obs(&self) -> u64 {

@@ -8,6 +8,7 @@ use cellring::format::{CsrRows, ValueType};
 use cellring::with_values;
 
 use super::canonical::Canonicalised;
+use super::frame::FrameColumn;
 use super::source::RowSource;
 use crate::anndata::error::Result;
 
@@ -50,6 +51,10 @@ impl RowSource for Selected {
 
     fn form(&self) -> &'static str {
         self.inner.form()
+    }
+
+    fn frame_columns(&self) -> Option<Vec<FrameColumn>> {
+        self.inner.frame_columns()
     }
 
     fn n_obs(&self) -> u64 {

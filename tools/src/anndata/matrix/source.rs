@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use cellring::format::{CsrRows, ValueBuffer, ValueType};
 
 use super::canonical::{Canonicalised, Fault};
+use super::frame::FrameColumn;
 use crate::anndata::error::{Result, SourceError};
 
 /// The most stored entries of one row. A row is held whole, so a file must not choose how much that is.
@@ -40,6 +41,10 @@ pub(super) trait RowSource: Debug + Send + Sync {
     fn place(&self) -> (&Path, &str);
     /// How the matrix is stored, as AnnData names it: `csr_matrix`, `csc_matrix`, `array`, ...
     fn form(&self) -> &'static str;
+    /// The columns of a data frame.
+    fn frame_columns(&self) -> Option<Vec<FrameColumn>> {
+        None
+    }
     fn n_obs(&self) -> u64;
     fn n_vars(&self) -> u64;
     /// Stored entries; elements of a dense matrix.

@@ -9,6 +9,7 @@ use cellring::format::{CsrRows, Element, ValueBuffer, ValueType};
 use cellring::{with_element, with_values};
 
 use super::canonical::{Canonicalised, canonicalise};
+use super::frame::FrameColumn;
 use super::source::{RowSource, Workspace, blame_overflow, check_row_nnz, decoding_pool, reuse, window_of};
 use super::spill::{Plan, Spill, SpillError, SpillWriter};
 use crate::anndata::error::{Result, SourceError};
@@ -38,6 +39,10 @@ impl Entries {
 pub(super) trait EntrySource: Debug + Send + Sync {
     fn place(&self) -> (&Path, &str);
     fn form(&self) -> &'static str;
+    /// The columns of a data frame.
+    fn frame_columns(&self) -> Option<Vec<FrameColumn>> {
+        None
+    }
     fn n_obs(&self) -> u64;
     fn n_vars(&self) -> u64;
     fn value_type(&self) -> ValueType;
@@ -190,6 +195,10 @@ impl<S: EntrySource> RowSource for Turned<S> {
 
     fn form(&self) -> &'static str {
         self.source.form()
+    }
+
+    fn frame_columns(&self) -> Option<Vec<FrameColumn>> {
+        self.source.frame_columns()
     }
 
     fn n_obs(&self) -> u64 {

@@ -10,12 +10,17 @@ use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_schema::{DataType, Field};
 
 use super::leaf::Leaf;
+use super::repair::{Categories, repaired};
 use crate::anndata::container::{Array, Class, Enumeration, IntKind, Kind, Member, SourceFile};
 use crate::anndata::error::{Result, SourceError};
 
 pub(in crate::anndata) const ENCODING: &str = "anndata.encoding";
 pub(in crate::anndata) const ORDERED: &str = "anndata.ordered";
 pub(in crate::anndata) const NA_VALUE: &str = "anndata.na_value";
+pub(in crate::anndata) const CATEGORIES_ENCODING: &str = "anndata.categories_encoding";
+pub(in crate::anndata) const CATEGORIES_NA_VALUE: &str = "anndata.categories_na_value";
+/// What was repaired in a column, on its way to the warnings of its table.
+pub(super) const NOTE: &str = "note";
 
 /// A column, readable in windows.
 #[derive(Debug)]
@@ -32,6 +37,12 @@ pub(super) enum Column {
         kind: IntKind,
         key: DataType,
         labels: ArrayRef,
+    },
+    /// A categorical whose categories are not those of the file.
+    Repaired {
+        inner: Box<Column>,
+        key: DataType,
+        categories: Categories,
     },
     /// An enum: labels, or truth values of which some are missing.
     Named {
@@ -205,13 +216,13 @@ fn open_coded(
         (2, false) | (4, true) => DataType::Int32,
         _ => DataType::Int64,
     };
-    let labels = match open(file, labels_path, None)? {
+    let (labels, labels_field) = match open(file, labels_path, None)? {
         Opened::Column(column, _) if matches!(*column, Column::Categorical { .. }) => {
             return Ok(Opened::Unknown(
                 "has categories that are categorical themselves".to_owned(),
             ));
         }
-        Opened::Column(column, _) => column.read(0..column.len())?,
+        Opened::Column(column, field) => (column.read(0..column.len())?, field),
         Opened::Unknown(why) => return Ok(Opened::Unknown(format!("/categories {why}"))),
     };
     let ordered = match file.kind(about)? {
@@ -227,13 +238,39 @@ fn open_coded(
             (ORDERED, if ordered { "true" } else { "false" }),
         ],
     );
+    let field = with_encoding_of(field, &labels_field);
+    let repair = repaired(&labels);
     let column = Column::Categorical {
         codes: Box::new(codes),
         kind,
-        key,
+        key: key.clone(),
         labels,
     };
-    Ok(Opened::Column(Box::new(column), field))
+    Ok(match repair {
+        None => Opened::Column(Box::new(column), field),
+        Some((categories, note)) => {
+            let inner = Box::new(column);
+            let column = Column::Repaired {
+                inner,
+                key,
+                categories,
+            };
+            Opened::Column(Box::new(column), with(field, &[(NOTE, &note)]))
+        }
+    })
+}
+
+/// Notes how the labels of a categorical are stored, where that is another way than a plain array.
+fn with_encoding_of(field: Field, labels: &Field) -> Field {
+    let about = |key| labels.metadata().get(key).map(String::as_str);
+    let Some(encoding) = about(ENCODING).filter(|encoding| encoding.starts_with("nullable-")) else {
+        return field;
+    };
+    let field = with(field, &[(CATEGORIES_ENCODING, encoding)]);
+    match about(NA_VALUE) {
+        Some(na_value) => with(field, &[(CATEGORIES_NA_VALUE, na_value)]),
+        None => field,
+    }
 }
 
 /// Opens a column of an enum, whose members mean what they are called.
@@ -327,6 +364,7 @@ impl Column {
             Self::Plain(leaf) | Self::Nullable { values: leaf, .. } => leaf.len(),
             Self::Categorical { codes, .. } | Self::Named { codes, .. } => codes.len(),
             Self::Held(array) => array.len() as u64,
+            Self::Repaired { inner, .. } => inner.len(),
         }
     }
 
@@ -359,13 +397,19 @@ impl Column {
                         n_categories,
                     });
                 }
-                let array = match key {
-                    DataType::Int8 => dictionary::<Int8Type>(&found, labels, |code| code as i8),
-                    DataType::Int16 => dictionary::<Int16Type>(&found, labels, |code| code as i16),
-                    DataType::Int32 => dictionary::<Int32Type>(&found, labels, |code| code as i32),
-                    _ => dictionary::<Int64Type>(&found, labels, |code| code as i64),
-                };
+                let array = dictionary_of(key, &found, labels);
                 array.map_err(|detail| codes.file().damaged(codes.path(), detail))
+            }
+            Self::Repaired {
+                inner,
+                key,
+                categories,
+            } => {
+                let codes = categories.codes(&inner.read(range)?);
+                match dictionary_of(key, &codes, &categories.labels) {
+                    Ok(array) => Ok(array),
+                    Err(detail) => unreachable!("numbers of categories fit where larger codes did: {detail}"),
+                }
             }
             Self::Named {
                 codes,
@@ -395,6 +439,16 @@ impl Column {
                 }
             }
         }
+    }
+}
+
+/// As [`dictionary`], with keys of this type.
+fn dictionary_of(key: &DataType, codes: &[i128], labels: &ArrayRef) -> std::result::Result<ArrayRef, String> {
+    match key {
+        DataType::Int8 => dictionary::<Int8Type>(codes, labels, |code| code as i8),
+        DataType::Int16 => dictionary::<Int16Type>(codes, labels, |code| code as i16),
+        DataType::Int32 => dictionary::<Int32Type>(codes, labels, |code| code as i32),
+        _ => dictionary::<Int64Type>(codes, labels, |code| code as i64),
     }
 }
 

@@ -10,15 +10,17 @@
 //! | `anndata.encoding` | encoding-type of the column: `array`, `string-array`, `categorical`, `nullable-integer`, ... |
 //! | `anndata.ordered` | `true` or `false`, on categoricals |
 //! | `anndata.na_value` | the attribute na-value of a nullable string column, where it has one |
+//! | `anndata.categories_encoding`, `anndata.categories_na_value` | the same of the categories of a categorical, where they are nullable |
 
 mod column;
 mod joined;
 mod leaf;
 mod picked;
+mod repair;
 mod scatter;
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -35,7 +37,7 @@ use column::{Column, Opened};
 use picked::Picked;
 use scatter::Reordered;
 
-pub(super) use column::{ENCODING, NA_VALUE, ORDERED};
+pub(super) use column::{CATEGORIES_ENCODING, CATEGORIES_NA_VALUE, ENCODING, NA_VALUE, ORDERED};
 pub(crate) use scatter::{Scatter, ScatterError};
 
 pub(super) use joined::{JoinedColumn, JoinedPart, Kind as JoinedKind, blame, joined};
@@ -264,6 +266,13 @@ impl TableSource {
     }
 }
 
+impl fmt::Display for TableSource {
+    /// The table and its file, for messages.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.group, self.file.display())
+    }
+}
+
 /// The frame of a file as it is found: what its columns are called, and how each is opened.
 struct Listing {
     index_name: String,
@@ -450,14 +459,16 @@ fn list_records(file: &Arc<SourceFile>, table: &str) -> Result<Listing> {
 /// Puts a frame together: the index first, then the columns that could be opened.
 fn assemble(file: &Arc<SourceFile>, group: &str, listing: Listing) -> Result<TableSource> {
     let index_name = listing.index_name;
+    let mut warnings = listing.warnings;
     let (index, index_field) = match listing.index {
         Opened::Column(column, field) => (column, field),
         Opened::Unknown(why) => return Err(file.invalid(group, format!("its index {index_name} {why}"))),
     };
     let n_rows = index.len();
+    let columns_of_listing = without_reserved_name(group, &index_name, listing.columns, &mut warnings);
     let mut field_name = index_name.clone();
     // AnnData reserves `_index`, so that this is nearly always enough.
-    while listing.columns.iter().any(|(name, _)| *name == field_name) {
+    while columns_of_listing.iter().any(|(name, _)| *name == field_name) {
         field_name = if field_name == index_name && index_name != "_index" {
             "_index".to_owned()
         } else {
@@ -465,15 +476,19 @@ fn assemble(file: &Arc<SourceFile>, group: &str, listing: Listing) -> Result<Tab
         };
     }
     let mut metadata = index_field.metadata().clone();
+    let note = metadata.remove(column::NOTE);
+    warnings.extend(note.map(|note| format!("{group}/{index_name} {note}")));
     metadata.insert(ROLE.to_owned(), "index".to_owned());
     metadata.insert(INDEX_NAME.to_owned(), index_name);
     let mut fields: Vec<Field> = vec![index_field.with_name(field_name).with_metadata(metadata)];
     let mut columns = vec![*index];
-    let mut warnings = listing.warnings;
-    for (name, opened) in listing.columns {
+    for (name, opened) in columns_of_listing {
         match opened {
             Opened::Column(column, field) => {
-                fields.push(field.with_name(name));
+                let mut metadata = field.metadata().clone();
+                let note = metadata.remove(column::NOTE);
+                warnings.extend(note.map(|note| format!("{group}/{name} {note}")));
+                fields.push(field.with_name(name).with_metadata(metadata));
                 columns.push(*column);
             }
             Opened::Unknown(why) => warnings.push(format!("{group}/{name} {why}; the column is skipped")),
@@ -481,4 +496,36 @@ fn assemble(file: &Arc<SourceFile>, group: &str, listing: Listing) -> Result<Tab
     }
     let (rows, place) = (Frame(columns), (file.path(), group));
     Ok(TableSource::new(place, n_rows, fields, rows, warnings))
+}
+
+/// The columns, none of which is called `_index`: anndata reserves that name for indexes and refuses to write such a column.
+fn without_reserved_name(
+    group: &str,
+    index_name: &str,
+    mut columns: Vec<(String, Opened)>,
+    warnings: &mut Vec<String>,
+) -> Vec<(String, Opened)> {
+    const RESERVED: &str = "_index";
+    if index_name == RESERVED {
+        columns.retain(|(name, _)| {
+            let is_index = name == RESERVED;
+            if is_index {
+                warnings.push(format!(
+                    "{group}/{RESERVED} is the index and listed in column-order too; it is only the index now"
+                ));
+            }
+            !is_index
+        });
+        return columns;
+    }
+    let candidates = std::iter::once("index".to_owned()).chain((1..).map(|number| format!("index_{number}")));
+    let is_free = |wanted: &String| wanted != index_name && columns.iter().all(|(name, _)| name != wanted);
+    let free = candidates.into_iter().find(is_free).unwrap_or_default();
+    if let Some((name, _)) = columns.iter_mut().find(|(name, _)| name == RESERVED) {
+        warnings.push(format!(
+            "{group}/{RESERVED} has a name that anndata reserves; the column is called {free} now"
+        ));
+        *name = free;
+    }
+    columns
 }

@@ -1,6 +1,6 @@
 //! One column of obs or var, from Arrow arrays to AnnData's encodings.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -11,10 +11,11 @@ use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field};
 
 use super::error::{ColumnProblem, WriteErrorKind};
-use super::hdf5::{Attribute, Dataset, Datatype, Group, Node, Output, Stream, TextStream};
-
-/// Raw data of columns are written in chunks of this size; a shorter column is contiguous.
-const CHUNK_BYTES: usize = 128 << 10;
+use super::output::Output;
+use super::stream::{Purpose, Stream};
+use super::text::TextStream;
+use super::tree::{Attribute, Attributes, Dataset, Datatype, Group, Node, encoding_attributes};
+use crate::anndata::table::{CATEGORIES_ENCODING, CATEGORIES_NA_VALUE, ENCODING, NA_VALUE, ORDERED};
 
 /// Either the column's own problem or one of the file.
 pub(super) enum ColumnError {
@@ -39,6 +40,8 @@ pub(super) struct ColumnWriter {
     rows: u64,
     values: Values,
     mask: Mask,
+    /// What stands for a missing string in the source.
+    na_value: Option<String>,
 }
 
 enum Values {
@@ -51,6 +54,8 @@ enum Values {
         codes: Stream,
         width_bytes: usize,
         categories: Option<ArrayRef>,
+        /// How the labels are to be written.
+        labels: Field,
         ordered: bool,
     },
 }
@@ -65,39 +70,47 @@ struct Mask {
 impl ColumnWriter {
     /// A writer for a column of this type.
     ///
-    /// Field metadata: `anndata.encoding` names the encoding of the source, `anndata.ordered` (`true`) marks ordered
+    /// Field metadata: `anndata.encoding` names the encoding of the source, `anndata.na_value` what stands for a missing string in it,
+    /// `anndata.categories_encoding` and `anndata.categories_na_value` those of categories; `anndata.ordered` (`true`) marks ordered
     /// categories.
-    pub(super) fn new(field: &Field) -> Result<Self, ColumnProblem> {
+    pub(super) fn new(out: &mut Output, field: &Field) -> Result<Self, ColumnProblem> {
         let about = |key: &str| field.metadata().get(key).map(String::as_str);
         let values = match field.data_type() {
-            DataType::Utf8 | DataType::LargeUtf8 => Values::Text(TextStream::new(CHUNK_BYTES)),
+            DataType::Utf8 | DataType::LargeUtf8 => Values::Text(TextStream::new(out)),
             DataType::Dictionary(key, value) => {
                 if matches!(**value, DataType::Dictionary(..)) {
                     return Err(ColumnProblem::Type(field.data_type().clone()));
                 }
+                let of_labels = [(ENCODING, CATEGORIES_ENCODING), (NA_VALUE, CATEGORIES_NA_VALUE)];
+                let metadata = of_labels
+                    .iter()
+                    .filter_map(|(key, given)| Some(((*key).to_owned(), about(given)?.to_owned())));
+                let labels = Field::new("categories", (**value).clone(), false)
+                    .with_metadata(metadata.collect::<HashMap<_, _>>());
                 // Refuses categories of other types.
-                Self::new(&Field::new("categories", (**value).clone(), false))?;
+                Self::new(out, &labels)?;
                 let width_bytes = code_width_bytes(key);
                 let datatype = Datatype::Integer {
                     size_bytes: width_bytes as u8,
                     signed: true,
                 };
                 Values::Categories {
-                    codes: Stream::new(datatype, CHUNK_BYTES),
+                    codes: Stream::new(out, datatype, Purpose::Column),
                     width_bytes,
                     categories: None,
-                    ordered: about("anndata.ordered").is_some_and(|v| v.eq_ignore_ascii_case("true")),
+                    labels,
+                    ordered: about(ORDERED).is_some_and(|v| v.eq_ignore_ascii_case("true")),
                 }
             }
             other => {
                 let datatype = number(other).ok_or_else(|| ColumnProblem::Type(other.clone()))?;
                 Values::Numbers {
-                    stream: Stream::new(datatype, CHUNK_BYTES),
+                    stream: Stream::new(out, datatype, Purpose::Column),
                     datatype,
                 }
             }
         };
-        let nullable = about("anndata.encoding").is_some_and(|encoding| encoding.starts_with("nullable-"));
+        let nullable = about(ENCODING).is_some_and(|encoding| encoding.starts_with("nullable-"));
         // Missing categories are code -1, missing floats NaN: neither has a mask.
         let maskable = match values {
             Values::Numbers { datatype, .. } => !matches!(datatype, Datatype::Float { .. }),
@@ -111,6 +124,7 @@ impl ColumnWriter {
                 wanted: nullable && maskable,
                 stream: None,
             },
+            na_value: about(NA_VALUE).map(str::to_owned),
         })
     }
 
@@ -119,7 +133,7 @@ impl ColumnWriter {
         self.rows
     }
 
-    /// Appends an array of the type given to [`ColumnWriter::new`].
+    /// Appends an array of the type given to [`ColumnWriter::new`] which [`TableCheck`](super::TableCheck) has seen.
     pub(super) fn push(&mut self, out: &mut Output, array: &dyn Array) -> Result<(), ColumnError> {
         let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
         match &mut self.values {
@@ -131,10 +145,8 @@ impl ColumnWriter {
             }
             Values::Text(stream) => {
                 match array.data_type() {
-                    DataType::LargeUtf8 => {
-                        push_texts(out, stream, self.rows, array.as_string::<i64>().iter())?
-                    }
-                    _ => push_texts(out, stream, self.rows, array.as_string::<i32>().iter())?,
+                    DataType::LargeUtf8 => push_texts(out, stream, array.as_string::<i64>().iter())?,
+                    _ => push_texts(out, stream, array.as_string::<i32>().iter())?,
                 }
                 self.mask.push(out, self.rows, array.len(), nulls)?;
             }
@@ -166,16 +178,18 @@ impl ColumnWriter {
             Values::Categories {
                 codes,
                 categories,
+                labels,
                 ordered,
                 ..
             } => {
                 let mut group = Group::encoded("categorical", "0.2.0");
                 group.set("ordered", Attribute::Bool(ordered));
-                let labels = match categories {
-                    Some(categories) => write_categories(out, &categories)?,
-                    // No batch came, so there is no category either.
-                    None => Node::Dataset(TextStream::new(CHUNK_BYTES).finish(out, text_encoding())?),
-                };
+                let mut writer = Self::new(out, &labels)?;
+                // Without a batch there is no category either.
+                if let Some(categories) = categories {
+                    writer.push(out, &categories)?;
+                }
+                let labels = writer.finish(out)?;
                 let codes = Node::Dataset(codes.finish(out, false, array_encoding())?);
                 assert!(
                     group.insert("codes", codes) && group.insert("categories", labels),
@@ -197,6 +211,9 @@ impl ColumnWriter {
             None => Node::Dataset(node),
             Some(mask) => {
                 let mut group = Group::encoded(nullable, "0.1.0");
+                if let Some(na_value) = self.na_value.filter(|_| nullable == "nullable-string-array") {
+                    group.set("na-value", Attribute::Text(na_value));
+                }
                 let inserted =
                     group.insert("values", Node::Dataset(node)) && group.insert("mask", Node::Dataset(mask));
                 assert!(inserted, "an empty group");
@@ -231,9 +248,9 @@ impl Mask {
     fn begin(&mut self, out: &mut Output, rows_before: u64) -> std::io::Result<&mut Stream> {
         let stream = self
             .stream
-            .get_or_insert_with(|| Stream::new(Datatype::Bool, CHUNK_BYTES));
+            .get_or_insert_with(|| Stream::new(out, Datatype::Bool, Purpose::Column));
         while stream.len() < rows_before {
-            let step = (rows_before - stream.len()).min(CHUNK_BYTES as u64);
+            let step = (rows_before - stream.len()).min(1 << 17);
             stream.push(out, &vec![0; step as usize])?;
         }
         Ok(stream)
@@ -249,23 +266,16 @@ impl Mask {
     }
 }
 
-pub(super) fn array_encoding() -> Vec<(&'static str, Attribute)> {
-    encoding("array")
+pub(super) fn array_encoding() -> Attributes {
+    encoding_attributes("array", "0.2.0")
 }
 
-fn text_encoding() -> Vec<(&'static str, Attribute)> {
-    encoding("string-array")
+fn text_encoding() -> Attributes {
+    encoding_attributes("string-array", "0.2.0")
 }
 
-fn encoding(kind: &str) -> Vec<(&'static str, Attribute)> {
-    vec![
-        ("encoding-type", Attribute::Text(kind.into())),
-        ("encoding-version", Attribute::Text("0.2.0".into())),
-    ]
-}
-
-/// The HDF5 type of a column of numbers or bools.
-fn number(data_type: &DataType) -> Option<Datatype> {
+/// The element type of a column of numbers or bools.
+pub(super) fn number(data_type: &DataType) -> Option<Datatype> {
     let integer = |size_bytes, signed| Some(Datatype::Integer { size_bytes, signed });
     match data_type {
         DataType::Boolean => Some(Datatype::Bool),
@@ -285,7 +295,7 @@ fn number(data_type: &DataType) -> Option<Datatype> {
 }
 
 /// The values of an array of numbers or bools as bytes; a missing one is NaN in floats, else 0, as pandas writes it.
-fn number_bytes(array: &dyn Array, datatype: Datatype, nulls: Option<&NullBuffer>) -> Vec<u8> {
+pub(super) fn number_bytes(array: &dyn Array, datatype: Datatype, nulls: Option<&NullBuffer>) -> Vec<u8> {
     if datatype == Datatype::Bool {
         return array
             .as_boolean()
@@ -315,15 +325,10 @@ fn number_bytes(array: &dyn Array, datatype: Datatype, nulls: Option<&NullBuffer
 fn push_texts<'a>(
     out: &mut Output,
     stream: &mut TextStream,
-    rows_before: u64,
     texts: impl Iterator<Item = Option<&'a str>>,
-) -> Result<(), ColumnError> {
-    for (row, text) in (rows_before..).zip(texts) {
-        let text = text.unwrap_or_default();
-        if text.as_bytes().contains(&0) {
-            return Err(ColumnProblem::Nul { row }.into());
-        }
-        stream.push(out, text)?;
+) -> std::io::Result<()> {
+    for text in texts {
+        stream.push(out, text.unwrap_or_default())?;
     }
     Ok(())
 }
@@ -394,29 +399,4 @@ fn code_bytes(
         bytes.extend_from_slice(&code.to_le_bytes()[..width_bytes]);
     }
     Ok(bytes)
-}
-
-/// Writes the labels of a categorical column, which pandas needs to be unique and present.
-fn write_categories(out: &mut Output, categories: &ArrayRef) -> Result<Node, ColumnError> {
-    let unique = match categories.data_type() {
-        DataType::Utf8 => categories.as_string::<i32>().iter().collect::<HashSet<_>>().len(),
-        DataType::LargeUtf8 => categories.as_string::<i64>().iter().collect::<HashSet<_>>().len(),
-        other => match number(other) {
-            Some(datatype) => {
-                let bytes = number_bytes(categories, datatype, None);
-                bytes
-                    .chunks_exact(datatype.size_bytes())
-                    .collect::<HashSet<_>>()
-                    .len()
-            }
-            None => return Err(ColumnProblem::Type(other.clone()).into()),
-        },
-    };
-    if unique != categories.len() || categories.null_count() > 0 {
-        return Err(ColumnProblem::BadCategories.into());
-    }
-    let field = Field::new("categories", categories.data_type().clone(), false);
-    let mut writer = ColumnWriter::new(&field)?;
-    writer.push(out, categories)?;
-    writer.finish(out)
 }

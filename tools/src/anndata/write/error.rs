@@ -1,4 +1,4 @@
-//! What can go wrong while an `.h5ad` is written.
+//! What can go wrong while AnnData is written.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use cellring::format::ValueType;
 use super::Axis;
 use super::hdf5::Hdf5Error;
 
-/// An error of [`H5adWriter`](super::H5adWriter), with the file it was writing.
+/// An error of [`AnnDataWriter`](super::AnnDataWriter), with the file it was writing.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}: {kind}", path.display())]
 pub struct WriteError {
@@ -36,7 +36,7 @@ impl WriteError {
     }
 }
 
-/// What went wrong while an `.h5ad` was written.
+/// What went wrong while AnnData was written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteErrorKind {
@@ -112,15 +112,70 @@ pub enum WriteErrorKind {
     },
 
     /// A column that AnnData cannot hold.
-    #[error("column {column:?} of {axis} {problem}")]
+    #[error("column {:?} of {axis} {}", fault.column, fault.problem)]
     Column {
         /// Which table.
         axis: Axis,
+        /// The column, and what is wrong with it.
+        fault: ColumnFault,
+    },
+
+    /// A column of a data frame in obsm that AnnData cannot hold.
+    #[error("column {:?} of {frame} {}", fault.column, fault.problem)]
+    Frame {
+        /// Path of the data frame.
+        frame: String,
+        /// The column, and what is wrong with it.
+        fault: ColumnFault,
+    },
+
+    /// The name of one matrix continues that of another.
+    #[error("{path} lies within another matrix; rename one of them")]
+    Nested {
+        /// Path of the matrix.
+        path: String,
+    },
+
+    /// A data frame cannot hold a value of its matrix.
+    #[error(
+        "{frame} has a value in column {column:?} that does not fit the type of the column; convert the source again"
+    )]
+    FrameValue {
+        /// Path of the data frame.
+        frame: String,
         /// Name of the column.
         column: String,
-        /// What is wrong with it.
-        problem: ColumnProblem,
     },
+
+    /// A name that zarr reserves, or that leads out of the directory.
+    #[error("{name:?} cannot be the name of anything in zarr; export to .h5ad")]
+    ZarrName {
+        /// The name.
+        name: String,
+    },
+
+    /// zarr knows no LZF.
+    #[error("zarr has no lzf compression; choose none, gzip or zstd")]
+    ZarrLzf,
+}
+
+/// A column that AnnData cannot hold.
+#[derive(Debug, thiserror::Error)]
+#[error("column {column:?} {problem}")]
+pub struct ColumnFault {
+    /// Name of the column.
+    pub column: String,
+    /// What is wrong with it.
+    pub problem: ColumnProblem,
+}
+
+impl ColumnFault {
+    pub(super) fn new(column: &str, problem: ColumnProblem) -> Self {
+        Self {
+            column: column.to_owned(),
+            problem,
+        }
+    }
 }
 
 /// Why AnnData cannot hold a column.
@@ -132,12 +187,15 @@ pub enum ColumnProblem {
     Type(DataType),
     /// The name cannot be a path in the file.
     #[error(
-        "has a name that cannot be stored: `_index`, empty names, and empty, `.` or more than 16 parts between slashes are not allowed; rename it"
+        "has a name that cannot be stored: `_index`, empty names, NUL characters, and empty, `.` or more than 16 parts between slashes are not allowed; rename it"
     )]
     Name,
     /// Two members of one name, or one name that is a parent of another.
     #[error("collides with another column; rename one of them")]
     Collision,
+    /// A column has the name of the index but other values.
+    #[error("has the name of the index but other values; rename one of them")]
+    UnlikeIndex,
     /// The index has missing values.
     #[error("is the index and has missing values; fill them")]
     NullIndex,
@@ -154,7 +212,7 @@ pub enum ColumnProblem {
         row: u64,
     },
     /// Pandas refuses categories that repeat or are missing.
-    #[error("has a missing or repeated category; make the dictionary unique")]
+    #[error("has a missing or repeated category; make the categories unique")]
     BadCategories,
     /// A code without category.
     #[error("has the code {code} in row {row}, but only {n_categories} categories")]

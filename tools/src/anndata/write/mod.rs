@@ -1,8 +1,12 @@
-//! Writes `.h5ad` files of any size with bounded memory and without libhdf5.
+//! Writes AnnData of any size, as `.h5ad` or zarr, with bounded memory and without libhdf5.
 //!
 //! The matrix arrives as pieces of canonical CSR, the tables as Arrow record batches; both go to the file as they come.
-//! What [`H5adWriter`] writes are the current encodings of AnnData (`anndata` 0.1.0, `csr_matrix` 0.1.0, `dataframe`
+//! What [`AnnDataWriter`] writes are the current encodings of AnnData (`anndata` 0.1.0, `csr_matrix` 0.1.0, `dataframe`
 //! 0.2.0), in HDF5 that libhdf5 1.8 and later reads.
+//!
+//! Tables, columns and matrices are written by the same code whatever the container: arrays grow as streams of chunks, and
+//! the tree of groups, arrays and attributes is kept until the end. What differs lies behind the private modules `output`, `hdf5` and
+//! `zarr`.
 //!
 //! # Why not an HDF5 crate
 //! Two pure-Rust writers were weighed. `hdf5-writer` 0.12 takes every dataset whole and encodes the complete file in
@@ -20,193 +24,111 @@
 //! | integers, floats | `array` of the same type; floats: missing is NaN |
 //! | Boolean | `array` of the enumeration that h5py uses for bool |
 //! | integers, Boolean with missing values, or with `anndata.encoding` = `nullable-...` | `nullable-integer`, `nullable-boolean` |
-//! | Utf8, LargeUtf8 | `string-array`; with missing values, or from one: `nullable-string-array` |
+//! | Utf8, LargeUtf8 | `string-array`; with missing values, or from one: `nullable-string-array`, its na-value that of `anndata.na_value` |
 //! | Dictionary | `categorical`, ordered if `anndata.ordered` is `true`; missing is code -1 |
 //!
-//! A name with slashes becomes nested groups, as in files that anndata writes.
+//! A name with slashes becomes nested groups, as in files that anndata writes. A column that has the name and the values of the
+//! index is the same object of the file.
 
+mod check;
 mod column;
+mod compress;
 mod error;
+mod frame;
 mod hdf5;
+mod lzf;
+mod matrix;
+mod output;
+mod queue;
+mod spec;
+mod stream;
 mod table;
 mod temporary;
+mod text;
+mod tree;
+mod zarr;
 
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use arrow_schema::Schema;
-use bytemuck::cast_slice;
-use cellring::format::{CsrRows, ValueType};
-use cellring::with_values;
+use cellring::format::CsrRows;
 
-pub use error::{ColumnProblem, WriteError, WriteErrorKind};
+pub use check::TableCheck;
+pub(crate) use check::category_keys;
+pub use compress::Compression;
+pub use error::{ColumnFault, ColumnProblem, WriteError, WriteErrorKind};
+pub use output::{Container, WriteOptions, ZarrFormat};
+pub use spec::{Form, MatrixSpec, Place};
 pub use table::{Axis, TableWriter};
 
-use hdf5::{Attribute, Datatype, Group, Node, Output, Stream};
-use temporary::{directory, temporary};
+use matrix::{Finished, MatrixWriter, check_spec};
+use output::Output;
+use tree::{Group, Node};
 
-/// Indices are widened in pieces of this many.
-const WIDEN_LEN: usize = 1 << 14;
-
-/// Shape and types of the matrix of a new `.h5ad`.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct MatrixSpec {
-    /// Number of rows.
-    pub n_obs: u64,
-    /// Number of columns.
-    pub n_vars: u64,
-    /// Element type of `X/data`.
-    pub value_type: ValueType,
-    /// Number of stored values, if known: it is verified, and sets the chunk size.
-    pub nnz: Option<u64>,
-    /// Store `X/indices` as int64 rather than int32.
-    pub wide_indices: bool,
-    /// Store `X/indptr` as int64 rather than int32.
-    pub wide_indptr: bool,
-}
-
-impl MatrixSpec {
-    /// A matrix with int32 indices (int64 if `n_vars` asks for it), int64 indptr and an unknown number of values.
-    pub fn new(n_obs: u64, n_vars: u64, value_type: ValueType) -> Self {
-        let wide_indices = n_vars > i32::MAX as u64;
-        Self {
-            n_obs,
-            n_vars,
-            value_type,
-            nnz: None,
-            wide_indices,
-            wide_indptr: true,
-        }
-    }
-}
-
-/// Where a matrix lies in the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Place {
-    /// `X`.
-    #[default]
-    X,
-    /// `raw/X`; its genes are in [`Axis::RawVar`].
-    Raw,
-    /// `layers/NAME`.
-    Layer(String),
-    /// `obsm/NAME`: written dense.
-    Obsm(String),
-}
-
-impl Place {
-    /// The place of this path, such as `layers/counts`.
-    pub fn of_path(path: &str) -> Option<Self> {
-        let is_name = |name: &str| !name.is_empty() && !name.contains('/');
-        match path.split_once('/') {
-            None if path == "X" => Some(Self::X),
-            Some(("raw", "X")) => Some(Self::Raw),
-            Some(("layers", name)) if is_name(name) => Some(Self::Layer(name.to_owned())),
-            Some(("obsm", name)) if is_name(name) => Some(Self::Obsm(name.to_owned())),
-            _ => None,
-        }
-    }
-}
-
-/// Writes one `.h5ad`: a matrix by [`push_rows`](Self::push_rows), obs and var by [`table`](Self::table) or
+/// Writes one AnnData: a matrix by [`push_rows`](Self::push_rows), obs and var by [`table`](Self::table) or
 /// [`write_table`](Self::write_table), in any order, further matrices each behind [`next_matrix`](Self::next_matrix), then
 /// [`finish`](Self::finish).
 ///
-/// The file grows under a temporary name in its final directory and takes its name in `finish`; dropped before
-/// that, it is removed. Memory: two chunks of the matrix (at most 2 MiB), 8 bytes for each chunk written, a table's needs
-/// (see [`TableWriter`]), and a write buffer of 1 MiB.
-pub struct H5adWriter {
+/// The file or directory grows under a temporary name where it is to be and takes its name in `finish`; dropped before
+/// that, it is removed. Memory: two chunks of the matrix (at most 2 MiB; of zarr 16 MiB), 16 bytes for each chunk written, a table's needs
+/// (see [`TableWriter`]), and a write buffer of 1 MiB. With compression 64 MiB more, for the chunks that are compressed together.
+pub struct AnnDataWriter {
     path: PathBuf,
-    spec: MatrixSpec,
     out: Output,
-    place: Place,
-    streams: Streams,
-    rows: u64,
-    nnz: u64,
+    matrix: MatrixWriter,
+    is_zarr: bool,
     /// Matrices that are complete.
-    matrices: Vec<(Place, Node)>,
+    matrices: Vec<(Place, Finished)>,
     obs: Option<Group>,
     var: Option<Group>,
     raw_var: Option<Group>,
+    /// Name of the index of obs.
+    obs_index: String,
 }
 
-/// What the rows of a matrix go to.
-enum Streams {
-    Csr {
-        data: Stream,
-        indices: Stream,
-        indptr: Stream,
-    },
-    Dense(Stream),
-}
-
-impl Streams {
-    fn new(out: &mut Output, place: &Place, spec: &MatrixSpec) -> io::Result<Self> {
-        let datatype = data_type(spec.value_type);
-        if let (Place::Obsm(_), Ok(n_columns)) = (place, u32::try_from(spec.n_vars)) {
-            let n_elements = spec.n_obs.saturating_mul(spec.n_vars);
-            let chunk_bytes = matrix_chunk_bytes(Some(n_elements), datatype.size_bytes());
-            return Ok(Self::Dense(Stream::with_columns(
-                datatype,
-                chunk_bytes,
-                n_columns,
-            )));
-        }
-        let index = |wide| Datatype::Integer {
-            size_bytes: if wide { 8 } else { 4 },
-            signed: true,
-        };
-        let matrix_stream =
-            |datatype: Datatype| Stream::new(datatype, matrix_chunk_bytes(spec.nnz, datatype.size_bytes()));
-        let indptr_type = index(spec.wide_indptr);
-        let chunk_bytes = matrix_chunk_bytes(Some(spec.n_obs), indptr_type.size_bytes());
-        let mut indptr = Stream::new(indptr_type, chunk_bytes);
-        indptr.push(out, &[0; 8][..indptr_type.size_bytes()])?;
-        Ok(Self::Csr {
-            data: matrix_stream(datatype),
-            indices: matrix_stream(index(spec.wide_indices)),
-            indptr,
-        })
-    }
-}
-
-impl H5adWriter {
-    /// Begins a file that will be called `path`.
+impl AnnDataWriter {
+    /// Begins a file, HDF5 without compression, that will be called `path`.
     ///
     /// # Errors
     /// If the shape does not fit the index types, or the temporary file cannot be made.
     pub fn create(path: impl AsRef<Path>, spec: MatrixSpec) -> Result<Self, WriteError> {
-        Self::create_with(path, Place::X, spec)
+        Self::create_with(path, WriteOptions::default(), Place::X, spec)
     }
 
-    /// Begins a file whose first matrix lies elsewhere.
+    /// Begins a data set whose first matrix lies at `place`.
     ///
     /// # Errors
-    /// As [`create`](Self::create).
-    pub fn create_with(path: impl AsRef<Path>, place: Place, spec: MatrixSpec) -> Result<Self, WriteError> {
+    /// As [`create`](Self::create); and if zarr does not have the compression.
+    pub fn create_with(
+        path: impl AsRef<Path>,
+        options: WriteOptions,
+        place: Place,
+        spec: MatrixSpec,
+    ) -> Result<Self, WriteError> {
         let path = path.as_ref();
-        check_spec(path, &spec)?;
-        let begin = || -> io::Result<(Output, Streams)> {
-            let mut out = Output::new(temporary(path)?)?;
-            let streams = Streams::new(&mut out, &place, &spec)?;
-            Ok((out, streams))
+        let is_zarr = matches!(options.container, Container::Zarr(_));
+        let begin = || -> Result<(Output, MatrixWriter), WriteErrorKind> {
+            check_spec(&spec)?;
+            if is_zarr && options.compression() == Compression::Lzf {
+                return Err(WriteErrorKind::ZarrLzf);
+            }
+            check_names(&place, &spec, is_zarr)?;
+            let mut out = Output::create(path, options)?;
+            let matrix = MatrixWriter::new(&mut out, place, spec)?;
+            Ok((out, matrix))
         };
-        let (out, streams) = begin().map_err(|error| WriteError::new(path, error))?;
+        let (out, matrix) = begin().map_err(|error| WriteError::new(path, error))?;
         Ok(Self {
             path: path.to_owned(),
-            spec,
             out,
-            place,
-            streams,
-            rows: 0,
-            nnz: 0,
+            matrix,
+            is_zarr,
             matrices: Vec::new(),
             obs: None,
             var: None,
             raw_var: None,
+            obs_index: String::new(),
         })
     }
 
@@ -218,156 +140,33 @@ impl H5adWriter {
     /// # Panics
     /// If the place is taken.
     pub fn next_matrix(&mut self, place: Place, spec: MatrixSpec) -> Result<(), WriteError> {
-        check_spec(&self.path, &spec)?;
-        self.check_whole().map_err(|kind| self.error(kind))?;
         let taken = self.matrices.iter().map(|(taken, _)| taken);
         assert!(
-            taken.chain([&self.place]).all(|taken| *taken != place),
+            taken.chain([&self.matrix.place]).all(|taken| *taken != place),
             "each place has one matrix"
         );
-        let begun = Streams::new(&mut self.out, &place, &spec).map_err(|error| self.error(error))?;
-        let streams = std::mem::replace(&mut self.streams, begun);
-        let node =
-            close(streams, &self.spec, &mut self.out).map_err(|error| WriteError::new(&self.path, error))?;
-        self.matrices
-            .push((std::mem::replace(&mut self.place, place), node));
-        (self.spec, self.rows, self.nnz) = (spec, 0, 0);
+        self.change_matrix(place, spec).map_err(|kind| self.error(kind))
+    }
+
+    fn change_matrix(&mut self, place: Place, spec: MatrixSpec) -> Result<(), WriteErrorKind> {
+        check_spec(&spec)?;
+        check_names(&place, &spec, self.is_zarr)?;
+        self.matrix.check_whole()?;
+        let next = MatrixWriter::new(&mut self.out, place, spec)?;
+        let done = std::mem::replace(&mut self.matrix, next);
+        let place = done.place.clone();
+        self.matrices.push((place, done.finish(&mut self.out)?));
         Ok(())
     }
 
-    /// Compares what came with what was announced.
-    fn check_whole(&self) -> Result<(), WriteErrorKind> {
-        for (what, expected, found) in [
-            ("rows of the matrix", self.spec.n_obs, self.rows),
-            (
-                "values of the matrix",
-                self.spec.nnz.unwrap_or(self.nnz),
-                self.nnz,
-            ),
-        ] {
-            if expected != found {
-                return Err(WriteErrorKind::Count {
-                    what,
-                    expected,
-                    found,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// Appends rows of the matrix.
+    /// Appends rows of the matrix; of a matrix that is stored by columns, its columns.
     ///
     /// # Errors
     /// If the rows have another element type, are not CSR within `n_vars` columns, or exceed the announced numbers of
     /// rows or values; then nothing was written. When the file cannot be written; then the writer is of no use any more.
     pub fn push_rows(&mut self, rows: &CsrRows) -> Result<(), WriteError> {
-        let (n_rows, nnz) = self.check_rows(rows).map_err(|kind| self.error(kind))?;
-        self.write_rows(rows).map_err(|error| self.error(error))?;
-        (self.rows, self.nnz) = (n_rows, nnz);
-        Ok(())
-    }
-
-    fn write_rows(&mut self, rows: &CsrRows) -> io::Result<()> {
-        let (spec, out, nnz) = (&self.spec, &mut self.out, self.nnz);
-        match &mut self.streams {
-            Streams::Dense(data) => with_values!(&rows.values, values => {
-                let mut row = vec![Default::default(); spec.n_vars as usize];
-                for bounds in rows.indptr.windows(2) {
-                    row.fill(Default::default());
-                    let range = bounds[0] as usize..bounds[1] as usize;
-                    for (&column, &value) in rows.indices[range.clone()].iter().zip(&values[range]) {
-                        row[column as usize] = value;
-                    }
-                    data.push(out, cast_slice(&row))?;
-                }
-                Ok(())
-            }),
-            Streams::Csr {
-                data,
-                indices,
-                indptr,
-            } => {
-                with_values!(&rows.values, values => data.push(out, cast_slice(values)))?;
-                if spec.wide_indices {
-                    for piece in rows.indices.chunks(WIDEN_LEN) {
-                        let wide: Vec<i64> = piece.iter().map(|&index| i64::from(index)).collect();
-                        indices.push(out, cast_slice(&wide))?;
-                    }
-                } else {
-                    // Below 2^31 the signed and the unsigned form are the same bytes.
-                    indices.push(out, cast_slice(&rows.indices))?;
-                }
-                let ends = rows.indptr[1..].iter().map(|end| nnz + end);
-                if spec.wide_indptr {
-                    indptr.push(out, cast_slice(&ends.collect::<Vec<u64>>()))
-                } else {
-                    indptr.push(out, cast_slice(&ends.map(|end| end as u32).collect::<Vec<_>>()))
-                }
-            }
-        }
-    }
-
-    /// The numbers of rows and of values after these rows, if they may be appended.
-    fn check_rows(&self, rows: &CsrRows) -> Result<(u64, u64), WriteErrorKind> {
-        let problem = |problem| {
-            let n_rows = rows.indptr.len().saturating_sub(1);
-            Err(WriteErrorKind::Rows {
-                row: self.rows,
-                n_rows,
-                problem,
-            })
-        };
-        let found = rows.values.value_type();
-        if found != self.spec.value_type {
-            return Err(WriteErrorKind::ValueType {
-                expected: self.spec.value_type,
-                found,
-            });
-        }
-        let nnz = rows.indices.len();
-        if rows.indptr.first() != Some(&0) || rows.indptr.last() != Some(&(nnz as u64)) {
-            return problem("indptr does not lead from 0 to the number of indices");
-        }
-        if rows.values.len() != nnz {
-            return problem("there are not as many values as indices");
-        }
-        if !rows.indptr.is_sorted() {
-            return problem("indptr descends");
-        }
-        if rows
-            .indices
-            .iter()
-            .max()
-            .is_some_and(|&index| u64::from(index) >= self.spec.n_vars)
-        {
-            return problem("a column index is not below the number of variables");
-        }
-        let (all_rows, all_nnz) = (self.rows + rows.n_rows() as u64, self.nnz + nnz as u64);
-        if all_rows > self.spec.n_obs {
-            let what = "rows of the matrix";
-            return Err(WriteErrorKind::Count {
-                what,
-                expected: self.spec.n_obs,
-                found: all_rows,
-            });
-        }
-        match self.spec.nnz {
-            Some(expected) if all_nnz > expected => Err(WriteErrorKind::Count {
-                what: "values of the matrix",
-                expected,
-                found: all_nnz,
-            }),
-            _ if !self.spec.wide_indptr && all_nnz > i32::MAX as u64 => {
-                let what = "the number of values";
-                Err(WriteErrorKind::TooLarge {
-                    what,
-                    found: all_nnz,
-                    max: i32::MAX as u64,
-                })
-            }
-            _ => Ok((all_rows, all_nnz)),
-        }
+        let pushed = self.matrix.push(&mut self.out, rows);
+        pushed.map_err(|error| self.error(error))
     }
 
     /// Begins a table; it is in the file once [`TableWriter::finish`] was called.
@@ -393,68 +192,73 @@ impl H5adWriter {
         table.finish()
     }
 
-    /// Completes the file, syncs it, and gives it its name, replacing a file of that name.
+    /// Completes the file, syncs it, and gives it its name, replacing a file of that name; a zarr directory replaces only another one.
     ///
     /// # Errors
     /// If rows, values or a table are missing, and when the file cannot be written; then there is no new file.
     pub fn finish(self) -> Result<(), WriteError> {
-        self.check_whole().map_err(|kind| self.error(kind))?;
+        let path = self.path.clone();
+        self.end().map_err(|kind| WriteError::new(&path, kind))
+    }
+
+    fn end(self) -> Result<(), WriteErrorKind> {
+        self.matrix.check_whole()?;
         let Self {
             path,
-            spec,
             mut out,
-            place,
-            streams,
+            matrix,
             mut matrices,
             obs,
             var,
             raw_var,
+            obs_index,
             ..
         } = self;
-        let end = || -> Result<(), WriteErrorKind> {
-            matrices.push((place, close(streams, &spec, &mut out)?));
-            let mut root = Group::encoded("anndata", "0.1.0");
-            let dict = || Group::encoded("dict", "0.1.0");
-            let (mut layers, mut obsm, mut raw) = (dict(), dict(), None);
-            for (place, node) in matrices {
-                let is_new = match place {
-                    Place::X => root.insert("X", node),
-                    Place::Layer(name) => layers.insert(&name, node),
-                    Place::Obsm(name) => obsm.insert(&name, node),
-                    Place::Raw => raw
-                        .get_or_insert_with(|| Group::encoded("raw", "0.1.0"))
-                        .insert("X", node),
-                };
-                assert!(is_new, "each place has one matrix");
-            }
-            let mut members = vec![("layers", layers), ("obsm", obsm)];
-            if let Some(mut raw) = raw {
-                let axis = Axis::RawVar;
-                let table = raw_var.ok_or(WriteErrorKind::Table { axis, times: 0 })?;
-                for (name, group) in [("var", table), ("varm", dict())] {
-                    assert!(raw.insert(name, Node::Group(group)), "each name once");
+        matrices.push((matrix.place.clone(), matrix.finish(&mut out)?));
+        let mut root = Group::encoded("anndata", "0.1.0");
+        let dict = || Group::encoded("dict", "0.1.0");
+        let (mut layers, mut obsm, mut raw) = (dict(), dict(), None);
+        for (place, finished) in matrices {
+            let node = match finished {
+                Finished::Node(node) => node,
+                Finished::Frame(columns) => frame_node(columns, &obs_index),
+            };
+            let (is_new, path) = match &place {
+                Place::X => (root.insert("X", node), "X"),
+                Place::Layer(name) => (layers.insert(name, node), name.as_str()),
+                Place::Obsm(name) => (obsm.insert(name, node), name.as_str()),
+                Place::Raw => {
+                    let raw = raw.get_or_insert_with(|| Group::encoded("raw", "0.1.0"));
+                    (raw.insert("X", node), "raw/X")
                 }
-                members.push(("raw", raw));
+            };
+            if !is_new {
+                let path = path.to_owned();
+                return Err(WriteErrorKind::Nested { path });
             }
-            for (axis, table) in [(Axis::Obs, obs), (Axis::Var, var)] {
-                members.push((
-                    axis.name(),
-                    table.ok_or(WriteErrorKind::Table { axis, times: 0 })?,
-                ));
+        }
+        let mut members = vec![("layers", layers), ("obsm", obsm)];
+        if let Some(mut raw) = raw {
+            let axis = Axis::RawVar;
+            let table = raw_var.ok_or(WriteErrorKind::Table { axis, times: 0 })?;
+            for (name, group) in [("var", table), ("varm", dict())] {
+                assert!(raw.insert(name, Node::Group(group)), "each name once");
             }
-            for name in ["obsp", "uns", "varm", "varp"] {
-                members.push((name, dict()));
-            }
-            for (name, group) in members {
-                assert!(root.insert(name, Node::Group(group)), "each name once");
-            }
-            let file = out.finish(&root)?;
-            file.as_file().sync_all()?;
-            file.persist(&path).map_err(|error| error.error)?;
-            // The name itself is durable once the directory is synced.
-            Ok(File::open(directory(&path))?.sync_all()?)
-        };
-        end().map_err(|kind| WriteError::new(&path, kind))
+            members.push(("raw", raw));
+        }
+        for (axis, table) in [(Axis::Obs, obs), (Axis::Var, var)] {
+            members.push((
+                axis.name(),
+                table.ok_or(WriteErrorKind::Table { axis, times: 0 })?,
+            ));
+        }
+        for name in ["obsp", "uns", "varm", "varp"] {
+            members.push((name, dict()));
+        }
+        for (name, group) in members {
+            assert!(root.insert(name, Node::Group(group)), "each name once");
+        }
+        out.publish(&root, &path)
     }
 
     fn tables(&self, axis: Axis) -> usize {
@@ -465,11 +269,26 @@ impl H5adWriter {
         })
     }
 
-    fn set_table(&mut self, axis: Axis, group: Group) {
+    fn set_table(&mut self, axis: Axis, group: Group, index: &str) {
         match axis {
-            Axis::Obs => self.obs = Some(group),
+            Axis::Obs => {
+                self.obs = Some(group);
+                self.obs_index = index.to_owned();
+            }
             Axis::Var => self.var = Some(group),
             Axis::RawVar => self.raw_var = Some(group),
+        }
+    }
+
+    /// The number of rows of a table.
+    fn rows_of(&self, axis: Axis) -> (&'static str, u64) {
+        axis.rows(&self.matrix.spec)
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), WriteError> {
+        match self.is_zarr {
+            true => check_zarr_name(name).map_err(|kind| self.error(kind)),
+            false => Ok(()),
         }
     }
 
@@ -478,76 +297,53 @@ impl H5adWriter {
     }
 }
 
-/// Refuses a shape that does not fit the index types.
-fn check_spec(path: &Path, spec: &MatrixSpec) -> Result<(), WriteError> {
-    let max = i32::MAX as u64;
-    for (what, found, wide) in [
-        ("the number of variables", spec.n_vars, spec.wide_indices),
-        ("the number of values", spec.nnz.unwrap_or(0), spec.wide_indptr),
-    ] {
-        if !wide && found > max {
-            return Err(WriteError::new(
-                path,
-                WriteErrorKind::TooLarge { what, found, max },
-            ));
-        }
+/// A data frame of these columns, whose index is that of obs.
+fn frame_node(columns: Vec<(String, Node)>, obs_index: &str) -> Node {
+    // Under another name if a column has that of the index, or lies above or below it.
+    let first = |name: &str| name.split('/').next().unwrap_or_default().to_owned();
+    let is_apart = |name: &str| first(name) != first(obs_index);
+    let index = match columns.iter().all(|(name, _)| is_apart(name)) {
+        true => obs_index,
+        false => "_index",
+    };
+    let names: Vec<String> = std::iter::once(index.to_owned())
+        .chain(columns.iter().map(|(name, _)| name.clone()))
+        .collect();
+    let mut group = table::frame(&names);
+    table::insert(&mut group, index, Node::Same(format!("obs/{obs_index}")));
+    for (name, node) in columns {
+        table::insert(&mut group, &name, node);
     }
-    Ok(())
+    Node::Group(group)
 }
 
-/// Completes a matrix.
-fn close(streams: Streams, spec: &MatrixSpec, out: &mut Output) -> Result<Node, WriteErrorKind> {
-    match streams {
-        Streams::Dense(data) => {
-            let text = |text: &str| Attribute::Text(text.to_owned());
-            let attributes = vec![
-                ("encoding-type", text("array")),
-                ("encoding-version", text("0.2.0")),
-            ];
-            Ok(Node::Dataset(data.finish(out, false, attributes)?))
-        }
-        Streams::Csr {
-            data,
-            indices,
-            indptr,
-        } => {
-            let mut group = Group::encoded("csr_matrix", "0.1.0");
-            group.set(
-                "shape",
-                Attribute::Integers(vec![spec.n_obs as i64, spec.n_vars as i64]),
-            );
-            for (name, stream) in [("data", data), ("indices", indices), ("indptr", indptr)] {
-                let dataset = stream.finish(out, true, Vec::new())?;
-                assert!(group.insert(name, Node::Dataset(dataset)), "each name once");
-            }
-            Ok(Node::Group(group))
-        }
+fn check_names(place: &Place, spec: &MatrixSpec, is_zarr: bool) -> Result<(), WriteErrorKind> {
+    if !is_zarr {
+        return Ok(());
     }
+    if let Form::Frame(fields) = &spec.form {
+        fields
+            .iter()
+            .try_for_each(|field| check_zarr_name(field.name()))?;
+    }
+    check_zarr_name(&place.path())
 }
 
-fn data_type(value_type: ValueType) -> Datatype {
-    let size_bytes = value_type.size_bytes() as u8;
-    match value_type {
-        ValueType::Bool => Datatype::Bool,
-        ValueType::F32 | ValueType::F64 => Datatype::Float { size_bytes },
-        ValueType::U8 | ValueType::U16 | ValueType::U32 | ValueType::U64 => Datatype::Integer {
-            size_bytes,
-            signed: false,
-        },
-        ValueType::I8 | ValueType::I16 | ValueType::I32 | ValueType::I64 => Datatype::Integer {
-            size_bytes,
-            signed: true,
-        },
+/// Refuses names of zarr's own files, and those that lead elsewhere: in zarr a name is that of a directory.
+fn check_zarr_name(name: &str) -> Result<(), WriteErrorKind> {
+    const RESERVED: [&str; 7] = [
+        ".",
+        "..",
+        "zarr.json",
+        ".zgroup",
+        ".zarray",
+        ".zattrs",
+        ".zmetadata",
+    ];
+    match name.split('/').any(|part| RESERVED.contains(&part)) {
+        true => Err(WriteErrorKind::ZarrName {
+            name: name.to_owned(),
+        }),
+        false => Ok(()),
     }
-}
-
-/// Size of the chunks of a dataset of `len` elements: what h5py guesses for a file that anndata writes, roughly.
-///
-/// h5py aims at 16 KiB for 1 MiB of data and doubles that with each power of ten, between 8 KiB and 1 MiB. So a
-/// reader meets the chunks here that it meets in files from Python. An unknown length counts as a large one.
-fn matrix_chunk_bytes(len: Option<u64>, element_bytes: usize) -> usize {
-    let mebibytes = len.unwrap_or(1 << 32) as f64 * element_bytes as f64 / (1 << 20) as f64;
-    let target = 16384.0 * mebibytes.max(f64::MIN_POSITIVE).log10().exp2();
-    // `as` saturates; whole pages keep the addresses of chunks friendly.
-    (target.clamp(8192.0, 1_048_576.0) as usize).next_multiple_of(4096)
 }

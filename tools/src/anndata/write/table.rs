@@ -3,15 +3,13 @@
 use std::fmt;
 
 use arrow_array::{Array, RecordBatch};
-use arrow_schema::{Field, Schema};
+use arrow_schema::Schema;
 
+use super::check::{TableCheck, names};
 use super::column::{ColumnError, ColumnWriter};
-use super::error::{ColumnProblem, WriteError, WriteErrorKind};
-use super::hdf5::{Attribute, Group};
-use super::{H5adWriter, MatrixSpec};
-
-/// Deepest nesting of a column whose name has slashes.
-const MAX_NAME_PARTS: usize = 16;
+use super::error::{ColumnFault, WriteError, WriteErrorKind};
+use super::tree::{Attribute, Group, Node};
+use super::{AnnDataWriter, MatrixSpec};
 
 /// One of the tables of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +31,7 @@ impl Axis {
         }
     }
 
-    fn rows(self, spec: &MatrixSpec) -> (&'static str, u64) {
+    pub(super) fn rows(self, spec: &MatrixSpec) -> (&'static str, u64) {
         match self {
             Self::Obs => ("rows of obs", spec.n_obs),
             Self::Var => ("rows of var", spec.n_vars),
@@ -48,22 +46,24 @@ impl fmt::Display for Axis {
     }
 }
 
-/// Writes one table, batch by batch; made by [`H5adWriter::table`].
+/// Writes one table, batch by batch; made by [`AnnDataWriter::table`].
 ///
 /// Memory: per column one chunk (128 KiB) and, for strings, 64 KiB of text; dictionaries are held once; 8 bytes for
 /// each chunk written. So a table of any number of rows needs memory only for a batch.
 pub struct TableWriter<'a> {
-    writer: &'a mut H5adWriter,
+    writer: &'a mut AnnDataWriter,
     axis: Axis,
+    check: TableCheck,
     names: Vec<String>,
-    columns: Vec<ColumnWriter>,
+    /// The index and the columns, but that which is the index once more.
+    columns: Vec<Option<ColumnWriter>>,
     schema: Schema,
     rows: u64,
 }
 
 impl<'a> TableWriter<'a> {
     pub(super) fn new(
-        writer: &'a mut H5adWriter,
+        writer: &'a mut AnnDataWriter,
         axis: Axis,
         schema: &Schema,
     ) -> Result<TableWriter<'a>, WriteError> {
@@ -77,29 +77,25 @@ impl<'a> TableWriter<'a> {
         if schema.fields().is_empty() {
             return Err(writer.error(WriteErrorKind::Batch { axis }));
         }
-        let mut names = Vec::with_capacity(schema.fields().len());
-        let mut columns = Vec::with_capacity(schema.fields().len());
-        for (position, field) in schema.fields().iter().enumerate() {
-            let name = if position == 0 {
-                index_name(field)
-            } else {
-                field.name()
+        let of_column = |fault| WriteErrorKind::Column { axis, fault };
+        let check = TableCheck::new(schema).map_err(|fault| writer.error(of_column(fault)))?;
+        let names = names(schema);
+        let mut columns = Vec::with_capacity(names.len());
+        for (place, (name, field)) in names.iter().zip(schema.fields()).enumerate() {
+            writer.check_name(name)?;
+            let column = match check.twin() {
+                Some(twin) if place == twin => None,
+                _ => Some(ColumnWriter::new(&mut writer.out, field)),
             };
-            let column = check_name(name, position == 0)
-                .and_then(|()| ColumnWriter::new(field))
-                .map_err(|problem| {
-                    writer.error(WriteErrorKind::Column {
-                        axis,
-                        column: name.to_owned(),
-                        problem,
-                    })
-                })?;
-            names.push(name.to_owned());
+            let column = column
+                .transpose()
+                .map_err(|problem| writer.error(of_column(ColumnFault::new(name, problem))))?;
             columns.push(column);
         }
         Ok(Self {
             writer,
             axis,
+            check,
             names,
             columns,
             schema: schema.clone(),
@@ -123,7 +119,7 @@ impl<'a> TableWriter<'a> {
         if !alike {
             return Err(self.writer.error(WriteErrorKind::Batch { axis }));
         }
-        let (what, expected) = axis.rows(&self.writer.spec);
+        let (what, expected) = self.writer.rows_of(axis);
         let found = self.rows + batch.num_rows() as u64;
         if found > expected {
             return Err(self.writer.error(WriteErrorKind::Count {
@@ -132,13 +128,15 @@ impl<'a> TableWriter<'a> {
                 found,
             }));
         }
-        for (position, array) in batch.columns().iter().enumerate() {
-            let done = if position == 0 && array.null_count() > 0 {
-                Err(ColumnProblem::NullIndex.into())
-            } else {
-                self.columns[position].push(&mut self.writer.out, array)
-            };
-            done.map_err(|error| column_error(self.writer, axis, &self.names[position], error))?;
+        self.check
+            .batch(batch)
+            .map_err(|fault| self.writer.error(WriteErrorKind::Column { axis, fault }))?;
+        for ((array, column), name) in batch.columns().iter().zip(&mut self.columns).zip(&self.names) {
+            if let Some(column) = column {
+                column
+                    .push(&mut self.writer.out, array)
+                    .map_err(|error| column_error(self.writer, axis, name, error))?;
+            }
         }
         self.rows = found;
         Ok(())
@@ -157,7 +155,7 @@ impl<'a> TableWriter<'a> {
             rows,
             ..
         } = self;
-        let (what, expected) = axis.rows(&writer.spec);
+        let (what, expected) = writer.rows_of(axis);
         if rows != expected {
             return Err(writer.error(WriteErrorKind::Count {
                 what,
@@ -165,66 +163,48 @@ impl<'a> TableWriter<'a> {
                 found: rows,
             }));
         }
-        let mut group = Group::encoded("dataframe", "0.2.0");
-        group.set("_index", Attribute::Text(names[0].clone()));
-        group.set(
-            "column-order",
-            // An empty list becomes an array of floats in numpy, and so in every file that anndata writes.
-            if names.len() == 1 {
-                Attribute::NoFloats
-            } else {
-                Attribute::Texts(names[1..].to_vec())
-            },
-        );
+        let mut group = frame(&names);
         for (name, column) in names.iter().zip(columns) {
+            let Some(column) = column else { continue };
             debug_assert_eq!(column.rows(), rows);
             let node = column
                 .finish(&mut writer.out)
                 .map_err(|error| column_error(writer, axis, name, error))?;
-            if !group.insert(name, node) {
-                let (column, problem) = (name.clone(), ColumnProblem::Collision);
-                return Err(writer.error(WriteErrorKind::Column {
-                    axis,
-                    column,
-                    problem,
-                }));
-            }
+            insert(&mut group, name, node);
         }
-        writer.set_table(axis, group);
+        writer.set_table(axis, group, &names[0]);
         Ok(())
     }
 }
 
-fn column_error(writer: &H5adWriter, axis: Axis, column: &str, error: ColumnError) -> WriteError {
+/// An empty data frame of these members, of which the first is the index.
+pub(super) fn frame(names: &[String]) -> Group {
+    let mut group = Group::encoded("dataframe", "0.2.0");
+    group.set("_index", Attribute::Text(names[0].clone()));
+    group.set(
+        "column-order",
+        // An empty list becomes an array of floats in numpy, and so in every file that anndata writes.
+        if names.len() == 1 {
+            Attribute::NoFloats
+        } else {
+            Attribute::Texts(names[1..].to_vec())
+        },
+    );
+    group
+}
+
+/// Puts a column into a data frame whose names were looked at.
+pub(super) fn insert(group: &mut Group, name: &str, node: Node) {
+    let is_inserted = group.insert(name, node);
+    assert!(is_inserted, "{name} was checked");
+}
+
+fn column_error(writer: &AnnDataWriter, axis: Axis, column: &str, error: ColumnError) -> WriteError {
     writer.error(match error {
         ColumnError::Problem(problem) => WriteErrorKind::Column {
             axis,
-            column: column.to_owned(),
-            problem,
+            fault: ColumnFault::new(column, problem),
         },
         ColumnError::File(kind) => kind,
     })
-}
-
-/// The index's name in AnnData, where `_index` stands for an index without name.
-fn index_name(field: &Field) -> &str {
-    field
-        .metadata()
-        .get("anndata.index_name")
-        .map(String::as_str)
-        .filter(|name| !name.is_empty())
-        .unwrap_or("_index")
-}
-
-/// A name with slashes nests as groups, as it does when anndata writes it; so every part must be a possible name.
-fn check_name(name: &str, is_index: bool) -> Result<(), ColumnProblem> {
-    let possible = (is_index || name != "_index")
-        && !name.contains('\0')
-        && name.split('/').count() <= MAX_NAME_PARTS
-        && name.split('/').all(|part| !part.is_empty() && part != ".");
-    if possible {
-        Ok(())
-    } else {
-        Err(ColumnProblem::Name)
-    }
 }

@@ -11,6 +11,7 @@ use cellring::writer::StoreAppender;
 use super::columns::{Mismatch, Plan};
 use super::{AppendError, Input};
 use crate::anndata::TableSource;
+use crate::anndata::write::{ColumnFault, TableCheck};
 
 /// One column of the enlarged table, and where it comes from.
 struct Column {
@@ -39,9 +40,14 @@ pub(super) fn write(
         let why = format!("{n_obs} obs in another order than that of their source are more than 2^32");
         return Err(table_error(store, why));
     }
+    // What the export of the store would refuse.
+    let refuse = |fault: ColumnFault| table_error(store, fault.to_string());
+    let mut check = TableCheck::new(&schema).map_err(refuse)?;
     let batches = (0..n_obs).step_by(TABLE_BATCH_ROWS).map(|start| {
         let end = n_obs.min(start + TABLE_BATCH_ROWS as u64);
-        batch(store, inputs, &columns, &schema, start, end)
+        let batch = batch(store, inputs, &columns, &schema, start, end)?;
+        check.batch(&batch).map_err(refuse)?;
+        Ok(batch)
     });
     appender.write_obs(&schema, batches)
 }

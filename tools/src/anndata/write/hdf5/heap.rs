@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Attribute, Dataset, Datatype, Output, Stream};
+use super::Output;
 
 /// A collection is written once it holds this much.
 const COLLECTION_BYTES: usize = 1 << 16;
@@ -13,11 +13,11 @@ const HEADER_BYTES: usize = 16;
 /// An object's index has 16 bits, and 0 means free space.
 const MAX_OBJECTS: usize = u16::MAX as usize;
 /// A reference: length (4 bytes), address of the collection (8), index of the object in it (4).
-pub(super) const REFERENCE_BYTES: usize = 16;
+pub(in super::super) const REFERENCE_BYTES: usize = 16;
 
 /// Gathers strings into collections and yields their references, in order.
 #[derive(Default)]
-pub(super) struct StringHeap {
+pub(in super::super) struct StringHeap {
     objects: Vec<u8>,
     /// Lengths of the strings whose references are not made yet: they need the collection's address.
     lengths: Vec<u32>,
@@ -26,7 +26,12 @@ pub(super) struct StringHeap {
 
 impl StringHeap {
     /// Adds a string; appends references that have become known to `references`.
-    pub(super) fn push(&mut self, out: &mut Output, text: &str, references: &mut Vec<u8>) -> io::Result<()> {
+    pub(in super::super) fn push(
+        &mut self,
+        out: &mut Output,
+        text: &str,
+        references: &mut Vec<u8>,
+    ) -> io::Result<()> {
         let length = u32::try_from(text.len())
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a string exceeds 4 GiB"))?;
         if self.n_objects == MAX_OBJECTS
@@ -50,7 +55,7 @@ impl StringHeap {
     }
 
     /// Writes the collection (III.E) and appends the references that were waiting for its address.
-    pub(super) fn flush(&mut self, out: &mut Output, references: &mut Vec<u8>) -> io::Result<()> {
+    pub(in super::super) fn flush(&mut self, out: &mut Output, references: &mut Vec<u8>) -> io::Result<()> {
         let mut address = 0;
         if self.n_objects > 0 {
             let used_bytes = HEADER_BYTES + self.objects.len();
@@ -77,49 +82,6 @@ impl StringHeap {
             }
         }
         self.n_objects = 0;
-        Ok(())
-    }
-}
-
-/// A growing dataset of UTF-8 strings of variable length.
-pub(in super::super) struct TextStream {
-    heap: StringHeap,
-    references: Vec<u8>,
-    stream: Stream,
-}
-
-impl TextStream {
-    /// An empty dataset whose references will be written in chunks of about `chunk_bytes` bytes.
-    pub(in super::super) fn new(chunk_bytes: usize) -> Self {
-        Self {
-            heap: StringHeap::default(),
-            references: Vec::new(),
-            stream: Stream::new(Datatype::Text, chunk_bytes),
-        }
-    }
-
-    /// Appends one string, which must not contain NUL: readers would cut it there.
-    pub(in super::super) fn push(&mut self, out: &mut Output, text: &str) -> io::Result<()> {
-        self.heap.push(out, text, &mut self.references)?;
-        self.pass_on(out)
-    }
-
-    /// Writes what is pending.
-    pub(in super::super) fn finish(
-        mut self,
-        out: &mut Output,
-        attributes: Vec<(&'static str, Attribute)>,
-    ) -> io::Result<Dataset> {
-        self.heap.flush(out, &mut self.references)?;
-        self.pass_on(out)?;
-        self.stream.finish(out, false, attributes)
-    }
-
-    fn pass_on(&mut self, out: &mut Output) -> io::Result<()> {
-        if !self.references.is_empty() {
-            self.stream.push(out, &self.references)?;
-            self.references.clear();
-        }
         Ok(())
     }
 }

@@ -11,17 +11,22 @@
 //! defines a structure is named where it is written.
 
 mod heap;
+mod index;
 mod object;
-mod stream;
 
-pub(super) use heap::TextStream;
-pub(super) use object::{Attribute, Dataset, Datatype, Group, Layout, Node};
-pub(super) use stream::Stream;
+pub(super) use heap::{REFERENCE_BYTES, StringHeap};
 
+use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::Path;
 
 use hdf5_core::jenkins_lookup3;
 use tempfile::NamedTempFile;
+
+use super::compress::Compression;
+use super::error::WriteErrorKind;
+use super::temporary::{directory, temporary_file};
+use super::tree::Group;
 
 #[cfg(target_endian = "big")]
 compile_error!("arrays are written as they lie in memory and declared little-endian");
@@ -44,7 +49,43 @@ pub(super) enum Hdf5Error {
     MessageTooLarge { what: String, bytes: usize },
 }
 
-/// The file being written: append-only until [`Output::finish`].
+/// A chunk in the file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chunk {
+    address: u64,
+    stored_bytes: u32,
+    /// Whether it skipped the dataset's filter, if that has one.
+    is_raw: bool,
+}
+
+/// Where the elements of a dataset lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Layout {
+    Contiguous {
+        address: u64,
+        size_bytes: u64,
+    },
+    /// `chunk_len` elements, or rows of a dataset that has columns.
+    Chunked {
+        index: u64,
+        chunk_len: u32,
+        chunk_bytes: u32,
+        compression: Compression,
+    },
+}
+
+/// Size of the chunks of a dataset of `len` elements: what h5py guesses for a file that anndata writes, roughly.
+///
+/// h5py aims at 16 KiB for 1 MiB of data and doubles that with each power of ten, between 8 KiB and 1 MiB. So a
+/// reader meets the chunks here that it meets in files from Python. An unknown length counts as a large one.
+pub(super) fn usual_chunk_bytes(len: Option<u64>, element_bytes: usize) -> usize {
+    let mebibytes = len.unwrap_or(1 << 32) as f64 * element_bytes as f64 / (1 << 20) as f64;
+    let target = 16384.0 * mebibytes.max(f64::MIN_POSITIVE).log10().exp2();
+    // `as` saturates; whole pages keep the addresses of chunks friendly.
+    (target.clamp(8192.0, 1_048_576.0) as usize).next_multiple_of(4096)
+}
+
+/// The file being written: append-only until [`Output::publish`].
 pub(super) struct Output {
     sink: BufWriter<NamedTempFile>,
     end: u64,
@@ -53,8 +94,9 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Takes an empty file and reserves the place of the superblock.
-    pub(super) fn new(file: NamedTempFile) -> io::Result<Self> {
+    /// Makes a file that is to be called `path` and reserves the place of the superblock.
+    pub(super) fn create(path: &Path) -> io::Result<Self> {
+        let file = temporary_file(path)?;
         let mut out = Self {
             sink: BufWriter::with_capacity(BUFFER_BYTES, file),
             end: 0,
@@ -81,9 +123,59 @@ impl Output {
         Ok(address)
     }
 
-    /// Writes the object headers and the superblock, and hands back the complete file, not yet synced.
-    pub(super) fn finish(mut self, root: &Group) -> Result<NamedTempFile, Hdf5Error> {
-        let root_address = root.write(&mut self)?;
+    /// Appends a chunk.
+    pub(super) fn put(&mut self, bytes: &[u8], is_raw: bool) -> io::Result<Chunk> {
+        Ok(Chunk {
+            address: self.append(bytes)?,
+            stored_bytes: u32::try_from(bytes.len())
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a chunk exceeds 4 GiB"))?,
+            is_raw,
+        })
+    }
+
+    /// Appends the data of a dataset without chunks.
+    pub(super) fn put_contiguous(&mut self, bytes: &[u8]) -> io::Result<Layout> {
+        let size_bytes = bytes.len() as u64;
+        let address = if bytes.is_empty() {
+            UNDEFINED
+        } else {
+            self.append(bytes)?
+        };
+        Ok(Layout::Contiguous { address, size_bytes })
+    }
+
+    /// Writes the index of the chunks of a dataset.
+    pub(super) fn close(
+        &mut self,
+        chunks: &[Chunk],
+        chunk_len: u32,
+        chunk_bytes: u32,
+        rank: usize,
+        compression: Compression,
+    ) -> io::Result<Layout> {
+        Ok(Layout::Chunked {
+            index: match chunks {
+                [] => UNDEFINED,
+                _ => index::write_chunk_index(self, chunks, chunk_len, rank)?,
+            },
+            chunk_len,
+            chunk_bytes,
+            compression,
+        })
+    }
+
+    /// Completes and syncs the file, and gives it its name, replacing a file of that name.
+    pub(super) fn publish(self, root: &Group, path: &Path) -> Result<(), WriteErrorKind> {
+        let file = self.finish(root)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        // The name itself is durable once the directory is synced.
+        Ok(File::open(directory(path))?.sync_all()?)
+    }
+
+    /// Writes the object headers and the superblock.
+    fn finish(mut self, root: &Group) -> Result<NamedTempFile, Hdf5Error> {
+        let root_address = object::write(root, &mut self)?;
         // Superblock, version 2 (specification: II.A).
         let mut superblock = Vec::with_capacity(SUPERBLOCK_BYTES);
         superblock.extend_from_slice(b"\x89HDF\r\n\x1a\n");

@@ -1,34 +1,15 @@
-//! Groups, datasets and attributes: version 2 object headers and the messages in them.
+//! Object headers of version 2 and the messages in them.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::io;
 use std::slice::ChunksExact;
 
 use super::heap::{REFERENCE_BYTES, StringHeap};
-use super::{Hdf5Error, Output, UNDEFINED, seal};
-
-/// Element type of a dataset or attribute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Datatype {
-    /// Little-endian integer.
-    Integer { size_bytes: u8, signed: bool },
-    /// Little-endian IEEE 754 binary16, binary32 or binary64.
-    Float { size_bytes: u8 },
-    /// What h5py makes of a bool: an enumeration FALSE = 0, TRUE = 1 over int8.
-    Bool,
-    /// UTF-8 string of variable length.
-    Text,
-}
+use super::{Hdf5Error, Layout, Output, UNDEFINED, seal};
+use crate::anndata::write::compress::Compression;
+use crate::anndata::write::tree::{Attribute, Dataset, Datatype, Group, Node, Stored};
 
 impl Datatype {
-    pub(in super::super) fn size_bytes(self) -> usize {
-        match self {
-            Self::Integer { size_bytes, .. } | Self::Float { size_bytes } => usize::from(size_bytes),
-            Self::Bool => 1,
-            Self::Text => REFERENCE_BYTES,
-        }
-    }
-
     /// The datatype message (IV.A.2.d).
     fn encode(self) -> Vec<u8> {
         let head = |class: u8, bits: [u8; 3]| {
@@ -88,17 +69,6 @@ impl Datatype {
     }
 }
 
-/// Value of an attribute.
-#[derive(Clone, Debug)]
-pub(in super::super) enum Attribute {
-    Text(String),
-    Texts(Vec<String>),
-    Bool(bool),
-    Integers(Vec<i64>),
-    /// An array of float64 without elements.
-    NoFloats,
-}
-
 impl Attribute {
     /// The strings that have to be in the heap before this attribute can be written.
     fn texts(&self) -> &[String] {
@@ -129,91 +99,50 @@ impl Attribute {
     }
 }
 
-/// Where the elements of a dataset lie.
-#[derive(Clone, Copy, Debug)]
-pub(in super::super) enum Layout {
-    Contiguous {
-        address: u64,
-        size_bytes: u64,
-    },
-    /// `chunk_len` elements, or rows of a dataset that has columns.
-    Chunked {
-        index: u64,
-        chunk_len: u32,
-    },
+/// Writes the tree below and including this group, and returns this group's address.
+pub(super) fn write(root: &Group, out: &mut Output) -> Result<u64, Hdf5Error> {
+    // All the tree's attribute strings share a few collections of the heap.
+    let (mut heap, mut references) = (StringHeap::default(), Vec::new());
+    root.push_texts(&mut |text| heap.push(out, text, &mut references))?;
+    heap.flush(out, &mut references)?;
+    let mut headers = Headers {
+        texts: references.chunks_exact(REFERENCE_BYTES),
+        addresses: HashMap::new(),
+        links: HashMap::new(),
+    };
+    root.count_links(&mut headers.links);
+    root.write_headers(out, "", &mut headers)
 }
 
-/// A dataset of one or two dimensions whose data are in the file already.
-#[derive(Debug)]
-pub(in super::super) struct Dataset {
-    pub(super) datatype: Datatype,
-    /// Elements, or rows.
-    pub(super) len: u64,
-    /// Second dimension.
-    pub(super) columns: Option<u32>,
-    pub(super) extendable: bool,
-    pub(super) layout: Layout,
-    pub(super) attributes: Vec<(&'static str, Attribute)>,
+/// What is known while headers are written.
+struct Headers<'a> {
+    /// References to the strings of attributes, in the order of the headers.
+    texts: ChunksExact<'a, u8>,
+    /// Where the header of each path is.
+    addresses: HashMap<String, u64>,
+    /// How many links besides the first lead to a path.
+    links: HashMap<String, u32>,
 }
 
-/// A member of a group.
-#[derive(Debug)]
-pub(in super::super) enum Node {
-    Group(Group),
-    Dataset(Dataset),
-}
-
-/// A group, kept in memory until the end of the file is written.
-#[derive(Debug, Default)]
-pub(in super::super) struct Group {
-    attributes: Vec<(&'static str, Attribute)>,
-    members: BTreeMap<String, Node>,
+impl Headers<'_> {
+    /// Reference count (IV.A.2.v), where there is more than one link: else who removes one of them removes the object.
+    fn count_links(&self, path: &str, header: &mut ObjectHeader) -> Result<(), Hdf5Error> {
+        match self.links.get(path) {
+            Some(more) => header.message(0x16, &[&[0], &(1 + more).to_le_bytes()[..]].concat(), path),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Group {
-    /// An empty group with AnnData's pair of encoding attributes.
-    pub(in super::super) fn encoded(encoding: &str, version: &str) -> Self {
-        let mut group = Self::default();
-        group.set("encoding-type", Attribute::Text(encoding.into()));
-        group.set("encoding-version", Attribute::Text(version.into()));
-        group
-    }
-
-    pub(in super::super) fn set(&mut self, name: &'static str, value: Attribute) {
-        self.attributes.push((name, value));
-    }
-
-    /// Puts a member at a path below this group, making the groups between.
-    ///
-    /// Returns false, and changes nothing that matters, when the place is taken or lies inside a dataset.
-    #[must_use]
-    pub(in super::super) fn insert(&mut self, path: &str, node: Node) -> bool {
-        let Some((head, rest)) = path.split_once('/') else {
-            return match self.members.entry(path.to_owned()) {
-                std::collections::btree_map::Entry::Vacant(place) => {
-                    place.insert(node);
-                    true
-                }
-                std::collections::btree_map::Entry::Occupied(_) => false,
-            };
-        };
-        match self
-            .members
-            .entry(head.to_owned())
-            .or_insert_with(|| Node::Group(Self::default()))
-        {
-            Node::Group(group) => group.insert(rest, node),
-            Node::Dataset(_) => false,
+    fn count_links(&self, links: &mut HashMap<String, u32>) {
+        for node in self.members.values() {
+            match node {
+                Node::Group(group) => group.count_links(links),
+                Node::Same(other) => *links.entry(format!("/{other}")).or_default() += 1,
+                Node::Dataset(_) => {}
+            }
         }
-    }
-
-    /// Writes the tree below and including this group, and returns this group's address.
-    pub(super) fn write(&self, out: &mut Output) -> Result<u64, Hdf5Error> {
-        // All the tree's attribute strings share a few collections of the heap.
-        let (mut heap, mut references) = (StringHeap::default(), Vec::new());
-        self.push_texts(&mut |text| heap.push(out, text, &mut references))?;
-        heap.flush(out, &mut references)?;
-        self.write_headers(out, &mut references.chunks_exact(REFERENCE_BYTES))
     }
 
     /// Hands over every attribute string, in the order in which [`Self::write_headers`] needs their references.
@@ -222,12 +151,18 @@ impl Group {
             match node {
                 Node::Group(group) => group.push_texts(push)?,
                 Node::Dataset(dataset) => push_all(&dataset.attributes, push)?,
+                Node::Same(_) => {}
             }
         }
         push_all(&self.attributes, push)
     }
 
-    fn write_headers(&self, out: &mut Output, texts: &mut ChunksExact<'_, u8>) -> Result<u64, Hdf5Error> {
+    fn write_headers(
+        &self,
+        out: &mut Output,
+        path: &str,
+        headers: &mut Headers<'_>,
+    ) -> Result<u64, Hdf5Error> {
         let mut header = ObjectHeader::default();
         // Link info (IV.A.2.c): links lie in this header, without creation order. Group info (IV.A.2.k): defaults.
         let mut link_info = vec![0, 0];
@@ -235,10 +170,17 @@ impl Group {
         header.message(0x02, &link_info, "link info")?;
         header.message(0x0a, &[0, 0], "group info")?;
         for (name, node) in &self.members {
+            let below = format!("{path}/{name}");
             let address = match node {
-                Node::Group(group) => group.write_headers(out, texts)?,
-                Node::Dataset(dataset) => dataset.write_header(out, texts)?,
+                Node::Group(group) => group.write_headers(out, &below, headers)?,
+                Node::Dataset(dataset) => dataset.write_header(out, &below, headers)?,
+                // A second link to the same object.
+                Node::Same(other) => match headers.addresses.get(&format!("/{other}")) {
+                    Some(address) => *address,
+                    None => unreachable!("{other} comes before {below}"),
+                },
             };
+            headers.addresses.insert(below, address);
             // Link (IV.A.2.g): version 1; character set present, 4 bytes of name length; UTF-8; hard link.
             let mut link = vec![1, 0x12, 1];
             link.extend_from_slice(&(name.len() as u32).to_le_bytes());
@@ -246,9 +188,31 @@ impl Group {
             link.extend_from_slice(&address.to_le_bytes());
             header.message(0x06, &link, name)?;
         }
-        header.attributes(&self.attributes, texts)?;
+        headers.count_links(path, &mut header)?;
+        header.attributes(&self.attributes, &mut headers.texts)?;
         header.write(out)
     }
+}
+
+/// Filter pipeline (IV.A.2.l), version 2: one filter, which may be skipped; its parameters are what h5py and hdf5plugin set.
+fn filter_pipeline(compression: Compression, chunk_bytes: u32) -> Option<Vec<u8>> {
+    /// Number of LZF's filter, and of its library, as h5py records them.
+    const LZF_VERSIONS: [u32; 2] = [4, 0x0105];
+    let (id, parameters): (u16, Vec<u32>) = match compression {
+        Compression::None => return None,
+        Compression::Gzip(level) => (1, vec![level.into()]),
+        Compression::Lzf => (32_000, [&LZF_VERSIONS[..], &[chunk_bytes]].concat()),
+        Compression::Zstd(level) => (32_015, vec![level.into()]),
+    };
+    let mut message = vec![2, 1];
+    message.extend_from_slice(&id.to_le_bytes());
+    if id >= 256 {
+        message.extend_from_slice(&0u16.to_le_bytes()); // no name
+    }
+    message.extend_from_slice(&1u16.to_le_bytes()); // optional
+    message.extend_from_slice(&(parameters.len() as u16).to_le_bytes());
+    message.extend(parameters.into_iter().flat_map(u32::to_le_bytes));
+    Some(message)
 }
 
 fn push_all(
@@ -262,7 +226,12 @@ fn push_all(
 }
 
 impl Dataset {
-    fn write_header(&self, out: &mut Output, texts: &mut ChunksExact<'_, u8>) -> Result<u64, Hdf5Error> {
+    fn write_header(
+        &self,
+        out: &mut Output,
+        path: &str,
+        headers: &mut Headers<'_>,
+    ) -> Result<u64, Hdf5Error> {
         let mut header = ObjectHeader::default();
         let limit = if self.extendable { u64::MAX } else { self.len };
         let columns = self.columns.map(u64::from);
@@ -272,12 +241,23 @@ impl Dataset {
         header.message(0x03, &self.datatype.encode(), "datatype")?;
         // Fill value (IV.A.2.f), version 3: none defined, written "if set", space allocated late or by chunk.
         // Data layout (IV.A.2.i), version 3: a chunk's last dimension is the size of an element.
-        let (allocation, mut layout) = match self.layout {
+        let Stored::Hdf5(layout) = &self.stored else {
+            unreachable!("the data of a dataset are in the file that its header is in");
+        };
+        let (allocation, layout) = match layout {
             Layout::Contiguous { address, size_bytes } => (
                 2u8,
                 [&[3u8, 1][..], &address.to_le_bytes(), &size_bytes.to_le_bytes()].concat(),
             ),
-            Layout::Chunked { index, chunk_len } => {
+            Layout::Chunked {
+                index,
+                chunk_len,
+                chunk_bytes,
+                compression,
+            } => {
+                if let Some(pipeline) = filter_pipeline(*compression, *chunk_bytes) {
+                    header.message(0x0b, &pipeline, "filter pipeline")?;
+                }
                 let dimensions = 2 + u8::from(self.columns.is_some());
                 let mut layout = [
                     &[3u8, 2, dimensions][..],
@@ -286,15 +266,14 @@ impl Dataset {
                 ]
                 .concat();
                 layout.extend(self.columns.into_iter().flat_map(u32::to_le_bytes));
+                layout.extend_from_slice(&(self.datatype.size_bytes() as u32).to_le_bytes());
                 (3, layout)
             }
         };
-        if let Layout::Chunked { .. } = self.layout {
-            layout.extend_from_slice(&(self.datatype.size_bytes() as u32).to_le_bytes());
-        }
         header.message(0x05, &[3, allocation | 2 << 2], "fill value")?;
         header.message(0x08, &layout, "data layout")?;
-        header.attributes(&self.attributes, texts)?;
+        headers.count_links(path, &mut header)?;
+        header.attributes(&self.attributes, &mut headers.texts)?;
         header.write(out)
     }
 }
