@@ -6,6 +6,7 @@
 mod container;
 mod error;
 mod join;
+mod left_out;
 mod matrix;
 mod rows;
 mod stamp;
@@ -19,6 +20,8 @@ use std::sync::Arc;
 pub use error::{Result, SourceError};
 pub(crate) use join::unify;
 pub use join::{JoinError, JoinOptions, VarJoin};
+pub use left_out::{LeftOut, PartKind};
+pub(crate) use matrix::Looks;
 pub use matrix::{Canonicalised, CountMode, MatrixSource, Rows, Selection, Workspace};
 pub use rows::{RowSet, RowSetBuilder};
 pub use stamp::InputStamp;

@@ -229,7 +229,7 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
         (
             &["--obs-filter", "plate == 'plate_9'"],
             1,
-            "--obs-filter takes none of the 700 cells",
+            "--obs-filter: the filter takes none of the 700 obs: no obs has \"plate_9\" in the obs column \"plate\" (its",
         ),
         (
             &["--obs-range", "0..701"],
@@ -447,7 +447,7 @@ fn forms_of_output() {
         genes,
     ]);
     assert!(
-        ran.stderr.contains("1 genes are not in the store") && ran.stderr.contains("no such gene"),
+        ran.stderr.contains("1 of its genes are not in the store") && ran.stderr.contains("no such gene"),
         "{}",
         ran.stderr
     );

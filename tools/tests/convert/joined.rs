@@ -51,7 +51,8 @@ fn case(name: &Path, inputs: &[PathBuf], options: &ConvertOptions) -> (Value, Ve
     verify(&store, 2, &|_| {}).unwrap();
     export(store.path(), &out, &ExportOptions::default(), &|_, _| {}).unwrap();
     let case = json!({"exported": out, "sources": inputs, "join": join_name(options.join.var)});
-    (case, report.warnings)
+    let sentences = report.warnings.into_iter().map(|warning| warning.sentence);
+    (case, sentences.collect())
 }
 
 fn join_name(join: VarJoin) -> &'static str {
