@@ -147,7 +147,8 @@ pub enum LoaderError {
     },
     /// A row that is to be normalised has values that are no counts.
     #[error(
-        "{}: {cell} has {found}, so it cannot be normalised, nor logarithms taken; load counts, which `cellring convert` takes          by --layer counts or --raw where the input has them, or leave out normalize and log1p", store.display()
+        "{}: {cell} has {found}, so it cannot be normalised, nor logarithms taken; load counts, which `cellring convert` takes by \
+         --layer counts or --raw where the input has them, or leave out normalize and log1p", store.display()
     )]
     Unfit {
         /// The store.

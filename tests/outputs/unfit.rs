@@ -163,7 +163,7 @@ fn library_sizes_beyond_f32_are_refused() {
     );
     let message = found.expect("refused").to_string();
     assert!(
-        message.contains("obs 1 (") && message.contains("values that sum to 5.99"),
+        message.contains("obs 1 (") && message.contains("values that sum to 6.0"),
         "{message}"
     );
     let logarithms = normalize(None, true, LibraryGenes::All);

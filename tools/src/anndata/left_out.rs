@@ -174,7 +174,8 @@ fn rank(name: &str) -> Option<u32> {
         () if is_any(&["raw_counts", "count", "counts_raw"]) => 1,
         () if name.contains("count") || name.contains("umi") => 2,
         () if name.contains("raw") => 3,
-        () if is_any(&["spliced", "unspliced", "ambiguous", "matrix"]) => 4,
+        () if is_any(&["spliced", "matrix"]) => 4,
+        () if name == "unspliced" => 5,
         () => return None,
     })
 }
@@ -406,7 +407,7 @@ impl LeftOut {
 
 /// The first few parts of a kind.
 fn listed(parts: &[&LeftOut], n_inputs: usize) -> String {
-    let mut shown: Vec<String> = parts
+    let shown: Vec<String> = parts
         .iter()
         .take(SHOWN)
         .map(|part| {
@@ -423,10 +424,11 @@ fn listed(parts: &[&LeftOut], n_inputs: usize) -> String {
             }
         })
         .collect();
-    if parts.len() > SHOWN {
-        shown.push(format!("and {} more", parts.len() - SHOWN));
+    let shown = shown.join(", ");
+    match parts.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
-    shown.join(", ")
 }
 
 #[cfg(test)]
@@ -478,7 +480,7 @@ mod tests {
         assert!(
             LeftOut::sentence(&many, 1)
                 .unwrap()
-                .ends_with("obsp/4, and 4 more")
+                .ends_with("obsp/4 and 4 more")
         );
     }
 

@@ -229,7 +229,7 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
         (
             &["--obs-filter", "plate == 'plate_9'"],
             1,
-            "--obs-filter: the filter takes none of the 700 obs: no obs has \"plate_9\" in the obs column \"plate\" (its",
+            "--obs-filter: the filter takes none of the 700 obs: no obs has \"plate_9\" in the obs column \"plate\" (the nearest",
         ),
         (
             &["--obs-range", "0..701"],

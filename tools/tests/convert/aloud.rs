@@ -395,15 +395,14 @@ fn lists_of_genes_and_filters_that_do_not_fit() {
     let error = with_genes("# nothing\n").unwrap_err();
     assert!(matches!(error, ConvertError::EmptyGeneList { .. }), "{error}");
 
-    let filtered = |filter: &str, max_obs| {
+    let filtered = |filter: &str| {
         let options = ConvertOptions {
             obs_filter: Some(filter.to_owned()),
-            max_obs,
             ..options(Selection::X, &[])
         };
         run_convert(&input, &store, &options)
     };
-    let error = filtered("cell_type == 'B cel'", None).unwrap_err();
+    let error = filtered("cell_type == 'B cel'").unwrap_err();
     let message = error.to_string();
     assert!(
         matches!(error, ConvertError::NothingTaken { .. })
@@ -411,17 +410,14 @@ fn lists_of_genes_and_filters_that_do_not_fit() {
             && message.contains("\"B cell\""),
         "{message}"
     );
-    let error = filtered("number > 100", None).unwrap_err().to_string();
+    let error = filtered("number > 100").unwrap_err().to_string();
     assert!(error.contains("its values are from 0 to 39"), "{error}");
-    let report = filtered("cell_type in ['NK', 'B cel']", None).unwrap();
+    let report = filtered("cell_type in ['NK', 'B cel']").unwrap();
     assert_eq!(
         (report.n_obs, kinds(&report.warnings)),
         (13, vec![MessageKind::Selection])
     );
-    // Of obs that were not looked at nothing is known.
-    let report = filtered("cell_type in ['NK', 'B cel']", Some(3)).unwrap();
-    assert_eq!((report.n_obs, report.warnings), (3, vec![]));
-    assert_eq!(filtered("cell_type == 'NK'", None).unwrap().warnings, []);
+    assert_eq!(filtered("cell_type == 'NK'").unwrap().warnings, []);
 
     // Inputs of which one has no such cell, together.
     let joined = ConvertOptions {

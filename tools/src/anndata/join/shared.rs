@@ -129,7 +129,7 @@ impl Names {
                 .into_iter()
                 .map(|key| match key {
                     Some(Key::Text(text)) => Some(text.to_owned()),
-                    Some(Key::Int(number)) => Some(number.to_string()),
+                    // Numbers are ranks or counts, which say nothing where they are equal.
                     _ => None,
                 })
                 .collect();
@@ -153,10 +153,10 @@ impl Names {
     }
 }
 
-/// How many both have, if those are not few.
+/// How many both have, if that is half of the smaller one or more.
 fn n_shared(a: &HashSet<String>, b: &HashSet<String>) -> Option<usize> {
     let n = a.intersection(b).count();
-    (n > 0 && n * FEW >= a.len().min(b.len())).then_some(n)
+    (n > 0 && 2 * n >= a.len().min(b.len())).then_some(n)
 }
 
 /// A column of both that names genes alike.
