@@ -104,7 +104,7 @@ pub enum ConvertError {
     },
     /// None of the genes that were named exists.
     #[error(
-        "none of the {n_named} genes that {} names ({named}) is in {table} of {}, where genes are named as {held}; write such names into the list",
+        "none of the {n_named} genes that {} names ({named}) is among those of {}, which are named as {held}; write such names into the list",
         list.display(), file.display()
     )]
     NoGene {
@@ -114,8 +114,6 @@ pub enum ConvertError {
         n_named: usize,
         /// The first few of these.
         named: String,
-        /// `var` or `raw/var`.
-        table: &'static str,
         /// The input.
         file: PathBuf,
         /// The first few of its names.

@@ -188,7 +188,6 @@ fn places_of(
             list: list.to_path_buf(),
             n_named: wanted.len(),
             named: few(names()),
-            table,
             file: input.to_path_buf(),
             held: few(held().flatten()),
         });

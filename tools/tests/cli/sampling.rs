@@ -296,7 +296,7 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
                 "plate=plate_77",
             ],
             1,
-            "no cell has \"plate_77\" in the obs column \"plate\"; it holds plate_0, plate_1",
+            "no cell has \"plate_77\" in the obs column \"plate\"; the nearest of its 7 values are plate_0, plate_1",
         ),
         (&["--group", "plate"], 1, "does not fit into a minibatch of 64"),
         (&["--entropy", "nothing"], 1, "no column \"nothing\""),
