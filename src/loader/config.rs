@@ -107,6 +107,14 @@ pub enum LoaderError {
     /// The sampler's settings cannot be met.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The subset has no obs.
+    #[error(
+        "the subset has none of the {n_obs} obs, so there is nothing to load; select some, or load no such part of a split"
+    )]
+    NothingSelected {
+        /// Obs in the data set.
+        n_obs: u64,
+    },
     /// Reading failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -136,6 +144,19 @@ pub enum LoaderError {
         n_obs: usize,
         /// Its values.
         nnz: u64,
+    },
+    /// A row that is to be normalised has values that are no counts.
+    #[error(
+        "{}: {cell} has {found}, so it cannot be normalised, nor logarithms taken; load counts, which `cellring convert` takes by \
+         --layer counts or --raw where the input has them, or leave out normalize and log1p", store.display()
+    )]
+    Unfit {
+        /// The store.
+        store: PathBuf,
+        /// Number and name of the obs.
+        cell: String,
+        /// The value and its gene, or the sum.
+        found: String,
     },
     /// Some values are not exact in the output type.
     #[error(

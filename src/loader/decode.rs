@@ -9,10 +9,11 @@ use crate::Store;
 use crate::format::Element;
 use crate::format::obs::ObsDecoder;
 use crate::format::packed::Padded;
+use crate::format::table::Table;
 use crate::gpu::Gpu;
 use crate::minibatch::{
     ColumnReader, GeneSelection, IndexType, Layout, Matrix, Minibatch, Recipe, Recycler, Rows, Scratch,
-    assemble,
+    Unfit, assemble, text_at,
 };
 
 /// What decoding needs besides the bytes.
@@ -109,6 +110,32 @@ impl Rows for PlacedRows<'_> {
                 let location = store.index().locate(obs)?;
                 Err(store.obs_error(obs, &location, error).into())
             })
+    }
+
+    #[cold]
+    fn unfit(&self, row: usize, column: Option<u32>, unfit: Unfit) -> LoaderError {
+        let source = self.source(row);
+        let obs = self.obs[row] - source.first_obs;
+        let text = |table: &Table, row: u64| {
+            let names = table.names().ok()?;
+            let (array, row) = names.at(row);
+            text_at(array, row).flatten().map(str::to_owned)
+        };
+        let cell = match text(source.store.obs(), obs) {
+            Some(name) => format!("obs {obs} ({name:?})"),
+            None => format!("obs {obs}"),
+        };
+        let found = match unfit {
+            Unfit::Sum(sum) => format!("values that sum to {sum:e}, which is no library size of 32 bits"),
+            Unfit::Value { value, .. } => {
+                let column = column.unwrap_or_default();
+                let gene = text(source.store.var(), column.into());
+                let gene = gene.map_or_else(|| column.to_string(), |name| format!("{name:?}"));
+                format!("the value {value} for the gene {gene}, which is not a finite number from 0 up")
+            }
+        };
+        let store = source.store.path().to_path_buf();
+        LoaderError::Unfit { store, cell, found }
     }
 }
 

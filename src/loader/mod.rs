@@ -86,7 +86,7 @@ use crate::Store;
 use crate::buffer::Pool;
 use crate::engine::{Choice, Completion, Engine, EngineStats, Submission};
 use crate::minibatch::{Minibatch, Recycler, Scratch};
-use crate::plan::{Plan, Sampler, SamplerData, SamplerState};
+use crate::plan::{Plan, Sampler, SamplerData, SamplerState, Subset};
 use decode::{DecodeContext, DecodeMatrix, decode_minibatch};
 use extents::{ReadShape, plan_reads};
 use memory::Memory;
@@ -151,6 +151,11 @@ impl Loader {
     /// go together in the form that is asked for.
     pub fn of(collection: Collection, config: LoaderConfig) -> Result<Self, LoaderError> {
         let stores = collection.stores();
+        let is_empty = config.data.subset.as_ref().is_some_and(Subset::is_empty);
+        if is_empty && collection.n_obs() > 0 {
+            let n_obs = collection.n_obs();
+            return Err(LoaderError::NothingSelected { n_obs });
+        }
         let data = SamplerData {
             identity: setup::identity(stores),
             ..config.data.clone()

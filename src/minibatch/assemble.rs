@@ -5,7 +5,7 @@
 
 use super::GeneSelection;
 use super::matrix::MatrixBuffers;
-use super::normalize::{LibraryGenes, Logarithms, sum};
+use super::normalize::{Logarithms, Unfit, sum};
 use super::order::Order;
 use super::output::{IndexType, Layout, MadeType, Recipe};
 use super::rank::rank;
@@ -30,6 +30,9 @@ pub(crate) trait Rows {
         indices: &mut [i32],
         values: &mut [T],
     ) -> Result<(), Self::Error>;
+
+    /// The error of a row that cannot be normalised; `column` is that of the store, for a value.
+    fn unfit(&self, row: usize, column: Option<u32>, unfit: Unfit) -> Self::Error;
 }
 
 /// Memory of a thread for one row.
@@ -124,8 +127,20 @@ fn whole_row<T: Made, I: Index, R: Rows>(
     };
     rows.decode(row, row_indices, row_values)?;
     // All genes or the selected ones: here they are the same.
-    let total = recipe.normalize.and_then(|_| total(row_values));
-    compute(recipe, total, row_indices, row_values, &mut scratch.logarithms);
+    let place = Place {
+        rows,
+        row,
+        genes: None,
+    };
+    let total = total(recipe, true, &place, row_indices, row_values)?;
+    compute(
+        recipe,
+        total,
+        &place,
+        row_indices,
+        row_values,
+        &mut scratch.logarithms,
+    )?;
     if T::as_work(values).is_none() {
         let row_values = T::Work::of(&mut scratch.values).first_mut(nnz);
         values.copy_from_slice(T::converted(row_values, &mut scratch.converted));
@@ -287,14 +302,23 @@ fn prepare<'a, W: Work, R: Rows>(
     let values: &mut Aligned<W> = W::of(&mut scratch.values);
     let values = values.first_mut(nnz);
     rows.decode(row, indices, values)?;
-    let mut total = library_size(recipe, LibraryGenes::All, values);
-    let n = match rows.genes(row) {
+    let genes = rows.genes(row);
+    let place = Place { rows, row, genes };
+    let over_all = recipe.normalize.is_some_and(|normalize| normalize.counts_all());
+    let mut sum = None;
+    if over_all {
+        let before = Place { genes: None, ..place };
+        sum = total(recipe, genes.is_none(), &before, indices, values)?;
+    }
+    let n = match genes {
         None => nnz,
         Some(genes) => genes.select(indices, values),
     };
     let (indices, values) = (&indices[..n], &mut values[..n]);
-    total = total.or_else(|| library_size(recipe, LibraryGenes::Selected, values));
-    compute(recipe, total, indices, values, &mut scratch.logarithms);
+    if !over_all {
+        sum = total(recipe, true, &place, indices, values)?;
+    }
+    compute(recipe, sum, &place, indices, values, &mut scratch.logarithms)?;
     Ok(Prepared {
         indices,
         values,
@@ -305,41 +329,79 @@ fn prepare<'a, W: Work, R: Rows>(
     })
 }
 
-/// The sum of a row, where it is to be taken over these genes.
-#[inline]
-fn library_size<W: Work>(recipe: &Recipe, over: LibraryGenes, values: &mut [W]) -> Option<f64> {
-    recipe.normalize.filter(|normalize| normalize.over == over)?;
-    total(values)
+/// A row, for messages on its values.
+struct Place<'a, R> {
+    rows: &'a R,
+    row: usize,
+    /// Where the columns are those of the output: how genes were selected.
+    genes: Option<&'a GeneSelection>,
 }
 
+impl<R: Rows> Place<'_, R> {
+    #[cold]
+    fn refuse(&self, indices: &[i32], unfit: Unfit) -> R::Error {
+        let column = match unfit {
+            Unfit::Sum(_) => None,
+            Unfit::Value { place, .. } => match self.genes {
+                None => u32::try_from(indices[place]).ok(),
+                Some(genes) => genes.source_of(indices[place] as u32),
+            },
+        };
+        self.rows.unfit(self.row, column, unfit)
+    }
+}
+
+/// The sum of a row that is to be normalised, over the genes that count; `all` of them are normalised.
+///
+/// # Errors
+/// Where the row has values that are not from 0 up.
 #[inline]
-fn total<W: Work>(values: &mut [W]) -> Option<f64> {
-    W::as_f32(values).map(|values| sum(values))
+fn total<W: Work, R: Rows>(
+    recipe: &Recipe,
+    all: bool,
+    place: &Place<'_, R>,
+    indices: &[i32],
+    values: &mut [W],
+) -> Result<Option<f64>, R::Error> {
+    let (Some(normalize), Some(values)) = (&recipe.normalize, W::as_f32(values)) else {
+        return Ok(None);
+    };
+    let sum = sum(values);
+    match normalize.check(sum, values, all) {
+        Ok(()) => Ok(Some(sum)),
+        Err(unfit) => Err(place.refuse(indices, unfit)),
+    }
 }
 
 /// Normalises and weighs a row.
+///
+/// # Errors
+/// Where the row has values that are not from 0 up.
 #[inline]
-fn compute<W: Work>(
+fn compute<W: Work, R: Rows>(
     recipe: &Recipe,
     total: Option<f64>,
+    place: &Place<'_, R>,
     indices: &[i32],
     values: &mut [W],
     logarithms: &mut Logarithms,
-) {
+) -> Result<(), R::Error> {
     if recipe.normalize.is_none() && recipe.weights.is_none() {
-        return;
+        return Ok(());
     }
     let Some(values) = W::as_f32(values) else {
-        return;
+        return Ok(());
     };
     if let (Some(normalize), Some(total)) = (&recipe.normalize, total) {
-        normalize.apply(total, values, logarithms);
+        let applied = normalize.apply(total, values, logarithms);
+        applied.map_err(|unfit| place.refuse(indices, unfit))?;
     }
     if let Some(weights) = &recipe.weights {
         for (&column, value) in indices.iter().zip(values) {
             *value *= weights[column as usize];
         }
     }
+    Ok(())
 }
 
 fn first<T: Copy + Default>(memory: &mut Vec<T>, len: usize) -> &mut [T] {

@@ -191,7 +191,7 @@ pub(super) fn number(array: &dyn Array, row: usize) -> f64 {
 }
 
 /// A text; `None` where the array is none of texts, and `Some(None)` where this one is missing.
-pub(super) fn text_at(array: &dyn Array, row: usize) -> Option<Option<&str>> {
+pub(crate) fn text_at(array: &dyn Array, row: usize) -> Option<Option<&str>> {
     let text = match array.data_type() {
         DataType::LargeUtf8 => array.as_string::<i64>().value(row),
         DataType::Utf8 => array.as_string::<i32>().value(row),

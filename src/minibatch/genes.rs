@@ -12,6 +12,9 @@ use crate::format::table::{Column, Table};
 /// In a map: a column of the store that no output column takes.
 const DROPPED: u32 = u32::MAX;
 
+/// As many names as a message gives.
+const EXAMPLES: usize = 3;
+
 /// From the columns of one store to those of the output.
 ///
 /// Output column `j` is the `j`-th gene that was asked for, whatever its place in the store; where the store lacks it, the
@@ -58,7 +61,7 @@ impl GeneSelection {
     /// The genes with these names in the index of a var table ([`Store::var`](crate::Store::var)).
     ///
     /// # Errors
-    /// [`OutputError`] where a name is asked for twice, or the table cannot be read.
+    /// [`OutputError`] where a name is asked for twice, none is found, or the table cannot be read.
     pub fn by_names<S: AsRef<str>>(var: &Table, names: &[S]) -> Result<(Self, GeneReport), OutputError> {
         Self::by_texts(&var.names()?, names)
     }
@@ -66,8 +69,8 @@ impl GeneSelection {
     /// The genes with these names in another column of the var table, as one with identifiers besides symbols.
     ///
     /// # Errors
-    /// [`OutputError`] where there is no such column or it holds no text, a name is asked for twice, or the table cannot be
-    /// read.
+    /// [`OutputError`] where there is no such column or it holds no text, a name is asked for twice, none is found, or the
+    /// table cannot be read.
     pub fn by_names_in<S: AsRef<str>>(
         var: &Table,
         column: &str,
@@ -77,19 +80,43 @@ impl GeneSelection {
     }
 
     fn by_texts<S: AsRef<str>>(column: &Column, names: &[S]) -> Result<(Self, GeneReport), OutputError> {
-        Self::of_texts(texts(column)?, names)
+        Self::some_of(|| texts(column), names)
     }
 
     /// The genes with these names among `all`, which are the names of all columns: of a store, or of a
     /// [`Collection`](crate::loader::Collection).
     ///
     /// # Errors
-    /// [`OutputError`] where a name is asked for twice.
+    /// [`OutputError`] where a name is asked for twice, or none is found.
     pub fn among<A: AsRef<str>, S: AsRef<str>>(
         all: &[A],
         names: &[S],
     ) -> Result<(Self, GeneReport), OutputError> {
+        Self::some_of(|| Ok(all.iter().map(|name| Some(name.as_ref()))), names)
+    }
+
+    /// As [`Self::among`], but it may be that none is found.
+    pub(crate) fn find<A: AsRef<str>, S: AsRef<str>>(
+        all: &[A],
+        names: &[S],
+    ) -> Result<(Self, GeneReport), OutputError> {
         Self::of_texts(all.iter().map(|name| Some(name.as_ref())), names)
+    }
+
+    /// Refuses names of which none is found: they are of another kind, and the output would be zero.
+    fn some_of<'a, S: AsRef<str>, I: Iterator<Item = Option<&'a str>>>(
+        all: impl Fn() -> Result<I, OutputError>,
+        names: &[S],
+    ) -> Result<(Self, GeneReport), OutputError> {
+        let (genes, report) = Self::of_texts(all()?, names)?;
+        if report.missing.is_empty() || report.missing.len() < names.len() {
+            return Ok((genes, report));
+        }
+        let n_names = names.len();
+        let asked = names.iter().take(EXAMPLES).map(AsRef::as_ref).collect::<Vec<_>>();
+        let held = all()?.flatten().take(EXAMPLES).collect::<Vec<_>>();
+        let (asked, held) = (asked.join(", "), held.join(", "));
+        Err(OutputError::NoGenes { n_names, asked, held })
     }
 
     fn of_texts<'a, S: AsRef<str>>(
@@ -173,6 +200,12 @@ impl GeneSelection {
         let kept = self.0.map.iter().filter(|&&place| place != DROPPED);
         kept.for_each(|&place| present[place as usize] = true);
         present
+    }
+
+    /// The column of the store that becomes this column of the output.
+    pub(crate) fn source_of(&self, column: u32) -> Option<u32> {
+        let place = self.0.map.iter().position(|&place| place == column)?;
+        u32::try_from(place).ok()
     }
 
     /// Whether every column of the store keeps its number: then a row needs nothing done to it.

@@ -58,12 +58,14 @@ mod typed;
 mod views;
 
 pub(crate) use assemble::{Rows, Scratch, assemble};
+pub(crate) use columns::text_at;
 pub use columns::{ColumnChoice, ColumnForm, ObsColumn, ObsValues};
 pub use device::{DeviceCsr, DeviceDense, DeviceMatrix, DeviceTopK, Part};
 pub(crate) use genes::texts;
 pub use genes::{GeneReport, GeneSelection};
 pub use half::{bf16, f16};
 pub use matrix::Matrix;
+pub(crate) use normalize::Unfit;
 pub use normalize::{LibraryGenes, Normalize};
 pub(crate) use output::Recipe;
 pub use output::{IndexType, Layout, OutputConfig, OutputError, OutputType};

@@ -6,6 +6,10 @@
 /// stays as it is. With `log1p` it then becomes `ln(1 + x)`, to the bit what [`f32::ln_1p`] gives. The sum itself is taken
 /// in `f64`, which makes it exact for counts.
 ///
+/// Both are for values from 0 up. A row that has a value below 0, or one that is not finite, among the genes that count is
+/// refused ([`LoaderError::Unfit`](crate::LoaderError::Unfit)): scaled values are not counts, and their logarithms not
+/// numbers. So is a row whose library size `f32` does not hold.
+///
 /// scanpy takes the median of the cells' sums where it is not given a target; a loader has not seen the other cells, so
 /// here the target is given, or the library size left as it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,27 +69,98 @@ pub(crate) fn sum(values: &[f32]) -> f64 {
     sums.iter().sum::<f64>() + rest
 }
 
+/// Whether any value has a sign, -0 included.
+fn any_sign(values: &[f32]) -> bool {
+    let bits = values.iter().fold(0, |bits, value| bits | value.to_bits());
+    bits >> 31 != 0
+}
+
+/// Why a row cannot be normalised.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Unfit {
+    /// The value at this place of the row is below 0 or not finite.
+    Value {
+        /// Its place.
+        place: usize,
+        /// The value.
+        value: f32,
+    },
+    /// The sum of the row is none that `f32` holds as a library size.
+    Sum(f64),
+}
+
 impl Normalize {
+    /// What the values of a row with this sum are divided by.
+    #[inline]
+    fn divisor(&self, sum: f64) -> f32 {
+        self.target_sum.map_or(1.0, |target| sum as f32 / target as f32)
+    }
+
+    /// Whether the genes that count are those of the whole row, before any are selected. Where no library size is needed, only
+    /// the values that come out matter.
+    pub(crate) fn counts_all(&self) -> bool {
+        self.target_sum.is_some() && self.over == LibraryGenes::All
+    }
+
+    /// Refuses a row, of this sum, with values that are not from 0 up. Where [`Self::apply`] sees `all` of them afterwards and takes
+    /// logarithms, values below 0 are left to it: it finds them where it leaves its fast path anyway.
+    #[inline]
+    pub(crate) fn check(&self, sum: f64, values: &[f32], all: bool) -> Result<(), Unfit> {
+        let divisor = self.divisor(sum);
+        let is_size = divisor.is_finite() && (divisor > 0.0 || sum == 0.0);
+        if is_size && sum.is_finite() && ((all && self.log1p) || !any_sign(values)) {
+            return Ok(());
+        }
+        unfit(sum, is_size, values)
+    }
+
     /// Normalises the values of a row with this sum.
-    pub(crate) fn apply(&self, sum: f64, values: &mut [f32], logarithms: &mut Logarithms) {
-        let divisor = match self.target_sum {
-            Some(target) => sum as f32 / target as f32,
-            None => 1.0,
-        };
+    ///
+    /// # Errors
+    /// Where the logarithm of a value that is not from 0 up is to be taken; the values are no good then.
+    #[inline]
+    pub(crate) fn apply(
+        &self,
+        sum: f64,
+        values: &mut [f32],
+        logarithms: &mut Logarithms,
+    ) -> Result<(), Unfit> {
+        let divisor = self.divisor(sum);
         let divisor = if divisor == 0.0 { 1.0 } else { divisor };
         if self.log1p {
-            logarithms.apply(divisor, values);
-        } else if self.target_sum.is_some() {
+            return logarithms.apply(divisor, values);
+        }
+        if self.target_sum.is_some() {
             values.iter_mut().for_each(|value| *value /= divisor);
         }
+        Ok(())
     }
 }
 
+/// Finds what is wrong with a row that looks so.
+#[cold]
+#[inline(never)]
+fn unfit(sum: f64, is_size: bool, values: &[f32]) -> Result<(), Unfit> {
+    match values.iter().position(|&value| !fits(value)) {
+        Some(place) => {
+            let value = values[place];
+            Err(Unfit::Value { place, value })
+        }
+        None if is_size => Ok(()),
+        None => Err(Unfit::Sum(sum)),
+    }
+}
+
+fn fits(value: f32) -> bool {
+    value >= 0.0 && value.is_finite()
+}
+
 impl Logarithms {
-    fn apply(&mut self, divisor: f32, values: &mut [f32]) {
+    fn apply(&mut self, divisor: f32, values: &mut [f32]) -> Result<(), Unfit> {
         let table = self.0.as_mut_slice();
         table.fill(f32::NAN);
-        for value in values {
+        let mut unfit = None;
+        for (place, value) in values.iter_mut().enumerate() {
             // Added to 2^23, an integer from 0 up lies in the lowest bits as it is.
             const SHIFT: f32 = 8_388_608.0;
             let shifted = *value + SHIFT;
@@ -98,9 +173,16 @@ impl Logarithms {
                     }
                     *entry
                 }
-                _ => logarithm(*value, divisor),
+                _ => {
+                    if !fits(*value) && unfit.is_none() {
+                        let value = *value;
+                        unfit = Some(Unfit::Value { place, value });
+                    }
+                    logarithm(*value, divisor)
+                }
             };
         }
+        unfit.map_or(Ok(()), Err)
     }
 }
 
@@ -116,7 +198,11 @@ mod tests {
 
     fn normalized(normalize: Normalize, values: &[f32]) -> Vec<u32> {
         let mut out = values.to_vec();
-        normalize.apply(sum(values), &mut out, &mut Logarithms::default());
+        let applied = normalize.apply(sum(values), &mut out, &mut Logarithms::default());
+        assert_eq!(
+            applied.is_ok(),
+            !normalize.log1p || values.iter().all(|&value| fits(value))
+        );
         out.iter().map(|value| value.to_bits()).collect()
     }
 
@@ -178,5 +264,57 @@ mod tests {
         let exact: u64 = counts.iter().map(|&x| x as u64).sum();
         assert_eq!(sum(&counts), exact as f64);
         assert_eq!(sum(&[]), 0.0);
+    }
+
+    #[test]
+    fn rows_with_values_that_are_no_counts_are_refused() {
+        let check = |target_sum, values: &[f32]| {
+            let normalize = Normalize {
+                target_sum,
+                ..Normalize::LOG1P_10K
+            };
+            let sum = sum(values);
+            let found = normalize.check(sum, values, false);
+            // Found later, where that is soon enough.
+            let later = normalize
+                .check(sum, values, true)
+                .and_then(|()| normalize.apply(sum, &mut values.to_vec(), &mut Logarithms::default()));
+            assert_eq!(format!("{found:?}"), format!("{later:?}"), "{values:?}");
+            found
+        };
+        for target in [None, Some(1e4)] {
+            for values in [
+                &[][..],
+                &[0.0, -0.0],
+                &[1.0, 2.5, -0.0],
+                &[1e-30, 1e30],
+                &[3.0; 100],
+            ] {
+                assert_eq!(check(target, values), Ok(()), "{values:?}");
+            }
+            // At every place of a row, beside the end of the lanes too.
+            for len in 1..40 {
+                for place in 0..len {
+                    for value in [-1.0, -1e-40, f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                        let mut values = vec![7.0; len];
+                        values[place] = value;
+                        match check(target, &values) {
+                            Err(Unfit::Value {
+                                place: at,
+                                value: found,
+                            }) => {
+                                assert_eq!((at, found.to_bits()), (place, value.to_bits()));
+                            }
+                            other => panic!("{value} at {place} of {len}: {other:?}"),
+                        }
+                    }
+                }
+            }
+        }
+        // Finite values whose sum is not.
+        let large = [3e38; 10];
+        assert_eq!(check(None, &large), Ok(()));
+        assert!(matches!(check(Some(1e4), &large), Err(Unfit::Sum(sum)) if sum > 2e39));
+        assert!(matches!(check(Some(1e4), &[1e-44]), Err(Unfit::Sum(_))));
     }
 }

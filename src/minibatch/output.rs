@@ -87,6 +87,19 @@ pub enum OutputError {
     /// A list of genes has a name twice.
     #[error("the gene {0:?} is asked for twice, a column of the output has one gene; ask for it once")]
     RepeatedGene(String),
+    /// None of a list of genes is there.
+    #[error(
+        "none of the {n_names} genes that are asked for ({asked}, ..) is there, where genes are named as {held}; ask for them by \
+         such names, or by a var column that has the names of the list"
+    )]
+    NoGenes {
+        /// How many are asked for.
+        n_names: usize,
+        /// The first of them.
+        asked: String,
+        /// The first that there are.
+        held: String,
+    },
     /// A list of columns has one twice.
     #[error("column {0} is asked for twice, each can become one column of the output; ask for it once")]
     RepeatedColumn(u32),

@@ -23,6 +23,16 @@ pub enum SelectError {
         /// What is wrong there, with what was expected and found.
         what: String,
     },
+    /// A filter takes no obs.
+    #[error("the filter takes none of the {n_obs} obs: {why}: {filter}")]
+    NothingTaken {
+        /// The filter.
+        filter: String,
+        /// How many obs there are.
+        n_obs: u64,
+        /// What its columns hold: the values nearest to those that no obs has, and ranges.
+        why: String,
+    },
     /// A column has a type that cannot be used so.
     #[error("the obs column {column:?} has the type {data_type}, {expected}; choose another column")]
     ColumnType {

@@ -8,6 +8,8 @@ use arrow_schema::{Field, Schema};
 use super::compare::{Check, FALSE, Kind, Outcome, TRUE, categories_of};
 use super::error::SelectError;
 use super::parse::{Node, Test, parse};
+use super::review::{Matches, Reviewed, SelectWarning, review};
+use super::sought::Sought;
 use crate::format::constants::ROLE_KEY;
 use crate::plan::Subset;
 use crate::store::Store;
@@ -35,9 +37,13 @@ pub struct Filter {
 /// A filter that fits the columns of a table, whatever this is kept in: it tells of each of its batches which rows are taken.
 #[derive(Clone, Debug)]
 pub struct BatchFilter {
+    text: String,
     root: Node<Bound>,
     /// Names of the columns, sorted.
     columns: Vec<String>,
+    /// Rows that were seen, and those of them that were taken.
+    n_rows: u64,
+    n_taken: u64,
 }
 
 /// A test that is bound to its column.
@@ -46,6 +52,7 @@ struct Bound {
     /// Which of the filter's columns.
     place: usize,
     check: Check,
+    sought: Sought,
     /// Of a categorical column its categories, as last seen, and the outcome of each.
     categories: Option<(ArrayData, Vec<Outcome>)>,
 }
@@ -77,12 +84,25 @@ impl Filter {
         names
     }
 
-    /// The obs that it takes.
+    /// The obs that it takes. Values that it asks for and that no obs has are told to `tracing`, as warnings;
+    /// [`Self::matches`] returns them.
+    ///
+    /// # Errors
+    /// As [`Self::matches`], and [`SelectError::NothingTaken`] where it takes none.
+    pub fn apply(&self, store: &Store) -> Result<Subset, SelectError> {
+        let (subset, warnings) = self.matches(store)?.some()?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(subset)
+    }
+
+    /// The obs that it takes, which may be none, and what is odd about it.
     ///
     /// # Errors
     /// [`SelectError::Filter`] where the store lacks a column or a column holds what it is not compared with;
     /// [`SelectError::Format`] where the table is damaged.
-    pub fn apply(&self, store: &Store) -> Result<Subset, SelectError> {
+    pub fn matches(&self, store: &Store) -> Result<Matches, SelectError> {
         let mut bound = self.bind(store.obs().schema()?)?;
         let columns = self.columns().into_iter().map(|name| store.obs().column(name));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
@@ -100,7 +120,16 @@ impl Filter {
             }
             mask.get(row) == Some(&true)
         })?;
-        Ok(subset)
+        let mut batch = 0;
+        let reviewed = bound.review_arrays(|| {
+            let arrays: Option<Vec<ArrayRef>> = columns
+                .iter()
+                .map(|column| column.batches().get(batch).cloned())
+                .collect();
+            batch += 1;
+            arrays.map(Ok::<_, SelectError>)
+        })?;
+        Ok(Matches::new(subset, reviewed))
     }
 
     /// The filter for batches of a table of these fields. Those that the format adds (with the metadata
@@ -127,7 +156,13 @@ impl Filter {
             self.bind_test(schema, test, place)
         };
         let root = self.root.map(&mut bind)?;
-        Ok(BatchFilter { root, columns })
+        Ok(BatchFilter {
+            text: self.text.clone(),
+            root,
+            columns,
+            n_rows: 0,
+            n_taken: 0,
+        })
     }
 
     fn bind_test(&self, schema: &Schema, test: &Test, place: usize) -> Result<Bound, SelectError> {
@@ -162,6 +197,7 @@ impl Filter {
         Ok(Bound {
             place,
             check,
+            sought: Sought::of(&test.question),
             categories: None,
         })
     }
@@ -173,9 +209,49 @@ impl BatchFilter {
     /// # Panics
     /// Where the batch lacks a column, or has one of another type than it was told.
     pub fn mask(&mut self, batch: &RecordBatch) -> Vec<bool> {
+        self.mask_of(&self.arrays(batch))
+    }
+
+    /// The filter's columns of a batch.
+    fn arrays<'a>(&self, batch: &'a RecordBatch) -> Vec<&'a ArrayRef> {
         let find = |name: &String| column_of(&batch.schema(), name).map(|place| batch.column(place));
-        let arrays: Vec<_> = self.columns.iter().filter_map(find).collect();
-        self.mask_of(&arrays)
+        self.columns.iter().filter_map(find).collect()
+    }
+
+    /// What is odd about the filter, once [`Self::mask`] has seen every batch of the table: values that it asks for and that no
+    /// row has. `batches` are all of the table once more; they are only read where there is something to say.
+    ///
+    /// # Errors
+    /// [`SelectError::NothingTaken`] where no row was taken, and those of `batches`.
+    pub fn review<E: From<SelectError>>(
+        &self,
+        mut batches: impl Iterator<Item = Result<RecordBatch, E>>,
+    ) -> Result<Vec<SelectWarning>, E> {
+        let reviewed = self.review_arrays(|| {
+            let batch = batches.next()?;
+            Some(batch.map(|batch| self.arrays(&batch).into_iter().cloned().collect()))
+        })?;
+        Ok(reviewed?)
+    }
+
+    fn review_arrays<E>(
+        &self,
+        next: impl FnMut() -> Option<Result<Vec<ArrayRef>, E>>,
+    ) -> Result<Result<Vec<SelectWarning>, SelectError>, E> {
+        fn collect<'a>(node: &'a Node<Bound>, tests: &mut Vec<Reviewed<'a>>) {
+            match node {
+                Node::All(nodes) | Node::Any(nodes) => nodes.iter().for_each(|node| collect(node, tests)),
+                Node::Not(node) => collect(node, tests),
+                Node::Test(Bound { place, sought, .. }) => tests.push(Reviewed {
+                    place: *place,
+                    sought,
+                }),
+            }
+        }
+        let mut tests = Vec::new();
+        collect(&self.root, &mut tests);
+        let counts = (self.n_taken, self.n_rows);
+        review(&self.text, &self.columns, &tests, counts, next)
     }
 
     fn mask_of(&mut self, arrays: &[&ArrayRef]) -> Vec<bool> {
@@ -185,7 +261,10 @@ impl BatchFilter {
             "a batch has the columns of its table"
         );
         let outcomes = evaluate(&mut self.root, arrays);
-        outcomes.into_iter().map(|outcome| outcome == TRUE).collect()
+        let mask: Vec<bool> = outcomes.into_iter().map(|outcome| outcome == TRUE).collect();
+        self.n_rows += mask.len() as u64;
+        self.n_taken += mask.iter().filter(|is_taken| **is_taken).count() as u64;
+        mask
     }
 }
 
@@ -234,6 +313,7 @@ fn evaluate(node: &mut Node<Bound>, arrays: &[&ArrayRef]) -> Vec<Outcome> {
 
 impl Bound {
     fn outcomes(&mut self, array: &ArrayRef) -> Vec<Outcome> {
+        self.sought.see(array.as_ref());
         let Some(dictionary) = array.as_any_dictionary_opt() else {
             return self.check.outcomes(array);
         };

@@ -53,7 +53,10 @@
 //! - Where a value is missing (or, in a column of floats, NaN), a test is neither true nor false, and so is its `not`;
 //!   `unknown or true` is true, `unknown and false` is false, all else of unknown is unknown. What is unknown is not taken:
 //!   `x != 3` and `not x == 3` both leave out what is missing; `x != 3 or x is missing` takes it.
-//! - A value that does not occur in the column equals nothing and is no error: the same filter serves many stores.
+//! - A value that no obs has equals nothing. It is a warning, with the nearest values that there are; and a filter that takes
+//!   no obs at all is an error ([`SelectError::NothingTaken`]). [`Filter::apply`] tells warnings to `tracing`;
+//!   [`Filter::matches`] returns them, and takes an empty result for what it is, so that one filter serves many stores.
+//!   Numbers are looked for in lists of up to 64.
 //! - Parentheses and `not` nest at most 100 deep.
 //!
 //! [`Filter::bind`] applies a filter to batches of any other table, such as one that is not a store yet.
@@ -71,6 +74,9 @@ mod compare;
 mod error;
 mod eval;
 mod parse;
+mod profile;
+mod review;
+mod sought;
 mod split;
 mod token;
 mod weights;
@@ -78,6 +84,8 @@ mod weights;
 pub use codes::{Codes, codes};
 pub use error::SelectError;
 pub use eval::{BatchFilter, Filter};
+pub use profile::{N_NEAREST, nearest};
+pub use review::{Matches, SelectWarning};
 pub use split::{SplitSpec, split};
 pub use weights::weights;
 

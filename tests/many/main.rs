@@ -272,11 +272,18 @@ fn genes_that_cannot_be_joined_are_refused_by_name() {
     let dir = dir.path().join("others");
     std::fs::create_dir(&dir).unwrap();
     let others = write_all(&dir, &others);
-    let no_common = refused(&[stores[0].clone(), others[0].clone()], Join::Inner);
-    assert!(matches!(
-        no_common,
-        CollectionError::NothingInCommon { n_stores: 2 }
-    ));
+    for join in [Join::Inner, Join::Outer] {
+        let no_common = refused(&[stores[0].clone(), others[0].clone()], join);
+        let message = no_common.to_string();
+        assert!(
+            matches!(no_common, CollectionError::NothingInCommon { n_stores: 2, .. }),
+            "{message}"
+        );
+        assert!(
+            message.contains("(g0, g1, g2, ..)") && message.contains("(g100, g101, g102, ..)"),
+            "{message}"
+        );
+    }
     // Names that occur twice say nothing, unless all stores have the same in the same order.
     for join in [Join::Same, Join::Inner, Join::Outer] {
         let error = refused(&[others[1].clone(), others[3].clone()], join.clone());

@@ -6,6 +6,7 @@ mod common;
 
 mod columns;
 mod twin;
+mod unfit;
 
 use std::fmt::Debug;
 use std::path::Path;

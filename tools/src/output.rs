@@ -2,7 +2,9 @@
 //! error.
 
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
+use std::sync::{Mutex, PoisonError};
 
+use cellring_tools::message::{Message, MessageKind};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -13,11 +15,26 @@ pub(crate) trait Show: Serialize {
     fn text(&self) -> String;
 }
 
-/// Prints a result: one line of JSON, or text.
+/// What this run has warned of so far.
+static WARNINGS: Mutex<Vec<Message>> = Mutex::new(Vec::new());
+
+/// A result, and what was warned of.
+#[derive(Serialize)]
+struct WithWarnings<'a, T> {
+    #[serde(flatten)]
+    result: &'a T,
+    warnings: Vec<Message>,
+}
+
+/// Prints a result: one line of JSON, in which `warnings` are those of this run if there are any, or text.
 pub(crate) fn print(json: bool, result: &impl Show) -> Result<(), Failure> {
     let mut lines = Lines::new();
     if json {
-        lines.json(result)?;
+        let warnings = warnings().clone();
+        match warnings.is_empty() {
+            true => lines.json(result)?,
+            false => lines.json(&WithWarnings { result, warnings })?,
+        }
     } else {
         lines.text(result.text().trim_end_matches('\n'))?;
     }
@@ -71,9 +88,28 @@ pub(crate) fn error(sentence: &str) {
     message("error", sentence);
 }
 
-/// One line on something that the user may want to change.
+/// One line on how the command runs here, which is a part of the JSON too.
 pub(crate) fn warning(sentence: &str) {
-    message("warning", sentence);
+    warn(MessageKind::Run, sentence);
+}
+
+/// One line on something that the user may want to change, once; it is a part of the JSON too.
+pub(crate) fn warn(kind: MessageKind, sentence: impl Into<String>) {
+    let message = Message::new(kind, sentence);
+    let mut warnings = warnings();
+    if !warnings.contains(&message) {
+        say(&message);
+        warnings.push(message);
+    }
+}
+
+/// The lines for what a report holds, and so its JSON.
+pub(crate) fn say(warning: &Message) {
+    message("warning", &warning.sentence);
+}
+
+fn warnings() -> std::sync::MutexGuard<'static, Vec<Message>> {
+    WARNINGS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn message(kind: &str, sentence: &str) {
@@ -130,6 +166,16 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         text += &line(&mut row.iter().map(String::as_str));
     }
     text
+}
+
+/// The first few of these names.
+pub(crate) fn few<S: AsRef<str>>(names: &[S]) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(AsRef::as_ref).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {} more", shown.join(", "), count(more as u64)),
+    }
 }
 
 /// A number with commas between its thousands.

@@ -38,13 +38,24 @@ pub enum CollectionError {
         /// Some of them.
         extra: Vec<String>,
     },
-    /// No gene is in all stores.
+    /// No gene is in all stores, or a store has none that another has.
     #[error(
-        "the {n_stores} stores have no gene in common; join them by the genes that any has, or by another var column"
+        "the {n_stores} stores have no gene in common: {} has{}, {} has{}; {remedy}",
+        store.display(), listed(names), other.display(), listed(others)
     )]
     NothingInCommon {
         /// Stores.
         n_stores: usize,
+        /// A store.
+        store: PathBuf,
+        /// The first names of its genes.
+        names: Vec<String>,
+        /// One without these.
+        other: PathBuf,
+        /// The first names of its genes.
+        others: Vec<String>,
+        /// What can be done.
+        remedy: &'static str,
     },
     /// A name does not tell which gene is meant.
     #[error(
@@ -100,7 +111,7 @@ pub enum CollectionError {
 }
 
 /// Names in brackets, where there are any.
-fn listed(names: &[String]) -> String {
+pub(super) fn listed(names: &[String]) -> String {
     match names {
         [] => String::new(),
         names => format!(" ({}, ..)", names.join(", ")),

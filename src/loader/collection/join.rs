@@ -1,15 +1,19 @@
 //! Stores with different genes, mapped to one list.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::CollectionError;
+use super::error::listed;
 use crate::Store;
 use crate::format::table::Column;
 use crate::minibatch::{GeneSelection, texts};
 
 /// As many names as a message gives.
 const EXAMPLES: usize = 3;
+
+/// Less than one gene in so many is few.
+const FEW: usize = 10;
 
 /// Which genes a [`Collection`](super::Collection) has, where its stores have different ones.
 ///
@@ -100,17 +104,21 @@ pub(super) fn join(
     if lists.len() == 1 && !is_list {
         return Ok(one(map_of));
     }
+    if matches!(join, Join::Inner | Join::Outer) {
+        check_shared(&lists, stores.len())?;
+    }
     let genes = genes_of(join, &lists);
-    if genes.is_empty() && *join == Join::Inner {
-        let n_stores = stores.len();
-        return Err(CollectionError::NothingInCommon { n_stores });
+    if genes.is_empty() && *join == Join::Inner && lists.len() > 1 {
+        let remedy = "join them by the genes that any has, or leave out a store";
+        return Err(nothing_in_common(stores.len(), &lists[0], &lists[1], remedy));
     }
     if i32::try_from(genes.len()).is_err() {
         return Err(CollectionError::TooManyGenes(genes.len()));
     }
     let mut maps = Vec::with_capacity(lists.len());
+    let mut finds_any = false;
     for list in &lists {
-        let (map, report) = GeneSelection::among(&list.names, &genes)?;
+        let (map, report) = GeneSelection::find(&list.names, &genes)?;
         if !report.ambiguous.is_empty() {
             return Err(CollectionError::RepeatedNames {
                 store: list.store.path().to_path_buf(),
@@ -121,7 +129,12 @@ pub(super) fn join(
         if *join == Join::Same && (!report.missing.is_empty() || list.names.len() != genes.len()) {
             return Err(other_genes(&lists[0], list, &report.missing));
         }
+        finds_any |= report.missing.len() < genes.len();
         maps.push((!map.is_identity()).then_some(map));
+    }
+    if is_list && !finds_any {
+        // The error of a list of which no store has any.
+        GeneSelection::among(&lists[0].names, &genes)?;
     }
     Ok(Joined {
         n_vars: genes.len(),
@@ -129,6 +142,58 @@ pub(super) fn join(
         maps,
         map_of,
     })
+}
+
+/// Refuses a store without any gene that another one has, and tells where there are few: genes are named in another way then,
+/// and all but its own are zero.
+fn check_shared(lists: &[Names<'_>], n_stores: usize) -> Result<(), CollectionError> {
+    let distinct: Vec<HashSet<&str>> = lists
+        .iter()
+        .map(|list| list.names.iter().copied().collect())
+        .collect();
+    let mut n_having: HashMap<&str, u32> = HashMap::new();
+    for name in distinct.iter().flatten().copied() {
+        *n_having.entry(name).or_default() += 1;
+    }
+    for (place, names) in distinct.iter().enumerate() {
+        let others = || (0..lists.len()).filter(|&other| other != place);
+        let Some(other) = others().max_by_key(|&other| distinct[other].len()) else {
+            continue;
+        };
+        let smaller = names.len().min(distinct[other].len());
+        let n_shared = names.iter().filter(|name| n_having.get(*name) > Some(&1)).count();
+        if n_shared == 0 && smaller > 0 {
+            let remedy = "join them by a var column that names genes alike";
+            return Err(nothing_in_common(n_stores, &lists[place], &lists[other], remedy));
+        }
+        if n_shared * FEW < smaller {
+            tracing::warn!(
+                "{}: of its {} genes {n_shared} are in another store too ({} has{}); all others are zero or left out in the \
+                 obs of one or the other",
+                lists[place].store.path().display(),
+                names.len(),
+                lists[other].store.path().display(),
+                listed(&examples(lists[other].names.iter())),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn nothing_in_common(
+    n_stores: usize,
+    store: &Names<'_>,
+    other: &Names<'_>,
+    remedy: &'static str,
+) -> CollectionError {
+    CollectionError::NothingInCommon {
+        n_stores,
+        store: store.store.path().to_path_buf(),
+        names: examples(store.names.iter()),
+        other: other.store.path().to_path_buf(),
+        others: examples(other.names.iter()),
+        remedy,
+    }
 }
 
 /// The genes of the output.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cellring_tools::anndata::Selection;
+use cellring_tools::anndata::{LeftOut, Selection};
 use cellring_tools::convert::{AppendOptions, AppendReport, append};
 use cellring_tools::size::parse_size;
 use clap::value_parser;
@@ -70,6 +70,13 @@ impl Show for AppendReport {
                 output::count(self.n_genes_ignored)
             ));
         }
+        if self.n_genes_missing > 0 {
+            lines.push(format!(
+                "{} genes of the store are not in the inputs and zero in their cells",
+                output::count(self.n_genes_missing)
+            ));
+        }
+        lines.extend(LeftOut::sentence(&self.left_out, self.n_inputs));
         lines.join("\n")
     }
 }
@@ -94,9 +101,6 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     });
     bar.finish_and_clear();
     let report = report?;
-    report
-        .warnings
-        .iter()
-        .for_each(|warning| output::warning(warning));
+    report.warnings.iter().for_each(output::say);
     output::print(args.json, &report)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
 use cellring::format::{Encoding, VarOrder};
-use cellring_tools::anndata::{JoinOptions, Selection, VarJoin};
+use cellring_tools::anndata::{JoinOptions, LeftOut, Selection, VarJoin};
 use cellring_tools::convert::{ConvertOptions, ConvertReport, ObsOrder, Parts, convert};
 use cellring_tools::size::parse_size;
 use clap::{ValueEnum, value_parser};
@@ -83,6 +83,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
     memory: u64,
     /// Only the genes that FILE names, one name of var a line; they stay in the source's order
+    ///
+    /// Names that the input does not have are left out with a warning, unless it has none of them. Lines that begin with # are
+    /// comments.
     #[arg(long, value_name = "FILE")]
     genes: Option<PathBuf>,
     /// Only cells that this filter takes, such as 'cell_type == "B cell" and n_genes >= 200'
@@ -209,6 +212,7 @@ impl Show for ConvertReport {
                 .filter(|(n, _)| *n > 0)
                 .map(|(n, what)| format!("{} {what}", output::count(*n))),
         );
+        lines.extend(LeftOut::sentence(&self.left_out, self.n_inputs));
         lines.join("\n")
     }
 }
@@ -285,9 +289,6 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     });
     bar.finish_and_clear();
     let report = report?;
-    report
-        .warnings
-        .iter()
-        .for_each(|warning| output::warning(warning));
+    report.warnings.iter().for_each(output::say);
     output::print(args.json, &report)
 }

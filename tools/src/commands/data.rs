@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cellring::Store;
-use cellring::plan::{Balanced, Controls, Custom, Grouped, SamplerData, Strategy, Subset, Weighted};
-use cellring::select::{self, Codes, SelectError, SplitSpec};
+use cellring::plan::{Balanced, Controls, Custom, Grouped, MISSING, SamplerData, Strategy, Subset, Weighted};
+use cellring::select::{self, Codes, Filter, Matches, SelectError, SplitSpec};
+use cellring_tools::message::MessageKind;
 use clap::value_parser;
 
 use crate::failure::Failure;
+use crate::output;
 
 /// Which cells an epoch is made of.
 #[derive(Debug, clap::Args)]
@@ -58,7 +60,7 @@ impl SubsetArgs {
         }
         if let Some(filter) = &self.obs_filter {
             asked.push("--obs-filter");
-            subset = subset.intersect(&select::filter(store, filter).map_err(selecting)?)?;
+            subset = subset.intersect(&filtered(store, "--obs-filter", filter)?)?;
         }
         if let (Some(spec), Some(part)) = (&self.split, &self.part) {
             asked.push("--split");
@@ -204,8 +206,10 @@ impl StrategyArgs {
             });
         }
         if !self.balance.is_empty() {
+            let classes = codes(store, &self.balance)?;
+            warn_of_one_class(&self.balance, &classes, data.subset.as_ref());
             data.balanced = Some(Balanced {
-                codes: codes(store, &self.balance)?.codes,
+                codes: classes.codes,
                 n_draws: self.draws,
                 global: self.balance_global,
             });
@@ -271,27 +275,58 @@ fn codes(store: &Store, columns: &[String]) -> Result<Codes, Failure> {
     Ok(select::codes(store, &columns)?)
 }
 
+/// The cells that a filter takes, of which there are some; what is odd about it is said.
+fn filtered(store: &Store, option: &str, filter: &str) -> Result<Subset, Failure> {
+    let matches = Filter::parse(filter).and_then(|filter| filter.matches(store));
+    let (subset, warnings) = matches.and_then(Matches::some).map_err(|error| match error {
+        SelectError::NothingTaken { .. } => Failure::because(format!("{option}: {error}")),
+        other => selecting(other),
+    })?;
+    for warning in warnings {
+        output::warn(MessageKind::Selection, format!("{option}: {warning}"));
+    }
+    Ok(subset)
+}
+
+/// Says that there is nothing to balance.
+fn warn_of_one_class(columns: &[String], classes: &Codes, subset: Option<&Subset>) {
+    let mut codes: Box<dyn Iterator<Item = u32>> = match subset {
+        Some(subset) => Box::new(subset.iter().map(|obs| classes.codes[obs as usize])),
+        None => Box::new(classes.codes.iter().copied()),
+    };
+    let mut codes = codes.by_ref().filter(|code| *code != MISSING);
+    if let Some(first) = codes.next()
+        && codes.all(|code| code == first)
+    {
+        let class = classes.classes[first as usize].join(", ");
+        output::warn(
+            MessageKind::Selection,
+            format!(
+                "--balance: all cells with a value in {} have {class:?} there, so that there is one class and nothing to balance",
+                columns.join(", ")
+            ),
+        );
+    }
+}
+
 /// `COLUMN=VALUE`, or a filter.
 fn control_cells(store: &Store, controls: &str) -> Result<Subset, Failure> {
     let plain = controls
         .split_once('=')
         .filter(|(column, value)| !value.starts_with('=') && !column.ends_with(['!', '<', '>']));
     let Some((column, value)) = plain else {
-        return select::filter(store, controls).map_err(selecting);
+        return filtered(store, "--controls", controls);
     };
     let codes = select::codes(store, &[column])?;
     let Some(code) = codes.find(&[value]) else {
-        let known: Vec<&str> = codes
-            .classes
-            .iter()
-            .flatten()
-            .take(10)
-            .map(String::as_str)
-            .collect();
-        let more = if codes.classes.len() > 10 { ", ..." } else { "" };
+        let known: Vec<&String> = codes.classes.iter().flatten().collect();
+        let nearest = select::nearest(value, &known).join(", ");
+        let more = match known.len() {
+            n if n > select::N_NEAREST => format!("; the nearest of its {n} values are {nearest}"),
+            _ => format!("; it holds {nearest}"),
+        };
         return Err(Failure::because(format!(
-            "--controls: no cell has {value:?} in the obs column {column:?}; it holds {}{more}",
-            known.join(", ")
+            "--controls: no cell has {value:?} in the obs column {column:?}{more}"
         )));
     };
     Ok(Subset::from_fn(store.n_obs(), |obs| {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use cellring::Store;
 use cellring::loader::MatrixChoice;
 use cellring::minibatch::{GeneSelection, Layout, Normalize, OutputConfig, OutputType};
+use cellring_tools::message::MessageKind;
 
 use super::data::read_names;
 use crate::failure::Failure;
@@ -41,7 +42,14 @@ impl OutputArgs {
         let genes = match &self.genes {
             None => None,
             Some(path) => {
-                let (genes, report) = GeneSelection::by_names(store.var(), &read_names(path)?)?;
+                let names = read_names(path)?;
+                let of_list =
+                    |error: &dyn std::fmt::Display| Failure::because(format!("{}: {error}", path.display()));
+                if names.is_empty() {
+                    return Err(of_list(&"names no gene; write one name in a line"));
+                }
+                let (genes, report) =
+                    GeneSelection::by_names(store.var(), &names).map_err(|error| of_list(&error))?;
                 for (names, what) in [
                     (&report.missing, "not in the store, their columns are zero"),
                     (
@@ -49,12 +57,10 @@ impl OutputArgs {
                         "several times in the store, the first of each is taken",
                     ),
                 ] {
-                    if let Some(first) = names.first() {
-                        output::warning(&format!(
-                            "{}: {} genes are {what} (the first is {first})",
-                            path.display(),
-                            names.len()
-                        ));
+                    if !names.is_empty() {
+                        let sentence =
+                            format!("{} of its genes are {what}: {}", names.len(), output::few(names));
+                        output::warn(MessageKind::Genes, format!("{}: {sentence}", path.display()));
                     }
                 }
                 Some(genes)

@@ -88,14 +88,12 @@ pub enum ConvertError {
     #[error(transparent)]
     Filter(#[from] SelectError),
     /// The filter takes no obs.
-    #[error("the filter takes none of the {n_obs} obs of {}: {filter}", file.display())]
+    #[error("{}: {nothing}", file.display())]
     NothingTaken {
         /// The input.
         file: PathBuf,
-        /// The filter.
-        filter: String,
-        /// How many there are.
-        n_obs: u64,
+        /// [`SelectError::NothingTaken`].
+        nothing: SelectError,
     },
     /// Columns were named that do not exist.
     #[error("obs of {} has no column {}; its columns are {available}", file.display(), names.join(", "))]
@@ -115,17 +113,28 @@ pub enum ConvertError {
         /// What the operating system said.
         error: std::io::Error,
     },
-    /// Genes were named that do not exist.
-    #[error("{} names {n_absent} genes that var of {} does not have, among them {examples}; remove them from the list", list.display(), file.display())]
+    /// None of the genes that were named exists.
+    #[error(
+        "none of the {n_named} genes that {} names ({named}) is among those of {}, which are named as {held}; write such names into the list",
+        list.display(), file.display()
+    )]
     NoGene {
         /// The list.
         list: PathBuf,
+        /// How many it names.
+        n_named: usize,
+        /// The first few of these.
+        named: String,
         /// The input.
         file: PathBuf,
-        /// How many.
-        n_absent: usize,
-        /// The first few.
-        examples: String,
+        /// The first few of its names.
+        held: String,
+    },
+    /// A list of genes is empty.
+    #[error("{} names no gene; write one name in a line", list.display())]
+    EmptyGeneList {
+        /// The list.
+        list: PathBuf,
     },
     /// The threads could not be started.
     #[error("cannot start {threads} threads to encode with: {error}; give a smaller --threads")]

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::{ConvertError, ConvertOptions, order, select};
-use crate::anndata::{AnnData, InputStamp, MatrixSource, Selection, TableSource, Workspace};
+use crate::anndata::{AnnData, InputStamp, LeftOut, Looks, MatrixSource, Selection, TableSource, Workspace};
+use crate::message::{Message, MessageKind};
 
 /// Inputs that have been looked at and found fit.
 pub(super) struct Inputs {
+    file: AnnData,
     /// How messages name them.
     pub(super) name: PathBuf,
     /// What they were like before anything was read.
@@ -19,6 +21,10 @@ pub(super) struct Inputs {
     pub(super) order: Option<Vec<u32>>,
     /// What is held in memory all the time.
     pub(super) held_bytes: u64,
+    /// What is not taken of the inputs.
+    pub(super) left_out: Vec<LeftOut>,
+    /// What is odd about the filter and the genes.
+    pub(super) warnings: Vec<Message>,
 }
 
 /// One matrix, its rows in the order of the store, and the table of its columns.
@@ -59,7 +65,8 @@ impl Inputs {
             matrices.push(file.matrix_in(selection, &workspace)?);
         }
         let mut obs = file.obs()?;
-        let rows = select::rows(input, options, &obs)?;
+        let mut warnings = Vec::new();
+        let rows = select::rows(input, options, &obs, &mut warnings)?;
         let mut elements = Vec::new();
         for (selection, matrix) in selections().zip(matrices) {
             let element = Element {
@@ -68,7 +75,13 @@ impl Inputs {
                 var: file.var(selection)?,
             };
             element.check(input, &obs)?;
-            elements.push(select::part(input, options, rows.as_ref(), element)?);
+            elements.push(select::part(
+                input,
+                options,
+                rows.as_ref(),
+                element,
+                &mut warnings,
+            )?);
         }
         obs = match &rows {
             Some(rows) => obs.pick(rows),
@@ -87,7 +100,9 @@ impl Inputs {
             }
             obs = obs.reordered(order, &workspace);
         }
+        let left_out = file.left_out(&selections().collect::<Vec<_>>())?;
         Ok(Self {
+            file,
             name,
             // An input that is not there has been named above.
             stamps: stamps?,
@@ -95,7 +110,23 @@ impl Inputs {
             obs,
             order,
             held_bytes,
+            left_out,
+            warnings,
         })
+    }
+
+    /// Where counts are, if X holds something else and none of the matrices that are taken is them.
+    pub(super) fn counts_beside(&self, x: Looks) -> Option<Message> {
+        let found = x.no_counts()?;
+        let taken: Vec<&Selection> = self.elements.iter().map(|element| &element.selection).collect();
+        let counts = self.file.counts_beside(&taken)?;
+        let sentence = format!(
+            "X of {} has {found}, while {} holds counts; {} takes those",
+            self.name.display(),
+            counts.path(),
+            counts.option()
+        );
+        Some(Message::new(MessageKind::Counts, sentence))
     }
 
     /// What tells these inputs from others, on every machine.

@@ -9,7 +9,8 @@ use cellring::writer::{PartManifest, StoreWriter, WriteError, part_table_rows};
 use super::inputs::{Element, Inputs};
 use super::matrix::{MatrixJob, Written};
 use super::{ConvertError, ConvertOptions, ConvertReport, ObsOrder, PartReport, Parts, parts, tables};
-use crate::anndata::{Canonicalised, FrameColumn, Selection, TableSource};
+use crate::anndata::{Canonicalised, FrameColumn, Looks, Selection, TableSource};
+use crate::message::{Message, MessageKind};
 
 /// A conversion whose inputs have been looked at and found fit.
 pub(super) struct Job<'a> {
@@ -77,8 +78,12 @@ impl<'a> Job<'a> {
         let Written {
             mut writer,
             changed: mut canonicalised,
+            mut looks,
             order,
         } = matrices[0].write(None, begin, &progress(0))?;
+        if self.inputs.elements[0].selection != Selection::X {
+            looks = Looks::default();
+        }
         writer.set_source(self.provenance(&self.inputs.elements[0], canonicalised));
         for (number, (matrix, element)) in matrices.iter().zip(&self.inputs.elements).enumerate().skip(1) {
             let begin = || Ok(writer.further(matrix.writer_options())?);
@@ -87,6 +92,10 @@ impl<'a> Job<'a> {
                 .as_ref()
                 .filter(|_| matches!(element.selection, Selection::Layer(_)));
             let written = matrix.write(given, begin, &progress(number as u64))?;
+            if written.looks.are_counts() {
+                // Who takes them beside X knows of them.
+                looks = Looks::default();
+            }
             let mut further = written.writer;
             further.set_source(self.provenance(element, written.changed));
             writer.add_further(&element.selection.path(), further)?;
@@ -97,7 +106,7 @@ impl<'a> Job<'a> {
         }
         self.inputs.check_unchanged()?;
         writer.finish()?;
-        self.report(canonicalised)
+        self.report(canonicalised, looks)
     }
 
     /// Makes one part of the store.
@@ -114,7 +123,7 @@ impl<'a> Job<'a> {
             was_there,
         };
         if let Some(part) = parts::existing(&path, options, &settings)? {
-            return Ok(self.report_part(&part, report(&part, true)));
+            return Ok(self.report_part(&part, report(&part, true), Looks::default()));
         }
         let matrix = self.plan(element)?;
         let n_obs = inputs.obs.n_rows();
@@ -129,7 +138,11 @@ impl<'a> Job<'a> {
         let about = parts::part((number, of), options, inputs, settings, written.changed);
         inputs.check_unchanged()?;
         let part = written.writer.finish_part(about)?;
-        Ok(self.report_part(&part, report(&part, false)))
+        let looks = match element.selection {
+            Selection::X => written.looks,
+            _ => Looks::default(),
+        };
+        Ok(self.report_part(&part, report(&part, false), looks))
     }
 
     fn plan<'b>(&'b self, element: &'b Element) -> Result<MatrixJob<'b>, ConvertError> {
@@ -203,7 +216,7 @@ impl<'a> Job<'a> {
         source
     }
 
-    fn report(&self, canonicalised: Canonicalised) -> Result<ConvertReport, ConvertError> {
+    fn report(&self, canonicalised: Canonicalised, looks: Looks) -> Result<ConvertReport, ConvertError> {
         let store = Store::open(self.output)?;
         let manifest = store.manifest();
         Ok(ConvertReport {
@@ -228,12 +241,14 @@ impl<'a> Job<'a> {
             rows_sorted: canonicalised.rows_sorted,
             duplicates_summed: canonicalised.duplicates_summed,
             explicit_zeros_dropped: canonicalised.explicit_zeros_dropped,
-            warnings: self.warnings(),
+            left_out: self.inputs.left_out.clone(),
+            n_inputs: self.paths.len(),
+            warnings: self.warnings(looks),
             part: None,
         })
     }
 
-    fn report_part(&self, part: &PartManifest, about: PartReport) -> ConvertReport {
+    fn report_part(&self, part: &PartManifest, about: PartReport, looks: Looks) -> ConvertReport {
         let count = |name: &str| part.counts.get(name).copied().unwrap_or(0);
         let bytes = part.total_bytes();
         let matrix_bytes = bytes - part.obs.bytes - part.var.bytes;
@@ -254,16 +269,25 @@ impl<'a> Job<'a> {
             rows_sorted: count("rows_sorted"),
             duplicates_summed: count("duplicates_summed"),
             explicit_zeros_dropped: count("explicit_zeros_dropped"),
-            warnings: self.warnings(),
+            left_out: self.inputs.left_out.clone(),
+            n_inputs: self.paths.len(),
+            warnings: self.warnings(looks),
             part: Some(about),
         }
     }
 
-    /// What the tables warn of.
-    fn warnings(&self) -> Vec<String> {
-        let vars = self.inputs.elements.iter().map(|element| &element.var);
-        let tables = std::iter::once(&self.inputs.obs).chain(vars);
-        let mut warnings: Vec<String> = tables.flat_map(TableSource::warnings).cloned().collect();
+    /// What the tables warn of, what was asked for and is not there, and where counts are; each once.
+    fn warnings(&self, looks: Looks) -> Vec<Message> {
+        let of_table = |kind, table: &TableSource| -> Vec<Message> {
+            let sentences = table.warnings().iter();
+            sentences.map(|sentence| Message::new(kind, sentence)).collect()
+        };
+        let mut warnings = of_table(MessageKind::Obs, &self.inputs.obs);
+        for element in &self.inputs.elements {
+            warnings.extend(of_table(MessageKind::Var, &element.var));
+        }
+        warnings.extend(self.inputs.warnings.iter().cloned());
+        warnings.extend(self.inputs.counts_beside(looks));
         // Layers have the genes of X, and so the same warnings.
         let mut seen = HashSet::new();
         warnings.retain(|warning| seen.insert(warning.clone()));

@@ -10,7 +10,10 @@ use super::inputs::Element;
 use super::memory::Needs;
 use super::survey::{self, ColumnOrder, Survey};
 use super::{ConvertError, ConvertOptions, Parts, parts, tables};
-use crate::anndata::{Canonicalised, Selection, TableSource};
+use crate::anndata::{Canonicalised, Looks, Selection, TableSource};
+
+/// Windows of which some values are looked at.
+const SAMPLE_WINDOWS: u32 = 16;
 
 /// How one matrix is written.
 pub(super) struct MatrixJob<'a> {
@@ -25,6 +28,8 @@ pub(super) struct Written {
     pub(super) writer: StoreWriter,
     /// What was changed in the matrix.
     pub(super) changed: Canonicalised,
+    /// What some of the values look like.
+    pub(super) looks: Looks,
     /// Order of the columns, where it is not the source's.
     pub(super) order: Option<ColumnOrder>,
 }
@@ -146,8 +151,13 @@ impl<'a> MatrixJob<'a> {
         let mut cutter = BlockCutter::new(self.options.block_size, value_type, stretch.start);
         let mut rows = matrix.rows(stretch, self.window_nnz)?;
         let mut done = work - n_rows;
+        let (mut looks, mut n_windows) = (Looks::default(), 0);
         while let Some(window) = rows.next() {
             let mut window = window?;
+            if n_windows < SAMPLE_WINDOWS {
+                looks.add(&window.values);
+                n_windows += 1;
+            }
             let dropped = rows.report().duplicates_summed + rows.report().explicit_zeros_dropped;
             if dropped > 0 && survey == Some(Survey::StoredCounts) {
                 return Ok(None);
@@ -170,6 +180,7 @@ impl<'a> MatrixJob<'a> {
         Ok(Some(Written {
             writer,
             changed,
+            looks,
             order,
         }))
     }

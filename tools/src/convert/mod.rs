@@ -28,7 +28,8 @@ pub use append::{AppendError, AppendOptions, AppendReport, append};
 pub use error::ConvertError;
 pub use parts::PartReport;
 
-use crate::anndata::{JoinOptions, OpenOptions, Selection};
+use crate::anndata::{JoinOptions, LeftOut, OpenOptions, Selection};
+use crate::message::Message;
 use job::Job;
 
 /// What is converted, and into what.
@@ -158,8 +159,13 @@ pub struct ConvertReport {
     pub duplicates_summed: u64,
     /// Entries that were exactly zero.
     pub explicit_zeros_dropped: u64,
-    /// One sentence for each column of obs or var that was skipped.
-    pub warnings: Vec<String>,
+    /// What the inputs hold and the store does not.
+    pub left_out: Vec<LeftOut>,
+    /// How many inputs there are.
+    pub n_inputs: usize,
+    /// What is odd about the inputs or what was asked for: columns that were skipped, genes or values that are not there, counts
+    /// beside values that are none.
+    pub warnings: Vec<Message>,
 }
 
 /// Converts inputs to one store at `output`, which exists when this returns without an error, and not before.

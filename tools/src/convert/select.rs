@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use arrow_array::StringArray;
-use cellring::select::Filter;
+use cellring::select::{Filter, SelectError};
 
 use super::inputs::Element;
 use super::{ConvertError, ConvertOptions, ObsOrder};
 use crate::anndata::{RowSet, RowSetBuilder, Selection, TableSource};
+use crate::message::{Message, MessageKind};
 
-/// Names of absent genes that a message shows.
+/// Names of genes that a message shows.
 const SHOWN: usize = 5;
 
 /// Rows of obs that the filter sees at a time.
@@ -31,11 +32,12 @@ pub(super) fn asked_columns(options: &ConvertOptions) -> Result<Option<Vec<Strin
     Ok(Some(asked))
 }
 
-/// The obs that the filter of the options takes; `None` without one.
+/// The obs that the filter of the options takes; `None` without one. What is odd about it becomes a warning.
 pub(super) fn rows(
     input: &Path,
     options: &ConvertOptions,
     obs: &TableSource,
+    warnings: &mut Vec<Message>,
 ) -> Result<Option<RowSet>, ConvertError> {
     let Some(text) = &options.obs_filter else {
         return Ok(None);
@@ -49,22 +51,34 @@ pub(super) fn rows(
     let asked = obs.project(&asked);
     let n_obs = obs.n_rows();
     let limit = options.max_obs.unwrap_or(u64::MAX);
+    let read = |start: u64| asked.read(start..n_obs.min(start + FILTER_ROWS as u64));
+    let starts = || (0..n_obs).step_by(FILTER_ROWS);
     let mut rows = RowSetBuilder::default();
-    for start in (0..n_obs).step_by(FILTER_ROWS) {
+    let mut has_seen_all = limit > 0;
+    for start in starts() {
         if rows.len() == limit {
+            has_seen_all = false;
             break;
         }
-        let batch = asked.read(start..n_obs.min(start + FILTER_ROWS as u64))?;
-        for is_taken in bound.mask(&batch) {
+        for is_taken in bound.mask(&read(start)?) {
             rows.push(is_taken && rows.len() < limit);
         }
     }
-    if rows.is_empty() && limit > 0 {
-        return Err(ConvertError::NothingTaken {
-            file: input.to_path_buf(),
-            filter: text.clone(),
-            n_obs,
+    // Of obs that were not looked at any may have the values that the others lack.
+    if has_seen_all {
+        let again = starts().map(|start| read(start).map_err(ConvertError::from));
+        let odd = bound.review(again).map_err(|error| match error {
+            ConvertError::Filter(nothing @ SelectError::NothingTaken { .. }) => ConvertError::NothingTaken {
+                file: input.to_path_buf(),
+                nothing,
+            },
+            other => other,
+        })?;
+        let messages = odd.iter().map(|odd| {
+            let sentence = format!("{}: {odd}", input.display());
+            Message::new(MessageKind::Selection, sentence)
         });
+        warnings.extend(messages);
     }
     Ok(Some(rows.finish(n_obs)))
 }
@@ -75,6 +89,7 @@ pub(super) fn part(
     options: &ConvertOptions,
     rows: Option<&RowSet>,
     element: Element,
+    warnings: &mut Vec<Message>,
 ) -> Result<Element, ConvertError> {
     let Element {
         selection,
@@ -83,7 +98,8 @@ pub(super) fn part(
     } = element;
     let genes = match (&options.genes, &selection) {
         (None, _) | (_, Selection::Obsm(_)) => None,
-        (Some(list), _) => Some(places_of(list, input, &var)?),
+        (Some(list), Selection::Raw) => Some(places_of(list, input, ("raw/var", &var), warnings)?),
+        (Some(list), _) => Some(places_of(list, input, ("var", &var), warnings)?),
     };
     let (matrix, max_obs) = match rows {
         // Which are no more than are wanted.
@@ -132,34 +148,81 @@ fn with_columns(input: &Path, obs: TableSource, names: &[String]) -> Result<Tabl
     })
 }
 
-/// The places of the genes that a list names, ascending. A name that several genes have means all of them.
-fn places_of(list: &Path, input: &Path, var: &TableSource) -> Result<Vec<u32>, ConvertError> {
+/// The places of the genes that a list names, ascending. A name that several genes have means all of them. Names that none has, and
+/// those that the list has twice, become warnings.
+fn places_of(
+    list: &Path,
+    input: &Path,
+    (table, var): (&'static str, &TableSource),
+    warnings: &mut Vec<Message>,
+) -> Result<Vec<u32>, ConvertError> {
     let text = std::fs::read_to_string(list).map_err(|error| ConvertError::GeneList {
         file: list.to_path_buf(),
         error,
     })?;
     let lines = text.lines().map(str::trim);
-    let wanted: HashSet<&str> = lines.filter(|name| !name.is_empty()).collect();
+    let names = || {
+        lines
+            .clone()
+            .filter(|name| !name.is_empty() && !name.starts_with('#'))
+    };
+    let mut wanted = HashSet::new();
+    let twice: Vec<&str> = names().filter(|name| !wanted.insert(*name)).collect();
+    if wanted.is_empty() {
+        let list = list.to_path_buf();
+        return Err(ConvertError::EmptyGeneList { list });
+    }
     let batch = var.read(0..var.n_rows())?;
+    let held = batch.column(0).as_any().downcast_ref::<StringArray>();
+    let held = || held.into_iter().flat_map(|held| held.iter());
     let mut found = HashSet::new();
     let mut places = Vec::new();
-    if let Some(names) = batch.column(0).as_any().downcast_ref::<StringArray>() {
-        for (place, name) in names.iter().enumerate() {
-            if let Some(name) = name.and_then(|name| wanted.get(name)) {
-                places.push(place as u32);
-                found.insert(*name);
-            }
+    for (place, name) in (0u32..).zip(held()) {
+        if let Some(name) = name.and_then(|name| wanted.get(name)) {
+            places.push(place);
+            found.insert(*name);
         }
     }
-    if found.len() == wanted.len() {
-        return Ok(places);
+    if found.is_empty() {
+        return Err(ConvertError::NoGene {
+            list: list.to_path_buf(),
+            n_named: wanted.len(),
+            named: few(names()),
+            file: input.to_path_buf(),
+            held: few(held().flatten()),
+        });
     }
-    let mut absent: Vec<&str> = wanted.difference(&found).copied().collect();
-    absent.sort_unstable();
-    Err(ConvertError::NoGene {
-        list: list.to_path_buf(),
-        file: input.to_path_buf(),
-        n_absent: absent.len(),
-        examples: absent[..absent.len().min(SHOWN)].join(", "),
-    })
+    let n_absent = wanted.len() - found.len();
+    if n_absent > 0 {
+        let mut seen = HashSet::new();
+        let absent = names().filter(|name| !found.contains(name) && seen.insert(*name));
+        let sentence = format!(
+            "{n_absent} of the {} genes that {} names are not in {table} of {} and are left out: {}",
+            wanted.len(),
+            list.display(),
+            input.display(),
+            few(absent)
+        );
+        warnings.push(Message::new(MessageKind::Genes, sentence));
+    }
+    if !twice.is_empty() {
+        let sentence = format!(
+            "{} lines of {} repeat a gene, which is stored once: {}",
+            twice.len(),
+            list.display(),
+            few(twice.into_iter())
+        );
+        warnings.push(Message::new(MessageKind::Genes, sentence));
+    }
+    Ok(places)
+}
+
+/// The first few of these names.
+fn few<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut names = names.peekable();
+    let mut shown: Vec<&str> = names.by_ref().take(SHOWN).collect();
+    if names.peek().is_some() {
+        shown.push("...");
+    }
+    shown.join(", ")
 }

@@ -5,6 +5,7 @@
     reason = "a test may unwrap, and says what it skips"
 )]
 
+mod aloud;
 #[path = "../../../tests/common/mod.rs"]
 mod common;
 mod damage;

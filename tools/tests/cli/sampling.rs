@@ -229,7 +229,7 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
         (
             &["--obs-filter", "plate == 'plate_9'"],
             1,
-            "--obs-filter takes none of the 700 cells",
+            "--obs-filter: the filter takes none of the 700 obs: no obs has \"plate_9\" in the obs column \"plate\" (the nearest",
         ),
         (
             &["--obs-range", "0..701"],
@@ -296,7 +296,7 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
                 "plate=plate_77",
             ],
             1,
-            "no cell has \"plate_77\" in the obs column \"plate\"; it holds plate_0, plate_1",
+            "no cell has \"plate_77\" in the obs column \"plate\"; the nearest of its 7 values are plate_0, plate_1",
         ),
         (&["--group", "plate"], 1, "does not fit into a minibatch of 64"),
         (&["--entropy", "nothing"], 1, "no column \"nothing\""),
@@ -447,7 +447,7 @@ fn forms_of_output() {
         genes,
     ]);
     assert!(
-        ran.stderr.contains("1 genes are not in the store") && ran.stderr.contains("no such gene"),
+        ran.stderr.contains("1 of its genes are not in the store") && ran.stderr.contains("no such gene"),
         "{}",
         ran.stderr
     );

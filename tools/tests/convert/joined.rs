@@ -51,7 +51,8 @@ fn case(name: &Path, inputs: &[PathBuf], options: &ConvertOptions) -> (Value, Ve
     verify(&store, 2, &|_| {}).unwrap();
     export(store.path(), &out, &ExportOptions::default(), &|_, _| {}).unwrap();
     let case = json!({"exported": out, "sources": inputs, "join": join_name(options.join.var)});
-    (case, report.warnings)
+    let sentences = report.warnings.into_iter().map(|warning| warning.sentence);
+    (case, sentences.collect())
 }
 
 fn join_name(join: VarJoin) -> &'static str {
@@ -344,6 +345,8 @@ fn what_cannot_be_joined_is_refused_by_name() {
         &genes(&[0, 1, 2], 1),
     );
     write(&path("b.h5ad"), ValueType::F32, &plain, &genes(&[7, 8, 9], 1));
+    write(&path("c.h5ad"), ValueType::F32, &plain, &genes(&[1, 2, 3], 1));
+    write(&path("d.h5ad"), ValueType::F32, &plain, &genes(&[3, 4, 5], 1));
     std::fs::create_dir(path("other")).unwrap();
     std::fs::copy(path("a.h5ad"), path("other/a.h5ad")).unwrap();
     let repeated = samples::table(vec![
@@ -377,12 +380,27 @@ fn what_cannot_be_joined_is_refused_by_name() {
         (
             &["a.h5ad", "b.h5ad"][..],
             &["--join", "inner"][..],
-            &["no gene in common", "b.h5ad"][..],
+            &[
+                "a.h5ad has no gene of another input",
+                "gene7, gene8, gene9",
+                "--var-key COLUMN",
+            ][..],
         ),
+        // Another way to join these would not help.
         (
             &["a.h5ad", "b.h5ad"],
             &[],
-            &["3 of the first are not in the second", "--join outer"],
+            &["no gene of another input", "gene7, gene8, gene9"],
+        ),
+        (
+            &["a.h5ad", "c.h5ad"],
+            &[],
+            &["1 of the first are not in the second", "--join outer"],
+        ),
+        (
+            &["a.h5ad", "c.h5ad", "d.h5ad"],
+            &["--join", "inner"],
+            &["the 3 inputs have no gene in common", "d.h5ad", "--join outer"],
         ),
         (
             &["a.h5ad", "repeated.h5ad"],
@@ -395,7 +413,7 @@ fn what_cannot_be_joined_is_refused_by_name() {
             &["no column ids", "gene_ids"],
         ),
         (
-            &["a.h5ad", "b.h5ad"],
+            &["a.h5ad", "c.h5ad"],
             &[
                 "--var-key",
                 "n_cells",

@@ -6,6 +6,7 @@
     reason = "tests; the settings for tests do not reach helper functions"
 )]
 
+mod aloud;
 mod changes;
 mod collection;
 mod equality;

@@ -150,12 +150,14 @@ fn parts_are_those_of_the_source() {
         .unwrap();
     }
     compare(&lines);
-    std::fs::write(&list, "no such gene\n").unwrap();
+    std::fs::write(&list, "no such gene\nneither this\n").unwrap();
     let store = directory.path().join("x.cellring");
     let args = ["convert", source.to_str().unwrap(), "-o", store.to_str().unwrap()];
     let message = fail(&[&args[..], &["--genes", list.to_str().unwrap()]].concat());
     assert!(
-        message.contains("names 1 genes") && message.contains("no such gene"),
+        message.contains("none of the 2 genes")
+            && message.contains("(no such gene, neither this)")
+            && message.contains(&format!("named as {}, ", names.value(0))),
         "{message}"
     );
     let message = fail(&[&args[..], &["--obs-columns", "plate,typo"]].concat());

@@ -274,13 +274,21 @@ fn genes_and_columns_are_found_by_name() {
     assert_eq!(before, after, "a refusal changes nothing");
 
     let report = json(&["append", text(&store), text(&more), "--ignore-new-genes"]);
-    assert_eq!(report["n_genes_ignored"], 1);
+    assert_eq!(
+        (&report["n_genes_ignored"], &report["n_genes_missing"]),
+        (&1.into(), &1.into())
+    );
     let warnings = report["warnings"].as_array().unwrap();
+    let sentences: Vec<&str> = warnings.iter().map(|w| w["sentence"].as_str().unwrap()).collect();
     assert!(
-        warnings.len() == 2 && warnings[0].as_str().unwrap().contains("other"),
+        sentences.len() == 2 && sentences[0].contains("other"),
         "{warnings:?}"
     );
-    assert!(warnings[1].as_str().unwrap().contains("note"), "{warnings:?}");
+    assert!(sentences[1].contains("note"), "{warnings:?}");
+    assert!(
+        warnings.iter().all(|warning| warning["kind"] == "obs"),
+        "{warnings:?}"
+    );
     check(&store);
     let opened = Store::open(&store).unwrap();
     let bits = |value: f32| u64::from(value.to_bits());

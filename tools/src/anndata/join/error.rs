@@ -81,7 +81,24 @@ pub enum JoinError {
         /// Its dimensions.
         n_other: usize,
     },
-    /// No gene is in all inputs.
+    /// An input has no gene of another one.
+    #[error(
+        "{} has no gene of another input: its genes are named as {names}, those of {} as {others}; {advice}",
+        file.display(), other.display()
+    )]
+    NothingShared {
+        /// The input.
+        file: PathBuf,
+        /// The first names of its genes.
+        names: String,
+        /// Another input.
+        other: PathBuf,
+        /// The first names of its genes.
+        others: String,
+        /// What would make them share some.
+        advice: String,
+    },
+    /// No gene is in all inputs, although each shares some with another one.
     #[error("the {n_inputs} inputs have no gene in common ({} lacks the last of them); give --join outer, or --var-key COLUMN if they name genes differently", file.display())]
     NothingInCommon {
         /// How many inputs.

@@ -22,6 +22,7 @@
 
 pub(in crate::anndata) mod columns;
 mod error;
+mod shared;
 pub(crate) mod unify;
 mod vars;
 
@@ -145,6 +146,11 @@ impl Joined {
             labels,
             vars: Mutex::default(),
         })
+    }
+
+    /// The inputs, in order.
+    pub(super) fn inputs(&self) -> &[PathBuf] {
+        &self.inputs
     }
 
     /// The genes that the selected matrix has.

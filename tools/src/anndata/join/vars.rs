@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, UInt32Array};
 
 use super::columns::{self, Found};
+use super::shared::Lists;
 use super::unify::{CastError, Key, keys};
 use super::{JoinError, VarJoin};
 use crate::anndata::error::Result;
@@ -50,7 +51,7 @@ pub(super) fn join(
         let of_file = |warning: &String| format!("{}: {warning}", path.display());
         warnings.extend(var.warnings().iter().map(of_file));
     }
-    let (maps, n_vars) = genes.match_all(inputs, selection, how)?;
+    let (maps, n_vars) = genes.match_all(inputs, selection, (how, key), &mut warnings)?;
     let joined = columns::join("var", &found, None, &mut warnings)?;
     let path = inputs.first().map_or(Path::new(""), PathBuf::as_path);
     let mut merged = Vec::with_capacity(joined.len());
@@ -151,7 +152,8 @@ impl Genes {
         self,
         inputs: &[PathBuf],
         selection: &Selection,
-        how: VarJoin,
+        (how, key): (VarJoin, Option<&str>),
+        warnings: &mut Vec<String>,
     ) -> Result<(Option<Maps>, usize)> {
         let first = self.lists.first().cloned().unwrap_or_default();
         if self.lists.iter().all(|list| *list == first) {
@@ -169,6 +171,13 @@ impl Genes {
             }
             .into());
         }
+        let lists = Lists {
+            inputs,
+            lists: &self.lists,
+            numbers: &self.numbers,
+            selection,
+            key,
+        };
         let n_genes = self.numbers.len();
         // In how many inputs each gene is: as often as the inputs before all had it.
         let mut n_having = vec![0; n_genes];
@@ -186,6 +195,9 @@ impl Genes {
                 emptied = number;
             }
         }
+        if how != VarJoin::Same {
+            lists.check(warnings)?;
+        }
         let in_all = |gene: usize| n_having[gene] == self.lists.len();
         let (is_taken, n_taken): (Vec<bool>, _) = match how {
             VarJoin::Outer => (vec![true; n_genes], n_genes),
@@ -195,7 +207,7 @@ impl Genes {
                 (taken, n_taken)
             }
             VarJoin::Same => {
-                self.check_same(inputs)?;
+                self.check_same(inputs, &lists)?;
                 (vec![true; n_genes], n_genes)
             }
         };
@@ -228,11 +240,15 @@ impl Genes {
     }
 
     /// All inputs must have the genes of the first.
-    fn check_same(&self, inputs: &[PathBuf]) -> Result<()> {
+    fn check_same(&self, inputs: &[PathBuf], lists: &Lists<'_>) -> Result<()> {
         let genes_of = |list: &[u32]| list.iter().copied().collect::<HashSet<u32>>();
         let first = genes_of(&self.lists[0]);
-        for (path, list) in inputs.iter().zip(&self.lists).skip(1) {
+        for (number, (path, list)) in inputs.iter().zip(&self.lists).enumerate().skip(1) {
             let other = genes_of(list);
+            // Joining others would not help.
+            if first.is_disjoint(&other) && !first.is_empty() && !other.is_empty() {
+                return Err(lists.nothing_shared(0, number));
+            }
             if first != other {
                 return Err(JoinError::DifferentVar {
                     first: inputs[0].clone(),

@@ -7,6 +7,7 @@ mod csr;
 mod dense;
 mod frame;
 mod joined;
+mod looks;
 pub(super) mod market;
 mod number;
 mod permuted;
@@ -34,6 +35,8 @@ pub use canonical::Canonicalised;
 pub use frame::FrameColumn;
 pub(crate) use frame::type_of_numpy_name;
 pub(super) use joined::JoinedParts;
+pub(crate) use looks::Looks;
+pub(super) use looks::of as looks_of;
 pub use source::Workspace;
 pub use stream::{CountMode, Rows};
 
@@ -73,6 +76,16 @@ impl Selection {
             Self::Raw => "raw/X".to_owned(),
             Self::Layer(name) => format!("layers/{name}"),
             Self::Obsm(name) => format!("obsm/{name}"),
+        }
+    }
+
+    /// The option of the command that takes this matrix.
+    pub(crate) fn option(&self) -> String {
+        match self {
+            Self::X => "--x".to_owned(),
+            Self::Raw => "--raw".to_owned(),
+            Self::Layer(name) => format!("--layer {name}"),
+            Self::Obsm(name) => format!("--obsm {name}"),
         }
     }
 }
@@ -318,6 +331,19 @@ fn open_group(file: &Arc<SourceFile>, object: &str, workspace: &Workspace) -> Re
         let arrays = Compressed::open(file, object, n_vars, n_obs)?;
         Ok(MatrixSource::new(Turned::new(Csc(arrays), workspace)?))
     }
+}
+
+/// Whether a matrix can be opened there, as far as its form tells without reading it.
+pub(super) fn is_matrix(file: &SourceFile, object: &str) -> Result<bool> {
+    let text = |name| file.text_attribute(object, Kind::Group, name);
+    Ok(match file.kind(object)? {
+        None => false,
+        Some(Kind::Dataset) => file.describe(object)?.shape.len() == 2,
+        Some(Kind::Group) => match text("encoding-type")? {
+            Some(encoding) => matches!(encoding.as_str(), "csr_matrix" | "csc_matrix"),
+            None => text("h5sparse_format")?.is_some(),
+        },
+    })
 }
 
 /// Opens the matrix of a 10x Genomics file: CSC of genes by cells is CSR of cells by genes.

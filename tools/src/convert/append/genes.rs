@@ -75,6 +75,15 @@ impl Names {
         let mut found = vec![false; self.in_source.len()];
         let (mut new, mut twice) = (Vec::new(), Vec::new());
         let mut places = Vec::with_capacity(names.len());
+        let shares_any = names.iter().any(|name| self.column_of.contains_key(name));
+        if !shares_any && !names.is_empty() && !self.in_source.is_empty() {
+            return Err(AppendError::NothingInCommon {
+                input: input.to_path_buf(),
+                store: store.to_path_buf(),
+                held: examples(&self.in_source),
+                found: examples(&names),
+            });
+        }
         for name in names {
             let place = self.column_of.get(&name).copied();
             match place {

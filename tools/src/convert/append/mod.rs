@@ -17,13 +17,17 @@ use super::blocks::BlockCutter;
 use super::memory::Needs;
 use super::{ConvertError, peak_rss_bytes};
 use crate::anndata::{
-    AnnData, Canonicalised, InputStamp, MatrixSource, OpenOptions, Selection, SourceError, TableSource,
+    AnnData, Canonicalised, InputStamp, LeftOut, Looks, MatrixSource, OpenOptions, Selection, SourceError, TableSource,
     Workspace,
 };
+use crate::message::{Message, MessageKind};
 use values::{Misfit, Target};
 
 /// Names that a message shows.
 const SHOWN: usize = 5;
+
+/// Less than one gene in so many is few.
+const FEW: u64 = 10;
 
 /// How inputs are appended.
 #[derive(Clone, Debug)]
@@ -69,6 +73,8 @@ pub struct AppendReport {
     pub bytes: u64,
     /// Genes of the inputs that the store does not have; they were left out.
     pub n_genes_ignored: u64,
+    /// Genes of the store that an input does not have, summed over the inputs: they are zero in its obs.
+    pub n_genes_missing: u64,
     /// Rows whose columns did not ascend.
     pub rows_sorted: u64,
     /// Entries that were added to another one of the same row and column.
@@ -79,8 +85,13 @@ pub struct AppendReport {
     pub seconds: f64,
     /// The most memory that the process has had resident so far.
     pub peak_rss_bytes: u64,
-    /// One sentence for each column of obs that was left out or is missing.
-    pub warnings: Vec<String>,
+    /// What the inputs hold and the store does not. No option of `append` stores it: a store has the matrices that it was made
+    /// with.
+    pub left_out: Vec<LeftOut>,
+    /// How many inputs there are.
+    pub n_inputs: usize,
+    /// What is odd about the inputs: columns of obs that were left out or are missing, genes that are hardly shared.
+    pub warnings: Vec<Message>,
 }
 
 /// Why nothing was appended. The store is what it was. Every message is one sentence.
@@ -113,6 +124,21 @@ pub enum AppendError {
         n_new: usize,
         /// The first few.
         examples: String,
+    },
+    /// An input has no gene of the store.
+    #[error(
+        "{} has none of the genes of {}, whose genes are named as {held}, and its own as {found}; name genes alike in the input",
+        input.display(), store.display()
+    )]
+    NothingInCommon {
+        /// The input.
+        input: PathBuf,
+        /// The store.
+        store: PathBuf,
+        /// The first few names of the store.
+        held: String,
+        /// The first few of the input.
+        found: String,
     },
     /// A name does not tell which gene is meant.
     #[error(
@@ -194,7 +220,11 @@ struct Input {
     /// For each column of `matrix` that of the store.
     column_of: Vec<u32>,
     n_ignored: u64,
+    /// Genes of the store that it does not have.
+    n_missing: u64,
     window_nnz: usize,
+    file: AnnData,
+    selection: Selection,
 }
 
 /// Appends the obs of `inputs`, in order, to the store at `store`. They are a part of it when this returns without an error, and not
@@ -239,8 +269,8 @@ fn append_here(
     for input in inputs {
         opened.push(open(input, &store, &names, options)?);
     }
-    let mut warnings = Vec::new();
-    let written = obs::write(&mut appender, &store, &opened, &mut warnings)
+    let mut of_obs = Vec::new();
+    let written = obs::write(&mut appender, &store, &opened, &mut of_obs)
         .and_then(|()| write(&mut appender, &store, &opened, progress));
     // An input that something writes to is not damaged.
     let check_unchanged = || opened.iter().try_for_each(|input| input.stamp.check());
@@ -249,6 +279,19 @@ fn append_here(
         written => written?,
     };
     check_unchanged()?;
+    let left_out = LeftOut::of_inputs(opened.iter().map(|input| (&input.file, &input.selection)))?;
+    let of_obs = of_obs
+        .into_iter()
+        .map(|sentence| Message::new(MessageKind::Obs, sentence));
+    let mut warnings: Vec<Message> = of_obs.collect();
+    warnings.extend(opened.iter().filter_map(|input| input.warn_of_genes(&store)));
+    warnings.extend(
+        opened
+            .iter()
+            .zip(&changed)
+            .filter_map(|(input, (_, looks))| input.warn_of_counts(*looks)),
+    );
+    let changed: Vec<Canonicalised> = changed.into_iter().map(|(changed, _)| changed).collect();
     appender.set_source(source(&store.manifest().source, &opened, &changed));
     drop(store);
     appender.finish()?;
@@ -262,22 +305,54 @@ fn append_here(
         nnz: store.manifest().nnz,
         bytes: store.total_bytes(),
         n_genes_ignored: opened.iter().map(|input| input.n_ignored).sum(),
+        n_genes_missing: opened.iter().map(|input| input.n_missing).sum(),
         rows_sorted: sum.rows_sorted,
         duplicates_summed: sum.duplicates_summed,
         explicit_zeros_dropped: sum.explicit_zeros_dropped,
         seconds: 0.0,
         peak_rss_bytes: 0,
+        left_out,
+        n_inputs: opened.len(),
         warnings,
     })
 }
 
-/// Writes the blocks of all inputs; what is said of each is what was changed in its matrix.
+impl Input {
+    /// Says that an input and the store hardly share genes.
+    fn warn_of_genes(&self, store: &Store) -> Option<Message> {
+        let (n_found, n_store) = (self.column_of.len() as u64, store.n_vars());
+        let n_input = n_found + self.n_ignored;
+        (n_found * FEW < n_store.min(n_input)).then(|| {
+            let sentence = format!(
+                "{} has {n_found} of the {n_store} genes of {}, of {n_input} genes of its own; the others are zero in its obs or left out",
+                self.path.display(),
+                store.path().display(),
+            );
+            Message::new(MessageKind::Genes, sentence)
+        })
+    }
+
+    /// Says where counts are, where the values are none.
+    fn warn_of_counts(&self, looks: Looks) -> Option<Message> {
+        let found = looks.no_counts().filter(|_| self.selection == Selection::X)?;
+        let counts = self.file.counts_beside(&[&self.selection])?;
+        let sentence = format!(
+            "X of {} has {found}, while {} holds counts; append takes those by {}",
+            self.path.display(),
+            counts.path(),
+            counts.option()
+        );
+        Some(Message::new(MessageKind::Counts, sentence))
+    }
+}
+
+/// Writes the blocks of all inputs; what is said of each is what was changed in its matrix, and what its values look like.
 fn write(
     appender: &mut StoreAppender,
     store: &Store,
     inputs: &[Input],
     progress: &(dyn Fn(u64, u64) + Sync),
-) -> Result<Vec<Canonicalised>, AppendError> {
+) -> Result<Vec<(Canonicalised, Looks)>, AppendError> {
     let n_new: u64 = inputs.iter().map(|input| input.matrix.n_obs()).sum();
     let manifest = store.manifest();
     let target = Target {
@@ -295,9 +370,12 @@ fn write(
     let (mut done, mut changed) = (0, Vec::new());
     for input in inputs {
         let mut rows = input.matrix.rows(0..input.matrix.n_obs(), input.window_nnz)?;
-        let mut at = 0;
+        let (mut at, mut looks) = (0, Looks::default());
         while let Some(window) = rows.next() {
             let window = window?;
+            if at == 0 {
+                looks.add(&window.values);
+            }
             let fitted = values::fit(&window, &input.column_of, target);
             let mut fitted = fitted.map_err(|misfit| value_error(&misfit, at, input, store))?;
             for block in cutter.encode(&mut fitted, &encoder)? {
@@ -310,7 +388,7 @@ fn write(
         }
         let mut report = rows.report();
         report += input.matrix.changed_before();
-        changed.push(report);
+        changed.push((report, looks));
     }
     if let Some(block) = cutter.finish(&encoder)? {
         appender.append(&block)?;
@@ -371,6 +449,7 @@ fn open(
         .map(|(column, _)| column)
         .collect();
     let n_ignored = (places.len() - kept.len()) as u64;
+    let n_missing = manifest.n_vars - kept.len() as u64;
     let matrix = match n_ignored {
         0 => matrix,
         _ => matrix.select(u64::MAX, Some(&kept)),
@@ -394,7 +473,10 @@ fn open(
         obs,
         column_of: places.into_iter().flatten().collect(),
         n_ignored,
+        n_missing,
         window_nnz,
+        file,
+        selection,
     })
 }
 
