@@ -71,6 +71,7 @@ mod compare;
 mod error;
 mod eval;
 mod parse;
+mod quote;
 mod split;
 mod token;
 mod weights;
@@ -78,6 +79,7 @@ mod weights;
 pub use codes::{Codes, codes};
 pub use error::SelectError;
 pub use eval::{BatchFilter, Filter};
+pub use quote::{quote_column, quote_text};
 pub use split::{SplitSpec, split};
 pub use weights::weights;
 
