@@ -5,5 +5,6 @@ pub mod anndata;
 pub mod convert;
 pub mod export;
 pub mod page_cache;
+pub mod paths;
 pub mod size;
 pub mod synth;

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use cellring_tools::export::{ExportOptions, ExportReport, export};
+use cellring_tools::paths::check_file;
 use cellring_tools::size::parse_size;
 
 use crate::failure::Failure;
@@ -55,6 +56,7 @@ impl Show for ExportReport {
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    check_file(&args.out, args.force)?;
     let options = ExportOptions {
         obs_range: args.obs_range,
         force: args.force,
