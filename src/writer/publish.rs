@@ -164,6 +164,11 @@ impl Drop for Staging {
 /// # Errors
 /// [`WriteError`] that says what is in the way.
 pub fn check_target(target: &Path, replace: bool) -> Result<(), WriteError> {
+    if !replace && fs::symlink_metadata(target).is_ok() {
+        return Err(WriteError::Exists {
+            path: target.to_path_buf(),
+        });
+    }
     if target.file_name().is_none() {
         return Err(WriteError::NoName {
             path: target.to_path_buf(),
@@ -171,11 +176,8 @@ pub fn check_target(target: &Path, replace: bool) -> Result<(), WriteError> {
     }
     check_directory(target)?;
     match replace {
-        false if fs::symlink_metadata(target).is_ok() => Err(WriteError::Exists {
-            path: target.to_path_buf(),
-        }),
-        false => Ok(()),
         true => check_replaceable(target),
+        false => Ok(()),
     }
 }
 
@@ -209,8 +211,8 @@ fn check_replaceable(target: &Path) -> Result<(), WriteError> {
     let Ok(found) = fs::symlink_metadata(target) else {
         return Ok(());
     };
-    let is_ours = |file: &&str| target.join(file).is_file();
-    if ![MANIFEST_FILE, PART_FILE].iter().any(|file| is_ours(&file)) {
+    let is_ours = |file: &str| target.join(file).is_file();
+    if ![MANIFEST_FILE, PART_FILE].into_iter().any(is_ours) {
         return Err(WriteError::NotReplaceable {
             path: target.to_path_buf(),
         });

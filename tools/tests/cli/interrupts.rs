@@ -1,5 +1,9 @@
 //! Ctrl-C: with `--save-state` the run goes on later with the very next minibatch, without it the run just ends.
 #![allow(unsafe_code, reason = "signals are sent by system calls")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "another process is given time to begin, and to come as far as it may"
+)]
 
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
