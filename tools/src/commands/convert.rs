@@ -231,6 +231,7 @@ fn selections(args: &Args) -> Result<Vec<Selection>, Failure> {
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    let mut selections = selections(&args)?.into_iter();
     match args.part {
         // Whether a part that is there is another one shows when the input is open.
         Some(_) => check_directory(&args.output)?,
@@ -240,7 +241,6 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         .iter()
         .chain(&args.genes)
         .try_for_each(|path| check_input(path))?;
-    let mut selections = selections(&args)?.into_iter();
     let selection = selections.next().unwrap_or_default();
     let options = ConvertOptions {
         join: JoinOptions {

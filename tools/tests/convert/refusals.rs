@@ -139,7 +139,7 @@ with h5py.File(sys.argv[1], 'r+') as file:
     );
     let lines: Vec<String> = warnings
         .iter()
-        .map(|warning| format!("warning: {warning}"))
+        .map(|warning| serde_json::json!({ "warning": warning }).to_string())
         .collect();
     assert_eq!(stderr.lines().collect::<Vec<_>>(), lines);
     let store = ::cellring::Store::open(&store).unwrap();

@@ -124,6 +124,10 @@ fn texts(svg: &str) -> Vec<([f64; 4], String)> {
     for element in svg.split("<text ").skip(1) {
         let (attributes, rest) = element.split_once('>').unwrap();
         let content = rest.split("</text>").next().unwrap().trim().to_owned();
+        // Marks of an axis that have no label.
+        if content.is_empty() {
+            continue;
+        }
         let attribute = |name: &str| {
             let (_, rest) = attributes.split_once(&format!("{name}=\""))?;
             rest.split('"').next()
