@@ -16,11 +16,11 @@ pub enum FormatError {
         error: io::Error,
     },
     /// The directory is no store.
-    #[error("{}: not a cellring store: {reason}; make one with `cellring convert`", path.display())]
+    #[error("{}: not a cellring store: {reason}", path.display())]
     NotAStore {
         /// The path that was opened.
         path: PathBuf,
-        /// Why.
+        /// What is there instead, and what to do.
         reason: String,
     },
     /// The store was written by a later version of the format.
@@ -132,7 +132,10 @@ impl FormatError {
     /// For `map_err` where an operation on `file` failed.
     pub(crate) fn io(file: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let file = file.to_path_buf();
-        move |error| Self::Io { file, error }
+        move |error| {
+            let error = super::explain(&file, error);
+            Self::Io { file, error }
+        }
     }
 
     pub(crate) fn invalid(file: &Path, offset: u64, rule: impl Into<String>) -> Self {

@@ -1,6 +1,7 @@
 //! The plan of one epoch for one rank.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::config::SamplerConfig;
 use super::error::PlanError;
@@ -8,6 +9,7 @@ use super::groups::GroupOrder;
 use super::order::Order;
 use super::partition::{Partition, Shape};
 use super::sampler::{Sampler, SamplerData};
+use super::settings::Settings;
 use super::state::{Progress, SamplerState};
 
 /// The minibatches of one rank in one epoch, or in the rest of one, in fetches.
@@ -26,6 +28,7 @@ pub struct Plan {
     drop_last: bool,
     epoch: u64,
     fingerprint: u64,
+    settings: Arc<Settings>,
     progress: Progress,
 }
 
@@ -81,7 +84,7 @@ impl Plan {
         shape: &Shape,
         config: &SamplerConfig,
         epoch: u64,
-        fingerprint: u64,
+        (fingerprint, settings): (u64, Arc<Settings>),
         progress: Progress,
     ) -> Self {
         let partition = Partition::new(&progress.left, shape, config, epoch);
@@ -95,6 +98,7 @@ impl Plan {
             drop_last: shape.drop_last,
             epoch,
             fingerprint,
+            settings,
             progress,
         }
     }
@@ -141,7 +145,7 @@ impl Plan {
             "{minibatches} minibatches consumed of {available}"
         );
         let history = self.progress.history(self.world_size, minibatches);
-        SamplerState::new(self.fingerprint, self.epoch, history)
+        SamplerState::new(self.fingerprint, self.epoch, history, (*self.settings).clone())
     }
 
     /// Obs (or draws, where an obs may be drawn more than once) that no rank sees in this epoch: 0 without `drop_last`.

@@ -167,13 +167,16 @@ pub enum PlanError {
     },
     /// A saved state belongs to another config or other data.
     #[error(
-        "the sampler state was saved with another sampler config or other data (fingerprint {found:016x}, expected {expected:016x}): resume with the same, or start the epoch anew"
+        "the sampler state was saved with another sampler config or other data ({}): resume with the same, or start the epoch anew",
+        mismatch(*found, *expected, differences)
     )]
     StateMismatch {
         /// The fingerprint in the state.
         found: u64,
         /// The fingerprint of this sampler.
         expected: u64,
+        /// The parts that differ, with what they were and are; empty if the state does not tell.
+        differences: String,
     },
     /// A saved state says that more was consumed than there was.
     #[error(
@@ -195,4 +198,11 @@ pub enum PlanError {
         /// Sum of its world sizes.
         found: u64,
     },
+}
+
+fn mismatch(found: u64, expected: u64, differences: &str) -> String {
+    match differences {
+        "" => format!("fingerprint {found:016x}, expected {expected:016x}"),
+        differences => differences.to_owned(),
+    }
 }

@@ -217,6 +217,7 @@ mod order;
 mod partition;
 mod permutation;
 mod sampler;
+mod settings;
 mod split;
 mod state;
 mod stream;

@@ -1,5 +1,6 @@
 //! What is sampled, and by what: checked once, then a plan for every epoch.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use super::hash::Fingerprint;
 use super::list::{ObsList, Runs};
 use super::order::{Drawn, Order};
 use super::partition::Shape;
+use super::settings::{Settings, settings};
 use super::state::{Progress, SamplerState};
 use super::subset::Subset;
 use super::universe::Universe;
@@ -23,6 +25,9 @@ pub struct SamplerData {
     /// A number that tells the data set from others, such as a checksum; it is part of the fingerprint and changes
     /// nothing else.
     pub identity: u64,
+    /// How the caller came by what follows (a filter, the name of a column), each by a name of its own. They are saved with a
+    /// [`SamplerState`], whose message names those that differ if it does not fit, and change nothing else.
+    pub notes: BTreeMap<String, String>,
     /// The obs to sample from, for all strategies but [`Strategy::Custom`]; all obs without it.
     pub subset: Option<Subset>,
     /// For [`Strategy::Weighted`].
@@ -107,6 +112,16 @@ impl Custom {
         Self { shuffle, ..self }
     }
 
+    /// The obs, one behind the other.
+    pub(crate) fn obs(&self) -> impl Iterator<Item = u64> + '_ {
+        self.list.iter()
+    }
+
+    /// Whether each fetch is shuffled.
+    pub(crate) fn is_shuffled(&self) -> bool {
+        self.shuffle
+    }
+
     /// Obs in the order.
     pub fn len(&self) -> u64 {
         self.list.len()
@@ -127,6 +142,7 @@ pub struct Sampler {
     config: SamplerConfig,
     source: Source,
     fingerprint: u64,
+    settings: Arc<Settings>,
 }
 
 /// What the strategies draw from, the same in every epoch.
@@ -159,6 +175,7 @@ impl Sampler {
         check_fields(&config, &data)?;
         check_lengths(n_obs, &data)?;
         let fingerprint = fingerprint(n_obs, &config, &data);
+        let settings = Arc::new(settings(n_obs, &config, &data));
         let universe = data.subset.map_or(Universe::All(n_obs), Universe::Subset);
         let source = match (data.weighted, data.balanced, data.grouped, data.custom) {
             (Some(weighted), ..) => {
@@ -197,6 +214,7 @@ impl Sampler {
             config,
             source,
             fingerprint,
+            settings,
         };
         sampler.check_fetch()?;
         Ok(sampler)
@@ -247,7 +265,7 @@ impl Sampler {
             &shape,
             &self.config,
             epoch,
-            self.fingerprint,
+            (self.fingerprint, self.settings.clone()),
             Progress::none(),
         )
     }
@@ -261,11 +279,11 @@ impl Sampler {
     /// # Errors
     /// If the state is of another version, of another config or other data, or contradicts itself.
     pub fn resume(&self, state: &SamplerState) -> Result<Plan, PlanError> {
-        state.check(self.fingerprint)?;
+        state.check(self.fingerprint, &self.settings)?;
         let order = self.order(state.epoch);
         let shape = self.shape(&order);
         let progress = Progress::after(&state.history, &shape)?;
-        let (config, print) = (&self.config, self.fingerprint);
+        let (config, print) = (&self.config, (self.fingerprint, self.settings.clone()));
         Ok(Plan::from_parts(
             order,
             &shape,

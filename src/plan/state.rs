@@ -1,9 +1,12 @@
 //! Where in an epoch the ranks are: what is saved to go on later.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::error::PlanError;
 use super::partition::{Left, Shape};
+use super::settings::{Settings, differences};
 
 /// The version of [`SamplerState`].
 const VERSION: u32 = 1;
@@ -11,7 +14,7 @@ const VERSION: u32 = 1;
 /// The most ranks, summed over all but the last entry of a history, that a resumed plan follows.
 pub(crate) const MAX_HISTORY_RANKS: u64 = 1 << 20;
 
-/// Where in an epoch the ranks are, all in step: a few numbers, the same on every rank.
+/// Where in an epoch the ranks are, all in step: a few numbers and names, the same on every rank.
 ///
 /// Made by [`Plan::state_after`](super::Plan::state_after), taken by [`Sampler::resume`](super::Sampler::resume).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -25,6 +28,11 @@ pub struct SamplerState {
     pub epoch: u64,
     /// What was consumed since the epoch began, one entry for each time the world size changed.
     pub history: Vec<Leg>,
+    /// What the sampler that saved it was made of, each part by name: settings by their values, data by fingerprints, and
+    /// [`SamplerData::notes`](super::SamplerData::notes). Only for the message of a state that does not fit. Empty in
+    /// states of releases that did not record it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
 }
 
 /// A stretch of an epoch under one world size.
@@ -38,25 +46,31 @@ pub struct Leg {
 }
 
 impl SamplerState {
-    pub(crate) fn new(fingerprint: u64, epoch: u64, history: Vec<Leg>) -> Self {
+    pub(crate) fn new(fingerprint: u64, epoch: u64, history: Vec<Leg>, settings: Settings) -> Self {
         let version = VERSION;
         Self {
             version,
             fingerprint,
             epoch,
             history,
+            settings,
         }
     }
 
     /// Refuses a state that another sampler or another release saved.
-    pub(crate) fn check(&self, fingerprint: u64) -> Result<(), PlanError> {
+    pub(crate) fn check(&self, fingerprint: u64, settings: &Settings) -> Result<(), PlanError> {
         if self.version != VERSION {
             let (found, expected) = (self.version, VERSION);
             return Err(PlanError::StateVersion { found, expected });
         }
         if self.fingerprint != fingerprint {
             let (found, expected) = (self.fingerprint, fingerprint);
-            return Err(PlanError::StateMismatch { found, expected });
+            let differences = differences(&self.settings, settings);
+            return Err(PlanError::StateMismatch {
+                found,
+                expected,
+                differences,
+            });
         }
         Ok(())
     }

@@ -75,6 +75,7 @@ mod error;
 mod eval;
 mod parse;
 mod profile;
+mod quote;
 mod review;
 mod sought;
 mod split;
@@ -86,6 +87,7 @@ pub use error::SelectError;
 pub use eval::{BatchFilter, Filter};
 pub use profile::{N_NEAREST, nearest};
 pub use review::{Matches, SelectWarning};
+pub use quote::{quote_column, quote_text};
 pub use split::{SplitSpec, split};
 pub use weights::weights;
 

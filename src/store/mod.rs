@@ -1,6 +1,7 @@
 //! Opens stores: checks what can be checked without reading cells, and maps the index and the tables.
 
 pub(crate) mod map;
+mod not_a_store;
 mod rows;
 mod verify;
 
@@ -234,19 +235,17 @@ impl Store {
 /// The bytes of the manifest.
 fn read_manifest(path: &Path) -> Result<Vec<u8>, FormatError> {
     let manifest_path = path.join(MANIFEST_FILE);
-    let not_a_store = |reason: &str| FormatError::NotAStore {
-        path: path.to_path_buf(),
-        reason: reason.into(),
-    };
     let length = match std::fs::metadata(&manifest_path) {
         Ok(metadata) => metadata.len(),
-        Err(_) if !path.exists() => return Err(not_a_store("there is nothing of this name")),
-        Err(_) => return Err(not_a_store("it has no manifest.json")),
+        Err(error) => return Err(not_a_store::instead_of_a_store(path, error)),
     };
     if length > MAX_MANIFEST_BYTES {
-        return Err(not_a_store(
-            "its manifest.json is larger than any that a writer makes",
-        ));
+        return Err(FormatError::NotAStore {
+            path: path.to_path_buf(),
+            reason:
+                "its manifest.json is larger than any that a writer makes; make one with `cellring convert`"
+                    .into(),
+        });
     }
     std::fs::read(&manifest_path).map_err(FormatError::io(&manifest_path))
 }

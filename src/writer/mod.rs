@@ -43,6 +43,7 @@ use crate::format::table::TableWriter;
 use crate::format::{Encoding, FormatError, Manifest, ValueType, VarOrder};
 use complete::{Content, Totals, Written, complete, write_manifest};
 use publish::Staging;
+pub use publish::{check_directory, check_target};
 use shards::ShardWriter;
 use spool::IndexSpool;
 
@@ -69,6 +70,36 @@ pub enum WriteError {
     NotReplaceable {
         /// The path.
         path: PathBuf,
+    },
+    /// What is to be replaced cannot be removed.
+    #[error("{}: this store cannot be replaced: {reason}; give another name", path.display())]
+    NotRemovable {
+        /// The store's path.
+        path: PathBuf,
+        /// What stands in the way.
+        reason: String,
+    },
+    /// The new store is there, but the one that it replaced is not gone.
+    #[error(
+        "{}: the new store is complete, but of the one that it replaced {} remains ({error}); remove that by hand",
+        path.display(),
+        remains.display()
+    )]
+    Remains {
+        /// The new store.
+        path: PathBuf,
+        /// What is left of the old one.
+        remains: PathBuf,
+        /// Why it was not removed.
+        error: io::Error,
+    },
+    /// The directory in which the store is to be made does not exist or cannot be written.
+    #[error("{}: {reason}", path.display())]
+    Directory {
+        /// The store's path.
+        path: PathBuf,
+        /// Why.
+        reason: String,
     },
     /// The path has no last part.
     #[error("{}: the path has no name for a store", path.display())]
@@ -124,7 +155,10 @@ fn advice(error: &io::Error) -> &'static str {
 impl WriteError {
     fn io(file: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let file = file.to_path_buf();
-        move |error| Self::Io { file, error }
+        move |error| {
+            let error = crate::format::explain(&file, error);
+            Self::Io { file, error }
+        }
     }
 }
 

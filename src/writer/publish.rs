@@ -1,5 +1,8 @@
 //! Builds a directory under a temporary name and gives it its final name in one step.
-#![allow(unsafe_code, reason = "renameat2 has no safe interface in libc")]
+#![allow(
+    unsafe_code,
+    reason = "renameat2, faccessat and geteuid have no safe interface in libc"
+)]
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File};
@@ -11,6 +14,7 @@ use std::path::{Path, PathBuf};
 use super::WriteError;
 use super::stripe::{self, Stripe};
 use crate::format::constants::{MANIFEST_FILE, PART_FILE};
+use crate::format::{explain, obstacle};
 
 /// A directory that exists under a temporary name until it is published; dropped before that, it is removed.
 ///
@@ -40,17 +44,8 @@ impl Staging {
         stripe: &[PathBuf],
         owner: Option<&Path>,
     ) -> Result<Self, WriteError> {
-        let name = target.file_name().ok_or_else(|| WriteError::NoName {
-            path: target.to_path_buf(),
-        })?;
-        if !replace && fs::symlink_metadata(target).is_ok() {
-            return Err(WriteError::Exists {
-                path: target.to_path_buf(),
-            });
-        }
-        if replace {
-            check_replaceable(target)?;
-        }
+        check_target(target, replace)?;
+        let name = target.file_name().unwrap_or_default();
         let parent = parent_of(target);
         let absolute = match owner {
             Some(owner) => owner.to_path_buf(),
@@ -119,6 +114,7 @@ impl Staging {
         sync(&self.path)?;
         // The lock goes along, and is removed behind the new name: without it another process would take the directory for what a
         // killed one left.
+        let mut replaced = false;
         let renamed = rename(&self.path, &self.target, libc::RENAME_NOREPLACE);
         match renamed {
             Ok(()) => self.published = true,
@@ -128,6 +124,7 @@ impl Staging {
                 check_replaceable(&self.target)?;
                 rename(&self.path, &self.target, libc::RENAME_EXCHANGE)
                     .map_err(WriteError::io(&self.target))?;
+                replaced = true;
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(WriteError::Exists {
@@ -138,7 +135,16 @@ impl Staging {
         }
         // Readers ignore it: where this fails nothing is lost.
         let _ = fs::remove_file(self.target.join(LOCK_FILE));
-        sync(parent_of(&self.target))
+        sync(parent_of(&self.target))?;
+        if replaced {
+            self.published = true;
+            stripe::remove(&self.path, &self.owner).map_err(|(remains, error)| WriteError::Remains {
+                path: self.target.clone(),
+                remains,
+                error,
+            })?;
+        }
+        Ok(())
     }
 }
 
@@ -146,27 +152,124 @@ impl Drop for Staging {
     fn drop(&mut self) {
         if !self.published {
             // Nothing can be done about a failure here; the next run for the same target tries again.
-            stripe::remove(&self.path, &self.owner);
+            let _ = stripe::remove(&self.path, &self.owner);
         }
         let _ = self.lock.unlock();
     }
 }
 
-/// Only a store, or what looks like one, is replaced: `--force` with a mistyped path must not remove a home directory.
-fn check_replaceable(target: &Path) -> Result<(), WriteError> {
-    match fs::symlink_metadata(target) {
-        Err(_) => Ok(()),
-        Ok(_)
-            if [MANIFEST_FILE, PART_FILE]
-                .iter()
-                .any(|file| target.join(file).is_file()) =>
-        {
-            Ok(())
-        }
-        Ok(_) => Err(WriteError::NotReplaceable {
+/// Whether a store could be published as `target`, before anything is done for it: the path has a name, its directory exists and
+/// can be written, nothing is there, or with `replace` a store that can be removed.
+///
+/// # Errors
+/// [`WriteError`] that says what is in the way.
+pub fn check_target(target: &Path, replace: bool) -> Result<(), WriteError> {
+    if !replace && fs::symlink_metadata(target).is_ok() {
+        return Err(WriteError::Exists {
             path: target.to_path_buf(),
+        });
+    }
+    if target.file_name().is_none() {
+        return Err(WriteError::NoName {
+            path: target.to_path_buf(),
+        });
+    }
+    check_directory(target)?;
+    match replace {
+        true => check_replaceable(target),
+        false => Ok(()),
+    }
+}
+
+/// Whether the directory that holds `target` exists and can be written.
+///
+/// # Errors
+/// [`WriteError::Directory`] that says why not.
+pub fn check_directory(target: &Path) -> Result<(), WriteError> {
+    let parent = parent_of(target);
+    let failed = |reason: String| WriteError::Directory {
+        path: target.to_path_buf(),
+        reason,
+    };
+    match fs::metadata(parent) {
+        Err(_)
+            if fs::symlink_metadata(parent).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) =>
+        {
+            let missing = obstacle(target).unwrap_or_default();
+            Err(failed(format!("{missing}; make it first")))
+        }
+        Err(error) => Err(failed(explain(parent, error).to_string())),
+        Ok(found) if !found.is_dir() => Err(failed(format!("{parent:?} is a file, not a directory"))),
+        Ok(_) => can_change(parent)
+            .map_err(|error| failed(format!("the directory {parent:?} may not be written ({error})"))),
+    }
+}
+
+/// Only a store, or what looks like one, is replaced: `--force` with a mistyped path must not remove a home directory. And only
+/// one that can be removed, so that nothing remains of it.
+fn check_replaceable(target: &Path) -> Result<(), WriteError> {
+    let Ok(found) = fs::symlink_metadata(target) else {
+        return Ok(());
+    };
+    let is_ours = |file: &str| target.join(file).is_file();
+    if ![MANIFEST_FILE, PART_FILE].into_iter().any(is_ours) {
+        return Err(WriteError::NotReplaceable {
+            path: target.to_path_buf(),
+        });
+    }
+    let failed = |reason: String| WriteError::NotRemovable {
+        path: target.to_path_buf(),
+        reason,
+    };
+    let parent = parent_of(target);
+    let holder = fs::metadata(parent).map_err(WriteError::io(parent))?;
+    let user = effective_user();
+    // In a directory such as /tmp everybody may write, but only the owner may rename and remove.
+    if holder.mode() & libc::S_ISVTX != 0 && user != 0 && ![holder.uid(), found.uid()].contains(&user) {
+        return Err(failed(format!(
+            "it belongs to user {}, and in {parent:?} (sticky bit) only the owner may replace it",
+            found.uid()
+        )));
+    }
+    if found.is_dir() {
+        let absolute = stripe::absolute(target).map_err(WriteError::io(target))?;
+        for directory in stripe::directories_to_empty(target, &absolute) {
+            can_change(&directory).map_err(|error| {
+                failed(format!(
+                    "{directory:?} belongs to it and may not be emptied ({error})"
+                ))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether files can be made in, and removed from, a directory.
+fn can_change(directory: &Path) -> io::Result<()> {
+    let path = CString::new(directory.as_os_str().as_bytes())?;
+    // SAFETY: a NUL-terminated string that lives until the call returns.
+    let result = unsafe {
+        libc::faccessat(
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            libc::W_OK | libc::X_OK,
+            libc::AT_EACCESS,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::PermissionDenied => {
+                io::Error::new(error.kind(), "permission denied")
+            }
+            error => error,
         }),
     }
+}
+
+fn effective_user() -> u32 {
+    // SAFETY: it takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
 }
 
 /// The name of a temporary directory for the target of this name.
@@ -197,7 +300,7 @@ fn remove_remains(target: &Path, absolute: &Path) {
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
         if unlocked {
-            stripe::remove(&entry.path(), absolute);
+            let _ = stripe::remove(&entry.path(), absolute);
         }
     }
 }
@@ -215,7 +318,9 @@ pub(super) fn remove_merged(target: &Path) -> Result<(), WriteError> {
     name.push(format!("{MERGED}{}", std::process::id()));
     let temporary = parent_of(target).join(name);
     match fs::rename(target, &temporary) {
-        Ok(()) => stripe::remove(&temporary, &absolute),
+        Ok(()) => {
+            let _ = stripe::remove(&temporary, &absolute);
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(WriteError::io(target)(error)),
     }
@@ -235,7 +340,7 @@ pub(super) fn remove_rest_of_merged(directory: &Path, is_part: impl Fn(&Path) ->
         if let Some(part) = part
             && let Ok(absolute) = stripe::absolute(&part)
         {
-            stripe::remove(&entry.path(), &absolute);
+            let _ = stripe::remove(&entry.path(), &absolute);
             parts.push(part);
         }
     }

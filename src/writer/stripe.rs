@@ -14,6 +14,7 @@ use std::time::SystemTime;
 
 use super::WriteError;
 use crate::format::constants::shard_file;
+use crate::format::explain;
 use crate::format::names::shard_number;
 
 /// The file that tells to which store a directory of shards belongs.
@@ -87,7 +88,7 @@ impl Stripe {
     fn make_in(&mut self, parent: &Path) -> Result<PathBuf, WriteError> {
         let failed = |error| WriteError::Stripe {
             path: parent.to_path_buf(),
-            error,
+            error: explain(parent, error),
         };
         let parent = fs::canonicalize(parent).map_err(failed)?;
         let mut name = prefix(&self.target);
@@ -208,17 +209,45 @@ pub(super) fn is_shard(name: &OsStr) -> bool {
     name.to_str().and_then(shard_number).is_some()
 }
 
-/// Removes a directory of ours that was to be, or was, published as `target`, and before it the shards it has elsewhere. Where
-/// something cannot be removed, or is not ours, it stays.
-pub(super) fn remove(directory: &Path, target: &Path) {
+/// The directories that must be emptied to remove the store in `directory`, published as `target`: its own, those within it,
+/// and those elsewhere that hold shards of it.
+pub(super) fn directories_to_empty(directory: &Path, target: &Path) -> Vec<PathBuf> {
+    let mut found = vec![directory.to_path_buf()];
+    let mut next = 0;
+    while let Some(path) = found.get(next).cloned() {
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                found.push(entry.path());
+            }
+        }
+        next += 1;
+    }
+    let elsewhere = directories_of(directory).into_iter();
+    found.extend(elsewhere.filter(|stripe| belongs_to(stripe, target)));
+    found
+}
+
+/// Removes a directory of ours that was to be, or was, published as `target`, and before it the shards it has elsewhere. What
+/// is not ours stays.
+///
+/// # Errors
+/// The first thing of ours that could not be removed, and why; all else is removed then.
+pub(super) fn remove(directory: &Path, target: &Path) -> Result<(), (PathBuf, io::Error)> {
     let prefix = prefix(target);
+    let mut failure = None;
+    let mut note = |path: &Path, result: io::Result<()>| match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            failure.get_or_insert((path.to_path_buf(), error));
+        }
+        _ => {}
+    };
     for stripe in directories_of(directory) {
         if belongs_to(&stripe, target) || was_about_to(&stripe, target) {
             let entries = fs::read_dir(&stripe).into_iter().flatten().flatten();
             for entry in entries.filter(|entry| is_shard(&entry.file_name())) {
-                let _ = fs::remove_file(entry.path());
+                note(&stripe, fs::remove_file(entry.path()));
             }
-            let _ = fs::remove_file(stripe.join(MARKER));
+            note(&stripe, fs::remove_file(stripe.join(MARKER)));
         }
         let name = stripe.file_name().unwrap_or_default().as_bytes();
         if name.starts_with(prefix.as_bytes()) {
@@ -226,7 +255,8 @@ pub(super) fn remove(directory: &Path, target: &Path) {
             let _ = fs::remove_dir(&stripe);
         }
     }
-    let _ = fs::remove_dir_all(directory);
+    note(directory, fs::remove_dir_all(directory));
+    failure.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]
@@ -260,7 +290,7 @@ mod tests {
             )
             .unwrap();
         }
-        remove(&target, &target);
+        remove(&target, &target).unwrap();
         assert!(!target.exists() && !begun.exists());
         assert!(ours.join("precious").exists() && !ours.join("shard-00000.bin").exists());
         assert!(theirs.join("shard-00000.bin").exists() && plain.join("shard-00000.bin").exists());

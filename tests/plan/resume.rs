@@ -12,7 +12,12 @@ use crate::{Minibatch, alone, collect, sampler_ranks};
 /// What was saved, read by another process.
 fn reread(state: &SamplerState) -> SamplerState {
     let text = serde_json::to_string(state).unwrap();
-    assert!(text.len() < 80 + 50 * (1 + state.history.len()), "{text}");
+    let settings = serde_json::to_string(&state.settings).unwrap();
+    assert!(settings.len() < 400, "{settings}");
+    assert!(
+        text.len() < 80 + 14 + settings.len() + 50 * (1 + state.history.len()),
+        "{text}"
+    );
     serde_json::from_str(&text).unwrap()
 }
 

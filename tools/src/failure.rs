@@ -4,6 +4,12 @@ use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
+use cellring::format::FormatError;
+use cellring::writer::WriteError;
+use cellring_tools::convert::ConvertError;
+use cellring_tools::export::ExportError;
+use cellring_tools::paths::PathError;
+
 use crate::output;
 
 /// Why a command ends early. Any error becomes one with `?`.
@@ -13,6 +19,13 @@ pub(crate) enum Failure {
     Failed(Box<dyn Error + Send + Sync>),
     /// What was asked for makes no sense: exit code 2, as for everything that the command line's parser refuses.
     Usage(String),
+    /// A signal ended it: exit code 128 and the number of the signal, as a shell reports it. The sentence says what was saved.
+    Interrupted {
+        /// The signal.
+        signal: u8,
+        /// What is to be said.
+        sentence: String,
+    },
     /// Nobody reads the output any more, as with `| head`. Nothing is wrong.
     NoReader,
 }
@@ -25,25 +38,89 @@ impl Failure {
 
     /// Says what went wrong, and returns the exit code for it.
     pub(crate) fn report(&self) -> ExitCode {
+        let code = match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Interrupted { signal, .. } => 128 + signal,
+            Self::NoReader => return ExitCode::SUCCESS,
+        };
+        output::error(self.kind(), &self.to_string());
+        ExitCode::from(code)
+    }
+
+    /// What kind of failure it is, for programs; the README lists all.
+    fn kind(&self) -> &'static str {
         match self {
-            Self::Failed(error) => {
-                output::error(&error.to_string());
-                ExitCode::from(1)
-            }
-            Self::Usage(sentence) => {
-                output::error(sentence);
-                ExitCode::from(2)
-            }
-            Self::NoReader => ExitCode::SUCCESS,
+            Self::Failed(error) => kind_of(error.as_ref()),
+            Self::Usage(_) => "usage",
+            Self::Interrupted { .. } => "interrupted",
+            Self::NoReader => "no-reader",
         }
     }
+}
+
+fn kind_of(error: &(dyn Error + Send + Sync + 'static)) -> &'static str {
+    if let Some(error) = error.downcast_ref::<ConvertError>() {
+        return match error {
+            ConvertError::Write(error) => of_write(error),
+            _ => "failed",
+        };
+    }
+    if let Some(error) = error.downcast_ref::<ExportError>() {
+        return match error {
+            ExportError::Exists { .. } => "exists",
+            ExportError::Store(error) => of_format(error),
+            _ => "failed",
+        };
+    }
+    if let Some(error) = error.downcast_ref::<WriteError>() {
+        return of_write(error);
+    }
+    if let Some(error) = error.downcast_ref::<FormatError>() {
+        return of_format(error);
+    }
+    match error.downcast_ref::<PathError>() {
+        Some(PathError::Exists { .. } | PathError::NotReplaceable { .. }) => "exists",
+        Some(PathError::Output(error)) => of_write(error),
+        Some(_) => "path",
+        None => "failed",
+    }
+}
+
+fn of_write(error: &WriteError) -> &'static str {
+    match error {
+        WriteError::Exists { .. } | WriteError::NotReplaceable { .. } | WriteError::NotRemovable { .. } => {
+            "exists"
+        }
+        WriteError::Directory { .. } | WriteError::NoName { .. } => "path",
+        WriteError::Format(error) => of_format(error),
+        _ => "failed",
+    }
+}
+
+fn of_format(error: &FormatError) -> &'static str {
+    match error {
+        FormatError::NotAStore { .. } => "not-a-store",
+        _ => "failed",
+    }
+}
+
+/// What the command line's parser says, without the usage that follows it.
+pub(crate) fn of_parser(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let end = ["\n\nUsage:", "\n\nFor more information"]
+        .iter()
+        .filter_map(|rest| text.find(rest))
+        .min();
+    let sentence = text[..end.unwrap_or(text.len())].trim();
+    Failure::Usage(sentence.strip_prefix("error: ").unwrap_or(sentence).to_owned())
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(error) => error.fmt(f),
-            Self::Usage(sentence) => f.write_str(sentence),
+            Self::Usage(sentence) | Self::Interrupted { sentence, .. } => f.write_str(sentence),
             Self::NoReader => f.write_str("nobody reads the output any more"),
         }
     }

@@ -6,5 +6,6 @@ pub mod convert;
 pub mod export;
 pub mod message;
 pub mod page_cache;
+pub mod paths;
 pub mod size;
 pub mod synth;

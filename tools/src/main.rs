@@ -2,18 +2,21 @@
 
 mod commands;
 mod failure;
+mod interrupt;
 mod measure;
 mod output;
 mod process;
 mod progress;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 /// Feeds single-cell data from NVMe to a training loop.
 ///
-/// Every command that reports something takes --json. Exit codes: 0 done, 1 failed, 2 wrong usage.
+/// Every command that reports something takes --json; errors and warnings are then lines of JSON on standard error. Exit codes: 0
+/// done, 1 failed, 2 wrong usage, 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "cellring", version, arg_required_else_help = true)]
 struct Cli {
@@ -27,6 +30,8 @@ enum Command {
     Merge(commands::merge::Args),
     Append(commands::append::Args),
     Info(commands::info::Args),
+    Obs(commands::table::ObsArgs),
+    Var(commands::table::VarArgs),
     Verify(commands::verify::Args),
     Plan(commands::plan::Args),
     Epoch(commands::epoch::Args),
@@ -38,11 +43,22 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    output::set_json_messages(asks_for_json(std::env::args_os()));
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        // Help and version are no errors.
+        Err(error) if error.use_stderr() && output::has_json_messages() => {
+            return failure::of_parser(&error).report();
+        }
+        Err(error) => error.exit(),
+    };
+    let result = match command {
         Command::Convert(args) => commands::convert::run(args),
         Command::Merge(args) => commands::merge::run(args),
         Command::Append(args) => commands::append::run(args),
         Command::Info(args) => commands::info::run(args),
+        Command::Obs(args) => commands::table::obs(args),
+        Command::Var(args) => commands::table::var(args),
         Command::Verify(args) => commands::verify::run(args),
         Command::Plan(args) => commands::plan::run(args),
         Command::Epoch(args) => commands::epoch::run(args),
@@ -56,4 +72,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// Whether `--json` is among the arguments, so that what the parser has to say is JSON, too.
+fn asks_for_json(args: impl Iterator<Item = OsString>) -> bool {
+    args.take_while(|arg| arg != "--").any(|arg| arg == "--json")
 }

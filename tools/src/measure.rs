@@ -7,14 +7,15 @@ use cellring::engine::{Choice, EngineStats};
 use cellring::minibatch::{Indices, Matrix, Values};
 use cellring::plan::SamplerState;
 use cellring::{Loader, LoaderConfig, Minibatch, Store};
-use indicatif::ProgressBar;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 use crate::process::cpu_time;
+use crate::progress::Epochs;
 
 /// How far to run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Limits {
     /// The first epoch.
     pub(crate) epoch: u64,
@@ -25,6 +26,8 @@ pub(crate) struct Limits {
     pub(crate) minibatches: Option<u64>,
     /// Whether to compute the digest.
     pub(crate) digest: bool,
+    /// What ends the run early, behind the minibatch under way.
+    pub(crate) interrupt: Option<Interrupt>,
 }
 
 /// What was delivered, and what it took.
@@ -45,6 +48,8 @@ pub(crate) struct Measured {
     pub(crate) plan_ns: u64,
     /// Behind the last minibatch that was taken.
     pub(crate) state: Option<SamplerState>,
+    /// What ended the run early.
+    pub(crate) signal: Option<u8>,
     /// Hexadecimal.
     pub(crate) digest: Option<String>,
 }
@@ -83,13 +88,8 @@ impl Run {
         self.loader.decode_threads()
     }
 
-    /// Minibatches of an epoch, for this rank.
-    pub(crate) fn n_minibatches(&self) -> u64 {
-        self.loader.sampler().plan(0).n_minibatches()
-    }
-
     /// Takes every minibatch until the limits are reached.
-    pub(crate) fn drive(self, limits: &Limits, bar: &ProgressBar) -> Result<Measured, Failure> {
+    pub(crate) fn drive(self, limits: &Limits, bar: &Epochs) -> Result<Measured, Failure> {
         self.drive_from(None, limits, bar)
     }
 
@@ -98,22 +98,26 @@ impl Run {
         mut self,
         mut from: Option<&SamplerState>,
         limits: &Limits,
-        bar: &ProgressBar,
+        bar: &Epochs,
     ) -> Result<Measured, Failure> {
         let first_epoch = from.map_or(limits.epoch, |state| state.epoch);
         let most = limits.minibatches.unwrap_or(u64::MAX);
         let mut sum = Measured::default();
         let mut digest = limits.digest.then(Digest::new);
         let in_time = |since: Instant| limits.time.is_none_or(|time| since.elapsed() < time);
+        let signal = || limits.interrupt.as_ref().and_then(Interrupt::signal);
         let since = self.since;
         for number in first_epoch.. {
+            let is_rest = from.is_some();
             let mut epoch = match from.take() {
                 Some(state) => self.loader.resume(state)?,
                 None => self.loader.epoch(number)?,
             };
             sum.epochs += 1;
+            bar.begin(number, epoch.n_minibatches().min(most - sum.minibatches));
             // In this order, so that what is taken is also counted.
             while sum.minibatches < most
+                && signal().is_none()
                 && (sum.minibatches == 0 || in_time(since))
                 && let Some(minibatch) = epoch.next()
             {
@@ -125,7 +129,7 @@ impl Run {
                 if let Some(digest) = &mut digest {
                     digest.add(&minibatch);
                 }
-                bar.inc(1);
+                bar.advance();
             }
             sum.state = Some(epoch.state());
             let stats = epoch.stats();
@@ -133,11 +137,13 @@ impl Run {
             sum.read_wait_ns += stats.read_wait_ns;
             sum.decode_ns += stats.decode_ns;
             sum.plan_ns += stats.plan_ns;
-            // Epochs without minibatches would never take any time.
+            sum.signal = signal();
+            // Epochs without minibatches would never take any time; only the rest of one may be empty.
             if limits.time.is_none()
+                || sum.signal.is_some()
                 || sum.minibatches >= most
                 || !in_time(since)
-                || epoch.n_minibatches() == 0
+                || (epoch.n_minibatches() == 0 && !is_rest)
             {
                 break;
             }
@@ -146,7 +152,7 @@ impl Run {
         sum.cpu_seconds = (cpu_time() - self.cpu_before).as_secs_f64();
         sum.engine = self.loader.engine_stats();
         sum.digest = digest.map(Digest::finish);
-        bar.finish_and_clear();
+        bar.end();
         Ok(sum)
     }
 }

@@ -2,10 +2,12 @@
 //! error.
 
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use cellring_tools::message::{Message, MessageKind};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::failure::Failure;
 
@@ -83,9 +85,26 @@ fn written(error: io::Error) -> Failure {
     }
 }
 
-/// One line that says what went wrong.
-pub(crate) fn error(sentence: &str) {
-    message("error", sentence);
+/// Whether messages are lines of JSON: set once, before anything is said.
+static JSON_MESSAGES: AtomicBool = AtomicBool::new(false);
+
+/// Has messages printed as JSON, as results are with `--json`.
+pub(crate) fn set_json_messages(on: bool) {
+    JSON_MESSAGES.store(on, Ordering::Relaxed);
+}
+
+/// Whether messages are printed as JSON.
+pub(crate) fn has_json_messages() -> bool {
+    JSON_MESSAGES.load(Ordering::Relaxed)
+}
+
+/// One line that says what went wrong: as text, or as `{"error": {"kind": ..., "message": ...}}`.
+pub(crate) fn error(kind: &str, sentence: &str) {
+    let sentence = on_one_line(sentence);
+    write_line(match has_json_messages() {
+        true => json!({"error": {"kind": kind, "message": sentence}}).to_string(),
+        false => format!("error: {sentence}"),
+    });
 }
 
 /// One line on how the command runs here, which is a part of the JSON too.
@@ -103,25 +122,32 @@ pub(crate) fn warn(kind: MessageKind, sentence: impl Into<String>) {
     }
 }
 
-/// The lines for what a report holds, and so its JSON.
+/// The line for a warning: as text, or as `{"warning": {"kind": ..., "message": ...}}`.
 pub(crate) fn say(warning: &Message) {
-    message("warning", &warning.sentence);
+    let sentence = on_one_line(&warning.sentence);
+    write_line(match has_json_messages() {
+        true => json!({"warning": {"kind": warning.kind, "message": sentence}}).to_string(),
+        false => format!("warning: {sentence}"),
+    });
 }
 
 fn warnings() -> std::sync::MutexGuard<'static, Vec<Message>> {
     WARNINGS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn message(kind: &str, sentence: &str) {
-    let sentence = sentence.split_whitespace().collect::<Vec<_>>().join(" ");
+fn on_one_line(sentence: &str) -> String {
+    sentence.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn write_line(line: String) {
     // Where standard error is closed, there is nobody to tell.
-    let _ = writeln!(io::stderr(), "{kind}: {sentence}");
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// A heading with labelled values below it, the values in one column.
 pub(crate) struct Fields {
     heading: String,
-    rows: Vec<(&'static str, String)>,
+    rows: Vec<(String, String)>,
 }
 
 impl Fields {
@@ -132,8 +158,8 @@ impl Fields {
         }
     }
 
-    pub(crate) fn add(mut self, label: &'static str, value: impl Into<String>) -> Self {
-        self.rows.push((label, value.into()));
+    pub(crate) fn add(mut self, label: impl Into<String>, value: impl Into<String>) -> Self {
+        self.rows.push((label.into(), value.into()));
         self
     }
 
@@ -149,17 +175,26 @@ impl Fields {
 
 /// Columns of numbers below their names, aligned to the right.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    columns(header, rows, |cell, width| format!("{cell:>width$}"))
+}
+
+/// Columns of words below their names, aligned to the left.
+pub(crate) fn words(header: &[&str], rows: &[Vec<String>]) -> String {
+    columns(header, rows, |cell, width| format!("{cell:width$}"))
+}
+
+fn columns(header: &[&str], rows: &[Vec<String>], aligned: impl Fn(&str, usize) -> String) -> String {
     let width = |column: usize| {
         let cells = rows
             .iter()
             .map(|row| row.get(column).map_or(0, |cell| cell.chars().count()));
-        cells.chain([header[column].len()]).max().unwrap_or(0)
+        cells.chain([header[column].chars().count()]).max().unwrap_or(0)
     };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let cells = cells
-            .enumerate()
-            .map(|(column, cell)| format!("{cell:>width$}", width = width(column)));
-        format!("  {}\n", cells.collect::<Vec<_>>().join("  "))
+        let cells = cells.zip(&widths).map(|(cell, width)| aligned(cell, *width));
+        let line = format!("  {}", cells.collect::<Vec<_>>().join("  "));
+        format!("{}\n", line.trim_end())
     };
     let mut text = line(&mut header.iter().copied());
     for row in rows {

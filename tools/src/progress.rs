@@ -1,26 +1,73 @@
 //! Progress bars on standard error; silent where that is not a terminal.
 
+use std::time::Duration;
+
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::output;
 
 /// A bar for a known amount of work, counted in `unit` ("cells", "blocks").
 pub(crate) fn bar(what: &'static str, total: u64, unit: &'static str) -> ProgressBar {
     let template =
         format!("{{msg}} {{bar:32}} {{human_pos}} of {{human_len}} {unit}, {{per_sec}}, {{eta}} left");
-    // The template is ours and right; without it there would still be a bar.
-    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(total).with_style(style).with_message(what)
+    of_template(&template, total).with_message(what)
 }
 
 /// A bar for work that is measured in units of no meaning.
 pub(crate) fn percent(what: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} {bar:32} {percent} %, {eta} left");
-    ProgressBar::new(0)
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        .with_message(what)
+    of_template("{msg} {bar:32} {percent} %, {eta} left", 0).with_message(what)
+}
+
+fn of_template(template: &str, total: u64) -> ProgressBar {
+    // The templates are ours and right; without one there would still be a bar.
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(total).with_style(style)
 }
 
 /// Moves a bar whose total may change.
 pub(crate) fn set(bar: &ProgressBar, done: u64, total: u64) {
     bar.set_length(total);
     bar.set_position(done);
+}
+
+/// A bar for epochs, of which each is counted by itself: how many there will be is not known where time is the limit.
+#[derive(Debug)]
+pub(crate) struct Epochs(ProgressBar);
+
+impl Epochs {
+    /// For so much time, or for one epoch.
+    pub(crate) fn new(time: Option<Duration>) -> Self {
+        let rest = match time {
+            Some(time) => format!("{{elapsed}} of {}", output::seconds(time.as_secs_f64())),
+            None => "{eta} left".to_owned(),
+        };
+        let counted = "{human_pos} of {human_len} minibatches, {per_sec}";
+        Self(of_template(
+            &format!("epoch {{msg}} {{bar:32}} {counted}, {rest}"),
+            0,
+        ))
+    }
+
+    /// One that is never shown.
+    pub(crate) fn hidden() -> Self {
+        Self(ProgressBar::hidden())
+    }
+
+    /// An epoch begins, of which so many minibatches will be taken at most.
+    pub(crate) fn begin(&self, epoch: u64, minibatches: u64) {
+        // In this order: nothing is drawn beyond its end.
+        self.0.set_length(minibatches);
+        self.0.set_position(0);
+        self.0.set_message(epoch.to_string());
+    }
+
+    /// A minibatch was taken.
+    pub(crate) fn advance(&self) {
+        self.0.inc(1);
+    }
+
+    /// Removes the bar.
+    pub(crate) fn end(&self) {
+        self.0.finish_and_clear();
+    }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use cellring_tools::anndata::{LeftOut, Selection};
 use cellring_tools::convert::{AppendOptions, AppendReport, append};
+use cellring_tools::paths::check_input;
 use cellring_tools::size::parse_size;
 use clap::value_parser;
 
@@ -82,6 +83,7 @@ impl Show for AppendReport {
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    args.inputs.iter().try_for_each(|path| check_input(path))?;
     let options = AppendOptions {
         open: args.open.into(),
         selection: match (args.layer, args.raw, args.x) {

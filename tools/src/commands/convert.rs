@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
 use cellring::format::{Encoding, VarOrder};
+use cellring::writer::check_directory;
 use cellring_tools::anndata::{JoinOptions, LeftOut, Selection, VarJoin};
 use cellring_tools::convert::{ConvertOptions, ConvertReport, ObsOrder, Parts, convert};
+use cellring_tools::paths::{check_input, check_store};
 use cellring_tools::size::parse_size;
 use clap::{ValueEnum, value_parser};
 
@@ -237,6 +239,15 @@ fn selections(args: &Args) -> Result<Vec<Selection>, Failure> {
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let mut selections = selections(&args)?.into_iter();
+    match args.part {
+        // Whether a part that is there is another one shows when the input is open.
+        Some(_) => check_directory(&args.output)?,
+        None => check_store(&args.output, args.force)?,
+    }
+    args.inputs
+        .iter()
+        .chain(&args.genes)
+        .try_for_each(|path| check_input(path))?;
     let selection = selections.next().unwrap_or_default();
     let options = ConvertOptions {
         open: args.open.into(),

@@ -1,5 +1,6 @@
 //! Options that say which cells are sampled, and by what: subsets, splits, weights, classes, groups, orders.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use cellring::Store;
 use cellring::plan::{Balanced, Controls, Custom, Grouped, MISSING, SamplerData, Strategy, Subset, Weighted};
 use cellring::select::{self, Codes, Filter, Matches, SelectError, SplitSpec};
 use cellring_tools::message::MessageKind;
+use cellring_tools::paths::PathError;
 use clap::value_parser;
 
 use crate::failure::Failure;
@@ -43,7 +45,7 @@ pub(crate) struct SubsetArgs {
 
 impl SubsetArgs {
     /// The subset, and `None` for all.
-    fn subset(&self, store: &Store) -> Result<Option<Subset>, Failure> {
+    pub(crate) fn subset(&self, store: &Store) -> Result<Option<Subset>, Failure> {
         let n_obs = store.n_obs();
         let (mut subset, mut asked) = (Subset::all(n_obs)?, Vec::new());
         if !self.obs_range.is_empty() {
@@ -88,6 +90,19 @@ impl SubsetArgs {
             )));
         }
         Ok((!asked.is_empty()).then_some(subset))
+    }
+
+    /// What was asked for, by option, for the message of a saved state that does not fit.
+    fn notes(&self, notes: &mut Notes) {
+        let ranges = self.obs_range.iter().map(|range| format!("{range:?}"));
+        notes.add("--obs-filter", self.obs_filter.clone());
+        notes.add("--obs-range", listed(&ranges.collect::<Vec<_>>()));
+        notes.add("--obs-file", shown(self.obs_file.as_deref()));
+        notes.add("--split", self.split.clone());
+        notes.add("--part", self.part.clone());
+        notes.add("--split-by", self.split_by.clone());
+        let seed = self.split.as_ref().map(|_| self.split_seed.to_string());
+        notes.add("--split-seed", seed);
     }
 
     /// Whether any of these options is given.
@@ -196,6 +211,7 @@ impl StrategyArgs {
         }
         let mut data = SamplerData {
             subset: subset.subset(store)?,
+            notes: self.notes(subset),
             ..SamplerData::default()
         };
         if let Some(column) = &self.weights {
@@ -226,6 +242,18 @@ impl StrategyArgs {
             });
         }
         Ok(data)
+    }
+
+    fn notes(&self, subset: &SubsetArgs) -> BTreeMap<String, String> {
+        let mut notes = Notes::default();
+        subset.notes(&mut notes);
+        notes.add("--weights", self.weights.clone());
+        notes.add("--balance", listed(&self.balance));
+        notes.add("--group", listed(&self.group));
+        notes.add("--controls", self.controls.clone());
+        notes.add("--match", listed(&self.match_by));
+        notes.add("--order", shown(self.order.as_deref()));
+        notes.0
     }
 
     fn grouped(&self, store: &Store) -> Result<Grouped, Failure> {
@@ -268,6 +296,24 @@ impl StrategyArgs {
         });
         Ok(grouped)
     }
+}
+
+/// Options and their values, of those that are given.
+#[derive(Default)]
+struct Notes(BTreeMap<String, String>);
+
+impl Notes {
+    fn add(&mut self, option: &str, value: Option<String>) {
+        self.0.extend(value.map(|value| (option.to_owned(), value)));
+    }
+}
+
+fn listed(values: &[String]) -> Option<String> {
+    (!values.is_empty()).then(|| values.join(","))
+}
+
+fn shown(path: Option<&Path>) -> Option<String> {
+    path.map(|path| path.display().to_string())
 }
 
 fn codes(store: &Store, columns: &[String]) -> Result<Codes, Failure> {
@@ -374,7 +420,7 @@ fn is_content(line: &str) -> bool {
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| Failure::because(format!("{}: {error}", path.display())))
+    Ok(std::fs::read_to_string(path).map_err(PathError::io(path))?)
 }
 
 fn parse_range(text: &str) -> Result<Range<u64>, String> {

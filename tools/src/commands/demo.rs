@@ -7,13 +7,13 @@ use std::time::Instant;
 use cellring::store::verify;
 use cellring::{LoaderConfig, Store};
 use cellring_tools::convert::{ConvertOptions, convert};
-use indicatif::ProgressBar;
+use cellring_tools::paths::PathError;
 use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::measure::{Limits, Measured, Run, fallback};
 use crate::output::{self, Fields, Lines};
-use crate::progress;
+use crate::progress::{self, Epochs};
 
 /// 10,000 cells x 1,000 genes of mouse brain; `tools/data/README.md` tells where it is from.
 const DATA: &[u8] = include_bytes!("../../data/mousebrain10k.h5ad");
@@ -72,8 +72,7 @@ impl Place {
             let made = tempfile::Builder::new().prefix("cellring-demo-").tempdir();
             return Ok(Self::Temporary(made?));
         };
-        std::fs::create_dir_all(&dir)
-            .map_err(|error| Failure::because(format!("{}: {error}", dir.display())))?;
+        std::fs::create_dir_all(&dir).map_err(PathError::io(&dir))?;
         for name in [h5ad(&dir), store(&dir)] {
             if name.symlink_metadata().is_ok() {
                 return Err(Failure::because(format!(
@@ -105,8 +104,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let place = Place::new(args.keep)?;
     let mut tale = Tale::new(args.json)?;
     let (input, path) = (h5ad(place.path()), store(place.path()));
-    std::fs::write(&input, DATA)
-        .map_err(|error| Failure::because(format!("{}: {error}", input.display())))?;
+    std::fs::write(&input, DATA).map_err(PathError::io(&input))?;
 
     let bar = progress::bar("converting", 0, "steps");
     let converted = convert(
@@ -143,7 +141,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             digest: true,
             ..Limits::default()
         };
-        let report = EpochReport::new(epoch, run.drive(&limits, &ProgressBar::hidden())?);
+        let report = EpochReport::new(epoch, run.drive(&limits, &Epochs::hidden())?);
         tale.epoch(&report)?;
         epochs.push(report);
     }

@@ -1,21 +1,22 @@
 //! `cellring epoch`: runs through the loader and says how fast it was.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cellring::LoaderConfig;
 use cellring::engine::Choice;
-use cellring::plan::SamplerState;
 use clap::value_parser;
 use serde::Serialize;
 
 use super::form::OutputArgs;
 use super::options::{ReadArgs, SamplerArgs, StoreArg, parse_seconds};
+use super::state;
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 use crate::measure::{Limits, Measured, Run, fallback};
 use crate::output::{self, Fields, Show};
 use crate::process::peak_rss_bytes;
-use crate::progress;
+use crate::progress::Epochs;
 
 /// Run through an epoch, every minibatch fully decoded, and report how fast
 ///
@@ -30,7 +31,10 @@ pub(crate) struct Args {
     /// Stop after so many minibatches
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     minibatches: Option<u64>,
-    /// Save where the run stopped to this file, for --resume
+    /// Save where the run stopped to this file, for --resume; also after Ctrl-C or SIGTERM
+    ///
+    /// A state that is there is replaced, so that the same file can be used for each piece of an epoch; any other file is not.
+    /// After the first Ctrl-C the minibatch under way is finished, a second one ends the run at once.
     #[arg(long, value_name = "FILE")]
     save_state: Option<PathBuf>,
     /// Go on with the epoch where a run with the same options stopped; ranks may be others
@@ -157,6 +161,12 @@ impl Show for Report {
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    let from = args.resume.as_deref().map(state::load).transpose()?;
+    let mut interrupt = None;
+    if let Some(path) = &args.save_state {
+        state::check(path)?;
+        interrupt = Some(Interrupt::catch()?);
+    }
     let store = args.store.open()?;
     let (sampler, data) = args.sampler.sampler(&store)?;
     let config = LoaderConfig {
@@ -165,45 +175,37 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         matrices: args.output.matrices(),
         ..args.read.loader(sampler)?
     };
-    let from = args.resume.as_deref().map(load_state).transpose()?;
     let depth = config.engine.depth;
     let run = Run::start(&store, config)?;
     let (choice, decode_threads) = (run.choice().clone(), run.decode_threads());
     if let Some(warning) = fallback(&choice) {
         output::warning(&warning);
     }
-    let bar = progress::bar("loading", run.n_minibatches(), "minibatches");
     let limits = Limits {
         epoch: args.sampler.epoch(),
         time: args.seconds,
         minibatches: args.minibatches,
         digest: args.digest,
+        interrupt,
     };
-    let measured = run.drive_from(from.as_ref(), &limits, &bar)?;
-    if let (Some(path), Some(state)) = (&args.save_state, &measured.state) {
-        save_state(path, state)?;
+    let measured = run.drive_from(from.as_ref(), &limits, &Epochs::new(args.seconds))?;
+    if let (Some(state), 0, None) = (&from, measured.minibatches, measured.signal) {
+        output::warning(&format!(
+            "nothing is left of epoch {} behind this state; begin the next one with --epoch {}",
+            state.epoch,
+            state.epoch.saturating_add(1)
+        ));
     }
-    output::print(args.json, &Report::new(measured, choice, depth, decode_threads))
-}
-
-fn load_state(path: &Path) -> Result<SamplerState, Failure> {
-    let bytes =
-        std::fs::read(path).map_err(|error| Failure::because(format!("{}: {error}", path.display())))?;
-    serde_json::from_slice(&bytes).map_err(|error| {
-        let path = path.display();
-        Failure::because(format!(
-            "{path}: not a state that --save-state wrote ({error}); start the epoch anew"
-        ))
-    })
-}
-
-/// Under another name first: a run that is killed leaves the old state or the new one.
-fn save_state(path: &Path, state: &SamplerState) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::because(format!("{}: {error}", path.display()));
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new("."))).map_err(failed)?;
-    serde_json::to_writer(&mut file, state)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    if let (Some(path), Some(state)) = (&args.save_state, &measured.state) {
+        state::save(path, state)?;
+    }
+    let signal = measured.signal;
+    output::print(args.json, &Report::new(measured, choice, depth, decode_threads))?;
+    match (signal, &args.save_state) {
+        (Some(signal), Some(path)) => Err(Failure::Interrupted {
+            signal,
+            sentence: format!("interrupted; go on with --resume {}", path.display()),
+        }),
+        _ => Ok(()),
+    }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use cellring_tools::anndata::write::{Compression, ZarrFormat};
 use cellring_tools::export::{ExportOptions, ExportReport, FormChoice, export};
+use cellring_tools::paths::check_file;
 use cellring_tools::size::parse_size;
 use clap::value_parser;
 
@@ -83,6 +84,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             "--compression lzf is for .h5ad; zarr has none, gzip and zstd".into(),
         ));
     }
+    check_file(&args.out, args.force)?;
     let options = ExportOptions {
         obs_range: args.obs_range,
         force: args.force,

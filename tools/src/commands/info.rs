@@ -47,6 +47,9 @@ struct Info<'a> {
     obs_columns: Vec<String>,
     var_columns: Vec<String>,
     source: &'a serde_json::Value,
+    /// For people, who may not remember it.
+    #[serde(skip)]
+    path: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -101,6 +104,7 @@ impl<'a> Info<'a> {
             obs_columns: store.obs().column_names()?,
             var_columns: store.var().column_names()?,
             source: &manifest.source,
+            path: store.path().display().to_string(),
         })
     }
 }
@@ -143,14 +147,15 @@ impl Show for Info<'_> {
                 format!("{} cells, aligned to {} bytes", self.block_size, self.alignment),
             )
             .add("gene order", self.var_order)
-            .add("obs columns", list(&self.obs_columns))
-            .add("var columns", list(&self.var_columns))
+            .add("obs columns", columns(&self.obs_columns, "obs", &self.path))
+            .add("var columns", columns(&self.var_columns, "var", &self.path))
             .add("store id", self.store_id)
             .add("format", format!("version {}", self.version));
         for matrix in &self.matrices {
             let text = format!(
-                "{}: {} columns, {} values of type {}, {}",
+                "{}: {} x {}, {} values of type {}, {}",
                 matrix.name,
+                output::count(self.n_obs),
                 output::count(matrix.n_vars),
                 output::count(matrix.nnz),
                 matrix.value_type,
@@ -158,18 +163,86 @@ impl Show for Info<'_> {
             );
             fields = fields.add("matrix", text);
         }
-        if self.source.as_object().is_some_and(|source| !source.is_empty()) {
-            fields = fields.add("source", self.source.to_string());
+        for line in source_lines(self.source) {
+            fields = fields.add("source", line);
         }
         fields.text()
     }
 }
 
-fn list(names: &[String]) -> String {
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(", ")
+/// What the store was made of, a line for each thing that is known, in words.
+fn source_lines(source: &serde_json::Value) -> Vec<String> {
+    const WORDS: [(&str, &str); 13] = [
+        ("file", "file"),
+        ("files", "files"),
+        ("join", "genes joined"),
+        ("var_key", "genes told by"),
+        ("matrix", "matrix"),
+        ("encoding_type", "stored as"),
+        ("indices_type", "indices of type"),
+        ("obs_order", "cells in the order"),
+        ("obs_filter", "cells taken by the filter"),
+        ("rows_sorted", "rows that were sorted"),
+        ("duplicates_summed", "duplicate entries that were summed"),
+        ("explicit_zeros_dropped", "stored zeros that were dropped"),
+        ("cellring", "converted by cellring"),
+    ];
+    let Some(known) = source.as_object() else {
+        return Vec::new();
+    };
+    let word = |key: &str| WORDS.iter().position(|(name, _)| *name == key);
+    let mut keys: Vec<&String> = known.keys().collect();
+    // What this release has no word for comes last, by its own name.
+    keys.sort_by_key(|key| word(key).unwrap_or(WORDS.len()));
+    let line = |key: &String| {
+        let name = word(key).map_or_else(|| key.replace('_', " "), |place| WORDS[place].1.to_owned());
+        plain(&known[key]).map(|value| format!("{name} {value}"))
+    };
+    keys.into_iter().filter_map(line).collect()
+}
+
+/// A value in words; `None` for what says nothing.
+fn plain(value: &serde_json::Value) -> Option<String> {
+    use serde_json::Value;
+    let text = match value {
+        Value::Null => return None,
+        Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
+        Value::Number(number) => match number.as_u64() {
+            Some(0) => return None,
+            Some(n) => output::count(n),
+            None => number.to_string(),
+        },
+        Value::String(text) => text.clone(),
+        Value::Array(values) => {
+            let shown: Vec<String> = values.iter().take(MOST_LISTED).filter_map(plain).collect();
+            match values.len() {
+                0 => return None,
+                n if n > MOST_LISTED => format!(
+                    "{} and {} more",
+                    shown.join(", "),
+                    output::count((n - MOST_LISTED) as u64)
+                ),
+                _ => shown.join(", "),
+            }
+        }
+        Value::Object(fields) => {
+            let shown = fields.iter();
+            let shown =
+                shown.filter_map(|(key, value)| Some(format!("{} {}", key.replace('_', " "), plain(value)?)));
+            shown.collect::<Vec<_>>().join(", ")
+        }
+    };
+    (!text.is_empty()).then_some(text)
+}
+
+/// So many names of a list are shown to people.
+const MOST_LISTED: usize = 10;
+
+/// Names of columns, and where to see what is in them.
+fn columns(names: &[String], command: &str, store: &str) -> String {
+    match names {
+        [] => "none".to_owned(),
+        names => format!("{} (see `cellring {command} {store}`)", names.join(", ")),
     }
 }
 

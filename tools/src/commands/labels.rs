@@ -6,7 +6,7 @@ use arrow_buffer::ToByteSlice;
 use arrow_schema::DataType;
 use cellring::Store;
 use cellring::format::table::Column;
-use cellring::plan::{Plan, PlanError, SamplerConfig, mean_entropy};
+use cellring::plan::{PlanError, Sampler, SamplerConfig, SamplerData, mean_entropy};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::failure::Failure;
@@ -72,8 +72,13 @@ impl Labels {
     }
 
     /// Mean entropy of the labels within minibatches of an epoch, in bits, from the plan alone; `None` without any.
-    pub(crate) fn entropy(&self, sampler: &SamplerConfig, epoch: u64) -> Result<Option<f64>, PlanError> {
-        let plan = Plan::new(self.n_obs, sampler, epoch)?;
+    pub(crate) fn entropy(
+        &self,
+        sampler: &SamplerConfig,
+        data: &SamplerData,
+        epoch: u64,
+    ) -> Result<Option<f64>, PlanError> {
+        let plan = Sampler::new(self.n_obs, sampler.clone(), data.clone())?.plan(epoch);
         let max_fetches = (SAMPLE_CELLS / sampler.fetch_obs()).max(MIN_FETCHES);
         let entropy = mean_entropy(&plan, max_fetches, |obs| self.label(obs));
         Ok(entropy.map(|entropy| entropy.mean_bits))
@@ -83,6 +88,7 @@ impl Labels {
     pub(crate) fn random_entropy(
         &self,
         sampler: &SamplerConfig,
+        data: &SamplerData,
         epoch: u64,
     ) -> Result<Option<f64>, PlanError> {
         let random = SamplerConfig {
@@ -90,7 +96,7 @@ impl Labels {
             block_size: 1,
             ..sampler.clone()
         };
-        self.entropy(&random, epoch)
+        self.entropy(&random, data, epoch)
     }
 }
 

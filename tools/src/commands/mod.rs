@@ -15,6 +15,8 @@ mod labels;
 pub(crate) mod merge;
 mod options;
 pub(crate) mod plan;
+mod state;
 pub(crate) mod synth;
+pub(crate) mod table;
 pub(crate) mod tune;
 pub(crate) mod verify;

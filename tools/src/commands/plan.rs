@@ -28,8 +28,8 @@ pub(crate) struct Args {
     /// Fetch factors of the table [default: --fetch-factor]
     #[arg(long, value_name = "N,...", value_delimiter = ',', requires = "block_sizes", value_parser = value_parser!(u32).range(1..))]
     fetch_factors: Vec<u32>,
-    /// Print a line of JSON for each minibatch: its number on this rank and in the whole epoch, and its obs; with
-    /// --entropy one object
+    /// Print a line of JSON for each minibatch: its number on this rank and in the whole epoch, and its obs; "padding" is true for
+    /// one that repeats another only to give every rank as many. With --entropy one object
     #[arg(long)]
     json: bool,
 }
@@ -38,6 +38,7 @@ pub(crate) struct Args {
 struct PlannedLine<'a> {
     minibatch: u64,
     global: u64,
+    /// Whether it repeats a minibatch only to give every rank as many; not there where it does not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     padding: bool,
     obs: &'a [u64],
@@ -55,6 +56,8 @@ struct Summary {
     global_minibatches: u64,
     fetches: u64,
     dropped_obs: u64,
+    /// Minibatches of this rank that repeat others only to give every rank as many.
+    padding: u64,
 }
 
 impl Show for Summary {
@@ -104,6 +107,10 @@ impl Show for Summary {
                 "dropped",
                 format!("{} cells in this epoch", output::count(self.dropped_obs)),
             )
+            .add(
+                "padding",
+                format!("{} minibatches that repeat others", output::count(self.padding)),
+            )
             .text()
     }
 }
@@ -138,8 +145,19 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         global_minibatches: plan.n_global_minibatches(),
         fetches: plan.n_fetches(),
         dropped_obs: plan.n_dropped_obs(),
+        padding: n_padding(&plan),
     };
     output::print(false, &summary)
+}
+
+/// Padding is at the end of an epoch, in fetches of its own.
+fn n_padding(plan: &Plan) -> u64 {
+    let of_fetch = |number| {
+        let fetch = plan.fetch(number);
+        fetch.minibatches.iter().filter(|planned| planned.padding).count() as u64
+    };
+    let from_the_end = (0..plan.n_fetches()).rev().map(of_fetch);
+    from_the_end.take_while(|n| *n > 0).sum()
 }
 
 /// One fetch at a time, so that an epoch of any size takes little memory and begins at once.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use cellring::Store;
 use cellring::format::Encoding;
 use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
+use cellring_tools::paths::{check_file, check_store};
 use cellring_tools::synth::{StoreOptions, Synth};
 use clap::value_parser;
 use serde::Serialize;
@@ -96,21 +97,7 @@ fn make_file(path: &Path, args: &Args) -> Result<(u64, u64), Failure> {
             "--encoding and --block-size are for stores, whose names do not end in .h5ad".into(),
         ));
     }
-    match std::fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => {
-            return Err(Failure::because(format!(
-                "{}: is a directory; give the name of a file",
-                path.display()
-            )));
-        }
-        Ok(_) if !args.force => {
-            return Err(Failure::because(format!(
-                "{}: exists already; give --force to replace it, or another name",
-                path.display()
-            )));
-        }
-        _ => (),
-    }
+    check_file(path, args.force)?;
     let bar = progress::bar("making", args.n_obs, "cells");
     let synth = Synth::new(args.n_obs, args.n_vars, args.seed);
     let nnz = synth.write_h5ad(path, |rows| bar.set_position(rows));
@@ -120,6 +107,7 @@ fn make_file(path: &Path, args: &Args) -> Result<(u64, u64), Failure> {
 
 /// As [`make_file`].
 fn make_store(path: &Path, args: &Args) -> Result<(u64, u64), Failure> {
+    check_store(path, args.force)?;
     let options = StoreOptions {
         encoding: match args.encoding.as_deref() {
             Some("raw") => Encoding::Raw,

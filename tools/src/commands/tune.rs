@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cellring::Store;
 use cellring::buffer::Pool;
 use cellring::engine::{Engine, EngineConfig};
-use cellring::plan::{Plan, SamplerConfig};
+use cellring::plan::{Sampler, SamplerConfig, SamplerData, Subset};
+use cellring::{LoaderConfig, Store};
 use cellring_tools::page_cache::evict;
 use clap::value_parser;
 use serde::Serialize;
@@ -14,6 +14,8 @@ use serde::Serialize;
 use super::bench::ceiling::{Decoded, decode, extents, slot_bytes};
 use super::bench::drive::drive;
 use super::bench::raw::{RawConfig, measure};
+use super::bench::too_small;
+use super::data::SubsetArgs;
 use super::labels::Labels;
 use super::options::{ReadArgs, StoreArg, parse_seconds};
 use crate::failure::Failure;
@@ -55,6 +57,8 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    subset: SubsetArgs,
+    #[command(flatten)]
     read: ReadArgs,
 }
 
@@ -91,6 +95,8 @@ struct DeviceSpeed {
 
 #[derive(Debug, Serialize)]
 struct Advice {
+    /// Cells that an epoch samples from.
+    n_obs: u64,
     block_size: u64,
     batch_size: u32,
     fetch_factor: u32,
@@ -107,18 +113,25 @@ struct Advice {
     decode_cells_per_second: f64,
     device: Vec<DeviceSpeed>,
     candidates: Vec<Candidate>,
+    /// Why the speeds say little; `null` where they do not.
+    too_small: Option<String>,
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let store = args.store.open()?;
     let labels = Labels::new(&store, args.column.as_deref())?;
+    let data = SamplerData {
+        subset: args.subset.subset(&store)?,
+        ..SamplerData::default()
+    };
+    let n_obs = data.subset.as_ref().map_or(store.n_obs(), Subset::len);
     let sampler = |block_size, fetch_factor| SamplerConfig {
         block_size,
         fetch_factor,
         batch_size: args.batch_size,
         ..SamplerConfig::default()
     };
-    let Some(random) = labels.random_entropy(&sampler(1, FETCH_FACTORS[0]), 0)? else {
+    let Some(random) = labels.random_entropy(&sampler(1, FETCH_FACTORS[0]), &data, 0)? else {
         return Err(Failure::because(format!(
             "{}: the store has no cells, so there is nothing to tune",
             args.store.path().display()
@@ -134,11 +147,11 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     };
     let alignment = alignment(&store, &engine)?;
     let mut candidates = Vec::new();
-    for sampler in shapes(store.n_obs(), &sampler) {
-        let plan = Plan::new(store.n_obs(), &sampler, 0)?;
+    for sampler in shapes(n_obs, &sampler) {
+        let plan = Sampler::new(store.n_obs(), sampler.clone(), data.clone())?.plan(0);
         let fetch = extents(&store, &plan, 0, alignment)?;
         let cells = plan.fetch(0).obs.len().max(1) as f64;
-        let entropy_bits = labels.entropy(&sampler, 0)?.unwrap_or(0.0);
+        let entropy_bits = labels.entropy(&sampler, &data, 0)?.unwrap_or(0.0);
         let buffer_bytes = FETCHES_AT_A_TIME * fetch.n_slots * slot_bytes(&store);
         let (read_bytes, reads) = (fetch.read_bytes(), fetch.reads.len().max(1) as u64);
         let (expected_cells_per_second, bound_by) =
@@ -164,12 +177,18 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         .map(|candidate| candidate.expected_cells_per_second)
         .fold(0.0, f64::max);
     evict_all(&store.shard_paths())?;
-    let config = args
-        .read
-        .loader(sampler(chosen.block_size, chosen.fetch_factor))?;
+    let config = LoaderConfig {
+        data,
+        ..args
+            .read
+            .loader(sampler(chosen.block_size, chosen.fetch_factor))?
+    };
     let measured = drive(&store, config, 0, args.seconds)?;
     let is_as_fast = fastest_random >= AS_FAST * chosen.expected_cells_per_second;
+    let fetch_obs = sampler(chosen.block_size, chosen.fetch_factor).fetch_obs();
     let advice = Advice {
+        too_small: too_small(n_obs, fetch_obs),
+        n_obs,
         why: why(
             &chosen,
             target,
@@ -194,19 +213,29 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         device: speeds.device,
         candidates,
     };
+    if let Some(warning) = &advice.too_small {
+        output::warning(warning);
+    }
     output::print(args.json, &advice)
 }
 
-/// The choices for a store: fetches of several sizes, but of those that hold all of it the smallest alone.
+/// The choices for so many cells: fetches of several sizes, none larger than all of them, and blocks that are no larger either.
 fn shapes(n_obs: u64, sampler: &dyn Fn(u64, u32) -> SamplerConfig) -> Vec<SamplerConfig> {
-    let mut shapes = Vec::new();
-    for fetch_factor in FETCH_FACTORS {
-        shapes.extend(BLOCK_SIZES.map(|block_size| sampler(block_size, fetch_factor)));
-        if sampler(1, fetch_factor).fetch_obs() >= n_obs {
-            break;
-        }
-    }
-    shapes
+    let batch_size = u64::from(sampler(1, 1).batch_size);
+    let most = u32::try_from((n_obs / batch_size).max(1)).unwrap_or(u32::MAX);
+    // The largest that there can be takes the place of the first that is too large.
+    let mut factors: Vec<u32> = FETCH_FACTORS.into_iter().map(|factor| factor.min(most)).collect();
+    factors.dedup();
+    let fitting = || {
+        BLOCK_SIZES
+            .into_iter()
+            .filter(|&block_size| block_size <= n_obs.max(1))
+    };
+    factors
+        .into_iter()
+        .flat_map(|factor| fitting().map(move |block_size| (block_size, factor)))
+        .map(|(block_size, factor)| sampler(block_size, factor))
+        .collect()
 }
 
 /// The fastest choice that mixes well and fits; of equally fast ones block size 1, or else the smallest fetch with the
@@ -459,6 +488,34 @@ mod tests {
         assert_eq!(chosen(&all), (64, 64), "the larger block of two equal fetches");
         all[0].expected_cells_per_second = 97.0;
         assert_eq!(chosen(&all), (1, 16), "true random where it is as fast");
+    }
+
+    #[test]
+    fn no_fetch_is_larger_than_what_there_is() {
+        let sampler = |block_size, fetch_factor| SamplerConfig {
+            block_size,
+            fetch_factor,
+            ..SamplerConfig::default()
+        };
+        for n_obs in [0, 1, 63, 64, 500, 1023, 1024, 5000, 20_000, 10_000_000] {
+            let shapes = shapes(n_obs, &sampler);
+            assert!(!shapes.is_empty(), "{n_obs}");
+            for shape in &shapes {
+                let is_one = shape.fetch_factor == 1;
+                assert!(shape.fetch_obs() <= n_obs || is_one, "{n_obs}: {shape:?}");
+                assert!(shape.block_size <= n_obs.max(1), "{n_obs}: {shape:?}");
+            }
+        }
+        let factors = |n_obs| {
+            let mut factors: Vec<u32> = shapes(n_obs, &sampler)
+                .iter()
+                .map(|shape| shape.fetch_factor)
+                .collect();
+            factors.dedup();
+            factors
+        };
+        assert_eq!(factors(5000), [16, 64, 78]);
+        assert_eq!(factors(10_000_000), FETCH_FACTORS);
     }
 
     #[test]

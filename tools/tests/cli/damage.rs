@@ -23,7 +23,7 @@ fn check(store: &TestStore, file: &Path, expected: &str, what: &str) {
             let errors = ran
                 .stderr
                 .lines()
-                .filter(|line| line.starts_with("error: "))
+                .filter(|line| line.starts_with("{\"error\":"))
                 .count();
             assert_eq!(errors, 1, "{what}: {}", ran.stderr);
         }

@@ -165,7 +165,7 @@ fn where_io_uring_is_refused_the_epoch_runs_on_pread_with_one_warning() {
     let [warning] = lines[..] else {
         panic!("one line: {}", ran.stderr)
     };
-    for part in ["warning: no io_uring", "EPERM", "seccomp", "pread"] {
+    for part in ["{\"warning\":\"no io_uring", "EPERM", "seccomp", "pread"] {
         assert!(warning.contains(part), "{part}: {warning}");
     }
     // Whoever insists on it is told what is wrong instead.
@@ -173,7 +173,7 @@ fn where_io_uring_is_refused_the_epoch_runs_on_pread_with_one_warning() {
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
     assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
     assert!(
-        ran.stderr.starts_with("error: ") && ran.stderr.contains("EPERM"),
+        ran.stderr.starts_with("{\"error\":") && ran.stderr.contains("EPERM"),
         "{}",
         ran.stderr
     );

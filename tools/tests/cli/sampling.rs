@@ -237,7 +237,11 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
             "the subset names obs 700 of a data set of 700",
         ),
         (&["--obs-range", "5..5"], 2, "\"5..5\" is no range of cells"),
-        (&["--obs-file", "/nowhere"], 1, "/nowhere: No such file"),
+        (
+            &["--obs-file", "/nowhere"],
+            1,
+            "/nowhere: there is nothing of this name",
+        ),
         (
             &["--split", "a=0.5,b=0.6", "--part", "a"],
             2,

@@ -28,7 +28,7 @@ fn file(bytes: &[u8]) -> (TempDir, std::path::PathBuf) {
 fn files_that_are_not_anndata() {
     let message = refused(Path::new("no/such.h5ad"), &[]);
     assert!(
-        message.contains("no/such.h5ad") && message.contains("No such file"),
+        message.contains("no/such.h5ad") && message.contains("the directory \"no\" does not exist"),
         "{message}"
     );
     for bytes in [&b"\x89HDF"[..], &[7; 5000]] {
@@ -139,7 +139,7 @@ with h5py.File(sys.argv[1], 'r+') as file:
     );
     let lines: Vec<String> = warnings
         .iter()
-        .map(|warning| format!("warning: {warning}"))
+        .map(|warning| serde_json::json!({ "warning": warning }).to_string())
         .collect();
     assert_eq!(stderr.lines().collect::<Vec<_>>(), lines);
     let store = ::cellring::Store::open(&store).unwrap();
@@ -202,7 +202,7 @@ fn places_that_cannot_be_written() {
         nowhere.to_str().unwrap(),
     ]);
     assert!(
-        message.contains("no/such") && message.contains("No such file"),
+        message.contains("no/such") && message.contains("does not exist; make it first"),
         "{message}"
     );
     let message = fail(&["convert", input.to_str().unwrap(), "-o", "/"]);

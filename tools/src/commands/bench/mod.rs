@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cellring::engine::{Backend, Direct};
+use cellring_tools::paths::{check_file, check_input, write_file};
 use cellring_tools::size::parse_size;
 use clap::value_parser;
 
@@ -60,6 +61,9 @@ pub(crate) struct Args {
     /// Write all results as a page with plots
     #[arg(long, value_name = "FILE.html", conflicts_with = "raw")]
     report: Option<PathBuf>,
+    /// Replace a page that exists
+    #[arg(long, requires = "report")]
+    force: bool,
     /// Measure copies to a GPU and the way of cells to CSR there: what each part takes alone, and how they overlap
     #[arg(long, conflicts_with_all = ["raw", "report", "column", "fetch_factors"])]
     gpu: bool,
@@ -79,6 +83,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if let Some(file) = &args.raw {
         return raw(&args, file);
     }
+    if let Some(path) = &args.report {
+        check_file(path, args.force)?;
+    }
     // The parser wants one of the two.
     let store = StoreArg::new(args.store.clone().unwrap_or_default());
     if args.gpu {
@@ -87,13 +94,16 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let report = sweep::run(&args, &store)?;
     if let Some(path) = &args.report {
         let page = page::page(&report)?;
-        std::fs::write(path, page)
-            .map_err(|error| Failure::because(format!("{}: {error}", path.display())))?;
+        write_file(path, page.as_bytes(), args.force)?;
+    }
+    if let Some(warning) = &report.too_small {
+        output::warning(warning);
     }
     output::print(args.json, &report)
 }
 
 fn raw(args: &Args, file: &Path) -> Result<(), Failure> {
+    check_input(file)?;
     if args.read_size == 0 {
         return Err(Failure::Usage("--read-size must be at least one byte".into()));
     }
@@ -107,6 +117,25 @@ fn raw(args: &Args, file: &Path) -> Result<(), Failure> {
         once: false,
     };
     output::print(args.json, &measure(&[file.to_owned()], &config)?)
+}
+
+/// Fetches and cells that an epoch must have at least, or the start of the loader's threads and the first fetch, which nothing
+/// overlaps with, make up much of what is measured.
+const LEAST_FETCHES: u64 = 8;
+const LEAST_OBS: u64 = 50_000;
+
+/// What is said where epochs of so many cells are too short to tell how fast larger ones are.
+pub(super) fn too_small(n_obs: u64, fetch_obs: u64) -> Option<String> {
+    let needed = fetch_obs.saturating_mul(LEAST_FETCHES).max(LEAST_OBS);
+    (n_obs < needed).then(|| {
+        format!(
+            "{} cells are too few to measure with fetches of {}: an epoch is over before the loader runs evenly, so the rates are \
+             mostly those of starting; take a store of {} cells or more",
+            output::count(n_obs),
+            output::count(fetch_obs),
+            output::count(needed)
+        )
+    })
 }
 
 /// The setting that an engine with this way of reading has been given or has chosen.

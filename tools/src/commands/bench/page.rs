@@ -22,7 +22,8 @@ p { margin: 0 0 10px; max-width: 100ch; }
 .tile b { display: block; font-size: 24px; font-variant-numeric: tabular-nums; }
 .tile span { color: #64748b; font-size: 13px; }
 section { padding: 18px 20px; margin: 0 0 18px; overflow-x: auto; }
-svg { width: 100%; height: auto; display: block; }
+svg { width: 100%; max-width: 820px; height: auto; display: block; }
+@media (max-width: 700px) { main { padding: 12px 4px 40px; } section { padding: 12px 8px; } }
 svg text { font-family: system-ui, sans-serif; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 4px 0 6px; font-size: 13px; }
 .legend i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 6px; vertical-align: -1px; }
@@ -140,6 +141,9 @@ fn head(body: &mut String, report: &Report) {
     );
     let class = if report.cold == Some(true) { "sub" } else { "warn" };
     let _ = writeln!(body, "<p class=\"{class}\">Data: {}.</p>", report.data());
+    if let Some(warning) = &report.too_small {
+        let _ = writeln!(body, "<p class=\"warn\">{}.</p>", escape(warning));
+    }
 }
 
 fn tiles(body: &mut String, report: &Report) {

@@ -38,7 +38,7 @@ pub(crate) struct RawConfig {
 }
 
 /// What was read, and what it took.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Raw {
     pub(crate) backend: String,
     pub(crate) direct: bool,

@@ -27,6 +27,8 @@ pub(super) struct Report {
     /// Whether every run read from the device; `null` where the kernel does not tell.
     pub(super) cold: Option<bool>,
     pub(super) peak_rss_bytes: Option<u64>,
+    /// Why the rates say little; `null` where they do not.
+    pub(super) too_small: Option<String>,
     /// The obs column that the entropy is of; `null` for stretches of the store.
     pub(super) column: Option<String>,
     pub(super) labels: String,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cellring::Store;
 use cellring::engine::{Backend, Direct, cached_fraction};
+use cellring::plan::SamplerData;
 use cellring_tools::page_cache::evict;
 use indicatif::ProgressBar;
 
@@ -14,7 +15,7 @@ use super::ceiling::{decode, replay};
 use super::drive::drive;
 use super::raw::{Raw, RawConfig, measure};
 use super::report::{Report, Row, Shape, Unavailable};
-use super::{Args, direct};
+use super::{Args, direct, too_small};
 use crate::failure::Failure;
 use crate::measure::fallback;
 use crate::process::peak_rss_bytes;
@@ -80,7 +81,7 @@ pub(super) fn run(args: &Args, store_arg: &StoreArg) -> Result<Report, Failure> 
             None => *decoded.insert(decode(&store, loader.threads, sampler.batch_size, args.seconds)?),
         };
         let mut row = Row::new(shape, &loader, &device, &decode);
-        row.entropy_bits = labels.entropy(sampler, args.order.epoch())?;
+        row.entropy_bits = labels.entropy(sampler, &SamplerData::default(), args.order.epoch())?;
         // Through the page cache, what has been read once is not read from the device again.
         let once = way.direct || loader.epochs == 1;
         (row.cached_before, row.cold) = (cached, cached.map(|fraction| fraction < COLD && once));
@@ -93,11 +94,13 @@ pub(super) fn run(args: &Args, store_arg: &StoreArg) -> Result<Report, Failure> 
     }
     bar.finish_and_clear();
     let random_entropy_bits = match samplers.first() {
-        Some(sampler) => labels.random_entropy(sampler, args.order.epoch())?,
+        Some(sampler) => labels.random_entropy(sampler, &SamplerData::default(), args.order.epoch())?,
         None => None,
     };
+    let largest = samplers.iter().map(|sampler| sampler.fetch_obs()).max();
     let manifest = store.manifest();
     Ok(Report {
+        too_small: too_small(store.n_obs(), largest.unwrap_or(0)),
         store: store_arg.path().display().to_string(),
         n_obs: store.n_obs(),
         n_vars: store.n_vars(),

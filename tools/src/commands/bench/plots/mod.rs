@@ -1,5 +1,10 @@
 //! The plots of a report, as SVG.
 
+mod diversity;
+mod places;
+#[cfg(test)]
+mod tests;
+
 use plotters::chart::ChartContext;
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
@@ -9,11 +14,18 @@ use super::raw::Raw;
 use super::report::{Report, Row};
 use crate::failure::Failure;
 use crate::output;
+pub(super) use diversity::diversity;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-const WIDTH: u32 = 960;
+/// Of all plots, in units that are pixels where a page is narrow: a plot that is drawn wide and shown small cannot be read.
+const WIDTH: u32 = 640;
+/// Heights of text. The backend writes letters of four fifths of these.
+const TEXT: u32 = 16;
+const SMALL: u32 = 15;
+/// Of the labels in the plot and of the least one of an axis, in letters of its height: as wide as digits are in common fonts.
+const LETTER: f64 = 0.8 * 0.6;
 const INK: RGBColor = RGBColor(51, 65, 85);
 const FAINT: RGBColor = RGBColor(226, 232, 240);
 const MUTED: RGBColor = RGBColor(148, 163, 184);
@@ -76,6 +88,11 @@ fn failed(error: impl std::error::Error) -> Failure {
     Failure::because(format!("a plot could not be drawn: {error}"))
 }
 
+/// How wide a text will be, about.
+fn text_width(text: &str, size: u32) -> i32 {
+    (text.chars().count() as f64 * f64::from(size) * LETTER).ceil() as i32
+}
+
 fn text(size: u32, colour: RGBColor) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&colour)
 }
@@ -111,10 +128,10 @@ impl<'a> Axes<'a> {
         builder
             .margin(10)
             .margin_right(18)
-            .set_label_area_size(LabelAreaPosition::Left, 62)
-            .set_label_area_size(LabelAreaPosition::Bottom, 42);
+            .set_label_area_size(LabelAreaPosition::Left, 66)
+            .set_label_area_size(LabelAreaPosition::Bottom, 48);
         if !self.title.is_empty() {
-            builder.caption(self.title, text(15, INK));
+            builder.caption(self.title, text(TEXT + 2, INK));
         }
         let mut chart = builder
             .build_cartesian_2d(self.x_range.0..self.x_range.1, 0.0..self.y_max)
@@ -131,8 +148,8 @@ impl<'a> Axes<'a> {
         mesh.light_line_style(TRANSPARENT)
             .bold_line_style(FAINT)
             .axis_style(MUTED)
-            .label_style(text(12, INK))
-            .axis_desc_style(text(13, INK))
+            .label_style(text(TEXT, INK))
+            .axis_desc_style(text(TEXT, INK))
             .x_desc(self.x)
             .y_desc(self.y)
             .y_labels(6)
@@ -213,82 +230,6 @@ fn factor_legend(factors: &[u32]) -> Vec<(String, String)> {
     factors.iter().enumerate().map(name).collect()
 }
 
-/// Bits below true random sampling that are marked on the axis of diversity. What is nearer than the last counts as it:
-/// a plan is only looked at in a sample of its minibatches.
-const LOSSES: [f64; 6] = [3.0, 1.0, 0.3, 0.1, 0.03, 0.01];
-
-/// Cells per second against the entropy that minibatches lose, on a logarithmic axis from much to nothing: one line for
-/// each fetch factor, from large blocks to block size 1.
-pub(super) fn diversity(report: &Report) -> Result<Option<Plot>, Failure> {
-    let rows = &report.runs;
-    let Some(random) = report.random_entropy_bits else {
-        return Ok(None);
-    };
-    let x_of = |loss: f64| -loss.max(LOSSES[5]).log10();
-    let loss = |row: &Row| row.entropy_bits.map(|bits| random - bits);
-    let factors = distinct(rows, |row| row.fetch_factor);
-    let most = rows.iter().filter_map(loss).fold(LOSSES[1], f64::max);
-    let axes = Axes {
-        x: "entropy below true random sampling, bits (right: better mixed)",
-        x_range: (x_of(most) - 0.08, x_of(0.0) + 0.12),
-        y_max: top(rows.iter().map(|row| row.cells_per_second)),
-        has_x_labels: false,
-        ..Axes::of_categories("", "", "cells per second", &[])
-    };
-    let svg = draw(420, |area| {
-        let mut chart = axes.on(area)?;
-        for mark in LOSSES.into_iter().filter(|&mark| mark <= most) {
-            let x = x_of(mark);
-            let up = [(x, 0.0), (x, axes.y_max)];
-            chart.draw_series([PathElement::new(up, FAINT)]).map_err(failed)?;
-            let name = if mark == LOSSES[5] {
-                "0.01 or less".to_owned()
-            } else {
-                trimmed(mark)
-            };
-            let at = chart.backend_coord(&(x, 0.0));
-            let left = at.0 - name.len() as i32 * 3;
-            area.draw(&Text::new(name, (left, at.1 + 6), text(12, INK)))
-                .map_err(failed)?;
-        }
-        let well = x_of(random * 0.01);
-        line(&mut chart, &[(well, 0.0), (well, axes.y_max)], MUTED, true)?;
-        let at = chart.backend_coord(&(well, axes.y_max));
-        area.draw(&Text::new("1 % below", (at.0 + 6, at.1), text(12, INK)))
-            .map_err(failed)?;
-        let mut named = Vec::new();
-        for (i, &factor) in factors.iter().enumerate() {
-            let of_factor = rows.iter().filter(|row| row.fetch_factor == factor);
-            let mut points: Vec<_> = of_factor
-                .filter_map(|row| Some((x_of(loss(row)?), row.cells_per_second, row.block_size)))
-                .collect();
-            points.sort_by_key(|&(.., block_size)| std::cmp::Reverse(block_size));
-            let xy: Vec<_> = points.iter().map(|&(x, y, _)| (x, y)).collect();
-            line(&mut chart, &xy, series_colour(i), false)?;
-            for (x, y, block_size) in points {
-                let at = chart.backend_coord(&(x, y));
-                let at = (at.0 + 7, at.1 - 14);
-                // Names that would cover each other are of points that lie in one place.
-                if named
-                    .iter()
-                    .all(|&(x, y): &(i32, i32)| (at.0 - x).abs() > 26 || (at.1 - y).abs() > 11)
-                {
-                    area.draw(&Text::new(
-                        format!("b{block_size}"),
-                        at,
-                        text(12, series_colour(i)),
-                    ))
-                    .map_err(failed)?;
-                    named.push(at);
-                }
-            }
-        }
-        Ok(())
-    })?;
-    let legend = factor_legend(&factors);
-    Ok(Some(Plot { svg, legend }))
-}
-
 /// The part of the ceiling that the loader reaches, for each block size and fetch factor.
 pub(super) fn of_ceiling(report: &Report) -> Result<Plot, Failure> {
     let rows = &report.runs;
@@ -324,10 +265,15 @@ pub(super) fn of_ceiling(report: &Report) -> Result<Plot, Failure> {
                 .map_err(failed)?;
             let at = chart.backend_coord(&(left + width / 2.0, shown));
             let is_high = shown > axes.y_max / 10.0;
-            let (down, colour) = if is_high { (5, WHITE) } else { (-15, INK) };
+            let (down, colour) = if is_high { (5, WHITE) } else { (-17, INK) };
             let name = format!("{value:.0}");
-            let middle = at.0 - name.len() as i32 * 3;
-            area.draw(&Text::new(name, (middle, at.1 + down), text(12, colour)))
+            // Numbers that would run into each other are left to the table.
+            let bar_width = chart.backend_coord(&(left + width, 0.0)).0 - chart.backend_coord(&(left, 0.0)).0;
+            if text_width(&name, SMALL) > bar_width {
+                continue;
+            }
+            let middle = at.0 - text_width(&name, SMALL) / 2;
+            area.draw(&Text::new(name, (middle, at.1 + down), text(SMALL, colour)))
                 .map_err(failed)?;
         }
         let ends = [(axes.x_range.0, 100.0), (axes.x_range.1, 100.0)];
@@ -391,9 +337,11 @@ pub(super) fn bounds(report: &Report) -> Result<Plot, Failure> {
 
 /// Where the time of the decoding threads goes, one bar for each run.
 pub(super) fn time_split(report: &Report) -> Result<Plot, Failure> {
-    const ROW: i32 = 22;
+    const ROW: i32 = 24;
     let rows = &report.runs;
-    let (left, right, head) = (150, WIDTH as i32 - 20, 8);
+    let name = |row: &Row| format!("block {}, fetch {}", row.block_size, row.fetch_factor);
+    let widest = rows.iter().map(|row| text_width(&name(row), TEXT)).max();
+    let (left, right, head) = (widest.unwrap_or(0) + 16, WIDTH as i32 - 26, 8);
     let height = head + ROW * rows.len() as i32 + 40;
     let svg = draw(height as u32, |area| {
         let x_of = |part: f64| left + (f64::from(right - left) * part) as i32;
@@ -403,13 +351,13 @@ pub(super) fn time_split(report: &Report) -> Result<Plot, Failure> {
             area.draw(&PathElement::new([(x, head), (x, bottom)], FAINT))
                 .map_err(failed)?;
             let name = format!("{} %", tenth * 10);
-            area.draw(&Text::new(name, (x - 12, bottom + 6), text(12, INK)))
+            let middle = x - text_width(&name, TEXT) / 2;
+            area.draw(&Text::new(name, (middle, bottom + 6), text(TEXT, INK)))
                 .map_err(failed)?;
         }
         for (i, row) in rows.iter().enumerate() {
             let y = head + ROW * i as i32;
-            let name = format!("block {}, fetch {}", row.block_size, row.fetch_factor);
-            area.draw(&Text::new(name, (6, y + 4), text(12, INK)))
+            area.draw(&Text::new(name(row), (6, y + 4), text(TEXT, INK)))
                 .map_err(failed)?;
             let parts = [
                 row.time_decoding,
@@ -461,7 +409,7 @@ pub(super) fn ceilings(report: &Report) -> Result<Option<[Plot; 2]>, Failure> {
         values.sort_unstable();
         values.dedup();
     }
-    let categories: Vec<String> = sizes.iter().map(|&bytes| binary(bytes)).collect();
+    let categories: Vec<String> = sizes.iter().map(|&bytes| short_binary(bytes)).collect();
     let y_max = top(raws.iter().map(|raw| raw.bytes_per_second));
     let points = |chosen: &dyn Fn(&Raw) -> bool| -> Vec<(f64, f64)> {
         let best = |&bytes: &u64| {
@@ -474,7 +422,7 @@ pub(super) fn ceilings(report: &Report) -> Result<Option<[Plot; 2]>, Failure> {
     let axes = |title| Axes {
         y_max,
         y_label: &gb,
-        ..Axes::of_categories(title, "read size", "GB/s", &categories)
+        ..Axes::of_categories(title, "bytes read at once", "GB/s", &categories)
     };
     let best = draw(340, |area| {
         let mut chart = axes("").on(area)?;
@@ -488,9 +436,13 @@ pub(super) fn ceilings(report: &Report) -> Result<Option<[Plot; 2]>, Failure> {
         }
         Ok(())
     })?;
-    let panel_rows = backends.len().div_ceil(3);
-    let panels = draw(250 * panel_rows as u32, |area| {
-        for (panel, &backend) in area.split_evenly((panel_rows, 3)).iter().zip(&backends) {
+    let panel_rows = backends.len().div_ceil(PANELS_IN_A_ROW);
+    let panels = draw(270 * panel_rows as u32, |area| {
+        for (panel, &backend) in area
+            .split_evenly((panel_rows, PANELS_IN_A_ROW))
+            .iter()
+            .zip(&backends)
+        {
             let mut chart = axes(backend).on(panel)?;
             for (i, &depth) in depths.iter().enumerate() {
                 let of_depth = points(&|raw| raw.backend == backend && raw.depth == Some(depth));
@@ -514,24 +466,22 @@ pub(super) fn ceilings(report: &Report) -> Result<Option<[Plot; 2]>, Failure> {
     ]))
 }
 
+/// Of the smaller plots.
+const PANELS_IN_A_ROW: usize = 2;
+
+/// The same for the axis of a narrow plot.
+fn short_binary(bytes: u64) -> String {
+    binary(bytes)
+        .replace(" KiB", "K")
+        .replace(" MiB", "M")
+        .replace(" B", "")
+}
+
 /// A size of reads in binary units, which they are multiples of.
 pub(super) fn binary(bytes: u64) -> String {
     match bytes {
         n if n >= 1 << 20 && n.is_multiple_of(1 << 20) => format!("{} MiB", n >> 20),
         n if n >= 1 << 10 && n.is_multiple_of(1 << 10) => format!("{} KiB", n >> 10),
         n => format!("{n} B"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_on_axes_are_short() {
-        let values = [0.0, 250.0, 50_000.0, 340_000.0, 1_200_000.0].map(|value| short(&value));
-        assert_eq!(values, ["0", "250", "50k", "340k", "1.2M"]);
-        assert_eq!([4096, 1 << 20, 700].map(binary), ["4 KiB", "1 MiB", "700 B"]);
-        assert_eq!(top([].into_iter()), 1.0);
     }
 }
