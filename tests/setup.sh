@@ -62,7 +62,7 @@ environments=(
 make_environment() {
     local folder=$1 requirements=$2 python=$3 stamp
     stamp=$(cat "$requirements")
-    if [ "$(cat "$folder/made-of" 2>/dev/null)" = "$stamp" ] && "$folder/bin/python" -c 'import anndata' 2>/dev/null; then
+    if [ "$(cat "$folder/made-of" 2>/dev/null)" = "$stamp" ] && "$folder/bin/python" -c 'import numpy' 2>/dev/null; then
         return
     fi
     say "installs into $folder, from PyPI (about 0.8 GB): $(grep -v '^#' "$requirements" | tr '\n' ' ')"
