@@ -119,7 +119,7 @@ fn warnings_are_json_too() {
     let line = json.lines().find(|line| line.contains("no such gene")).unwrap();
     let warning: Value = serde_json::from_str(line).unwrap();
     assert!(
-        warning["warning"]
+        warning["warning"]["message"]
             .as_str()
             .unwrap()
             .contains("1 genes are not in the store"),
