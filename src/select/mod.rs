@@ -86,8 +86,8 @@ pub use codes::{Codes, codes};
 pub use error::SelectError;
 pub use eval::{BatchFilter, Filter};
 pub use profile::{N_NEAREST, nearest};
-pub use review::{Matches, SelectWarning};
 pub use quote::{quote_column, quote_text};
+pub use review::{Matches, SelectWarning};
 pub use split::{SplitSpec, split};
 pub use weights::weights;
 

@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::container::{Kind, SourceFile};
 use super::error::Result;
 use super::matrix::{self, Selection};
-use super::tenx::TenX;
 use super::{AnnData, Layout};
 
 /// Parts of one kind that are listed one by one; of more only their number is.
@@ -126,7 +125,11 @@ impl AnnData {
         };
         match &self.layout {
             Layout::AnnData(file) => add_members(file, taken, &mut add),
-            Layout::TenX(tenx) => add_further(tenx, &mut add)?,
+            Layout::TenX(tenx) => {
+                for path in tenx.left_out()? {
+                    add(PartKind::Other, path, false, 1);
+                }
+            }
             // Inputs are opened one by one.
             Layout::Joined(_) => {}
         }
@@ -307,49 +310,6 @@ fn add_members(
             }
         }
     }
-}
-
-/// What a 10x Genomics file holds beside what is read.
-fn add_further(tenx: &TenX, add: &mut impl FnMut(PartKind, String, bool, u64)) -> Result<()> {
-    let TenX::File { file, group, .. } = tenx else {
-        return Ok(());
-    };
-    const KNOWN: [&str; 8] = [
-        "barcodes",
-        "data",
-        "indices",
-        "indptr",
-        "shape",
-        "features",
-        "genes",
-        "gene_names",
-    ];
-    // Of features `_all_tag_keys` says no more than the names of the others.
-    const KNOWN_FEATURES: [&str; 5] = ["id", "name", "feature_type", "genome", "_all_tag_keys"];
-    let mut kept = Vec::new();
-    for table in [tenx.obs()?, tenx.var()?] {
-        let fields = table.schema().fields().iter();
-        kept.extend(fields.map(|field| field.name().clone()));
-    }
-    for name in file.members("").unwrap_or_default() {
-        if name != *group {
-            add(PartKind::Other, name, false, 1);
-        }
-    }
-    for (within, known) in [
-        (group.clone(), &KNOWN[..]),
-        (format!("{group}/features"), &KNOWN_FEATURES),
-    ] {
-        if !matches!(file.kind(&within), Ok(Some(Kind::Group))) {
-            continue;
-        }
-        for name in file.members(&within).unwrap_or_default() {
-            if !known.contains(&name.as_str()) && !kept.contains(&name) {
-                add(PartKind::Other, format!("{within}/{name}"), false, 1);
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Paths of the members of a group; its own where it cannot be listed.

@@ -26,8 +26,8 @@ pub use error::{Result, SourceError};
 pub(crate) use join::unify;
 pub use join::{JoinError, JoinOptions, VarJoin};
 pub use left_out::{LeftOut, PartKind};
-pub(crate) use matrix::{Looks, type_of_numpy_name};
 pub use matrix::{Canonicalised, CountMode, FrameColumn, MatrixSource, Rows, Selection, Workspace};
+pub(crate) use matrix::{Looks, type_of_numpy_name};
 pub use open::OpenOptions;
 pub use rows::{RowSet, RowSetBuilder};
 pub use stamp::InputStamp;
@@ -145,8 +145,12 @@ impl AnnData {
     pub fn var(&self, selection: &Selection) -> Result<TableSource> {
         match (&self.layout, selection) {
             (Layout::AnnData(file), Selection::Obsm(_)) => {
+                let of_names = |names| {
+                    let columns = vec![("_index", names)];
+                    table::of_strings(file.path(), &selection.path(), columns, Vec::new())
+                };
                 if let Some(names) = matrix::frame_names(file, selection)? {
-                    return table::of_strings(file.path(), &selection.path(), vec![("_index", names)]);
+                    return Ok(of_names(names.into()));
                 }
                 let n_dimensions = self.matrix(selection)?.n_vars();
                 if n_dimensions > MAX_DIMENSIONS {
@@ -158,13 +162,7 @@ impl AnnData {
                     });
                 }
                 let names = StringArray::from_iter_values((0..n_dimensions).map(|number| number.to_string()));
-                let columns = vec![("_index", names)];
-                Ok(table::of_strings(
-                    file.path(),
-                    &selection.path(),
-                    columns,
-                    Vec::new(),
-                ))
+                Ok(of_names(names))
             }
             (Layout::AnnData(file), Selection::Raw) => table::open(file, "raw/var"),
             (Layout::AnnData(file), Selection::X | Selection::Layer(_)) => table::open(file, "var"),

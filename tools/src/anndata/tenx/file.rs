@@ -29,9 +29,6 @@ const FILTERED_BARCODES: &str = "filtered_barcodes";
 /// The names of those members of `features` that describe the probes; they are no column.
 const TAG_KEYS: &str = "_all_tag_keys";
 
-/// Names that a message shows.
-const SHOWN: usize = 12;
-
 /// An open file, or a group in one.
 #[derive(Debug)]
 pub(super) struct TenXFile {
@@ -99,28 +96,33 @@ impl TenXFile {
     }
 
     pub(super) fn obs(&self) -> Result<TableSource> {
-        let mut columns = Columns::new(self, "_index", format!("{}/barcodes", self.group))?;
-        columns.add_all(&self.group, &ARRAYS)?;
-        let mut left_out = columns.left_out;
-        // What has a value for each feature is a column of var.
-        let n_features = self.length(&self.names());
-        left_out.retain(|path| self.length(path).is_none() || self.length(path) != n_features);
-        left_out.extend(self.beside()?);
-        let warnings = match left_out.as_slice() {
-            [] => Vec::new(),
-            some => {
-                let more = if some.len() > SHOWN { " and others" } else { "" };
-                vec![format!(
-                    "{} holds more than a matrix with its barcodes and features, which is not stored: {}{more}",
-                    self.file.path().display(),
-                    some[..some.len().min(SHOWN)].join(", ")
-                )]
-            }
-        };
-        table::of_members(&self.file, &self.group, columns.members, warnings)
+        let columns = self.obs_columns()?;
+        table::of_members(&self.file, &self.group, columns.members, Vec::new())
     }
 
     pub(super) fn var(&self) -> Result<TableSource> {
+        let columns = self.var_columns()?;
+        table::of_members(&self.file, &self.group, columns.members, Vec::new())
+    }
+
+    /// Paths of what the file holds beside the matrix, and that is no column of obs or var.
+    pub(super) fn left_out(&self) -> Result<Vec<String>> {
+        let mut left_out = self.obs_columns()?.left_out;
+        // What has a value for each feature is a column of var.
+        let n_features = self.length(&self.names());
+        left_out.retain(|path| self.length(path).is_none() || self.length(path) != n_features);
+        left_out.extend(self.var_columns()?.left_out);
+        left_out.extend(self.beside()?);
+        Ok(left_out)
+    }
+
+    fn obs_columns(&self) -> Result<Columns<'_>> {
+        let mut columns = Columns::new(self, "_index", format!("{}/barcodes", self.group))?;
+        columns.add_all(&self.group, &ARRAYS)?;
+        Ok(columns)
+    }
+
+    fn var_columns(&self) -> Result<Columns<'_>> {
         let group = &self.group;
         let features = format!("{group}/features");
         let mut columns = Columns::new(self, "_index", self.names())?;
@@ -142,20 +144,13 @@ impl TenXFile {
         } else {
             columns.add(GENE_IDS, format!("{group}/genes"))?;
         }
-        let mut warnings = Vec::new();
-        if !columns.left_out.is_empty() {
-            warnings.push(format!(
-                "{} has more in {features} than a value for each feature, which is not stored: {}",
-                self.file.path().display(),
-                columns.left_out.join(", ")
-            ));
-            columns.left_out.clear();
-        }
         // CellBender describes features beside them, too. What has a value for each barcode is a column of obs.
         if self.length(&format!("{group}/barcodes")) != columns.n_rows {
+            let in_features = columns.left_out.len();
             columns.add_all(group, &ARRAYS)?;
+            columns.left_out.truncate(in_features);
         }
-        table::of_members(&self.file, group, columns.members, warnings)
+        Ok(columns)
     }
 
     /// Where the names of the features lie.

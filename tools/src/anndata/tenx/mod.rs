@@ -125,6 +125,14 @@ impl TenX {
         }
     }
 
+    /// Paths of what the input holds beside the matrix, and that is no column of obs or var.
+    pub(super) fn left_out(&self) -> Result<Vec<String>> {
+        match &self.form {
+            Form::File(tenx) => tenx.left_out(),
+            Form::Market(_) => Ok(Vec::new()),
+        }
+    }
+
     fn kept(&self, var: &TableSource) -> Result<Option<Vec<u32>>> {
         let genome = match &self.form {
             Form::File(tenx) if tenx.is_one_genome() => None,

@@ -17,8 +17,8 @@ use super::blocks::BlockCutter;
 use super::memory::Needs;
 use super::{ConvertError, peak_rss_bytes};
 use crate::anndata::{
-    AnnData, Canonicalised, InputStamp, LeftOut, Looks, MatrixSource, OpenOptions, Selection, SourceError, TableSource,
-    Workspace,
+    AnnData, Canonicalised, InputStamp, LeftOut, Looks, MatrixSource, OpenOptions, Selection, SourceError,
+    TableSource, Workspace,
 };
 use crate::message::{Message, MessageKind};
 use values::{Misfit, Target};
