@@ -11,7 +11,8 @@ use serde::Serialize;
 pub struct Message {
     /// What it is about.
     pub kind: MessageKind,
-    /// One sentence.
+    /// One sentence. In JSON it is called `message`, as in errors.
+    #[serde(rename = "message")]
     pub sentence: String,
 }
 

@@ -221,7 +221,8 @@ fn what_an_export_would_refuse_is_repaired_when_it_is_converted() {
     let source = directory.path().join("odd.h5ad");
     let (store, output) = (directory.path().join("store"), directory.path().join("back.h5ad"));
     let report = run_convert(&source, &store, &ConvertOptions::default()).unwrap();
-    let warnings = report.warnings.join("\n");
+    let sentences: Vec<&str> = report.warnings.iter().map(|w| w.sentence.as_str()).collect();
+    let warnings = sentences.join("\n");
     for expected in [
         "obs/repeated has 1 repeated categories",
         "obs/missing has 1 categories without a value",

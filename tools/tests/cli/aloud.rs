@@ -43,7 +43,7 @@ fn warnings_are_the_same_as_text_and_in_the_json() {
             .filter(|warning| warning["kind"] == kind)
             .collect();
         assert_eq!(odd.len(), 1, "{report}");
-        let sentence = odd[0]["sentence"].as_str().unwrap();
+        let sentence = odd[0]["message"].as_str().unwrap();
         assert!(sentence.contains(part), "{part}: {sentence}");
         let lines = stderr
             .lines()

@@ -131,7 +131,7 @@ with h5py.File(sys.argv[1], 'r+') as file:
         .as_array()
         .unwrap()
         .iter()
-        .map(|w| w["sentence"].as_str().unwrap())
+        .map(|w| w["message"].as_str().unwrap())
         .collect();
     assert!(
         warnings.len() == 2 && warnings[0].starts_with("obs/wide") && warnings[1].starts_with("var/wide"),

@@ -279,7 +279,7 @@ fn genes_and_columns_are_found_by_name() {
         (&1.into(), &1.into())
     );
     let warnings = report["warnings"].as_array().unwrap();
-    let sentences: Vec<&str> = warnings.iter().map(|w| w["sentence"].as_str().unwrap()).collect();
+    let sentences: Vec<&str> = warnings.iter().map(|w| w["message"].as_str().unwrap()).collect();
     assert!(
         sentences.len() == 2 && sentences[0].contains("other"),
         "{warnings:?}"
