@@ -177,7 +177,8 @@ fn every_strategy_delivers_what_its_plan_says_and_goes_on_where_it_was() {
             let saved = serde_json::to_string(&epoch.state()).unwrap();
             drop(epoch);
             let state: SamplerState = serde_json::from_str(&saved).unwrap();
-            assert!(saved.len() < 200, "{saved}");
+            // The settings are for the message of a state that does not fit.
+            assert!(saved.len() < 600, "{saved}");
             let mut other = Loader::new(store.clone(), config.clone()).unwrap();
             let mut epoch = other.resume(&state).unwrap();
             assert_eq!(epoch.n_minibatches() as usize, whole.len() - consumed);
