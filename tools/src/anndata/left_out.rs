@@ -99,10 +99,10 @@ impl AnnData {
         let mut parts = Parts::new();
         let n_inputs = match &self.layout {
             Layout::Joined(joined) => {
-                for path in joined.inputs() {
-                    AnnData::open(path)?.add_parts(taken, &mut parts)?;
+                for input in joined.each() {
+                    input?.add_parts(taken, &mut parts)?;
                 }
-                joined.inputs().len()
+                joined.n_inputs()
             }
             _ => {
                 self.add_parts(taken, &mut parts)?;
@@ -140,7 +140,7 @@ impl AnnData {
     /// most likely is meant. One that cannot be read is none.
     pub(crate) fn counts_beside(&self, taken: &[&Selection]) -> Option<Selection> {
         let first = match &self.layout {
-            Layout::Joined(joined) => AnnData::open(joined.inputs().first()?).ok()?,
+            Layout::Joined(joined) => joined.each().next()?.ok()?,
             _ => self.clone(),
         };
         let Layout::AnnData(file) = &first.layout else {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
+use cellring::writer::check_directory;
 use cellring_tools::anndata::write::{Compression, ZarrFormat};
 use cellring_tools::export::{ExportOptions, ExportReport, FormChoice, export};
 use cellring_tools::paths::check_file;
@@ -84,7 +85,11 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             "--compression lzf is for .h5ad; zarr has none, gzip and zstd".into(),
         ));
     }
-    check_file(&args.out, args.force)?;
+    // What a directory of zarr may replace the export itself says.
+    match is_zarr {
+        true => check_directory(&args.out)?,
+        false => check_file(&args.out, args.force)?,
+    }
     let options = ExportOptions {
         obs_range: args.obs_range,
         force: args.force,

@@ -137,7 +137,9 @@ with h5py.File(sys.argv[1], 'r+') as file:
         warnings.len() == 2 && warnings[0].starts_with("obs/wide") && warnings[1].starts_with("var/wide"),
         "{warnings:?}"
     );
-    let lines: Vec<String> = warnings
+    let lines: Vec<String> = report["warnings"]
+        .as_array()
+        .unwrap()
         .iter()
         .map(|warning| serde_json::json!({ "warning": warning }).to_string())
         .collect();

@@ -148,9 +148,16 @@ impl Joined {
         })
     }
 
-    /// The inputs, in order.
-    pub(super) fn inputs(&self) -> &[PathBuf] {
-        &self.inputs
+    /// Number of inputs.
+    pub(super) fn n_inputs(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// Opens each of the inputs by itself, in order.
+    pub(super) fn each(&self) -> impl Iterator<Item = Result<AnnData>> + '_ {
+        self.inputs
+            .iter()
+            .map(|path| AnnData::open_with(path, &self.open))
     }
 
     /// The genes that the selected matrix has.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::JoinError;
 use super::unify::{Key, keys};
 use crate::anndata::error::Result;
-use crate::anndata::{AnnData, Selection, TableSource};
+use crate::anndata::{AnnData, OpenOptions, Selection, TableSource};
 
 /// Less than one gene in so many is few.
 const FEW: usize = 10;
@@ -18,6 +18,7 @@ const SHOWN: usize = 3;
 /// The genes of all inputs, by number, and what they are called.
 pub(super) struct Lists<'a> {
     pub(super) inputs: &'a [PathBuf],
+    pub(super) open: &'a OpenOptions,
     pub(super) lists: &'a [Arc<[u32]>],
     pub(super) numbers: &'a HashMap<String, u32>,
     pub(super) selection: &'a Selection,
@@ -98,7 +99,7 @@ impl Lists<'_> {
 
     /// What would make two inputs share genes, found in their var tables.
     fn advice(&self, number: usize, other: usize) -> String {
-        let open = |number: usize| Names::of(&self.inputs[number], self.selection);
+        let open = |number: usize| Names::of(&self.inputs[number], self.open, self.selection);
         // Who cannot read them has no better advice.
         let found = open(number).and_then(|first| Ok((first, open(other)?)));
         let better = found.ok().and_then(|(first, second)| {
@@ -119,8 +120,8 @@ struct Names {
 }
 
 impl Names {
-    fn of(path: &Path, selection: &Selection) -> Result<Self> {
-        let var: TableSource = AnnData::open(path)?.var(selection)?;
+    fn of(path: &Path, open: &OpenOptions, selection: &Selection) -> Result<Self> {
+        let var: TableSource = AnnData::open_with(path, open)?.var(selection)?;
         let batch = var.read(0..var.n_rows())?;
         let mut columns = Vec::new();
         for (field, array) in var.schema().fields().iter().zip(batch.columns()) {

@@ -51,7 +51,7 @@ pub(super) fn join(
         let of_file = |warning: &String| format!("{}: {warning}", path.display());
         warnings.extend(var.warnings().iter().map(of_file));
     }
-    let (maps, n_vars) = genes.match_all(inputs, selection, (how, key), &mut warnings)?;
+    let (maps, n_vars) = genes.match_all((inputs, open), selection, (how, key), &mut warnings)?;
     let joined = columns::join("var", &found, None, &mut warnings)?;
     let path = inputs.first().map_or(Path::new(""), PathBuf::as_path);
     let mut merged = Vec::with_capacity(joined.len());
@@ -150,7 +150,7 @@ impl Genes {
     /// The place of each gene of each input, and how many places there are.
     fn match_all(
         self,
-        inputs: &[PathBuf],
+        (inputs, open): (&[PathBuf], &OpenOptions),
         selection: &Selection,
         (how, key): (VarJoin, Option<&str>),
         warnings: &mut Vec<String>,
@@ -173,6 +173,7 @@ impl Genes {
         }
         let lists = Lists {
             inputs,
+            open,
             lists: &self.lists,
             numbers: &self.numbers,
             selection,
