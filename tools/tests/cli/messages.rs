@@ -122,7 +122,7 @@ fn warnings_are_json_too() {
         warning["warning"]["message"]
             .as_str()
             .unwrap()
-            .contains("1 genes are not in the store"),
+            .contains("1 of its genes are not in the store"),
         "{warning}"
     );
     for line in json.lines() {
