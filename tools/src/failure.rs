@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::output;
+use crate::{output, process};
 
 /// Why a command ends early. Any error becomes one with `?`.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         match self {
             Self::Failed(error) => {
-                output::error(&error.to_string());
+                output::error(&format!("{error}{}", process::remedy(&error.to_string())));
                 ExitCode::from(1)
             }
             Self::Usage(sentence) => {

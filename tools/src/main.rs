@@ -6,6 +6,7 @@ mod measure;
 mod output;
 mod process;
 mod progress;
+mod warnings;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    process::raise_descriptor_limit();
+    warnings::show();
+    if let Err(error) = process::clean_up_on_signals() {
+        output::warning(&format!("signals end the process without cleaning up: {error}"));
+    }
     let result = match Cli::parse().command {
         Command::Convert(args) => commands::convert::run(args),
         Command::Merge(args) => commands::merge::run(args),
@@ -47,11 +53,12 @@ fn main() -> ExitCode {
         Command::Plan(args) => commands::plan::run(args),
         Command::Epoch(args) => commands::epoch::run(args),
         Command::Bench(args) => commands::bench::run(args),
-        Command::Export(args) => commands::export::run(args),
-        Command::Synth(args) => commands::synth::run(args),
+        Command::Export(args) => process::start_threads().and_then(|()| commands::export::run(args)),
+        Command::Synth(args) => process::start_threads().and_then(|()| commands::synth::run(args)),
         Command::Demo(args) => commands::demo::run(args),
         Command::Tune(args) => commands::tune::run(args),
     };
+    process::wait_if_ending();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use cellring::writer::unfinished;
+
 /// The directory that holds a file.
 pub(super) fn directory(path: &Path) -> &Path {
     path.parent()
@@ -38,7 +40,11 @@ pub(super) fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
             Ok(()) if file.as_file().metadata()?.nlink() == 0 => {}
             Err(TryLockError::WouldBlock) => {}
             // Without locks nothing is ever taken for remains.
-            Ok(()) | Err(TryLockError::Error(_)) => return Ok(file),
+            Ok(()) | Err(TryLockError::Error(_)) => {
+                let path = file.path().to_path_buf();
+                unfinished::until_end(move || drop(fs::remove_file(&path)));
+                return Ok(file);
+            }
         }
     }
 }
@@ -52,7 +58,8 @@ fn remove_remains(directory: &Path, prefix: &OsStr) {
             .strip_prefix(prefix.as_bytes())
             .and_then(|rest| rest.strip_suffix(PARTIAL.as_bytes()));
         if middle.is_some_and(|middle| middle.iter().all(u8::is_ascii_alphanumeric))
-            && let Ok(file) = File::open(entry.path())
+            // NFS turns the lock into one that needs a file open for writing.
+            && let Ok(file) = File::options().write(true).open(entry.path())
             && file.try_lock().is_ok()
         {
             let _ = fs::remove_file(entry.path());
