@@ -10,21 +10,27 @@
     reason = "a test says when a machine cannot do what it is about"
 )]
 
+#[path = "common/seccomp.rs"]
+mod seccomp;
+
 use std::env;
 use std::fs::{self, File};
-use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use cellring::buffer::Pool;
 use cellring::engine::{
     Backend, Choice, Direct, Engine, EngineConfig, EngineError, Read, Submission, cached_fraction,
 };
+use seccomp::{Threads, refuse_calls};
 use tempfile::TempDir;
 
 const LEN: usize = 4 << 20;
+/// For what would else wait for ever; nothing is measured.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A file on a filesystem that reads past the page cache, if there is one: beside the test binary, because
 /// the directory for temporary files is often tmpfs.
@@ -195,6 +201,20 @@ fn a_sandbox_that_refuses_io_uring_leaves_pread() {
 }
 
 #[test]
+fn a_ring_that_is_refused_later_ends_the_engine() {
+    let (_dir, path) = file();
+    if ring_and_direct_work(&path) {
+        in_child("enter-later", &path);
+    }
+}
+
+#[test]
+fn threads_that_cannot_be_started_are_an_error() {
+    let (_dir, path) = file();
+    in_child("no-threads", &path);
+}
+
+#[test]
 fn a_small_limit_on_locked_memory_leaves_a_ring_without_registered_buffers() {
     let (_dir, path) = file();
     if ring_and_direct_work(&path) {
@@ -242,7 +262,7 @@ fn child() {
             "seccomp",
         ),
         "register-eperm" => {
-            refuse_calls(&[libc::SYS_io_uring_register], libc::EPERM);
+            refuse_calls(&[libc::SYS_io_uring_register], libc::EPERM, Threads::This);
             let choice = read_all(&path, &EngineConfig::default()).unwrap();
             assert!(
                 choice.way.backend == Backend::Uring && !choice.way.registered_buffers,
@@ -251,6 +271,8 @@ fn child() {
             );
             assert!(choice.reason.contains("registering") && choice.reason.contains("EPERM (errno 1)"));
         }
+        "enter-later" => refused_later(&path),
+        "no-threads" => no_threads(&path),
         "memlock" => small_memlock(&path),
         "fork" => forked(&path),
         other => panic!("no case {other}"),
@@ -259,7 +281,7 @@ fn child() {
 }
 
 fn refused_ring(path: &Path, calls: &[libc::c_long], code: i32, step: &str, remedy: &str) {
-    refuse_calls(calls, code);
+    refuse_calls(calls, code, Threads::This);
     let choice = read_all(path, &EngineConfig::default()).unwrap();
     let reason = &choice.reason;
     assert!(
@@ -278,37 +300,56 @@ fn refused_ring(path: &Path, calls: &[libc::c_long], code: i32, step: &str, reme
     );
 }
 
-/// Has this thread, and those that it starts, see the calls fail with `code`.
-fn refuse_calls(calls: &[libc::c_long], code: i32) {
-    let statement = |code: u32, k: u32| libc::sock_filter {
-        code: code as u16,
-        jt: 0,
-        jf: 0,
-        k,
+/// A ring that is refused when it has proven itself: the engine ends, and nobody waits for the slots that are lost.
+fn refused_later(path: &Path) {
+    let pool = Pool::new(2, LEN).unwrap();
+    let (send, receive) = mpsc::channel();
+    let config = config(Backend::Uring, Direct::Auto);
+    let engine = Engine::start(&[path.to_owned()], &pool, &config, move |done| {
+        drop(send.send(done))
+    });
+    let engine = engine.unwrap();
+    let read = |tag, slots| {
+        let reads = vec![Read {
+            file: 0,
+            offset_bytes: 0,
+            len_bytes: 65536,
+            slot: 0,
+            slot_offset_bytes: 0,
+        }];
+        engine.submit(Submission { tag, slots, reads });
+        receive.recv_timeout(LIMIT).unwrap().result
     };
-    let give = libc::BPF_RET | libc::BPF_K;
-    // The number of the call is the first word of what a filter sees.
-    let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0)];
-    for &call in calls {
-        let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-        program.push(libc::sock_filter {
-            code: equal as u16,
-            jt: 0,
-            jf: 1,
-            k: call as u32,
-        });
-        program.push(statement(give, libc::SECCOMP_RET_ERRNO | code as u32));
-    }
-    program.push(statement(give, libc::SECCOMP_RET_ALLOW));
-    let filter = libc::sock_fprog {
-        len: program.len() as u16,
-        filter: program.as_mut_ptr(),
-    };
-    // SAFETY: the filter and its program live through the calls, which copy them.
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        let set = libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter);
-        assert_eq!(set, 0, "{}", io::Error::last_os_error());
+    read(1, pool.take(1).unwrap()).unwrap();
+    assert!(engine.breakdown().is_none());
+    // The ring's thread, too, which sleeps in a call that it made before.
+    refuse_calls(&[libc::SYS_io_uring_enter], libc::EPERM, Threads::All);
+    let slots = pool.take(2).unwrap();
+    let (send_slots, waits_for_slots) = mpsc::channel();
+    let waiting = pool.clone();
+    std::thread::spawn(move || send_slots.send(waiting.take(1).is_none()));
+    let error = read(2, slots).unwrap_err();
+    assert!(matches!(error, EngineError::Ring { .. }), "{error}");
+    assert!(waits_for_slots.recv_timeout(LIMIT).unwrap(), "the pool is closed");
+    assert!(matches!(engine.breakdown(), Some(EngineError::Ring { .. })));
+    engine.submit(Submission {
+        tag: 3,
+        slots: Vec::new(),
+        reads: Vec::new(),
+    });
+    let error = receive.recv_timeout(LIMIT).unwrap().result.unwrap_err();
+    assert!(matches!(error, EngineError::Ring { .. }), "{error}");
+}
+
+/// A system that gives no thread is an error, whatever needs one.
+fn no_threads(path: &Path) {
+    refuse_calls(&[libc::SYS_clone, libc::SYS_clone3], libc::EAGAIN, Threads::This);
+    for backend in [Backend::Auto, Backend::Uring, Backend::Pread, Backend::Mmap] {
+        let error = read_all(path, &config(backend, Direct::Auto)).unwrap_err();
+        assert!(
+            matches!(error, EngineError::Thread { .. }) && error.to_string().contains("ulimit -u"),
+            "{backend}: {error}"
+        );
     }
 }
 

@@ -1,10 +1,11 @@
 //! What every backend is given, and what it must do.
 
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle, ThreadId};
 
+use super::error::Breakdown;
 use super::file::FileSet;
 use super::stats::AllStats;
 use super::table::Piece;
@@ -39,6 +40,7 @@ pub(super) struct Port {
 pub(super) struct Outlet {
     on_complete: Box<dyn Fn(Completion) + Send + Sync>,
     panicked: AtomicBool,
+    breakdown: OnceLock<Breakdown>,
     pub(super) stats: AllStats,
 }
 
@@ -47,6 +49,7 @@ impl Outlet {
         Outlet {
             on_complete,
             panicked: AtomicBool::new(false),
+            breakdown: OnceLock::new(),
             stats: AllStats::default(),
         }
     }
@@ -63,9 +66,21 @@ impl Outlet {
     pub(super) fn has_panicked(&self) -> bool {
         self.panicked.load(Ordering::Relaxed)
     }
+
+    /// Why the engine reads no more, if so.
+    pub(super) fn breakdown(&self) -> Option<&Breakdown> {
+        self.breakdown.get()
+    }
 }
 
 impl Port {
+    /// Says that the engine reads no more. Slots that were in flight are lost, so that whoever waits for slots could wait for
+    /// ever: the pool is closed.
+    pub(super) fn break_down(&self, breakdown: Breakdown) {
+        let _ = self.outlet.breakdown.set(breakdown);
+        self.pool.close();
+    }
+
     /// The read that proves a backend: the first bytes of the first file that has any, into the pool's probe
     /// space; of a file on one device where a ring is to read from that. `None` if there is nothing to read.
     pub(super) fn probe(&self, device: Option<u64>) -> Option<Piece> {

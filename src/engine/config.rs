@@ -134,6 +134,10 @@ pub struct EngineConfig {
     #[cfg(any(test, feature = "sim"))]
     #[doc(hidden)]
     pub is_hasty: bool,
+    /// Has a thread that reads, of the ring or of `pread`, panic after so many reads.
+    #[cfg(any(test, feature = "sim"))]
+    #[doc(hidden)]
+    pub panics_after: Option<u64>,
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum EngineError {
     /// A file could not be opened.
-    #[error("{} could not be opened for reading: {source}", path.display())]
+    #[error("{} could not be opened for reading: {source}{}", path.display(), open_remedy(source))]
     Open {
         /// The file.
         path: PathBuf,
@@ -86,12 +86,47 @@ pub enum EngineError {
         /// What the kernel said.
         reason: String,
     },
+    /// A thread that reads panicked; the slots of reads in flight are lost.
+    #[error(
+        "a reading thread of the engine panicked and reads in flight were abandoned; start another engine"
+    )]
+    Panicked,
     /// A thread could not be started.
-    #[error("a thread of the engine could not be started: {source}")]
+    #[error(
+        "a thread of the engine could not be started: {source}; raise the limit on processes (ulimit -u) or ask for fewer threads"
+    )]
     Thread {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// What can be done about a file that could not be opened, as the end of a sentence.
+fn open_remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => "; raise the limit on open files (ulimit -n)",
+        _ => "",
+    }
+}
+
+/// Why an engine reads no more: what every submission fails with from then on.
+#[derive(Debug, Clone)]
+pub(super) enum Breakdown {
+    /// The ring failed, for this reason.
+    Ring(String),
+    /// A thread panicked.
+    Panic,
+}
+
+impl Breakdown {
+    pub(super) fn error(&self) -> EngineError {
+        match self {
+            Breakdown::Ring(reason) => EngineError::Ring {
+                reason: reason.clone(),
+            },
+            Breakdown::Panic => EngineError::Panicked,
+        }
+    }
 }
 
 /// Turns a result in the kernel's convention - a count, or an errno made negative - into one of the library.

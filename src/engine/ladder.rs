@@ -178,6 +178,8 @@ fn start(way: Way, port: Port, config: &EngineConfig) -> Result<Result<Box<dyn I
                 pace: pace(config),
                 registered_buffers: way.registered_buffers,
                 rings: config.rings,
+                #[cfg(any(test, feature = "sim"))]
+                panics_after: config.panics_after,
             };
             Ok(Rings::start(port, wish)?.map(|rings| Box::new(rings) as Box<dyn Io>))
         }
@@ -193,6 +195,10 @@ fn start(way: Way, port: Port, config: &EngineConfig) -> Result<Result<Box<dyn I
         Backend::Pread | Backend::Auto => {
             let reader = Pread {
                 files: Arc::clone(&port.files),
+                #[cfg(any(test, feature = "sim"))]
+                panics_after: config
+                    .panics_after
+                    .map(|n| n.try_into().unwrap_or(i64::MAX).into()),
             };
             let step = if way.direct {
                 "pread with O_DIRECT"

@@ -74,6 +74,7 @@ pub use choice::{Choice, Rung, Way};
 pub use config::{Backend, Direct, EngineConfig, ParseNameError};
 pub use direct::cached_fraction;
 pub use error::EngineError;
+pub(crate) use setup::probe_ring;
 pub use stats::EngineStats;
 pub use submission::{Completion, Read, Submission};
 
@@ -84,6 +85,9 @@ use file::FileSet;
 /// Reads from a fixed list of files into the slots of one pool. Dropping it waits until the kernel is done
 /// with every slot; submissions that were not wholly in flight by then complete with
 /// [`EngineError::Stopped`].
+///
+/// If the ring fails or a thread that reads panics, the engine [breaks down](Engine::breakdown): everything that is submitted ends with
+/// that error, and the pool is closed, so that nobody waits for slots that are lost.
 pub struct Engine {
     io: Box<dyn Io>,
     files: Arc<FileSet>,
@@ -159,6 +163,12 @@ impl Engine {
         let devices: BTreeSet<u64> = files.map(|file| self.files.device(file)).collect();
         let requests = devices.into_iter().map(request::max_request_bytes);
         requests.flatten().min().filter(|_| self.choice.way.direct)
+    }
+
+    /// Why the engine reads no more, if it broke down: the ring failed, or a thread panicked. Its [`Pool`] is closed then, because
+    /// slots that were in flight are lost; every submission fails with the same error.
+    pub fn breakdown(&self) -> Option<EngineError> {
+        self.outlet.breakdown().map(error::Breakdown::error)
     }
 
     /// Which way of reading is used, and why.

@@ -18,10 +18,18 @@ pub(super) const DEFAULT_THREADS: u32 = 8;
 #[derive(Debug)]
 pub(super) struct Pread {
     pub(super) files: Arc<FileSet>,
+    /// Reads that are left until one panics.
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) panics_after: Option<std::sync::atomic::AtomicI64>,
 }
 
 impl ReadAt for Pread {
     fn read_at(&self, piece: &Piece) -> io::Result<u32> {
+        #[cfg(any(test, feature = "sim"))]
+        if let Some(left) = &self.panics_after {
+            let left = left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            assert!(left > 0, "as the test wants it");
+        }
         let fd = self.files.file(piece.file).as_raw_fd();
         let offset = libc::off_t::try_from(piece.offset_bytes)
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "an offset beyond 2^63"))?;

@@ -18,7 +18,7 @@ use io_uring::{CompletionQueue, SubmissionQueue, Submitter, opcode, squeue, type
 use super::backend::{Port, Workers};
 use super::busy::Busy;
 use super::climb::{Climb, Sample};
-use super::error::{errno, name_errno};
+use super::error::{Breakdown, errno, name_errno};
 use super::inbox::Inbox;
 use super::rings::Seat;
 use super::setup::{build, refusal, register_buffers};
@@ -232,6 +232,13 @@ impl Driver<'_> {
         self.stats.publish(self.table.counts());
         self.sampled.0 = Instant::now();
         loop {
+            #[cfg(any(test, feature = "sim"))]
+            assert!(
+                self.seat
+                    .panics_after
+                    .is_none_or(|n| self.table.counts().reads < n),
+                "as the test wants it"
+            );
             let (orders, stopping) = self.inbox.take();
             for order in orders {
                 self.table.push(order);
@@ -450,10 +457,11 @@ impl Driver<'_> {
     /// the kernel may still write to.
     fn give_up(&mut self, reason: &str) {
         mem::forget(self.port.pool.clone());
+        self.port.break_down(Breakdown::Ring(reason.to_owned()));
         for order in self.inbox.break_down(reason) {
             self.table.push(order);
         }
-        self.table.abandon(reason);
+        self.table.abandon(&Breakdown::Ring(reason.to_owned()));
         self.deliver();
     }
 }

@@ -44,6 +44,9 @@ pub(super) struct Seat {
     pub(super) device_number: Option<u64>,
     /// Whether this ring decides on the level of its device.
     pub(super) leads: bool,
+    /// Has the thread panic after so many reads.
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) panics_after: Option<u64>,
 }
 
 /// What the caller wants of the rings.
@@ -54,6 +57,8 @@ pub(super) struct Wish {
     pub(super) registered_buffers: bool,
     /// So many rings, and never more.
     pub(super) rings: Option<u32>,
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) panics_after: Option<u64>,
 }
 
 /// The rings of an engine.
@@ -130,6 +135,8 @@ impl Rings {
             device: Arc::clone(&self.devices[leader]),
             device_number: self.device_numbers.get(leader).copied(),
             leads,
+            #[cfg(any(test, feature = "sim"))]
+            panics_after: self.wish.panics_after,
         };
         Ring::start(self.port.clone(), seat)
     }
@@ -309,6 +316,7 @@ mod tests {
             pace: Pace::USUAL,
             registered_buffers: true,
             rings: None,
+            panics_after: None,
         };
         let started = Rings::start(port, wish).unwrap();
         let Ok(mut rings) = started.inspect_err(|refused| eprintln!("skipped: {refused}")) else {

@@ -9,9 +9,9 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::process;
 
-use io_uring::{Builder, IoUring, Submitter};
+use io_uring::{Builder, IoUring, Submitter, opcode, types};
 
-use super::error::name_errno;
+use super::error::{errno, name_errno};
 use crate::buffer::Pool;
 
 /// Entries of a ring where memory that may be locked is short: 12 KiB, so that a second one can be had before the
@@ -45,6 +45,33 @@ pub(super) fn build(mut entries: u32) -> io::Result<IoUring> {
             other => return other,
         }
     }
+}
+
+/// Proves that a ring can be had and writes, by a byte to a pipe. Sandboxes may allow setting up a ring and refuse to use it.
+///
+/// # Errors
+/// One clause that says which step was refused, and what can be done.
+pub(crate) fn probe_ring() -> Result<(), String> {
+    let mut ring = build(2).map_err(|e| refusal("io_uring_setup", &e))?;
+    let (_reader, writer) = io::pipe().map_err(|e| refusal("a pipe", &e))?;
+    let byte = [0u8];
+    let write = opcode::Write::new(types::Fd(writer.as_raw_fd()), byte.as_ptr(), 1).build();
+    // SAFETY: the byte and the pipe live until the write is over: where that is not known, the ring, and with it the write, has been
+    // refused before it was started.
+    let pushed = unsafe { ring.submission().push(&write) };
+    assert!(pushed.is_ok(), "a new ring has room for one entry");
+    let completion = loop {
+        match ring.submit_and_wait(1) {
+            Err(e) if e.raw_os_error() != Some(libc::EINTR) => return Err(refusal("io_uring_enter", &e)),
+            _ => {}
+        }
+        if let Some(completion) = ring.completion().next() {
+            break completion;
+        }
+    };
+    errno(completion.result())
+        .map(drop)
+        .map_err(|e| refusal("writing through io_uring", &e))
 }
 
 /// Registers the memory of a pool, region by region, so that a target's region is the index of its buffer.
@@ -150,7 +177,6 @@ fn memlock_limit() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::error::errno;
 
     #[test]
     fn every_refusal_names_its_errno_and_a_remedy() {

@@ -86,6 +86,7 @@ impl Sim {
             work: Condvar::new(),
             reader: Pread {
                 files: Arc::clone(&port.files),
+                panics_after: None,
             },
             faults,
             outlet: Arc::clone(&port.outlet),

@@ -10,6 +10,7 @@ use std::io;
 use std::mem;
 use std::sync::Arc;
 
+use super::error::Breakdown;
 use super::file::FileSet;
 use super::judge::{Verdict, judge};
 use super::share::{Order, Share};
@@ -100,6 +101,7 @@ pub(super) struct Table {
     in_flight: u32,
     in_flight_bytes: u64,
     stopped: bool,
+    is_abandoned: bool,
     counts: EngineStats,
 }
 
@@ -115,6 +117,7 @@ impl Table {
             in_flight: 0,
             in_flight_bytes: 0,
             stopped: false,
+            is_abandoned: false,
             counts: EngineStats::default(),
         }
     }
@@ -292,8 +295,9 @@ impl Table {
 
     /// Ends every job although pieces may be in flight, because their results will never be learnt. Slots
     /// that the kernel may still write to are leaked.
-    pub(super) fn abandon(&mut self, reason: &str) {
+    pub(super) fn abandon(&mut self, breakdown: &Breakdown) {
         self.stopped = true;
+        self.is_abandoned = true;
         self.queue.clear();
         self.again.clear();
         self.in_flight = 0;
@@ -301,9 +305,7 @@ impl Table {
         self.flights = Slab::default();
         for mut job in self.jobs.drain() {
             self.counts.errors += 1;
-            job.error.get_or_insert(EngineError::Ring {
-                reason: reason.to_owned(),
-            });
+            job.error.get_or_insert_with(|| breakdown.error());
             self.ready.push_back(job);
         }
     }
@@ -338,6 +340,11 @@ impl Table {
     /// Whether [`stop`](Table::stop) has been called.
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped
+    }
+
+    /// Whether [`abandon`](Table::abandon) has been called: nothing may be reported to the table any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.is_abandoned
     }
 
     pub(super) fn counts_mut(&mut self) -> &mut EngineStats {
@@ -492,7 +499,7 @@ mod tests {
         let (first, _) = table.next().unwrap();
         table.next().unwrap();
         table.finish(first, Ok(10));
-        table.abandon("gone");
+        table.abandon(&Breakdown::Ring("gone".to_owned()));
         let done: Vec<_> = std::iter::from_fn(|| table.pop_ready()).collect();
         let slots: Vec<_> = done
             .iter()

@@ -1,13 +1,15 @@
 //! Backends whose reads are calls that return when they are done: several threads share one table.
 
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::backend::{Io, Outlet, Port, Workers};
+use super::backend::{Io, Port, Workers};
+use super::error::Breakdown;
 use super::share::Order;
 use super::stats::SharedStats;
 use super::table::{Piece, Table};
-use super::{EngineError, Submission};
+use super::{Completion, EngineError, Submission};
 
 /// A read that blocks its thread.
 pub(super) trait ReadAt: Send + Sync + 'static {
@@ -28,7 +30,7 @@ struct Shared<R> {
     reader: R,
     table: Mutex<Table>,
     work: Condvar,
-    outlet: Arc<Outlet>,
+    port: Port,
     stats: Arc<SharedStats>,
 }
 
@@ -39,7 +41,7 @@ impl<R: ReadAt> Threads<R> {
             reader,
             table,
             work: Condvar::new(),
-            outlet: Arc::clone(&port.outlet),
+            port: port.clone(),
             stats: port.outlet.stats.add(),
         };
         let mut threads = Threads {
@@ -48,7 +50,7 @@ impl<R: ReadAt> Threads<R> {
         };
         for _ in 0..n_threads {
             let shared = Arc::clone(&threads.shared);
-            if let Err(error) = threads.workers.spawn("cellring-read", move || shared.work()) {
+            if let Err(error) = threads.workers.spawn("cellring-read", move || shared.run()) {
                 threads.stop();
                 return Err(error);
             }
@@ -60,7 +62,19 @@ impl<R: ReadAt> Threads<R> {
 impl<R: ReadAt> Io for Threads<R> {
     fn submit(&self, submission: Submission, checked: Result<(), EngineError>) {
         let several = submission.reads.len() > 1;
-        self.shared.lock().push(Order::whole(submission, checked));
+        let mut table = self.shared.lock();
+        if table.is_abandoned() {
+            drop(table);
+            let Submission { tag, slots, reads } = submission;
+            return self.shared.port.outlet.deliver(Completion {
+                tag,
+                slots,
+                reads,
+                result: Err(Breakdown::Panic.error()),
+            });
+        }
+        table.push(Order::whole(submission, checked));
+        drop(table);
         if several {
             self.shared.work.notify_all();
         } else {
@@ -76,18 +90,41 @@ impl<R: ReadAt> Io for Threads<R> {
 }
 
 impl<R: ReadAt> Shared<R> {
-    /// What each thread does: hand back what is done, else read a piece, else sleep.
+    /// What each thread does. A panic ends all of them: what was in flight may never come back.
+    fn run(&self) {
+        if panic::catch_unwind(AssertUnwindSafe(|| self.work())).is_ok() {
+            return;
+        }
+        self.port.break_down(Breakdown::Panic);
+        let mut table = self.lock();
+        table.abandon(&Breakdown::Panic);
+        while let Some(completion) = table.pop_ready() {
+            drop(table);
+            self.port.outlet.deliver(completion);
+            table = self.lock();
+        }
+        drop(table);
+        self.work.notify_all();
+    }
+
+    /// Hands back what is done, else reads a piece, else sleeps.
     fn work(&self) {
         let mut table = self.lock();
         loop {
+            if table.is_abandoned() {
+                break;
+            }
             if let Some(completion) = table.pop_ready() {
                 drop(table);
-                self.outlet.deliver(completion);
+                self.port.outlet.deliver(completion);
                 table = self.lock();
             } else if let Some((id, piece)) = table.next() {
                 drop(table);
                 let result = self.reader.read_at(&piece);
                 table = self.lock();
+                if table.is_abandoned() {
+                    break;
+                }
                 table.finish(id, result);
                 self.stats.publish(table.counts());
             } else if table.is_stopped() && table.is_empty() {

@@ -4,13 +4,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use memmap2::{Advice, Mmap};
-
 use super::constants::{BLOCK_RECORD_BYTES, INDEX_HEADER_BYTES, INDEX_MAGIC, SECTION_ALIGNMENT, VERSION};
 use super::error::FormatError;
 use super::manifest::{Encoding, Manifest};
 use super::raw::RawLayout;
 use super::readahead::Readahead;
+use crate::store::lazy::Lazy;
 
 /// Where the sections of an index lie, from the shape alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,10 +115,10 @@ pub struct ObsPlace {
     pub crc: u32,
 }
 
-/// The mapped index of an open store. Cheap to clone.
+/// The index of an open store, read as it is looked at. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Index {
-    map: Arc<Mmap>,
+    content: Arc<Lazy>,
     readahead: Arc<Readahead>,
     file: Arc<PathBuf>,
     layout: IndexLayout,
@@ -134,11 +133,11 @@ pub struct Index {
 }
 
 impl Index {
-    /// Takes a mapped index after comparing its length and header with the manifest. No entry is read.
-    pub(crate) fn new(map: Mmap, file: PathBuf, manifest: &Manifest) -> Result<Self, FormatError> {
+    /// Takes an index after comparing its length and header with the manifest. No entry is read.
+    pub(crate) fn new(content: Lazy, file: PathBuf, manifest: &Manifest) -> Result<Self, FormatError> {
         let layout = manifest.index_layout();
-        if map.len() as u64 != layout.file_bytes {
-            let (expected, found) = (layout.file_bytes, map.len() as u64);
+        if content.len() as u64 != layout.file_bytes {
+            let (expected, found) = (layout.file_bytes, content.len() as u64);
             return Err(FormatError::Length {
                 file,
                 expected,
@@ -146,7 +145,8 @@ impl Index {
             });
         }
         let expected = layout.header(manifest.encoding, manifest.block_size, manifest.store_id());
-        if let Some(at) = expected.iter().zip(map.iter()).position(|(a, b)| a != b) {
+        let header = content.bytes(0..expected.len())?;
+        if let Some(at) = expected.iter().zip(header).position(|(a, b)| a != b) {
             return Err(FormatError::invalid(
                 &file,
                 at as u64,
@@ -154,7 +154,7 @@ impl Index {
             ));
         }
         Ok(Self {
-            map: Arc::new(map),
+            content: Arc::new(content),
             readahead: Arc::new(Readahead::new(layout.file_bytes)),
             file: Arc::new(file),
             layout,
@@ -190,8 +190,11 @@ impl Index {
     }
 
     /// The bytes of the whole file.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.map
+    ///
+    /// # Errors
+    /// Where it cannot be read, or has become shorter.
+    pub(crate) fn bytes(&self) -> Result<&[u8], FormatError> {
+        self.content.bytes(0..self.content.len())
     }
 
     /// Has the kernel read what the index says of these obs, which ascend, all at once and without waiting for it.
@@ -199,13 +202,7 @@ impl Index {
         if self.readahead.is_done() {
             return;
         }
-        let ask = |range: Range<u64>| {
-            let len = range.end.min(self.layout.file_bytes) - range.start;
-            // Advice: where it is refused, whoever looks at the page waits for it.
-            let _ = self
-                .map
-                .advise_range(Advice::WillNeed, range.start as usize, len as usize);
-        };
+        let ask = |range| self.content.will_need(range);
         let layout = &self.layout;
         let record = |obs| {
             let at = INDEX_HEADER_BYTES as u64 + obs / u64::from(self.block_size) * BLOCK_RECORD_BYTES as u64;
@@ -229,16 +226,19 @@ impl Index {
     }
 
     #[inline]
-    fn u32_at(&self, at: u64) -> u32 {
-        let at = at as usize;
-        let bytes = &self.map[at..at + 4];
-        u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    fn array_at<const N: usize>(&self, at: u64) -> Result<[u8; N], FormatError> {
+        self.content.array(at as usize)
+    }
+
+    #[inline]
+    fn u32_at(&self, at: u64) -> Result<u32, FormatError> {
+        self.array_at(at).map(u32::from_le_bytes)
     }
 
     /// Record of a block, checked to lie within its shard.
     ///
     /// # Errors
-    /// [`FormatError::Invalid`] where it does not: the index is damaged.
+    /// [`FormatError::Invalid`] where it does not: the index is damaged. Else where the index has become shorter.
     ///
     /// # Panics
     /// Where there is no such block.
@@ -246,15 +246,11 @@ impl Index {
     pub fn block(&self, block: u64) -> Result<BlockRecord, FormatError> {
         assert!(block < self.n_blocks(), "block {block} of {}", self.n_blocks());
         let at = INDEX_HEADER_BYTES as u64 + block * BLOCK_RECORD_BYTES as u64;
-        let offset_bytes = u64::from(self.u32_at(at)) | u64::from(self.u32_at(at + 4)) << 32;
-        let record = BlockRecord {
-            offset_bytes,
-            shard: self.u32_at(at + 8),
-            payload_bytes: self.u32_at(at + 12),
-        };
+        let record = BlockRecord::from_bytes(self.array_at(at)?);
+        let offset_bytes = record.offset_bytes;
         let shard_bytes = self.shard_bytes.get(record.shard as usize).copied().unwrap_or(0);
         let inside = offset_bytes >= u64::from(self.alignment)
-            && offset_bytes % u64::from(self.alignment) == 0
+            && offset_bytes.is_multiple_of(u64::from(self.alignment))
             && offset_bytes
                 .checked_add(u64::from(record.payload_bytes))
                 .is_some_and(|end| end <= shard_bytes);
@@ -276,17 +272,18 @@ impl Index {
     #[inline]
     pub fn place(&self, obs: u64, payload_bytes: u32) -> Result<ObsPlace, FormatError> {
         assert!(obs < self.n_obs(), "obs {obs} of {}", self.n_obs());
-        let end = self.u32_at(self.layout.ends_at + obs * 4);
-        let first = obs.is_multiple_of(u64::from(self.block_size));
-        let start = if first {
-            0
+        let end_at = self.layout.ends_at + obs * 4;
+        let (start, end) = if obs.is_multiple_of(u64::from(self.block_size)) {
+            (0, self.u32_at(end_at)?)
         } else {
-            self.u32_at(self.layout.ends_at + (obs - 1) * 4)
+            // It begins where the obs before it ends.
+            let both = u64::from_le_bytes(self.array_at(end_at - 4)?);
+            (both as u32, (both >> 32) as u32)
         };
         let detail_at = self.layout.details_at + obs * u64::from(self.layout.detail_bytes);
         let detail = match self.layout.detail_bytes {
-            2 => u32::from(self.map[detail_at as usize]) | u32::from(self.map[detail_at as usize + 1]) << 8,
-            _ => self.u32_at(detail_at),
+            2 => u32::from(u16::from_le_bytes(self.array_at(detail_at)?)),
+            _ => self.u32_at(detail_at)?,
         };
         let (nnz, crc, inside) = match self.encoding {
             Encoding::Packed => (detail, 0, end <= payload_bytes && (detail == 0) == (start == end)),
@@ -319,7 +316,7 @@ impl Index {
         let n_obs = (obs.end - obs.start) as usize;
         let layout = RawLayout::new(
             n_obs,
-            self.u32_at(at) as usize,
+            self.u32_at(at)? as usize,
             self.n_vars,
             self.stored_value_type(),
         );

@@ -1,4 +1,4 @@
-//! Has the kernel read parts of a mapped file before they are looked at.
+//! Has the kernel read parts of a file into its cache before they are looked at.
 //!
 //! A page of the index that is not in memory costs a read, during which whoever looks at it waits. The first fetch of an
 //! epoch looks at some thousand pages all over the index: one after the other that takes hundreds of milliseconds, all

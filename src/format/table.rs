@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_buffer::Buffer;
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow_data::ArrayData;
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::FileDecoder;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
@@ -144,6 +145,31 @@ pub struct Table {
     layout: OnceLock<Layout>,
 }
 
+/// A copy of an array, its children copied by `child`.
+fn copy_of(data: &ArrayData, child: &mut dyn FnMut(&ArrayData) -> ArrayData) -> ArrayData {
+    let copy = |buffer: &Buffer| Buffer::from_slice_ref(buffer.as_slice());
+    let nulls = data.nulls().map(|nulls| {
+        NullBuffer::new(BooleanBuffer::new(
+            copy(nulls.buffer()),
+            nulls.offset(),
+            nulls.len(),
+        ))
+    });
+    let children = data.child_data().iter().map(child).collect();
+    let copied = data.clone().into_builder();
+    let copied = copied.buffers(data.buffers().iter().map(copy).collect());
+    // What was read is valid, and so is its copy; were it not, what was read has to do.
+    copied
+        .nulls(nulls)
+        .child_data(children)
+        .build()
+        .unwrap_or_else(|_| data.clone())
+}
+
+fn copy_all(data: &ArrayData) -> ArrayData {
+    copy_of(data, &mut copy_all)
+}
+
 /// What the footer says.
 #[derive(Debug)]
 struct Layout {
@@ -160,6 +186,27 @@ pub struct Column {
 }
 
 impl Column {
+    /// The same column in memory of its own, out of the map: whatever happens to the file, it stays as it was verified.
+    pub(crate) fn detached(&self) -> Self {
+        // All batches have the same categories.
+        let mut categories: Option<(ArrayData, ArrayData)> = None;
+        let mut child = |data: &ArrayData| match &categories {
+            Some((source, copy)) if source.ptr_eq(data) => copy.clone(),
+            _ => {
+                let copy = copy_of(data, &mut copy_all);
+                categories = Some((data.clone(), copy.clone()));
+                copy
+            }
+        };
+        let batches = self.batches.iter();
+        Self {
+            field: self.field.clone(),
+            batches: batches
+                .map(|batch| arrow_array::make_array(copy_of(&batch.to_data(), &mut child)))
+                .collect(),
+        }
+    }
+
     /// Name, type and metadata.
     pub fn field(&self) -> &FieldRef {
         &self.field

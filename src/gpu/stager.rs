@@ -476,15 +476,16 @@ impl<S: Source> OnDevice<S> {
     /// # Errors
     /// [`GpuError::Driver`].
     pub fn on(&self, stream: &Stream) -> Result<&[DeviceArray], GpuError> {
-        // On the stream of the copies everything happens in its order anyway.
-        if *stream != self.lease.shared.stream {
-            let mut users = lock(&self.lease.users);
-            if !users.contains(stream) {
-                if let Some(copied) = self.lease.stage.as_ref().and_then(|stage| stage.copied.as_ref()) {
-                    copied.hold(stream)?;
-                }
-                users.push(stream.clone());
+        let mut users = lock(&self.lease.users);
+        if !users.contains(stream) {
+            // On the stream of the copies everything happens in its order anyway. It is a user all the same: the memory is not
+            // freed before its kernels are done.
+            if *stream != self.lease.shared.stream
+                && let Some(copied) = self.lease.stage.as_ref().and_then(|stage| stage.copied.as_ref())
+            {
+                copied.hold(stream)?;
             }
+            users.push(stream.clone());
         }
         Ok(&self.arrays)
     }
@@ -504,7 +505,11 @@ impl<S: Source> OnDevice<S> {
     /// # Errors
     /// [`GpuError::Driver`].
     pub fn read_back(&self, array: usize, stream: &Stream) -> Result<Vec<u8>, GpuError> {
-        let array = self.on(stream)?[array];
+        // On the stream of the copies it is behind them anyway, and over when this returns.
+        let array = match *stream == self.lease.shared.stream {
+            true => self.arrays[array],
+            false => self.on(stream)?[array],
+        };
         let mut bytes = vec![0; array.size_bytes()];
         stream
             .driver()

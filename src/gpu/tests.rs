@@ -336,6 +336,35 @@ fn a_panic_or_an_early_drop_gives_everything_back() {
 }
 
 #[test]
+fn a_stage_that_grows_waits_for_kernels_on_the_stream_of_the_copies() {
+    let stand_in = StandIn::stopped(8);
+    let (gpu, pool) = setup(&stand_in, 3);
+    let stager = Stager::new(&gpu, &gpu.stream().unwrap(), config(2)).unwrap();
+    let block = || Block::new(pool.take(1).unwrap().remove(0), 6);
+    let first = stager.copy(vec![block()]).unwrap().remove(0);
+    let address = first.on(stager.stream()).unwrap()[1].address;
+    while stand_in.step() {}
+    let read = stand_in.launch_read(stager.stream(), address, SLOT_BYTES);
+    drop(first);
+    // In the other stage, so that the next one is the first stage's.
+    drop(stager.copy(vec![block()]).unwrap());
+    let mut large = block();
+    large.tag = vec![6; 5 << 20];
+    thread::scope(|scope| {
+        let copy = scope.spawn(|| stager.copy(vec![large]).map(drop));
+        // Time to free the memory under the kernel, for a stager with that bug; this one waits.
+        for _ in 0..100 {
+            #[allow(clippy::disallowed_methods, reason = "nobody announces that a thread waits")]
+            thread::sleep(std::time::Duration::from_millis(1));
+        }
+        stand_in.run();
+        copy.join().unwrap().unwrap();
+    });
+    stager.stream().synchronize().unwrap();
+    assert_eq!(*read.lock().unwrap(), vec![6; SLOT_BYTES]);
+}
+
+#[test]
 fn stages_that_are_all_in_use_are_an_error() {
     let stand_in = StandIn::new(7);
     let (gpu, pool) = setup(&stand_in, 3);

@@ -380,6 +380,10 @@ impl Driver {
             }
             let stopped = || self.pipeline.is_stopped();
             let Some(slots) = self.pool.take_unless(reads.n_slots, stopped) else {
+                // Not stopped, but the pool closed: the engine broke down.
+                if let Some(error) = self.engine.breakdown() {
+                    self.pipeline.fail_at(first, error.into());
+                }
                 return;
             };
             self.pipeline.planned(planned, since.elapsed() - planned);

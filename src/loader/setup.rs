@@ -87,7 +87,8 @@ fn column(stores: &[Arc<Store>], choice: &ColumnChoice) -> Result<ColumnReader, 
     let mut lacking = None;
     for store in stores {
         match store.obs().column(&choice.name) {
-            Ok(column) => columns.push(Some(column)),
+            // An epoch takes long, and reads the column all the while.
+            Ok(column) => columns.push(Some(column.detached())),
             Err(error @ FormatError::NoColumn { .. }) if choice.or_missing => {
                 columns.push(None);
                 lacking = lacking.or(Some(error));

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::engine::EngineConfig;
 use crate::engine::sim::{Faults, Gate};
+use crate::engine::{Backend, Direct, EngineConfig, EngineError};
 use crate::format::Encoding;
 use crate::plan::SamplerConfig;
 
@@ -205,4 +205,53 @@ fn an_epoch_ends_whoever_keeps_its_fetches() {
     drop(kept);
     let n_minibatches = loader.epoch(0).unwrap().map(Result::unwrap).count() as u64;
     assert_eq!(n_minibatches, N_FETCHES * u64::from(FETCH_FACTOR));
+}
+
+#[test]
+fn an_engine_that_breaks_down_ends_this_epoch_and_every_later_one() {
+    for backend in [Backend::Uring, Backend::Pread] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(None);
+        config.engine = EngineConfig {
+            backend,
+            direct: Direct::Off,
+            threads: Some(1),
+            panics_after: Some(3),
+            ..EngineConfig::default()
+        };
+        let store = open_store(&dir);
+        let (send, ends) = std::sync::mpsc::channel();
+        // In a thread of its own, so that a loader that waits for ever is seen.
+        std::thread::spawn(move || {
+            let mut loader = match Loader::new(store, config) {
+                Err(LoaderError::Engine(refused @ EngineError::Unavailable { .. })) => {
+                    return send.send(Err(refused)).unwrap();
+                }
+                loader => loader.unwrap(),
+            };
+            for number in 0..3 {
+                let mut epoch = loader.epoch(number).unwrap();
+                let error = epoch.find_map(Result::err);
+                send.send(Ok((number, error, epoch.next().is_none()))).unwrap();
+            }
+        });
+        for number in 0..3 {
+            let end = match ends.recv_timeout(Duration::from_secs(120)).unwrap() {
+                Ok(end) => end,
+                Err(refused) => {
+                    eprintln!("skipped: {refused}");
+                    break;
+                }
+            };
+            let (of, Some(LoaderError::Engine(error)), true) = end else {
+                panic!("{backend}: {end:?}");
+            };
+            assert_eq!(of, number);
+            let is_right = match backend {
+                Backend::Uring => matches!(error, EngineError::Ring { .. }),
+                _ => matches!(error, EngineError::Panicked),
+            };
+            assert!(is_right, "{backend}: {error}");
+        }
+    }
 }

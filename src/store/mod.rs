@@ -1,5 +1,6 @@
 //! Opens stores: checks what can be checked without reading cells, and maps the index and the tables.
 
+pub(crate) mod lazy;
 pub(crate) mod map;
 mod not_a_store;
 mod rows;
@@ -95,7 +96,7 @@ impl Store {
         }
         let index_path = path.join(&manifest.index.file);
         let index = Index::new(
-            map::map_file(&index_path, manifest.index.bytes)?,
+            lazy::Lazy::open(&index_path, manifest.index.bytes)?,
             index_path,
             &manifest,
         )?;

@@ -69,7 +69,7 @@ fn verify_matrix(store: &Store, threads: usize, progress: &(dyn Fn(u64) + Sync))
     let manifest = store.manifest();
     let index = store.index();
     for (piece, &expected) in manifest.index.crc32c.iter().enumerate() {
-        verify_piece(index.file(), index.bytes(), piece, expected)?;
+        verify_piece(index.file(), index.bytes()?, piece, expected)?;
     }
     check_gaps(store)?;
     check_blocks(store)?;
@@ -158,8 +158,9 @@ fn check_gaps(store: &Store) -> Result<(), FormatError> {
         (blocks_end, layout.ends_at),
         (layout.ends_at + layout.n_obs * 4, layout.details_at),
     ];
+    let bytes = index.bytes()?;
     gaps.into_iter()
-        .try_for_each(|(from, to)| check_zero(index.file(), &index.bytes()[from as usize..to as usize], from))
+        .try_for_each(|(from, to)| check_zero(index.file(), &bytes[from as usize..to as usize], from))
 }
 
 fn check_zero(file: &Path, bytes: &[u8], at: u64) -> Result<(), FormatError> {

@@ -5,7 +5,7 @@
 //! the store's when its manifest is replaced: until then a reader sees what was there, and afterwards all.
 
 use std::fs::{self, File};
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -13,11 +13,13 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
 use super::complete::{Content, Totals, Written, complete, write_manifest};
+use super::lock::StoreLock;
 use super::merge::{hash, read_entries, verify};
-use super::publish::{lock_store, sync};
+use super::publish::{recover, sync};
 use super::shards::ShardWriter;
 use super::spool::IndexSpool;
 use super::stripe::{belongs_to, directories_of, is_shard};
+use super::unfinished::{self, Unfinished};
 use super::{BlockEncoder, EncodedBlock, WriteError, WriterOptions, write_table};
 use crate::format::constants::{BLOCK_RECORD_BYTES, INDEX_HEADER_BYTES, MANIFEST_FILE, shard_file};
 use crate::format::index::{BlockRecord, IndexLayout};
@@ -54,7 +56,8 @@ struct Place {
     /// Directories of the store's shards, where these lie elsewhere.
     stripe: Vec<PathBuf>,
     /// Holds others off while it is open.
-    _lock: File,
+    _lock: StoreLock,
+    unfinished: Unfinished,
 }
 
 impl Drop for Place {
@@ -79,8 +82,8 @@ impl StoreAppender {
     /// [`WriteError::Busy`] where another process appends to it; where the store is damaged, holds several matrices, or cannot be
     /// written.
     pub fn open(path: &Path, uring: bool) -> Result<Self, WriteError> {
-        let directory = File::open(path).map_err(WriteError::io(path))?;
-        let lock = lock_store(directory, path)?;
+        recover(path);
+        let lock = StoreLock::acquire(path)?;
         let manifest_path = path.join(MANIFEST_FILE);
         let length = fs::metadata(&manifest_path)
             .map_err(WriteError::io(&manifest_path))?
@@ -110,12 +113,24 @@ impl StoreAppender {
         // Without what was removed, which would change their order.
         let stripe = directories();
         let work = path.join(WORK_DIRECTORY);
+        let remove = {
+            let (path, work, stripe) = (path.to_path_buf(), work.clone(), stripe.clone());
+            move || {
+                // Other threads may still write there.
+                while fs::remove_dir_all(&work)
+                    .is_err_and(|error| error.kind() == ErrorKind::DirectoryNotEmpty)
+                {}
+                remove_shards_without_link(&path, &stripe);
+            }
+        };
+        let unfinished = unfinished::register(remove);
         fs::create_dir(&work).map_err(WriteError::io(&work))?;
         let place = Place {
             path: path.to_path_buf(),
             work,
             stripe,
             _lock: lock,
+            unfinished,
         };
         let options = WriterOptions {
             encoding: manifest.encoding,
@@ -308,18 +323,22 @@ impl StoreAppender {
         let index_file = next_name(&self.manifest.index.file, "index", "bin");
         let manifest = complete(&self.place.work, content, self.index, &index_file)?;
         write_manifest(&self.place.work, &manifest)?;
-        for directory in &self.place.stripe {
+        let place = &self.place;
+        for directory in &place.stripe {
             sync(directory)?;
         }
-        let files = new_files.iter().chain([&manifest.index.file, &manifest.obs.file]);
-        for file in files {
-            sync(&self.place.work.join(file))?;
-            self.place.take_over(file)?;
+        let files = || new_files.iter().chain([&manifest.index.file, &manifest.obs.file]);
+        for file in files().map(String::as_str).chain([MANIFEST_FILE]) {
+            sync(&place.work.join(file))?;
         }
-        sync(&self.place.work.join(MANIFEST_FILE))?;
-        sync(&self.place.path)?;
-        self.place.take_over(MANIFEST_FILE)?;
-        sync(&self.place.path)?;
+        let take_over = || {
+            files().try_for_each(|file| place.take_over(file))?;
+            sync(&place.path)?;
+            place.take_over(MANIFEST_FILE)
+        };
+        let taken = place.unfinished.commit(take_over);
+        taken.map_err(WriteError::io(&place.path))??;
+        sync(&place.path)?;
         for file in [&self.manifest.index.file, &self.manifest.obs.file] {
             // Whoever has it mapped keeps it. What cannot be removed now is removed by the next run.
             let _ = fs::remove_file(self.place.path.join(file));

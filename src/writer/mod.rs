@@ -13,14 +13,18 @@
 mod append;
 mod block;
 mod complete;
+mod link;
+mod lock;
 mod merge;
 mod part;
 mod publish;
+mod rename;
 mod reorder;
 mod shards;
 mod sink;
 mod spool;
 mod stripe;
+pub mod unfinished;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -121,6 +125,31 @@ pub enum WriteError {
         /// The store's path.
         path: PathBuf,
     },
+    /// A lock file names a process that writes to the store, or did.
+    #[error(
+        "{}: {owner}, appends to this store or replaces it; wait until it is done, or remove {} if that process is gone",
+        path.display(),
+        lock.display()
+    )]
+    Held {
+        /// The store's path.
+        path: PathBuf,
+        /// The lock file.
+        lock: PathBuf,
+        /// Who made it: process, host, and for how long.
+        owner: String,
+    },
+    /// The filesystem cannot rename directories, so that nothing can be published on it.
+    #[error(
+        "{}: its filesystem cannot rename a directory ({error}), which is how a store gets its name; make the store on another one, and copy it",
+        path.display()
+    )]
+    NoRename {
+        /// The store's path.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// A part of a store cannot be used.
     #[error("{}: {problem}", path.display())]
     Part {
@@ -145,6 +174,8 @@ pub enum WriteError {
 
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
+        _ if error.raw_os_error() == Some(libc::EMFILE) => "; raise the limit on open files (ulimit -n)",
+        io::ErrorKind::FileTooLarge => "; raise the limit on the length of files (ulimit -f)",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "; free some space or choose another place for the store"
         }

@@ -1,8 +1,20 @@
 //! Builds a directory under a temporary name and gives it its final name in one step.
-#![allow(
-    unsafe_code,
-    reason = "renameat2, faccessat and geteuid have no safe interface in libc"
-)]
+//!
+//! The directory is `.NAME.tmp-PID` beside its target `NAME`. Everything in it is synced before it is renamed. Where nothing has the
+//! name, a crash leaves either that directory, which the next run for the same target removes, or the store. Where a store is
+//! replaced, the two exchange their names, and what then has the temporary name is removed.
+//!
+//! Filesystems that cannot exchange two names (NFS, Lustre, many FUSE filesystems) take three steps, under a lock on the old store:
+//!
+//! | after | a crash leaves | the next run that writes to `NAME` |
+//! |---|---|---|
+//! | nothing | the old store; `.NAME.tmp-PID` | removes `.NAME.tmp-PID` |
+//! | 1. `NAME` is renamed `.NAME.old-PID` | no store under its name; the old one as `.NAME.old-PID`; `.NAME.tmp-PID` | gives the old store its name back, and removes `.NAME.tmp-PID` |
+//! | 2. `.NAME.tmp-PID` is renamed `NAME` | the new store; the old one as `.NAME.old-PID` | removes `.NAME.old-PID` |
+//! | 3. `.NAME.old-PID` is removed | the new store; perhaps some of the old one's files | removes these |
+//!
+//! A run that still lives is told from a killed one by its [lock](super::lock), and left alone.
+#![allow(unsafe_code, reason = "faccessat and geteuid have no safe interface in libc")]
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File};
@@ -12,7 +24,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::WriteError;
+use super::lock::{self, LOCK_FILE, StoreLock};
+use super::rename::{self, Ability};
 use super::stripe::{self, Stripe};
+use super::unfinished::{self, Unfinished};
 use crate::format::constants::{MANIFEST_FILE, PART_FILE};
 use crate::format::{explain, obstacle};
 
@@ -28,11 +43,14 @@ pub(super) struct Staging {
     owner: PathBuf,
     stripe: Stripe,
     replace: bool,
+    ability: Ability,
     lock: File,
     published: bool,
+    unfinished: Unfinished,
 }
 
-const LOCK_FILE: &str = ".lock";
+/// Most processes of the same number, each on a host of its own, that have the same target.
+const MAX_NAMESAKES: u32 = 100;
 
 impl Staging {
     /// Creates the temporary directory beside `target`, after removing what killed runs for the same target left, and a
@@ -44,28 +62,43 @@ impl Staging {
         stripe: &[PathBuf],
         owner: Option<&Path>,
     ) -> Result<Self, WriteError> {
+        let name = target.file_name().ok_or_else(|| WriteError::NoName {
+            path: target.to_path_buf(),
+        })?;
+        recover(target);
         check_target(target, replace)?;
-        let name = target.file_name().unwrap_or_default();
+        if replace {
+            StoreLock::check(target)?;
+        }
         let parent = parent_of(target);
         let absolute = match owner {
             Some(owner) => owner.to_path_buf(),
             None => stripe::absolute(target).map_err(WriteError::io(parent))?,
         };
         remove_remains(target, &absolute);
-        let path = parent.join(temporary_name(name));
-        fs::create_dir(&path).map_err(WriteError::io(&path))?;
-        let lock = File::create(path.join(LOCK_FILE))
-            .and_then(|lock| lock.try_lock().map_err(io::Error::from).map(|()| lock));
-        let lock = lock.map_err(WriteError::io(&path))?;
+        let path = create_temporary(parent, name)?;
+        let unfinished = unfinished::register(removal(&path, &absolute));
+        let lock = lock::claim(&path).map_err(|error| {
+            let _ = fs::remove_dir_all(&path);
+            WriteError::io(&path)(error)
+        })?;
+        // Now, and not when the store is complete.
+        let ability = Ability::probe(&path).map_err(|error| WriteError::NoRename {
+            path: target.to_path_buf(),
+            error,
+        });
         let mut staging = Self {
             stripe: Stripe::create(&path, &absolute, &[])?,
             path,
             target: target.to_path_buf(),
             owner: absolute,
             replace,
+            ability: Ability::Move,
             lock,
             published: false,
+            unfinished,
         };
+        staging.ability = ability?;
         // Where one of these cannot be made, what was made before it is removed with `staging`.
         staging.stripe = Stripe::create(&staging.path, &staging.owner, stripe)?;
         Ok(staging)
@@ -104,27 +137,31 @@ impl Staging {
         }
         self.stripe.publish()?;
         // Whoever appends to the store that is replaced is waited for, not cut off.
-        let _replaced = match File::open(&self.target) {
-            Ok(old) if self.replace => {
-                old.lock().map_err(WriteError::io(&self.target))?;
-                Some(old)
-            }
-            _ => None,
+        let mut replaced = match self.replace && fs::symlink_metadata(&self.target).is_ok() {
+            true => Some(StoreLock::wait(&self.target)?),
+            false => None,
         };
         sync(&self.path)?;
         // The lock goes along, and is removed behind the new name: without it another process would take the directory for what a
         // killed one left.
-        let mut replaced = false;
-        let renamed = rename(&self.path, &self.target, libc::RENAME_NOREPLACE);
+        let mut is_replacing = false;
+        let move_there = || rename::move_to(&self.path, &self.target);
+        let renamed = self.unfinished.commit(move_there).and_then(|renamed| renamed);
         match renamed {
             Ok(()) => self.published = true,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.replace => {
-                // Both names exist at every moment; what was the old store now has the temporary name and is
-                // removed when `self` is dropped. Something else may have come to lie there since `create`.
+                // Something else may have come to lie there since `create`.
                 check_replaceable(&self.target)?;
-                rename(&self.path, &self.target, libc::RENAME_EXCHANGE)
-                    .map_err(WriteError::io(&self.target))?;
-                replaced = true;
+                let replace = || self.take_the_place();
+                let old = self.unfinished.commit(replace).and_then(|old| old);
+                let old = old.map_err(WriteError::io(&self.target))?;
+                if let Some(lock) = &mut replaced {
+                    lock.moved(&old);
+                }
+                // What was the old store is removed when `self` is dropped.
+                self.unfinished = unfinished::register(removal(&old, &self.owner));
+                self.path = old;
+                is_replacing = true;
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(WriteError::Exists {
@@ -133,10 +170,11 @@ impl Staging {
             }
             Err(error) => return Err(WriteError::io(&self.target)(error)),
         }
+        drop(replaced);
         // Readers ignore it: where this fails nothing is lost.
         let _ = fs::remove_file(self.target.join(LOCK_FILE));
         sync(parent_of(&self.target))?;
-        if replaced {
+        if is_replacing {
             self.published = true;
             stripe::remove(&self.path, &self.owner).map_err(|(remains, error)| WriteError::Remains {
                 path: self.target.clone(),
@@ -146,6 +184,131 @@ impl Staging {
         }
         Ok(())
     }
+
+    /// Gives this the name of the store that is replaced, and tells where that is then.
+    fn take_the_place(&self) -> io::Result<PathBuf> {
+        if self.ability == Ability::Exchange {
+            // Both names exist at every moment.
+            match rename::exchange(&self.path, &self.target) {
+                Ok(()) => return Ok(self.path.clone()),
+                // The directory may have become another mount since it was probed.
+                Err(error) if rename::is_unknown(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let old = self.move_away()?;
+        if let Err(error) = rename::move_to(&self.path, &self.target) {
+            // Else the next run does that.
+            let _ = rename::move_to(&old, &self.target);
+            return Err(error);
+        }
+        Ok(old)
+    }
+
+    /// Renames the store that is replaced, and tells how it is called then.
+    fn move_away(&self) -> io::Result<PathBuf> {
+        let mut number = 0;
+        loop {
+            let old = parent_of(&self.target).join(old_name(&self.target, number));
+            match rename::move_to(&self.target, &old) {
+                Ok(()) => return Ok(old),
+                // What an earlier process of this number left, and nobody could remove.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < MAX_NAMESAKES => {
+                    number += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Makes the temporary directory for a target of this name. A process on another host may have the same number.
+fn create_temporary(parent: &Path, name: &OsStr) -> Result<PathBuf, WriteError> {
+    let mut number = 0;
+    loop {
+        let path = parent.join(temporary_name(name, number));
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < MAX_NAMESAKES => {
+                number += 1;
+            }
+            Err(error) => return Err(WriteError::io(&path)(error)),
+        }
+    }
+}
+
+/// What removes a temporary directory while other threads may still write into it.
+fn removal(path: &Path, owner: &Path) -> impl FnOnce() + Send + use<> {
+    let (path, owner) = (path.to_path_buf(), owner.to_path_buf());
+    move || {
+        for _ in 0..100 {
+            let _ = stripe::remove(&path, &owner);
+            if fs::symlink_metadata(&path).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// In the name of a store that is being replaced, where that takes several steps.
+const OLD: &str = ".old-";
+
+fn old_name(target: &Path, number: u32) -> OsString {
+    let mut name = OsString::from(".");
+    name.push(target.file_name().unwrap_or_default());
+    name.push(OLD);
+    name.push(process_name(number));
+    name
+}
+
+/// What tells this process in a name, and one try of it from another.
+fn process_name(number: u32) -> String {
+    match number {
+        0 => std::process::id().to_string(),
+        number => format!("{}-{number}", std::process::id()),
+    }
+}
+
+/// Finishes what a killed process began that was replacing the store `target`: where nothing has that name the old store gets it
+/// back; else it is removed. See the module.
+pub(super) fn recover(target: &Path) {
+    let mut prefix = OsString::from(".");
+    prefix.push(target.file_name().unwrap_or_default());
+    prefix.push(OLD);
+    let entries = fs::read_dir(parent_of(target)).into_iter().flatten().flatten();
+    let is_old = |entry: &fs::DirEntry| entry.file_name().as_bytes().starts_with(prefix.as_bytes());
+    let mut old: Vec<(i64, PathBuf)> = entries
+        .filter(is_old)
+        .filter_map(|entry| Some((entry.metadata().ok()?.ctime(), entry.path())))
+        .filter(|(_, path)| is_ours(path))
+        .collect();
+    // The one that was renamed last is what the store was last.
+    old.sort_by_key(|&(changed, _)| std::cmp::Reverse(changed));
+    for (_, path) in old {
+        // A process that is replacing it holds its lock.
+        let Ok(mut lock) = StoreLock::acquire(&path) else {
+            continue;
+        };
+        match rename::move_to(&path, target) {
+            Ok(()) => {
+                lock.moved(target);
+                let _ = sync(parent_of(target));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_ours(target) => {
+                if let Ok(absolute) = stripe::absolute(target) {
+                    let _ = stripe::remove(&path, &absolute);
+                }
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Whether a directory holds a store or a part of one.
+fn is_ours(path: &Path) -> bool {
+    [MANIFEST_FILE, PART_FILE]
+        .iter()
+        .any(|file| path.join(file).is_file())
 }
 
 impl Drop for Staging {
@@ -211,8 +374,7 @@ fn check_replaceable(target: &Path) -> Result<(), WriteError> {
     let Ok(found) = fs::symlink_metadata(target) else {
         return Ok(());
     };
-    let is_ours = |file: &str| target.join(file).is_file();
-    if ![MANIFEST_FILE, PART_FILE].into_iter().any(is_ours) {
+    if !is_ours(target) {
         return Err(WriteError::NotReplaceable {
             path: target.to_path_buf(),
         });
@@ -273,9 +435,9 @@ fn effective_user() -> u32 {
 }
 
 /// The name of a temporary directory for the target of this name.
-fn temporary_name(name: &OsStr) -> OsString {
+fn temporary_name(name: &OsStr, number: u32) -> OsString {
     let mut temporary = temporary_prefix(name);
-    temporary.push(std::process::id().to_string());
+    temporary.push(process_name(number));
     temporary
 }
 
@@ -294,12 +456,7 @@ fn remove_remains(target: &Path, absolute: &Path) {
     };
     let is_temporary = |entry: &fs::DirEntry| entry.file_name().as_bytes().starts_with(prefix.as_bytes());
     for entry in entries.flatten().filter(is_temporary) {
-        let unlocked = match File::open(entry.path().join(LOCK_FILE)) {
-            Ok(lock) => lock.try_lock().is_ok(),
-            // Without a lock file the run was killed while removing an old store.
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        };
-        if unlocked {
+        if lock::is_abandoned(&entry.path().join(LOCK_FILE)) {
             let _ = stripe::remove(&entry.path(), absolute);
         }
     }
@@ -317,6 +474,7 @@ pub(super) fn remove_merged(target: &Path) -> Result<(), WriteError> {
     name.push(target.file_name().unwrap_or_default());
     name.push(format!("{MERGED}{}", std::process::id()));
     let temporary = parent_of(target).join(name);
+    let _unfinished = unfinished::register(removal(&temporary, &absolute));
     match fs::rename(target, &temporary) {
         Ok(()) => {
             let _ = stripe::remove(&temporary, &absolute);
@@ -347,26 +505,6 @@ pub(super) fn remove_rest_of_merged(directory: &Path, is_part: impl Fn(&Path) ->
     parts
 }
 
-/// Locks the directory of a store against others that append to it.
-pub(super) fn lock_store(directory: File, path: &Path) -> Result<File, WriteError> {
-    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    let is_there = |directory: &File| {
-        let (locked, named) = (directory.metadata()?, fs::metadata(path)?);
-        Ok(identity(locked) == identity(named))
-    };
-    match directory.try_lock() {
-        // Another one may have been put in its place before it was locked.
-        Ok(()) if is_there(&directory).map_err(WriteError::io(path))? => Ok(directory),
-        Ok(()) => Err(WriteError::Busy {
-            path: path.to_path_buf(),
-        }),
-        Err(fs::TryLockError::WouldBlock) => Err(WriteError::Busy {
-            path: path.to_path_buf(),
-        }),
-        Err(fs::TryLockError::Error(error)) => Err(WriteError::io(path)(error)),
-    }
-}
-
 /// The directory that holds `path`.
 pub(super) fn parent_of(path: &Path) -> &Path {
     match path.parent() {
@@ -375,37 +513,30 @@ pub(super) fn parent_of(path: &Path) -> &Path {
     }
 }
 
+/// Writes a file or the entries of a directory to the disk.
 pub(super) fn sync(path: &Path) -> Result<(), WriteError> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
+    let file = File::open(path).map_err(WriteError::io(path))?;
+    let synced = match file.sync_all() {
+        // Some filesystems do that only for who may write.
+        Err(error) if error.raw_os_error() == Some(libc::EBADF) => File::options()
+            .write(true)
+            .open(path)
+            .and_then(|file| file.sync_all()),
+        synced => synced,
+    };
+    synced
+        .or_else(|error| match is_directory_refusal(&error) && path.is_dir() {
+            // Their entries are written by the server, or with the files.
+            true => Ok(()),
+            false => Err(error),
+        })
         .map_err(WriteError::io(path))
 }
 
-fn rename(from: &Path, to: &Path, flags: u32) -> io::Result<()> {
-    let c_path = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
-    let (from_c, to_c) = (c_path(from)?, c_path(to)?);
-    // SAFETY: both are NUL-terminated strings that live until the call returns.
-    let result = unsafe {
-        libc::renameat2(
-            libc::AT_FDCWD,
-            from_c.as_ptr(),
-            libc::AT_FDCWD,
-            to_c.as_ptr(),
-            flags,
-        )
-    };
-    match result {
-        0 => Ok(()),
-        _ => {
-            let error = io::Error::last_os_error();
-            // Filesystems without the flag: a plain rename refuses a directory that is not empty.
-            if error.raw_os_error() == Some(libc::EINVAL) && flags == libc::RENAME_NOREPLACE {
-                return match fs::symlink_metadata(to) {
-                    Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
-                    Err(_) => fs::rename(from, to),
-                };
-            }
-            Err(error)
-        }
-    }
+/// What filesystems say that sync files, but not directories.
+fn is_directory_refusal(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP | libc::EBADF | libc::EISDIR)
+    )
 }

@@ -1,21 +1,26 @@
 //! Where shards are written: several aligned writes in flight through tokio-uring, or plain writes where io_uring is
 //! refused.
 
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::{Once, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::WriteError;
+use crate::engine::probe_ring;
 
 /// Length of one write. Large enough that a device reaches its full speed with [`IN_FLIGHT`] of them.
 pub(super) const CHUNK_BYTES: usize = 4 << 20;
 /// Writes under way at a time.
 const IN_FLIGHT: usize = 4;
+/// When no write has completed for so long, the ring is proven again: where the kernel has begun to refuse it, none ever will.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Alignment of memory, offset and length of a direct write.
 const DIRECT_ALIGNMENT: usize = 4096;
 
@@ -71,6 +76,7 @@ enum SinkBackend {
     Uring {
         jobs: Option<tokio::sync::mpsc::UnboundedSender<Message>>,
         done: mpsc::Receiver<Done>,
+        /// `None` once the thread waits for completions that never come: it is left to itself.
         thread: Option<JoinHandle<()>>,
     },
     Plain {
@@ -79,7 +85,7 @@ enum SinkBackend {
 }
 
 enum Message {
-    Open(File),
+    Open(OpenShard),
     Write(Job),
 }
 
@@ -91,13 +97,54 @@ impl std::fmt::Debug for Message {
 
 type Done = Result<Chunk, (usize, io::Error)>;
 
+/// A shard that was created.
+#[derive(Debug)]
+struct OpenShard {
+    file: File,
+    path: PathBuf,
+    is_direct: bool,
+}
+
+impl OpenShard {
+    /// Creates a shard, with `direct` for direct writes where the filesystem takes the flag.
+    fn create(path: &Path, direct: bool) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        let path = path.to_path_buf();
+        if direct && let Ok(file) = options.clone().custom_flags(libc::O_DIRECT).open(&path) {
+            return Ok(Self {
+                file,
+                path,
+                is_direct: true,
+            });
+        }
+        // A refused O_DIRECT may still have created the file.
+        let file = options
+            .create_new(false)
+            .create(true)
+            .truncate(true)
+            .open(&path)?;
+        Ok(Self {
+            file,
+            path,
+            is_direct: false,
+        })
+    }
+}
+
 impl Sink {
-    /// A sink without files. `uring` asks for io_uring; where the kernel refuses it, plain writes are used.
+    /// A sink without files. `uring` asks for io_uring; where the kernel refuses it, plain writes are used, and a warning says so
+    /// once.
     pub(super) fn new(uring: bool) -> Self {
+        static SAID: Once = Once::new();
         let free = (0..=IN_FLIGHT).map(|_| Chunk::new()).collect();
-        let backend = match uring.then(start_uring).and_then(Result::ok) {
-            Some(backend) => backend,
-            None => SinkBackend::Plain { files: Vec::new() },
+        let plain = SinkBackend::Plain { files: Vec::new() };
+        let backend = match uring {
+            true => start_uring().unwrap_or_else(|refused| {
+                SAID.call_once(|| tracing::warn!("shards are written without io_uring: {refused}"));
+                plain
+            }),
+            false => plain,
         };
         Self {
             backend,
@@ -116,30 +163,16 @@ impl Sink {
 
     /// Creates the next shard, for direct writes where the filesystem takes them.
     pub(super) fn create(&mut self, path: &Path) -> Result<(), WriteError> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        let direct = match &self.backend {
-            SinkBackend::Uring { .. } => options.clone().custom_flags(libc::O_DIRECT).open(path).ok(),
-            SinkBackend::Plain { .. } => None,
-        };
-        let file = match direct {
-            Some(file) => file,
-            // A refused O_DIRECT may still have created the file.
-            None => options
-                .create_new(false)
-                .create(true)
-                .truncate(true)
-                .open(path)
-                .map_err(WriteError::io(path))?,
-        };
+        let is_uring = matches!(self.backend, SinkBackend::Uring { .. });
+        let shard = OpenShard::create(path, is_uring).map_err(WriteError::io(path))?;
         self.paths.push(path.to_path_buf());
         match &mut self.backend {
             SinkBackend::Uring { jobs: Some(jobs), .. } => {
-                jobs.send(Message::Open(file))
+                jobs.send(Message::Open(shard))
                     .map_err(|_| WriteError::io(path)(io::ErrorKind::BrokenPipe.into()))?;
             }
             SinkBackend::Uring { .. } => {}
-            SinkBackend::Plain { files } => files.push(file),
+            SinkBackend::Plain { files } => files.push(shard.file),
         }
         Ok(())
     }
@@ -153,16 +186,29 @@ impl Sink {
     }
 
     fn wait(&mut self) -> Result<Chunk, WriteError> {
-        let SinkBackend::Uring { done, .. } = &self.backend else {
+        let SinkBackend::Uring { done, thread, .. } = &mut self.backend else {
             return Ok(Chunk::new());
         };
-        match done.recv() {
-            Ok(Ok(mut chunk)) => {
+        let outcome = loop {
+            match done.recv_timeout(PATIENCE) {
+                Ok(outcome) => break outcome,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(WriteError::Sink),
+                // A slow disk takes its time; a kernel that refuses the ring never answers.
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    if let Err(refused) = probe_ring() {
+                        *thread = None;
+                        let path = self.paths.last().cloned().unwrap_or_default();
+                        return Err(WriteError::io(&path)(io::Error::other(refused)));
+                    }
+                }
+            }
+        };
+        match outcome {
+            Ok(mut chunk) => {
                 chunk.clear();
                 Ok(chunk)
             }
-            Ok(Err((shard, error))) => Err(WriteError::io(&self.paths[shard])(error)),
-            Err(_) => Err(WriteError::Sink),
+            Err((shard, error)) => Err(WriteError::io(&self.paths[shard])(error)),
         }
     }
 
@@ -213,16 +259,31 @@ impl Sink {
 
 impl Drop for SinkBackend {
     fn drop(&mut self) {
-        if let Self::Uring { jobs, thread, .. } = self {
-            *jobs = None;
-            // A panic of the thread has already shown as a closed channel.
-            thread.take().map(JoinHandle::join);
+        let Self::Uring { jobs, done, thread } = self else {
+            return;
+        };
+        *jobs = None;
+        let Some(thread) = thread.take() else {
+            return;
+        };
+        // Until the thread lets go of the channel, its writes are under way.
+        loop {
+            match done.recv_timeout(PATIENCE) {
+                Ok(_) => {}
+                Err(mpsc::RecvTimeoutError::Timeout) if probe_ring().is_err() => return,
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            }
         }
+        // A panic of the thread has already shown as a closed channel.
+        let _ = thread.join();
     }
 }
 
-/// Starts the thread that owns the tokio-uring runtime.
-fn start_uring() -> io::Result<SinkBackend> {
+/// Starts the thread that owns the tokio-uring runtime; the error is a clause that says what was refused.
+fn start_uring() -> Result<SinkBackend, String> {
+    // The runtime does not tell when its ring is refused after it was set up: its writes would never complete.
+    probe_ring()?;
     let (jobs, job_receiver) = tokio::sync::mpsc::unbounded_channel();
     let (done_sender, done) = mpsc::channel();
     let (ready_sender, ready) = mpsc::channel();
@@ -237,31 +298,30 @@ fn start_uring() -> io::Result<SinkBackend> {
                 }
                 Err(error) => drop(ready_sender.send(Err(error))),
             }
-        })?;
+        })
+        .map_err(|error| format!("its thread could not be started ({error})"))?;
     match ready.recv() {
         Ok(Ok(())) => Ok(SinkBackend::Uring {
             jobs: Some(jobs),
             done,
             thread: Some(thread),
         }),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(io::ErrorKind::BrokenPipe.into()),
+        Ok(Err(error)) => Err(format!("tokio-uring could not be started ({error})")),
+        Err(_) => Err("tokio-uring panicked as it was started".to_owned()),
     }
 }
 
 async fn run_writes(mut jobs: tokio::sync::mpsc::UnboundedReceiver<Message>, done: mpsc::Sender<Done>) {
-    let mut files: Vec<Rc<tokio_uring::fs::File>> = Vec::new();
+    let mut files: Vec<Rc<Shard>> = Vec::new();
     let mut in_flight = Vec::new();
     while let Some(message) = jobs.recv().await {
         match message {
-            Message::Open(file) => files.push(Rc::new(tokio_uring::fs::File::from_std(file))),
+            Message::Open(shard) => files.push(Rc::new(Shard::new(shard))),
             Message::Write(job) => {
-                let (file, done) = (files[job.shard].clone(), done.clone());
+                let (file, answer) = (files[job.shard].clone(), Answer::new(job.shard, &done));
                 in_flight.retain(|task: &tokio::task::JoinHandle<()>| !task.is_finished());
                 in_flight.push(tokio_uring::spawn(async move {
-                    let result = write(&file, job).await;
-                    // Nobody listens any more where the writer was dropped: then the result does not matter.
-                    let _ = done.send(result);
+                    answer.give(file.write(job).await);
                 }));
             }
         }
@@ -271,15 +331,134 @@ async fn run_writes(mut jobs: tokio::sync::mpsc::UnboundedReceiver<Message>, don
     }
 }
 
-async fn write(file: &tokio_uring::fs::File, job: Job) -> Done {
-    use tokio_uring::buf::BoundedBuf;
-    let Chunk { memory, start } = job.chunk;
-    let (result, bytes) = file.write_all_at(memory.slice(start..), job.offset_bytes).await;
-    match result {
-        Ok(()) => Ok(Chunk {
-            memory: bytes.into_inner(),
-            start,
-        }),
-        Err(error) => Err((job.shard, error)),
+/// Sends what became of a write: also where its task ends without that, in a panic, so that nobody waits for it.
+struct Answer {
+    shard: usize,
+    done: Option<mpsc::Sender<Done>>,
+}
+
+impl Answer {
+    fn new(shard: usize, done: &mpsc::Sender<Done>) -> Self {
+        let done = Some(done.clone());
+        Self { shard, done }
+    }
+
+    fn give(mut self, outcome: Done) {
+        // Nobody listens any more where the writer was dropped: then the outcome does not matter.
+        let _ = self.done.take().map(|done| done.send(outcome));
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(done) = self.done.take() {
+            let _ = done.send(Err((
+                self.shard,
+                io::Error::other("the task that wrote it panicked"),
+            )));
+        }
+    }
+}
+
+/// A shard on the thread that writes.
+struct Shard {
+    file: RefCell<Rc<tokio_uring::fs::File>>,
+    path: PathBuf,
+    is_direct: Cell<bool>,
+}
+
+impl Shard {
+    fn new(shard: OpenShard) -> Self {
+        Self {
+            file: RefCell::new(Rc::new(tokio_uring::fs::File::from_std(shard.file))),
+            path: shard.path,
+            is_direct: Cell::new(shard.is_direct),
+        }
+    }
+
+    async fn write(&self, job: Job) -> Done {
+        let Job {
+            shard,
+            offset_bytes,
+            mut chunk,
+        } = job;
+        loop {
+            // Writes begun before a refusal of direct ones came back are refused too, one after the other.
+            let was_direct = self.is_direct.get();
+            let outcome;
+            (outcome, chunk) = self.try_write(offset_bytes, chunk).await;
+            match outcome {
+                Ok(()) => return Ok(chunk),
+                Err(error) if was_direct && is_refusal(&error) => {
+                    if let Err(error) = self.go_through_page_cache() {
+                        return Err((shard, error));
+                    }
+                }
+                Err(error) => return Err((shard, error)),
+            }
+        }
+    }
+
+    async fn try_write(&self, offset_bytes: u64, chunk: Chunk) -> (io::Result<()>, Chunk) {
+        use tokio_uring::buf::BoundedBuf;
+        let Chunk { memory, start } = chunk;
+        // Kept as long as the write, whatever takes its place meanwhile.
+        let file = self.file.borrow().clone();
+        let (result, bytes) = file.write_all_at(memory.slice(start..), offset_bytes).await;
+        let memory = bytes.into_inner();
+        (result, Chunk { memory, start })
+    }
+
+    /// Some filesystems take the flag for direct writes, and refuse the first write.
+    fn go_through_page_cache(&self) -> io::Result<()> {
+        if self.is_direct.replace(false) {
+            let file = OpenOptions::new().write(true).open(&self.path)?;
+            *self.file.borrow_mut() = Rc::new(tokio_uring::fs::File::from_std(file));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a direct write failed with what filesystems and devices say that cannot do it so.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_direct_write_that_is_refused_goes_through_the_page_cache() {
+        let exe = std::env::current_exe().unwrap();
+        // Beside the test binary: the directory for temporary files is often tmpfs.
+        let dir = tempfile::tempdir_in(exe.parent().unwrap()).unwrap();
+        let path = dir.path().join("shard");
+        let mut sink = Sink::new(true);
+        sink.create(&path).unwrap();
+        // No device takes writes of odd lengths at odd places, so that each of these is refused.
+        let pieces = [7, 1000, 513, 4095, 1, 600, 77];
+        let (mut at, mut expected) = (0, Vec::new());
+        for (byte, len) in (1u8..).zip(pieces) {
+            let mut chunk = sink.take().unwrap();
+            assert!(chunk.fill(&vec![byte; len]).is_empty());
+            expected.extend(vec![byte; len]);
+            sink.write(0, at, chunk).unwrap();
+            at += len as u64;
+        }
+        sink.finish().unwrap();
+        assert!(std::fs::read(&path).unwrap() == expected);
+    }
+
+    #[test]
+    fn a_write_whose_task_panics_is_answered() {
+        let (done, outcomes) = mpsc::channel();
+        let answer = Answer::new(3, &done);
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _answer = answer;
+            panic!("as the test wants it");
+        }));
+        assert!(panicked.is_err());
+        assert!(matches!(outcomes.recv(), Ok(Err((3, _)))));
     }
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::WriteError;
+use super::link::link_or_copy;
 use crate::format::constants::shard_file;
 use crate::format::explain;
 use crate::format::names::shard_number;
@@ -66,12 +67,15 @@ impl Stripe {
         Ok(shard)
     }
 
-    /// Takes a shard of another store of ours, or of a part of one, as shard `number`, without copying it.
+    /// Takes a shard of another store of ours, or of a part of one, as shard `number`, without copying it where the filesystem
+    /// knows hard links.
     pub(super) fn adopt(&mut self, shard: &Path, number: u32) -> Result<(), WriteError> {
         let link = self.staging.join(shard_file(number));
         let metadata = fs::symlink_metadata(shard).map_err(WriteError::io(shard))?;
         if !metadata.is_symlink() {
-            return fs::hard_link(shard, &link).map_err(WriteError::io(shard));
+            return link_or_copy(shard, &link)
+                .map(drop)
+                .map_err(WriteError::io(shard));
         }
         let file = fs::canonicalize(shard).map_err(WriteError::io(shard))?;
         let parent = file.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
@@ -81,7 +85,7 @@ impl Stripe {
             None => self.make_in(parent)?,
         };
         let own = directory.join(shard_file(number));
-        fs::hard_link(&file, &own).map_err(WriteError::io(&file))?;
+        link_or_copy(&file, &own).map_err(WriteError::io(&file))?;
         symlink(&own, &link).map_err(WriteError::io(&link))
     }
 

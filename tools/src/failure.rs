@@ -10,7 +10,7 @@ use cellring_tools::convert::ConvertError;
 use cellring_tools::export::ExportError;
 use cellring_tools::paths::PathError;
 
-use crate::output;
+use crate::{output, process};
 
 /// Why a command ends early. Any error becomes one with `?`.
 #[derive(Debug)]
@@ -44,7 +44,8 @@ impl Failure {
             Self::Interrupted { signal, .. } => 128 + signal,
             Self::NoReader => return ExitCode::SUCCESS,
         };
-        output::error(self.kind(), &self.to_string());
+        let sentence = self.to_string();
+        output::error(self.kind(), &format!("{sentence}{}", process::remedy(&sentence)));
         ExitCode::from(code)
     }
 

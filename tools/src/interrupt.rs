@@ -2,12 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// Notes the first signal; the second one ends the process at once.
+use crate::process;
+
+/// Notes the first signal; the second one ends the process at once, as [`process::clean_up_on_signals`] has it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interrupt {
     signal: Arc<AtomicUsize>,
@@ -17,13 +19,11 @@ impl Interrupt {
     /// From now on the process has to ask for signals.
     pub(crate) fn catch() -> io::Result<Self> {
         let interrupt = Self::default();
-        let is_second = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            // In this order, so that the first signal does not count as the second.
-            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_second))?;
-            flag::register(signal, Arc::clone(&is_second))?;
+        let signals = [SIGINT, SIGTERM];
+        for signal in signals {
             flag::register_usize(signal, Arc::clone(&interrupt.signal), signal as usize)?;
         }
+        process::leave_signals(&signals);
         Ok(interrupt)
     }
 

@@ -7,6 +7,7 @@ mod measure;
 mod output;
 mod process;
 mod progress;
+mod warnings;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -44,6 +45,11 @@ enum Command {
 
 fn main() -> ExitCode {
     output::set_json_messages(asks_for_json(std::env::args_os()));
+    process::raise_descriptor_limit();
+    warnings::show();
+    if let Err(error) = process::clean_up_on_signals() {
+        output::warning(&format!("signals end the process without cleaning up: {error}"));
+    }
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
         // Help and version are no errors.
@@ -63,11 +69,12 @@ fn main() -> ExitCode {
         Command::Plan(args) => commands::plan::run(args),
         Command::Epoch(args) => commands::epoch::run(args),
         Command::Bench(args) => commands::bench::run(args),
-        Command::Export(args) => commands::export::run(args),
-        Command::Synth(args) => commands::synth::run(args),
+        Command::Export(args) => process::start_threads().and_then(|()| commands::export::run(args)),
+        Command::Synth(args) => process::start_threads().and_then(|()| commands::synth::run(args)),
         Command::Demo(args) => commands::demo::run(args),
         Command::Tune(args) => commands::tune::run(args),
     };
+    process::wait_if_ending();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

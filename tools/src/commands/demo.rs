@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cellring::store::verify;
+use cellring::writer::unfinished;
 use cellring::{LoaderConfig, Store};
 use cellring_tools::convert::{ConvertOptions, convert};
 use cellring_tools::paths::PathError;
@@ -69,8 +70,12 @@ enum Place {
 impl Place {
     fn new(keep: Option<PathBuf>) -> Result<Self, Failure> {
         let Some(dir) = keep else {
-            let made = tempfile::Builder::new().prefix("cellring-demo-").tempdir();
-            return Ok(Self::Temporary(made?));
+            let made = tempfile::Builder::new().prefix("cellring-demo-").tempdir()?;
+            let path = made.path().to_path_buf();
+            // Other threads may still write there.
+            let is_filled = |error: std::io::Error| error.kind() == std::io::ErrorKind::DirectoryNotEmpty;
+            unfinished::until_end(move || while std::fs::remove_dir_all(&path).is_err_and(is_filled) {});
+            return Ok(Self::Temporary(made));
         };
         std::fs::create_dir_all(&dir).map_err(PathError::io(&dir))?;
         for name in [h5ad(&dir), store(&dir)] {

@@ -1,5 +1,6 @@
-//! Running the command where the kernel refuses io_uring, as in most containers.
+//! Running the command where the kernel refuses system calls: io_uring, as in most containers, and others.
 #![allow(unsafe_code, reason = "a filter is installed between fork and exec")]
+#![allow(dead_code, reason = "each test file uses a part of this")]
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -15,22 +16,29 @@ const IO_URING: [u32; 3] = [425, 426, 427];
 
 /// Has every io_uring system call of the command fail with EPERM.
 pub(crate) fn refuse_io_uring(command: &mut Command) {
+    refuse(command, &IO_URING, libc::EPERM);
+}
+
+/// Has these system calls of the command fail with `code`.
+pub(crate) fn refuse(command: &mut Command, calls: &[u32], code: i32) {
     let instruction = |code: u32, jt: u8, jf: u8, k: u32| sock_filter {
         code: code as u16,
         jt,
         jf,
         k,
     };
-    let is = |number: u32, jump: u8| instruction(BPF_JMP | BPF_JEQ | BPF_K, jump, 0, number);
-    let mut filter = [
-        // The number of the system call is the first word of what a filter sees.
-        instruction(BPF_LD | BPF_W | BPF_ABS, 0, 0, 0),
-        is(IO_URING[0], 3),
-        is(IO_URING[1], 2),
-        is(IO_URING[2], 1),
-        instruction(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW),
-        instruction(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | libc::EPERM as u32),
-    ];
+    // The number of the system call is the first word of what a filter sees.
+    let mut filter = vec![instruction(BPF_LD | BPF_W | BPF_ABS, 0, 0, 0)];
+    for &call in calls {
+        filter.push(instruction(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, call));
+        filter.push(instruction(
+            BPF_RET | BPF_K,
+            0,
+            0,
+            SECCOMP_RET_ERRNO | code as u32,
+        ));
+    }
+    filter.push(instruction(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW));
     let install = move || {
         let program = sock_fprog {
             len: filter.len() as u16,

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use cellring::writer::unfinished;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tempfile::{NamedTempFile, TempDir};
@@ -28,6 +29,8 @@ pub(super) fn temporary_file(path: &Path) -> io::Result<NamedTempFile> {
     loop {
         let file = named(&prefix, 0o666).tempfile_in(directory(path))?;
         if is_ours(file.as_file())? {
+            let path = file.path().to_path_buf();
+            unfinished::until_end(move || drop(fs::remove_file(&path)));
             return Ok(file);
         }
     }
@@ -40,6 +43,8 @@ pub(super) fn temporary_directory(path: &Path) -> io::Result<TemporaryDirectory>
         let directory = named(&prefix, 0o777).tempdir_in(directory(path))?;
         let lock = File::open(directory.path())?;
         if is_ours(&lock)? {
+            let path = directory.path().to_path_buf();
+            unfinished::until_end(move || drop(fs::remove_dir_all(&path)));
             return Ok(TemporaryDirectory {
                 directory,
                 _lock: lock,
@@ -129,12 +134,14 @@ fn remove_remains(directory: &Path, prefix: &OsStr) {
             .strip_prefix(prefix.as_bytes())
             .and_then(|rest| rest.strip_suffix(PARTIAL.as_bytes()));
         if middle.is_some_and(|middle| middle.iter().all(u8::is_ascii_alphanumeric))
-            && let Ok(file) = File::open(entry.path())
+            && let Ok(kind) = entry.file_type()
+            // NFS turns the lock into one that needs a file open for writing, which a directory cannot be.
+            && let Ok(file) = File::options().read(kind.is_dir()).write(!kind.is_dir()).open(entry.path())
             && file.try_lock().is_ok()
         {
-            let _ = match entry.file_type() {
-                Ok(kind) if kind.is_dir() => fs::remove_dir_all(entry.path()),
-                _ => fs::remove_file(entry.path()),
+            let _ = match kind.is_dir() {
+                true => fs::remove_dir_all(entry.path()),
+                false => fs::remove_file(entry.path()),
             };
         }
     }

@@ -1,0 +1,85 @@
+//! What this process has under way on disk and would leave behind if a signal ended it.
+//!
+//! Every temporary file and directory is registered with what removes it. A program that catches signals calls [`remove_all`],
+//! and then ends. Nothing gets its final name any more once that has begun.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Something under way; dropped when it is finished or removed.
+#[derive(Debug)]
+pub struct Unfinished {
+    number: u64,
+}
+
+type Remove = Box<dyn FnOnce() + Send>;
+
+struct Registry {
+    next: u64,
+    entries: BTreeMap<u64, Remove>,
+    is_ending: bool,
+}
+
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
+    next: 0,
+    entries: BTreeMap::new(),
+    is_ending: false,
+});
+
+fn registry() -> MutexGuard<'static, Registry> {
+    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Registers something with what removes it, which must not register anything itself.
+pub fn register(remove: impl FnOnce() + Send + 'static) -> Unfinished {
+    let mut registry = registry();
+    let number = registry.next;
+    registry.next += 1;
+    if registry.is_ending {
+        remove();
+    } else {
+        registry.entries.insert(number, Box::new(remove));
+    }
+    Unfinished { number }
+}
+
+/// Registers a file or directory with a name of its own that is renamed or removed at some time: removing it then does nothing.
+pub fn until_end(remove: impl FnOnce() + Send + 'static) {
+    std::mem::forget(register(remove));
+}
+
+impl Unfinished {
+    /// Does what gives it its final name, and not while it is being removed.
+    ///
+    /// # Errors
+    /// `Interrupted` where [`remove_all`] has been called: it is gone then, and `finish` is not called.
+    pub(crate) fn commit<T>(&self, finish: impl FnOnce() -> T) -> io::Result<T> {
+        let registry = registry();
+        if registry.is_ending {
+            return Err(io::Error::new(
+                io::ErrorKind::Interrupted,
+                "the process is about to end",
+            ));
+        }
+        Ok(finish())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let removed = registry().entries.remove(&self.number);
+        drop(removed);
+    }
+}
+
+/// Removes all that is under way, in stores and exports alike. For a process that is about to end: what it writes from then on fails,
+/// or is removed at once.
+pub fn remove_all() {
+    let mut registry = registry();
+    registry.is_ending = true;
+    // The newest first: it may lie within an older one.
+    while let Some((_, remove)) = registry.entries.pop_last() {
+        remove();
+    }
+}
