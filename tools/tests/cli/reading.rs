@@ -165,7 +165,12 @@ fn where_io_uring_is_refused_the_epoch_runs_on_pread_with_one_warning() {
     let [warning] = lines[..] else {
         panic!("one line: {}", ran.stderr)
     };
-    for part in ["{\"warning\":{\"kind\":\"run\",\"message\":\"no io_uring", "EPERM", "seccomp", "pread"] {
+    for part in [
+        "{\"warning\":{\"kind\":\"run\",\"message\":\"no io_uring",
+        "EPERM",
+        "seccomp",
+        "pread",
+    ] {
         assert!(warning.contains(part), "{part}: {warning}");
     }
     // Whoever insists on it is told what is wrong instead.
