@@ -5,6 +5,7 @@
     reason = "another process is given time to begin, and to come as far as it may"
 )]
 
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,16 @@ fn send(child: &Child, signal: i32) {
 /// A run that goes on for an hour unless it is stopped, once it catches signals, or uses time if it does not.
 fn start(args: &[&str]) -> Child {
     let mut command = command(args);
+    let heed = || {
+        for signal in [libc::SIGINT, libc::SIGTERM] {
+            // SAFETY: signal is async-signal-safe, and the default action is a valid handler.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // What a shell runs in the background ignores Ctrl-C, and so do its children unless they are told otherwise.
+    // SAFETY: the closure makes no other call between fork and exec.
+    unsafe { command.pre_exec(heed) };
     let child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -135,7 +146,6 @@ fn without_a_file_for_the_state_it_ends_at_once() {
     send(&child, libc::SIGINT);
     let output = child.wait_with_output().unwrap();
     // By the signal, which shells report as 130.
-    use std::os::unix::process::ExitStatusExt;
     assert_eq!(output.status.signal(), Some(libc::SIGINT));
     assert!(output.stdout.is_empty());
 }
