@@ -31,7 +31,9 @@ pub(super) fn choose(file: SourceFile, options: &OpenOptions) -> Result<SourceFi
     Err(SourceError::Inapplicable {
         option: GROUP_OPTION,
         detail: match found.as_slice() {
-            [] => format!("it has no group {asked}"),
+            [] => format!(
+                "it has no group {asked}; to join it with a part of a larger file, convert and export that part first"
+            ),
             some => format!("it has no group {asked}; AnnData lies in {}", shown(some)),
         },
         file: file.path().to_owned(),

@@ -295,7 +295,13 @@ fn open_dataset(file: &Arc<SourceFile>, object: &str) -> Result<MatrixSource> {
     let n_dimensions = file.describe(object)?.shape.len();
     if n_dimensions != 2 {
         let form = format!("a dataset with {n_dimensions} dimensions");
-        return Err(unsupported(file, object, form, MAKE_CSR));
+        let remedy = match n_dimensions {
+            0 | 1 => "write it again with a row for each cell (h5py reads it where anndata does not)",
+            _ => {
+                "reshape it to two dimensions, as array.reshape(n_obs, -1), and write the file again, or leave it out"
+            }
+        };
+        return Err(unsupported(file, object, form, remedy));
     }
     Ok(MatrixSource::new(Dense::new(Grid::open(file, object)?)?))
 }

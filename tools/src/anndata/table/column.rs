@@ -15,7 +15,7 @@ use crate::anndata::container::{Array, Class, Enumeration, IntKind, Kind, Member
 use crate::anndata::error::{Result, SourceError};
 
 pub(in crate::anndata) const ENCODING: &str = "anndata.encoding";
-pub(in crate::anndata) const ORDERED: &str = "anndata.ordered";
+pub(crate) const ORDERED: &str = "anndata.ordered";
 pub(in crate::anndata) const NA_VALUE: &str = "anndata.na_value";
 pub(in crate::anndata) const CATEGORIES_ENCODING: &str = "anndata.categories_encoding";
 pub(in crate::anndata) const CATEGORIES_NA_VALUE: &str = "anndata.categories_na_value";
