@@ -454,8 +454,66 @@ def zarr_zip(path):
     return expected()
 
 
+def zarr_by_link(path):
+    """As shared folders of data sets are linked into a project."""
+    directory = path + ".d"
+    zarr_arrays(zarr.open_group(directory, mode="w", zarr_format=2))
+    os.symlink(os.path.basename(directory), path)
+    return expected()
+
+
+def categories_in_a_circle(link):
+    """The categories are the column itself, or an enum: the column is skipped."""
+
+    def make(path):
+        with plain(path) as file:
+            obs = file["obs"]
+            column = categorical(obs, "odd", np.zeros(N_OBS, "i1"), ["a"])
+            del column["categories"]
+            if link == "hard":
+                column["categories"] = column
+            elif link == "soft":
+                column["categories"] = h5py.SoftLink("/obs/odd")
+            else:
+                kind = h5py.enum_dtype({"ONE": 1, "TWO": 2}, "u1")
+                column.create_dataset("categories", data=np.array([1, 2], "u1"), dtype=kind)
+            obs.attrs.create("column-order", np.array(["odd"], object), dtype=TEXT)
+        return expected()
+
+    return make
+
+
+def csc_called_csr(path):
+    with plain(path) as file:
+        csr(file, "Y", X.tocsc())
+        replace(file, "X")
+        file.move("Y", "X")
+    return None
+
+
+def of_dimensions(*shape):
+    def make(path):
+        with plain(path) as file:
+            replace(file, "X")
+            tagged(file.create_dataset("X", data=np.zeros(shape, "f4")), "array")
+
+    return make
+
+
+def obsm_of_dimensions(path):
+    with plain(path) as file:
+        obsm = tagged(file.create_group("obsm"), "dict", "0.1.0")
+        tagged(obsm.create_dataset("border", data=np.zeros((N_OBS, 4, 2))), "array")
+
+
 # Name, ending, maker, options of `convert`, and words of the refusal where it is to be refused.
 CASES = [
+    ("zarr_by_link", ".zarr", zarr_by_link, "", ""),
+    *((f"categories_{kind}", ".h5ad", categories_in_a_circle(kind), "", "") for kind in ("hard", "soft", "enum")),
+    ("csc_called_csr", ".h5ad", csc_called_csr, "", "encoding-type;csc_matrix"),
+    ("x_of_1_dimension", ".h5ad", of_dimensions(N_OBS), "", "1 dimensions;a row for each cell"),
+    ("x_of_3_dimensions", ".h5ad", of_dimensions(N_OBS, N_VARS, 2), "", "3 dimensions;reshape"),
+    ("obsm_of_3_dimensions", ".h5ad", obsm_of_dimensions, "--x --obsm border", "3 dimensions;reshape"),
     ("index_is_a_column", ".h5ad", index_is_a_column, "", ""),
     *((f"ordered_as_{kind}", ".h5ad", ordered_as(kind), "", "") for kind in ("i1", "i4", "i8", "u1", "f8")),
     *((f"shape_as_{kind}", ".h5ad", shape_as(kind), "", "") for kind in ("i2", "i4", "u8", "f4", "f8")),

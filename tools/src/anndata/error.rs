@@ -188,7 +188,7 @@ pub enum SourceError {
         expected: &'static str,
     },
     /// `indptr` does not describe the rows of the matrix.
-    #[error("{object} in {} is not a valid indptr: element {position} is {found}, expected {expected}; the matrix is damaged", file.display())]
+    #[error("{object} in {} is not a valid indptr: element {position} is {found}, expected {expected}; the matrix is damaged, or was written with integers too narrow for it; write it again from its source", file.display())]
     Indptr {
         /// Path of the file.
         file: PathBuf,
@@ -302,7 +302,7 @@ pub enum SourceError {
         limit: u64,
     },
     /// A code of a categorical column names no category.
-    #[error("{object} in {} has code {found} in row {row}, expected -1 (missing) to {}; the column is damaged", file.display(), *n_categories as i128 - 1)]
+    #[error("{object} in {} has code {found} in row {row}, expected -1 (missing) to {}; the column is damaged: repair its categories, or leave it out with --obs-columns", file.display(), *n_categories as i128 - 1)]
     CategoryCode {
         /// Path of the file.
         file: PathBuf,

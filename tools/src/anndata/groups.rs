@@ -7,9 +7,9 @@ use super::error::{Result, SourceError};
 use super::foreign;
 use super::open::{GROUP_OPTION, OpenOptions};
 
-/// How deep AnnData is looked for, and in how many groups: a file must not choose how long that takes.
+/// How deep AnnData is looked for, and among how many members: a file must not choose how long that takes.
 const MAX_DEPTH: usize = 6;
-const MAX_GROUPS: usize = 2000;
+const MAX_MEMBERS: usize = 2000;
 
 /// Groups that a message shows.
 const SHOWN: usize = 12;
@@ -31,7 +31,9 @@ pub(super) fn choose(file: SourceFile, options: &OpenOptions) -> Result<SourceFi
     Err(SourceError::Inapplicable {
         option: GROUP_OPTION,
         detail: match found.as_slice() {
-            [] => format!("it has no group {asked}"),
+            [] => format!(
+                "it has no group {asked}; to join it with a part of a larger file, convert and export that part first"
+            ),
             some => format!("it has no group {asked}; AnnData lies in {}", shown(some)),
         },
         file: file.path().to_owned(),
@@ -51,7 +53,10 @@ pub(super) fn check(file: &SourceFile) -> Result<()> {
         some => Err(SourceError::Choice {
             file: file.path().to_owned(),
             found: format!("AnnData in {}", shown(some)),
-            remedy: format!("choose one with {GROUP_OPTION}, as {GROUP_OPTION} {}", some[0]),
+            remedy: format!(
+                "choose one with {GROUP_OPTION}, as {GROUP_OPTION} {}",
+                file.path_from_root(&some[0])
+            ),
         }),
     }
 }
@@ -89,7 +94,7 @@ fn find(file: &SourceFile) -> Vec<String> {
         names.sort();
         for name in names {
             n_seen += 1;
-            if n_seen > MAX_GROUPS {
+            if n_seen > MAX_MEMBERS {
                 return found;
             }
             let path = match group.is_empty() {

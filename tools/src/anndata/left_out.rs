@@ -216,10 +216,13 @@ fn bounded(parts: &[LeftOut]) -> Vec<LeftOut> {
 /// One entry for many parts of a kind.
 fn summed(kind: PartKind, listed: &[LeftOut]) -> Option<LeftOut> {
     let first = listed.first()?;
-    let group = first.path.split_once('/').map_or("", |(group, _)| group);
+    let group_of = |part: &LeftOut| part.path.split_once('/').map(|(group, _)| group.to_owned());
+    let group =
+        group_of(first).filter(|group| listed.iter().all(|part| group_of(part).as_ref() == Some(group)));
     let is_offered = listed.iter().any(|part| part.option.is_some());
     Some(LeftOut {
-        path: group.to_owned(),
+        // What has no group in common lies at several places below the root.
+        path: group.unwrap_or_else(|| "/".to_owned()),
         kind,
         option: kind.option("NAME").filter(|_| is_offered),
         n: listed.iter().map(|part| part.n).sum(),

@@ -32,7 +32,7 @@ pub use open::OpenOptions;
 pub use rows::{RowSet, RowSetBuilder};
 pub use stamp::InputStamp;
 pub use table::TableSource;
-pub(crate) use table::{Scatter, ScatterError};
+pub(crate) use table::{ORDERED, Scatter, ScatterError};
 
 use arrow_array::StringArray;
 use container::SourceFile;

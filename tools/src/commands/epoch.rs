@@ -204,7 +204,10 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     match (signal, &args.save_state) {
         (Some(signal), Some(path)) => Err(Failure::Interrupted {
             signal,
-            sentence: format!("interrupted; go on with --resume {}", path.display()),
+            sentence: format!(
+                "interrupted; run the same command with --resume {} to go on",
+                path.display()
+            ),
         }),
         _ => Ok(()),
     }

@@ -115,13 +115,14 @@ impl Inputs {
         })
     }
 
-    /// Where counts are, if X holds something else and none of the matrices that are taken is them.
+    /// Where counts are, if the first matrix holds something else and none of those that are taken is them.
     pub(super) fn counts_beside(&self, x: Looks) -> Option<Message> {
         let found = x.no_counts()?;
         let taken: Vec<&Selection> = self.elements.iter().map(|element| &element.selection).collect();
         let counts = self.file.counts_beside(&taken)?;
         let sentence = format!(
-            "X of {} has {found}, while {} holds counts; {} takes those",
+            "{} of {} has {found}, while {} holds counts; {} takes those",
+            self.elements[0].selection.path(),
             self.name.display(),
             counts.path(),
             counts.option()

@@ -81,7 +81,11 @@ impl<'a> Job<'a> {
             mut looks,
             order,
         } = matrices[0].write(None, begin, &progress(0))?;
-        if self.inputs.elements[0].selection != Selection::X {
+        // Whoever asks for a layer knows it by its name.
+        if matches!(
+            self.inputs.elements[0].selection,
+            Selection::Layer(_) | Selection::Obsm(_)
+        ) {
             looks = Looks::default();
         }
         writer.set_source(self.provenance(&self.inputs.elements[0], canonicalised));
@@ -139,7 +143,7 @@ impl<'a> Job<'a> {
         inputs.check_unchanged()?;
         let part = written.writer.finish_part(about)?;
         let looks = match element.selection {
-            Selection::X => written.looks,
+            Selection::X | Selection::Raw => written.looks,
             _ => Looks::default(),
         };
         Ok(self.report_part(&part, report(&part, false), looks))

@@ -71,7 +71,11 @@ impl Plan {
         let (source_path, source_form) = (about("matrix"), about("encoding_type"));
         let form = form(store, &place, choice, source_form.as_deref(), obs)?;
         let mut changes = Vec::new();
-        if let Some(source_form) = source_form.as_deref().filter(|name| *name != form.encoding()) {
+        // Of AnnData: what other formats call their one form does not matter.
+        let anndata_form = source_form
+            .as_deref()
+            .filter(|name| !matches!(*name, "10x csc_matrix" | "matrix market"));
+        if let Some(source_form) = anndata_form.filter(|name| *name != form.encoding()) {
             changes.push(format!(
                 "is {} here and was {source_form} in the source",
                 form.encoding()

@@ -48,6 +48,14 @@ impl SourceFile {
     /// The same; with `force_read` also a file that a writer has open, or had when it was killed.
     pub(crate) fn open_as(path: &Path, force_read: bool) -> Result<Self> {
         let is_directory = path.is_dir();
+        // Opening a pipe would wait for its other end.
+        if path.exists() && !is_directory && !path.is_file() {
+            return Err(SourceError::Foreign {
+                file: path.to_owned(),
+                form: "no regular file".to_owned(),
+                remedy: "write what it gives to a file, and convert that".to_owned(),
+            });
+        }
         let mut start = [0; ZIP_SIGNATURE.len()];
         let is_zip = !is_directory
             && File::open(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok())
@@ -159,6 +167,11 @@ impl SourceFile {
             (group, "") => group.to_owned().into(),
             (group, _) => format!("{group}/{object}").into(),
         }
+    }
+
+    /// The path of an object from the root of the container.
+    pub(crate) fn path_from_root(&self, object: &str) -> String {
+        self.at(object).into_owned()
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -316,15 +329,18 @@ fn fault_of(file: &Path, object: &str, fault: Fault) -> SourceError {
     }
 }
 
-/// Bytes of a file, or of all files below a directory.
+/// Bytes of a file, or of all files below a directory. Links are followed but those to directories below it, which may lead in a circle.
 fn total_bytes(path: &Path) -> io::Result<u64> {
-    let metadata = std::fs::symlink_metadata(path)?;
+    let metadata = std::fs::metadata(path)?;
     if !metadata.is_dir() {
         return Ok(metadata.len());
     }
     let mut bytes = 0;
     for entry in std::fs::read_dir(path)? {
-        bytes += total_bytes(&entry?.path())?;
+        let path = entry?.path();
+        if !(path.is_symlink() && path.is_dir()) {
+            bytes += total_bytes(&path)?;
+        }
     }
     Ok(bytes)
 }

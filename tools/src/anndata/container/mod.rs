@@ -145,7 +145,7 @@ impl Element {
 
     /// The name numpy would give this type.
     pub(crate) fn name(&self) -> String {
-        let bits = 8 * self.size_bytes;
+        let bits = self.size_bytes.saturating_mul(8);
         let order = if self.big_endian && self.size_bytes > 1 {
             "big-endian "
         } else {

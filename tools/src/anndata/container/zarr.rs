@@ -323,7 +323,11 @@ fn numpy_element(dtype: &Value, filters: &Value) -> Element {
             let element = numpy_element(&field[1], &Value::Null);
             // A third item is the shape of a field that is an array itself.
             let count = match field.get(2) {
-                Some(Value::Array(shape)) => shape.iter().filter_map(Value::as_u64).product::<u64>() as usize,
+                Some(Value::Array(shape)) => shape
+                    .iter()
+                    .try_fold(1u64, |count, n| count.checked_mul(n.as_u64()?))
+                    .and_then(|count| usize::try_from(count).ok())
+                    .unwrap_or(usize::MAX),
                 _ => 1,
             };
             let size_bytes = element.size_bytes;

@@ -267,7 +267,17 @@ impl Joined {
 /// The name of an input without what says its form.
 fn label_of(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let name = name.strip_suffix(".zip").unwrap_or(&name);
+    let name = [".zip", ".gz"]
+        .iter()
+        .find_map(|end| name.strip_suffix(end))
+        .unwrap_or(&name);
+    // Of Matrix Market the prefix is the sample.
+    let sample = name
+        .strip_suffix("matrix.mtx")
+        .map(|prefix| prefix.trim_end_matches(['_', '.', '-']));
+    if let Some(sample) = sample.filter(|sample| !sample.is_empty()) {
+        return sample.to_owned();
+    }
     match name.rsplit_once('.') {
         Some((stem, _)) if !stem.is_empty() => stem.to_owned(),
         _ => name.to_owned(),

@@ -89,6 +89,14 @@ impl Compressed {
                 indices.len()
             )));
         }
+        if n_major != n_minor && n_minor.checked_add(1) == Some(indptr.len()) {
+            let detail = format!(
+                "its indptr has {} elements, as if {n_minor} and not {n_major} lists were stored one after the other; if its \
+                 encoding-type was written csr_matrix for csc_matrix, or the other way round, correct that attribute with h5py",
+                indptr.len()
+            );
+            return Err(file.invalid(object, detail));
+        }
         if n_major.checked_add(1) != Some(indptr.len()) {
             return Err(damaged(format!(
                 "indptr has {} elements, expected one more than the {n_major} rows that it is to cut",

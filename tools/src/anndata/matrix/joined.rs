@@ -11,7 +11,7 @@ use cellring::with_values;
 use super::canonical::{Canonicalised, canonicalise};
 use super::number::{self, promote};
 use super::source::{RowSource, blame_overflow, decoding_pool};
-use super::{MatrixSource, Selection, Workspace};
+use super::{FrameColumn, MatrixSource, Selection, Workspace};
 use crate::anndata::error::{Result, SourceError};
 use crate::anndata::join::{JoinError, NOT_KEPT};
 use crate::anndata::{AnnData, OpenOptions};
@@ -49,6 +49,7 @@ struct Part {
     nnz: u64,
     value_type: ValueType,
     form: &'static str,
+    frame_columns: Option<Vec<FrameColumn>>,
     indices_type: String,
     counts: Counts,
     /// What it takes while it is open.
@@ -202,6 +203,7 @@ impl Part {
             nnz: source.nnz(),
             value_type: source.value_type(),
             form: source.form(),
+            frame_columns: source.frame_columns(),
             indices_type: source.indices_type(),
             counts: match is_dense {
                 true => Counts::Equal(source.n_vars()),
@@ -314,6 +316,15 @@ impl RowSource for Joined {
     fn place(&self) -> (&Path, &str) {
         let first = self.parts.parts.first();
         (first.map_or(Path::new(""), |part| &part.path), &self.object)
+    }
+
+    fn frame_columns(&self) -> Option<Vec<FrameColumn>> {
+        let mut columns = self.parts.parts.iter().map(|part| &part.frame_columns);
+        let first = columns.next()?;
+        match columns.all(|other| other == first) {
+            true => first.clone(),
+            false => None,
+        }
     }
 
     fn form(&self) -> &'static str {

@@ -295,7 +295,13 @@ fn open_dataset(file: &Arc<SourceFile>, object: &str) -> Result<MatrixSource> {
     let n_dimensions = file.describe(object)?.shape.len();
     if n_dimensions != 2 {
         let form = format!("a dataset with {n_dimensions} dimensions");
-        return Err(unsupported(file, object, form, MAKE_CSR));
+        let remedy = match n_dimensions {
+            0 | 1 => "write it again with a row for each cell (h5py reads it where anndata does not)",
+            _ => {
+                "reshape it to two dimensions, as array.reshape(n_obs, -1), and write the file again, or leave it out"
+            }
+        };
+        return Err(unsupported(file, object, form, remedy));
     }
     Ok(MatrixSource::new(Dense::new(Grid::open(file, object)?)?))
 }
@@ -334,12 +340,16 @@ fn open_group(file: &Arc<SourceFile>, object: &str, workspace: &Workspace) -> Re
 }
 
 /// Whether a matrix can be opened there, as far as its form tells without reading it.
-pub(super) fn is_matrix(file: &SourceFile, object: &str) -> Result<bool> {
+pub(super) fn is_matrix(file: &Arc<SourceFile>, object: &str) -> Result<bool> {
     let text = |name| file.text_attribute(object, Kind::Group, name);
     Ok(match file.kind(object)? {
         None => false,
         Some(Kind::Dataset) => file.describe(object)?.shape.len() == 2,
         Some(Kind::Group) => match text("encoding-type")? {
+            // One that holds more than numbers is not.
+            Some(encoding) if encoding == "dataframe" => {
+                object.starts_with("obsm/") && frame::Frame::open(file, object).is_ok()
+            }
             Some(encoding) => matches!(encoding.as_str(), "csr_matrix" | "csc_matrix"),
             None => text("h5sparse_format")?.is_some(),
         },

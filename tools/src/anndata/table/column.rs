@@ -15,7 +15,7 @@ use crate::anndata::container::{Array, Class, Enumeration, IntKind, Kind, Member
 use crate::anndata::error::{Result, SourceError};
 
 pub(in crate::anndata) const ENCODING: &str = "anndata.encoding";
-pub(in crate::anndata) const ORDERED: &str = "anndata.ordered";
+pub(crate) const ORDERED: &str = "anndata.ordered";
 pub(in crate::anndata) const NA_VALUE: &str = "anndata.na_value";
 pub(in crate::anndata) const CATEGORIES_ENCODING: &str = "anndata.categories_encoding";
 pub(in crate::anndata) const CATEGORIES_NA_VALUE: &str = "anndata.categories_na_value";
@@ -195,6 +195,16 @@ fn open_categorical(file: &Arc<SourceFile>, path: &str) -> Result<Opened> {
     open_coded(file, path, codes, &labels, path)
 }
 
+/// Whether an object is a categorical of AnnData, of 0.8 and later or of before.
+fn is_categorical(file: &SourceFile, path: &str) -> Result<bool> {
+    let Some(kind) = file.kind(path)? else {
+        return Ok(false);
+    };
+    let encoding = file.text_attribute(path, kind, "encoding-type")?;
+    Ok(encoding.as_deref() == Some("categorical")
+        || (kind == Kind::Dataset && file.attribute(path, kind, "categories")?.is_some()))
+}
+
 /// Opens a categorical column of these codes. The attribute `ordered` is that of the object `about`.
 fn open_coded(
     file: &Arc<SourceFile>,
@@ -216,12 +226,17 @@ fn open_coded(
         (2, false) | (4, true) => DataType::Int32,
         _ => DataType::Int64,
     };
+    let nested = || {
+        Ok(Opened::Unknown(
+            "has categories that are categorical themselves".to_owned(),
+        ))
+    };
+    // Before they are opened: a link may lead back to the column itself.
+    if is_categorical(file, labels_path)? {
+        return nested();
+    }
     let (labels, labels_field) = match open(file, labels_path, None)? {
-        Opened::Column(column, _) if matches!(*column, Column::Categorical { .. }) => {
-            return Ok(Opened::Unknown(
-                "has categories that are categorical themselves".to_owned(),
-            ));
-        }
+        Opened::Column(_, field) if matches!(field.data_type(), DataType::Dictionary(..)) => return nested(),
         Opened::Column(column, field) => (column.read(0..column.len())?, field),
         Opened::Unknown(why) => return Ok(Opened::Unknown(format!("/categories {why}"))),
     };

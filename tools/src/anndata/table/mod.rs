@@ -37,7 +37,8 @@ use column::{Column, Opened};
 use picked::Picked;
 use scatter::Reordered;
 
-pub(super) use column::{CATEGORIES_ENCODING, CATEGORIES_NA_VALUE, ENCODING, NA_VALUE, ORDERED};
+pub(crate) use column::ORDERED;
+pub(super) use column::{CATEGORIES_ENCODING, CATEGORIES_NA_VALUE, ENCODING, NA_VALUE};
 pub(crate) use scatter::{Scatter, ScatterError};
 
 pub(super) use joined::{JoinedColumn, JoinedPart, Kind as JoinedKind, blame, joined};

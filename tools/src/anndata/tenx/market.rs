@@ -236,7 +236,7 @@ fn beside(matrix: &Path) -> Result<MarketFiles> {
             .find(|(path, _)| path.is_file())
     };
     let missing = |words: &[&str; 3]| SourceError::Missing {
-        file: directory.to_owned(),
+        file: matrix.to_owned(),
         object: format!("{}{}.tsv", prefixes[3], words[0]),
         expected: "it beside the matrix, plain or gzipped, as 10x Genomics writes it",
     };

@@ -77,10 +77,7 @@ impl TemporaryDirectory {
             }
             Err(Errno::EXIST) if may_replace(path) => {}
             Err(Errno::EXIST) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::AlreadyExists,
-                    "what has that name is no zarr directory, so it is not replaced; remove it or give another name",
-                ));
+                return Err(not_replaceable());
             }
             // Some file systems rename only the plain way, which replaces nothing but an empty directory.
             Err(Errno::INVAL | Errno::NOSYS) => {
@@ -93,6 +90,14 @@ impl TemporaryDirectory {
         // What was there takes the temporary name, and is removed with it.
         Ok(renameat_with(CWD, own, CWD, path, RenameFlags::EXCHANGE)?)
     }
+}
+
+/// The error where something else has the name of a zarr directory.
+pub(super) fn not_replaceable() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::AlreadyExists,
+        "what has that name is no zarr directory, so it is not replaced; remove it or give another name",
+    )
 }
 
 fn prefix_of(path: &Path) -> io::Result<OsString> {

@@ -4,6 +4,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, UInt32Array, new_empty_array, new_null_array};
 use arrow_schema::{ArrowError, DataType, Field};
 
+use crate::anndata::ORDERED;
 use crate::anndata::unify::{CastError, cast, code_type, coded_as, codes_of, union, value_type};
 
 /// How a column of the enlarged store is made of those of the store and of the inputs.
@@ -46,6 +47,27 @@ impl Plan {
             field: field.clone(),
             labels,
         })
+    }
+
+    /// What becomes of the order of the categories of a column that will be a part of this one, where that is not its own.
+    pub(super) fn lost_order(&self, field: &Field, sample: &ArrayRef) -> Option<&'static str> {
+        let is_ordered = |field: &Field| {
+            field
+                .metadata()
+                .get(ORDERED)
+                .is_some_and(|ordered| ordered == "true")
+        };
+        let labels = self.labels.as_ref()?;
+        match (is_ordered(&self.field), is_ordered(field)) {
+            (false, false) => return None,
+            (false, true) => return Some("it is ordered, and in the store it is not"),
+            (true, false) => return Some("it is not ordered, and in the store it is"),
+            (true, true) => {}
+        }
+        let theirs = sample.as_any_dictionary_opt()?.values().clone();
+        let (_, maps) = union(&[labels.clone(), theirs], labels.data_type()).ok()?;
+        let is_kept = maps.last()?.is_sorted();
+        (!is_kept).then_some("it orders its categories otherwise, and the order of the store is kept")
     }
 
     /// Takes note of a batch of a column that will be a part of this one, or that an input has none.

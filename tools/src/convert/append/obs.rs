@@ -107,6 +107,12 @@ fn plan(store: &Store, inputs: &[Input], warnings: &mut Vec<String>) -> Result<V
             for column in &mut columns {
                 if let Some(place) = column.in_input[number] {
                     let field = input.obs.schema().field(place);
+                    if let (0, Some(how)) = (start, column.plan.lost_order(field, batch.column(place))) {
+                        let name = field.name();
+                        warnings.push(format!(
+                            "the order of the categories of obs column {name} of {shown} is lost: {how}"
+                        ));
+                    }
                     let added = column.plan.add(Some((field, batch.column(place))));
                     added.map_err(|mismatch| column_error(input, store, field.name(), mismatch))?;
                 }

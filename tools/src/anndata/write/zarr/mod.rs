@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::compress::Compression;
 use super::error::WriteErrorKind;
 use super::output::ZarrFormat;
-use super::temporary::{TemporaryDirectory, directory, temporary_directory};
+use super::temporary::{TemporaryDirectory, directory, not_replaceable, temporary_directory};
 use super::tree::{Dataset, Group, Node, Stored as StoredData};
 
 /// Where arrays gather until they have their place. Not a name that AnnData gives.
@@ -85,8 +85,11 @@ impl Chunks {
 }
 
 impl Output {
-    /// Makes a directory that is to be called `path`.
+    /// Makes a directory that is to be called `path`, where nothing is or what may be replaced.
     pub(super) fn create(path: &Path, format: ZarrFormat) -> io::Result<Self> {
+        if path.symlink_metadata().is_ok() && !is_zarr(path) {
+            return Err(not_replaceable());
+        }
         let root = temporary_directory(path)?;
         fs::create_dir(root.path().join(ARRAYS))?;
         Ok(Self {
