@@ -12,7 +12,7 @@ use arrow_schema::DataType;
 
 use super::complete::{Content, Totals, Written, complete, write_manifest};
 use super::part::{PartManifest, is_part_of};
-use super::publish::{Staging, parent_of, remove_merged, remove_rest_of_merged};
+use super::publish::{Staging, parent_of, recover, remove_merged, remove_rest_of_merged};
 use super::spool::IndexSpool;
 use super::{WriteError, WriterOptions, write_table};
 use crate::format::checksum::{HashingWriter, crc32c};
@@ -54,6 +54,7 @@ struct Found {
 /// [`WriteError`] where a part is missing, damaged or of another conversion than the others, where a part is not on the same
 /// filesystem as the store is to be, or the store cannot be written. The parts are still there then.
 pub fn merge(parts: &[PathBuf], target: &Path, replace: bool) -> Result<Merged, WriteError> {
+    recover(target);
     let mut found = Vec::with_capacity(parts.len());
     let mut absent = None;
     for path in parts {

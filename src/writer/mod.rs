@@ -36,6 +36,7 @@ pub use append::StoreAppender;
 pub use block::{BlockEncoder, EncodeError, EncodedBlock};
 pub use merge::{Merged, merge};
 pub use part::{Part, PartManifest, part_path, part_table_rows, parts_of};
+pub use publish::{recover, sync_directory};
 pub use reorder::RowSorter;
 
 use crate::format::constants::{

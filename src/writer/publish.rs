@@ -269,9 +269,11 @@ fn process_name(number: u32) -> String {
     }
 }
 
-/// Finishes what a killed process began that was replacing the store `target`: where nothing has that name the old store gets it
-/// back; else it is removed. See the module.
-pub(super) fn recover(target: &Path) {
+/// Finishes what a killed process began that was replacing a store in steps, on a filesystem that cannot exchange two names: if nothing
+/// has the name `target`, the old store gets it back; if the new store has it, the old one is removed. Else nothing happens.
+///
+/// Writers do so themselves. It is for programs that read the store before they write to it.
+pub fn recover(target: &Path) {
     let mut prefix = OsString::from(".");
     prefix.push(target.file_name().unwrap_or_default());
     prefix.push(OLD);
@@ -515,22 +517,31 @@ pub(super) fn parent_of(path: &Path) -> &Path {
 
 /// Writes a file or the entries of a directory to the disk.
 pub(super) fn sync(path: &Path) -> Result<(), WriteError> {
-    let file = File::open(path).map_err(WriteError::io(path))?;
-    let synced = match file.sync_all() {
-        // Some filesystems do that only for who may write.
-        Err(error) if error.raw_os_error() == Some(libc::EBADF) => File::options()
-            .write(true)
-            .open(path)
-            .and_then(|file| file.sync_all()),
-        synced => synced,
+    let write = || {
+        if path.is_dir() {
+            return sync_directory(path);
+        }
+        match File::open(path)?.sync_all() {
+            // Some filesystems do that only for who may write.
+            Err(error) if error.raw_os_error() == Some(libc::EBADF) => {
+                File::options().write(true).open(path)?.sync_all()
+            }
+            synced => synced,
+        }
     };
-    synced
-        .or_else(|error| match is_directory_refusal(&error) && path.is_dir() {
-            // Their entries are written by the server, or with the files.
-            true => Ok(()),
-            false => Err(error),
-        })
-        .map_err(WriteError::io(path))
+    write().map_err(WriteError::io(path))
+}
+
+/// Writes the entries of a directory to the disk, on filesystems that do so.
+///
+/// # Errors
+/// Where the directory cannot be opened, or the disk fails.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
+    match File::open(path)?.sync_all() {
+        // Their entries are written by the server, or with the files.
+        Err(error) if is_directory_refusal(&error) => Ok(()),
+        synced => synced,
+    }
 }
 
 /// What filesystems say that sync files, but not directories.

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use cellring::Store;
 use cellring::format::{FormatError, ValueType};
-use cellring::writer::{EncodeError, StoreAppender, WriteError};
+use cellring::writer::{EncodeError, StoreAppender, WriteError, recover};
 use serde::Serialize;
 
 use super::blocks::BlockCutter;
@@ -256,6 +256,7 @@ fn append_here(
     options: &AppendOptions,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<AppendReport, AppendError> {
+    recover(path);
     // What is no store is named as such, and not as a file that cannot be locked.
     drop(Store::open(path)?);
     let mut appender = StoreAppender::open(path, true)?;

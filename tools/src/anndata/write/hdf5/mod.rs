@@ -16,10 +16,10 @@ mod object;
 
 pub(super) use heap::{REFERENCE_BYTES, StringHeap};
 
-use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use cellring::writer::sync_directory;
 use hdf5_core::jenkins_lookup3;
 use tempfile::NamedTempFile;
 
@@ -170,7 +170,7 @@ impl Output {
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
         // The name itself is durable once the directory is synced.
-        Ok(File::open(directory(path))?.sync_all()?)
+        Ok(sync_directory(directory(path))?)
     }
 
     /// Writes the object headers and the superblock.

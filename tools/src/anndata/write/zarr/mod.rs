@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use cellring::writer::sync_directory;
 use serde_json::Value;
 
 use super::compress::Compression;
@@ -126,7 +127,7 @@ impl Output {
         // One call instead of one for each chunk, of which there may be a hundred thousand.
         rustix::fs::syncfs(File::open(self.root.path())?).map_err(io::Error::from)?;
         self.root.publish(path, is_zarr)?;
-        Ok(File::open(directory(path))?.sync_all()?)
+        Ok(sync_directory(directory(path))?)
     }
 }
 
