@@ -58,7 +58,9 @@ impl Place {
     }
 
     fn command(&self, command: &str) -> Command {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cellring"));
+        // What a shell runs in the background ignores SIGINT, and so do its children unless they are told otherwise.
+        let mut child = Command::new("env");
+        child.args(["--default-signal", env!("CARGO_BIN_EXE_cellring")]);
         child.args(command.split(' ')).current_dir(self.work());
         child.stdout(Stdio::null()).stderr(Stdio::piped());
         child

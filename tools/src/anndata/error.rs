@@ -357,17 +357,6 @@ pub enum SourceError {
         /// Number of rows.
         n_rows: u64,
     },
-    /// A path leads nowhere.
-    #[error("cannot open {}: {detail}", file.display())]
-    Path {
-        /// The path as it was given.
-        file: PathBuf,
-        /// Which part of it is at fault, and why.
-        detail: String,
-        /// What the operating system said.
-        #[source]
-        source: std::io::Error,
-    },
     /// The input is of a kind that is known, but not read.
     #[error("{} is {form}; {remedy}", file.display())]
     Foreign {

@@ -10,7 +10,7 @@ use flate2::bufread::MultiGzDecoder;
 use super::container::{Kind, SourceFile};
 use super::error::{Result, SourceError};
 use super::lines::GZIP_SIGNATURE;
-use super::{paths, tenx};
+use super::tenx;
 
 /// Bytes of a file that are looked at, of one that is compressed those that it holds.
 const START_BYTES: u64 = 4096;
@@ -32,7 +32,10 @@ const SHOWN: usize = 8;
 /// A better error than that of opening it, where what lies at the path is known.
 pub(super) fn explain(path: &Path, error: SourceError) -> SourceError {
     match error {
-        SourceError::Io { file, source } => paths::explain(&file, source),
+        SourceError::Io { file, source } => SourceError::Io {
+            source: cellring::format::explain(&file, source),
+            file,
+        },
         SourceError::NotHdf5 { .. } if path.is_dir() => of_directory(path),
         SourceError::NotHdf5 { .. } => of_file(path).unwrap_or(error),
         SourceError::Damaged { .. } => of_zip(path).unwrap_or(error),
@@ -258,7 +261,12 @@ fn of_directory(path: &Path) -> SourceError {
             .flatten()
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect(),
-        Err(source) => return paths::explain(path, source),
+        Err(source) => {
+            return SourceError::Io {
+                file: path.to_owned(),
+                source: cellring::format::explain(path, source),
+            };
+        }
     };
     names.sort();
     let is_node = |name: &String| {

@@ -12,7 +12,6 @@ mod left_out;
 mod lines;
 mod matrix;
 mod open;
-mod paths;
 mod rows;
 mod stamp;
 mod table;

@@ -75,7 +75,7 @@ fn what_is_not_stored_is_named_with_the_option_that_stores_it() {
         ("uns", None),
     ];
     // A data frame is no array.
-    let protein = ("obsm/protein", None);
+    let protein = ("obsm/protein", Some("--obsm protein"));
     for input in ["everything.h5ad", "everything.zarr"] {
         let found = report(input, Selection::X, &[]).left_out;
         let expected = [&[counts, log1p, raw, pca, protein][..], &never].concat();
@@ -97,7 +97,7 @@ fn what_is_not_stored_is_named_with_the_option_that_stores_it() {
         assert_eq!(parts(&found), expected, "{input}");
     }
     // Each option that is named works.
-    for (_, option) in [counts, log1p, raw, pca] {
+    for (_, option) in [counts, log1p, raw, pca, protein] {
         let args: Vec<&str> = option.unwrap().split(' ').collect();
         let input = path("everything.h5ad");
         let base = [
@@ -151,8 +151,8 @@ fn text_and_json_say_what_the_library_says() {
     let line = LeftOut::sentence(&report.left_out, 1).unwrap();
     assert_eq!(
         line,
-        "not stored: layers/counts, layers/log1p (--layer NAME), raw/X (--raw), obsm/X_pca (--obsm X_pca); \
-         no option stores obsm/protein, varm/PCs, obsp/distances, varp/correlation, uns (3 members)"
+        "not stored: layers/counts, layers/log1p (--layer NAME), raw/X (--raw), obsm/X_pca, obsm/protein (--obsm NAME); \
+         no option stores varm/PCs, obsp/distances, varp/correlation, uns (3 members)"
     );
     let (code, stdout, stderr) = cellring(&base);
     assert_eq!(code, 0, "{stderr}");
