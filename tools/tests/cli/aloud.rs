@@ -45,9 +45,8 @@ fn warnings_are_the_same_as_text_and_in_the_json() {
         assert_eq!(odd.len(), 1, "{report}");
         let sentence = odd[0]["message"].as_str().unwrap();
         assert!(sentence.contains(part), "{part}: {sentence}");
-        let lines = stderr
-            .lines()
-            .filter(|line| *line == serde_json::json!({ "warning": odd[0] }).to_string());
+        let said = serde_json::json!({ "warning": odd[0] }).to_string();
+        let lines = stderr.lines().filter(|line| *line == said);
         assert_eq!(lines.count(), 1, "{stderr}");
         // The rest of the report is there as ever.
         assert!(report["cells"].as_u64().unwrap() > 0);
