@@ -174,6 +174,17 @@ class Tally:
         self.short.append((where, name, why))
 
 
+def texts_like(file, model):
+    """Casts columns of texts to the type that they have in the model: which one texts are read as depends on the container too."""
+    tables = [(file.obs, model.obs), (file.var, model.var)]
+    if file.raw_var is not None:
+        tables.append((file.raw_var, model.raw_var))
+    for table, model in tables:
+        for name in table.columns.intersection(model.columns):
+            if {str(table[name].dtype), str(model[name].dtype)} <= {"object", "str", "string"}:
+                table[name] = table[name].astype(model[name].dtype)
+
+
 def n_values(file):
     return max((m.nnz if sparse.issparse(m) else m.size for m in file.matrices.values()), default=0)
 
@@ -208,6 +219,8 @@ def use(tally, source_path, path, cells=None):
     if source is FAILED:
         tally.counts["files without a source that this environment reads"] += 1
         source = exported.twin()
+    elif os.path.splitext(source_path)[1] != os.path.splitext(path)[1]:
+        texts_like(exported, source)
     few_values = n_values(exported) <= MANY_VALUES
 
     def both(name, operation, make):
