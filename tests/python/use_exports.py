@@ -3,8 +3,8 @@
     python tests/python/use_exports.py < LIST
 
 Each line of LIST is SOURCE, EXPORT, and optionally a range A..B of cells that was exported, separated by tabs. Each may be an
-`.h5ad`, a zarr directory or a `.zarr.zip`. On matrices of more than MANY_VALUES only a few quick operations run, and with more than
-MANY_NAMES cells and genes only those on matrices and tables: both would take minutes.
+`.h5ad`, a zarr directory or a `.zarr.zip`. With more than MANY_CELLS cells or MANY_VALUES values only a few quick operations on matrices
+run, and those on tables; with more than MANY_GENES genes those on matrices and tables. All of them would take minutes.
 
 Each operation runs on the export and on the source, in the same environment. It falls short where
 
@@ -50,7 +50,7 @@ scanpy.settings.verbosity = 0
 if hasattr(anndata.settings, "allow_write_nullable_strings"):
     anndata.settings.allow_write_nullable_strings = True
 
-MANY_VALUES, MANY_NAMES = 120_000, 16_000
+MANY_CELLS, MANY_VALUES, MANY_GENES = 60, 120_000, 16_000
 
 
 # Reading, and copies that change nothing.
@@ -221,7 +221,7 @@ def use(tally, source_path, path, cells=None):
         source = exported.twin()
     elif os.path.splitext(source_path)[1] != os.path.splitext(path)[1]:
         texts_like(exported, source)
-    few_values = n_values(exported) <= MANY_VALUES
+    is_small = len(exported.obs) <= MANY_CELLS and n_values(exported) <= MANY_VALUES
 
     def both(name, operation, make):
         tally.judge(where, name, lambda: operation(make(exported)), lambda: operation(make(source)))
@@ -229,12 +229,12 @@ def use(tally, source_path, path, cells=None):
     for place, matrix in exported.matrices.items():
         operations = ANY | SPARSE if sparse.issparse(matrix) else ANY
         for name, operation in operations.items():
-            if few_values or name in QUICK:
+            if is_small or name in QUICK:
                 both(f"{place}: {name}", operation, lambda file: as_read(file.matrices[place]))
     if not len(exported.obs):
         return
     whole = TABLES
-    if few_values and sum(exported.matrices["X"].shape) <= MANY_NAMES:
+    if is_small and len(exported.var) <= MANY_GENES:
         # scanpy's functions are compiled for each type of values, which takes seconds for each.
         whole = TABLES | ANNDATA | (SCANPY if exported.matrices["X"].dtype == "f4" else {})
     for name, operation in whole.items():

@@ -142,7 +142,7 @@ fn exports_of_real_files_can_be_used_like_their_sources() {
     assert_eq!(exports.zarr3.len(), AS_ZARR.len());
     // What is synthesised has no source: everything must work on it.
     let synthetic = directory.path().join("synthetic.h5ad");
-    let synth = ["--n-obs", "90", "--n-vars", "700", "--seed", "3"];
+    let synth = ["--n-obs", "60", "--n-vars", "700", "--seed", "3"];
     cellring(&[&["synth", synthetic.to_str().unwrap()], &synth[..]].concat()).unwrap();
     exports.h5ad.push(format!("-\t{}", synthetic.display()));
     exports.h5ad.sort();
