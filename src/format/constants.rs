@@ -39,6 +39,15 @@ pub const CHECKSUM_PIECE_BYTES: usize = 1 << 20;
 /// Columns up to this number are stored as u16 in the raw encoding.
 pub const MAX_U16_VARS: u64 = 65_536;
 
+/// Most bytes of a manifest, of a store or of a part: enough for the checksums of three terabytes of index and tables.
+pub const MAX_MANIFEST_BYTES: u64 = 64 << 20;
+/// Most values in the part of a manifest that is meant for people.
+pub const MAX_JSON_VALUES: usize = 1 << 18;
+/// Most bytes of the footer of a table.
+pub const MAX_FOOTER_BYTES: usize = 16 << 20;
+/// Most bytes of the name of a file.
+pub const MAX_NAME_BYTES: usize = 255;
+
 /// Name of the manifest.
 pub const MANIFEST_FILE: &str = "manifest.json";
 /// Name of what tells about one part of a conversion. It is not a part of a store.

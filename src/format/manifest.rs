@@ -2,14 +2,17 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::constants::{
-    ALIGNMENT_RANGE, CHECKSUM_PIECE_BYTES, MAX_BLOCK_SIZE, VERSION, matrix_directory, shard_file,
-};
+use super::checksum::crc32c;
+use super::constants::{VERSION, matrix_directory};
 use super::error::FormatError;
-use super::index::IndexLayout;
+use super::file::FileName;
+use super::index::{EntryLimits, IndexLayout};
+use super::names::version_of;
+use super::rules::{Claims, parse_crc, parse_id};
 use super::value::ValueType;
 
 /// How the blocks are encoded.
@@ -57,7 +60,7 @@ impl VarOrder {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "FORMAT.md, section 2")]
 pub struct ShardEntry {
-    pub file: String,
+    pub file: FileName,
     pub bytes: u64,
     pub blocks: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,10 +71,11 @@ pub struct ShardEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "FORMAT.md, section 2")]
 pub struct FileEntry {
-    pub file: String,
+    pub file: FileName,
     pub bytes: u64,
+    /// Shared, since further matrices have the same obs.
     #[serde(with = "hex_list")]
-    pub crc32c: Vec<u32>,
+    pub crc32c: Arc<[u32]>,
 }
 
 /// The members of the manifest; `FORMAT.md`, section 2, gives their meaning.
@@ -87,6 +91,7 @@ pub struct Manifest {
     pub nnz: u64,
     pub encoding: Encoding,
     pub value_type: ValueType,
+    #[serde(deserialize_with = "present")]
     pub raw_value_type: Option<ValueType>,
     pub f32_exact: bool,
     pub block_size: u32,
@@ -102,6 +107,7 @@ pub struct Manifest {
     pub name: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub matrices: Vec<MatrixEntry>,
+    #[serde(deserialize_with = "super::json::limited_object")]
     pub source: serde_json::Value,
 }
 
@@ -117,6 +123,7 @@ pub struct MatrixEntry {
     pub nnz: u64,
     pub encoding: Encoding,
     pub value_type: ValueType,
+    #[serde(deserialize_with = "present")]
     pub raw_value_type: Option<ValueType>,
     pub f32_exact: bool,
     pub max_obs_nnz: u32,
@@ -125,6 +132,7 @@ pub struct MatrixEntry {
     pub shards: Vec<ShardEntry>,
     pub index: FileEntry,
     pub var: FileEntry,
+    #[serde(deserialize_with = "super::json::limited_object")]
     pub source: serde_json::Value,
 }
 
@@ -170,37 +178,33 @@ impl Manifest {
     /// # Errors
     /// [`FormatError`] that tells what is wrong.
     pub fn from_bytes(bytes: &[u8], file: &Path) -> Result<Self, FormatError> {
-        let not_a_store = |reason: String| FormatError::NotAStore {
-            path: file.to_path_buf(),
-            reason,
-        };
-        let json: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
-        let version = json.as_ref().and_then(|json| json.get("version")?.as_u64());
-        let format = json.as_ref().and_then(|json| json.get("format")?.as_str());
-        if let Some(found) = version.filter(|&v| v > u64::from(VERSION) && format == Some("cellring")) {
-            return Err(FormatError::Version {
-                file: file.to_path_buf(),
-                found,
-                expected: VERSION,
+        if let Err(damaged) = check_crc(bytes, file) {
+            // A later version may end otherwise.
+            return Err(match Head::of(bytes) {
+                Some(head) => head.check_version(file).err().unwrap_or(damaged),
+                None => damaged,
             });
         }
-        check_crc(bytes, file)?;
-        let json = json.ok_or_else(|| not_a_store("the manifest is not JSON".into()))?;
-        if json.get("format").and_then(|f| f.as_str()) != Some("cellring")
-            || version != Some(u64::from(VERSION))
-        {
+        let not_a_store = |reason: &str| FormatError::NotAStore {
+            path: file.to_path_buf(),
+            reason: reason.into(),
+        };
+        let head = Head::of(bytes).ok_or_else(|| {
+            not_a_store("the manifest is not JSON, or does not say its format; convert again or restore it")
+        })?;
+        head.check_version(file)?;
+        if head.format != "cellring" || head.version != u64::from(VERSION) {
             return Err(not_a_store(
-                "the manifest does not say format cellring, version 1".into(),
+                "the manifest does not say format cellring, version 1; convert again or restore it",
             ));
         }
-        if let Some(feature) = json.get("features").and_then(|f| f.as_array()?.first()) {
-            let feature = feature.as_str().unwrap_or_default().to_string();
+        if let Some(feature) = head.features.into_iter().next() {
             return Err(FormatError::Feature {
                 file: file.to_path_buf(),
                 feature,
             });
         }
-        let manifest: Self = serde_json::from_value(json).map_err(|error| {
+        let manifest: Self = serde_json::from_slice(bytes).map_err(|error| {
             FormatError::invalid(file, 0, format!("a member of the manifest is wrong: {error}"))
         })?;
         manifest.check(file)?;
@@ -217,6 +221,13 @@ impl Manifest {
                 || entry.directory != matrix_directory(number)
             {
                 let rule = format!("the name or directory of matrix {number} is not what the format says");
+                return Err(FormatError::invalid(file, 0, rule));
+            }
+            if entry.name.starts_with(LAYERS) && entry.n_vars != self.n_vars {
+                let rule = format!(
+                    "matrix {number} is a layer of {} columns, the store has {}",
+                    entry.n_vars, self.n_vars
+                );
                 return Err(FormatError::invalid(file, 0, rule));
             }
             self.of_matrix(entry).check(file)?;
@@ -256,79 +267,42 @@ impl Manifest {
 
     /// Checks what the members say of each other, so that nothing later needs to.
     fn check(&self, file: &Path) -> Result<(), FormatError> {
-        let rule = |holds: bool, rule: &str| {
-            if holds {
-                Ok(())
-            } else {
-                Err(FormatError::invalid(file, 0, rule))
-            }
+        let refuse = |rule: String| FormatError::invalid(file, 0, rule);
+        if self.raw_value_type.is_some() != (self.encoding == Encoding::Raw) {
+            return Err(refuse(
+                "raw_value_type belongs to the raw encoding, and to it alone".into(),
+            ));
+        }
+        if parse_id(&self.store_id).is_none() {
+            return Err(refuse("store_id is not 32 lower-case hexadecimal digits".into()));
+        }
+        let is_called =
+            |entry: &FileEntry, stem, extension| version_of(&entry.file, stem, extension).is_some();
+        if !is_called(&self.index, "index", "bin")
+            || !is_called(&self.obs, "obs", "arrow")
+            || self.var.file != *super::constants::VAR_FILE
+        {
+            return Err(refuse(
+                "the index or a table is not called as the format says".into(),
+            ));
+        }
+        let claims = Claims {
+            n_obs: self.n_obs,
+            n_vars: self.n_vars,
+            nnz: self.nnz,
+            encoding: self.encoding,
+            value_type: self.value_type,
+            stored: self.stored_value_type(),
+            block_size: self.block_size,
+            alignment: self.alignment,
+            max_obs_nnz: self.max_obs_nnz,
+            max_obs_bytes: self.max_obs_bytes,
+            shards: &self.shards,
+            index: &self.index,
+            obs: &self.obs,
+            var: &self.var,
         };
-        rule(
-            (1..=MAX_BLOCK_SIZE).contains(&self.block_size),
-            "block_size is not within 1..=65536",
-        )?;
-        rule(
-            self.alignment.is_power_of_two() && ALIGNMENT_RANGE.contains(&self.alignment),
-            "alignment is not a power of two within 512..=1048576",
-        )?;
-        rule(
-            self.n_vars < 1 << 31 && self.n_obs < 1 << 48,
-            "the shape is beyond 2^48 obs or 2^31 vars",
-        )?;
-        rule(
-            u64::from(self.max_obs_nnz) <= self.n_vars,
-            "max_obs_nnz is above n_vars",
-        )?;
-        rule(
-            self.max_obs_bytes <= u64::from(u32::MAX),
-            "max_obs_bytes is above 2^32 - 1",
-        )?;
-        rule(
-            self.raw_value_type.is_some() == (self.encoding == Encoding::Raw),
-            "raw_value_type belongs to the raw encoding, and to it alone",
-        )?;
-        rule(
-            self.stored_type_fits(),
-            "raw_value_type is neither value_type nor u8, u16 or u32",
-        )?;
-        rule(
-            [Some(&self.store_id)]
-                .into_iter()
-                .chain(self.shards.iter().map(|shard| shard.store_id.as_ref()))
-                .flatten()
-                .all(|id| parse_id(id).is_some()),
-            "store_id is not 32 hexadecimal digits",
-        )?;
-        rule(
-            self.shards
-                .iter()
-                .try_fold(0u64, |n, shard| n.checked_add(shard.blocks))
-                == Some(self.index_layout().n_blocks),
-            "the blocks of the shards do not add up to those of the store",
-        )?;
-        rule(
-            self.shards.iter().enumerate().all(|(i, shard)| {
-                shard.file == shard_file(i as u32) && shard.bytes % u64::from(self.alignment) == 0
-            }),
-            "a shard's name or length is not what the format says",
-        )?;
-        rule(
-            self.index.bytes == self.index_layout().file_bytes,
-            "the index's length is not what the shape asks for",
-        )?;
-        rule(
-            [&self.index, &self.obs, &self.var].iter().all(|f| {
-                f.crc32c.len() as u64 == f.bytes.div_ceil(CHECKSUM_PIECE_BYTES as u64)
-                    && is_plain_name(&f.file)
-            }),
-            "a file has not one checksum for each piece of 1048576 bytes",
-        )
-    }
-
-    fn stored_type_fits(&self) -> bool {
-        use ValueType::{U8, U16, U32};
-        self.raw_value_type
-            .is_none_or(|t| t == self.value_type || matches!(t, U8 | U16 | U32))
+        claims.check(|| self.index_layout().file_bytes).map_err(refuse)
     }
 
     /// Where the sections of the index lie.
@@ -341,9 +315,38 @@ impl Manifest {
         )
     }
 
+    /// What every entry of the index keeps to.
+    pub(crate) const fn entry_limits(&self) -> EntryLimits {
+        EntryLimits {
+            encoding: self.encoding,
+            max_obs_nnz: self.max_obs_nnz,
+            max_obs_bytes: self.max_obs_bytes,
+        }
+    }
+
     /// The type in which values lie in the blocks.
     pub fn stored_value_type(&self) -> ValueType {
         self.raw_value_type.unwrap_or(self.value_type)
+    }
+
+    /// The id of a store with this shape and these CRCs of the sections of its index and of its tables (`FORMAT.md`, section 7).
+    pub(crate) fn id_of_content(&self, sections: u32, obs: u32, var: u32) -> [u8; 16] {
+        let text = format!(
+            "{},{},{},{},{},{},{}",
+            self.n_obs,
+            self.n_vars,
+            self.nnz,
+            self.block_size,
+            self.alignment,
+            self.encoding.name(),
+            self.value_type.name(),
+        );
+        let mut id = [0; 16];
+        let crcs = [sections, obs, var, crc32c(text.as_bytes())];
+        for (bytes, crc) in id.chunks_mut(4).zip(crcs) {
+            bytes.copy_from_slice(&crc.to_le_bytes());
+        }
+        id
     }
 
     /// The store id as bytes; zero where the text is not one, which [`Manifest::from_bytes`] refuses.
@@ -368,20 +371,43 @@ impl Manifest {
     }
 }
 
-/// A file name that does not lead out of the store.
-fn is_plain_name(name: &str) -> bool {
-    !name.is_empty() && !name.contains('/') && name != ".." && name != "."
+/// A member that is there, if only as null.
+fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(from)
 }
 
-fn parse_id(text: &str) -> Option<[u8; 16]> {
-    let mut id = [0; 16];
-    if text.len() != 32 || !text.is_ascii() {
-        return None;
+/// How the name of a layer begins.
+pub(crate) const LAYERS: &str = "layers/";
+
+/// What says which version a manifest has, whatever else it holds.
+#[derive(Deserialize)]
+struct Head {
+    format: String,
+    version: u64,
+    #[serde(default)]
+    features: Vec<String>,
+}
+
+impl Head {
+    fn of(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
     }
-    for (byte, pair) in id.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+
+    fn check_version(&self, file: &Path) -> Result<(), FormatError> {
+        if self.format == "cellring" && self.version > u64::from(VERSION) {
+            return Err(FormatError::Version {
+                file: file.to_path_buf(),
+                found: self.version,
+                expected: VERSION,
+            });
+        }
+        Ok(())
     }
-    Some(id)
+}
+
+/// A store id as the manifest writes it.
+pub(crate) fn id_text(id: [u8; 16]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// An object as JSON that ends with its checksum.
@@ -389,33 +415,26 @@ pub(crate) fn seal(object: &impl Serialize) -> Result<Vec<u8>, serde_json::Error
     let mut bytes = serde_json::to_vec_pretty(object)?;
     // "\n}" closes a pretty object; the checksum becomes its last member.
     bytes.truncate(bytes.len() - 2);
-    let crc = super::checksum::crc32c(&bytes);
+    let crc = crc32c(&bytes);
     bytes.extend_from_slice(format!("{TAIL_HEAD}{crc:08x}{TAIL_END}").as_bytes());
     Ok(bytes)
 }
 
 /// Compares the checksum in the last member with the bytes before it.
 pub(crate) fn check_crc(bytes: &[u8], file: &Path) -> Result<(), FormatError> {
-    let tail_bytes = TAIL_HEAD.len() + 8 + TAIL_END.len();
-    let split = bytes.len().checked_sub(tail_bytes).filter(|&at| {
-        let tail = &bytes[at..];
-        let hex = &tail[TAIL_HEAD.len()..TAIL_HEAD.len() + 8];
-        tail.starts_with(TAIL_HEAD.as_bytes())
-            && tail.ends_with(TAIL_END.as_bytes())
-            && hex.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    });
-    let Some(at) = split else {
-        let reason = "the manifest does not end with its checksum: it is damaged or cut off".into();
+    let at = bytes.len().saturating_sub(TAIL_HEAD.len() + 8 + TAIL_END.len());
+    let stated = std::str::from_utf8(&bytes[at..])
+        .ok()
+        .and_then(|tail| tail.strip_prefix(TAIL_HEAD)?.strip_suffix(TAIL_END))
+        .and_then(parse_crc);
+    let Some(expected) = stated else {
+        let reason = "the manifest does not end with its checksum: it is damaged or cut off; convert again or restore it".into();
         return Err(FormatError::NotAStore {
             path: file.to_path_buf(),
             reason,
         });
     };
-    let hex = &bytes[at + TAIL_HEAD.len()..at + TAIL_HEAD.len() + 8];
-    let expected = hex.iter().fold(0, |crc, &digit| {
-        crc << 4 | (digit as char).to_digit(16).unwrap_or(0)
-    });
-    let found = super::checksum::crc32c(&bytes[..at]);
+    let found = crc32c(&bytes[..at]);
     if expected == found {
         Ok(())
     } else {
@@ -431,18 +450,45 @@ pub(crate) fn check_crc(bytes: &[u8], file: &Path) -> Result<(), FormatError> {
 
 /// Checksums as 8 hexadecimal digits each.
 mod hex_list {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::borrow::Cow;
+    use std::fmt;
+    use std::sync::Arc;
+
+    use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+    use serde::{Deserialize, Serializer};
+
+    use super::parse_crc;
 
     pub(super) fn serialize<S: Serializer>(list: &[u32], to: S) -> Result<S::Ok, S::Error> {
         to.collect_seq(list.iter().map(|crc| format!("{crc:08x}")))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u32>, D::Error> {
-        let texts = Vec::<String>::deserialize(from)?;
-        let parse = |text: &String| match text.len() {
-            8 => u32::from_str_radix(text, 16).map_err(D::Error::custom),
-            _ => Err(D::Error::custom("a checksum is not 8 hexadecimal digits")),
-        };
-        texts.iter().map(parse).collect()
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<[u32]>, D::Error> {
+        from.deserialize_seq(Checksums)
+    }
+
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+    /// Takes them one by one: a text of each would take ten times the memory.
+    struct Checksums;
+
+    impl<'de> Visitor<'de> for Checksums {
+        type Value = Arc<[u32]>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of checksums")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Arc<[u32]>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(Text(text)) = from.next_element()? {
+                let crc = parse_crc(&text);
+                list.push(
+                    crc.ok_or_else(|| A::Error::custom("a checksum is not 8 lower-case hexadecimal digits"))?,
+                );
+            }
+            Ok(list.into())
+        }
     }
 }

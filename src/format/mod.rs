@@ -1,10 +1,13 @@
 #![doc = include_str!("FORMAT.md")]
 
+mod arrow;
 pub mod checksum;
 pub mod constants;
 pub mod element;
 pub mod error;
+pub mod file;
 pub mod index;
+pub(crate) mod json;
 pub mod manifest;
 pub(crate) mod names;
 pub mod obs;
@@ -12,6 +15,7 @@ pub mod packed;
 mod path;
 pub mod raw;
 mod readahead;
+pub(crate) mod rules;
 pub mod shard;
 pub mod table;
 pub mod value;

@@ -18,6 +18,21 @@ pub fn encode_header(number: u32, store_id: [u8; 16], alignment: u32) -> Vec<u8>
     header
 }
 
+/// Whether what stands at the front of a shard may be written over: it is free, or a header that an earlier try has written.
+pub(crate) fn may_be_written(found: &[u8]) -> bool {
+    if found.iter().all(|&byte| byte == 0) {
+        return true;
+    }
+    let number = found
+        .get(12..16)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(u32::from_le_bytes);
+    let store_id = found.get(16..32).and_then(|bytes| bytes.try_into().ok());
+    number
+        .zip(store_id)
+        .is_some_and(|(number, id)| encode_header(number, id, found.len() as u32) == found)
+}
+
 /// Compares a header with the one that belongs there.
 pub(crate) fn check_header(
     found: &[u8],
