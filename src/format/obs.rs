@@ -5,8 +5,7 @@ use super::error::FormatError;
 use super::index::Index;
 use super::manifest::{Encoding, Manifest};
 use super::packed::{FrameDecoder, FrameError, Padded};
-use super::raw;
-use super::value::ValueType;
+use super::raw::{self, RawValues};
 
 /// A range of bytes of a shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,7 +83,7 @@ impl Index {
 pub struct ObsDecoder {
     encoding: Encoding,
     n_vars: u32,
-    stored: ValueType,
+    values: RawValues,
     frames: FrameDecoder,
 }
 
@@ -95,8 +94,12 @@ impl ObsDecoder {
         Self {
             encoding: manifest.encoding,
             n_vars,
-            stored,
-            frames: FrameDecoder::new(n_vars, stored),
+            values: RawValues {
+                value_type: manifest.value_type,
+                stored,
+                f32_exact: manifest.f32_exact,
+            },
+            frames: FrameDecoder::new(n_vars, stored).with_f32_exact(manifest.f32_exact),
         }
     }
 
@@ -130,7 +133,7 @@ impl ObsDecoder {
                 obs,
                 crc,
                 self.n_vars,
-                self.stored,
+                self.values,
                 indices,
                 data,
             ),

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -9,15 +10,17 @@ use std::sync::{Arc, OnceLock};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer};
 use arrow_data::ArrayData;
-use arrow_ipc::convert::try_fb_to_schema;
-use arrow_ipc::reader::FileDecoder;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
-use arrow_ipc::{Block, Footer, MetadataVersion, root_as_footer};
+use arrow_ipc::{Block, MetadataVersion};
 use arrow_schema::{ArrowError, FieldRef, SchemaRef};
 
+use super::arrow::{Batch, Dictionaries, Layout, check_schema, read_dictionary, read_footer};
 use super::checksum::HashingWriter;
-use super::constants::{CHECKSUM_PIECE_BYTES, ROLE_INDEX, ROLE_KEY, SECTION_ALIGNMENT, TABLE_BATCH_ROWS};
+use super::constants::{
+    CHECKSUM_PIECE_BYTES, ROLE_INDEX, ROLE_KEY, ROLE_SOURCE_POSITION, SECTION_ALIGNMENT, TABLE_BATCH_ROWS,
+};
 use super::error::FormatError;
+use super::file::FileName;
 use super::manifest::FileEntry;
 
 /// Writes a table and the checksums of its pieces.
@@ -30,11 +33,13 @@ pub struct TableWriter {
 }
 
 impl TableWriter {
-    /// Creates the file. The schema's first field becomes the index whatever its metadata say.
+    /// Creates the file. The schema's first field is the index and says so, and columns are of types that `FORMAT.md`, section 8,
+    /// allows.
     ///
     /// # Errors
-    /// Where the file cannot be created or the schema cannot be written.
+    /// Where the file cannot be created or the schema is not one of a store.
     pub fn create(path: &Path, schema: &SchemaRef) -> Result<Self, FormatError> {
+        check_schema(schema).map_err(|reason| FormatError::table(path, reason))?;
         let file = File::create_new(path).map_err(FormatError::io(path))?;
         let failed = |error: ArrowError| arrow_error(path, error);
         let options =
@@ -87,17 +92,14 @@ impl TableWriter {
         writer.flush().map_err(FormatError::io(&self.path))?;
         writer.get_ref().sync_all().map_err(FormatError::io(&self.path))?;
         let (bytes, whole) = (hasher.bytes(), hasher.whole());
-        let file = self
-            .path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let file = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let file = FileName::new(file)
+            .ok_or_else(|| FormatError::table(&self.path, "no file of a store is called so"))?;
         Ok((
             FileEntry {
                 file,
                 bytes,
-                crc32c: hasher.finish(),
+                crc32c: hasher.finish().into(),
             },
             whole,
             self.n_rows,
@@ -139,10 +141,11 @@ fn arrow_error(path: &Path, error: ArrowError) -> FormatError {
 pub struct Table {
     path: PathBuf,
     map: Buffer,
-    checksums: Vec<u32>,
+    checksums: Arc<[u32]>,
     verified: Vec<AtomicBool>,
     n_rows: u64,
     layout: OnceLock<Layout>,
+    dictionaries: OnceLock<Dictionaries>,
 }
 
 /// A copy of an array, its children copied by `child`.
@@ -168,14 +171,6 @@ fn copy_of(data: &ArrayData, child: &mut dyn FnMut(&ArrayData) -> ArrayData) -> 
 
 fn copy_all(data: &ArrayData) -> ArrayData {
     copy_of(data, &mut copy_all)
-}
-
-/// What the footer says.
-#[derive(Debug)]
-struct Layout {
-    schema: SchemaRef,
-    dictionaries: Vec<Block>,
-    batches: Vec<Block>,
 }
 
 /// One column of a table, in batches of [`TABLE_BATCH_ROWS`] rows that point into the map.
@@ -245,6 +240,7 @@ impl Table {
             verified: entry.crc32c.iter().map(|_| AtomicBool::new(false)).collect(),
             n_rows,
             layout: OnceLock::new(),
+            dictionaries: OnceLock::new(),
         })
     }
 
@@ -302,6 +298,23 @@ impl Table {
         self.role(ROLE_INDEX)
     }
 
+    /// Whether the rows have positions in the source.
+    ///
+    /// # Errors
+    /// Where the file is damaged.
+    pub(crate) fn has_positions(&self) -> Result<bool, FormatError> {
+        let fields = self.schema()?.fields();
+        let role = |field: &FieldRef| {
+            field.metadata().get(ROLE_KEY).map(String::as_str) == Some(ROLE_SOURCE_POSITION)
+        };
+        Ok(fields.last().is_some_and(role))
+    }
+
+    /// CRC of the whole file.
+    pub(crate) fn crc(&self) -> u32 {
+        super::checksum::crc32c(self.map.as_slice())
+    }
+
     /// The column with this role ([`ROLE_KEY`]).
     ///
     /// # Errors
@@ -346,69 +359,67 @@ impl Table {
             .ok_or_else(|| FormatError::table(&self.path, format!("batch {i} is missing")))
     }
 
-    fn read(
-        &self,
-        column: Option<usize>,
-        range: std::ops::Range<usize>,
-    ) -> Result<Vec<RecordBatch>, FormatError> {
+    fn read(&self, column: Option<usize>, range: Range<usize>) -> Result<Vec<RecordBatch>, FormatError> {
         let layout = self.layout()?;
-        let failed = |error: ArrowError| FormatError::table(&self.path, error);
-        let mut decoder = FileDecoder::new(layout.schema.clone(), MetadataVersion::V5);
-        if let Some(column) = column {
-            decoder = decoder.with_projection(vec![column]);
-        }
-        for block in &layout.dictionaries {
-            let bytes = self.block(block, true)?;
-            decoder.read_dictionary(block, &bytes).map_err(failed)?;
-        }
+        let dictionaries = self.dictionaries(layout)?;
         let mut batches = Vec::with_capacity(range.len());
         for i in range {
-            // The body may be large and only one column of it wanted: its buffers are checked below.
-            let block = &layout.batches[i];
-            let bytes = self.block(block, false)?;
-            let batch = decoder.read_record_batch(block, &bytes).map_err(failed)?;
-            let batch = batch.ok_or_else(|| FormatError::table(&self.path, format!("batch {i} is empty")))?;
-            batch
-                .columns()
-                .iter()
-                .try_for_each(|array| self.verify_array(&array.to_data()))?;
+            let failed = |reason: String| FormatError::table(&self.path, format!("batch {i}: {reason}"));
             let rows = self
                 .n_rows
                 .saturating_sub((i * TABLE_BATCH_ROWS) as u64)
                 .min(TABLE_BATCH_ROWS as u64);
-            if batch.num_rows() as u64 != rows {
-                let found = batch.num_rows();
-                return Err(FormatError::table(
-                    &self.path,
-                    format!("batch {i} has {found} rows, expected {rows}"),
-                ));
+            let (head, body) = self.block(&layout.batches[i])?;
+            let batch =
+                Batch::of(&self.map.as_slice()[head], body.len(), &layout.schema, rows).map_err(failed)?;
+            // The body may be large, and only one column of it wanted.
+            for part in batch.ranges(column) {
+                self.verify(body.start + part.start, body.start + part.end)?;
             }
-            batches.push(batch);
+            let body = self.map.slice_with_length(body.start, body.len());
+            let schema = layout.schema.clone();
+            batches.push(
+                batch
+                    .decode(&body, schema, dictionaries, column)
+                    .map_err(failed)?,
+            );
         }
         Ok(batches)
     }
 
-    /// The bytes of a block, its metadata verified, its body too where asked for.
-    fn block(&self, block: &Block, body: bool) -> Result<Buffer, FormatError> {
-        let (offset, head, len) = (
-            block.offset(),
-            i64::from(block.metaDataLength()),
-            block.bodyLength(),
-        );
-        let end = [head, len]
-            .iter()
-            .try_fold(offset, |at, &n| if n < 0 { None } else { at.checked_add(n) });
-        match end
-            .and_then(|end| usize::try_from(end).ok())
-            .filter(|&end| offset >= 0 && end <= self.map.len())
-        {
-            Some(end) => {
-                let offset = offset as usize;
-                self.verify(offset, if body { end } else { offset + head as usize })?;
-                Ok(self.map.slice_with_length(offset, end - offset))
-            }
-            None => Err(FormatError::table(&self.path, "a block lies outside the file")),
+    /// The categories of all columns, which point into the map.
+    fn dictionaries(&self, layout: &Layout) -> Result<&Dictionaries, FormatError> {
+        if let Some(dictionaries) = self.dictionaries.get() {
+            return Ok(dictionaries);
         }
+        let mut dictionaries = Dictionaries::new();
+        for block in &layout.dictionaries {
+            let (head, body) = self.block(block)?;
+            self.verify(body.start, body.end)?;
+            let body = self.map.slice_with_length(body.start, body.len());
+            read_dictionary(
+                &self.map.as_slice()[head],
+                &body,
+                &layout.schema,
+                &mut dictionaries,
+            )
+            .map_err(|reason| FormatError::table(&self.path, reason))?;
+        }
+        Ok(self.dictionaries.get_or_init(|| dictionaries))
+    }
+
+    /// Where a block lies: what is said of its body, which is verified, and the body.
+    fn block(&self, block: &Block) -> Result<(Range<usize>, Range<usize>), FormatError> {
+        let place = || {
+            let start = usize::try_from(block.offset()).ok()?;
+            let body = start.checked_add(usize::try_from(block.metaDataLength()).ok()?)?;
+            let end = body.checked_add(usize::try_from(block.bodyLength()).ok()?)?;
+            (end <= self.map.len()).then_some((start..body, body..end))
+        };
+        let (head, body) =
+            place().ok_or_else(|| FormatError::table(&self.path, "a block lies outside the file"))?;
+        self.verify(head.start, head.end)?;
+        Ok((head, body))
     }
 
     fn layout(&self) -> Result<&Layout, FormatError> {
@@ -433,17 +444,7 @@ impl Table {
             .checked_sub(footer_bytes)
             .ok_or_else(|| failed("the footer is cut off".into()))?;
         self.verify(footer_at, tail_at)?;
-        let footer = root_as_footer(&bytes[footer_at..tail_at])
-            .map_err(|e| failed(format!("the footer is damaged: {e}")))?;
-        let schema = footer
-            .schema()
-            .ok_or_else(|| failed("the footer has no schema".into()))?;
-        let blocks = |of: fn(&Footer) -> Option<Vec<Block>>| of(&footer).unwrap_or_default();
-        let layout = Layout {
-            schema: Arc::new(try_fb_to_schema(schema).map_err(|e| failed(e.to_string()))?),
-            dictionaries: blocks(|f| f.dictionaries().map(|list| list.iter().copied().collect())),
-            batches: blocks(|f| f.recordBatches().map(|list| list.iter().copied().collect())),
-        };
+        let layout = read_footer(&bytes[footer_at..tail_at]).map_err(failed)?;
         let expected = self.n_rows.div_ceil(TABLE_BATCH_ROWS as u64);
         if layout.batches.len() as u64 != expected {
             return Err(failed(format!(
@@ -466,27 +467,6 @@ impl Table {
             }
         }
         Ok(())
-    }
-
-    /// Verifies the pieces that an array's buffers lie in. A buffer that Arrow had to copy (it lay unaligned) is
-    /// covered by verifying the whole file.
-    fn verify_array(&self, data: &arrow_data::ArrayData) -> Result<(), FormatError> {
-        let base = self.map.as_ptr() as usize;
-        let nulls = data.nulls().map(|nulls| nulls.buffer());
-        for buffer in data.buffers().iter().chain(nulls) {
-            let start = (buffer.as_ptr() as usize).wrapping_sub(base);
-            match start
-                .checked_add(buffer.len())
-                .filter(|&end| end <= self.map.len())
-            {
-                Some(end) => self.verify(start, end)?,
-                None if buffer.is_empty() => {}
-                None => self.verify(0, self.map.len())?,
-            }
-        }
-        data.child_data()
-            .iter()
-            .try_for_each(|child| self.verify_array(child))
     }
 
     /// Compares every byte with its checksum and reads every batch.

@@ -4,16 +4,16 @@
     reason = "mapping a file is unsafe: another process may change it"
 )]
 
-use std::fs::File;
 use std::path::Path;
 
 use memmap2::Mmap;
 
 use crate::format::FormatError;
+use crate::format::file::{Links, open};
 
 /// Maps a whole file after comparing its length.
 pub(crate) fn map_file(path: &Path, expected: u64) -> Result<Mmap, FormatError> {
-    let file = File::open(path).map_err(FormatError::io(path))?;
+    let file = open(path, Links::Refused).map_err(FormatError::io(path))?;
     let found = file.metadata().map_err(FormatError::io(path))?.len();
     if found != expected {
         return Err(FormatError::Length {

@@ -1,0 +1,406 @@
+//! What the messages of an Arrow file say, checked before Arrow's reader acts on it.
+//!
+//! Arrow checks the values of a column, but slices a message by the offsets that it states: one beyond its end would be a panic, and
+//! a compressed or repeated piece could take any amount of memory. So the tables of a store hold flat, uncompressed columns, and
+//! every length and offset is compared here with the bytes that are there.
+
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, Once};
+
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_buffer::Buffer;
+use arrow_ipc::convert::try_fb_to_schema;
+use arrow_ipc::reader::RecordBatchDecoder;
+use arrow_ipc::{
+    Block, Endianness, Message, MetadataVersion, root_as_footer_with_opts, root_as_message_with_opts,
+};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use flatbuffers::VerifierOptions;
+
+use super::constants::{MAX_FOOTER_BYTES, ROLE_INDEX, ROLE_KEY, ROLE_SOURCE_POSITION, SOURCE_POSITION_FIELD};
+
+/// What stands before a message: four bytes of ones, and its length.
+const PREFIX_BYTES: usize = 8;
+
+/// The dictionaries of a table, by their ids.
+pub(super) type Dictionaries = HashMap<i64, ArrayRef>;
+
+/// What the footer says.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) schema: SchemaRef,
+    pub(super) dictionaries: Vec<Block>,
+    pub(super) batches: Vec<Block>,
+}
+
+/// Reads the footer of a file.
+pub(super) fn read_footer(bytes: &[u8]) -> Result<Layout, String> {
+    if bytes.len() > MAX_FOOTER_BYTES {
+        return Err(format!("the footer has more than {MAX_FOOTER_BYTES} bytes"));
+    }
+    let footer = root_as_footer_with_opts(&options(bytes), bytes)
+        .map_err(|error| format!("the footer is damaged: {error}"))?;
+    let schema = footer.schema().ok_or("the footer has no schema")?;
+    if footer.version() != MetadataVersion::V5 || schema.endianness() != Endianness::Little {
+        return Err("the file is not of Arrow's version 5 with little-endian values".into());
+    }
+    let schema = caught(|| try_fb_to_schema(schema))?;
+    check_schema(&schema)?;
+    let list = |blocks: Option<flatbuffers::Vector<'_, Block>>| blocks.iter().flatten().copied().collect();
+    let layout = Layout {
+        schema: Arc::new(schema),
+        dictionaries: list(footer.dictionaries()),
+        batches: list(footer.recordBatches()),
+    };
+    if layout.dictionaries.len() > layout.schema.fields().len() {
+        return Err("there are more dictionaries than columns".into());
+    }
+    Ok(layout)
+}
+
+/// The columns of a table are what the format allows, and each has a name of its own; the first holds the names of the rows.
+pub(super) fn check_schema(schema: &Schema) -> Result<(), String> {
+    let role = |field: &Field| field.metadata().get(ROLE_KEY).cloned();
+    let mut names = HashSet::new();
+    for (place, field) in schema.fields().iter().enumerate() {
+        if !is_flat(field.data_type()) {
+            return Err(format!(
+                "column {:?} is of type {}, which no table of a store holds",
+                field.name(),
+                field.data_type()
+            ));
+        }
+        let is_last = place + 1 == schema.fields().len();
+        match role(field).as_deref() {
+            Some(ROLE_INDEX) if place == 0 => {}
+            Some(ROLE_SOURCE_POSITION)
+                if place > 0
+                    && is_last
+                    && field.name() == SOURCE_POSITION_FIELD
+                    && *field.data_type() == DataType::UInt32 => {}
+            None if place > 0 => {
+                if !names.insert(field.name()) {
+                    return Err(format!("there are two columns {:?}", field.name()));
+                }
+            }
+            _ => {
+                return Err(format!(
+                    "field {place} ({:?}) does not have the role that belongs to its place",
+                    field.name()
+                ));
+            }
+        }
+    }
+    match schema.fields().is_empty() {
+        true => Err("there is no field with the names of the rows".into()),
+        false => Ok(()),
+    }
+}
+
+/// Columns without others in them, which have two or three buffers.
+fn is_flat(data_type: &DataType) -> bool {
+    let is_simple = |data_type: &DataType| {
+        data_type.is_primitive()
+            || matches!(
+                data_type,
+                DataType::Boolean | DataType::Utf8 | DataType::LargeUtf8
+            )
+    };
+    match data_type {
+        DataType::Dictionary(key, value) => key.is_integer() && is_simple(value),
+        other => is_simple(other),
+    }
+}
+
+/// Buffers of a column: missing values, offsets where it is one of texts, values.
+fn n_buffers(data_type: &DataType) -> usize {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 => 3,
+        _ => 2,
+    }
+}
+
+/// A record batch whose lengths and offsets are within its message.
+pub(super) struct Batch<'a> {
+    message: arrow_ipc::RecordBatch<'a>,
+    /// Of each column, its buffers in the body.
+    buffers: Vec<Vec<Range<usize>>>,
+}
+
+impl<'a> Batch<'a> {
+    /// The record batch of a block of `n_rows` rows: `head` is what stands before its body.
+    pub(super) fn of(
+        head: &'a [u8],
+        body_bytes: usize,
+        schema: &Schema,
+        n_rows: u64,
+    ) -> Result<Self, String> {
+        let message = message(head, body_bytes)?;
+        let batch = message
+            .header_as_record_batch()
+            .ok_or("a block of a record batch holds something else")?;
+        let types = schema.fields().iter().map(|field| field.data_type());
+        let batch = Self::check(batch, types, body_bytes)?;
+        let found = batch.message.length();
+        match u64::try_from(found) == Ok(n_rows) {
+            true => Ok(batch),
+            false => Err(format!("it has {found} rows, expected {n_rows}")),
+        }
+    }
+
+    fn check<'t>(
+        message: arrow_ipc::RecordBatch<'a>,
+        types: impl ExactSizeIterator<Item = &'t DataType>,
+        body_bytes: usize,
+    ) -> Result<Self, String> {
+        if message.compression().is_some()
+            || message
+                .variadicBufferCounts()
+                .is_some_and(|list| !list.is_empty())
+        {
+            return Err("it is compressed, or has columns of a kind that no table of a store holds".into());
+        }
+        let (Some(nodes), Some(stated)) = (message.nodes(), message.buffers()) else {
+            return Err("it has no columns or no buffers".into());
+        };
+        if nodes.len() != types.len() {
+            return Err(format!(
+                "it has {} columns, expected {}",
+                nodes.len(),
+                types.len()
+            ));
+        }
+        let n_rows = message.length();
+        let wrong = |node: &&arrow_ipc::FieldNode| {
+            node.length() != n_rows || !(0..=n_rows).contains(&node.null_count())
+        };
+        // A bit is the least that a row takes.
+        if n_rows < 0 || n_rows as u64 > 8 * body_bytes as u64 || nodes.iter().any(|node| wrong(&node)) {
+            return Err("its columns have not the rows that it says".into());
+        }
+        let mut left = stated.iter();
+        let mut buffers = Vec::with_capacity(types.len());
+        for data_type in types {
+            let mut of_column = Vec::with_capacity(3);
+            for buffer in left.by_ref().take(n_buffers(data_type)) {
+                of_column.push(range_of(buffer, body_bytes)?);
+            }
+            if of_column.len() != n_buffers(data_type) {
+                return Err("it has fewer buffers than its columns need".into());
+            }
+            buffers.push(of_column);
+        }
+        match left.next() {
+            None => Ok(Self { message, buffers }),
+            Some(_) => Err("it has more buffers than its columns need".into()),
+        }
+    }
+
+    /// Where the values of a column, or of all, lie in the body.
+    pub(super) fn ranges(&self, column: Option<usize>) -> impl Iterator<Item = Range<usize>> + '_ {
+        let each = self.buffers.iter().enumerate();
+        each.filter(move |(place, _)| column.is_none_or(|column| column == *place))
+            .flat_map(|(_, ranges)| ranges.iter().cloned())
+    }
+
+    /// Has Arrow make columns of the body: one, or all.
+    pub(super) fn decode(
+        self,
+        body: &Buffer,
+        schema: SchemaRef,
+        dictionaries: &Dictionaries,
+        column: Option<usize>,
+    ) -> Result<RecordBatch, String> {
+        let projection = column.map(|column| [column]);
+        caught(|| {
+            // What does not lie aligned would be copied.
+            RecordBatchDecoder::try_new(body, self.message, schema, dictionaries, &MetadataVersion::V5)?
+                .with_projection(projection.as_ref().map(|one| &one[..]))
+                .with_require_alignment(true)
+                .read_record_batch()
+        })
+    }
+}
+
+/// Reads the dictionary of a block: `head` is what stands before its body. Each id comes once.
+pub(super) fn read_dictionary(
+    head: &[u8],
+    body: &Buffer,
+    schema: &Schema,
+    dictionaries: &mut Dictionaries,
+) -> Result<(), String> {
+    let message = message(head, body.len())?;
+    let dictionary = message
+        .header_as_dictionary_batch()
+        .ok_or("a block of a dictionary holds something else")?;
+    let id = dictionary.id();
+    let value_type = value_type(schema, id).ok_or_else(|| format!("no column has the dictionary {id}"))?;
+    if dictionary.isDelta() || dictionaries.contains_key(&id) {
+        return Err(format!("the dictionary {id} comes in several pieces"));
+    }
+    let batch = dictionary.data().ok_or("a dictionary has no values")?;
+    let batch = Batch::check(batch, [&value_type].into_iter(), body.len())?;
+    let schema = Arc::new(Schema::new(vec![Field::new("", value_type.clone(), true)]));
+    let values = batch.decode(body, schema, &Dictionaries::new(), None)?;
+    dictionaries.insert(id, values.column(0).clone());
+    Ok(())
+}
+
+/// The type of the values of a dictionary.
+fn value_type(schema: &Schema, id: i64) -> Option<DataType> {
+    #[expect(
+        deprecated,
+        reason = "Arrow names no other way from a field to its dictionary"
+    )]
+    let of_field = |field: &Arc<Field>| field.dict_id() == Some(id);
+    match schema.fields().iter().find(|&field| of_field(field))?.data_type() {
+        DataType::Dictionary(_, value) => Some((**value).clone()),
+        _ => None,
+    }
+}
+
+/// The message in `head`, which says that `body_bytes` follow.
+fn message(head: &[u8], body_bytes: usize) -> Result<Message<'_>, String> {
+    let rest = head
+        .strip_prefix(&[0xFF; 4])
+        .and_then(|rest| rest.split_first_chunk::<4>());
+    let bytes = rest.and_then(|(len, rest)| rest.get(..usize::try_from(i32::from_le_bytes(*len)).ok()?));
+    let bytes = bytes.ok_or_else(|| {
+        format!(
+            "a message of {} bytes is cut off",
+            head.len().saturating_sub(PREFIX_BYTES)
+        )
+    })?;
+    let message = root_as_message_with_opts(&options(bytes), bytes)
+        .map_err(|error| format!("a message is damaged: {error}"))?;
+    if message.version() != MetadataVersion::V5 {
+        return Err("a message is not of Arrow's version 5".into());
+    }
+    match usize::try_from(message.bodyLength()) == Ok(body_bytes) {
+        true => Ok(message),
+        false => Err(format!(
+            "a message has a body of {} bytes, expected {body_bytes}",
+            message.bodyLength()
+        )),
+    }
+}
+
+/// Pieces of a message may be used several times; expanded, it has at most four times its size.
+fn options(bytes: &[u8]) -> VerifierOptions {
+    VerifierOptions {
+        max_apparent_size: bytes.len().saturating_mul(4) + 4096,
+        ..VerifierOptions::default()
+    }
+}
+
+/// The bytes of the body that a buffer says it has.
+fn range_of(buffer: &arrow_ipc::Buffer, body_bytes: usize) -> Result<Range<usize>, String> {
+    let (offset, length) = (buffer.offset(), buffer.length());
+    let range = usize::try_from(offset)
+        .ok()
+        .zip(usize::try_from(length).ok())
+        .and_then(|(start, len)| Some(start..start.checked_add(len)?));
+    range.filter(|range| range.end <= body_bytes).ok_or_else(|| {
+        format!("a buffer of {length} bytes at byte {offset} lies outside its message of {body_bytes}")
+    })
+}
+
+thread_local! {
+    /// Whether what this thread panics with becomes an error.
+    static CAUGHT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs code of Arrow on data that may be anything. What it panics with after all becomes an error, and is not printed.
+fn caught<T>(call: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let previous = panic::take_hook();
+        panic::set_hook(Box::new(move |about| {
+            if !CAUGHT.get() {
+                previous(about);
+            }
+        }));
+    });
+    let before = CAUGHT.replace(true);
+    let outcome = panic::catch_unwind(AssertUnwindSafe(call));
+    CAUGHT.set(before);
+    match outcome {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("Arrow cannot read it".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panics_become_errors() {
+        let found: Result<(), String> = caught(|| panic!("of Arrow"));
+        assert_eq!(found, Err("Arrow cannot read it".into()));
+        assert!(!CAUGHT.get());
+        assert_eq!(caught(|| Ok(5)), Ok(5));
+    }
+
+    fn field(name: &str, data_type: DataType, role: Option<&str>) -> Field {
+        let metadata = role.map(|role| (ROLE_KEY.to_string(), role.to_string()));
+        Field::new(name, data_type, true).with_metadata(metadata.into_iter().collect::<HashMap<_, _>>())
+    }
+
+    #[test]
+    fn roles_and_types_belong_to_their_places() {
+        let index = || field("cell", DataType::Utf8, Some(ROLE_INDEX));
+        let position = || {
+            field(
+                SOURCE_POSITION_FIELD,
+                DataType::UInt32,
+                Some(ROLE_SOURCE_POSITION),
+            )
+        };
+        let plain = |name| field(name, DataType::Float32, None);
+        let check = |fields: Vec<Field>| check_schema(&Schema::new(fields)).is_ok();
+        assert!(check(vec![index()]));
+        // AnnData allows a column that is called as the index is.
+        assert!(check(vec![index(), plain("cell"), plain("b"), position()]));
+        for (reason, fields) in [
+            ("no field", vec![]),
+            ("no index", vec![plain("a")]),
+            ("index in the second place", vec![plain("a"), index()]),
+            ("two of them", vec![index(), index()]),
+            ("equal names", vec![index(), plain("a"), plain("a")]),
+            (
+                "a position before a column",
+                vec![index(), position(), plain("a")],
+            ),
+            (
+                "another type",
+                vec![
+                    index(),
+                    field(SOURCE_POSITION_FIELD, DataType::Int32, Some(ROLE_SOURCE_POSITION)),
+                ],
+            ),
+            (
+                "another name",
+                vec![index(), field("a", DataType::UInt32, Some(ROLE_SOURCE_POSITION))],
+            ),
+            (
+                "an unknown role",
+                vec![index(), field("a", DataType::UInt32, Some("a"))],
+            ),
+            ("no values", vec![index(), field("a", DataType::Null, None)]),
+            ("views", vec![index(), field("a", DataType::Utf8View, None)]),
+            (
+                "columns in columns",
+                vec![
+                    index(),
+                    field("a", DataType::new_list(DataType::Int8, true), None),
+                ],
+            ),
+        ] {
+            assert!(!check(fields), "{reason}");
+        }
+    }
+}
