@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::constants::{BLOCK_RECORD_BYTES, INDEX_HEADER_BYTES, INDEX_MAGIC, SECTION_ALIGNMENT, VERSION};
 use super::error::FormatError;
-use super::manifest::{Encoding, Manifest};
+use super::manifest::{Encoding, Manifest, ShardEntry};
 use super::raw::RawLayout;
 use super::readahead::Readahead;
+use super::rules::least_bytes;
 use crate::store::lazy::Lazy;
 
 /// Where the sections of an index lie, from the shape alone.
@@ -115,6 +116,105 @@ pub struct ObsPlace {
     pub crc: u32,
 }
 
+/// What the manifest says of every obs, against which each entry of an index is checked when it is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EntryLimits {
+    pub(crate) encoding: Encoding,
+    pub(crate) max_obs_nnz: u32,
+    pub(crate) max_obs_bytes: u64,
+}
+
+impl EntryLimits {
+    /// Place of the obs whose entries these are; `start` is the end of the obs before it in the same block. `None` where they do
+    /// not fit the payload of the block, the limits, or each other: then memory for its values must not be taken.
+    #[inline]
+    pub(crate) fn place(self, (start, end): (u32, u32), detail: u32, payload_bytes: u32) -> Option<ObsPlace> {
+        if start > end {
+            return None;
+        }
+        let len = end - start;
+        let (nnz, crc, fits) = match self.encoding {
+            Encoding::Packed => {
+                let least = least_bytes(Encoding::Packed, detail, 0, super::ValueType::F32);
+                let len = u64::from(len);
+                let holds = len >= least && (detail > 0 || len == 0) && len <= self.max_obs_bytes;
+                (detail, 0, end <= payload_bytes && holds)
+            }
+            // The number of values gives that of the bytes. The place of the last value within the payload is checked where the
+            // layout of the block is known.
+            Encoding::Raw => (len, detail, u64::from(end) * 2 <= u64::from(payload_bytes)),
+        };
+        (fits && nnz <= self.max_obs_nnz).then_some(ObsPlace {
+            range: (start, end),
+            nnz,
+            crc,
+        })
+    }
+}
+
+/// Checks that blocks lie one behind the other, without gaps, in the shards that the manifest gives them to.
+///
+/// `record` reads the record of the next block. `broken` makes the error of a rule that is broken: by the record of a block, or at the
+/// end of a shard, at this byte.
+pub(crate) fn check_order<E>(
+    shards: &[ShardEntry],
+    alignment: u32,
+    mut record: impl FnMut(u64) -> Result<BlockRecord, E>,
+    broken: impl Fn(Misplaced, String) -> E,
+) -> Result<(), E> {
+    let alignment = u64::from(alignment);
+    let mut block = 0;
+    for (number, shard) in shards.iter().enumerate() {
+        let mut next = alignment;
+        for _ in 0..shard.blocks {
+            let found = record(block)?;
+            if (found.shard as usize, found.offset_bytes) != (number, next) {
+                let rule = format!(
+                    "block {block} is at shard {}, byte {}; expected shard {number}, byte {next}",
+                    found.shard, found.offset_bytes
+                );
+                return Err(broken(Misplaced::Block(block), rule));
+            }
+            // Below 2^63 before and 2^32 more.
+            next += u64::from(found.payload_bytes).next_multiple_of(alignment);
+            if next > shard.bytes {
+                let rule = format!("block {block} ends at byte {next} of {}", shard.bytes);
+                return Err(broken(Misplaced::Block(block), rule));
+            }
+            block += 1;
+        }
+        // Where obs were appended, the last block before them was written again elsewhere, and the old one is still there.
+        if next != shard.bytes && shard.store_id.is_none() {
+            let rule = format!(
+                "the shard's blocks end at byte {next}, the file at {}",
+                shard.bytes
+            );
+            return Err(broken(
+                Misplaced::End {
+                    shard: number,
+                    at: next,
+                },
+                rule,
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Where blocks do not lie as they should.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Misplaced {
+    /// By the record of this block.
+    Block(u64),
+    /// Behind the last block of this shard.
+    End {
+        /// Number of the shard.
+        shard: usize,
+        /// Where the block ends.
+        at: u64,
+    },
+}
+
 /// The index of an open store, read as it is looked at. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Index {
@@ -126,7 +226,7 @@ pub struct Index {
     block_size: u32,
     n_vars: u64,
     value_bytes: u32,
-    max_obs_nnz: u32,
+    limits: EntryLimits,
     raw_value_type: Option<super::ValueType>,
     shard_bytes: Arc<[u64]>,
     alignment: u32,
@@ -162,7 +262,7 @@ impl Index {
             block_size: manifest.block_size,
             n_vars: manifest.n_vars,
             value_bytes: manifest.stored_value_type().size_bytes() as u32,
-            max_obs_nnz: manifest.max_obs_nnz,
+            limits: manifest.entry_limits(),
             raw_value_type: manifest.raw_value_type,
             shard_bytes: manifest.shards.iter().map(|shard| shard.bytes).collect(),
             alignment: manifest.alignment,
@@ -285,25 +385,35 @@ impl Index {
             2 => u32::from(u16::from_le_bytes(self.array_at(detail_at)?)),
             _ => self.u32_at(detail_at)?,
         };
-        let (nnz, crc, inside) = match self.encoding {
-            Encoding::Packed => (detail, 0, end <= payload_bytes && (detail == 0) == (start == end)),
-            // The place of the last value within the payload is checked where the layout of the block is known.
-            Encoding::Raw => (
-                end.wrapping_sub(start),
-                detail,
-                u64::from(end) * 2 <= u64::from(payload_bytes),
-            ),
+        self.limits
+            .place((start, end), detail, payload_bytes)
+            .ok_or_else(|| self.bad_entry(obs, (start, end), detail))
+    }
+
+    #[cold]
+    fn bad_entry(&self, obs: u64, (start, end): (u32, u32), detail: u32) -> FormatError {
+        let values = match self.encoding {
+            Encoding::Packed => detail,
+            Encoding::Raw => end.wrapping_sub(start),
         };
-        if start > end || !inside || nnz > self.max_obs_nnz {
-            let rule =
-                format!("the entry of obs {obs} ({start}..{end}, {nnz} values) does not fit its block");
-            return Err(self.damaged(self.layout.ends_at + obs * 4, rule));
+        let EntryLimits {
+            max_obs_nnz,
+            max_obs_bytes,
+            ..
+        } = self.limits;
+        let rule = format!(
+            "the entry of obs {obs} ({start}..{end}, {values} values) fits neither its block nor the limits of an obs \
+             ({max_obs_nnz} values, {max_obs_bytes} bytes)"
+        );
+        self.damaged(self.layout.ends_at + obs * 4, rule)
+    }
+
+    /// What the third section says of the obs that lies there.
+    pub(crate) fn detail(&self, place: ObsPlace) -> u32 {
+        match self.encoding {
+            Encoding::Packed => place.nnz,
+            Encoding::Raw => place.crc,
         }
-        Ok(ObsPlace {
-            range: (start, end),
-            nnz,
-            crc,
-        })
     }
 
     /// Layout of a raw block, checked against its payload.

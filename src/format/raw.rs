@@ -6,7 +6,7 @@ use sprs::{CsMatViewI, SpIndex};
 use super::checksum::obs_crc;
 use super::constants::{MAX_U16_VARS, SECTION_ALIGNMENT};
 use super::element::{Element, put};
-use super::packed::FrameError;
+use super::packed::{FrameError, check_bools, check_exact, check_large_count, may_round, safe_codes};
 use super::value::ValueType;
 
 /// Where the sections of a raw block lie, in bytes from its start.
@@ -105,10 +105,64 @@ pub fn encode_block<T: Element>(
     (0..layout.n_obs).map(crc).collect()
 }
 
+/// What values of a raw store are: those of the source, and how they lie in the blocks.
+#[derive(Clone, Copy, Debug)]
+pub struct RawValues {
+    /// Element type of the source.
+    pub value_type: ValueType,
+    /// The type in which they are stored: the same, or u8, u16 or u32.
+    pub stored: ValueType,
+    /// Whether the manifest says that an `f32` rounds none of them.
+    pub f32_exact: bool,
+}
+
+impl RawValues {
+    /// Checks values as they are stored: each is a value of the source's type, and one that `T` does not round where it must not.
+    #[inline]
+    fn check<T: Element>(self, values: &[u8]) -> Result<(), FrameError> {
+        let Self {
+            value_type,
+            stored,
+            f32_exact,
+        } = self;
+        let must_be_exact = f32_exact && may_round::<T>(value_type);
+        if stored == value_type {
+            check_bools(values, value_type)?;
+            return match must_be_exact {
+                true => check_exact(values, value_type),
+                false => Ok(()),
+            };
+        }
+        // As for counts of a frame, which are one more than their code.
+        let safe = match must_be_exact {
+            true => safe_codes(value_type).min(safe_codes(ValueType::F32)),
+            false => safe_codes(value_type),
+        };
+        if stored.size_bytes() < 4 && safe >> (8 * stored.size_bytes()) != 0 {
+            return Ok(());
+        }
+        let counts = || {
+            values.chunks_exact(stored.size_bytes()).map(|bytes| {
+                let mut le = [0; 4];
+                le[..bytes.len()].copy_from_slice(bytes);
+                u32::from_le_bytes(le)
+            })
+        };
+        if counts().fold(0, |all, count| all | count) < safe {
+            return Ok(());
+        }
+        // A writer stores no 0 in this way, but one is a value of every type.
+        counts()
+            .filter(|&count| count > 0)
+            .try_for_each(|count| check_large_count(count, value_type, must_be_exact))
+    }
+}
+
 /// Decodes one obs from its indices and its values as they lie in the block, checked against the CRC in the index.
 ///
 /// # Errors
-/// [`FrameError`] where the bytes are not those that were written for this obs, or a column is out of order or range.
+/// [`FrameError`] where the bytes are not those that were written for this obs, a column is out of order or range, or a value is
+/// none of the source's type.
 #[expect(
     clippy::too_many_arguments,
     reason = "the parts of a raw obs lie apart; a struct would only rename them"
@@ -119,10 +173,11 @@ pub fn decode_obs<T: Element>(
     obs: u64,
     crc: u32,
     n_vars: u32,
-    stored: ValueType,
+    kind: RawValues,
     indices: &mut [i32],
     data: &mut [T],
 ) -> Result<(), FrameError> {
+    let stored = kind.stored;
     let found = obs_crc(obs, indices.len() as u32, &[index_part, value_part]);
     if found != crc {
         return Err(FrameError::Checksum { expected: crc, found });
@@ -152,6 +207,7 @@ pub fn decode_obs<T: Element>(
         *index = column as i32;
         after = column + 1;
     }
+    kind.check::<T>(value_part)?;
     for (value, bytes) in data.iter_mut().zip(value_part.chunks_exact(stored.size_bytes())) {
         *value = if stored == T::VALUE_TYPE || T::VALUE_TYPE == ValueType::F32 {
             T::from_stored(stored, bytes)
@@ -162,7 +218,7 @@ pub fn decode_obs<T: Element>(
     Ok(())
 }
 
-/// Reads a value of a type other than `f32` that is stored as a narrower unsigned integer.
+/// Reads a value of a type other than `f32` that is stored as a narrower unsigned integer, and was found to be one.
 fn count_from_stored<T: Element>(stored: ValueType, bytes: &[u8]) -> Result<T, FrameError> {
     let mut le = [0u8; 4];
     match stored {
@@ -173,15 +229,7 @@ fn count_from_stored<T: Element>(stored: ValueType, bytes: &[u8]) -> Result<T, F
             ));
         }
     }
-    let count = u32::from_le_bytes(le);
-    let value = T::from_count(count);
-    match value.as_count() {
-        Some(back) if back == count => Ok(value),
-        _ => Err(FrameError::Value {
-            value: u64::from(count),
-            value_type: T::VALUE_TYPE.numpy_name(),
-        }),
-    }
+    Ok(T::from_count(u32::from_le_bytes(le)))
 }
 
 /// A raw block in a buffer as a sparse matrix, without a copy.

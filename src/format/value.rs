@@ -44,6 +44,23 @@ impl ValueType {
         }
     }
 
+    /// The name in the manifest.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bool => "bool",
+            Self::U8 => "u8",
+            Self::U16 => "u16",
+            Self::U32 => "u32",
+            Self::U64 => "u64",
+            Self::I8 => "i8",
+            Self::I16 => "i16",
+            Self::I32 => "i32",
+            Self::I64 => "i64",
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+        }
+    }
+
     /// The name numpy gives this type (`float32`, `uint16`, `bool`, ...).
     pub const fn numpy_name(self) -> &'static str {
         match self {

@@ -5,24 +5,30 @@ pub(crate) mod map;
 mod not_a_store;
 mod rows;
 mod verify;
+mod window;
 
-use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use verify::{VerifyReport, verify};
 
-use crate::format::constants::{MANIFEST_FILE, ROLE_SOURCE_POSITION};
+use crate::format::constants::{MANIFEST_FILE, MAX_MANIFEST_BYTES, ROLE_SOURCE_POSITION};
+use crate::format::file::{Links, open, read_whole};
 use crate::format::manifest::MatrixEntry;
 use crate::format::table::Table;
 use crate::format::{FormatError, Index, Manifest, shard};
-
-/// The most bytes a manifest may have: 32 bytes of checksum per MiB make this enough for many terabytes.
-const MAX_MANIFEST_BYTES: u64 = 256 << 20;
+use arrow_array::Array;
 
 /// How often a store may change while it is being opened.
 const MAX_REPLACED: usize = 8;
+
+/// Whether the shards of a store have their headers already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Headers {
+    Written,
+    Unwritten,
+}
 
 /// An open store. No cell data is read by opening it.
 ///
@@ -54,7 +60,7 @@ impl Store {
         let path = path.as_ref();
         let mut bytes = read_manifest(path)?;
         for _ in 0..MAX_REPLACED {
-            let opened = Self::open_files(path, &bytes);
+            let opened = Self::open_files(path, &bytes, Headers::Written);
             if opened.is_ok() {
                 return opened;
             }
@@ -64,16 +70,22 @@ impl Store {
                 _ => return opened,
             }
         }
-        Self::open_files(path, &bytes)
+        Self::open_files(path, &bytes, Headers::Written)
     }
 
-    fn open_files(path: &Path, manifest_bytes: &[u8]) -> Result<Self, FormatError> {
+    /// Opens a store that nobody else sees, and that is complete but for the headers of its shards.
+    pub(crate) fn open_unfinished(path: &Path) -> Result<Self, FormatError> {
+        Self::open_files(path, &read_manifest(path)?, Headers::Unwritten)
+    }
+
+    fn open_files(path: &Path, manifest_bytes: &[u8], headers: Headers) -> Result<Self, FormatError> {
         let manifest = Manifest::from_bytes(manifest_bytes, &path.join(MANIFEST_FILE))?;
         let obs = Table::open(path.join(&manifest.obs.file), &manifest.obs, manifest.n_obs)?;
-        let mut store = Self::of_manifest(path, manifest, manifest_bytes.len() as u64, Arc::new(obs))?;
+        let length = manifest_bytes.len() as u64;
+        let mut store = Self::of_manifest(path, manifest, length, Arc::new(obs), headers)?;
         let open = |entry: &MatrixEntry| {
             let (path, manifest) = (path.join(&entry.directory), store.manifest.of_matrix(entry));
-            Self::of_manifest(&path, manifest, 0, store.obs.clone()).map(Arc::new)
+            Self::of_manifest(&path, manifest, 0, store.obs.clone(), headers).map(Arc::new)
         };
         store.matrices = store
             .manifest
@@ -90,9 +102,15 @@ impl Store {
         manifest: Manifest,
         manifest_bytes: u64,
         obs: Arc<Table>,
+        headers: Headers,
     ) -> Result<Self, FormatError> {
         for (number, entry) in manifest.shards.iter().enumerate() {
-            check_shard(&path.join(&entry.file), number as u32, entry.bytes, &manifest)?;
+            let header = check_shard(&path.join(&entry.file), entry.bytes, &manifest)?;
+            if headers == Headers::Written {
+                let store_id = manifest.shard_store_id(number);
+                let file = path.join(&entry.file);
+                shard::check_header(&header, &file, number as u32, store_id, manifest.alignment)?;
+            }
         }
         let index_path = path.join(&manifest.index.file);
         let index = Index::new(
@@ -208,51 +226,52 @@ impl Store {
     /// # Errors
     /// Where the var table is damaged, or its positions are not a permutation of `0..n_vars`.
     pub fn source_positions(&self) -> Result<Vec<u32>, FormatError> {
-        let column = self.var.role(ROLE_SOURCE_POSITION)?;
         let file = self.path.join(&self.manifest.var.file);
-        let mut positions = Vec::with_capacity(self.n_vars() as usize);
-        for batch in column.batches() {
-            let batch = batch.as_any().downcast_ref::<arrow_array::UInt32Array>();
-            let batch = batch
-                .ok_or_else(|| FormatError::table(&file, "the source positions are not of type UInt32"))?;
-            positions.extend_from_slice(batch.values());
-        }
-        let mut seen = vec![false; positions.len()];
-        for &position in &positions {
-            match seen.get_mut(position as usize) {
-                Some(seen) if !*seen => *seen = true,
-                _ => {
-                    return Err(FormatError::table(
-                        &file,
-                        format!("the source position {position} occurs twice or is out of range"),
-                    ));
-                }
+        positions_of(&self.var, &file)
+    }
+}
+
+/// The positions in the source that a table gives for its rows, each once.
+fn positions_of(table: &Table, file: &Path) -> Result<Vec<u32>, FormatError> {
+    let column = table.role(ROLE_SOURCE_POSITION)?;
+    let mut positions = Vec::with_capacity(table.n_rows() as usize);
+    for batch in column.batches() {
+        let batch = batch.as_any().downcast_ref::<arrow_array::UInt32Array>();
+        let batch = batch.filter(|batch| batch.null_count() == 0).ok_or_else(|| {
+            FormatError::table(
+                file,
+                "the source positions are not of type UInt32, or some are missing",
+            )
+        })?;
+        positions.extend_from_slice(batch.values());
+    }
+    let mut seen = vec![false; positions.len()];
+    for &position in &positions {
+        match seen.get_mut(position as usize) {
+            Some(seen) if !*seen => *seen = true,
+            _ => {
+                return Err(FormatError::table(
+                    file,
+                    format!("the source position {position} occurs twice or is out of range"),
+                ));
             }
         }
-        Ok(positions)
     }
+    Ok(positions)
 }
 
 /// The bytes of the manifest.
 fn read_manifest(path: &Path) -> Result<Vec<u8>, FormatError> {
     let manifest_path = path.join(MANIFEST_FILE);
-    let length = match std::fs::metadata(&manifest_path) {
-        Ok(metadata) => metadata.len(),
-        Err(error) => return Err(not_a_store::instead_of_a_store(path, error)),
-    };
-    if length > MAX_MANIFEST_BYTES {
-        return Err(FormatError::NotAStore {
-            path: path.to_path_buf(),
-            reason:
-                "its manifest.json is larger than any that a writer makes; make one with `cellring convert`"
-                    .into(),
-        });
+    match std::fs::symlink_metadata(&manifest_path) {
+        Ok(_) => read_whole(&manifest_path, MAX_MANIFEST_BYTES).map_err(FormatError::io(&manifest_path)),
+        Err(error) => Err(not_a_store::instead_of_a_store(path, error)),
     }
-    std::fs::read(&manifest_path).map_err(FormatError::io(&manifest_path))
 }
 
-fn check_shard(path: &Path, number: u32, expected: u64, manifest: &Manifest) -> Result<(), FormatError> {
-    let file = File::open(path).map_err(FormatError::io(path))?;
+/// Compares the length of a shard, and gives its header.
+fn check_shard(path: &Path, expected: u64, manifest: &Manifest) -> Result<Vec<u8>, FormatError> {
+    let file = open(path, Links::Followed).map_err(FormatError::io(path))?;
     let found = file.metadata().map_err(FormatError::io(path))?.len();
     if found != expected || found < u64::from(manifest.alignment) {
         return Err(FormatError::Length {
@@ -264,6 +283,5 @@ fn check_shard(path: &Path, number: u32, expected: u64, manifest: &Manifest) -> 
     let mut header = vec![0; manifest.alignment as usize];
     file.read_exact_at(&mut header, 0)
         .map_err(FormatError::io(path))?;
-    let store_id = manifest.shard_store_id(number as usize);
-    shard::check_header(&header, path, number, store_id, manifest.alignment)
+    Ok(header)
 }

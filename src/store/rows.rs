@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use super::Store;
+use crate::format::file::{Links, open};
 use crate::format::obs::{Location, ObsDecoder};
 use crate::format::{CsrRows, Element, FormatError, ValueBuffer};
 
@@ -29,7 +30,7 @@ impl Store {
 
     fn typed_rows<T: Element>(&self, range: Range<u64>) -> Result<CsrRows, FormatError> {
         let decoder = ObsDecoder::new(&self.manifest);
-        let mut open: Option<(u32, File)> = None;
+        let mut current: Option<(u32, File)> = None;
         let mut indptr = vec![0u64];
         let mut indices: Vec<i32> = Vec::new();
         let mut values: Vec<T> = Vec::new();
@@ -39,12 +40,11 @@ impl Store {
             let path = self
                 .path
                 .join(&self.manifest.shards[location.shard as usize].file);
-            let file = match &mut open {
+            let file = match &mut current {
                 Some((shard, file)) if *shard == location.shard => file,
                 _ => {
-                    &mut open
-                        .insert((location.shard, File::open(&path).map_err(FormatError::io(&path))?))
-                        .1
+                    let file = open(&path, Links::Followed).map_err(FormatError::io(&path))?;
+                    &mut current.insert((location.shard, file)).1
                 }
             };
             for (bytes, part) in bytes.iter_mut().zip(location.parts) {

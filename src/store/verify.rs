@@ -1,16 +1,18 @@
 //! Compares a store with everything that the specification says of it.
 
-use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::Store;
+use super::window::{ShardFile, Window};
+use crate::format::checksum::crc32c;
 use crate::format::constants::{
     BLOCK_RECORD_BYTES, INDEX_HEADER_BYTES, MANIFEST_FILE, MATRICES_DIRECTORY, matrix_directory,
 };
+use crate::format::index::{Misplaced, check_order};
+use crate::format::manifest::LAYERS;
 use crate::format::names::is_left_by_append;
 use crate::format::obs::ObsDecoder;
 use crate::format::table::verify_piece;
@@ -49,11 +51,12 @@ pub fn verify(
 ) -> Result<VerifyReport, FormatError> {
     check_files(store)?;
     store.obs().verify_all()?;
-    store.obs().names()?;
+    check_obs_positions(store)?;
     let mut nnz = verify_matrix(store, threads, progress)?;
     let mut blocks = store.index().n_blocks();
     for matrix in store.matrices() {
         check_matrix_files(matrix)?;
+        check_layer(store, matrix)?;
         nnz += verify_matrix(matrix, threads, &|done| progress(blocks + done))?;
         blocks += matrix.index().n_blocks();
     }
@@ -73,6 +76,8 @@ fn verify_matrix(store: &Store, threads: usize, progress: &(dyn Fn(u64) + Sync))
     }
     check_gaps(store)?;
     check_blocks(store)?;
+    store.var().verify_all()?;
+    check_store_id(store)?;
     let found = decode_all(store, threads.max(1), progress)?;
     let says = (
         manifest.nnz,
@@ -92,8 +97,6 @@ fn verify_matrix(store: &Store, threads: usize, progress: &(dyn Fn(u64) + Sync))
         );
         return Err(FormatError::invalid(&store.path().join(MANIFEST_FILE), 0, rule));
     }
-    store.var().verify_all()?;
-    store.var().names()?;
     check_positions(store)?;
     Ok(found.nnz)
 }
@@ -106,7 +109,7 @@ fn check_files(store: &Store) -> Result<(), FormatError> {
     check_directory(store.path(), |name| {
         name == MANIFEST_FILE
             || name.starts_with('.')
-            || name == manifest.obs.file
+            || *name == *manifest.obs.file
             || is_of_matrix(manifest, name)
             || (has_matrices && name == MATRICES_DIRECTORY)
             || (!has_matrices && is_left_by_append(name, manifest.shards.len()))
@@ -130,9 +133,9 @@ fn check_matrix_files(matrix: &Store) -> Result<(), FormatError> {
 
 /// Whether a file is that of a matrix: the index, the table of the columns, or a shard.
 fn is_of_matrix(manifest: &Manifest, name: &str) -> bool {
-    name == manifest.index.file
-        || name == manifest.var.file
-        || manifest.shards.iter().any(|shard| shard.file == name)
+    *name == *manifest.index.file
+        || *name == *manifest.var.file
+        || manifest.shards.iter().any(|shard| *shard.file == *name)
 }
 
 fn check_directory(directory: &Path, is_known: impl Fn(&str) -> bool) -> Result<(), FormatError> {
@@ -177,45 +180,45 @@ fn check_zero(file: &Path, bytes: &[u8], at: u64) -> Result<(), FormatError> {
 /// Blocks lie one behind the other, without gaps, in the shards that the manifest gives them to.
 fn check_blocks(store: &Store) -> Result<(), FormatError> {
     let (manifest, index) = (store.manifest(), store.index());
-    let alignment = u64::from(manifest.alignment);
-    let mut block = 0;
-    for (number, shard) in manifest.shards.iter().enumerate() {
-        let mut next = alignment;
-        for _ in 0..shard.blocks {
-            let record = index.block(block)?;
-            if (record.shard as usize, record.offset_bytes) != (number, next) {
-                let rule = format!(
-                    "block {block} is at shard {}, byte {}; expected shard {number}, byte {next}",
-                    record.shard, record.offset_bytes
-                );
+    check_order(
+        &manifest.shards,
+        manifest.alignment,
+        |block| index.block(block),
+        |place, rule| match place {
+            Misplaced::Block(block) => {
                 let at = INDEX_HEADER_BYTES as u64 + block * BLOCK_RECORD_BYTES as u64;
-                return Err(FormatError::invalid(index.file(), at, rule));
+                FormatError::invalid(index.file(), at, rule)
             }
-            next += u64::from(record.payload_bytes).next_multiple_of(alignment);
-            block += 1;
-        }
-        // Where obs were appended, the last block before them was written again elsewhere, and the old one is still there.
-        let may_have_more = shard.store_id.is_some() && next < shard.bytes;
-        if next != shard.bytes && !may_have_more {
+            Misplaced::End { shard, at } => {
+                FormatError::invalid(&store.path().join(&manifest.shards[shard].file), at, rule)
+            }
+        },
+    )
+}
+
+/// The store id is made of the content, as section 7 says.
+fn check_store_id(store: &Store) -> Result<(), FormatError> {
+    let (manifest, index) = (store.manifest(), store.index());
+    let sections = crc32c(&index.bytes()?[INDEX_HEADER_BYTES..]);
+    let expected = manifest.id_of_content(sections, store.obs().crc(), store.var().crc());
+    match expected == manifest.store_id() {
+        true => Ok(()),
+        false => {
             let rule = format!(
-                "the shard's blocks end at byte {next}, the file at {}",
-                shard.bytes
+                "the store id is {}, the content gives {}",
+                manifest.store_id,
+                crate::format::manifest::id_text(expected)
             );
-            return Err(FormatError::invalid(&store.path().join(&shard.file), next, rule));
+            Err(FormatError::invalid(&store.path().join(MANIFEST_FILE), 0, rule))
         }
     }
-    Ok(())
 }
 
 fn decode_all(store: &Store, threads: usize, progress: &(dyn Fn(u64) + Sync)) -> Result<Found, FormatError> {
-    let files: Vec<(PathBuf, File)> = store
+    let files: Vec<ShardFile> = store
         .shard_paths()
         .into_iter()
-        .map(|path| {
-            File::open(&path)
-                .map_err(FormatError::io(&path))
-                .map(|file| (path, file))
-        })
+        .map(ShardFile::open)
         .collect::<Result<_, _>>()?;
     let (next, done, stop) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     let outcome: Mutex<Result<Found, FormatError>> = Mutex::new(Ok(Found::default()));
@@ -249,10 +252,14 @@ fn decode_all(store: &Store, threads: usize, progress: &(dyn Fn(u64) + Sync)) ->
             *found = found.and(sum);
         }
     };
+    // This thread works too: one that cannot be started is done without.
     std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(work);
+        for _ in 1..threads {
+            if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
         }
+        work();
     });
     outcome
         .into_inner()
@@ -262,7 +269,7 @@ fn decode_all(store: &Store, threads: usize, progress: &(dyn Fn(u64) + Sync)) ->
 impl Found {
     fn and(self, other: Self) -> Self {
         Self {
-            nnz: self.nnz + other.nnz,
+            nnz: self.nnz.saturating_add(other.nnz),
             max_obs_nnz: self.max_obs_nnz.max(other.max_obs_nnz),
             max_obs_bytes: self.max_obs_bytes.max(other.max_obs_bytes),
             f32_inexact: self.f32_inexact | other.f32_inexact,
@@ -270,63 +277,57 @@ impl Found {
     }
 }
 
+/// What a thread keeps from block to block. A block may be as long as 4 GiB: of its bytes, those of one window after the other are in
+/// memory, or of one obs where that is longer.
 #[derive(Default)]
 struct Scratch {
-    bytes: Vec<u8>,
+    /// Raw: the indptr, and the bytes between the sections.
+    block: Window,
+    /// Packed: the frames. Raw: the indices and the values.
+    parts: [Window; 2],
     indices: Vec<i32>,
 }
 
 /// Decodes every obs of a block and checks what lies between them.
 fn check_block<T: Element>(
     store: &Store,
-    files: &[(PathBuf, File)],
+    files: &[ShardFile],
     block: u64,
     scratch: &mut Scratch,
 ) -> Result<Found, FormatError> {
     let (manifest, index) = (store.manifest(), store.index());
     let record = index.block(block)?;
-    let (path, file) = &files[record.shard as usize];
-    let payload = record.payload_bytes as usize;
-    let padded = payload.next_multiple_of(manifest.alignment as usize);
-    scratch.bytes.resize(padded, 0);
-    file.read_exact_at(&mut scratch.bytes, record.offset_bytes)
-        .map_err(FormatError::io(path))?;
-    check_zero(
-        path,
-        &scratch.bytes[payload..],
-        record.offset_bytes + payload as u64,
-    )?;
+    let file = &files[record.shard as usize];
+    let payload_end = record.offset_bytes + u64::from(record.payload_bytes);
+    let padded = payload_end.next_multiple_of(u64::from(manifest.alignment));
     let obs = index.obs_of_block(block);
-    check_sections(
-        store,
-        path,
-        record.offset_bytes,
-        &scratch.bytes,
-        block,
-        obs.clone(),
-    )?;
+    // Where what a window reads ends: packed there are frames alone, and the padding comes along.
+    let first_end = match manifest.encoding {
+        Encoding::Packed => padded,
+        Encoding::Raw => record.offset_bytes + index.raw_layout(block, record.payload_bytes)?.data_at as u64,
+    };
+    scratch.block.forget();
+    scratch.parts.iter_mut().for_each(Window::forget);
+    check_sections(store, file, block, obs.clone(), &mut scratch.block)?;
     let decoder = ObsDecoder::new(manifest);
     let mut found = Found::default();
     let mut values: Vec<T> = Vec::new();
+    let [first, second] = &mut scratch.parts;
     for obs in obs {
         let location = index.locate(obs)?;
-        let part = |k: usize| {
-            let from = (location.parts[k].offset_bytes.saturating_sub(record.offset_bytes)) as usize;
-            match location.parts[k].len_bytes as usize {
-                0 => &[][..],
-                len => &scratch.bytes[from..from + len],
-            }
-        };
+        let [a, b] = location.parts;
+        let parts = [
+            first
+                .part(file, a.offset_bytes, a.len_bytes as usize, first_end)?
+                .into(),
+            second
+                .part(file, b.offset_bytes, b.len_bytes as usize, padded)?
+                .into(),
+        ];
         scratch.indices.resize(location.nnz as usize, 0);
         values.resize(location.nnz as usize, T::from_bits(0));
         decoder
-            .decode(
-                obs,
-                location.crc,
-                [part(0).into(), part(1).into()],
-                &mut scratch.indices,
-                &mut values,
-            )
+            .decode(obs, location.crc, parts, &mut scratch.indices, &mut values)
             .map_err(|error| store.obs_error(obs, &location, error))?;
         found = found.and(Found {
             nnz: u64::from(location.nnz),
@@ -335,20 +336,25 @@ fn check_block<T: Element>(
             f32_inexact: !values.iter().all(|value| value.is_f32_exact()),
         });
     }
+    let last = match manifest.encoding {
+        Encoding::Packed => first,
+        Encoding::Raw => second,
+    };
+    last.check_zero(file, payload_end..padded)?;
     Ok(found)
 }
 
 /// Packed: the frames fill the payload. Raw: the block's indptr is that of the index, and the sections have zeros between.
 fn check_sections(
     store: &Store,
-    path: &Path,
-    offset: u64,
-    bytes: &[u8],
+    file: &ShardFile,
     block: u64,
     obs: Range<u64>,
+    window: &mut Window,
 ) -> Result<(), FormatError> {
     let index = store.index();
     let record = index.block(block)?;
+    let offset = record.offset_bytes;
     let end_of = |obs: u64| index.place(obs, record.payload_bytes).map(|place| place.range.1);
     if index.encoding() == Encoding::Packed {
         let end = end_of(obs.end - 1)?;
@@ -359,30 +365,63 @@ fn check_sections(
                 "the frames of block {block} end at byte {end} of {}",
                 record.payload_bytes
             );
-            Err(FormatError::invalid(path, offset + u64::from(end), rule))
+            Err(FormatError::invalid(file.path(), offset + u64::from(end), rule))
         };
     }
     let layout = index.raw_layout(block, record.payload_bytes)?;
+    let indptr_bytes = (layout.n_obs + 1) * 4;
+    let indptr = window.part(file, offset, indptr_bytes, offset + layout.indices_at as u64)?;
     let mut expected = 0;
-    for (k, entry) in bytes[..(layout.n_obs + 1) * 4].chunks_exact(4).enumerate() {
+    for (k, entry) in indptr.chunks_exact(4).enumerate() {
         let found = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
         if k > 0 {
             expected = end_of(obs.start + k as u64 - 1)?;
         }
         if found != expected {
             let rule = format!("indptr[{k}] of block {block} is {found}, the index says {expected}");
-            return Err(FormatError::invalid(path, offset + k as u64 * 4, rule));
+            return Err(FormatError::invalid(file.path(), offset + k as u64 * 4, rule));
         }
     }
     let gaps = [
-        ((layout.n_obs + 1) * 4, layout.indices_at),
+        (indptr_bytes, layout.indices_at),
         (
             layout.indices_at + layout.nnz * layout.index_bytes,
             layout.data_at,
         ),
     ];
     gaps.into_iter()
-        .try_for_each(|(from, to)| check_zero(path, &bytes[from..to], offset + from as u64))
+        .try_for_each(|(from, to)| window.check_zero(file, offset + from as u64..offset + to as u64))
+}
+
+/// A layer has the columns of the store, in the same order.
+fn check_layer(store: &Store, matrix: &Store) -> Result<(), FormatError> {
+    if !matrix.name().is_some_and(|name| name.starts_with(LAYERS)) {
+        return Ok(());
+    }
+    let (own, other) = (store.var().names()?, matrix.var().names()?);
+    let same_names = own
+        .batches()
+        .iter()
+        .zip(other.batches())
+        .all(|(a, b)| a.to_data() == b.to_data());
+    if same_names && store.source_positions()? == matrix.source_positions()? {
+        return Ok(());
+    }
+    let file = matrix.path().join(&matrix.manifest().var.file);
+    Err(FormatError::table(
+        &file,
+        "the layer has not the columns of the store in the same order",
+    ))
+}
+
+/// The positions of the obs in the source, where the table gives them, are a permutation.
+fn check_obs_positions(store: &Store) -> Result<(), FormatError> {
+    let obs = store.obs();
+    let file = store.path().join(&store.manifest().obs.file);
+    match obs.has_positions()? {
+        true => super::positions_of(obs, &file).map(drop),
+        false => Ok(()),
+    }
 }
 
 /// The var table's source positions are a permutation, and count up where the order is that of the source.

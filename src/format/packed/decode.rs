@@ -6,6 +6,7 @@
 
 use super::arch::Kernel;
 use super::patch::patch;
+use super::values::{check_bools, check_counts, check_exact, may_round, safe_codes};
 use super::{Descriptor, Group, Mode, Packed, Stream, arch};
 use crate::format::checksum::obs_crc;
 use crate::format::constants::{DESCRIPTOR_BYTES, FRAME_CRC_BYTES, GROUP_LEN};
@@ -65,6 +66,9 @@ pub enum FrameError {
         /// Name of the type.
         value_type: &'static str,
     },
+    /// A value is rounded by an `f32`, although the manifest says that none is.
+    #[error("a value is no float32, although the manifest says that all are")]
+    Inexact,
     /// Bits that belong to no entry are not zero.
     #[error("the unused bits at the end of a group are not zero")]
     Tail,
@@ -81,6 +85,7 @@ pub enum FrameError {
 pub struct FrameDecoder {
     n_vars: u32,
     value_type: ValueType,
+    f32_exact: bool,
     kernel: Kernel,
 }
 
@@ -148,8 +153,14 @@ impl FrameDecoder {
         Self {
             n_vars,
             value_type,
+            f32_exact: false,
             kernel: Kernel::detect(),
         }
+    }
+
+    /// The same, for a matrix that is said to have no value that an `f32` rounds: one that does is refused.
+    pub fn with_f32_exact(self, f32_exact: bool) -> Self {
+        Self { f32_exact, ..self }
     }
 
     /// The same with other loops.
@@ -318,9 +329,13 @@ macro_rules! decode_groups {
         ) -> Result<(), FrameError> {
             let &Frame { readable, body, groups_at, mode, dictionary } = frame;
             let width = decoder.value_type.size_bytes();
+            let must_be_exact = decoder.f32_exact && may_round::<T>(decoder.value_type);
+            let safe_codes = match must_be_exact {
+                true => safe_codes(decoder.value_type).min(safe_codes(ValueType::F32)),
+                false => safe_codes(decoder.value_type),
+            };
             let dictionary =
-                (mode == Mode::Dictionary).then(|| Dictionary::<T>::new(dictionary, decoder.value_type));
-            let safe_codes = safe_codes(decoder.value_type);
+                (mode == Mode::Dictionary).then(|| Dictionary::<T>::new(dictionary, decoder.value_type, must_be_exact));
             let (mut gaps, mut codes): (Group, Group) = ([0; GROUP_LEN], [0; GROUP_LEN]);
             // Taking a group apart and bringing its exceptions in place is little work that takes long: each step waits for
             // the one before. So it is done for some groups at a time, and the processor for all of them at once.
@@ -372,7 +387,7 @@ macro_rules! decode_groups {
                 match mode {
                     Mode::Counts if fast_counts => {}
                     Mode::Counts => {
-                        check_counts(codes, decoder.value_type)?;
+                        check_counts(codes, decoder.value_type, safe_codes, must_be_exact)?;
                         T::fill_counts(codes, data);
                     }
                     Mode::Dictionary => {
@@ -391,6 +406,9 @@ macro_rules! decode_groups {
                 let values = body.get(at..at + data.len() * width);
                 let values = values.ok_or(FrameError::Short { bytes: body.len(), part: "values" })?;
                 check_bools(values, decoder.value_type)?;
+                if must_be_exact {
+                    check_exact(values, decoder.value_type)?;
+                }
                 for (d, bytes) in data.iter_mut().zip(values.chunks_exact(width)) {
                     *d = T::from_stored(decoder.value_type, bytes);
                 }
@@ -415,6 +433,8 @@ struct Dictionary<'a, T> {
     bytes: &'a [u8],
     value_type: ValueType,
     len: usize,
+    /// Whether it has a value that the output would round, and must not.
+    rounds: bool,
     table: [T; TABLE_LEN],
 }
 
@@ -423,7 +443,7 @@ const TABLE_LEN: usize = 256;
 
 impl<'a, T: Element> Dictionary<'a, T> {
     #[inline(always)]
-    fn new(bytes: &'a [u8], value_type: ValueType) -> Self {
+    fn new(bytes: &'a [u8], value_type: ValueType, must_be_exact: bool) -> Self {
         let width = value_type.size_bytes();
         let mut table = [T::from_bits(0); TABLE_LEN];
         for (entry, bytes) in table.iter_mut().zip(bytes.chunks_exact(width)) {
@@ -433,6 +453,7 @@ impl<'a, T: Element> Dictionary<'a, T> {
             bytes,
             value_type,
             len: bytes.len() / width,
+            rounds: must_be_exact && check_exact(bytes, value_type).is_err(),
             table,
         }
     }
@@ -445,6 +466,9 @@ impl<'a, T: Element> Dictionary<'a, T> {
                 code: largest,
                 limit: self.len,
             });
+        }
+        if self.rounds {
+            self.check_used(codes)?;
         }
         if self.len <= TABLE_LEN {
             data.iter_mut()
@@ -460,53 +484,14 @@ impl<'a, T: Element> Dictionary<'a, T> {
     }
 }
 
-/// Counts of codes below this are values of the type. A power of two, so that the bits of all codes together tell.
-const fn safe_codes(value_type: ValueType) -> u32 {
-    match value_type {
-        ValueType::Bool => 1,
-        ValueType::I8 => 1 << 6,
-        ValueType::U8 => 1 << 7,
-        ValueType::I16 => 1 << 14,
-        ValueType::U16 => 1 << 15,
-        ValueType::F32 => 1 << 24,
-        ValueType::I32 => 1 << 30,
-        ValueType::U32 | ValueType::U64 | ValueType::I64 | ValueType::F64 => 1 << 31,
-    }
-}
-
-/// Checks that every count is a value of the store's type.
-#[inline(always)]
-fn check_counts(codes: &[u32], value_type: ValueType) -> Result<(), FrameError> {
-    match codes.iter().fold(0, |all, &code| all | code) < safe_codes(value_type) {
-        true => Ok(()),
-        false => check_large_counts(codes, value_type),
-    }
-}
-
-#[cold]
-fn check_large_counts(codes: &[u32], value_type: ValueType) -> Result<(), FrameError> {
-    let fits =
-        |count: u32| crate::with_element!(value_type, S => S::from_count(count).as_count() == Some(count));
-    match codes.iter().map(|&code| code + 1).find(|&count| !fits(count)) {
-        None => Ok(()),
-        Some(count) => Err(FrameError::Value {
-            value: u64::from(count),
-            value_type: value_type.numpy_name(),
-        }),
-    }
-}
-
-/// Checks values as they lie in a frame: every pattern of bits is a value, but for `bool`.
-fn check_bools(values: &[u8], value_type: ValueType) -> Result<(), FrameError> {
-    match values
-        .iter()
-        .find(|&&byte| value_type == ValueType::Bool && byte > 1)
-    {
-        None => Ok(()),
-        Some(&byte) => Err(FrameError::Value {
-            value: u64::from(byte),
-            value_type: "bool",
-        }),
+impl<T> Dictionary<'_, T> {
+    /// Only values that occur count.
+    #[cold]
+    fn check_used(&self, codes: &[u32]) -> Result<(), FrameError> {
+        let width = self.value_type.size_bytes();
+        codes
+            .iter()
+            .try_for_each(|&code| check_exact(&self.bytes[code as usize * width..][..width], self.value_type))
     }
 }
 

@@ -8,10 +8,12 @@ mod decode;
 mod encode;
 mod pack;
 mod patch;
+mod values;
 
 pub use arch::Kernel;
 pub use decode::{FrameDecoder, FrameError, Padded};
 pub use encode::{FrameEncoder, Mode};
+pub(crate) use values::{check_bools, check_exact, check_large_count, may_round, safe_codes};
 
 use super::constants::{DESCRIPTOR_BYTES, GROUP_LEN};
 
