@@ -4,42 +4,41 @@
 //! them. Index and obs table are written anew under other names. All of it is prepared in a directory within the store, and becomes
 //! the store's when its manifest is replaced: until then a reader sees what was there, and afterwards all.
 
-use std::fs::{self, File};
-use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
-use super::complete::{Content, Totals, Written, complete, write_manifest};
+use super::complete::{Content, Totals, Written, complete, write_headers, write_manifest};
 use super::lock::StoreLock;
-use super::merge::{hash, read_entries, verify};
 use super::publish::{recover, sync};
 use super::shards::ShardWriter;
 use super::spool::IndexSpool;
 use super::stripe::{belongs_to, directories_of, is_shard};
 use super::unfinished::{self, Unfinished};
 use super::{BlockEncoder, EncodedBlock, WriteError, WriterOptions, write_table};
-use crate::format::constants::{BLOCK_RECORD_BYTES, INDEX_HEADER_BYTES, MANIFEST_FILE, shard_file};
-use crate::format::index::{BlockRecord, IndexLayout};
+use crate::format::constants::{MANIFEST_FILE, shard_file};
+use crate::format::file::FileName;
 use crate::format::manifest::ShardEntry;
 use crate::format::names::{is_left_by_append, version_of};
-use crate::format::{Encoding, Manifest};
+use crate::format::table::verify_piece;
+use crate::format::{FormatError, Manifest};
+use crate::store::Store;
 
 /// The directory within the store in which everything new is prepared.
 const WORK_DIRECTORY: &str = ".append";
 /// Entries of the index that are in memory at a time.
-const INDEX_ENTRIES: usize = 1 << 16;
-/// As long as any that a reader takes.
-const MAX_MANIFEST_BYTES: u64 = 256 << 20;
+const INDEX_ENTRIES: u64 = 1 << 16;
 
 /// Appends to one store. The order of use is that of [`super::StoreWriter`], but for `var`, which stays as it is; the first
 /// block begins with obs [`Self::first_obs`]. Dropped before it is finished it leaves the store as it was.
 #[derive(Debug)]
 pub struct StoreAppender {
     place: Place,
-    manifest: Manifest,
+    store: Store,
     options: WriterOptions,
     shards: ShardWriter,
     index: IndexSpool,
@@ -84,18 +83,9 @@ impl StoreAppender {
     pub fn open(path: &Path, uring: bool) -> Result<Self, WriteError> {
         recover(path);
         let lock = StoreLock::acquire(path)?;
-        let manifest_path = path.join(MANIFEST_FILE);
-        let length = fs::metadata(&manifest_path)
-            .map_err(WriteError::io(&manifest_path))?
-            .len();
-        if length > MAX_MANIFEST_BYTES {
-            return Err(WriteError::Option(format!(
-                "{}: it is larger than any manifest that is written",
-                manifest_path.display()
-            )));
-        }
-        let bytes = fs::read(&manifest_path).map_err(WriteError::io(&manifest_path))?;
-        let manifest = Manifest::from_bytes(&bytes, &manifest_path)?;
+        // Everything that is said of the old blocks is checked before it is said again.
+        let store = Store::open(path)?;
+        let manifest = store.manifest();
         if !manifest.matrices.is_empty() {
             return Err(WriteError::Option(format!(
                 "{}: the store holds several matrices, and obs can only be appended to a store of one; convert all inputs again",
@@ -109,7 +99,7 @@ impl StoreAppender {
             directories.retain(|directory| belongs_to(directory, &owner));
             directories
         };
-        remove_remains(path, &manifest, &directories());
+        remove_remains(path, manifest, &directories());
         // Without what was removed, which would change their order.
         let stripe = directories();
         let work = path.join(WORK_DIRECTORY);
@@ -151,7 +141,7 @@ impl StoreAppender {
             totals: Totals::default(),
             last_block_full: true,
             obs: None,
-            manifest,
+            store,
         };
         appender.keep_index()?;
         Ok(appender)
@@ -159,12 +149,13 @@ impl StoreAppender {
 
     /// The store as it is.
     pub fn manifest(&self) -> &Manifest {
-        &self.manifest
+        self.store.manifest()
     }
 
     /// The first obs that is written: where the last block of the store is not full, the first of that.
     pub fn first_obs(&self) -> u64 {
-        self.manifest.n_obs - self.manifest.n_obs % u64::from(self.manifest.block_size)
+        let manifest = self.manifest();
+        manifest.n_obs - manifest.n_obs % u64::from(manifest.block_size)
     }
 
     /// What encodes blocks for this store, of rows with the store's columns.
@@ -187,45 +178,46 @@ impl StoreAppender {
         self.options.source = source;
     }
 
-    /// Reads what the index says of the blocks that stay.
+    /// Takes over what the index says of the blocks that stay.
     fn keep_index(&mut self) -> Result<(), WriteError> {
-        let manifest = &self.manifest;
-        let layout = manifest.index_layout();
-        let path = self.place.path.join(&manifest.index.file);
-        verify(&path, &manifest.index)?;
+        let (manifest, old) = (self.store.manifest(), self.store.index());
+        for (piece, &expected) in manifest.index.crc32c.iter().enumerate() {
+            verify_piece(old.file(), old.bytes()?, piece, expected)?;
+        }
         let kept = self.first_obs();
         let block_size = u64::from(manifest.block_size);
-        let open = |at: u64| -> std::io::Result<BufReader<File>> {
-            let mut file = File::open(&path)?;
-            file.seek(SeekFrom::Start(at))?;
-            Ok(BufReader::with_capacity(1 << 18, file))
-        };
-        let failed = || WriteError::io(&path);
-        let mut records = open(INDEX_HEADER_BYTES as u64).map_err(failed())?;
-        for _ in 0..kept / block_size {
-            let mut bytes = [0; BLOCK_RECORD_BYTES];
-            records.read_exact(&mut bytes).map_err(failed())?;
-            self.index.append_record(BlockRecord::from_bytes(bytes));
+        let mut nnz_again = 0;
+        let (mut ends, mut details) = (Vec::new(), Vec::new());
+        for block in 0..old.n_blocks() {
+            let record = old.block(block)?;
+            let obs = old.obs_of_block(block);
+            let stays = obs.start < kept;
+            if stays {
+                self.index.append_record(record);
+            }
+            for obs in obs {
+                let place = old.place(obs, record.payload_bytes)?;
+                if stays {
+                    ends.push(place.range.1);
+                    details.push(old.detail(place));
+                } else {
+                    // The values of the last block will be counted again.
+                    nnz_again += u64::from(place.nnz);
+                }
+            }
+            if ends.len() as u64 + block_size > INDEX_ENTRIES || block + 1 == old.n_blocks() {
+                self.index.append_obs(&ends, &details)?;
+                ends.clear();
+                details.clear();
+            }
         }
-        let mut ends = open(layout.ends_at).map_err(failed())?;
-        let mut details = open(layout.details_at).map_err(failed())?;
-        let mut left = kept;
-        while left > 0 {
-            let now = left.min(INDEX_ENTRIES as u64) as usize;
-            let (ends, details) = read_obs(&mut ends, &mut details, &layout, now).map_err(failed())?;
-            self.index.append_obs(&ends, &details)?;
-            left -= now as u64;
-        }
-        // The values of the last block will be counted again.
-        let n_again = (manifest.n_obs - kept) as usize;
-        let (ends, details) = read_obs(&mut ends, &mut details, &layout, n_again).map_err(failed())?;
-        let nnz_again = match manifest.encoding {
-            Encoding::Packed => details.iter().map(|&nnz| u64::from(nnz)).sum(),
-            Encoding::Raw => u64::from(ends.last().copied().unwrap_or(0)),
-        };
+        let nnz = manifest.nnz.checked_sub(nnz_again).ok_or_else(|| {
+            let rule = format!("nnz is {}, the last block alone has {nnz_again}", manifest.nnz);
+            FormatError::invalid(&self.place.path.join(MANIFEST_FILE), 0, rule)
+        })?;
         self.totals = Totals {
             n_obs: kept,
-            nnz: manifest.nnz.saturating_sub(nnz_again),
+            nnz,
             max_obs_nnz: manifest.max_obs_nnz,
             max_obs_bytes: manifest.max_obs_bytes,
             f32_exact: manifest.f32_exact,
@@ -286,7 +278,7 @@ impl StoreAppender {
         let path = self
             .place
             .work
-            .join(next_name(&self.manifest.obs.file, "obs", "arrow"));
+            .join(next_name(&self.manifest().obs.file, "obs", "arrow"));
         self.obs = Some(write_table(&path, schema, batches)?);
         Ok(())
     }
@@ -304,15 +296,15 @@ impl StoreAppender {
             panic!("obs is written before the store is finished");
         };
         assert_eq!(obs.n_rows, self.totals.n_obs, "rows of obs");
-        let old = &self.manifest;
-        let var_path = self.place.path.join(&old.var.file);
+        let old = self.store.manifest();
+        self.store.var().verify_all()?;
         let var = Written {
             entry: old.var.clone(),
-            crc: hash(&var_path, &old.var)?,
+            crc: self.store.var().crc(),
             n_rows: old.n_vars,
         };
         let shards = self.shards.finish()?;
-        let new_files: Vec<String> = shards.iter().map(|shard| shard.file.clone()).collect();
+        let new_files: Vec<FileName> = shards.iter().map(|shard| shard.file.clone()).collect();
         let content = Content {
             options: &self.options,
             totals: self.totals,
@@ -320,15 +312,16 @@ impl StoreAppender {
             obs,
             var,
         };
-        let index_file = next_name(&self.manifest.index.file, "index", "bin");
+        let index_file = next_name(&old.index.file, "index", "bin");
         let manifest = complete(&self.place.work, content, self.index, &index_file)?;
+        write_headers(&self.place.work, &manifest)?;
         write_manifest(&self.place.work, &manifest)?;
         let place = &self.place;
         for directory in &place.stripe {
             sync(directory)?;
         }
         let files = || new_files.iter().chain([&manifest.index.file, &manifest.obs.file]);
-        for file in files().map(String::as_str).chain([MANIFEST_FILE]) {
+        for file in files().map(FileName::as_str).chain([MANIFEST_FILE]) {
             sync(&place.work.join(file))?;
         }
         let take_over = || {
@@ -339,7 +332,7 @@ impl StoreAppender {
         let taken = place.unfinished.commit(take_over);
         taken.map_err(WriteError::io(&place.path))??;
         sync(&place.path)?;
-        for file in [&self.manifest.index.file, &self.manifest.obs.file] {
+        for file in [&old.index.file, &old.obs.file] {
             // Whoever has it mapped keeps it. What cannot be removed now is removed by the next run.
             let _ = fs::remove_file(self.place.path.join(file));
         }
@@ -348,39 +341,18 @@ impl StoreAppender {
 
     /// The shards that are there, without a last block that is written again, and with the id that their headers have.
     fn kept_shards(&self) -> Vec<ShardEntry> {
-        let mut shards = self.manifest.shards.clone();
+        let manifest = self.manifest();
+        let mut shards = manifest.shards.clone();
         for shard in &mut shards {
-            shard
-                .store_id
-                .get_or_insert_with(|| self.manifest.store_id.clone());
+            shard.store_id.get_or_insert_with(|| manifest.store_id.clone());
         }
-        if self.first_obs() < self.manifest.n_obs
+        if self.first_obs() < manifest.n_obs
             && let Some(last) = shards.iter_mut().rev().find(|shard| shard.blocks > 0)
         {
             last.blocks -= 1;
         }
         shards
     }
-}
-
-/// Reads what the index says of the next `n` obs.
-fn read_obs(
-    ends: &mut impl Read,
-    details: &mut impl Read,
-    layout: &IndexLayout,
-    n: usize,
-) -> std::io::Result<(Vec<u32>, Vec<u32>)> {
-    let ends = read_entries(ends, n)?;
-    let details = match layout.detail_bytes {
-        2 => {
-            let mut bytes = vec![0; 2 * n];
-            details.read_exact(&mut bytes)?;
-            let entry = |bytes: &[u8]| u32::from(u16::from_le_bytes([bytes[0], bytes[1]]));
-            bytes.chunks_exact(2).map(entry).collect()
-        }
-        _ => read_entries(details, n)?,
-    };
-    Ok((ends, details))
 }
 
 /// The name after `index.bin` is `index-0001.bin`, and so on.
@@ -394,8 +366,11 @@ fn remove_remains(path: &Path, manifest: &Manifest, stripe: &[PathBuf]) {
     let _ = fs::remove_dir_all(path.join(WORK_DIRECTORY));
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_named = [&manifest.index.file, &manifest.obs.file, &manifest.var.file].contains(&&name)
-            || manifest.shards.iter().any(|shard| shard.file == name);
+        let own = [&manifest.index.file, &manifest.obs.file, &manifest.var.file];
+        let mut named = own
+            .into_iter()
+            .chain(manifest.shards.iter().map(|shard| &shard.file));
+        let is_named = named.any(|file| file.as_str() == name);
         if is_left_by_append(&name, 0) && !is_named {
             let _ = fs::remove_file(entry.path());
         }

@@ -1,17 +1,16 @@
 //! What comes last: the index, the headers of the shards, and the manifest.
 
-use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::spool::IndexSpool;
 use super::{EncodedBlock, WriteError, WriterOptions};
-use crate::format::checksum::crc32c;
 use crate::format::constants::{MANIFEST_FILE, VERSION};
+use crate::format::file::{FileName, open_to_write};
 use crate::format::index::IndexLayout;
-use crate::format::manifest::{FileEntry, ShardEntry};
-use crate::format::{Encoding, Manifest, ValueType, shard};
+use crate::format::manifest::{FileEntry, ShardEntry, id_text};
+use crate::format::{Encoding, Manifest, shard};
 
 /// What is known of all obs together.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +47,8 @@ impl Totals {
 
     pub(super) fn add(&mut self, other: Self) {
         self.n_obs += other.n_obs;
-        self.nnz += other.nnz;
+        // Of parts it may be any number; one so large is refused when the store is verified.
+        self.nnz = self.nnz.saturating_add(other.nnz);
         self.max_obs_nnz = self.max_obs_nnz.max(other.max_obs_nnz);
         self.max_obs_bytes = self.max_obs_bytes.max(other.max_obs_bytes);
         self.f32_exact &= other.f32_exact;
@@ -73,7 +73,7 @@ pub(super) struct Content<'a> {
     pub(super) var: Written,
 }
 
-/// Writes the index and the headers of shards into `directory`, and gives the manifest; only shards without an id of their own get a header.
+/// Writes the index into `directory` and gives the manifest. What is left are the headers of the shards, and the manifest itself.
 pub(super) fn complete(
     directory: &Path,
     content: Content<'_>,
@@ -93,41 +93,13 @@ pub(super) fn complete(
         options.encoding,
         u64::from(totals.max_obs_nnz),
     );
-    let text = format!(
-        "{},{},{},{},{},{},{}",
-        totals.n_obs,
-        options.n_vars,
-        totals.nnz,
-        options.block_size,
-        options.alignment,
-        options.encoding.name(),
-        value_type_name(options.value_type),
-    );
     let path = directory.join(index_file);
     let sections_crc = index.write_sections(&path, &layout)?;
-    let mut store_id = [0; 16];
-    let crcs = [sections_crc, obs.crc, var.crc, crc32c(text.as_bytes())];
-    for (bytes, crc) in store_id.chunks_mut(4).zip(crcs) {
-        bytes.copy_from_slice(&crc.to_le_bytes());
-    }
-    let header = layout.header(options.encoding, options.block_size, store_id);
-    let index_crcs = index.write_header(&path, &header)?;
-    let new = shards
-        .iter()
-        .enumerate()
-        .filter(|(_, shard)| shard.store_id.is_none());
-    for (number, entry) in new {
-        let path = directory.join(&entry.file);
-        let header = shard::encode_header(number as u32, store_id, options.alignment);
-        let file = OpenOptions::new().write(true).open(&path);
-        file.and_then(|file| file.write_all_at(&header, 0))
-            .map_err(WriteError::io(&path))?;
-    }
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         format: "cellring".into(),
         version: VERSION,
         features: Vec::new(),
-        store_id: store_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+        store_id: String::new(),
         n_obs: totals.n_obs,
         n_vars: options.n_vars,
         nnz: totals.nnz,
@@ -142,9 +114,9 @@ pub(super) fn complete(
         var_order: options.var_order,
         shards,
         index: FileEntry {
-            file: index_file.into(),
+            file: FileName::own(index_file),
             bytes: layout.file_bytes,
-            crc32c: index_crcs,
+            crc32c: [].into(),
         },
         obs: obs.entry,
         var: var.entry,
@@ -152,7 +124,35 @@ pub(super) fn complete(
         matrices: Vec::new(),
         source: options.source.clone(),
     };
+    let store_id = manifest.id_of_content(sections_crc, obs.crc, var.crc);
+    manifest.store_id = id_text(store_id);
+    let header = layout.header(options.encoding, options.block_size, store_id);
+    manifest.index.crc32c = index.write_header(&path, &header)?.into();
     Ok(manifest)
+}
+
+/// Writes the headers of shards that are new: those without an id of their own.
+pub(super) fn write_headers(directory: &Path, manifest: &Manifest) -> Result<(), WriteError> {
+    for (number, path) in new_shards(directory, manifest) {
+        let header = shard::encode_header(number, manifest.store_id(), manifest.alignment);
+        open_to_write(&path)
+            .and_then(|file| file.write_all_at(&header, 0))
+            .map_err(WriteError::io(&path))?;
+    }
+    Ok(())
+}
+
+/// Numbers and places of the shards that are new: behind a link of ours where they are on another disk.
+pub(super) fn new_shards<'a>(
+    directory: &'a Path,
+    manifest: &'a Manifest,
+) -> impl Iterator<Item = (u32, PathBuf)> + 'a {
+    let shards = manifest.shards.iter().enumerate();
+    let new = shards.filter(|(_, shard)| shard.store_id.is_none());
+    new.map(|(number, shard)| {
+        let path = directory.join(&shard.file);
+        (number as u32, std::fs::read_link(&path).unwrap_or(path))
+    })
 }
 
 /// Writes the manifest into a directory that has none.
@@ -169,12 +169,4 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     std::fs::File::create_new(path)
         .and_then(|mut file| file.write_all(bytes))
         .map_err(WriteError::io(path))
-}
-
-/// The name of a type in the manifest.
-fn value_type_name(value_type: ValueType) -> String {
-    serde_json::to_value(value_type)
-        .ok()
-        .and_then(|v| v.as_str().map(str::to_string))
-        .unwrap_or_default()
 }

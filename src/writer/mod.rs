@@ -46,7 +46,7 @@ use crate::format::constants::{
 use crate::format::manifest::MatrixEntry;
 use crate::format::table::TableWriter;
 use crate::format::{Encoding, FormatError, Manifest, ValueType, VarOrder};
-use complete::{Content, Totals, Written, complete, write_manifest};
+use complete::{Content, Totals, Written, complete, write_headers, write_manifest};
 use publish::Staging;
 pub use publish::{check_directory, check_target};
 use shards::ShardWriter;
@@ -476,6 +476,7 @@ impl StoreWriter {
             var,
         };
         let manifest = complete(self.staging.path(), content, self.index, INDEX_FILE)?;
+        write_headers(self.staging.path(), &manifest)?;
         Ok((manifest, self.staging))
     }
 }

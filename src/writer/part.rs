@@ -11,16 +11,19 @@ use serde::{Deserialize, Serialize};
 
 use super::complete::{Totals, write_new};
 use super::{StoreWriter, WriteError};
-use crate::format::constants::{BLOCK_RECORD_BYTES, PART_FILE, TABLE_BATCH_ROWS};
+use crate::format::constants::{
+    BLOCK_RECORD_BYTES, MAX_MANIFEST_BYTES, OBS_FILE, PART_FILE, TABLE_BATCH_ROWS, VAR_FILE,
+};
+use crate::format::file::{FileName, Links, open, read_whole};
+use crate::format::index::EntryLimits;
 use crate::format::manifest::{FileEntry, ShardEntry, check_crc, seal};
+use crate::format::rules::Claims;
 use crate::format::{Encoding, ValueType, VarOrder};
 
 /// Name of the index of a part.
 pub(super) const PART_INDEX_FILE: &str = "index.part";
 const FORMAT: &str = "cellring-part";
 const VERSION: u32 = 1;
-/// As for the manifest of a store.
-const MAX_PART_BYTES: u64 = 256 << 20;
 
 /// Which part of a store is written, and from what.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +64,7 @@ pub struct PartManifest {
     pub version: u32,
     pub part: u32,
     pub parts: u32,
+    #[serde(deserialize_with = "crate::format::json::limited")]
     pub settings: serde_json::Value,
     pub n_obs_of_store: u64,
     pub first_obs: u64,
@@ -84,11 +88,19 @@ pub struct PartManifest {
     pub var: FileEntry,
     pub counts: BTreeMap<String, u64>,
     pub counts_of_all: BTreeMap<String, u64>,
+    #[serde(deserialize_with = "crate::format::json::limited_object")]
     pub source: serde_json::Value,
 }
 
+/// What says which version a part has, whatever else it holds.
+#[derive(Deserialize)]
+struct Head {
+    format: String,
+    version: u32,
+}
+
 impl PartManifest {
-    /// Reads what a part says of itself and compares the lengths of its files with that.
+    /// Reads what a part says of itself, checks it, and compares the lengths of its files with it.
     ///
     /// # Errors
     /// [`WriteError::Part`] where `path` is no part, or not whole.
@@ -98,45 +110,128 @@ impl PartManifest {
             problem,
         };
         let file = path.join(PART_FILE);
-        let length = match std::fs::metadata(&file) {
-            Ok(metadata) => metadata.len(),
-            Err(_) if !path.exists() => return Err(refuse("there is no such part; convert it".into())),
-            Err(_) => return Err(refuse(format!("it has no {PART_FILE}, so it is not a part"))),
-        };
-        if length > MAX_PART_BYTES {
-            return Err(refuse(format!(
-                "its {PART_FILE} is larger than any that is written"
-            )));
+        match std::fs::symlink_metadata(path) {
+            Err(_) => return Err(refuse("there is no such part; convert it".into())),
+            // Only the link would be removed with the part.
+            Ok(found) if found.is_symlink() => {
+                return Err(refuse(
+                    "it is a symbolic link; name the part that it leads to".into(),
+                ));
+            }
+            Ok(_) if std::fs::symlink_metadata(&file).is_err() => {
+                return Err(refuse(format!("it has no {PART_FILE}, so it is not a part")));
+            }
+            Ok(_) => {}
         }
-        let bytes = std::fs::read(&file).map_err(WriteError::io(&file))?;
+        let bytes = read_whole(&file, MAX_MANIFEST_BYTES).map_err(WriteError::io(&file))?;
         check_crc(&bytes, &file)?;
-        let part: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| refuse(format!("a member of its {PART_FILE} is wrong: {error}")))?;
-        if part.format != FORMAT || part.version != VERSION {
+        let wrong = |error| {
+            refuse(format!(
+                "a member of its {PART_FILE} is wrong ({error}); convert the part again with --force"
+            ))
+        };
+        let head: Head = serde_json::from_slice(&bytes).map_err(wrong)?;
+        if head.format != FORMAT || head.version != VERSION {
             return Err(refuse(
                 "it was written by another version of cellring; convert it again".into(),
             ));
         }
-        let blocks = part.n_obs.div_ceil(u64::from(part.block_size.max(1)));
-        let index_bytes = blocks * BLOCK_RECORD_BYTES as u64 + part.n_obs * 8;
-        if part.index.bytes != index_bytes
-            || part.shards.iter().map(|shard| shard.blocks).sum::<u64>() != blocks
-        {
-            return Err(refuse(format!(
-                "the members of its {PART_FILE} contradict each other"
-            )));
+        let part: Self = serde_json::from_slice(&bytes).map_err(wrong)?;
+        part.check().map_err(|rule| {
+            refuse(format!(
+                "the members of its {PART_FILE} contradict each other ({rule}); convert the part again with --force"
+            ))
+        })?;
+        part.check_files(path)?;
+        Ok(part)
+    }
+
+    /// Checks what the members say of each other, so that nothing later needs to.
+    fn check(&self) -> Result<(), String> {
+        let claims = Claims {
+            n_obs: self.n_obs,
+            n_vars: self.n_vars,
+            nnz: self.nnz,
+            encoding: self.encoding,
+            value_type: self.value_type,
+            stored: match self.encoding {
+                Encoding::Packed => self.value_type,
+                Encoding::Raw => self.raw_value_type,
+            },
+            block_size: self.block_size,
+            alignment: self.alignment,
+            max_obs_nnz: self.max_obs_nnz,
+            max_obs_bytes: self.max_obs_bytes,
+            shards: &self.shards,
+            index: &self.index,
+            obs: &self.obs,
+            var: &self.var,
+        };
+        claims.check(|| self.n_blocks() * BLOCK_RECORD_BYTES as u64 + self.n_obs * 8)?;
+        let (first, block_size) = (self.first_obs, u64::from(self.block_size));
+        let end = first.checked_add(self.n_obs);
+        let Some(end) = end.filter(|&end| end <= self.n_obs_of_store && self.n_obs_of_store < 1 << 48) else {
+            return Err("its obs are beyond those of the store".into());
+        };
+        let in_whole_blocks = |obs: u64| obs.is_multiple_of(block_size) || obs == self.n_obs_of_store;
+        if !in_whole_blocks(first) || !in_whole_blocks(end) {
+            return Err("it does not hold whole blocks".into());
         }
-        let files = [&part.index, &part.obs, &part.var].map(|entry| (&entry.file, entry.bytes));
-        let shards = part.shards.iter().map(|shard| (&shard.file, shard.bytes));
-        for (name, expected) in files.into_iter().chain(shards) {
-            let found = std::fs::metadata(path.join(name)).map_or(0, |metadata| metadata.len());
+        let rows = part_table_rows(first..end, self.n_obs_of_store);
+        if self.obs_rows != rows.end - rows.start {
+            return Err("obs_rows is not what its obs ask for".into());
+        }
+        if !(1..=self.parts).contains(&self.part) {
+            return Err("part is not within 1 and parts".into());
+        }
+        if self.shards.iter().any(|shard| shard.store_id.is_some()) {
+            return Err("a shard has the id of a store".into());
+        }
+        let names = [
+            (&self.index, PART_INDEX_FILE),
+            (&self.obs, OBS_FILE),
+            (&self.var, VAR_FILE),
+        ];
+        match names.iter().all(|(entry, name)| entry.file == **name) {
+            true => Ok(()),
+            false => Err("a file is not called as that of a part".into()),
+        }
+    }
+
+    /// Compares the lengths of the files.
+    fn check_files(&self, path: &Path) -> Result<(), WriteError> {
+        let files =
+            [&self.index, &self.obs, &self.var].map(|entry| (&entry.file, entry.bytes, Links::Refused));
+        let shards = self
+            .shards
+            .iter()
+            .map(|shard| (&shard.file, shard.bytes, Links::Followed));
+        for (name, expected, links) in files.into_iter().chain(shards) {
+            let refuse = |what: String| WriteError::Part {
+                path: path.to_path_buf(),
+                problem: format!("{name}{what}; convert the part again with --force"),
+            };
+            let found = open(&path.join(name), links).and_then(|file| Ok(file.metadata()?.len()));
+            let found = found.map_err(|error| refuse(format!(": {error}")))?;
             if found != expected {
-                return Err(refuse(format!(
-                    "{name} has {found} bytes, expected {expected}; convert the part again with --force"
-                )));
+                return Err(refuse(format!(" has {found} bytes, expected {expected}")));
             }
         }
-        Ok(part)
+        Ok(())
+    }
+
+    /// Number of blocks.
+    pub(super) fn n_blocks(&self) -> u64 {
+        self.n_obs.div_ceil(u64::from(self.block_size))
+    }
+
+    /// What every entry of the index keeps to.
+    pub(super) fn entry_limits(&self) -> EntryLimits {
+        EntryLimits {
+            encoding: self.encoding,
+            max_obs_nnz: self.max_obs_nnz,
+            max_obs_bytes: self.max_obs_bytes,
+        }
     }
 
     /// Bytes of all files.
@@ -202,9 +297,9 @@ impl StoreWriter {
             var_order: options.var_order,
             shards,
             index: FileEntry {
-                file: PART_INDEX_FILE.into(),
+                file: FileName::own(PART_INDEX_FILE),
                 bytes,
-                crc32c,
+                crc32c: crc32c.into(),
             },
             obs: obs.entry,
             obs_rows: obs.n_rows,

@@ -29,6 +29,7 @@ use super::rename::{self, Ability};
 use super::stripe::{self, Stripe};
 use super::unfinished::{self, Unfinished};
 use crate::format::constants::{MANIFEST_FILE, PART_FILE};
+use crate::format::file::FileName;
 use crate::format::{explain, obstacle};
 
 /// A directory that exists under a temporary name until it is published; dropped before that, it is removed.
@@ -109,9 +110,15 @@ impl Staging {
         self.stripe.new_shard(number)
     }
 
-    /// Takes a shard from elsewhere on the same filesystem as shard `number`, without copying it.
-    pub(super) fn adopt(&mut self, shard: &Path, number: u32) -> Result<(), WriteError> {
-        self.stripe.adopt(shard, number)
+    /// Takes a shard of a part on the same filesystem as shard `number`, without copying it.
+    pub(super) fn adopt(
+        &mut self,
+        part: &Path,
+        name: &FileName,
+        number: u32,
+        header_bytes: u32,
+    ) -> Result<(), WriteError> {
+        self.stripe.adopt(part, name, number, header_bytes)
     }
 
     /// The temporary directory.

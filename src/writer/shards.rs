@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::WriteError;
 use super::sink::{CHUNK_BYTES, Chunk, Sink};
-use crate::format::constants::shard_file;
+use crate::format::file::FileName;
 use crate::format::index::BlockRecord;
 use crate::format::manifest::ShardEntry;
 
@@ -51,7 +51,7 @@ impl ShardWriter {
         self.flush()?;
         self.sink.create(path)?;
         self.entries.push(ShardEntry {
-            file: shard_file(self.next_number()),
+            file: FileName::shard(self.next_number()),
             bytes: 0,
             blocks: 0,
             store_id: None,

@@ -8,15 +8,17 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::WriteError;
-use super::link::link_or_copy;
+use super::link::{Linked, link_or_copy};
 use crate::format::constants::shard_file;
 use crate::format::explain;
+use crate::format::file::{FileName, Links, open, read_whole};
 use crate::format::names::shard_number;
+use crate::format::shard::may_be_written;
 
 /// The file that tells to which store a directory of shards belongs.
 pub(super) const MARKER: &str = "cellring-stripe";
@@ -25,6 +27,9 @@ const MARKER_HEAD: &[u8] = b"shards of the cellring store that the next line nam
 /// In a temporary directory: the directories elsewhere that belong to it, each followed by a zero byte. It is written
 /// before they are made, so that the remains of a killed process are found.
 pub(super) const LIST: &str = ".stripe";
+
+/// Most bytes of these files: what lies there in their place is not read.
+const MAX_LIST_BYTES: u64 = 1 << 22;
 
 /// The directories of one store.
 #[derive(Debug)]
@@ -67,26 +72,69 @@ impl Stripe {
         Ok(shard)
     }
 
-    /// Takes a shard of another store of ours, or of a part of one, as shard `number`, without copying it where the filesystem
-    /// knows hard links.
-    pub(super) fn adopt(&mut self, shard: &Path, number: u32) -> Result<(), WriteError> {
-        let link = self.staging.join(shard_file(number));
-        let metadata = fs::symlink_metadata(shard).map_err(WriteError::io(shard))?;
-        if !metadata.is_symlink() {
-            return link_or_copy(shard, &link)
-                .map(drop)
-                .map_err(WriteError::io(shard));
-        }
-        let file = fs::canonicalize(shard).map_err(WriteError::io(shard))?;
-        let parent = file.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
-        let known = self.made.iter().find(|(wanted, _)| wanted == parent);
-        let directory = match known {
-            Some((_, made)) => made.clone(),
-            None => self.make_in(parent)?,
+    /// Takes a shard of a part, of which it is `name`, as shard `number`, without copying it where the filesystem knows hard links. Its header of `header_bytes` is one that
+    /// may be written, which is not done here.
+    pub(super) fn adopt(
+        &mut self,
+        part: &Path,
+        name: &FileName,
+        number: u32,
+        header_bytes: u32,
+    ) -> Result<(), WriteError> {
+        let shard = part.join(name);
+        let refuse = |problem: &str| WriteError::Part {
+            path: part.to_path_buf(),
+            problem: format!("{name} {problem}"),
         };
-        let own = directory.join(shard_file(number));
-        link_or_copy(&file, &own).map_err(WriteError::io(&file))?;
-        symlink(&own, &link).map_err(WriteError::io(&link))
+        let link = self.staging.join(shard_file(number));
+        let is_link = fs::symlink_metadata(&shard)
+            .map_err(WriteError::io(&shard))?
+            .is_symlink();
+        let file = match is_link {
+            true => fs::canonicalize(&shard).map_err(WriteError::io(&shard))?,
+            false => shard.clone(),
+        };
+        let directory = file.parent().unwrap_or(Path::new("/"));
+        let owner = absolute(part).map_err(WriteError::io(part))?;
+        if is_link && !(belongs_to(directory, &owner) && file.file_name().is_some_and(is_shard)) {
+            return Err(refuse(
+                "is a link to a file that is not of this part, and would be written to; put a copy of that file there",
+            ));
+        }
+        let opened = open(&file, Links::Refused).map_err(WriteError::io(&file))?;
+        let about = opened.metadata().map_err(WriteError::io(&file))?;
+        let mut header = vec![0; header_bytes as usize];
+        opened
+            .read_exact_at(&mut header, 0)
+            .map_err(WriteError::io(&file))?;
+        if !may_be_written(&header) {
+            return Err(refuse(
+                "is not a shard of a part; convert the part again with --force",
+            ));
+        }
+        let own = match is_link {
+            false => link.clone(),
+            true => {
+                let parent = directory.parent().unwrap_or(Path::new("/"));
+                let known = self.made.iter().find(|(wanted, _)| wanted == parent);
+                let directory = match known {
+                    Some((_, made)) => made.clone(),
+                    None => self.make_in(parent)?,
+                };
+                directory.join(shard_file(number))
+            }
+        };
+        let linked = link_or_copy(&file, &own).map_err(WriteError::io(&file))?;
+        let taken = fs::symlink_metadata(&own).map_err(WriteError::io(&own))?;
+        if linked == Linked::Shared && (taken.dev(), taken.ino()) != (about.dev(), about.ino()) {
+            return Err(refuse(
+                "was changed while it was being taken; run the merge again",
+            ));
+        }
+        match is_link {
+            false => Ok(()),
+            true => symlink(&own, &link).map_err(WriteError::io(&link)),
+        }
     }
 
     fn make_in(&mut self, parent: &Path) -> Result<PathBuf, WriteError> {
@@ -166,7 +214,7 @@ pub(super) fn absolute(target: &Path) -> io::Result<PathBuf> {
 /// The directories that hold shards of the store in `directory`: those that it links to, and those that its list names; of
 /// further matrices, in directories within it, too.
 pub(super) fn directories_of(directory: &Path) -> Vec<PathBuf> {
-    let list = fs::read(directory.join(LIST)).unwrap_or_default();
+    let list = read_whole(&directory.join(LIST), MAX_LIST_BYTES).unwrap_or_default();
     // What is not followed by a zero was cut off, and was not made.
     let listed = list
         .split_inclusive(|&byte| byte == 0)
@@ -198,13 +246,13 @@ fn marker_text(target: &Path) -> Vec<u8> {
 
 /// Whether a directory says that it holds shards of this store.
 pub(super) fn belongs_to(directory: &Path, target: &Path) -> bool {
-    fs::read(directory.join(MARKER)).is_ok_and(|text| text == marker_text(target))
+    read_whole(&directory.join(MARKER), MAX_LIST_BYTES).is_ok_and(|text| text == marker_text(target))
 }
 
 /// Whether a directory was about to say so when the process was killed, and so holds nothing yet.
 fn was_about_to(directory: &Path, target: &Path) -> bool {
     let n_entries = fs::read_dir(directory).map_or(0, Iterator::count);
-    let text = fs::read(directory.join(MARKER));
+    let text = read_whole(&directory.join(MARKER), MAX_LIST_BYTES);
     n_entries == 1 && text.is_ok_and(|text| marker_text(target).starts_with(&text))
 }
 

@@ -9,11 +9,13 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::output::{self, Show};
+use crate::progress;
 
 /// Make a store of its parts, which `convert --part` has made
 ///
-/// The blocks are not copied: the parts' shards become those of the store, so the store must be on their filesystem. The
-/// parts are removed when the store is complete, and not before; a merge that was interrupted is simply run again.
+/// The blocks are not copied: the parts' shards become those of the store, so the store must be on their filesystem. Every cell is
+/// verified before the store gets its name. The parts are removed after that, and not before; a merge that was interrupted is
+/// simply run again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The parts, in any order [default: all STORE.part-*-of-*]
@@ -66,7 +68,12 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         true => parts_of(&args.output)?,
         false => args.parts,
     };
-    let merged = merge(&parts, &args.output, args.force)?;
+    let bar = progress::bar("verifying", 0, "blocks");
+    let merged = merge(&parts, &args.output, args.force, &|done, total| {
+        progress::set(&bar, done, total);
+    });
+    bar.finish_and_clear();
+    let merged = merged?;
     let store = Store::open(&args.output)?;
     let report = Report {
         parts: merged.parts,
