@@ -108,10 +108,12 @@ fn with_ids<'a>(
     let [batch] = batches.as_slice() else {
         panic!("few genes")
     };
+    // The positions in the source come last.
+    let place = batch.num_columns() - 1;
     let mut columns = batch.columns().to_vec();
-    columns.push(Arc::new(StringArray::from_iter_values(ids)));
+    columns.insert(place, Arc::new(StringArray::from_iter_values(ids)));
     let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
-    fields.push(Arc::new(Field::new("gene_id", DataType::Utf8, false)));
+    fields.insert(place, Arc::new(Field::new("gene_id", DataType::Utf8, false)));
     let schema = Arc::new(Schema::new(fields));
     (
         schema.clone(),
