@@ -31,6 +31,7 @@ import argparse
 import json
 import os
 import re
+import stat
 import struct
 import sys
 from collections import Counter
@@ -184,6 +185,8 @@ def one_of(of: dict[str, Any], name: str, choice: list[str]) -> str:
 
 
 def parse_manifest(data: bytes, check_crc: bool, notes: Notes) -> Manifest:
+    if len(data) > 1 << 26:
+        damaged(MANIFEST, None, f"it has {len(data)} bytes, expected at most {1 << 26}")
     tail = re.fullmatch(rb',\n  "manifest_crc32c": "([0-9a-f]{8})"\n}\n', data[-36:])
     if tail is None:
         damaged(MANIFEST, max(0, len(data) - 36), "the file does not end with the line of its checksum")
@@ -224,14 +227,16 @@ def read_matrices(found: dict[str, Any], manifest: Manifest) -> None:
             damaged(MANIFEST, None, f"the name of matrix {k} is empty or another one's")
         names.add(name)
         directory = one_of(entry, "directory", [f"matrices/{k:05}"])
+        if name.startswith("layers/") and entry.get("n_vars") != manifest.n_vars:
+            damaged(MANIFEST, None, f"the layer {name} has {entry.get('n_vars')} columns, the store {manifest.n_vars}")
         shared = {name: found[name] for name in ("n_obs", "block_size", "alignment", "obs")}
         manifest.matrices.append((directory, manifest_of({**entry, **shared})))
 
 
 def manifest_of(found: dict[str, Any]) -> Manifest:
     store_id = member(found, "store_id", str)
-    if not re.fullmatch(r"[0-9a-fA-F]{32}", store_id):
-        damaged(MANIFEST, None, f"the member `store_id` is \"{store_id}\", expected 32 hexadecimal digits")
+    if not re.fullmatch(r"[0-9a-f]{32}", store_id):
+        damaged(MANIFEST, None, f"the member `store_id` is \"{store_id}\", expected 32 lower-case hexadecimal digits")
 
     encoding = one_of(found, "encoding", ["packed", "raw"])
     value_type = one_of(found, "value_type", list(DTYPES))
@@ -247,8 +252,8 @@ def manifest_of(found: dict[str, Any]) -> Manifest:
             damaged(MANIFEST, None, f"shard {k} is not an object")
         shards.append((one_of(shard, "file", [f"shard-{k:05}.bin"]), number(shard, "bytes"), number(shard, "blocks")))
         own_id = member(shard, "store_id", str) if "store_id" in shard else None
-        if own_id is not None and not re.fullmatch(r"[0-9a-fA-F]{32}", own_id):
-            damaged(MANIFEST, None, f"the `store_id` of shard {k} is \"{own_id}\", expected 32 hexadecimal digits")
+        if own_id is not None and not re.fullmatch(r"[0-9a-f]{32}", own_id):
+            damaged(MANIFEST, None, f"the `store_id` of shard {k} is \"{own_id}\", expected 32 lower-case hexadecimal digits")
         shard_ids.append(None if own_id is None else bytes.fromhex(own_id))
     files, names = {}, {}
     for name, file in (("index", INDEX), ("obs", OBS), ("var", VAR)):
@@ -265,12 +270,13 @@ def manifest_of(found: dict[str, Any]) -> Manifest:
         if not all(type(c) is str and re.fullmatch(r"[0-9a-f]{8}", c) for c in crcs):
             damaged(MANIFEST, None, f"a checksum of {file} is not 8 lower-case hexadecimal digits")
         files[file] = (n_bytes, [int(c, 16) for c in crcs])
-    member(found, "source", dict)
+    if count_values(member(found, "source", dict)) > 1 << 18:
+        damaged(MANIFEST, None, "`source` holds more than 262,144 values")
 
     alignment = number(found, "alignment", 512, 1 << 20)
     if alignment & (alignment - 1):
         damaged(MANIFEST, None, f"the alignment {alignment} is not a power of two")
-    return Manifest(
+    manifest = Manifest(
         store_id=bytes.fromhex(store_id),
         n_obs=number(found, "n_obs", 0, (1 << 48) - 1),
         n_vars=number(found, "n_vars", 0, CODE_LIMIT - 1),
@@ -290,6 +296,39 @@ def manifest_of(found: dict[str, Any]) -> Manifest:
         names=names,
         matrices=[],
     )
+    check_limits(manifest)
+    return manifest
+
+
+def count_values(value: Any) -> int:
+    inner = value.values() if type(value) is dict else value if type(value) is list else ()
+    return 1 + sum(count_values(inner) for inner in inner)
+
+
+def least_bytes(n: int) -> int:
+    """Section 4: the least length of the frame of an obs with n values."""
+    return 5 + 3 * ceil_div(n, GROUP) if n else 0
+
+
+def check_limits(m: Manifest) -> None:
+    """Section 2: the members fit together."""
+    n, n_bytes = m.max_obs_nnz, m.max_obs_bytes
+    if not (n <= m.n_vars and n <= m.nnz <= n * m.n_obs and m.nnz < 1 << 63):
+        damaged(MANIFEST, None, f"`max_obs_nnz` {n}, `nnz` {m.nnz} and the shape contradict each other")
+    longest = max((shard_bytes for _, shard_bytes, _ in m.shards), default=0)
+    if n_bytes > min(longest, (1 << 32) - 1):
+        damaged(MANIFEST, None, f"`max_obs_bytes` is {n_bytes}, the longest shard has {longest} bytes")
+    if m.raw_value_type is None:
+        width = np.dtype(DTYPES[m.value_type]).itemsize
+        most = 7 + 65_536 * width + 1_625 * ceil_div(n, GROUP) + n * width
+        fits = least_bytes(n) <= n_bytes <= most if n else n_bytes == 0
+    else:
+        fits = n_bytes == n * ((2 if m.n_vars <= 65_536 else 4) + np.dtype(DTYPES[m.raw_value_type]).itemsize)
+    if not fits:
+        damaged(MANIFEST, None, f"`max_obs_bytes` {n_bytes} and `max_obs_nnz` {n} contradict each other")
+    lengths = [n_bytes for n_bytes, _ in m.files.values()] + [sum(n_bytes for _, n_bytes, _ in m.shards)]
+    if max(lengths) >= 1 << 63 or m.files[VAR][0] < 4 * m.n_vars:
+        damaged(MANIFEST, None, "a file is longer or shorter than any of its kind")
 
 
 # ---- section 5: packed encoding ----
@@ -446,8 +485,13 @@ class Store:
         self.shards = [self.check_shard(k) for k in range(len(self.manifest.shards))]
 
     def load(self, file: str) -> bytes:
+        """Section 1: regular files; shards may be links to some."""
+        path = self.path / file
         try:
-            return (self.path / file).read_bytes()
+            mode = path.stat().st_mode if file.startswith("shard-") else path.lstat().st_mode
+            if not stat.S_ISREG(mode):
+                damaged(file, None, "it is not a regular file")
+            return path.read_bytes()
         except OSError as error:
             damaged(file, None, f"it cannot be read ({error.strerror})")
 
@@ -625,8 +669,10 @@ class Store:
             n = int(self.details[i])
             if n > self.manifest.n_vars:
                 damaged(INDEX, None, f"obs {i} has {n} values, but there are {self.manifest.n_vars} columns")
-            if (n == 0) != (start == end):
+            if end - start < least_bytes(n) or (n == 0) != (start == end):
                 damaged(INDEX, None, f"obs {i} has {n} values in a frame of {end - start} bytes")
+            if n > self.manifest.max_obs_nnz or end - start > self.manifest.max_obs_bytes:
+                damaged(INDEX, None, f"obs {i} has {n} values in {end - start} bytes, more than the manifest allows")
             self.max_obs_bytes = max(self.max_obs_bytes, end - start)
             self.rows.append(decode_frame(i, n, payload[start:end], file, at + start, self.manifest, self.check_crc,
                                           self.notes) if n else empty)
@@ -662,6 +708,8 @@ class Store:
             crc = crc32c(struct.pack("<QI", i, high - low) + indices + data)
             if self.check_crc and crc != self.details[i]:
                 damaged(file, at, f"the CRC of obs {i} is {crc:08x}, but the index states {self.details[i]:08x}")
+            if high - low > self.manifest.max_obs_nnz:
+                damaged(INDEX, None, f"obs {i} has {high - low} values, more than the manifest allows")
             columns = np.frombuffer(indices, index_dtype).astype(np.int64)
             if (np.diff(columns) <= 0).any():
                 damaged(file, at, f"the columns of obs {i} do not ascend")

@@ -95,10 +95,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("engine", &["buffer"]),
     // How a table and an index are read is the store's; the format knows them only as bytes.
     ("format", &["store::lazy", "store::map"]),
-    // Whether io_uring can be had is the engine's to find out.
+    // Whether io_uring can be had is the engine's to find out; what is put together of parts, or added to, is read first.
     (
         "writer",
-        &["engine::probe_ring", "format", "with_values", "with_element"],
+        &[
+            "engine::probe_ring",
+            "format",
+            "store",
+            "with_values",
+            "with_element",
+        ],
     ),
     ("store", &["format", "with_values", "with_element"]),
     // From the obs table to what the plan takes.

@@ -7,6 +7,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/forge.rs"]
+mod forge;
+#[path = "../common/forgeries.rs"]
+mod forgeries;
 mod spec;
 mod stores;
 

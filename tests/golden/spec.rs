@@ -8,6 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use cellring::Store;
+use cellring::format::Encoding;
+use cellring::store::verify;
+
+use crate::forge::Forge;
+use crate::forgeries::{INDEXES, MANIFESTS, sparse_store, store};
 use crate::stores::{Golden, files, goldens};
 
 /// What a run of the reader gave.
@@ -294,4 +300,43 @@ fn every_kind_of_flip_is_noticed_in_raw_stores() {
     // The details of a raw store are the checksums of its obs.
     let only_by_crc = [ONLY_BY_CRC, &["index details"]].concat();
     flip_each(&golden("raw-counts"), &[COMMON, block].concat(), &only_by_crc);
+}
+
+/// What a manifest or an index claims without right is refused by the reader of the text as by ours, though every checksum holds.
+#[test]
+fn forged_claims_are_refused_by_both_readers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut copies = vec![];
+    let mut put = |name: &str, forged: &Forge| {
+        let path = dir.path().join(format!("{:03}", copies.len()));
+        forged.write(&path);
+        let found = Store::open(&path).and_then(|store| verify(&store, 1, &|_| ()));
+        copies.push((path, name.to_owned(), found.is_ok()));
+    };
+    let sound = store(dir.path(), Encoding::Packed);
+    put("sound", &sound);
+    for (name, change, _) in MANIFESTS {
+        let mut forged = sound.clone();
+        change(&mut forged.manifest);
+        put(name, &forged);
+    }
+    let sparse = sparse_store(dir.path());
+    for (name, change, _) in INDEXES {
+        let mut forged = sparse.clone();
+        change(&mut forged);
+        forged.seal();
+        put(name, &forged);
+    }
+    let paths: Vec<&Path> = copies.iter().map(|(path, ..)| path.as_path()).collect();
+    let run = spec_reader(&paths, &[]);
+    for (path, name, is_ok) in &copies {
+        let taken = !run.stderr.contains(&format!("damaged: {}: ", path.display()));
+        assert_eq!(
+            (taken, *is_ok),
+            (name == "sound", name == "sound"),
+            "{name}: {}",
+            run.stderr
+        );
+    }
+    assert!(copies.len() > 50, "{} forgeries", copies.len());
 }
