@@ -2,6 +2,7 @@
 
 pub(crate) mod append;
 pub(crate) mod bench;
+pub(crate) mod completions;
 pub(crate) mod convert;
 mod data;
 pub(crate) mod demo;
@@ -12,6 +13,7 @@ mod form;
 pub(crate) mod info;
 mod inputs;
 mod labels;
+pub(crate) mod man;
 pub(crate) mod merge;
 mod options;
 pub(crate) mod plan;

@@ -12,6 +12,7 @@ mod damage;
 mod epochs;
 mod existing;
 mod interrupts;
+mod manual;
 mod messages;
 mod paths;
 mod plans;
