@@ -89,7 +89,7 @@ impl AnnData {
     }
 
     /// Opens several inputs, of the same or of different forms, as one: their obs one after the other, over one list of genes.
-    /// How is told in [`JoinOptions`] and the README's section on several files.
+    /// [`JoinOptions`] and `tools/MANUAL.md` (Several files as one store) say how.
     ///
     /// # Errors
     /// As [`Self::open_with`] for each of them; and [`JoinError`], here or where a matrix or table is opened or read.
