@@ -4,7 +4,7 @@ use cellring::format::Encoding;
 use serde_json::Value;
 
 use crate::common::Kind;
-use crate::{TestStore, cellring, fail, scratch};
+use crate::{TestStore, cellring, fail, json, scratch};
 
 /// Report and standard error of an epoch.
 fn epoch(store: &TestStore, args: &[&str]) -> (Value, String) {
@@ -120,4 +120,37 @@ fn scaled_values_are_not_normalised() {
         );
     }
     assert_eq!(cellring(&["epoch", store.path()]).code, 0);
+}
+
+#[test]
+fn values_that_were_log_transformed_are_normalised_with_one_warning() {
+    let store = TestStore::new(120, 40, Kind::LogNormalised, Encoding::Packed);
+    for (args, asked) in [
+        (&["--log1p"][..], "log1p expects counts, but obs "),
+        (&["--normalize", "10000"], "normalize expects counts, but obs "),
+        (
+            &["--normalize", "10000", "--log1p", "--obs-range", "50..60"],
+            "normalize and log1p expect counts, but obs 5",
+        ),
+    ] {
+        let args = [&["epoch", store.path()], args].concat();
+        let ran = cellring(&args);
+        assert_eq!((ran.code, ran.stderr.lines().count()), (0, 1), "{}", ran.stderr);
+        assert!(
+            ran.stderr.starts_with("warning: ") && ran.stderr.contains(asked),
+            "{}",
+            ran.stderr
+        );
+        let report = json(&[&args[..], &["--json"]].concat());
+        assert_eq!(report["warnings"][0]["kind"], "counts", "{report}");
+        assert_eq!(report["warnings"].as_array().unwrap().len(), 1);
+    }
+    // As they are, and counts, there is nothing to say.
+    let counts = TestStore::counts(120, 40);
+    for args in [
+        &[store.path()][..],
+        &[counts.path(), "--normalize", "10000", "--log1p"],
+    ] {
+        assert_eq!(cellring(&[&["epoch"], args].concat()).stderr, "", "{args:?}");
+    }
 }
