@@ -241,7 +241,16 @@ fn data_frames_that_are_no_matrices_are_refused_by_column() {
     let source = directory.path().join("frames.h5ad");
     for (name, column, expected) in [
         ("text", "b", "holds text or categories"),
-        ("wide", "a", "have types that no type holds exactly"),
+        (
+            "wide",
+            "a",
+            "has the value 9007199254740993 in row 3, which float64, the type",
+        ),
+        (
+            "unsigned",
+            "a",
+            "has the value 18446744073709551615 in row 5, which int64, the type",
+        ),
         ("gap", "a", "has no value in row 7"),
     ] {
         let options = ConvertOptions {
