@@ -362,6 +362,44 @@ with h5py.File(path, "w") as file:
     arrays(file.create_group("run1/matrix"))
     for member, values in base.items():
         file[f"run1/matrix/features/{member}"] = values
+# A categorical with a single category, which anndata before 0.7 wrote as a scalar: of a table of records (0.6 and before), and of columns.
+for kind, label in (("text", "liver"), ("number", 7), ("float", 0.5), ("flag", True)):
+    plain = adata(COUNTS.astype("f4"), obs={"n": np.arange(N)})
+    codes = np.where(np.arange(N) == 3, -1, 0).astype("i1")
+    expected = plain.copy()
+    expected.obs["organ"] = pd.Categorical.from_codes(codes, [label])
+    for version in ("records", "columns", "groups"):
+        path = folder / f"single_{kind}_{version}.h5ad"
+        plain.write_h5ad(path)
+        with h5py.File(path, "a") as file:
+            if version == "records":
+                del file["obs"], file["uns"], file.attrs["encoding-type"], file.attrs["encoding-version"]
+                rows = np.empty(N, [("index", "S12"), ("n", "i8"), ("organ", "i1")])
+                rows["index"], rows["n"], rows["organ"] = CELLS, np.arange(N), codes
+                file["obs"] = rows
+                file["uns/organ_categories"] = label
+            elif version == "columns":
+                file["obs/organ"] = codes
+                file["obs/__categories/organ"] = label
+                file["obs/organ"].attrs["categories"] = file["obs/__categories/organ"].ref
+            else:
+                group = file.create_group("obs/organ")
+                group.attrs.update({"encoding-type": "categorical", "encoding-version": "0.2.0", "ordered": False})
+                group["codes"], group["categories"] = codes, label
+            if version != "records":
+                order = list(file["obs"].attrs["column-order"]) + ["organ"]
+                file["obs"].attrs["column-order"] = np.array(order, h5py.string_dtype())
+        say(path, expected)
+    path = folder / f"single_{kind}.zarr"
+    anndata.settings.zarr_write_format = 2
+    plain.write_zarr(path)
+    obs = zarr.open_group(path, mode="a")["obs"]
+    group = obs.create_group("organ")
+    group.attrs.update({"encoding-type": "categorical", "encoding-version": "0.2.0", "ordered": False})
+    group.create_array("codes", data=codes)
+    anndata.io.write_elem(group, "categories", label)
+    obs.attrs["column-order"] = list(obs.attrs["column-order"]) + ["organ"]
+    say(path, expected)
 say(path, adata(gene_ids=IDS, feature_types=TYPES, genome=GENOMES), "--group", "run1")
 say(path, adata(gene_ids=IDS, feature_types=TYPES, genome=GENOMES)[:, :8].copy(), "--group", "run1", "--genome", "GRCh38")
 
