@@ -58,8 +58,58 @@ fn warnings_are_the_same_as_text_and_in_the_json() {
     };
     assert!(!of_kind("selection") && !of_kind("genes"), "{report}");
     // Two classes are something to balance.
-    let (_, stderr) = epoch(&store, &["--balance", "plate"]);
+    let (_, stderr) = epoch(&store, &["--balance", "plate", "--obs-range", "0..5,303..308"]);
     assert!(!stderr.contains("--balance"), "{stderr}");
+}
+
+/// Every eleventh cell has no plate.
+#[test]
+fn cells_without_a_label_are_counted() {
+    let store = TestStore::counts(700, 40);
+    let group = ["--group", "plate", "--n-per-group", "4"];
+    let of_each_plate = "number in [0, 300, 600, 900, 1200, 1503, 1800] or plate is missing";
+    let controls = [
+        "--controls",
+        of_each_plate,
+        "--match",
+        "plate",
+        "--n-controls",
+        "1",
+    ];
+    for (args, expected) in [
+        (
+            &["--balance", "plate"][..],
+            &["--balance: 64 of 700 cells have no value in plate, so they are never drawn"][..],
+        ),
+        (
+            &["--balance", "plate,number", "--obs-range", "0..100"],
+            &["--balance: 9 of 100 cells have no value in plate, number, so they are never drawn"],
+        ),
+        (
+            &group,
+            &["--group: 64 of 700 cells have no value in plate, so they are in no minibatch"],
+        ),
+        (
+            &[&group[..], &controls].concat(),
+            &[
+                // Controls have a group of their own, but these no match.
+                "--match: 64 of 700 cells have no value in plate, so they are in no minibatch",
+            ],
+        ),
+        (&["--balance", "number"], &[]),
+    ] {
+        for command in ["plan", "epoch"] {
+            let ran = cellring(&[&[command, store.path()], args].concat());
+            assert_eq!(ran.code, 0, "{}", ran.stderr);
+            let lines: Vec<&str> = ran
+                .stderr
+                .lines()
+                .filter(|line| line.contains("have no value"))
+                .collect();
+            let expected: Vec<String> = expected.iter().map(|line| format!("warning: {line}")).collect();
+            assert_eq!(lines, expected);
+        }
+    }
 }
 
 #[test]
