@@ -12,6 +12,7 @@ use cellring_tools::message::MessageKind;
 use cellring_tools::paths::PathError;
 use clap::value_parser;
 
+use super::filter::FILTER_HELP;
 use crate::failure::Failure;
 use crate::output;
 
@@ -19,9 +20,8 @@ use crate::output;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Subset options (all that are given are met)")]
 pub(crate) struct SubsetArgs {
-    /// Only cells for which this holds, such as 'cell_type == "B cell" and (n_genes >= 200 or not is_doublet)'; also
-    /// in [..], is missing, `name with blanks`
-    #[arg(long, value_name = "EXPR")]
+    /// Only cells for which this is true, such as 'cell_type == "B cell" and (n_genes >= 200 or not is_doublet)'; --help explains it
+    #[arg(long, value_name = "EXPR", long_help = FILTER_HELP)]
     obs_filter: Option<String>,
     /// Only cells in these ranges, from 0, the end not included
     #[arg(long, value_name = "A..B,...", value_delimiter = ',', value_parser = parse_range)]
