@@ -9,7 +9,8 @@
 //!   not hold exactly is refused by its place.
 //! - **Columns of obs**: all that any input has, in the order in which they are met; missing values where an input has none
 //!   (so integers and booleans become nullable; floats and categories have missing values as they are). Types are
-//!   united as those of the matrix; numbers, booleans and texts are never mixed, but refused. Categories are merged in the
+//!   united as those of the matrix; numbers, booleans and texts are never mixed, but refused (but for the index, whose names
+//!   become texts then, as in anndata). Categories are merged in the
 //!   order in which they are met; ordered ones stay ordered where one input's list holds all others in its order, else
 //!   they lose the order, with a warning. Categories beside plain values become plain, with a warning.
 //! - **Columns of var**: all that any input has, where the inputs agree on the values of the genes they share. Others are
@@ -22,6 +23,7 @@
 
 pub(in crate::anndata) mod columns;
 mod error;
+pub(crate) mod names;
 mod shared;
 pub(crate) mod unify;
 mod vars;
