@@ -299,6 +299,12 @@ path = market("geo_two", entries(COUNTS[:9].T), column(CELLS[:9]), files=("GSM2_
 say(path, "refused:holds 2 matrices (GSM1_a_matrix.mtx.gz, GSM2_matrix.mtx); name the one to convert instead")
 say(path / "GSM2_matrix.mtx", adata(COUNTS[:9], obs_names=CELLS[:9], gene_ids=IDS))
 say(path / "GSM1_a_matrix.mtx.gz", typed)
+path = market("velocyto_old", features=features3)
+turned = COUNTS.T.tocoo()
+lines = [f"{row + 1} {column + 1} {value} {2 * value} 0" for row, column, value in zip(turned.row, turned.col, turned.data)]
+head = f"%%MatrixMarket matrix coordinate integer general\n%\n{M} {N} {len(lines)}\n"
+write(path / "matrix.mtx", head + "\n".join(lines) + "\n")
+say(path, "refused:it has three values, as where STARsolo's Velocyto writes spliced, unspliced and ambiguous counts into one file")
 path = market("velocyto", features=features3, files=("spliced.mtx", "barcodes.tsv", "features.tsv"))
 write(path / "unspliced.mtx", entries(COUNTS.T * 2))
 say(path, "refused:holds 2 matrices (spliced.mtx, unspliced.mtx)")
@@ -356,12 +362,6 @@ for version in (2, 3):
     say(path, "refused:holds AnnData in tables/table; choose one with --group")
     say(path, rna, "--group", "tables/table")
     say(path / "tables/table", rna)
-# A 10x matrix within a larger file.
-path = folder / "inner_tenx.h5"
-with h5py.File(path, "w") as file:
-    arrays(file.create_group("run1/matrix"))
-    for member, values in base.items():
-        file[f"run1/matrix/features/{member}"] = values
 # A categorical with a single category, which anndata before 0.7 wrote as a scalar: of a table of records (0.6 and before), and of columns.
 for kind, label in (("text", "liver"), ("number", 7), ("float", 0.5), ("flag", True)):
     plain = adata(COUNTS.astype("f4"), obs={"n": np.arange(N)})
@@ -400,6 +400,12 @@ for kind, label in (("text", "liver"), ("number", 7), ("float", 0.5), ("flag", T
     anndata.io.write_elem(group, "categories", label)
     obs.attrs["column-order"] = list(obs.attrs["column-order"]) + ["organ"]
     say(path, expected)
+# A 10x matrix within a larger file.
+path = folder / "inner_tenx.h5"
+with h5py.File(path, "w") as file:
+    arrays(file.create_group("run1/matrix"))
+    for member, values in base.items():
+        file[f"run1/matrix/features/{member}"] = values
 say(path, adata(gene_ids=IDS, feature_types=TYPES, genome=GENOMES), "--group", "run1")
 say(path, adata(gene_ids=IDS, feature_types=TYPES, genome=GENOMES)[:, :8].copy(), "--group", "run1", "--genome", "GRCh38")
 
