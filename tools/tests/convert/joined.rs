@@ -499,6 +499,18 @@ fn what_cannot_be_joined_is_refused_by_name() {
             &["obs column text already"],
         ),
         (
+            &["a.h5ad"],
+            &["--label-column", "_index"],
+            &[
+                "\"_index\" cannot be the name of an obs column, since AnnData calls the index so; choose another name for --label-column",
+            ],
+        ),
+        (
+            &["a.h5ad"],
+            &["--label-column", "a//b"],
+            &["\"a//b\" cannot be the name of an obs column; choose another"],
+        ),
+        (
             &["a.h5ad", "texts.h5ad"],
             &[],
             &[

@@ -42,6 +42,7 @@ pub(in crate::anndata) use vars::NOT_KEPT;
 
 use super::error::{Result, SourceError};
 use super::table::{self, ENCODING, INDEX_NAME, JoinedColumn, JoinedKind, JoinedPart, ORDERED};
+use super::write::is_column_name;
 use super::{AnnData, MatrixSource, OpenOptions, Selection, TableSource, Workspace, matrix};
 use columns::Found;
 use vars::JoinedVar;
@@ -125,6 +126,10 @@ impl Joined {
         if labels.len() != inputs.len() {
             let (expected, found) = (inputs.len(), labels.len());
             return Err(JoinError::LabelCount { expected, found }.into());
+        }
+        if let Some(column) = options.label_column.as_ref().filter(|name| !is_column_name(name)) {
+            let column = column.clone();
+            return Err(JoinError::LabelName { column }.into());
         }
         if needs_labels {
             let mut of_label = HashMap::new();
