@@ -416,7 +416,7 @@ impl Table {
         Ok(self.dictionaries.get_or_init(|| dictionaries))
     }
 
-    /// Where a block lies: what is said of its body, which is verified, and the body.
+    /// Where a block is: what is said of its body, which is verified, and the body.
     fn block(&self, block: &Block) -> Result<(Range<usize>, Range<usize>), FormatError> {
         let place = || {
             let start = usize::try_from(block.offset()).ok()?;

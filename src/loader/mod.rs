@@ -293,7 +293,7 @@ impl Loader {
         self.start(plan, self.threads)
     }
 
-    /// Goes on with an epoch behind what its ranks have consumed: see [`Epoch::state`].
+    /// Goes on with an epoch after what its ranks have consumed: see [`Epoch::state`].
     ///
     /// The first minibatch is the very next one, bit for bit, in another process and on another machine too; no minibatch
     /// before it is planned or read. With another `world_size` than that of the state, what is left of the epoch is divided
@@ -511,7 +511,7 @@ impl Epoch<'_> {
         self.plan.n_minibatches()
     }
 
-    /// What to save to go on with the minibatch behind those that have been taken: a few numbers, for
+    /// What to save to go on with the minibatch after those that have been taken: a few numbers, for
     /// [`Loader::resume`].
     ///
     /// Ranks work in step: it is the same on every rank that has taken as many, so one of them may save it for all.

@@ -26,7 +26,7 @@ pub(crate) enum Failure {
         /// What is to be said.
         sentence: String,
     },
-    /// Nobody reads the output any more, as with `| head`. Nothing is wrong.
+    /// The output is not read any more, as with `| head`. Nothing is wrong.
     NoReader,
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct Measured {
     pub(crate) nnz: u64,
     /// Epochs begun.
     pub(crate) epochs: u64,
-    /// From before the loader was made to behind the last minibatch.
+    /// From before the loader was made to after the last minibatch.
     pub(crate) seconds: f64,
     pub(crate) cpu_seconds: f64,
     pub(crate) engine: EngineStats,
@@ -48,7 +48,7 @@ pub(crate) struct Measured {
     pub(crate) read_wait_ns: u64,
     pub(crate) decode_ns: u64,
     pub(crate) plan_ns: u64,
-    /// Behind the last minibatch that was taken.
+    /// After the last minibatch that was taken.
     pub(crate) state: Option<SamplerState>,
     /// What ended the run early.
     pub(crate) signal: Option<u8>,

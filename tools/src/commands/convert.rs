@@ -67,7 +67,7 @@ pub(crate) struct Args {
     /// Take this array of obsm as well; may be repeated
     #[arg(long, value_name = "NAME")]
     obsm: Vec<String>,
-    /// packed: compressed, each cell by itself; raw: CSR as it lies in memory, several times larger
+    /// packed: compressed, each cell by itself; raw: CSR as it is in memory, several times larger
     #[arg(long, value_enum, default_value_t = EncodingName::Packed)]
     encoding: EncodingName,
     /// Cells per stored block; the block size of sampling is chosen when reading

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// The inputs have different genes, and nobody said which to take.
+    /// The inputs have different genes, and it was not said which to take.
     #[error(
         "{} and {} have different genes ({only_first} of the first are not in the second, {only_other} of the second not in the first); give --join inner for the genes that all inputs have, or --join outer for those of any",
         first.display(), other.display()

@@ -1,6 +1,6 @@
 //! Several inputs as one: the obs of all, one after the other, over one list of genes.
 //!
-//! - **Genes** are told by their names, or by a column of var. With [`VarJoin::Same`] all inputs must have the same ones,
+//! - **Genes** are identified by their names, or by a column of var. With [`VarJoin::Same`] all inputs must have the same ones,
 //!   in any order; [`VarJoin::Inner`] takes those that all have, [`VarJoin::Outer`] those that any has. They come in the
 //!   order in which they are met. A gene that an input lacks is zero in its rows. Where all inputs have equal lists, nothing
 //!   is matched, so that names may repeat; else a gene that is taken must occur once in each input.

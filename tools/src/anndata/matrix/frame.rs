@@ -200,7 +200,7 @@ struct Refused {
     value: String,
 }
 
-/// Makes rows of the columns behind the first one.
+/// Makes rows of the columns after the first one.
 fn fill(
     batch: &RecordBatch,
     value_type: ValueType,

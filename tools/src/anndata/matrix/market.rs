@@ -132,7 +132,7 @@ pub(super) struct Market {
 impl Market {
     /// Opens the file and looks at every value, since what type they need is known only then.
     ///
-    /// Which of its axes are the cells is told by the numbers of cells and genes; `has_cell_rows` decides where those are equal.
+    /// The numbers of cells and genes say which of its axes are the cells; `has_cell_rows` decides where those are equal.
     pub(super) fn open(path: &Path, (n_obs, n_vars): (u64, u64), has_cell_rows: bool) -> Result<Self> {
         let mut lines = Lines::open(path)?;
         let header = Header::read(&mut lines)?;

@@ -5,7 +5,7 @@
 //! 0.2.0), in HDF5 that libhdf5 1.8 and later reads.
 //!
 //! Tables, columns and matrices are written by the same code whatever the container: arrays grow as streams of chunks, and
-//! the tree of groups, arrays and attributes is kept until the end. What differs lies behind the private modules `output`, `hdf5` and
+//! the tree of groups, arrays and attributes is kept until the end. What differs is in the private modules `output`, `hdf5` and
 //! `zarr`.
 //!
 //! # Why not an HDF5 crate

@@ -35,7 +35,7 @@ impl Column {
     }
 }
 
-/// Writes the table: the rows that are there, and behind them those of the inputs.
+/// Writes the table: the rows that are there, then those of the inputs.
 pub(super) fn write(
     appender: &mut StoreAppender,
     store: &Store,
