@@ -71,8 +71,8 @@ def points(rows):
         if row["system"] == "scDataset" and px > WIDTH / 2:
             shift = 7
         end = px - 10 if px > WIDTH / 2 else px + 10
-        if is_ours:
-            end = min(x(3.46), px) - 10
+        if is_ours and row["setting"] != "block size 1":
+            end = x(3.46) - 10
         anchor = "end" if px > WIDTH / 2 else "start"
         yield text(end, py + shift, words, anchor, f' fill="{colour}"{weight}')
 
