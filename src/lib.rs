@@ -17,6 +17,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! The [`guide`] is a tour; the modules are the reference:
+//!
 //! | module | what |
 //! |---|---|
 //! | [`mod@format`] | the store, byte by byte, and its codec |
@@ -34,6 +36,7 @@ pub mod buffer;
 pub mod engine;
 pub mod format;
 pub mod gpu;
+pub mod guide;
 pub mod loader;
 pub mod minibatch;
 pub mod plan;

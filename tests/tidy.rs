@@ -201,3 +201,176 @@ fn every_source_file_says_what_it_is() {
         "files without a first line that says what they are: {silent:?}"
     );
 }
+
+/// Words that recur in translated English, and what to write instead. `*` stands for one to four words.
+const FAULTS: &[(&str, &str)] = &[
+    ("is told by", "\"is identified by\", or say who says it"),
+    ("are told by", "\"are identified by\", or say who says it"),
+    ("nobody", "\"no thread\", \"no process\", or the passive"),
+    ("anew", "\"again\""),
+    ("be had", "\"is available\""),
+    ("by turns", "\"in turn\", \"round-robin\""),
+    ("in vain", "\"without success\""),
+    ("come along", "\"are delivered with\""),
+    ("comes along", "\"is delivered with\""),
+    ("coming along", "\"delivered with\""),
+    ("take * apart", "\"parse\", \"split\""),
+    ("takes * apart", "\"parses\", \"splits\""),
+    ("one behind the other", "\"one after the other\""),
+    ("behind it", "\"after it\""),
+    ("behind them", "\"after them\""),
+    ("behind those", "\"after those\""),
+    ("behind that", "\"after that\""),
+    ("behind what", "\"after what\""),
+    ("behind its own", "\"after its own\""),
+    ("behind the last", "\"after the last\""),
+    ("behind the first", "\"after the first\""),
+    ("behind the end", "\"after the end\""),
+];
+
+/// What may follow "lies", which says where something is on an axis. For "is" it is a fault.
+const AFTER_LIES: &[&str] = &[
+    "above", "at", "before", "below", "between", "beyond", "outside", "within", "wholly",
+];
+
+/// Files that are being reworked; they follow.
+const REWORKED: &[&str] = &[
+    "src/plan/",
+    "src/select/",
+    "tools/src/anndata/container/",
+    "tools/src/commands/data.rs",
+    "tools/src/commands/epoch.rs",
+    "tools/src/commands/options.rs",
+    "tools/src/commands/plan.rs",
+];
+
+/// Text that people read: words, and the line that each is in. Lines of documentation that follow each other are one text.
+type Text<'a> = Vec<(&'a str, usize)>;
+
+/// Documentation comments, and lines that hold strings.
+fn texts_of_source(source: &str) -> Vec<Text<'_>> {
+    let mut texts: Vec<Text<'_>> = vec![vec![]];
+    for (number, line) in (1..).zip(source.lines()) {
+        let line = line.trim_start();
+        let words = |text: &'_ str| text.split_whitespace().count();
+        match line.strip_prefix("///").or_else(|| line.strip_prefix("//!")) {
+            Some(text) if words(text) > 0 => {
+                let last = texts.len() - 1;
+                texts[last].extend(text.split_whitespace().map(|word| (word, number)));
+            }
+            _ => {
+                if line.contains('"') && !line.starts_with("//") {
+                    texts.push(line.split_whitespace().map(|word| (word, number)).collect());
+                }
+                texts.push(vec![]);
+            }
+        }
+    }
+    texts
+}
+
+/// The paragraphs of a page.
+fn texts_of_page(page: &str) -> Vec<Text<'_>> {
+    let mut texts: Vec<Text<'_>> = vec![vec![]];
+    for (number, line) in (1..).zip(page.lines()) {
+        if line.trim().is_empty() {
+            texts.push(vec![]);
+        }
+        let last = texts.len() - 1;
+        texts[last].extend(line.split_whitespace().map(|word| (word, number)));
+    }
+    texts
+}
+
+fn bare(word: &str) -> String {
+    word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase()
+}
+
+/// Whether a pattern begins with the first of these words.
+fn begins(words: &[String], pattern: &[&str]) -> bool {
+    match pattern {
+        [] => true,
+        ["*", rest @ ..] => (1..=4.min(words.len())).any(|n| begins(&words[n..], rest)),
+        [first, rest @ ..] => words.first().is_some_and(|word| word == first) && begins(&words[1..], rest),
+    }
+}
+
+/// The faults of a text, each with its line.
+fn faults(text: &Text<'_>) -> Vec<(usize, String)> {
+    let words: Vec<String> = text.iter().map(|(word, _)| bare(word)).collect();
+    let mut found = vec![];
+    for (place, (_, line)) in text.iter().enumerate() {
+        let rest = &words[place..];
+        for (fault, instead) in FAULTS {
+            let pattern: Vec<&str> = fault.split(' ').collect();
+            if begins(rest, &pattern) {
+                found.push((*line, format!("{fault:?}: write {instead}")));
+            }
+        }
+        let next = rest.get(1).map_or("", String::as_str);
+        if rest[0] == "lies" && !AFTER_LIES.contains(&next) {
+            found.push((*line, "\"lies\": write \"is\"".to_owned()));
+        }
+        let ends = |word: &str| word.ends_with([';', ':', ',']) || word.ends_with("\"");
+        if begins(rest, &["is", "no"])
+            && text.get(place + 2).is_some_and(|(word, _)| ends(word))
+            // "There is no" is plain English.
+            && !place.checked_sub(1).is_some_and(|before| words[before] == "there")
+        {
+            let noun = &words[place + 2];
+            found.push((*line, format!("\"is no {noun}\": write \"is not\" and an article")));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_english_is_plain() {
+    let mut found = vec![];
+    for (name, text) in ["src", "tools/src"].iter().flat_map(|dir| sources(dir)) {
+        if REWORKED.iter().any(|path| name.starts_with(path)) || name.contains("/tests") {
+            continue;
+        }
+        let texts = texts_of_source(&text);
+        let faults = texts.iter().flat_map(faults);
+        found.extend(faults.map(|(line, fault)| format!("{name}:{line}: {fault}")));
+    }
+    let guide = std::fs::read_dir(root().join("src/guide")).unwrap();
+    let pages = guide.map(|entry| entry.unwrap().path());
+    let named = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "benches/record/README.md",
+        "examples/README.md",
+        "src/format/FORMAT.md",
+        "src/loader/PERFORMANCE.md",
+        "tools/MANUAL.md",
+    ];
+    let pages = pages.chain(named.iter().map(|page| root().join(page)));
+    for page in pages.filter(|page| page.extension().is_some_and(|extension| extension == "md")) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let texts = texts_of_page(&text);
+        let faults = texts.iter().flat_map(faults);
+        found.extend(faults.map(|(line, fault)| format!("{}:{line}: {fault}", page.display())));
+    }
+    assert!(found.is_empty(), "{} faults:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn faults_of_english_are_found() {
+    let lines = |source: &str| -> Vec<usize> {
+        let texts = texts_of_source(source);
+        texts.iter().flat_map(faults).map(|(line, _)| line).collect()
+    };
+    assert_eq!(lines("/// Columns that come\n/// along with it.\n"), [1]);
+    assert_eq!(lines("let wrong = \"{text} is no size: give one\";\n"), [1]);
+    assert_eq!(lines("//! Where the store lies.\n"), [1]);
+    assert_eq!(lines("/// Takes the whole ring apart.\n"), [1]);
+    assert_eq!(
+        lines("/// The value lies between 0 and 1; there is no size, and it stands behind a trait.\n"),
+        [0; 0]
+    );
+    assert_eq!(lines("// nobody\nlet nobody = 1;\n"), [0; 0]);
+}

@@ -58,7 +58,7 @@ impl fmt::Display for PageKind {
     }
 }
 
-/// Where each slot lies: regions of at most 1 GiB, each starting on a huge page, each holding whole slots.
+/// Where each slot is: regions of at most 1 GiB, each starting on a huge page, each holding whole slots.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
     n_slots: usize,
@@ -212,7 +212,7 @@ impl Arena {
             .push(guard);
     }
 
-    /// Address of a slot's first byte, and the region it lies in.
+    /// Address of a slot's first byte, and its region.
     pub(super) fn slot(&self, slot: usize) -> (NonNull<u8>, usize) {
         assert!(
             slot < self.layout.n_slots,

@@ -34,7 +34,7 @@ pub(crate) use slot::Target;
 /// Size in bytes of a slot where the caller has no reason for another: one huge page.
 pub const DEFAULT_SLOT_BYTES: usize = 2 << 20;
 
-/// Bytes that may be read behind the last byte of a slot (see [`Slot::as_padded_slice`]): SIMD decoders load
+/// Bytes that may be read after the last byte of a slot (see [`Slot::as_padded_slice`]): SIMD decoders load
 /// whole vectors and so read past the end of their input.
 pub const SLACK_BYTES: usize = 64;
 

@@ -102,7 +102,7 @@ impl Pool {
         Some(self.slots(&taken))
     }
 
-    /// Takes `n` slots if that many are free now and nobody waits for slots; `None` otherwise, and once the
+    /// Takes `n` slots if that many are free now and no thread waits for slots; `None` otherwise, and once the
     /// pool is closed.
     pub fn try_take(&self, n: usize) -> Option<Vec<Slot>> {
         let mut state = self.shared.lock();
@@ -167,7 +167,7 @@ impl Pool {
         self.shared.arena.guard(guard);
     }
 
-    /// A target of a page that belongs to no slot and that nobody reads, to prove a way of reading; and its
+    /// A target of a page that belongs to no slot and is never read, to prove a way of reading; and its
     /// size in bytes.
     pub(crate) fn probe(&self) -> (Target, usize) {
         let (start, len) = self.shared.arena.probe();

@@ -10,7 +10,7 @@
 const GAIN: f64 = 1.03;
 /// By how much more must be read to move there without trying again.
 const CLEAR_GAIN: f64 = 1.25;
-/// How far away the levels are that are tried by turns. Not only the next one: a disk was seen that read as fast
+/// How far away the levels are that are tried in turn. Not only the next one: a disk was seen that read as fast
 /// with 32 reads of 256 KiB as with 16, and a fifth faster with 128.
 const STEPS: [i8; 3] = [1, 2, -1];
 /// How often another level is tried, at most, before the controller decides.
@@ -23,7 +23,7 @@ pub(super) struct Pace {
     pub(super) settle_ns: u64,
     /// How long one measurement lasts.
     pub(super) measure_ns: u64,
-    /// How long nothing is tried after a try in vain. Twice as long after the next, and so on.
+    /// Back-off after a failed probe; doubles with each failure.
     pub(super) rest_ns: u64,
     /// The longest rest.
     pub(super) longest_rest_ns: u64,

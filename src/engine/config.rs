@@ -26,7 +26,7 @@ pub enum Direct {
     /// Past it, unless the files are already in it or their filesystem cannot.
     #[default]
     Auto,
-    /// Past it; an error where that cannot be had.
+    /// Past it; an error if that is not available.
     On,
     /// Through it.
     Off,
@@ -117,7 +117,7 @@ pub struct EngineConfig {
     /// few - and finds out by measuring whether the device is faster with up to eight times or as little as a
     /// quarter of that.
     pub depth: Option<u32>,
-    /// Number of rings, 1 to 64; the reads from one device go to its rings by turns. By default one for each
+    /// Number of rings, 1 to 64; the reads from one device go to its rings in turn. By default one for each
     /// device that holds files (`st_dev`), and a further one where there are more than two cores and the thread
     /// of a ring is busy all the time with reads waiting: a ring does several GB/s.
     pub rings: Option<u32>,

@@ -15,12 +15,12 @@ pub enum EngineError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// A way of reading that was asked for by name cannot be had here.
+    /// The requested way of reading is not available.
     #[error("{wanted} was asked for but cannot be had: {reason}")]
     Unavailable {
         /// What was asked for.
         wanted: String,
-        /// Why it cannot be had, and what can be done about it.
+        /// Why it is not available, and what can be done about it.
         reason: String,
     },
     /// The kernel reported that a read failed, or kept asking to try again.

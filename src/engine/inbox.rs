@@ -22,7 +22,7 @@ struct State {
     /// the thread will look in by itself, and a submission costs no system call.
     asleep: bool,
     stopping: bool,
-    /// Why the ring broke down: nobody will look in any more.
+    /// Why the ring broke down: no thread takes submissions any more.
     broken: Option<String>,
 }
 

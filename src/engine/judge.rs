@@ -3,7 +3,7 @@
 use std::io;
 
 /// How often in a row a read may come back with nothing gained - interrupted, told to try again, or too short
-/// to go on from - before it fails. A read that gains bytes starts anew.
+/// to go on from - before it fails. A read that gains bytes starts again.
 pub(super) const RETRY_BUDGET: u16 = 64;
 
 /// What is to be done about a read that has come back.

@@ -86,8 +86,8 @@ pub(super) fn choose(
     })
 }
 
-/// Opens the files, and says what speaks against O_DIRECT if they are opened without it although nobody asked
-/// for that.
+/// Opens the files, and says what speaks against O_DIRECT if they are opened without it although that was not
+/// asked for.
 fn open(paths: &[PathBuf], config: &EngineConfig) -> Result<(FileSet, Vec<String>), EngineError> {
     if config.backend == Backend::Mmap {
         return match config.direct {
@@ -168,7 +168,7 @@ fn ladder(config: &EngineConfig, direct: bool) -> Vec<Way> {
     ways
 }
 
-/// Starts one way of reading; the inner error is the clause that says why it cannot be had.
+/// Starts one way of reading; the inner error is the clause that says why it is not available.
 fn start(way: Way, port: Port, config: &EngineConfig) -> Result<Result<Box<dyn Io>, String>, EngineError> {
     let threads = |default: u32| config.threads.unwrap_or(default).clamp(1, MAX_THREADS);
     match way.backend {

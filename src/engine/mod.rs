@@ -87,7 +87,7 @@ use file::FileSet;
 /// [`EngineError::Stopped`].
 ///
 /// If the ring fails or a thread that reads panics, the engine [breaks down](Engine::breakdown): everything that is submitted ends with
-/// that error, and the pool is closed, so that nobody waits for slots that are lost.
+/// that error, and the pool is closed, so that no thread waits for slots that are lost.
 pub struct Engine {
     io: Box<dyn Io>,
     files: Arc<FileSet>,
@@ -105,7 +105,7 @@ impl Engine {
     /// return. It must not panic.
     ///
     /// # Errors
-    /// If a file cannot be opened, or what `config` asks for cannot be had. With [`Backend::Auto`] and
+    /// If a file cannot be opened, or what `config` asks for is not available. With [`Backend::Auto`] and
     /// [`Direct::Auto`] only files that cannot be read at all are an error.
     pub fn start(
         files: &[PathBuf],

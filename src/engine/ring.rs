@@ -33,9 +33,9 @@ const WAKE: u64 = u64::MAX;
 /// Bytes that the read of the wake pipe takes at once: all that can be in it.
 const WAKE_BYTES: u32 = 64;
 /// How long a wait for several completions lasts before one is enough (from Linux 6.12 on). Used only when
-/// nothing is left to start, so that a new submission does not wait behind the last reads of the one before.
+/// nothing is left to start, so that a new submission does not wait for the last reads of the one before.
 const MIN_WAIT_US: u32 = 20;
-/// When such a wait ends even with none; then it starts anew.
+/// When such a wait ends even with none; then it starts again.
 const LONGEST_WAIT_S: u64 = 3600;
 /// How often in a row the kernel may lack memory for requests before the ring is given up.
 const REFUSAL_BUDGET: u32 = 10_000;
@@ -154,7 +154,7 @@ struct Driver<'r> {
     port: &'r Port,
     seat: &'r Seat,
     inbox: &'r Inbox,
-    /// Kept, not made anew for each call, because the registered descriptor of the ring is a part of it.
+    /// Kept, not made for each call, because the registered descriptor of the ring is a part of it.
     submitter: Submitter<'r>,
     submissions: SubmissionQueue<'r>,
     completions: CompletionQueue<'r>,

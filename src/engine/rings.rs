@@ -69,7 +69,7 @@ pub(super) struct Rings {
     /// The devices by their number, and for each file its place among them.
     device_numbers: Vec<u64>,
     device_of_file: Vec<usize>,
-    /// One for each ring that leads. Where there are fewer than devices, they take the devices by turns.
+    /// One for each ring that leads. If there are fewer rings than devices, devices are assigned round-robin.
     devices: Vec<Arc<Device>>,
     /// Whose turn it is among the rings of each device.
     turns: Vec<AtomicUsize>,
@@ -249,7 +249,7 @@ fn group(device_numbers: impl Iterator<Item = u64>) -> (Vec<u64>, Vec<usize>) {
     (devices, places)
 }
 
-/// Which rings read from each device. Whichever there are more of take the others by turns.
+/// Which rings read from each device. Whichever there are more of are assigned to the others round-robin.
 fn deal(n_devices: usize, n_rings: usize) -> Vec<Vec<usize>> {
     let mut of_device = vec![Vec::new(); n_devices];
     for i in 0..n_devices.max(n_rings) {

@@ -14,7 +14,7 @@ use io_uring::{Builder, IoUring, Submitter, opcode, types};
 use super::error::{errno, name_errno};
 use crate::buffer::Pool;
 
-/// Entries of a ring where memory that may be locked is short: 12 KiB, so that a second one can be had before the
+/// Entries of a ring where memory that may be locked is short: 12 KiB, so that a second one is available before the
 /// kernel has let go of the first.
 const FEW_ENTRIES: u32 = 128;
 
@@ -47,7 +47,7 @@ pub(super) fn build(mut entries: u32) -> io::Result<IoUring> {
     }
 }
 
-/// Proves that a ring can be had and writes, by a byte to a pipe. Sandboxes may allow setting up a ring and refuse to use it.
+/// Proves that a ring is available and writes, by a byte to a pipe. Sandboxes may allow setting up a ring and refuse to use it.
 ///
 /// # Errors
 /// One clause that says which step was refused, and what can be done.

@@ -16,7 +16,7 @@ pub(super) trait ReadAt: Send + Sync + 'static {
     /// Writes as many of the piece's bytes to its target as the file has, and returns how many.
     ///
     /// The table gives out pieces whose targets lie in slots that it owns, that do not overlap, and that
-    /// nobody else touches until [`Table::finish`].
+    /// no other thread touches until [`Table::finish`].
     fn read_at(&self, piece: &Piece) -> io::Result<u32>;
 }
 

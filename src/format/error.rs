@@ -67,7 +67,7 @@ pub enum FormatError {
         file: PathBuf,
         /// First byte covered.
         start: u64,
-        /// Byte behind the last covered.
+        /// Byte after the last covered.
         end: u64,
         /// Checksum in the store.
         expected: u32,
@@ -93,7 +93,7 @@ pub enum FormatError {
         obs: u64,
         /// First byte of the obs in the shard.
         start: u64,
-        /// Byte behind the last.
+        /// Byte after the last.
         end: u64,
         /// What is wrong.
         error: super::packed::FrameError,

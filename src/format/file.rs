@@ -136,7 +136,7 @@ fn not_regular() -> io::Error {
     io::Error::other("it is not a regular file; convert again or restore the file")
 }
 
-/// The bytes of a file that lies in the directory itself and has at most `max_bytes`.
+/// The bytes of a file that is in the directory itself and has at most `max_bytes`.
 pub(crate) fn read_whole(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     let file = open(path, Links::Refused)?;
     let too_long = || {

@@ -1,4 +1,4 @@
-//! The index: where each obs lies and how many values it has (`FORMAT.md`, section 4).
+//! The index: where each obs is and how many values it has (`FORMAT.md`, section 4).
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -152,7 +152,7 @@ impl EntryLimits {
     }
 }
 
-/// Checks that blocks lie one behind the other, without gaps, in the shards that the manifest gives them to.
+/// Checks that blocks follow each other, without gaps, in the shards that the manifest gives them to.
 ///
 /// `record` reads the record of the next block. `broken` makes the error of a rule that is broken: by the record of a block, or at the
 /// end of a shard, at this byte.
@@ -206,7 +206,7 @@ pub(crate) fn check_order<E>(
 pub(crate) enum Misplaced {
     /// By the record of this block.
     Block(u64),
-    /// Behind the last block of this shard.
+    /// After the last block of this shard.
     End {
         /// Number of the shard.
         shard: usize,
@@ -408,7 +408,7 @@ impl Index {
         self.damaged(self.layout.ends_at + obs * 4, rule)
     }
 
-    /// What the third section says of the obs that lies there.
+    /// What the third section says of the obs at this place.
     pub(crate) fn detail(&self, place: ObsPlace) -> u32 {
         match self.encoding {
             Encoding::Packed => place.nnz,

@@ -22,7 +22,7 @@ use super::value::ValueType;
 pub enum Encoding {
     /// One compressed frame per obs.
     Packed = 1,
-    /// CSR as it lies in memory.
+    /// CSR as it is in memory.
     Raw = 2,
 }
 

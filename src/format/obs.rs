@@ -30,7 +30,7 @@ pub struct Location {
 }
 
 impl Index {
-    /// Where an obs lies. Every range is checked to lie within its shard.
+    /// Where an obs is. Every range is checked to lie within its shard.
     ///
     /// # Errors
     /// [`FormatError::Invalid`] where the index is damaged.

@@ -1,4 +1,4 @@
-//! The raw encoding: a block is a CSR matrix as it lies in memory (`FORMAT.md`, section 6).
+//! The raw encoding: a block is a CSR matrix as it is in memory (`FORMAT.md`, section 6).
 
 use bytemuck::Pod;
 use sprs::{CsMatViewI, SpIndex};

@@ -17,7 +17,7 @@ const GAP_PAGES: u64 = 4;
 #[derive(Debug)]
 pub(super) struct Readahead {
     asked: Box<[AtomicU64]>,
-    /// Pages that nobody has asked for.
+    /// Pages that have not been asked for.
     left: AtomicU64,
 }
 

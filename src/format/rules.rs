@@ -1,6 +1,6 @@
 //! What a manifest says, of a store as of a part of one, fits together: checked once, before a file that it names is opened.
 //!
-//! Everything that is later allocated, added up or divided by rests on these rules, so nothing behind them checks again.
+//! Everything that is later allocated, added up or divided by rests on these rules, so nothing after them checks again.
 
 use super::constants::{
     ALIGNMENT_RANGE, CHECKSUM_PIECE_BYTES, DESCRIPTOR_BYTES, FRAME_CRC_BYTES, GROUP_LEN, MAX_BLOCK_SIZE,
@@ -151,7 +151,7 @@ impl Claims<'_> {
     }
 }
 
-/// The least number of bytes in which an obs with `nnz` values lies. Raw: the only one.
+/// The least number of bytes that an obs with `nnz` values takes. Raw: the only one.
 #[inline]
 pub(crate) fn least_bytes(encoding: Encoding, nnz: u32, n_vars: u64, stored: ValueType) -> u64 {
     let values = u64::from(nnz);

@@ -281,10 +281,18 @@ impl Table {
             .position(|f| f.name() == name && !f.metadata().contains_key(ROLE_KEY));
         let Some(place) = place else {
             let (file, column) = (self.path.clone(), name.to_string());
+            let mut columns = self.column_names()?.join(", ");
+            if columns.is_empty() {
+                columns = "only the names of its rows".to_owned();
+            }
+            // What AnnData calls the index of a table.
+            if name == "_index" || fields.iter().any(|f| f.name() == name) {
+                columns += "; the index, which holds the names of the rows, is not a column";
+            }
             return Err(FormatError::NoColumn {
                 file,
                 column,
-                columns: self.column_names()?.join(", "),
+                columns,
             });
         };
         self.column_at(place)
@@ -408,7 +416,7 @@ impl Table {
         Ok(self.dictionaries.get_or_init(|| dictionaries))
     }
 
-    /// Where a block lies: what is said of its body, which is verified, and the body.
+    /// Where a block is: what is said of its body, which is verified, and the body.
     fn block(&self, block: &Block) -> Result<(Range<usize>, Range<usize>), FormatError> {
         let place = || {
             let start = usize::try_from(block.offset()).ok()?;

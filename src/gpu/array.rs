@@ -61,7 +61,7 @@ impl DeviceArray {
     }
 }
 
-/// Type and shape of an array, wherever it lies. Public only as far as a sealed trait names it.
+/// Type and shape of an array, wherever it is. Public only as far as a sealed trait names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
     pub(super) element_type: ElementType,
@@ -69,7 +69,7 @@ pub struct Form {
     pub(super) n_axes: usize,
 }
 
-/// Arrays on the host: what they are, and their bytes, in pieces that lie one behind the other on the device.
+/// Arrays on the host: what they are, and their bytes, in pieces that follow each other on the device.
 pub(crate) type Arrays<'a> = Vec<(Form, Vec<&'a [u8]>)>;
 
 impl Form {

@@ -142,7 +142,7 @@ impl Gpu {
         Stream::of(&self.inner.driver, RawStream(stream as usize as u64), false)
     }
 
-    /// Page-locks the read buffers of a pool until nobody uses them any more.
+    /// Page-locks the read buffers of a pool until they are no longer used.
     pub(crate) fn pin_pool(&self, pool: &Pool) {
         let mut locked = Vec::new();
         for (start, len_bytes) in pool.regions() {

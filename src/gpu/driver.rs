@@ -1,4 +1,4 @@
-//! The few calls of a GPU driver that are needed, as a trait: the real driver stands behind it, and in tests a stand-in.
+//! The few calls of a GPU driver that are needed, as a trait: implemented by the real driver, and in tests by a stand-in.
 
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};

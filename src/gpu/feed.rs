@@ -12,7 +12,7 @@ use super::stream::Stream;
 /// Why a [`Feed`] ends early.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError<E> {
-    /// What is to be copied could not be had.
+    /// What is to be copied is not available.
     #[error(transparent)]
     Source(E),
     /// It could not be copied.

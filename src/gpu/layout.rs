@@ -49,7 +49,7 @@ pub(super) struct Layout {
     pub(super) total_bytes: usize,
 }
 
-/// Plans copies of arrays, each given by the lengths of its pieces, which lie one behind the other on the device.
+/// Plans copies of arrays, each given by the lengths of its pieces, which follow each other on the device.
 ///
 /// Arrays of at least `unit_bytes` are copied from where their pieces lie. Shorter ones are gathered; where they are no unit
 /// together, the begin of a long array is gathered with them, as much as makes them one. So no copy is shorter than a unit but of

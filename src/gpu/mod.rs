@@ -1,4 +1,4 @@
-//! Memory page-locked for a GPU, and copies to it that nobody waits for.
+//! Memory page-locked for a GPU, and copies to it ahead of the consumer.
 //!
 //! With the Cargo feature `cuda` this drives NVIDIA GPUs: libcuda is loaded at run time, so that the same program runs without it
 //! ([`Gpu::find`] says once that there is none). Without the feature the module is there too, and [`Gpu::open`] always refuses.

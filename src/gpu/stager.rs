@@ -51,7 +51,7 @@ pub trait Source: private::Source {}
 pub(crate) mod private {
     use super::Arrays;
 
-    /// What the stager needs to know. `bytes` must give the same memory each time, wherever `self` has been moved, and nobody
+    /// What the stager needs to know. `bytes` must give the same memory each time, wherever `self` has been moved, and nothing
     /// may be able to change it as long as `self` lives.
     pub trait Source: Send + 'static {
         /// What stays on the host.
@@ -109,7 +109,7 @@ struct Shared {
     is_lost: Arc<AtomicBool>,
 }
 
-/// A stage in use, by what lies there. The last one to drop it frees the stage.
+/// A stage in use, by what is in it. The last one to drop it frees the stage.
 struct Lease {
     shared: Arc<Shared>,
     stage: Option<Stage>,
@@ -368,7 +368,7 @@ fn land<S>(flights: &Receiver<Flight<S>>, shared: &Shared) {
 
 impl<S> Flight<S> {
     /// Waits until all copies are over, and lets go of their sources: drops them where the copies are over, and leaks them
-    /// where nobody knows.
+    /// if it is unknown.
     fn land(&mut self) -> bool {
         let over = match self.is_recorded {
             true => self.copied.wait().or_else(|_| self.stream.synchronize_raw()),
@@ -500,7 +500,7 @@ impl<S: Source> OnDevice<S> {
         self.lease.shared.gpu.ordinal()
     }
 
-    /// Copies the bytes of an array back, behind what is on the stream, and waits for them. For tests; training does not need it.
+    /// Copies the bytes of an array back, after what is on the stream, and waits for them. For tests; training does not need it.
     ///
     /// # Errors
     /// [`GpuError::Driver`].

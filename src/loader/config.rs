@@ -27,12 +27,12 @@ pub struct LoaderConfig {
     pub decode_threads: usize,
     /// What minibatches look like: layout, types, genes, scale.
     pub output: OutputConfig,
-    /// Further matrices of the same cells that come along with each minibatch ([`Minibatch::further`]): layers, `raw/X`, arrays of
+    /// Further matrices of the same cells that are delivered with each minibatch ([`Minibatch::further`]): layers, `raw/X`, arrays of
     /// `obsm`, as far as the store holds them ([`Store::matrices`](crate::Store::matrices)).
     ///
     /// [`Minibatch::further`]: crate::minibatch::Minibatch::further
     pub matrices: Vec<MatrixChoice>,
-    /// Columns of the obs table that come along with each minibatch; a name alone asks for the natural form.
+    /// Columns of the obs table that are delivered with each minibatch; a name alone asks for the natural form.
     pub obs_columns: Vec<ColumnChoice>,
     /// The GPU that minibatches or fetches are copied to (see [`gpu`](crate::gpu)): memory is page-locked for it.
     pub gpu: Option<Gpu>,
@@ -42,7 +42,7 @@ pub struct LoaderConfig {
     pub allow_rounding: bool,
 }
 
-/// A further matrix that is to come along, and what it looks like. A name alone asks for CSR as it is in the store, or, for an
+/// A further matrix to deliver, and what it looks like. A name alone asks for CSR as it is in the store, or, for an
 /// array of `obsm`, for all its values in their own type, row by row.
 ///
 /// ```
@@ -144,6 +144,14 @@ pub enum LoaderError {
         n_obs: usize,
         /// Its values.
         nnz: u64,
+    },
+    /// An epoch is to be resumed in another form than it began in.
+    #[error(
+        "the saved state is of a loader with other settings ({differences}): resume with the same settings, or start the epoch again"
+    )]
+    OtherOutput {
+        /// The settings that differ, with what they were and are.
+        differences: String,
     },
     /// A row that is to be normalised has values that are no counts.
     #[error(

@@ -22,7 +22,7 @@ const ALIGN_BYTES: usize = 256;
 
 /// Where the bytes of each obs of a fetch are, in the order of [`Fetch::obs`].
 ///
-/// Offsets count from the first byte of the fetch, as if the bytes of its slots lay one behind the other: so they lie on a device.
+/// Offsets count from the first byte of the fetch, as if the bytes of its slots followed each other, as they do on a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RowTable {
@@ -38,8 +38,8 @@ pub struct RowTable {
 
 /// The undecoded bytes of some obs: those of several minibatches. Every obs has been compared with its checksum.
 ///
-/// How frames and raw rows are made is told by the [format](mod@crate::format); types and numbers of columns by the manifest of each
-/// store. Dropped, it gives its slots back to the loader.
+/// The [format](mod@crate::format) says how frames and raw rows are made, the manifest of each store types and numbers of columns.
+/// Dropped, it gives its slots back to the loader.
 pub struct Fetch {
     filled: Arc<FilledFetch>,
     number: u64,
@@ -188,7 +188,7 @@ impl Fetch {
         &self.tables
     }
 
-    /// The bytes, slot by slot, as the device wrote them. Between rows lies whatever was read along with them, or before.
+    /// The bytes, slot by slot, as the device wrote them. Between rows is whatever was read with them, or before.
     pub fn slots(&self) -> impl Iterator<Item = &[u8]> + '_ {
         let slots = self.filled.slots.iter().map(Slot::as_slice);
         slots.zip(&self.used).map(|(slot, (len, _))| &slot[..*len])
@@ -301,7 +301,7 @@ impl Source for Fetch {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeviceFetch {
-    /// The bytes of all slots, one behind the other.
+    /// The bytes of all slots, one after the other.
     pub bytes: DeviceArray,
     /// As [`Fetch::tables`].
     pub tables: Vec<DeviceRows>,

@@ -74,7 +74,7 @@ fn value_type(
     Ok(first)
 }
 
-/// The obs columns that come along.
+/// The obs columns that are delivered.
 pub(super) fn columns(
     stores: &[Arc<Store>],
     choices: &[ColumnChoice],

@@ -1,4 +1,4 @@
-//! Columns of the obs table that come along with the minibatches.
+//! Columns of the obs table that are delivered with the minibatches.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrowPrimitiveType};
 use arrow_schema::DataType;
 
-/// An obs column that is to come along, and in which form. A name alone asks for the natural form.
+/// An obs column to deliver, and in which form. A name alone asks for the natural form.
 ///
 /// ```
 /// use cellring::minibatch::ColumnChoice;
@@ -30,7 +30,7 @@ pub struct ColumnChoice {
     pub or_missing: bool,
 }
 
-/// The form in which an obs column comes along.
+/// How an obs column is delivered with each minibatch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ColumnForm {
     /// As it is stored: categories as codes, integers of all widths as 64 bits, floats as `f64`.

@@ -51,9 +51,9 @@ pub struct DeviceDense {
 pub struct DeviceTopK {
     /// Rows and `k`.
     pub shape: [usize; 2],
-    /// The columns in rank order; behind the last -1.
+    /// The columns in rank order; after the last -1.
     pub indices: DeviceArray,
-    /// Their values; behind the last 0.
+    /// Their values; after the last 0.
     pub values: DeviceArray,
     /// How many each row has, `u32`.
     pub lens: DeviceArray,

@@ -81,7 +81,7 @@ use sprs::CsMatViewI;
 /// Some cells, in the order in which the plan drew them.
 ///
 /// `n_obs` rows by `n_vars` columns; columns are those of the store's `var` table (of several stores, the
-/// columns that they are joined by), or the selected genes. [Further](Self::further) matrices of the same cells come along where
+/// columns that they are joined by), or the selected genes. [Further](Self::further) matrices of the same cells are delivered if
 /// they are asked for. The memory goes
 /// back to the loader when the minibatch is dropped; keeping it costs nothing but that memory.
 #[derive(Debug)]

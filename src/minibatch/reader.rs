@@ -44,7 +44,7 @@ enum Codes {
     Book(Arc<Codebook>),
 }
 
-/// Why the columns of the stores do not make one. Stores are told by their place.
+/// Why the stores' columns cannot be merged. Stores are identified by their index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mismatch {
     /// Minibatches do not carry this column's type in this form.

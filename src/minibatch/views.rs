@@ -178,9 +178,9 @@ impl<'a> DenseView<'a> {
 pub struct TopKView<'a> {
     /// Rows and `k`: the shape of `indices` and `values`, which are row-major.
     pub shape: [usize; 2],
-    /// The columns in rank order; behind the last -1.
+    /// The columns in rank order; after the last -1.
     pub indices: Indices<'a>,
-    /// Their values; behind the last 0.
+    /// Their values; after the last 0.
     pub values: Values<'a>,
     /// How many each row has, at most `k`.
     pub lens: &'a [u32],

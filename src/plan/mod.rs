@@ -234,5 +234,6 @@ pub use epoch::{Fetch, Plan, PlannedMinibatch};
 pub use error::PlanError;
 pub use groups::{Controls, Grouped};
 pub use sampler::{Balanced, Custom, Sampler, SamplerData, Weighted};
+pub(crate) use settings::{differences, print};
 pub use state::{Leg, SamplerState};
 pub use subset::Subset;

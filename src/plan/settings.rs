@@ -23,12 +23,7 @@ pub(crate) fn settings(n_obs: u64, config: &SamplerConfig, data: &SamplerData) -
     add("fetch_factor", config.fetch_factor.to_string());
     add("seed", config.seed.to_string());
     add("drop_last", config.drop_last.to_string());
-    let print = |words: &mut dyn Iterator<Item = u64>| {
-        let mut print = Fingerprint::new(1);
-        words.for_each(|word| print.add(word));
-        format!("{PRINT}{:016x}", print.value())
-    };
-    let codes = |codes: &[u32]| print(&mut codes.iter().map(|code| u64::from(*code)));
+    let codes = |codes: &[u32]| print(codes.iter().map(|code| u64::from(*code)));
     let option = |value: Option<u64>| value.map_or("default".to_owned(), |value| value.to_string());
     if data.identity != 0 {
         add("data set", format!("{PRINT}{:016x}", data.identity));
@@ -40,7 +35,7 @@ pub(crate) fn settings(n_obs: u64, config: &SamplerConfig, data: &SamplerData) -
     }
     if let Some(weighted) = &data.weighted {
         let bits = weighted.weights.iter().map(|weight| u64::from(weight.to_bits()));
-        add("weights", print(&mut { bits }));
+        add("weights", print(bits));
         add("n_draws", option(weighted.n_draws));
         add("replacement", weighted.replacement.to_string());
     }
@@ -65,10 +60,17 @@ pub(crate) fn settings(n_obs: u64, config: &SamplerConfig, data: &SamplerData) -
         }
     }
     if let Some(custom) = &data.custom {
-        add("order", print(&mut custom.obs()));
+        add("order", print(custom.obs()));
         add("shuffle", custom.is_shuffled().to_string());
     }
     settings
+}
+
+/// Data that is too large to be recorded itself, by its fingerprint.
+pub(crate) fn print(words: impl IntoIterator<Item = u64>) -> String {
+    let mut print = Fingerprint::new(1);
+    words.into_iter().for_each(|word| print.add(word));
+    format!("{PRINT}{:016x}", print.value())
 }
 
 /// What differs, for a message; empty where nothing does, or where one of both was not recorded.
@@ -80,7 +82,7 @@ pub(crate) fn differences(then: &Settings, now: &Settings) -> String {
     let different = names.into_iter().filter(|name| then.get(*name) != now.get(*name));
     let described = different.map(|name| match (then.get(name), now.get(name)) {
         (Some(then), Some(now)) if then.starts_with(PRINT) && now.starts_with(PRINT) => {
-            format!("{name} was another one")
+            format!("{name} was different")
         }
         (then, now) => format!("{name} was {}, is now {}", shown(then), shown(now)),
     });
@@ -112,7 +114,7 @@ mod tests {
         let now = of(&[("seed", "8"), ("subset", "#3"), ("order", "#4"), ("same", "x")]);
         assert_eq!(
             differences(&then, &now),
-            "order was not given, is now given; seed was 7, is now 8; subset was another one; \
+            "order was not given, is now given; seed was 7, is now 8; subset was different; \
              weights was given, is now not given"
         );
         assert_eq!(differences(&then, &then), "");

@@ -73,7 +73,7 @@ impl Store {
         Self::open_files(path, &bytes, Headers::Written)
     }
 
-    /// Opens a store that nobody else sees, and that is complete but for the headers of its shards.
+    /// Opens a store that no other process sees, and that is complete but for the headers of its shards.
     pub(crate) fn open_unfinished(path: &Path) -> Result<Self, FormatError> {
         Self::open_files(path, &read_manifest(path)?, Headers::Unwritten)
     }
@@ -130,7 +130,7 @@ impl Store {
         })
     }
 
-    /// Where the store lies.
+    /// Where the store is.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -172,7 +172,7 @@ impl Store {
         })
     }
 
-    /// Where each obs lies.
+    /// Where each obs is.
     pub fn index(&self) -> &Index {
         &self.index
     }

@@ -1,4 +1,4 @@
-//! What lies under a path that is no store.
+//! What is under a path that is not a store.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use crate::format::{FormatError, obstacle};
 const HDF5: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 const ZIP: [u8; 4] = *b"PK\x03\x04";
 
-/// Why `path` is no store, given that its manifest cannot be looked at.
+/// Why `path` is not a store, given that its manifest cannot be looked at.
 pub(super) fn instead_of_a_store(path: &Path, error: io::Error) -> FormatError {
     let reason = match obstacle(path) {
         // Whether it is one cannot be told.

@@ -101,7 +101,7 @@ fn verify_matrix(store: &Store, threads: usize, progress: &(dyn Fn(u64) + Sync))
     Ok(found.nnz)
 }
 
-/// Nothing else lies in the directory, but for what a writer has under way there, whose names begin with a dot, or has left when it
+/// Nothing else is in the directory, but for what a writer has under way there, whose names begin with a dot, or has left when it
 /// was killed.
 fn check_files(store: &Store) -> Result<(), FormatError> {
     let manifest = store.manifest();
@@ -126,7 +126,7 @@ fn check_files(store: &Store) -> Result<(), FormatError> {
     })
 }
 
-/// Nothing else lies in the directory of a further matrix.
+/// Nothing else is in the directory of a further matrix.
 fn check_matrix_files(matrix: &Store) -> Result<(), FormatError> {
     check_directory(matrix.path(), |name| is_of_matrix(matrix.manifest(), name))
 }
@@ -177,7 +177,7 @@ fn check_zero(file: &Path, bytes: &[u8], at: u64) -> Result<(), FormatError> {
     }
 }
 
-/// Blocks lie one behind the other, without gaps, in the shards that the manifest gives them to.
+/// Blocks follow each other, without gaps, in the shards that the manifest gives them to.
 fn check_blocks(store: &Store) -> Result<(), FormatError> {
     let (manifest, index) = (store.manifest(), store.index());
     check_order(

@@ -1,7 +1,7 @@
 //! Adds obs to a store that is there, without writing its blocks again.
 //!
 //! New obs go into new shards; the last block of the store, where it is not full, is written again there together with the first of
-//! them. Index and obs table are written anew under other names. All of it is prepared in a directory within the store, and becomes
+//! them. Index and obs table are written again under other names. All of it is prepared in a directory within the store, and becomes
 //! the store's when its manifest is replaced: until then a reader sees what was there, and afterwards all.
 
 use std::fs;
@@ -47,7 +47,7 @@ pub struct StoreAppender {
     obs: Option<Written>,
 }
 
-/// Where the store lies, and what is under way there. Dropped, it removes what did not become a part of the store.
+/// Where the store is, and what is under way there. Dropped, it removes what did not become a part of the store.
 #[derive(Debug)]
 struct Place {
     path: PathBuf,

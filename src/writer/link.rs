@@ -17,7 +17,7 @@ pub(super) enum Linked {
 /// Gives a file a second name, or copies it where the filesystem refuses hard links; a warning says so once. Nothing is replaced.
 ///
 /// # Errors
-/// What the system says: `AlreadyExists` where something has the name, `CrossesDevices` where it lies on another filesystem.
+/// What the system says: `AlreadyExists` where something has the name, `CrossesDevices` if it is on another filesystem.
 pub(super) fn link_or_copy(from: &Path, to: &Path) -> io::Result<Linked> {
     static SAID: Once = Once::new();
     match fs::hard_link(from, to) {

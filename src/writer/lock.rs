@@ -123,7 +123,7 @@ fn started(pid: u32) -> Option<u64> {
     fields.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// Makes the lock file of a directory that nobody else knows yet. It is locked as long as it is open.
+/// Makes the lock file of a directory that no other process knows yet. It is locked as long as it is open.
 pub(super) fn claim(directory: &Path) -> io::Result<File> {
     let mut file = File::create_new(directory.join(LOCK_FILE))?;
     // Refused or not: whoever looks at it reads the owner too.
@@ -164,7 +164,7 @@ pub(super) struct StoreLock {
 }
 
 impl StoreLock {
-    /// Locks a store that nobody else has locked.
+    /// Locks a store that no other process has locked.
     ///
     /// # Errors
     /// [`WriteError::Busy`] or [`WriteError::Held`] where somebody has.
@@ -209,7 +209,7 @@ impl StoreLock {
         }
     }
 
-    /// Fails where a lock file names a process of which nobody here can tell whether it is gone: it would be waited for in vain.
+    /// Fails where a lock file names a process of another host: whether it is gone cannot be seen here, so a wait might never end.
     pub(super) fn check(path: &Path) -> Result<(), WriteError> {
         let lock = path.join(LOCK_FILE);
         match File::open(&lock).ok().and_then(|mut file| Owner::read(&mut file)) {

@@ -41,7 +41,7 @@ pub struct Merged {
     pub was_done: bool,
 }
 
-/// A part and where it lies.
+/// A part and where it is.
 struct Found {
     path: PathBuf,
     manifest: PartManifest,

@@ -213,7 +213,7 @@ pub struct WriterOptions {
     pub alignment: u32,
     /// A new shard begins when one has reached this length in bytes.
     pub shard_bytes: u64,
-    /// Directories that the shards are put in, by turns; where there is none, they lie in the store itself.
+    /// Directories that the shards are put in, in turn; if there are none, they are in the store itself.
     pub stripe: Vec<PathBuf>,
     /// Whether an existing store under the same name is replaced.
     pub replace: bool,

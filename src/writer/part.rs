@@ -103,7 +103,7 @@ impl PartManifest {
     /// Reads what a part says of itself, checks it, and compares the lengths of its files with it.
     ///
     /// # Errors
-    /// [`WriteError::Part`] where `path` is no part, or not whole.
+    /// [`WriteError::Part`] if `path` is not a part, or not whole.
     pub fn open(path: &Path) -> Result<Self, WriteError> {
         let refuse = |problem: String| WriteError::Part {
             path: path.to_path_buf(),
@@ -316,7 +316,7 @@ impl StoreWriter {
     }
 }
 
-/// Where part `number` of `of` of a store lies by default.
+/// Where part `number` of `of` of a store is by default.
 pub fn part_path(store: &Path, number: u32, of: u32) -> PathBuf {
     let mut name = store.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".part-{number:04}-of-{of:04}"));

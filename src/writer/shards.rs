@@ -1,4 +1,4 @@
-//! Puts blocks one behind the other into shards.
+//! Puts blocks one after the other into shards.
 
 use std::path::Path;
 
@@ -61,7 +61,7 @@ impl ShardWriter {
         self.put_zeros(self.alignment)
     }
 
-    /// Writes a block into the shard that was begun last; tells where it lies.
+    /// Writes a block into the shard that was begun last; says where it is.
     pub(super) fn put_block(&mut self, payload: &[u8]) -> Result<BlockRecord, WriteError> {
         let record = BlockRecord {
             offset_bytes: self.bytes().unwrap_or(0),

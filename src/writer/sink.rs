@@ -331,7 +331,7 @@ async fn run_writes(mut jobs: tokio::sync::mpsc::UnboundedReceiver<Message>, don
     }
 }
 
-/// Sends what became of a write: also where its task ends without that, in a panic, so that nobody waits for it.
+/// Sends what became of a write: also where its task ends without that, in a panic, so that no thread waits for it.
 struct Answer {
     shard: usize,
     done: Option<mpsc::Sender<Done>>,

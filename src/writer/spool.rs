@@ -114,7 +114,7 @@ impl IndexSpool {
         write().map_err(WriteError::io(path))
     }
 
-    /// Writes the records and the entries, each of 4 bytes, one behind the other: the index of a part.
+    /// Writes the records and the entries, each of 4 bytes, one after the other: the index of a part.
     pub(super) fn write_part(&mut self, path: &Path) -> Result<(u64, Vec<u32>), WriteError> {
         let mut write = || -> io::Result<(u64, Vec<u32>)> {
             let file = File::create_new(path)?;

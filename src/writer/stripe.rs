@@ -28,7 +28,7 @@ const MARKER_HEAD: &[u8] = b"shards of the cellring store that the next line nam
 /// before they are made, so that the remains of a killed process are found.
 pub(super) const LIST: &str = ".stripe";
 
-/// Most bytes of these files: what lies there in their place is not read.
+/// Most bytes of these files: a longer file in their place is not read.
 const MAX_LIST_BYTES: u64 = 1 << 22;
 
 /// The directories of one store.

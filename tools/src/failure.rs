@@ -26,7 +26,7 @@ pub(crate) enum Failure {
         /// What is to be said.
         sentence: String,
     },
-    /// Nobody reads the output any more, as with `| head`. Nothing is wrong.
+    /// The output is not read any more, as with `| head`. Nothing is wrong.
     NoReader,
 }
 
@@ -49,7 +49,7 @@ impl Failure {
         ExitCode::from(code)
     }
 
-    /// What kind of failure it is, for programs; the README lists all.
+    /// What kind of failure it is, for programs; `tools/MANUAL.md` lists all.
     fn kind(&self) -> &'static str {
         match self {
             Self::Failed(error) => kind_of(error.as_ref()),

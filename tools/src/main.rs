@@ -12,7 +12,7 @@ mod warnings;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Feeds single-cell data from NVMe to a training loop.
 ///
@@ -41,6 +41,8 @@ enum Command {
     Synth(commands::synth::Args),
     Demo(commands::demo::Args),
     Tune(commands::tune::Args),
+    Completions(commands::completions::Args),
+    Man(commands::man::Args),
 }
 
 fn main() -> ExitCode {
@@ -73,6 +75,8 @@ fn main() -> ExitCode {
         Command::Synth(args) => process::start_threads().and_then(|()| commands::synth::run(args)),
         Command::Demo(args) => commands::demo::run(args),
         Command::Tune(args) => commands::tune::run(args),
+        Command::Completions(args) => commands::completions::run(args, Cli::command()),
+        Command::Man(args) => commands::man::run(args, Cli::command()),
     };
     process::wait_if_ending();
     match result {

@@ -7,10 +7,12 @@ use cellring::engine::{Choice, EngineStats};
 use cellring::minibatch::{Indices, Matrix, Values};
 use cellring::plan::SamplerState;
 use cellring::{Loader, LoaderConfig, Minibatch, Store};
+use cellring_tools::message::MessageKind;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::output;
 use crate::process::cpu_time;
 use crate::progress::Epochs;
 
@@ -38,7 +40,7 @@ pub(crate) struct Measured {
     pub(crate) nnz: u64,
     /// Epochs begun.
     pub(crate) epochs: u64,
-    /// From before the loader was made to behind the last minibatch.
+    /// From before the loader was made to after the last minibatch.
     pub(crate) seconds: f64,
     pub(crate) cpu_seconds: f64,
     pub(crate) engine: EngineStats,
@@ -46,7 +48,7 @@ pub(crate) struct Measured {
     pub(crate) read_wait_ns: u64,
     pub(crate) decode_ns: u64,
     pub(crate) plan_ns: u64,
-    /// Behind the last minibatch that was taken.
+    /// After the last minibatch that was taken.
     pub(crate) state: Option<SamplerState>,
     /// What ended the run early.
     pub(crate) signal: Option<u8>,
@@ -73,6 +75,9 @@ impl Run {
     pub(crate) fn start(store: &Arc<Store>, config: LoaderConfig) -> Result<Self, Failure> {
         let (since, cpu_before) = (Instant::now(), cpu_time());
         let loader = Loader::new(Arc::clone(store), config)?;
+        if let Some(warning) = loader.warning() {
+            output::warn(MessageKind::Counts, warning);
+        }
         Ok(Self {
             loader,
             since,

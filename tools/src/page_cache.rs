@@ -9,7 +9,7 @@ use rustix::fs::{Advice, fadvise};
 /// Asks the kernel to drop what it holds of a file. Bytes that are not yet on the device are written there first,
 /// because the kernel keeps those.
 ///
-/// It is a request: pages that another process has mapped stay, and so does everything where the file lies in memory
+/// It is a request: pages that another process has mapped stay, and so does everything where the file is in memory
 /// (tmpfs). [`cellring::engine::cached_fraction`] tells what is left.
 ///
 /// # Errors

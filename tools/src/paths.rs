@@ -29,12 +29,12 @@ pub enum PathError {
         /// The path.
         path: PathBuf,
     },
-    /// What lies under the name of an output is never replaced.
+    /// What is under the name of an output is never replaced.
     #[error("{}: {what}; give {remedy}", path.display())]
     NotReplaceable {
         /// The path.
         path: PathBuf,
-        /// What lies there.
+        /// What is there.
         what: &'static str,
         /// What to give instead.
         remedy: &'static str,

@@ -1,4 +1,4 @@
-//! Takes frames apart.
+//! Decodes frames.
 #![allow(
     unsafe_code,
     reason = "code for an instruction set is called after the processor was asked for it"
@@ -33,7 +33,7 @@ pub enum FrameError {
         /// The part that is cut off.
         part: &'static str,
     },
-    /// Bytes are left over behind the last part.
+    /// Bytes are left over after the last part.
     #[error("{bytes} bytes are left over at the end of the frame")]
     LeftOver {
         /// How many.
@@ -89,9 +89,9 @@ pub struct FrameDecoder {
     kernel: Kernel,
 }
 
-/// Some bytes, and what may be loaded behind them.
+/// Some bytes, and what may be loaded after them.
 ///
-/// Decoders load whole vectors: 64 readable bytes behind the end, whatever they hold, save them a copy.
+/// Decoders load whole vectors: 64 readable bytes after the end, whatever they hold, save them a copy.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Padded<'a> {
     readable: &'a [u8],
@@ -125,7 +125,7 @@ impl<'a> Padded<'a> {
 }
 
 impl<'a> From<&'a [u8]> for Padded<'a> {
-    /// Bytes with nothing readable behind them.
+    /// Bytes with nothing readable after them.
     fn from(bytes: &'a [u8]) -> Self {
         Self {
             readable: bytes,
@@ -136,7 +136,7 @@ impl<'a> From<&'a [u8]> for Padded<'a> {
 
 /// A frame whose checksum holds, taken apart as far as its groups.
 struct Frame<'a> {
-    /// The frame and what may be loaded behind it.
+    /// The frame and what may be loaded after it.
     readable: &'a [u8],
     /// The frame without its checksum.
     body: &'a [u8],
@@ -495,7 +495,7 @@ impl<T> Dictionary<'_, T> {
     }
 }
 
-/// Checks the bits behind the last of `m` entries.
+/// Checks the bits after the last of `m` entries.
 fn check_tail(bytes: &[u8], m: usize, stream: Stream) -> Result<(), FrameError> {
     let used = m * stream.width as usize % 8;
     match bytes.last() {

@@ -79,7 +79,7 @@ impl FrameEncoder {
             .extend(indices.iter().zip(&indices[1..]).map(|(a, b)| b - a - 1));
     }
 
-    /// Fills the codes with `value - 1`; false where a value is no count, or too large for a code.
+    /// Fills the codes with `value - 1`; false where a value is not a count, or too large for a code.
     fn set_counts<T: Element>(&mut self, values: &[T]) -> bool {
         self.codes.clear();
         let mut largest = 0;

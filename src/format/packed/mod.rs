@@ -52,7 +52,7 @@ impl Stream {
     }
 }
 
-/// A stream as it lies in a frame. Small, since many are made before the first is used.
+/// A stream as it is in a frame. Small, since many are made before the first is used.
 #[derive(Clone, Copy, Debug, Default)]
 struct Packed {
     stream: Stream,

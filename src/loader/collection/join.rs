@@ -18,7 +18,7 @@ const FEW: usize = 10;
 /// Which genes a [`Collection`](super::Collection) has, where its stores have different ones.
 ///
 /// Where all stores have the same names in the same order, nothing is joined, whatever the choice, but for
-/// [`Join::Names`]. Otherwise genes are told by their names, which must be unique in each store as far as they are
+/// [`Join::Names`]. Otherwise genes are identified by their names, which must be unique in each store as far as they are
 /// taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

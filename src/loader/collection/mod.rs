@@ -13,7 +13,7 @@ use crate::Store;
 use crate::minibatch::GeneSelection;
 use crate::plan::{Subset, Weighted};
 
-/// Stores, one behind the other: obs `i` of store `k` has the number [`range(k)`](Self::range)`.start + i`.
+/// Stores, one after the other: obs `i` of store `k` has the number [`range(k)`](Self::range)`.start + i`.
 ///
 /// Cheap to clone. A store alone is a collection too ([`Loader::new`](crate::Loader::new) makes one of it).
 ///
@@ -65,7 +65,7 @@ impl Collection {
         Self::join(stores, &Join::Same)
     }
 
-    /// Stores whose genes are told by the names in the index of the var table.
+    /// Stores whose genes are identified by the names in the index of the var table.
     ///
     /// # Errors
     /// [`CollectionError`] where there is no store, a var table cannot be read, or the genes cannot be joined so.
@@ -73,7 +73,7 @@ impl Collection {
         Self::joined(stores, join, None)
     }
 
-    /// Stores whose genes are told by another column of the var table, as one with identifiers besides symbols.
+    /// Stores whose genes are identified by another column of the var table, as one with identifiers besides symbols.
     ///
     /// # Errors
     /// As [`join`](Self::join), and where a store has no such column.
@@ -284,6 +284,11 @@ impl Collection {
     pub(super) fn map(&self, store: usize) -> Option<&GeneSelection> {
         let joined = &self.0.joined;
         joined.maps[joined.map_of[store]].as_ref()
+    }
+
+    /// For each list of genes among the stores, from its columns to those of the collection; `None` where they are the same.
+    pub(super) fn maps(&self) -> impl Iterator<Item = Option<&GeneSelection>> {
+        self.0.joined.maps.iter().map(Option::as_ref)
     }
 
     /// For each store, from its columns to those that `genes` of the collection takes; `None` where they are the same.

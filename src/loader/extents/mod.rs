@@ -67,7 +67,7 @@ struct Piece {
 }
 
 impl Source<'_> {
-    /// The number behind that of its last obs.
+    /// The number after that of its last obs.
     fn end(&self) -> u64 {
         self.first_obs + self.index.n_obs()
     }

@@ -40,7 +40,7 @@ pub(super) fn choose(file: SourceFile, options: &OpenOptions) -> Result<SourceFi
     })
 }
 
-/// Refuses a file that is something else than AnnData, and says where AnnData lies in it, or what it is.
+/// Refuses a file that is something else than AnnData, and says where AnnData is in it, or what it is.
 pub(super) fn check(file: &SourceFile) -> Result<()> {
     if is_anndata(file, "")? {
         return Ok(());

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use error::{Result, SourceError};
+pub(crate) use join::names::texts_of;
 pub(crate) use join::unify;
 pub use join::{JoinError, JoinOptions, VarJoin};
 pub use left_out::{LeftOut, PartKind};
@@ -89,7 +90,7 @@ impl AnnData {
     }
 
     /// Opens several inputs, of the same or of different forms, as one: their obs one after the other, over one list of genes.
-    /// How is told in [`JoinOptions`] and the README's section on several files.
+    /// [`JoinOptions`] and `tools/MANUAL.md` (Several files as one store) say how.
     ///
     /// # Errors
     /// As [`Self::open_with`] for each of them; and [`JoinError`], here or where a matrix or table is opened or read.

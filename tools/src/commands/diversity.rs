@@ -41,7 +41,7 @@ pub(crate) struct Expected {
 
 impl Expected {
     /// Minibatches of `m` cells are drawn at random from fetches of `N = m * fetch_factor`; a fetch is a stretch, from a random
-    /// place on, of blocks of `b` in random order, without replacement, from `T` cells. A block lies in one run of equal labels.
+    /// place on, of blocks of `b` in random order, without replacement, from `T` cells. A block is in one run of equal labels.
     ///
     /// Two cells of a fetch that stand `d` apart in that stretch are of one block with the chance `1 - d / b`, so two cells of
     /// a minibatch are with the chance

@@ -27,7 +27,7 @@ pub(crate) struct Labels {
 }
 
 impl Labels {
-    /// The values of an obs column; without one, 64 equal stretches of the store: what lies side by side in it is of one
+    /// The values of an obs column; without one, 64 equal stretches of the store: what is side by side in it is of one
     /// plate, donor or experiment more often than not, so this is the hardest case for sampling in blocks.
     pub(crate) fn new(store: &Store, column: Option<&str>) -> Result<Self, Failure> {
         let n_obs = store.n_obs();

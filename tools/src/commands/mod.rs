@@ -2,16 +2,19 @@
 
 pub(crate) mod append;
 pub(crate) mod bench;
+pub(crate) mod completions;
 pub(crate) mod convert;
 mod data;
 pub(crate) mod demo;
 mod diversity;
 pub(crate) mod epoch;
 pub(crate) mod export;
+mod filter;
 mod form;
 pub(crate) mod info;
 mod inputs;
 mod labels;
+pub(crate) mod man;
 pub(crate) mod merge;
 mod options;
 pub(crate) mod plan;

@@ -7,7 +7,7 @@ use cellring::with_element;
 use cellring::writer::{BlockEncoder, EncodeError, EncodedBlock};
 use rayon::prelude::*;
 
-/// Cuts windows into blocks. Rows of a block that lies across windows wait until the block is whole.
+/// Cuts windows into blocks. Rows of a block that is cut by windows wait until the block is whole.
 pub(super) struct BlockCutter {
     block_size: usize,
     /// The first rows of the next block.

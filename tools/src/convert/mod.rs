@@ -69,7 +69,7 @@ pub struct ConvertOptions {
     /// A new shard begins when one has reached this length in bytes. `None`: the writer's default, and 1 GiB where shards are
     /// put in several directories.
     pub shard_bytes: Option<u64>,
-    /// Directories that the shards are put in, by turns; where there is none, they lie in the store itself.
+    /// Directories that the shards are put in, in turn; if there are none, they are in the store itself.
     pub stripe: Vec<PathBuf>,
     /// Whether the store is made in parts.
     pub parts: Option<Parts>,

@@ -1,7 +1,7 @@
 //! Stores that are made in parts, on one machine or on several.
 //!
 //! The obs of a store are cut into stretches of whole blocks after they have been brought into their order, so that all parts
-//! agree on where each obs lies whatever the options are. What holds for the whole store, such as the order of the columns, each part
+//! agree on where each obs is, whatever the options are. What holds for the whole store, such as the order of the columns, each part
 //! finds out by itself from the input alone, in the same way.
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub struct PartReport {
     pub number: u32,
     /// Number of parts.
     pub of: u32,
-    /// Where it lies.
+    /// Where it is.
     pub path: PathBuf,
     /// First obs.
     pub first_obs: u64,

@@ -16,7 +16,7 @@ const DRUGS_PER_PLATE: usize = 95;
 /// How alike the shares of plates and lines are.
 const CONCENTRATION: usize = 20;
 
-/// Where a cell lies.
+/// Where a cell is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Labels {
     pub(super) plate: u8,

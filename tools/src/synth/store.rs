@@ -23,7 +23,7 @@ use super::Synth;
 use super::parts::in_order;
 
 /// Cells that the detection order of a larger data set is estimated from, spread evenly over it. Genes that these many
-/// cells do not show hardly ever occur, so their order matters to nobody.
+/// cells do not show hardly ever occur, so their order does not matter.
 const SAMPLE_CELLS: u64 = 16_384;
 /// Consecutive cells of the sample: each run costs the clearing of an array of all genes.
 const RUN_CELLS: u64 = 64;

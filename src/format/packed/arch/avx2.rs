@@ -98,7 +98,7 @@ pub(in crate::format::packed) fn unpack(bytes: &[u8], width: u32, m: usize, out:
     }
 }
 
-/// Unpacks from a copy with room behind it: where a frame ends, loads must not go beyond it.
+/// Unpacks from a copy with room after it: where a frame ends, loads must not go beyond it.
 #[cold]
 #[inline(never)]
 #[target_feature(enable = "avx2")]

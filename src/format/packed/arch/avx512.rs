@@ -108,7 +108,7 @@ pub(in crate::format::packed) fn unpack(bytes: &[u8], width: u32, m: usize, out:
     }
 }
 
-/// Unpacks from a copy with room behind it: where a frame ends, loads must not go beyond it.
+/// Unpacks from a copy with room after it: where a frame ends, loads must not go beyond it.
 #[cold]
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,popcnt,bmi2")]
@@ -225,7 +225,7 @@ impl<'a> Entries<'a> {
         }
     }
 
-    /// Entries `16 * block ..`. Beyond the last of the group they are whatever lies there.
+    /// Entries `16 * block ..`. Beyond the last of the group they are whatever is there.
     ///
     /// # Safety
     /// `block` is below `m.div_ceil(16)` of the group that this was made of.

@@ -7,7 +7,7 @@
 //! Faster ones go from the frame to the minibatch without leaving the registers, where there are enough of those:
 //!
 //! - `ready` brings the exceptions of a stream in place, or declines the stream: it is rare, or something is wrong with it;
-//! - `columns` writes the columns of a group and gives the one behind the last;
+//! - `columns` writes the columns of a group and gives the one after the last;
 //! - `counts` writes the values of codes of counts and tells whether all codes were below `safe`, a power of two.
 
 #[cfg(target_arch = "x86_64")]

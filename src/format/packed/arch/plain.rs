@@ -45,8 +45,8 @@ pub(in crate::format::packed) fn unpack(bytes: &[u8], width: u32, m: usize, out:
     }
 }
 
-/// Turns the first `indices.len()` gaps into columns. `next` is the column behind the last one before this group; gives
-/// the one behind the last of this group, which may be beyond 32 bits.
+/// Turns the first `indices.len()` gaps into columns. `next` is the column after the last one before this group; gives
+/// the one after the last of this group, which may be beyond 32 bits.
 #[inline(always)]
 pub(in crate::format::packed) fn sum_gaps(gaps: &Group, next: u32, indices: &mut [i32]) -> u64 {
     // 128 gaps of 31 bits cannot overflow 64.

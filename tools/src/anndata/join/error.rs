@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// The inputs have different genes, and nobody said which to take.
+    /// The inputs have different genes, and it was not said which to take.
     #[error(
         "{} and {} have different genes ({only_first} of the first are not in the second, {only_other} of the second not in the first); give --join inner for the genes that all inputs have, or --join outer for those of any",
         first.display(), other.display()
@@ -155,6 +155,15 @@ pub enum JoinError {
     LabelColumn {
         /// The input.
         file: PathBuf,
+        /// The column.
+        column: String,
+    },
+    /// The label column has a name that AnnData does not take for a column.
+    #[error(
+        "{column:?} cannot be the name of an obs column{}; choose another name for --label-column",
+        if column == "_index" { ", since AnnData calls the index so" } else { "" }
+    )]
+    LabelName {
         /// The column.
         column: String,
     },

@@ -315,7 +315,7 @@ impl Merged {
         })
     }
 
-    /// Adds what input `part` says. Names may differ (where genes are told by another column), other values not.
+    /// Adds what input `part` says. Names may differ (if genes are identified by another column), other values not.
     fn add(
         &mut self,
         part: usize,

@@ -25,7 +25,7 @@ const LITTLE_BYTES: u64 = 512 << 20;
 /// Inputs that are open at a time, at most.
 const MAX_OPEN: usize = 16;
 
-/// What an open input takes that nobody counts: a parser, a thread pool.
+/// What an open input takes that is not counted: a parser, a thread pool.
 const OPEN_BYTES: u64 = 256 << 10;
 
 /// Stored entries of a chunk, assumed, and what is kept for each chunk while its input is open.

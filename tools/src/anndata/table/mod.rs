@@ -308,7 +308,7 @@ pub(super) fn open(file: &Arc<SourceFile>, group: &str) -> Result<TableSource> {
 pub(super) struct Member {
     /// Name of the column.
     pub(super) name: String,
-    /// Where the dataset lies.
+    /// Where the dataset is.
     pub(super) path: String,
     /// Whether its numbers stand for booleans.
     pub(super) is_flag: bool,

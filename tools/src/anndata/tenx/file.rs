@@ -33,7 +33,7 @@ const TAG_KEYS: &str = "_all_tag_keys";
 #[derive(Debug)]
 pub(super) struct TenXFile {
     pub(super) file: Arc<SourceFile>,
-    /// Where the matrix lies.
+    /// Where the matrix is.
     pub(super) group: String,
     /// Whether the genes are described by a group `features`, as from CellRanger 3 on.
     has_features: bool,
@@ -173,7 +173,7 @@ impl TenXFile {
         }
     }
 
-    /// What lies beside the group of the matrix, other than further genomes.
+    /// What is beside the group of the matrix, other than further genomes.
     fn beside(&self) -> Result<Vec<String>> {
         let mut names = self.file.members("")?;
         names.sort();

@@ -5,7 +5,7 @@
 //! 0.2.0), in HDF5 that libhdf5 1.8 and later reads.
 //!
 //! Tables, columns and matrices are written by the same code whatever the container: arrays grow as streams of chunks, and
-//! the tree of groups, arrays and attributes is kept until the end. What differs lies behind the private modules `output`, `hdf5` and
+//! the tree of groups, arrays and attributes is kept until the end. What differs is in the private modules `output`, `hdf5` and
 //! `zarr`.
 //!
 //! # Why not an HDF5 crate
@@ -55,7 +55,7 @@ use arrow_schema::Schema;
 use cellring::format::CsrRows;
 
 pub use check::TableCheck;
-pub(crate) use check::category_keys;
+pub(crate) use check::{category_keys, is_column_name};
 pub use compress::Compression;
 pub use error::{ColumnFault, ColumnProblem, WriteError, WriteErrorKind};
 pub use output::{Container, WriteOptions, ZarrFormat};

@@ -100,7 +100,7 @@ fn needs_wide_indices(n_minor: u64, nnz: u64) -> bool {
     n_minor.max(nnz) > i32::MAX as u64
 }
 
-/// Where a matrix lies in the file.
+/// Where a matrix is in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Place {
     /// `X`.

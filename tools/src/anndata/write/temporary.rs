@@ -130,7 +130,7 @@ fn is_ours(made: &File) -> io::Result<bool> {
     }
 }
 
-/// Removes files and directories that killed processes left, which nobody has locked.
+/// Removes files and directories that killed processes left, which no process has locked.
 fn remove_remains(directory: &Path, prefix: &OsStr) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();

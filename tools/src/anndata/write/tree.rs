@@ -96,7 +96,7 @@ impl Group {
 
     /// Puts a member at a path below this group, making the groups between.
     ///
-    /// Returns false, and changes nothing that matters, when the place is taken or lies inside an array.
+    /// Returns false, and changes nothing that matters, when the place is taken or is inside an array.
     #[must_use]
     pub(super) fn insert(&mut self, path: &str, node: Node) -> bool {
         let Some((head, rest)) = path.split_once('/') else {

@@ -35,7 +35,7 @@ pub(super) struct GpuReport {
 #[derive(Debug, Serialize)]
 struct Copies {
     copy_bytes: u64,
-    /// From page-locked memory; `null` where none can be had.
+    /// From page-locked memory; `null` if there is none.
     pinned_bytes_per_second: Option<f64>,
     pageable_bytes_per_second: f64,
 }
@@ -107,7 +107,7 @@ fn report(args: &Args, store_arg: &StoreArg, gpu: &Gpu) -> Result<GpuReport, Fai
     })
 }
 
-/// Bytes per second of copies of this buffer, one behind the other.
+/// Bytes per second of copies of this buffer, one after the other.
 fn copy(gpu: &Gpu, buffer: HostBuffer, time: Duration) -> Result<f64, Failure> {
     let buffer = Arc::new(buffer);
     let stager = Stager::new(gpu, &gpu.stream()?, StagerConfig::DEFAULT)?;

@@ -102,7 +102,7 @@ impl Raw {
     }
 }
 
-/// The value below which this part of the sorted values lies.
+/// The value below which this part of the sorted values is.
 pub(crate) fn percentile(sorted: &[u64], part: f64) -> Option<u64> {
     let last = sorted.len().checked_sub(1)?;
     Some(sorted[((sorted.len() as f64 * part) as usize).min(last)])

@@ -165,7 +165,7 @@ fn samplers(args: &Args, store: &Arc<Store>) -> Result<Vec<cellring::plan::Sampl
     Ok(all)
 }
 
-/// Random reads from the shards by every backend, read size and depth. A backend that cannot be had is named instead.
+/// Random reads from the shards by every backend, read size and depth. A backend that is not available is named instead.
 fn every_backend(
     args: &Args,
     paths: &[PathBuf],

@@ -195,7 +195,7 @@ impl Counter {
     }
 }
 
-/// A value where it lies.
+/// A value where it is.
 #[derive(Clone, Copy)]
 enum Scalar<'a> {
     Text(&'a str),
@@ -241,7 +241,7 @@ impl Scalar<'_> {
     }
 }
 
-/// Visits the values of an array that is no dictionary; NaN is missing, and 0 has no sign.
+/// Visits the values of an array that is not a dictionary; NaN is missing, and 0 has no sign.
 fn scalars<'a>(array: &'a dyn Array, mut visit: impl FnMut(Option<Scalar<'a>>)) {
     fn integers<'a, T: ArrowPrimitiveType<Native: Into<i128>>>(
         array: &dyn Array,

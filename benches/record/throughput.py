@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Draws throughput.svg from throughput.csv: cells per second against the diversity of minibatches.
+
+    benches/record/throughput.py            writes the figure beside this script
+    benches/record/throughput.py --check    compares it with the one that is there
+
+The same figures give the same bytes. Needs nothing but Python's own library.
+"""
+
+import csv
+import math
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+WIDTH, HEIGHT = 760, 400
+LEFT, RIGHT, TOP, BOTTOM = 80, 24, 46, 62
+BITS = 3.8
+LOWEST, HIGHEST = 1, 6  # powers of ten
+RANDOM_BITS = 3.62
+
+
+def x(bits):
+    return LEFT + bits / BITS * (WIDTH - LEFT - RIGHT)
+
+
+def y(cells):
+    return HEIGHT - BOTTOM - (math.log10(cells) - LOWEST) / (HIGHEST - LOWEST) * (HEIGHT - TOP - BOTTOM)
+
+
+def text(px, py, words, anchor="middle", more=""):
+    words = words.replace("&", "&amp;").replace("<", "&lt;")
+    return f'<text x="{px:.1f}" y="{py:.1f}" text-anchor="{anchor}"{more}>{words}</text>'
+
+
+def line(x1, y1, x2, y2, stroke, more=""):
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{stroke}"{more}/>'
+
+
+def axes():
+    for power in range(LOWEST, HIGHEST + 1):
+        at = y(10**power)
+        yield line(LEFT, at, WIDTH - RIGHT, at, "#dddddd")
+        yield text(LEFT - 8, at + 4, f"{10**power:,}", "end")
+    for bits in range(4):
+        yield line(x(bits), HEIGHT - BOTTOM, x(bits), HEIGHT - BOTTOM + 5, "#555555")
+        yield text(x(bits), HEIGHT - BOTTOM + 20, str(bits))
+    yield line(x(RANDOM_BITS), TOP, x(RANDOM_BITS), HEIGHT - BOTTOM, "#999999", ' stroke-dasharray="4 4"')
+    yield text(x(RANDOM_BITS), HEIGHT - BOTTOM + 20, "true random")
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    yield text(middle, HEIGHT - 16, "diversity: entropy of the plate within minibatches of 64 cells, in bits")
+    yield text(middle, 24, "Cells per second from the disk, 2 cores (log scale)", more=' font-weight="bold"')
+
+
+def points(rows):
+    ours = [(x(float(row["entropy_bits"])), y(float(row["cells_per_second"]))) for row in rows if row["system"] == "cellring"]
+    path = " ".join(f"{px:.1f},{py:.1f}" for px, py in ours)
+    yield f'<polyline points="{path}" fill="none" stroke="#c0392b" stroke-width="1.5"/>'
+    for row in rows:
+        px, py = x(float(row["entropy_bits"])), y(float(row["cells_per_second"]))
+        is_ours = row["system"] == "cellring"
+        colour = "#c0392b" if is_ours else "#34495e"
+        title = f'{row["date"]}, {row["machine"]}'
+        yield f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4.5" fill="{colour}"><title>{title}</title></circle>'
+        words = f'{row["system"]}, {row["setting"]}: {int(row["cells_per_second"]):,}'
+        weight = ' font-weight="bold"' if is_ours else ""
+        # Labels stand left of their points, at the left end right of them. Those of neighbouring points are moved apart.
+        shift = {"block size 256": -9, "block size 64": 1, "block size 16": 9}.get(row["setting"], 4) if is_ours else 4
+        if row["system"] == "cellstream":
+            shift = -2
+        if row["system"] == "scDataset" and px > WIDTH / 2:
+            shift = 7
+        end = px - 10 if px > WIDTH / 2 else px + 10
+        if is_ours and row["setting"] != "block size 1":
+            end = x(3.46) - 10
+        anchor = "end" if px > WIDTH / 2 else "start"
+        yield text(end, py + shift, words, anchor, f' fill="{colour}"{weight}')
+
+
+def draw():
+    with open(HERE / "throughput.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        'font-family="sans-serif" font-size="12" fill="#222222">'
+    )
+    background = f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>'
+    return "\n".join([head, background, *axes(), *points(rows), "</svg>"]) + "\n"
+
+
+def main():
+    figure = HERE / "throughput.svg"
+    if sys.argv[1:] == ["--check"]:
+        if figure.read_text() != draw():
+            sys.exit("throughput.svg is not what throughput.csv says; run benches/record/throughput.py")
+    elif sys.argv[1:]:
+        sys.exit(__doc__)
+    else:
+        figure.write_text(draw())
+
+
+main()
