@@ -57,6 +57,11 @@ impl EntrySource for Csc {
         self.0.indices_type()
     }
 
+    fn working_bytes(&self) -> u64 {
+        let windows = TURN_NNZ * (12 + self.value_type().size_bytes() as u64);
+        windows + self.0.decoding_bytes(rayon::current_num_threads())
+    }
+
     fn count(&self) -> Result<Vec<u64>> {
         let mut counts = vec![0u64; self.0.n_minor as usize];
         let mut rows = Vec::new();
