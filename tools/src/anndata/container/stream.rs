@@ -11,7 +11,7 @@ pub(super) fn inflate(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
     }
     let found_bytes = DECOMPRESSOR
         .with_borrow_mut(|decompressor| decompressor.zlib_decompress(stored, place))
-        .map_err(|error| format!("a chunk does not inflate to its {} bytes ({error})", place.len()))?;
+        .map_err(|_| format!("a chunk does not inflate to its {} bytes", place.len()))?;
     if found_bytes != place.len() {
         return Err(format!(
             "a chunk inflates to {found_bytes} bytes, expected {}",

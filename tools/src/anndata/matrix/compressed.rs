@@ -25,10 +25,6 @@ pub(super) struct Compressed {
 /// Memory that each thread may use for decoding whatever the chunks of a file are.
 const ALLOWED_BYTES: u64 = 3 << 20;
 
-/// Rows or columns that a byte of a file can name, however it is compressed, and those that any file may have.
-const MAX_NAMES_PER_BYTE: u64 = 128;
-const MANY_NAMES: u64 = 1 << 20;
-
 /// Reads the attribute `name` of a group: the numbers of rows and columns.
 pub(super) fn shape_attribute(file: &SourceFile, object: &str, name: &str) -> Result<(u64, u64)> {
     let invalid = |detail: String| Err(file.invalid(object, detail));
@@ -108,17 +104,6 @@ impl Compressed {
             return Err(damaged(format!(
                 "indptr has {} elements, expected one more than the {n_major} rows that it is to cut",
                 indptr.len()
-            )));
-        }
-        // Each of them has a name in the file.
-        let most_named = file
-            .len_bytes()
-            .saturating_mul(MAX_NAMES_PER_BYTE)
-            .saturating_add(MANY_NAMES);
-        if n_minor > most_named {
-            return Err(damaged(format!(
-                "it claims {n_minor} columns or rows in a file of {} bytes",
-                file.len_bytes()
             )));
         }
         let indptr = read_indptr(&indptr, indptr_kind, data.len())?;
