@@ -373,3 +373,30 @@ with h5py.File(path, "r+") as file:
     file["obs/note"][0] = b"a"
     file["uns/more"] = np.zeros(MIB, dtype="u1")
 say(path, "its elements have 5242880 bytes")
+# A tree of chunks whose nodes overlap: each of 65,535 begins within the one before, and claims as many entries.
+path = folder / "tree.h5ad"
+BASE.write_h5ad(path, compression="gzip")
+tree = bytearray(path.read_bytes())
+tree += bytes(-len(tree) % 32)
+n = 65535
+
+
+def units(level, children):
+    """Nodes of 32 bytes, of which the next ones are the entries."""
+    made = np.zeros((n + 2, 4), "<u8")
+    made[:, 0] = int.from_bytes(b"TREE" + bytes([1, level]) + struct.pack("<H", n), "little")
+    made[:, 2] = children
+    return made.tobytes()
+
+
+leaves = len(tree)
+tree += units(0, 0) + units(0, 0)
+inner = len(tree)
+tree += units(1, leaves + 32 * np.arange(n + 2))
+root = tree.index(b"TREE\1\0")
+while root < leaves:
+    tree[root + 5 : root + 8] = b"\2" + struct.pack("<H", 1)
+    tree[root + 48 : root + 56] = struct.pack("<Q", inner)
+    root = tree.index(b"TREE\1\0", root + 8)
+path.write_bytes(tree)
+say(path, "far more reading than any sound file")
