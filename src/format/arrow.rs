@@ -4,11 +4,9 @@
 //! a compressed or repeated piece could take any amount of memory. So the tables of a store hold flat, uncompressed columns, and
 //! every length and offset is compared here with the bytes that are there.
 
-use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
@@ -308,28 +306,11 @@ fn range_of(buffer: &arrow_ipc::Buffer, body_bytes: usize) -> Result<Range<usize
     })
 }
 
-thread_local! {
-    /// Whether what this thread panics with becomes an error.
-    static CAUGHT: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs code of Arrow on data that may be anything. What it panics with after all becomes an error, and is not printed.
+/// Runs code of Arrow on data that may be anything. What it panics with after all becomes an error.
 fn caught<T>(call: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, String> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let previous = panic::take_hook();
-        panic::set_hook(Box::new(move |about| {
-            if !CAUGHT.get() {
-                previous(about);
-            }
-        }));
-    });
-    let before = CAUGHT.replace(true);
-    let outcome = panic::catch_unwind(AssertUnwindSafe(call));
-    CAUGHT.set(before);
-    match outcome {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err("Arrow cannot read it".into()),
+    match super::caught::caught(call) {
+        Some(result) => result.map_err(|error| error.to_string()),
+        None => Err("Arrow cannot read it".into()),
     }
 }
 
@@ -341,7 +322,6 @@ mod tests {
     fn panics_become_errors() {
         let found: Result<(), String> = caught(|| panic!("of Arrow"));
         assert_eq!(found, Err("Arrow cannot read it".into()));
-        assert!(!CAUGHT.get());
         assert_eq!(caught(|| Ok(5)), Ok(5));
     }
 

@@ -1,6 +1,8 @@
 #![doc = include_str!("FORMAT.md")]
 
 mod arrow;
+#[doc(hidden)]
+pub mod caught;
 pub mod checksum;
 pub mod constants;
 pub mod element;

@@ -4,6 +4,7 @@
 pub mod anndata;
 pub mod convert;
 pub mod export;
+pub mod list;
 pub mod message;
 pub mod page_cache;
 pub mod paths;

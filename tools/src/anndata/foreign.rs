@@ -22,6 +22,9 @@ const ROWS: usize = 3;
 /// Where a tar archive has its signature.
 const TAR_SIGNATURE: (usize, &[u8]) = (257, b"ustar");
 
+/// How a zip file begins.
+const ZIP_SIGNATURE: &[u8] = b"PK\x03\x04";
+
 /// Where a zip file has the length of the name of its first member, and that name.
 const ZIP_NAME_LENGTH: usize = 26;
 const ZIP_NAME: usize = 30;
@@ -38,7 +41,7 @@ pub(super) fn explain(path: &Path, error: SourceError) -> SourceError {
         },
         SourceError::NotHdf5 { .. } if path.is_dir() => of_directory(path),
         SourceError::NotHdf5 { .. } => of_file(path).unwrap_or(error),
-        SourceError::Damaged { .. } => of_zip(path).unwrap_or(error),
+        SourceError::Damaged { .. } => of_zip(path, false).unwrap_or(error),
         other => other,
     }
 }
@@ -131,6 +134,9 @@ fn of_file(path: &Path) -> Option<SourceError> {
     if start.is_empty() {
         return Some(foreign(path, "empty", "copy or download it again"));
     }
+    if start.starts_with(ZIP_SIGNATURE) {
+        return of_zip(path, true);
+    }
     if start.starts_with(&GZIP_SIGNATURE) {
         let inner = start_of(MultiGzDecoder::new(BufReader::new(File::open(path).ok()?)));
         return Some(of_gzip(path, &inner));
@@ -215,22 +221,17 @@ fn of_start(path: &Path, start: &[u8]) -> Option<SourceError> {
     Some(foreign(path, *form, TEXT_REMEDY))
 }
 
-/// What a zip file is that holds no zarr hierarchy at its root.
-fn of_zip(path: &Path) -> Option<SourceError> {
+/// What a zip file is that holds no zarr hierarchy at its root, or, where that is not known, of which another kind.
+fn of_zip(path: &Path, is_without_root: bool) -> Option<SourceError> {
     let start = start_of(File::open(path).ok()?);
-    if !start.starts_with(b"PK\x03\x04") {
+    if !start.starts_with(ZIP_SIGNATURE) {
         return None;
     }
     let length = start.get(ZIP_NAME_LENGTH..ZIP_NAME_LENGTH + 2)?;
     let length = usize::from(u16::from_le_bytes([length[0], length[1]]));
     let name = start.get(ZIP_NAME..ZIP_NAME + length)?;
     let name = String::from_utf8_lossy(name);
-    let root = ["zarr.json", ".zgroup", ".zattrs", ".zmetadata"];
     let top = name.split('/').next().unwrap_or_default();
-    // With one of these at its root it is zarr, and the first error holds.
-    if root.contains(&top) {
-        return None;
-    }
     if name == "[Content_Types].xml" {
         let remedy = "export the sheet as text, read it with pandas and make an AnnData of it";
         return Some(foreign(path, "an Office document", remedy));
@@ -238,6 +239,9 @@ fn of_zip(path: &Path) -> Option<SourceError> {
     if top.ends_with(".npy") {
         let remedy = "load it with numpy.load or scipy.sparse.load_npz, make an AnnData of it and write it with write_h5ad";
         return Some(foreign(path, "an archive of numpy arrays (.npz)", remedy));
+    }
+    if !is_without_root {
+        return None;
     }
     let remedy = format!("unpack it with unzip {} and name what it holds", path.display());
     let form = format!("a zip archive without zarr at its root (its first member is {name})");

@@ -1,11 +1,11 @@
 //! Lines of a text file, plain or gzipped.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::container::open_regular;
 use super::error::{Result, SourceError};
 
 /// The longest line. None of the files that are read has lines nearly as long.
@@ -20,6 +20,7 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 /// A text file of lines, gzipped or not: its first bytes tell, since browsers and archives change names and content.
 pub(super) struct Lines {
     path: PathBuf,
+    len_bytes: u64,
     reader: Box<dyn BufRead>,
     line: Vec<u8>,
     number: u64,
@@ -31,7 +32,9 @@ impl Lines {
             file: path.to_owned(),
             source,
         };
-        let mut plain = BufReader::with_capacity(1 << 20, File::open(path).map_err(io_error)?);
+        let file = open_regular(path).map_err(io_error)?;
+        let len_bytes = file.metadata().map_err(io_error)?.len();
+        let mut plain = BufReader::with_capacity(1 << 20, file);
         let is_gzip = plain.fill_buf().map_err(io_error)?.starts_with(&GZIP_SIGNATURE);
         let reader: Box<dyn BufRead> = if is_gzip {
             Box::new(BufReader::with_capacity(1 << 20, MultiGzDecoder::new(plain)))
@@ -40,10 +43,16 @@ impl Lines {
         };
         Ok(Self {
             path: path.to_owned(),
+            len_bytes,
             reader,
             line: Vec::new(),
             number: 0,
         })
+    }
+
+    /// Bytes of the file, as it is stored.
+    pub(super) fn len_bytes(&self) -> u64 {
+        self.len_bytes
     }
 
     /// The next line without its end, or `None` after the last.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use cellring::Store;
 use cellring::plan::{Balanced, Controls, Custom, Grouped, MISSING, SamplerData, Strategy, Subset, Weighted};
 use cellring::select::{self, Codes, Filter, Matches, SelectError, SplitSpec};
+use cellring_tools::list;
 use cellring_tools::message::MessageKind;
 use cellring_tools::paths::PathError;
 use clap::value_parser;
@@ -434,10 +435,9 @@ fn usage(error: &dyn std::error::Error) -> Failure {
 
 /// Numbers of cells, one in a line; empty lines and those that begin with # count for nothing.
 fn read_ids(path: &Path) -> Result<Vec<u64>, Failure> {
-    let text = read(path)?;
-    let lines = (1..).zip(text.lines()).filter(|(_, line)| is_content(line));
-    let ids = lines.map(|(number, line)| {
-        line.trim().parse().map_err(|_| {
+    let text = list::read(path, list::MAX_NUMBERS_BYTES).map_err(PathError::io(path))?;
+    let ids = list::lines(&text).map(|(number, line)| {
+        line.parse().map_err(|_| {
             Failure::because(format!(
                 "{}: line {number} is {line:?}, expected the number of a cell, from 0",
                 path.display()
@@ -449,18 +449,8 @@ fn read_ids(path: &Path) -> Result<Vec<u64>, Failure> {
 
 /// The lines of a file of names.
 pub(crate) fn read_names(path: &Path) -> Result<Vec<String>, Failure> {
-    let text = read(path)?;
-    let lines = text.lines().filter(|line| is_content(line));
-    Ok(lines.map(|line| line.trim().to_owned()).collect())
-}
-
-fn is_content(line: &str) -> bool {
-    let line = line.trim();
-    !line.is_empty() && !line.starts_with('#')
-}
-
-fn read(path: &Path) -> Result<String, Failure> {
-    Ok(std::fs::read_to_string(path).map_err(PathError::io(path))?)
+    let text = list::read(path, list::MAX_NAMES_BYTES).map_err(PathError::io(path))?;
+    Ok(list::lines(&text).map(|(_, line)| line.to_owned()).collect())
 }
 
 fn parse_range(text: &str) -> Result<Range<u64>, String> {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::select::GeneList;
 use super::{ConvertError, ConvertOptions, order, select};
 use crate::anndata::{AnnData, InputStamp, LeftOut, Looks, MatrixSource, Selection, TableSource, Workspace};
 use crate::message::{Message, MessageKind};
@@ -15,6 +16,8 @@ pub(super) struct Inputs {
     stamps: Vec<InputStamp>,
     /// The matrix of the store, and further ones.
     pub(super) elements: Vec<Element>,
+    /// The genes that are kept, where not all are.
+    pub(super) genes: Option<GeneList>,
     /// In the order of the store.
     pub(super) obs: TableSource,
     /// For each obs of the store its place in the source, where that is another.
@@ -67,6 +70,7 @@ impl Inputs {
         let mut obs = file.obs()?;
         let mut warnings = Vec::new();
         let rows = select::rows(input, options, &obs, &mut warnings)?;
+        let genes = options.genes.as_deref().map(GeneList::read).transpose()?;
         let mut elements = Vec::new();
         for (selection, matrix) in selections().zip(matrices) {
             let element = Element {
@@ -78,6 +82,7 @@ impl Inputs {
             elements.push(select::part(
                 input,
                 options,
+                genes.as_ref(),
                 rows.as_ref(),
                 element,
                 &mut warnings,
@@ -107,6 +112,7 @@ impl Inputs {
             // An input that is not there has been named above.
             stamps: stamps?,
             elements,
+            genes,
             obs,
             order,
             held_bytes,

@@ -117,7 +117,7 @@ impl<'a> Job<'a> {
     fn run_part(&self, number: u32, of: u32) -> Result<ConvertReport, ConvertError> {
         let (options, inputs, element) = (self.options, &self.inputs, &self.inputs.elements[0]);
         let source = self.provenance(element, Canonicalised::default());
-        let settings = parts::settings(options, inputs, source.clone())?;
+        let settings = parts::settings(options, inputs, source.clone());
         let path = parts::directory(self.output, options);
         let report = |part: &PartManifest, was_there| PartReport {
             number,

@@ -116,22 +116,14 @@ pub(super) fn settings(
     options: &ConvertOptions,
     inputs: &Inputs,
     source: serde_json::Value,
-) -> Result<serde_json::Value, ConvertError> {
-    let genes = match &options.genes {
-        None => None,
-        Some(list) => Some(crc32c(&std::fs::read(list).map_err(|error| {
-            ConvertError::GeneList {
-                file: list.clone(),
-                error,
-            }
-        })?)),
-    };
+) -> serde_json::Value {
+    let genes = inputs.genes.as_ref().map(|list| crc32c(list.text().as_bytes()));
     let element = &inputs.elements[0];
     let columns = |table: &crate::anndata::TableSource| -> Vec<String> {
         let fields = table.schema().fields();
         fields.iter().map(|field| field.name().clone()).collect()
     };
-    Ok(serde_json::json!({
+    serde_json::json!({
         "source": source,
         "inputs": inputs.content(),
         "n_obs": element.matrix.n_obs(),
@@ -149,7 +141,7 @@ pub(super) fn settings(
         "var_order": options.var_order.map(|order| order.name()),
         "block_size": options.block_size,
         "shard_bytes": shard_bytes(options),
-    }))
+    })
 }
 
 /// A part that is there already and is what would be made.

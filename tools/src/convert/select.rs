@@ -1,7 +1,7 @@
 //! Which obs, genes and columns are converted.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrow_array::StringArray;
 use cellring::select::{Filter, SelectError};
@@ -9,6 +9,7 @@ use cellring::select::{Filter, SelectError};
 use super::inputs::Element;
 use super::{ConvertError, ConvertOptions, ObsOrder};
 use crate::anndata::{RowSet, RowSetBuilder, Selection, TableSource};
+use crate::list;
 use crate::message::{Message, MessageKind};
 
 /// Names of genes that a message shows.
@@ -83,10 +84,34 @@ pub(super) fn rows(
     Ok(Some(rows.finish(n_obs)))
 }
 
+/// The genes that are kept. The list is read once: it may come from a pipe.
+pub(super) struct GeneList {
+    path: PathBuf,
+    text: String,
+}
+
+impl GeneList {
+    pub(super) fn read(path: &Path) -> Result<Self, ConvertError> {
+        let text = list::read(path, list::MAX_NAMES_BYTES).map_err(|error| ConvertError::GeneList {
+            file: path.to_path_buf(),
+            error: cellring::format::explain(path, error),
+        })?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            text,
+        })
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
 /// Keeps the obs and genes of a matrix that the options want.
 pub(super) fn part(
     input: &Path,
     options: &ConvertOptions,
+    genes: Option<&GeneList>,
     rows: Option<&RowSet>,
     element: Element,
     warnings: &mut Vec<Message>,
@@ -96,7 +121,7 @@ pub(super) fn part(
         matrix,
         var,
     } = element;
-    let genes = match (&options.genes, &selection) {
+    let genes = match (genes, &selection) {
         (None, _) | (_, Selection::Obsm(_)) => None,
         (Some(list), Selection::Raw) => Some(places_of(list, input, ("raw/var", &var), warnings)?),
         (Some(list), _) => Some(places_of(list, input, ("var", &var), warnings)?),
@@ -151,21 +176,13 @@ fn with_columns(input: &Path, obs: TableSource, names: &[String]) -> Result<Tabl
 /// The places of the genes that a list names, ascending. A name that several genes have means all of them. Names that none has, and
 /// those that the list has twice, become warnings.
 fn places_of(
-    list: &Path,
+    list: &GeneList,
     input: &Path,
     (table, var): (&'static str, &TableSource),
     warnings: &mut Vec<Message>,
 ) -> Result<Vec<u32>, ConvertError> {
-    let text = std::fs::read_to_string(list).map_err(|error| ConvertError::GeneList {
-        file: list.to_path_buf(),
-        error,
-    })?;
-    let lines = text.lines().map(str::trim);
-    let names = || {
-        lines
-            .clone()
-            .filter(|name| !name.is_empty() && !name.starts_with('#'))
-    };
+    let names = || list::lines(&list.text).map(|(_, name)| name);
+    let list = list.path.as_path();
     let mut wanted = HashSet::new();
     let twice: Vec<&str> = names().filter(|name| !wanted.insert(*name)).collect();
     if wanted.is_empty() {

@@ -26,36 +26,45 @@ pub(super) fn in_order<T: Send, E>(
     mut consume: impl FnMut(T) -> Result<(), E>,
 ) -> Result<(), E> {
     assert!(step > 0, "parts of nothing");
-    // Thread t makes parts t, t + threads, ...: so the next part is always the next thread's.
+    // Lane t makes parts t, t + threads, ...: so the next part is always the next lane's.
+    let starts = |thread| {
+        (range.start..range.end)
+            .step_by(step as usize)
+            .skip(thread)
+            .step_by(threads.get())
+    };
+    let make = &|start: u64| make(start..range.end.min(start.saturating_add(step)));
     thread::scope(|scope| {
-        let starts = |thread| {
-            (range.start..range.end)
-                .step_by(step as usize)
-                .skip(thread)
-                .step_by(threads.get())
-        };
-        let receivers: Vec<_> = (0..threads.get())
+        let mut lanes: Vec<_> = (0..threads.get())
             .map(|thread| {
                 let (sender, receiver) = mpsc::sync_channel(WAITING);
-                let (starts, end, make) = (starts(thread), range.end, &make);
-                scope.spawn(move || {
-                    for start in starts {
-                        if sender
-                            .send(make(start..end.min(start.saturating_add(step))))
-                            .is_err()
-                        {
-                            return; // The consumer has given up.
-                        }
-                    }
-                });
-                receiver
+                let mut own = starts(thread);
+                let work = move || {
+                    // Until the consumer has given up.
+                    let _ = own.try_for_each(|start| sender.send(make(start)));
+                };
+                match thread::Builder::new().spawn_scoped(scope, work) {
+                    Ok(_) => Lane::Thread(receiver),
+                    // One that cannot be started is done without.
+                    Err(_) => Lane::Here(starts(thread)),
+                }
             })
             .collect();
-        // A thread that hangs up has made all its parts, or panicked: then the scope does, too.
-        receivers
-            .iter()
+        let n_lanes = lanes.len();
+        (0..n_lanes)
             .cycle()
-            .map_while(|receiver| receiver.recv().ok())
+            // A thread that hangs up has made all its parts, or panicked: then the scope does, too.
+            .map_while(|lane| match &mut lanes[lane] {
+                Lane::Thread(receiver) => receiver.recv().ok(),
+                Lane::Here(starts) => starts.next().map(make),
+            })
             .try_for_each(&mut consume)
     })
+}
+
+/// Who makes every so manieth part.
+enum Lane<T, S> {
+    Thread(mpsc::Receiver<T>),
+    /// The consumer, from these places on.
+    Here(S),
 }

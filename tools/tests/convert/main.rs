@@ -11,6 +11,7 @@ mod changes;
 mod collection;
 mod equality;
 mod forms;
+mod hostile;
 mod inputs;
 mod interruption;
 mod joined;

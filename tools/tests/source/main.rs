@@ -12,6 +12,7 @@ mod damage;
 mod matrix;
 mod refusals;
 mod tables;
+mod threads;
 
 use std::path::{Path, PathBuf};
 

@@ -27,8 +27,12 @@ const EXTENT_PIECE_BYTES: u64 = 1 << 20;
 /// the file is a lie.
 pub(super) const MAX_EXPANSION: u64 = 1100;
 
-/// Records that are in memory at a time while one member of them is read.
+/// The largest element: a text of fixed length, or a record.
+const MAX_ELEMENT_BYTES: u64 = 4 << 20;
+
+/// Records that are in memory at a time while one member of them is read, and about the bytes that they may have.
 const MEMBER_PIECE_RECORDS: usize = 1 << 14;
+const MEMBER_PIECE_BYTES: usize = 16 << 20;
 
 /// A one-dimensional dataset that can be read in windows.
 #[derive(Debug)]
@@ -117,6 +121,11 @@ impl Array {
             return Err(damaged(format!(
                 "it claims {len} elements of {element_bytes} bytes in a file of {} bytes",
                 file.len_bytes()
+            )));
+        }
+        if element_bytes > MAX_ELEMENT_BYTES {
+            return Err(damaged(format!(
+                "its elements have {element_bytes} bytes, expected at most {MAX_ELEMENT_BYTES}"
             )));
         }
         if let Some(member) = member
@@ -212,6 +221,26 @@ impl Array {
         &self.element
     }
 
+    /// Bytes of what is decoded together; 0 where nothing is decoded.
+    pub(crate) fn chunk_bytes(&self) -> u64 {
+        match &self.placement {
+            Placement::Chunked { .. } if self.pipeline.is_plain(0) => 0,
+            Placement::Chunked { chunk_elements, .. } => {
+                chunk_elements.saturating_mul(self.width_bytes as u64)
+            }
+            Placement::Foreign(foreign) => foreign.chunk_bytes(),
+            _ => 0,
+        }
+    }
+
+    /// Memory that is held from one window to the next, besides a chunk.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        match &self.placement {
+            Placement::Foreign(foreign) => foreign.held_bytes(),
+            _ => 0,
+        }
+    }
+
     /// HDF5 path of the dataset.
     pub(crate) fn path(&self) -> &str {
         &self.path
@@ -241,7 +270,8 @@ impl Array {
         let mut at = range.start;
         let mut records = Vec::new();
         let mut members = Vec::new();
-        for place in place.chunks_mut(MEMBER_PIECE_RECORDS * element_bytes.max(1)) {
+        let n_records = (MEMBER_PIECE_BYTES / self.width_bytes).clamp(1, MEMBER_PIECE_RECORDS);
+        for place in place.chunks_mut(n_records * element_bytes.max(1)) {
             let n = place.len() / element_bytes;
             records.resize(n * self.width_bytes, 0);
             self.deliver(at..at + n as u64, &mut records, self.width_bytes, &AsIs)?;
@@ -275,10 +305,11 @@ impl Array {
         match &self.placement {
             Placement::Foreign(foreign) if self.element.class == Class::VarText => {
                 let first = range.start;
-                foreign.read_text(range).map(Some).map_err(|detail| {
+                let read = foreign.read_text(range, self.file.most_text_bytes());
+                read.map(Some).map_err(|fault| {
                     let place = foreign.place_of(first);
-                    let detail = format!("from element {first} ({place}) on: {detail}");
-                    self.file.damaged(&self.path, detail)
+                    let fault = fault.about(&format!("from element {first} ({place}) on"));
+                    self.file.fault(&self.path, fault)
                 })
             }
             _ => Ok(None),
@@ -430,10 +461,10 @@ impl Array {
                 };
                 let range = at..at + piece.n_elements as u64;
                 let read = |bytes: &mut [u8]| {
-                    foreign.read(range.clone(), bytes).map_err(|detail| {
+                    foreign.read(range.clone(), bytes).map_err(|fault| {
                         let place = foreign.place_of(at);
-                        self.file
-                            .damaged(&self.path, format!("element {at} ({place}): {detail}"))
+                        let fault = fault.about(&format!("element {at} ({place})"));
+                        self.file.fault(&self.path, fault)
                     })
                 };
                 if let Some(bytes) = how.direct(place) {

@@ -3,6 +3,9 @@
 use super::translate::FloatBits;
 use super::{Class, Element, Fault, IntKind, Padding};
 
+/// The most members of an enum that are named.
+const MAX_NAMES: usize = 1 << 10;
+
 /// Value of an attribute.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Attribute {
@@ -53,6 +56,10 @@ impl Attribute {
                 Self::Int(values?)
             }
             Class::Enum(enumeration) => {
+                // Nothing that is asked for is an array of them; each may have a long name.
+                if n > MAX_NAMES {
+                    return Ok(Self::Other(format!("an array of {n} members of an enum")));
+                }
                 let names: Result<Vec<String>, String> = integers(element, n, bytes)?
                     .into_iter()
                     .map(|value| {

@@ -8,11 +8,16 @@ use std::path::{Path, PathBuf};
 
 use super::hdf5::{OpenError, Reader};
 use super::zarr::Zarr;
+use super::zarr_storage::open_regular;
 use super::{Attribute, Container, Description, Fault, Kind};
 use crate::anndata::error::{Result, SourceError};
 
 /// The bytes every HDF5 file (without a user block) begins with.
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
+
+/// Text that is read at a time is at most so many times as long as the file, and these bytes more: labels repeat, and compress well.
+const MAX_TEXT_EXPANSION: u64 = 8;
+const MIN_TEXT_BYTES: u64 = 64 << 20;
 
 /// How a zip file begins.
 const ZIP_SIGNATURE: [u8; 4] = *b"PK\x03\x04";
@@ -58,7 +63,7 @@ impl SourceFile {
         }
         let mut start = [0; ZIP_SIGNATURE.len()];
         let is_zip = !is_directory
-            && File::open(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok())
+            && open_regular(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok())
             && start == ZIP_SIGNATURE;
         let has_root = || {
             ["zarr.json", ".zgroup"]
@@ -76,20 +81,20 @@ impl SourceFile {
             file: path.to_owned(),
             source,
         };
-        let checked = if is_zip {
-            super::zip_check::check(path).map_err(io_error)?
-        } else {
-            Ok(())
-        };
-        let zarr = checked
-            .map_err(Fault::from)
-            .and_then(|()| Zarr::open(path, is_zip))
+        let len_bytes = total_bytes(path).map_err(io_error)?;
+        let zarr = Zarr::open(path, is_zip, len_bytes)
+            .map_err(io_error)?
             .map_err(|fault| fault_of(path, "the zarr hierarchy", fault))?;
+        let Some(zarr) = zarr else {
+            return Err(SourceError::NotHdf5 {
+                file: path.to_owned(),
+            });
+        };
         Ok(Self {
             path: path.to_owned(),
             group: String::new(),
             file: File::open(path).map_err(io_error)?,
-            len_bytes: total_bytes(path).map_err(io_error)?,
+            len_bytes,
             container: Box::new(zarr),
         })
     }
@@ -100,20 +105,19 @@ impl SourceFile {
             file: path.to_owned(),
             source,
         };
-        let mut file = File::open(path).map_err(io_error)?;
-        let metadata = file.metadata().map_err(io_error)?;
-        if !metadata.is_file() {
+        if path.is_dir() {
             return Err(SourceError::NotHdf5 {
                 file: path.to_owned(),
             });
         }
-        let len_bytes = metadata.len();
+        let mut file = open_regular(path).map_err(io_error)?;
+        let len_bytes = file.metadata().map_err(io_error)?.len();
         let mut start = Vec::new();
         (&mut file)
             .take(SIGNATURE.len() as u64)
             .read_to_end(&mut start)
             .map_err(io_error)?;
-        let reader = match Reader::open(path) {
+        let reader = match file.try_clone().map_err(OpenError::Io).and_then(Reader::open) {
             Ok(reader) => reader,
             Err(OpenError::NotHdf5) => {
                 return Err(SourceError::NotHdf5 {
@@ -180,6 +184,13 @@ impl SourceFile {
 
     pub(crate) fn len_bytes(&self) -> u64 {
         self.len_bytes
+    }
+
+    /// The most bytes of text that may be read of it at a time: more than any file has that was not made to claim much.
+    pub(crate) fn most_text_bytes(&self) -> u64 {
+        self.len_bytes
+            .saturating_mul(MAX_TEXT_EXPANSION)
+            .saturating_add(MIN_TEXT_BYTES)
     }
 
     /// What `object` names, or `None` when it does not exist.
@@ -375,11 +386,11 @@ fn total_bytes(path: &Path) -> io::Result<u64> {
     if !metadata.is_dir() {
         return Ok(metadata.len());
     }
-    let mut bytes = 0;
+    let mut bytes = 0u64;
     for entry in std::fs::read_dir(path)? {
         let path = entry?.path();
         if !(path.is_symlink() && path.is_dir()) {
-            bytes += total_bytes(&path)?;
+            bytes = bytes.saturating_add(total_bytes(&path)?);
         }
     }
     Ok(bytes)

@@ -140,6 +140,23 @@ impl Grid {
         }
     }
 
+    /// Memory for decoding on so many threads, besides the rows themselves: each holds a tile as it is stored and decoded.
+    pub(crate) fn decoding_bytes(&self, threads: usize) -> u64 {
+        let (tile_bytes, held_bytes) = match &self.placement {
+            Placement::Tiled {
+                tile_rows,
+                tile_columns,
+                ..
+            } => {
+                let width = self.element.stored_bytes() as u64;
+                (tile_rows.saturating_mul(*tile_columns).saturating_mul(width), 0)
+            }
+            Placement::Foreign(foreign) => (foreign.chunk_bytes(), foreign.held_bytes()),
+            _ => (0, 0),
+        };
+        2 * threads as u64 * tile_bytes + held_bytes
+    }
+
     /// Reads rows `rows`, row after row, into `place`, which has room for exactly those.
     pub(crate) fn read(&self, rows: Range<u64>, place: &mut [u8]) -> Result<()> {
         let Some(translation) = &self.element.translation else {
@@ -207,10 +224,10 @@ impl Grid {
                     self.read_tiles(rows, band, (*tile_rows, *tile_columns), tiles)
                 })
             }
-            Placement::Foreign(foreign) => foreign.read(rows.clone(), place).map_err(|detail| {
+            Placement::Foreign(foreign) => foreign.read(rows.clone(), place).map_err(|fault| {
                 let at = foreign.place_of(rows.start);
-                self.file
-                    .damaged(&self.path, format!("row {} ({at}): {detail}", rows.start))
+                let fault = fault.about(&format!("row {} ({at})", rows.start));
+                self.file.fault(&self.path, fault)
             }),
             Placement::Contiguous { offset_bytes: None }
             | Placement::Chunked { .. }

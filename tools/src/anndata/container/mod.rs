@@ -19,7 +19,10 @@ mod translate;
 mod zarr;
 mod zarr_array;
 mod zarr_codec;
-mod zip_check;
+mod zarr_shards;
+mod zarr_storage;
+mod zarr_text;
+mod zip;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,6 +33,7 @@ pub(crate) use file::SourceFile;
 pub(crate) use grid::Grid;
 pub(crate) use int::IntKind;
 use translate::Translation;
+pub(crate) use zarr_storage::open_regular;
 
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,11 +207,15 @@ pub(crate) struct Tile {
 /// A dataset that does not lie in one file: whoever keeps it reads it.
 pub(crate) trait Foreign: std::fmt::Debug + Send + Sync {
     /// Reads rows `range` (of one dimension: elements), whole, little-endian where they are numbers.
-    fn read(&self, range: Range<u64>, place: &mut [u8]) -> Result<(), String>;
-    /// Reads rows `range` of a dataset of strings.
-    fn read_text(&self, range: Range<u64>) -> Result<Vec<String>, String>;
+    fn read(&self, range: Range<u64>, place: &mut [u8]) -> Result<(), Fault>;
+    /// Reads rows `range` of a dataset of strings, of at most so many bytes together.
+    fn read_text(&self, range: Range<u64>, most_bytes: u64) -> Result<Vec<String>, Fault>;
     /// Rows that are decoded together at the least.
     fn rows_together(&self) -> u64;
+    /// Bytes of what is decoded together.
+    fn chunk_bytes(&self) -> u64;
+    /// Memory that is held from one call to the next, besides a chunk.
+    fn held_bytes(&self) -> u64;
     /// Where the row lies, for messages.
     fn place_of(&self, row: u64) -> String;
 }

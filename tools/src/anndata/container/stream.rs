@@ -11,7 +11,7 @@ pub(super) fn inflate(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
     }
     let found_bytes = DECOMPRESSOR
         .with_borrow_mut(|decompressor| decompressor.zlib_decompress(stored, place))
-        .map_err(|error| format!("a chunk does not inflate to its {} bytes ({error})", place.len()))?;
+        .map_err(|_| format!("a chunk does not inflate to its {} bytes", place.len()))?;
     if found_bytes != place.len() {
         return Err(format!(
             "a chunk inflates to {found_bytes} bytes, expected {}",
@@ -21,7 +21,18 @@ pub(super) fn inflate(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Decodes one zstd frame to exactly `place`.
+/// Inflates a gzip stream, if it is one stream, to exactly `place`; `false` if not, which may then hold anything.
+pub(super) fn gunzip(stored: &[u8], place: &mut [u8]) -> bool {
+    thread_local! {
+        static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
+    }
+    let inflated = DECOMPRESSOR.with_borrow_mut(|decompressor| decompressor.gzip_decompress(stored, place));
+    // The decoder does not tell where the stream ends: where the checksum and the length of all are.
+    let (sum, length) = (libdeflater::crc32(place), place.len() as u32);
+    inflated == Ok(place.len()) && stored.ends_with(&[sum.to_le_bytes(), length.to_le_bytes()].concat())
+}
+
+/// Decodes zstd frames to exactly `place`.
 pub(super) fn zstd(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
     match ::zstd::bulk::decompress_to_buffer(stored, place) {
         Ok(n) if n == place.len() => Ok(()),

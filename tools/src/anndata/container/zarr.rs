@@ -3,21 +3,21 @@
 //! The structure (which nodes there are, their attributes) is read from the metadata documents node by node; consolidated
 //! metadata are not needed and not believed. `zarrs` decodes the chunks.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
-use zarrs::filesystem::FilesystemStore;
-use zarrs::metadata::ArrayMetadata;
-use zarrs::storage::{ReadableListableStorage, StoreKey, StorePrefix};
-use zarrs_zip::ZipStorageAdapter;
 
-use super::zarr_array::{ZarrArray, guard};
+use super::zarr_array::ZarrArray;
 use super::zarr_codec::{prepare_v2, prepare_v3};
+use super::zarr_storage::Storage;
 use super::{Attribute, Class, Container, Description, Element, Fault, Kind, Member, Padding, Placement};
 
-/// The most bytes of one metadata document.
+/// The most bytes of one metadata document,
 const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
+/// and its most values: each takes many times its bytes in memory.
+const MAX_DOCUMENT_VALUES: usize = 1 << 22;
 
 /// A node's document.
 enum Document {
@@ -29,65 +29,63 @@ enum Document {
 
 /// A zarr hierarchy.
 pub(super) struct Zarr {
-    storage: ReadableListableStorage,
+    storage: Arc<Storage>,
+    /// Bytes of all its files.
+    len_bytes: u64,
 }
 
 impl Zarr {
-    /// Opens a directory, or a zip file.
-    pub(super) fn open(path: &Path, is_zip: bool) -> Result<Self, Fault> {
-        let storage: ReadableListableStorage = guard(|| {
-            if !is_zip {
-                return Ok(Arc::new(FilesystemStore::new(path).map_err(|e| e.to_string())?) as _);
-            }
-            let name = path
-                .file_name()
-                .map(|name| name.to_string_lossy())
-                .unwrap_or_default();
-            let parent = match path.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => parent,
-                _ => Path::new("."),
-            };
-            let directory = Arc::new(FilesystemStore::new(parent).map_err(|error| error.to_string())?);
-            let key = StoreKey::new(name.as_ref()).map_err(|error| error.to_string())?;
-            let zip = ZipStorageAdapter::new(directory, key).map_err(|error| error.to_string())?;
-            Ok(Arc::new(zip) as _)
-        })?;
-        let zarr = Self { storage };
-        match zarr.document("")? {
-            Some(_) => Ok(zarr),
-            None => Err("it has neither zarr.json nor .zgroup at its root"
-                .to_owned()
-                .into()),
+    /// Opens a directory, or a zip file, whose files have so many bytes together; `None` where there is no zarr at its root.
+    pub(super) fn open(path: &Path, is_zip: bool, len_bytes: u64) -> io::Result<Result<Option<Self>, Fault>> {
+        Ok(Storage::open(path, is_zip)?.and_then(|storage| Self::of(storage, path, len_bytes)))
+    }
+
+    fn of(storage: Storage, path: &Path, len_bytes: u64) -> Result<Option<Self>, Fault> {
+        let zarr = Self {
+            storage: Arc::new(storage),
+            len_bytes,
+        };
+        if zarr.document("")?.is_some() {
+            return Ok(Some(zarr));
+        }
+        if let Some(directory) = zarr.storage.only_directory()
+            && zarr.document(directory)?.is_some()
+        {
+            return Err(Fault::Unsupported {
+                detail: format!(
+                    "all files of the zip file lie in a directory {directory} within it, but the root of zarr must lie at the top"
+                ),
+                remedy: format!("unpack it with unzip {} and convert {directory}", path.display()),
+            });
+        }
+        Ok(None)
+    }
+
+    fn get(&self, path: &str, name: &str) -> Result<Option<Value>, Fault> {
+        let key = match path {
+            "" => name.to_owned(),
+            path => format!("{path}/{name}"),
+        };
+        let Some(bytes) = self.storage.read(&key, MAX_DOCUMENT_BYTES)? else {
+            return Ok(None);
+        };
+        let n_values = bytes
+            .iter()
+            .filter(|byte| matches!(byte, b',' | b'[' | b'{'))
+            .count();
+        if n_values > MAX_DOCUMENT_VALUES {
+            return Err(
+                format!("{key} has {n_values} values, expected at most {MAX_DOCUMENT_VALUES}").into(),
+            );
+        }
+        match serde_json::from_slice::<Value>(&bytes) {
+            Ok(document) if document.is_object() => Ok(Some(document)),
+            Ok(_) => Err(format!("{key} is not a JSON object").into()),
+            Err(error) => Err(format!("{key}: {error}").into()),
         }
     }
 
-    fn get(&self, path: &str, name: &str) -> Result<Option<Value>, String> {
-        let key = if path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{path}/{name}")
-        };
-        let key = StoreKey::new(key).map_err(|error| error.to_string())?;
-        guard(|| {
-            let bytes = match self.storage.size_key(&key).map_err(|error| error.to_string())? {
-                None => return Ok(None),
-                Some(size) if size > MAX_DOCUMENT_BYTES => {
-                    return Err(format!(
-                        "{key} has {size} bytes, expected at most {MAX_DOCUMENT_BYTES}"
-                    ));
-                }
-                Some(_) => self.storage.get(&key).map_err(|error| error.to_string())?,
-            };
-            let parse = |bytes: &[u8]| match serde_json::from_slice::<Value>(bytes) {
-                Ok(document) if document.is_object() => Ok(document),
-                Ok(_) => Err(format!("{key} is not a JSON object")),
-                Err(error) => Err(format!("{key}: {error}")),
-            };
-            bytes.map(|bytes| parse(&bytes)).transpose()
-        })
-    }
-
-    fn document(&self, path: &str) -> Result<Option<Document>, String> {
+    fn document(&self, path: &str) -> Result<Option<Document>, Fault> {
         if let Some(document) = self.get(path, "zarr.json")? {
             return Ok(Some(Document::V3(document)));
         }
@@ -114,18 +112,14 @@ impl Container for Zarr {
     }
 
     fn members(&self, group: &str) -> Result<Vec<String>, Fault> {
-        let prefix = if group.is_empty() {
-            String::new()
-        } else {
-            format!("{group}/")
-        };
-        let prefix = StorePrefix::new(prefix).map_err(|error| error.to_string())?;
-        let listed = guard(|| self.storage.list_dir(&prefix).map_err(|error| error.to_string()))?;
         let mut names = Vec::new();
-        for member in listed.prefixes() {
-            let path = member.as_str().trim_end_matches('/');
-            if self.kind(path)?.is_some() {
-                names.push(path.rsplit('/').next().unwrap_or(path).to_owned());
+        for name in self.storage.directories(group)? {
+            let path = match group {
+                "" => name.clone(),
+                group => format!("{group}/{name}"),
+            };
+            if self.kind(&path)?.is_some() {
+                names.push(name);
             }
         }
         Ok(names)
@@ -155,11 +149,11 @@ impl Container for Zarr {
             }
             _ => return Err("it is not an array".to_owned().into()),
         };
-        if matches!(element.class, Class::Other(_)) {
-            let shape = document["shape"]
-                .as_array()
-                .map(Vec::as_slice)
-                .unwrap_or_default();
+        let shape = document["shape"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        if matches!(element.class, Class::Other(_)) || !(1..=2).contains(&shape.len()) {
             return Ok(Description {
                 shape: shape.iter().filter_map(Value::as_u64).collect(),
                 element,
@@ -180,8 +174,14 @@ impl Container for Zarr {
                 as_bytes_v2(&mut document, bytes)?;
             }
         }
-        let array: ArrayMetadata = serde_json::from_value(document).map_err(|error| error.to_string())?;
-        let array = ZarrArray::open(&self.storage, dataset, array, record_bytes, &element)?;
+        let array = ZarrArray::open(
+            &self.storage,
+            dataset,
+            document,
+            record_bytes,
+            &element,
+            self.len_bytes,
+        )?;
         Ok(Description {
             shape: array.shape(),
             element,

@@ -1,26 +1,63 @@
-//! Arrays of a zarr hierarchy, decoded by `zarrs`.
+//! Arrays of a zarr hierarchy: their chunks are found and read here, and decoded by `zarrs`.
+//!
+//! A chunk is decoded whole, or not at all: only then are all its checksums looked at. How long it is, stored and decoded, is
+//! compared with its array before memory is taken for it.
 
+use std::borrow::Cow;
+use std::num::NonZeroU64;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use zarrs::array::{Array, ArrayBytes, ArrayShardedExt};
-use zarrs::array_subset::ArraySubset;
+use cellring::format::caught::caught;
+use rayon::prelude::*;
+use serde_json::Value;
+use zarrs::array::codec::{ArrayToBytesCodecTraits, CodecOptions};
+use zarrs::array::{Array, ArrayBytes, BytesRepresentation, ChunkRepresentation, CodecChain, DataType};
 use zarrs::metadata::ArrayMetadata;
-use zarrs::storage::{ReadableListableStorage, ReadableListableStorageTraits};
 
 use super::array::MAX_CHUNK_BYTES;
-use super::{Element, Foreign};
+use super::zarr_shards::Shards;
+use super::zarr_storage::Storage;
+use super::zarr_text::{STRINGS, Strings};
+use super::{Class, Element, Fault, Foreign};
+
+/// Chunks that any array may have, whatever the length of its files: those that hold only the fill value are not there.
+const MANY_CHUNKS: u64 = 1 << 20;
+
+/// Stored chunks are at most so many times as long as what they hold (numbers may be stored as wider ones), and these bytes more.
+const MAX_STORED_SHARE: u64 = 8;
+const MAX_OVERHEAD_BYTES: u64 = 1 << 16;
+
+/// The longest text that stands for strings that are not stored.
+const MAX_FILL_BYTES: usize = 1 << 10;
+
+/// Decodes chunks of one shape.
+pub(super) struct Decoder {
+    chain: Arc<CodecChain>,
+    chunk: ChunkRepresentation,
+    options: CodecOptions,
+}
 
 /// An array of one dimension or two.
 pub(super) struct ZarrArray {
-    array: Array<dyn ReadableListableStorageTraits>,
+    storage: Arc<Storage>,
     path: String,
-    /// Elements of `array` for each element that is asked for: bytes of a record, else 1.
-    units: u64,
-    width_bytes: usize,
-    /// Rows of a chunk; of an inner chunk where chunks are sharded.
+    /// Gives the names of chunks; of shards, where chunks lie in those.
+    names: Array<()>,
+    decoder: Decoder,
+    shards: Option<Shards>,
+    n_rows: u64,
+    /// 1 of an array of one dimension.
+    n_columns: u64,
+    n_dimensions: usize,
     chunk_rows: u64,
+    chunk_columns: u64,
+    /// Bytes of an element, which are as many elements of the array where it is one of bytes.
+    width_bytes: usize,
+    /// An element that is not stored.
+    fill: Vec<u8>,
+    /// The most bytes of a stored chunk.
+    most_stored_bytes: u64,
     /// The chunk of which only a part was wanted last: the rest of it is wanted next.
     tail: Mutex<Option<(u64, Vec<u8>)>>,
 }
@@ -33,146 +70,400 @@ impl std::fmt::Debug for ZarrArray {
     }
 }
 
-impl ZarrArray {
-    pub(super) fn open(
-        storage: &ReadableListableStorage,
-        path: &str,
-        metadata: ArrayMetadata,
-        record_bytes: Option<usize>,
-        element: &Element,
-    ) -> Result<Self, String> {
-        let storage = std::sync::Arc::clone(storage);
-        let array = guard(|| {
-            Array::new_with_metadata(storage, &format!("/{path}"), metadata)
-                .map_err(|error| error.to_string())
-        })?;
-        let first = vec![0; array.shape().len()];
-        let chunk = match array.effective_inner_chunk_shape() {
-            Some(chunk) => chunk,
-            None => array.chunk_shape(&first).map_err(|error| error.to_string())?,
-        };
-        let unit_bytes = if record_bytes.is_some() {
-            1
-        } else {
-            element.size_bytes as u64
-        };
-        let chunk_elements = chunk
-            .iter()
-            .try_fold(1u64, |n, length| n.checked_mul(length.get()));
-        let chunk_bytes = chunk_elements.and_then(|n| n.checked_mul(unit_bytes));
-        if chunk_bytes.is_none_or(|bytes| bytes > MAX_CHUNK_BYTES) {
-            return Err(format!(
-                "its chunks have {} elements, expected at most {MAX_CHUNK_BYTES} bytes",
-                chunk_elements.unwrap_or(u64::MAX)
+/// Runs a call into the library, which works on the calling thread alone; a panic over damaged data is an error like any other.
+pub(super) fn guard<T>(call: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    caught(call).unwrap_or_else(|| Err("the zarr library failed on it".to_owned()))
+}
+
+/// What `zarrs` makes of a document.
+pub(super) fn array_of(path: &str, document: Value) -> Result<Array<()>, String> {
+    guard(|| {
+        let metadata: ArrayMetadata = serde_json::from_value(document).map_err(|error| error.to_string())?;
+        Array::new_with_metadata(Arc::new(()), &format!("/{path}"), metadata)
+            .map_err(|error| error.to_string())
+    })
+}
+
+/// Lengths of a document, none of them 0.
+pub(super) fn lengths(value: Option<&Value>) -> Result<Vec<NonZeroU64>, String> {
+    let listed = value.and_then(Value::as_array).into_iter().flatten();
+    listed
+        .map(|length| length.as_u64().and_then(NonZeroU64::new))
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| "the shape of its chunks holds other than lengths from 1 on".to_owned())
+}
+
+/// The product, if it is less than 2^64.
+pub(super) fn product(numbers: impl IntoIterator<Item = u64>) -> Option<u64> {
+    numbers
+        .into_iter()
+        .try_fold(1u64, |n, length| n.checked_mul(length))
+}
+
+impl Decoder {
+    /// A decoder of chunks of this shape of an array, of numbers or strings.
+    pub(super) fn new(array: &Array<()>, chunk: Vec<NonZeroU64>) -> Result<Self, String> {
+        let data_type = array.data_type().clone();
+        let is_text = data_type == DataType::String;
+        let chunk = ChunkRepresentation::new(chunk, data_type, array.fill_value().clone())
+            .map_err(|error| error.to_string())?;
+        let mut chain = array.codecs();
+        if is_text {
+            let codec = chain.array_to_bytes_codec().name();
+            if codec != STRINGS {
+                return Err(format!(
+                    "its strings are stored with codec {codec}, expected {STRINGS}"
+                ));
+            }
+            let before = chain.array_to_array_codecs().iter();
+            let after = chain.bytes_to_bytes_codecs().iter();
+            chain = Arc::new(CodecChain::new(
+                before.map(|codec| Arc::clone(codec.codec())).collect(),
+                Arc::new(Strings),
+                after.map(|codec| Arc::clone(codec.codec())).collect(),
             ));
         }
-        let units = record_bytes.unwrap_or(1) as u64;
+        // With other threads a panic would be printed.
+        let options = CodecOptions::builder()
+            .concurrent_target(1)
+            .validate_checksums(true)
+            .build();
         Ok(Self {
+            chain,
+            chunk,
+            options,
+        })
+    }
+
+    /// The length of what is stored of a chunk, where every one has the same.
+    pub(super) fn stored_bytes(&self) -> Option<u64> {
+        let stored = guard(|| {
+            self.chain
+                .encoded_representation(&self.chunk)
+                .map_err(|error| error.to_string())
+        });
+        match stored {
+            Ok(BytesRepresentation::FixedSize(n_bytes)) => Some(n_bytes),
+            _ => None,
+        }
+    }
+
+    pub(super) fn decode(&self, stored: Vec<u8>) -> Result<ArrayBytes<'static>, String> {
+        guard(|| {
+            self.chain
+                .decode(Cow::Owned(stored), &self.chunk, &self.options)
+                .map_err(|error| error.to_string())
+        })
+    }
+
+    /// Decodes a chunk of numbers to so many bytes.
+    pub(super) fn decode_fixed(&self, stored: Vec<u8>, n_bytes: usize) -> Result<Vec<u8>, String> {
+        let bytes = self
+            .decode(stored)?
+            .into_fixed()
+            .map_err(|error| error.to_string())?;
+        match bytes.len() == n_bytes {
+            true => Ok(bytes.into_owned()),
+            false => Err(format!("it decodes to {} bytes, expected {n_bytes}", bytes.len())),
+        }
+    }
+}
+
+impl ZarrArray {
+    /// Opens the array of a document, in which an element is one of the array or, of `record_bytes`, as many of bytes. The files of its
+    /// hierarchy have `len_bytes` together.
+    pub(super) fn open(
+        storage: &Arc<Storage>,
+        path: &str,
+        document: Value,
+        record_bytes: Option<usize>,
+        element: &Element,
+        len_bytes: u64,
+    ) -> Result<Self, Fault> {
+        let grid = &document["chunk_grid"];
+        if !grid.is_null() && grid["name"] != "regular" {
+            return Err(Fault::Unsupported {
+                detail: format!(
+                    "its chunks lie in a grid called {}, and only regular ones are read",
+                    grid["name"]
+                ),
+                remedy: "open it with anndata and write it again".to_owned(),
+            });
+        }
+        let outer = lengths(
+            grid.pointer("/configuration/chunk_shape")
+                .or(document.get("chunks")),
+        )?;
+        let is_text = element.class == Class::VarText;
+        let names = array_of(path, document.clone())?;
+        let shape = names.shape().to_vec();
+        if outer.len() != shape.len() || !(1..=2).contains(&shape.len()) {
+            return Err(format!(
+                "its chunks have {} dimensions, expected {}",
+                outer.len(),
+                shape.len()
+            )
+            .into());
+        }
+        let shards = Shards::of(path, &document, &outer)?;
+        let (decoder, chunk) = match &shards {
+            None => (Decoder::new(&names, outer.clone())?, outer),
+            Some(shards) => {
+                let inner = shards.inner_document(document.clone());
+                let chunk = shards.chunk().to_vec();
+                (Decoder::new(&array_of(path, inner)?, chunk.clone())?, chunk)
+            }
+        };
+        let units = record_bytes.unwrap_or(1) as u64;
+        let unit_bytes = match record_bytes {
+            Some(_) => 1,
+            None => element.size_bytes as u64,
+        };
+        let n_elements = product(chunk.iter().map(|length| length.get()));
+        let chunk_bytes = n_elements
+            .and_then(|n| n.checked_mul(unit_bytes))
+            .filter(|&bytes| bytes <= MAX_CHUNK_BYTES);
+        let Some(chunk_bytes) = chunk_bytes else {
+            return Err(format!(
+                "its chunks have {} elements, expected at most {MAX_CHUNK_BYTES} bytes",
+                n_elements.unwrap_or(u64::MAX)
+            )
+            .into());
+        };
+        let pairs = shape.iter().zip(&chunk);
+        let n_chunks = product(pairs.map(|(length, chunk)| length.div_ceil(chunk.get())));
+        if n_chunks.is_none_or(|n| n > len_bytes.saturating_add(MANY_CHUNKS)) {
+            return Err(format!(
+                "it claims {} chunks, which is more than {len_bytes} bytes can hold",
+                n_chunks.unwrap_or(u64::MAX)
+            )
+            .into());
+        }
+        let fill = names.fill_value().as_ne_bytes();
+        if match is_text {
+            true => fill.len() > MAX_FILL_BYTES,
+            false => fill.len() as u64 != unit_bytes,
+        } {
+            return Err(format!("its fill value has {} bytes", fill.len()).into());
+        }
+        let most_stored_bytes = match is_text {
+            true => MAX_CHUNK_BYTES,
+            false => {
+                let most = chunk_bytes.saturating_mul(MAX_STORED_SHARE) + MAX_OVERHEAD_BYTES;
+                most.min(MAX_CHUNK_BYTES + MAX_CHUNK_BYTES / MAX_STORED_SHARE)
+            }
+        };
+        Ok(Self {
+            storage: Arc::clone(storage),
             path: path.to_owned(),
-            units,
+            shards,
+            n_rows: shape[0] / units,
+            n_columns: shape.get(1).copied().unwrap_or(1),
+            n_dimensions: shape.len(),
+            chunk_rows: (chunk[0].get() / units).max(1),
+            chunk_columns: chunk.get(1).map_or(1, |length| length.get()),
             width_bytes: element.size_bytes,
-            chunk_rows: (chunk.first().map_or(1, |length| length.get()) / units).max(1),
+            fill: match is_text {
+                true => fill.to_vec(),
+                false => fill.repeat(units as usize),
+            },
+            most_stored_bytes,
             tail: Mutex::new(None),
-            array,
+            decoder,
+            names,
         })
     }
 
     pub(super) fn shape(&self) -> Vec<u64> {
-        let mut shape = self.array.shape().to_vec();
-        if let Some(length) = shape.last_mut() {
-            *length /= self.units;
+        match self.n_dimensions {
+            1 => vec![self.n_rows],
+            _ => vec![self.n_rows, self.n_columns],
         }
-        shape
     }
 
-    /// Decodes whole rows.
-    fn decode(&self, range: Range<u64>) -> Result<ArrayBytes<'_>, String> {
-        let mut ranges: Vec<Range<u64>> = self.array.shape().iter().map(|&length| 0..length).collect();
-        if let Some(first) = ranges.first_mut() {
-            *first = range.start * self.units..range.end * self.units;
+    /// The bytes of a chunk as they are stored; `None` if it is not.
+    fn stored(&self, row: u64, column: u64) -> Result<Option<Vec<u8>>, Fault> {
+        let at = &[row, column][..self.n_dimensions];
+        match &self.shards {
+            None => self
+                .storage
+                .read(self.names.chunk_key(at).as_str(), self.most_stored_bytes),
+            Some(shards) => shards.read(at, self.most_stored_bytes, |shard| {
+                let key = self.names.chunk_key(shard).to_string();
+                Ok((self.storage.pieces(&key, MAX_CHUNK_BYTES)?, key))
+            }),
         }
-        let subset = ArraySubset::new_with_ranges(&ranges);
-        guard(|| {
-            self.array
-                .retrieve_array_subset(&subset)
-                .map_err(|error| error.to_string())
+    }
+
+    fn decoded(&self, row: u64, column: u64) -> Result<Option<Vec<u8>>, Fault> {
+        let Some(stored) = self.stored(row, column)? else {
+            return Ok(None);
+        };
+        let n_bytes = (self.chunk_rows * self.chunk_columns) as usize * self.width_bytes;
+        Ok(Some(self.decoder.decode_fixed(stored, n_bytes)?))
+    }
+
+    fn fill(&self, place: &mut [u8]) {
+        for element in place.chunks_exact_mut(self.fill.len()) {
+            element.copy_from_slice(&self.fill);
+        }
+    }
+
+    /// Reads rows that lie in one row of chunks.
+    fn read_band(&self, rows: Range<u64>, band: &mut [u8]) -> Result<(), Fault> {
+        let row = rows.start / self.chunk_rows;
+        let skip = (rows.start - row * self.chunk_rows) as usize;
+        let n_tiles = self.n_columns.div_ceil(self.chunk_columns);
+        if n_tiles == 1 {
+            self.deliver(self.decoded(row, 0)?.as_deref(), 0, skip, band);
+            return Ok(());
+        }
+        let band = Mutex::new(band);
+        (0..n_tiles).into_par_iter().try_for_each(|column| {
+            let decoded = self.decoded(row, column)?;
+            let mut band = band.lock().unwrap_or_else(PoisonError::into_inner);
+            self.deliver(decoded.as_deref(), column, skip, &mut band);
+            Ok(())
         })
     }
 
-    fn decode_fixed(&self, range: Range<u64>, n_bytes: usize) -> Result<Vec<u8>, String> {
-        let bytes = self
-            .decode(range)?
-            .into_fixed()
-            .map_err(|error| error.to_string())?;
-        if bytes.len() != n_bytes {
-            return Err(format!("it decodes to {} bytes, expected {n_bytes}", bytes.len()));
+    /// Copies from a chunk, of which `skip` rows are passed over, what a band holds of it; the fill value where there is none.
+    fn deliver(&self, chunk: Option<&[u8]>, column: u64, skip: usize, band: &mut [u8]) {
+        let row_bytes = self.n_columns as usize * self.width_bytes;
+        let chunk_row_bytes = self.chunk_columns as usize * self.width_bytes;
+        if row_bytes == chunk_row_bytes {
+            match chunk {
+                Some(chunk) => band.copy_from_slice(&chunk[skip * row_bytes..][..band.len()]),
+                None => self.fill(band),
+            }
+            return;
         }
-        Ok(bytes.into_owned())
+        let start = column as usize * chunk_row_bytes;
+        let end = row_bytes.min(start + chunk_row_bytes);
+        for (row, place) in band.chunks_exact_mut(row_bytes).enumerate() {
+            let place = &mut place[start..end];
+            match chunk {
+                Some(chunk) => place.copy_from_slice(&chunk[(skip + row) * chunk_row_bytes..][..end - start]),
+                None => self.fill(place),
+            }
+        }
+    }
+
+    /// Adds the strings of rows that lie in one chunk; gives their bytes.
+    fn add_text(&self, rows: Range<u64>, most_bytes: u64, strings: &mut Vec<String>) -> Result<u64, Fault> {
+        let chunk = rows.start / self.chunk_rows;
+        let Some(stored) = self.stored(chunk, 0)? else {
+            let fill = text(&self.fill, strings.len())?;
+            strings.extend({ rows }.map(|_| fill.clone()));
+            return Ok(0);
+        };
+        let decoded = self.decoder.decode(stored)?.into_variable();
+        let (bytes, offsets) = decoded.map_err(|error| error.to_string())?;
+        if offsets.len() as u64 != self.chunk_rows + 1 {
+            return Err(format!(
+                "it decodes to {} strings, expected {}",
+                offsets.len().saturating_sub(1),
+                self.chunk_rows
+            )
+            .into());
+        }
+        let first = (rows.start - chunk * self.chunk_rows) as usize;
+        let offsets = &offsets[first..=first + (rows.end - rows.start) as usize];
+        let n_bytes = (offsets[offsets.len() - 1] - offsets[0]) as u64;
+        if n_bytes > most_bytes {
+            return Err(too_much_text().into());
+        }
+        for pair in offsets.windows(2) {
+            let string = bytes.get(pair[0]..pair[1]).unwrap_or_default();
+            strings.push(text(string, strings.len())?);
+        }
+        Ok(n_bytes)
     }
 }
 
+/// Why text is refused that is more than its file can be meant to hold.
+fn too_much_text() -> String {
+    "its strings are longer together than those of any sound file of this length".to_owned()
+}
+
+fn text(bytes: &[u8], row: usize) -> Result<String, String> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| format!("string {row} is not UTF-8"))
+}
+
 impl Foreign for ZarrArray {
-    fn read(&self, range: Range<u64>, place: &mut [u8]) -> Result<(), String> {
+    fn read(&self, range: Range<u64>, place: &mut [u8]) -> Result<(), Fault> {
         if place.is_empty() {
             return Ok(());
         }
-        let shape = self.shape();
         let chunk = range.start / self.chunk_rows;
         let first = chunk * self.chunk_rows;
-        let until = first.saturating_add(self.chunk_rows).min(shape[0]);
-        let is_part = range.end <= until && (range.start, range.end) != (first, until);
-        if shape.len() != 1 || !is_part {
-            place.copy_from_slice(&self.decode_fixed(range, place.len())?);
+        let until = first.saturating_add(self.chunk_rows).min(self.n_rows);
+        if self.n_dimensions == 1 && range.end <= until {
+            let skip = (range.start - first) as usize;
+            if (range.start, range.end) == (first, until) {
+                self.deliver(self.decoded(chunk, 0)?.as_deref(), 0, skip, place);
+                return Ok(());
+            }
+            // Not locked while it is decoded, which others that wait for another chunk do meanwhile.
+            let kept = self.tail.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let decoded = match kept {
+                Some((kept, decoded)) if kept == chunk => Some(decoded),
+                _ => self.decoded(chunk, 0)?,
+            };
+            self.deliver(decoded.as_deref(), 0, skip, place);
+            let kept = decoded.map(|decoded| (chunk, decoded));
+            *self.tail.lock().unwrap_or_else(PoisonError::into_inner) = kept;
             return Ok(());
         }
-        // Not locked while it is decoded: that runs on a pool, whose thread might meanwhile take up another part.
-        let kept = self.tail.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let decoded = match kept {
-            Some((kept, decoded)) if kept == chunk => decoded,
-            _ => self.decode_fixed(first..until, (until - first) as usize * self.width_bytes)?,
-        };
-        let start = (range.start - first) as usize * self.width_bytes;
-        place.copy_from_slice(&decoded[start..start + place.len()]);
-        *self.tail.lock().unwrap_or_else(PoisonError::into_inner) = Some((chunk, decoded));
-        Ok(())
+        let row_bytes = self.n_columns as usize * self.width_bytes;
+        let mut bands = Vec::new();
+        let mut rest = place;
+        let mut start = range.start;
+        while start < range.end {
+            let end = (start / self.chunk_rows + 1).saturating_mul(self.chunk_rows);
+            let end = end.min(range.end);
+            let (band, after) = std::mem::take(&mut rest).split_at_mut((end - start) as usize * row_bytes);
+            rest = after;
+            bands.push((start..end, band));
+            start = end;
+        }
+        bands
+            .into_par_iter()
+            .try_for_each(|(rows, band)| self.read_band(rows, band))
     }
 
-    fn read_text(&self, range: Range<u64>) -> Result<Vec<String>, String> {
-        if range.is_empty() {
-            return Ok(Vec::new());
+    fn read_text(&self, range: Range<u64>, most_bytes: u64) -> Result<Vec<String>, Fault> {
+        let mut strings = Vec::with_capacity((range.end - range.start) as usize);
+        let mut left_bytes = most_bytes;
+        let mut start = range.start;
+        while start < range.end {
+            let end = (start / self.chunk_rows + 1).saturating_mul(self.chunk_rows);
+            let end = end.min(range.end);
+            left_bytes -= self.add_text(start..end, left_bytes, &mut strings)?;
+            start = end;
         }
-        let n = (range.end - range.start) as usize;
-        let (bytes, offsets) = self
-            .decode(range)?
-            .into_variable()
-            .map_err(|error| error.to_string())?;
-        let strings: Result<Vec<String>, String> = offsets
-            .windows(2)
-            .enumerate()
-            .map(|(row, pair)| {
-                let text = bytes.get(pair[0]..pair[1]).unwrap_or_default();
-                String::from_utf8(text.to_vec()).map_err(|_| format!("string {row} is not UTF-8"))
-            })
-            .collect();
-        match strings? {
-            strings if strings.len() == n => Ok(strings),
-            strings => Err(format!("it decodes to {} strings, expected {n}", strings.len())),
-        }
+        Ok(strings)
     }
 
     fn rows_together(&self) -> u64 {
         self.chunk_rows
     }
 
+    fn chunk_bytes(&self) -> u64 {
+        self.chunk_rows * self.chunk_columns * self.width_bytes as u64
+    }
+
+    fn held_bytes(&self) -> u64 {
+        match &self.shards {
+            None => 0,
+            Some(shards) => {
+                let first = self.names.chunk_key(&[0, 0][..self.n_dimensions]);
+                shards.index_bytes() + self.storage.held_bytes(first.as_str())
+            }
+        }
+    }
+
     fn place_of(&self, row: u64) -> String {
         format!("chunk {} of {}", row / self.chunk_rows, self.path)
-    }
-}
-
-/// Runs a call into the library; a panic over damaged data is an error like any other.
-pub(super) fn guard<T>(call: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result,
-        Err(_) => Err("the zarr library failed on it".to_owned()),
     }
 }

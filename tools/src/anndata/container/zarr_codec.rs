@@ -1,4 +1,5 @@
-//! The codecs of zarr: which are read, and those that `zarrs` leaves to us.
+//! The codecs of zarr: which are read, and those that are decoded here: `zarrs` does not know them, or would let a small chunk
+//! become any number of bytes.
 //!
 //! Three kinds of names mean one codec: those of zarr v2 (`lz4`), those of v3 (`blosc`), and those that zarr-python writes into v3
 //! for numcodecs (`numcodecs.lz4`). A document is brought to the names of `zarrs` before that sees it, so that a codec that
@@ -8,6 +9,7 @@ use std::borrow::Cow;
 use std::io::Read;
 use std::sync::Arc;
 
+use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use serde_json::{Value, json};
 use zarrs::array::codec::{
     BytesToBytesCodecTraits, Codec, CodecError, CodecMetadataOptions, CodecOptions, CodecPlugin, CodecTraits,
@@ -24,6 +26,9 @@ use super::{Fault, blosc, stream};
 /// Where the names of our codecs begin.
 const OURS: &str = "cellring.";
 
+/// The most bytes that one codec gives to the next: numbers may be stored as wider ones, with a checksum.
+const MAX_DECODED_BYTES: u64 = 8 * MAX_CHUNK_BYTES + (1 << 10);
+
 /// The most memory that a stream of lzma may ask for, in KiB.
 const MAX_LZMA_KIB: u32 = (MAX_CHUNK_BYTES >> 10) as u32;
 
@@ -31,9 +36,14 @@ inventory::submit! {
     CodecPlugin::new(OURS, |name| name.starts_with(OURS), create)
 }
 
-/// A compression that `zarrs` does not undo, or only with a C++ compiler.
+/// A compression that is undone here.
 #[derive(Clone, Copy, Debug)]
 enum Compression {
+    /// One stream or several.
+    Gzip,
+    Zlib,
+    /// One frame or several.
+    Zstd,
     Blosc,
     /// Four bytes of length, little-endian, then one block.
     Lz4,
@@ -120,14 +130,12 @@ fn known(name: &str, configuration: Value) -> Result<Option<(String, Value)>, Fa
     };
     match plain {
         // How it was compressed the stream says itself.
-        "blosc" | "lz4" | "bz2" => Ok(Some((format!("{OURS}{plain}"), json!({})))),
+        "blosc" | "lz4" | "bz2" | "gzip" | "zlib" | "zstd" => Ok(Some((format!("{OURS}{plain}"), json!({})))),
         "lzma" => match configuration["format"].as_i64() {
             None | Some(1) => Ok(Some((format!("{OURS}xz"), json!({})))),
             Some(2) => Ok(Some((format!("{OURS}lzma"), json!({})))),
             Some(format) => refused(format!("lzma of format {format}")),
         },
-        "gzip" | "zlib" => theirs(json!({ "level": 1 })),
-        "zstd" => theirs(json!({ "level": 1, "checksum": false })),
         // They round before they store.
         "bitround" => Ok(None),
         "quantize"
@@ -150,6 +158,9 @@ fn known(name: &str, configuration: Value) -> Result<Option<(String, Value)>, Fa
 fn create(metadata: &MetadataV3) -> Result<Codec, PluginCreateError> {
     let name = metadata.name();
     let compression = match name.strip_prefix(OURS) {
+        Some("gzip") => Compression::Gzip,
+        Some("zlib") => Compression::Zlib,
+        Some("zstd") => Compression::Zstd,
         Some("blosc") => Compression::Blosc,
         Some("lz4") => Compression::Lz4,
         Some("bz2") => Compression::Bz2,
@@ -179,8 +190,27 @@ impl Compression {
                 "a chunk decodes to {found_bytes} bytes, expected {most_bytes}"
             ));
         }
-        let mut place = vec![0; found_bytes.unwrap_or(0) as usize];
+        let n_bytes = match self {
+            // Decoded straight to where it is wanted, if its length is known.
+            Self::Gzip | Self::Zlib | Self::Zstd => expected_bytes,
+            _ => found_bytes,
+        };
+        let mut place = vec![0; n_bytes.unwrap_or(0) as usize];
         match self {
+            Self::Gzip if expected_bytes.is_some() && stream::gunzip(body, &mut place) => {}
+            // Of several streams.
+            Self::Gzip => {
+                place.clear();
+                read(MultiGzDecoder::new(body), most_bytes, &mut place)?;
+            }
+            Self::Zlib if expected_bytes.is_some() => stream::inflate(body, &mut place)?,
+            Self::Zlib => read(ZlibDecoder::new(body), most_bytes, &mut place)?,
+            Self::Zstd if expected_bytes.is_some() => stream::zstd(body, &mut place)?,
+            Self::Zstd => {
+                let reader = ::zstd::stream::read::Decoder::with_buffer(body);
+                let reader = reader.map_err(|error| format!("a zstd chunk does not decode ({error})"))?;
+                read(reader, most_bytes, &mut place)?;
+            }
             Self::Blosc => blosc::decode(body, &mut place)?,
             Self::Lz4 => stream::lz4_block(body, &mut place)?,
             Self::Bz2 => read(bzip2::read::MultiBzDecoder::new(body), most_bytes, &mut place)?,
@@ -263,8 +293,14 @@ impl BytesToBytesCodecTraits for Compression {
         decoded_representation: &BytesRepresentation,
         _: &CodecOptions,
     ) -> Result<RawBytes<'a>, CodecError> {
+        // Where another codec took more than a chunk may have, this one would only be told so.
         let expected_bytes = match decoded_representation {
-            BytesRepresentation::FixedSize(bytes) => Some(*bytes),
+            BytesRepresentation::FixedSize(bytes) if *bytes <= MAX_DECODED_BYTES => Some(*bytes),
+            BytesRepresentation::FixedSize(bytes) => {
+                return Err(CodecError::Other(format!(
+                    "a chunk is to decode to {bytes} bytes, expected at most {MAX_DECODED_BYTES}"
+                )));
+            }
             _ => None,
         };
         self.undo(&encoded_value, expected_bytes)

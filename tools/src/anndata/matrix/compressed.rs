@@ -22,6 +22,9 @@ pub(super) struct Compressed {
     indices_kind: IntKind,
 }
 
+/// Memory that each thread may use for decoding whatever the chunks of a file are.
+const ALLOWED_BYTES: u64 = 3 << 20;
+
 /// Reads the attribute `name` of a group: the numbers of rows and columns.
 pub(super) fn shape_attribute(file: &SourceFile, object: &str, name: &str) -> Result<(u64, u64)> {
     let invalid = |detail: String| Err(file.invalid(object, detail));
@@ -114,6 +117,16 @@ impl Compressed {
             indices_kind,
             data,
         })
+    }
+
+    /// Memory for decoding on so many threads, beyond what is allowed for anyway.
+    pub(super) fn decoding_bytes(&self, threads: usize) -> u64 {
+        let arrays = [&self.data, &self.indices];
+        let chunks = arrays.map(Array::chunk_bytes);
+        // Each thread holds a chunk as it is stored and decoded, and each array keeps one.
+        let decoded = 2 * threads as u64 * chunks[0].max(chunks[1]) + chunks[0] + chunks[1];
+        let held: u64 = arrays.map(Array::held_bytes).iter().sum();
+        (decoded + held).saturating_sub(ALLOWED_BYTES * threads as u64)
     }
 
     pub(super) fn n_major(&self) -> u64 {

@@ -10,6 +10,10 @@ use super::turned::{Entries, EntrySource, TURN_NNZ};
 use super::value::Value;
 use crate::anndata::error::{Result, SourceError};
 
+/// Rows that a byte of a file can name, however it is compressed, and those that any file may have.
+const MAX_NAMES_PER_BYTE: u64 = 128;
+const MANY_NAMES: u64 = 1 << 20;
+
 /// A CSC matrix.
 #[derive(Debug)]
 pub(super) struct Csc(pub(super) Compressed);
@@ -57,7 +61,23 @@ impl EntrySource for Csc {
         self.0.indices_type()
     }
 
+    fn working_bytes(&self) -> u64 {
+        let windows = TURN_NNZ * (12 + self.value_type().size_bytes() as u64);
+        windows + self.0.decoding_bytes(rayon::current_num_threads())
+    }
+
     fn count(&self) -> Result<Vec<u64>> {
+        // Each row has a name in the file.
+        let (n_obs, file) = (self.0.n_minor, &self.0.file);
+        let len_bytes = file.len_bytes();
+        if n_obs
+            > len_bytes
+                .saturating_mul(MAX_NAMES_PER_BYTE)
+                .saturating_add(MANY_NAMES)
+        {
+            let detail = format!("it claims {n_obs} rows in a file of {len_bytes} bytes");
+            return Err(file.damaged(&self.0.object, detail));
+        }
         let mut counts = vec![0u64; self.0.n_minor as usize];
         let mut rows = Vec::new();
         let nnz = self.0.nnz();

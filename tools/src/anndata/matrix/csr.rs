@@ -93,6 +93,10 @@ impl RowSource for Csr {
         &self.pool
     }
 
+    fn working_bytes(&self) -> u64 {
+        self.arrays.decoding_bytes(self.pool.current_num_threads())
+    }
+
     fn window(&self, start: u64, end: u64, max_nnz: usize) -> Range<u64> {
         window_of(&self.arrays.indptr, start, end, max_nnz)
     }

@@ -122,7 +122,12 @@ impl RowSource for Dense {
 
     fn working_bytes(&self) -> u64 {
         // The band, and its tiles while they are put together.
-        2 * self.band_rows * self.row_bytes() as u64
+        let band_bytes = self.band_rows * self.row_bytes() as u64;
+        2 * band_bytes
+            + self
+                .grid
+                .decoding_bytes(self.pool.current_num_threads())
+                .min(band_bytes)
     }
 
     fn window(&self, start: u64, end: u64, max_nnz: usize) -> Range<u64> {

@@ -82,10 +82,18 @@ pub(super) fn decoding_pool(file: &Path) -> Result<rayon::ThreadPool> {
         .num_threads(rayon::current_num_threads())
         .thread_name(|number| format!("cellring-source-{number}"))
         .build()
-        .map_err(|error| SourceError::Io {
-            file: file.to_owned(),
-            source: std::io::Error::other(error),
-        })
+        .map_err(|error| no_thread(file, error))
+}
+
+/// The error of a system that gives no thread.
+pub(super) fn no_thread(file: &Path, error: impl std::fmt::Display) -> SourceError {
+    let detail = format!(
+        "a thread to decode it could not be started ({error}); raise the limit on processes (ulimit -u)"
+    );
+    SourceError::Io {
+        file: file.to_owned(),
+        source: std::io::Error::other(detail),
+    }
 }
 
 /// The vectors of a window that is no longer needed, or new ones.

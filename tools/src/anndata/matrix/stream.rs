@@ -9,7 +9,7 @@ use cellring::format::CsrRows;
 use rayon::prelude::*;
 
 use super::canonical::Canonicalised;
-use super::source::RowSource;
+use super::source::{RowSource, no_thread};
 use super::{MatrixSource, SourceError};
 use crate::anndata::error::Result;
 
@@ -33,11 +33,11 @@ impl MatrixSource {
     /// row comes alone). May be called as often as wanted.
     ///
     /// # Errors
-    /// `range` does not lie within the rows. Errors of reading come out of the iterator, which then ends.
+    /// `range` does not lie within the rows, or the system gives no thread. Errors of reading come out of the iterator, which then ends.
     pub fn rows(&self, range: Range<u64>, max_nnz: usize) -> Result<Rows> {
         self.check_rows(&range)?;
         self.source.prepare()?;
-        Ok(Rows::start(Arc::clone(&self.source), range, max_nnz))
+        Rows::start(Arc::clone(&self.source), range, max_nnz)
     }
 
     fn check_rows(&self, range: &Range<u64>) -> Result<()> {
@@ -120,7 +120,8 @@ pub struct Rows {
 }
 
 impl Rows {
-    fn start(source: Arc<dyn RowSource>, range: Range<u64>, max_nnz: usize) -> Self {
+    fn start(source: Arc<dyn RowSource>, range: Range<u64>, max_nnz: usize) -> Result<Self> {
+        let file = source.place().0.to_owned();
         let (to_consumer, windows) = sync_channel(READ_AHEAD);
         let (spent, to_producer) = sync_channel::<CsrRows>(READ_AHEAD + 1);
         let produce = move || {
@@ -137,13 +138,15 @@ impl Rows {
                 at = window.end;
             }
         };
-        let producer = std::thread::spawn(produce);
-        Self {
+        let producer = std::thread::Builder::new()
+            .spawn(produce)
+            .map_err(|error| no_thread(&file, error))?;
+        Ok(Self {
             windows: Some(windows),
             spent: Some(spent),
             producer: Some(producer),
             report: Canonicalised::default(),
-        }
+        })
     }
 
     /// Gives back the memory of a window that is no longer needed, for a later one.

@@ -15,6 +15,9 @@ use arrow_schema::DataType;
 use crate::anndata::container::{Array, Class, Element, Padding};
 use crate::anndata::error::{Result, SourceError};
 
+/// Bytes of stored texts that are in memory at a time.
+const PIECE_BYTES: usize = 16 << 20;
+
 /// A dataset of numbers, booleans or strings.
 #[derive(Debug)]
 pub(super) struct Leaf {
@@ -136,60 +139,104 @@ impl Leaf {
     }
 
     fn read_text(&self, range: Range<u64>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
-        let n_rows = (range.end - range.start) as usize;
-        let element = self.array.element();
-        let kept = self.array.read_text(range.clone())?;
-        let bytes = match kept {
-            Some(_) => Buffer::default(),
-            None => self.read_bytes(range.clone())?,
-        };
-        let file = self.array.file();
-        let mut text = StringBuilder::with_capacity(n_rows, 0);
-        let mut n_bytes = 0usize;
-        for row in 0..n_rows {
-            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
-                text.append_null();
-                continue;
+        let mut text = StringBuilder::with_capacity((range.end - range.start) as usize, 0);
+        match self.array.read_text(range.clone())? {
+            Some(strings) => {
+                for (row, string) in strings.iter().enumerate() {
+                    self.append(&range, &nulls, row, string.as_bytes(), &mut text)?;
+                }
             }
+            // Texts of fixed length may be long ones, mostly of padding.
+            None => {
+                let rows_at_a_time = (PIECE_BYTES / self.array.element().size_bytes.max(1)).max(1) as u64;
+                for start in range.clone().step_by(rows_at_a_time as usize) {
+                    let end = range.end.min(start + rows_at_a_time);
+                    self.read_stored_text(&range, start..end, &nulls, &mut text)?;
+                }
+            }
+        }
+        Ok(Arc::new(text.finish()))
+    }
+
+    /// Adds the texts of `rows`, which lie within the range that is read.
+    fn read_stored_text(
+        &self,
+        range: &Range<u64>,
+        rows: Range<u64>,
+        nulls: &Option<NullBuffer>,
+        text: &mut StringBuilder,
+    ) -> Result<()> {
+        let element = self.array.element();
+        let first = (rows.start - range.start) as usize;
+        let bytes = self.read_bytes(rows)?;
+        for (row, element_bytes) in (first..).zip(bytes.chunks_exact(element.size_bytes)) {
             let resolved;
-            let element_bytes = match &kept {
-                Some(strings) => strings[row].as_bytes(),
-                None => &bytes[row * element.size_bytes..(row + 1) * element.size_bytes],
-            };
             let value = match element.class {
-                _ if kept.is_some() => element_bytes,
+                // What a missing one refers to may be nothing.
+                _ if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) => &[][..],
                 Class::FixedUnicode => {
-                    resolved =
-                        unicode(element_bytes, element.big_endian).ok_or_else(|| SourceError::NotUtf8 {
-                            file: file.path().to_owned(),
-                            object: self.array.path().to_owned(),
-                            row: range.start + row as u64,
-                        })?;
-                    &resolved
+                    resolved = unicode(element_bytes, element.big_endian)
+                        .ok_or_else(|| self.not_utf8(range.start + row as u64))?;
+                    resolved.as_slice()
                 }
                 Class::FixedText(padding) => padding.trim(element_bytes),
                 _ => {
-                    resolved = file.resolve(self.array.path(), element_bytes)?;
+                    resolved = self.array.file().resolve(self.array.path(), element_bytes)?;
                     Padding::NulTerminated.trim(&resolved)
                 }
             };
-            let value = std::str::from_utf8(value).map_err(|_| SourceError::NotUtf8 {
+            self.append(range, nulls, row, value, text)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the text of a row of the range that is read.
+    fn append(
+        &self,
+        range: &Range<u64>,
+        nulls: &Option<NullBuffer>,
+        row: usize,
+        value: &[u8],
+        text: &mut StringBuilder,
+    ) -> Result<()> {
+        if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+            text.append_null();
+            return Ok(());
+        }
+        let value = std::str::from_utf8(value).map_err(|_| self.not_utf8(range.start + row as u64))?;
+        let file = self.array.file();
+        let n_bytes = text.values_slice().len() + value.len();
+        if n_bytes > i32::MAX as usize {
+            return Err(SourceError::TextTooLong {
                 file: file.path().to_owned(),
                 object: self.array.path().to_owned(),
-                row: range.start + row as u64,
-            })?;
-            n_bytes += value.len();
-            if n_bytes > i32::MAX as usize {
-                return Err(SourceError::TextTooLong {
-                    file: file.path().to_owned(),
-                    object: self.array.path().to_owned(),
-                    start: range.start,
-                    end: range.end,
-                });
-            }
-            text.append_value(value);
+                start: range.start,
+                end: range.end,
+            });
         }
-        Ok(Arc::new(text.finish()))
+        // Many references may lead to one long text.
+        if n_bytes as u64 > file.most_text_bytes() {
+            return Err(file.damaged(
+                self.array.path(),
+                format!(
+                    "the strings of rows {} to {} have more than {} bytes, and the file has {}",
+                    range.start,
+                    range.start + row as u64,
+                    file.most_text_bytes(),
+                    file.len_bytes()
+                ),
+            ));
+        }
+        text.append_value(value);
+        Ok(())
+    }
+
+    fn not_utf8(&self, row: u64) -> SourceError {
+        SourceError::NotUtf8 {
+            file: self.array.file().path().to_owned(),
+            object: self.array.path().to_owned(),
+            row,
+        }
     }
 }
 

@@ -11,11 +11,18 @@ use crate::anndata::lines::Lines;
 /// Columns that are kept: id, name and type of a feature.
 const MAX_COLUMNS: usize = 3;
 
-/// The most names, whatever the matrix claims to have: a small compressed file can hold any number of lines.
+/// The most names, whatever the matrix claims to have,
 const MAX_NAMES: u64 = 1 << 28;
+/// and in a byte of the file besides many: names that differ take a byte or more however they are compressed, lines that do not take
+/// nearly nothing.
+const MAX_NAMES_PER_BYTE: u64 = 8;
+const MANY_NAMES: u64 = 1 << 20;
 
-/// The most bytes of one column, which are what an Arrow array of text holds.
+/// The most bytes of one column, which are what an Arrow array of text holds,
 const MAX_TEXT_BYTES: usize = i32::MAX as usize;
+/// and of all in a byte of the file, besides many.
+const MAX_EXPANSION: u64 = 64;
+const MANY_BYTES: u64 = 64 << 20;
 
 /// The first columns of such a table, equally long.
 pub(super) struct Names {
@@ -31,6 +38,11 @@ pub(super) fn read(path: &Path, max_names: u64) -> Result<Names> {
     let mut n_columns = 0;
     let mut n_names = 0u64;
     let limit = max_names.min(MAX_NAMES);
+    let len_bytes = lines.len_bytes();
+    let likely_names = len_bytes
+        .saturating_mul(MAX_NAMES_PER_BYTE)
+        .saturating_add(MANY_NAMES);
+    let mut left_bytes = len_bytes.saturating_mul(MAX_EXPANSION).saturating_add(MANY_BYTES);
     while let Some(line) = lines.next()? {
         if line.trim().is_empty() {
             continue;
@@ -43,6 +55,7 @@ pub(super) fn read(path: &Path, max_names: u64) -> Result<Names> {
         let mut is_too_long = false;
         for (column, word) in columns.iter_mut().zip(line.split('\t')) {
             let word = unquoted(word);
+            left_bytes = left_bytes.saturating_sub(word.len() as u64);
             is_too_long |= column.values_slice().len() + word.len() > MAX_TEXT_BYTES;
             if !is_too_long {
                 column.append_value(word);
@@ -57,6 +70,11 @@ pub(super) fn read(path: &Path, max_names: u64) -> Result<Names> {
         if n_names > limit {
             return Err(lines.fault(format!(
                 "it is one name more than the {limit} that the matrix has place for; the first line may be a header, which must go"
+            )));
+        }
+        if n_names > likely_names || left_bytes == 0 {
+            return Err(lines.fault(format!(
+                "with it there are more names than any sound file of {len_bytes} bytes holds"
             )));
         }
         if is_too_long {
@@ -102,6 +120,32 @@ mod tests {
             .collect();
         assert_eq!(columns, [vec!["id1", "id2", "id3"], vec!["A", "B", "C\""]]);
         assert_eq!(names.n_columns, 2);
+    }
+
+    #[test]
+    fn a_small_file_has_not_many_names() {
+        use std::io::Write;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (line, part) in [
+            (b"a\n".to_vec(), "more names than any sound file"),
+            (
+                [vec![b'a'; 60_000], b"\n".to_vec()].concat(),
+                "more names than any sound file",
+            ),
+            (vec![b'a'; 100_000], "line 1 of "),
+        ] {
+            let mut gzip = flate2::write::GzEncoder::new(
+                std::fs::File::create(file.path()).unwrap(),
+                flate2::Compression::fast(),
+            );
+            let many = line.repeat((1 << 20) / line.len() + 1);
+            for _ in 0..120 {
+                gzip.write_all(&many).unwrap();
+            }
+            gzip.finish().unwrap();
+            let message = read(file.path(), u64::MAX).err().unwrap().to_string();
+            assert!(message.contains(part), "{message}");
+        }
     }
 
     #[test]

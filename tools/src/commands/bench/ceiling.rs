@@ -288,9 +288,9 @@ pub(crate) fn decode(
     std::thread::scope(|scope| {
         let work = &work;
         let threads: Vec<_> = (0..threads)
-            .map(|thread| scope.spawn(move || work(thread)))
+            .map(|thread| std::thread::Builder::new().spawn_scoped(scope, move || work(thread)))
             .collect();
-        threads.into_iter().try_for_each(|thread| match thread.join() {
+        threads.into_iter().try_for_each(|thread| match thread?.join() {
             Ok(result) => result,
             Err(_) => Err(Failure::because(
                 "a decoding thread panicked, with the message above",

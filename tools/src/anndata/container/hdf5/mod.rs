@@ -2,25 +2,32 @@
 
 mod datatype;
 mod link;
+mod metered;
 mod placement;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::cell::Cell;
+use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cellring::format::caught::caught;
 use hdf5_reader::error::Error;
 use hdf5_reader::messages::HdfMessage;
-use hdf5_reader::{Hdf5File, OpenOptions, RawAttribute};
+use hdf5_reader::{Hdf5File, OpenOptions, RawAttribute, Storage};
 
 use super::{Attribute, Container, Description, Fault, Filter, Kind};
 use datatype::element_of;
+use metered::{Metered, metered};
 
 /// Object headers of AnnData files are a few KiB; column-order of a very wide table may reach megabytes.
 const MAX_OBJECT_HEADER_BYTES: usize = 16 << 20;
 
+/// The longest text of an attribute: the names of the columns of a very wide table may reach megabytes.
+const MAX_ATTRIBUTE_TEXT_BYTES: usize = 256 << 20;
+
 /// An HDF5 file as `hdf5-reader` sees it.
 pub(super) struct Reader {
     file: Hdf5File,
+    len_bytes: u64,
     /// The attributes of the object that was last asked for one: several are wanted of each.
     attributes: Mutex<Option<(String, Arc<Vec<RawAttribute>>)>>,
 }
@@ -38,15 +45,19 @@ pub(super) enum OpenError {
 }
 
 impl Reader {
-    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+    /// Opens a regular file.
+    pub(super) fn open(file: File) -> Result<Self, OpenError> {
         let options = OpenOptions::default()
             .with_chunk_cache_bytes(0)
             .with_max_object_header_bytes(MAX_OBJECT_HEADER_BYTES);
-        let opened = catch_unwind(AssertUnwindSafe(|| Hdf5File::open_with_options(path, options)))
-            .map_err(|_| OpenError::Other(Fault::Damaged(PANICKED.to_owned())))?;
-        match opened {
+        let storage = Metered::new(file).map_err(|error| OpenError::Other(fault_of(&error)))?;
+        let len_bytes = storage.len();
+        let open = || Hdf5File::from_storage_with_options(Arc::new(storage), options);
+        let opened = caught(|| metered(len_bytes, open));
+        match opened.ok_or_else(|| OpenError::Other(Fault::Damaged(PANICKED.to_owned())))? {
             Ok(file) => Ok(Self {
                 file,
+                len_bytes,
                 attributes: Mutex::default(),
             }),
             Err(Error::InvalidMagic) => Err(OpenError::NotHdf5),
@@ -81,6 +92,14 @@ impl Reader {
         Ok(found)
     }
 
+    /// Runs a call into the parser, which has panicked on damaged files before: such a panic is an error like any other.
+    fn guard<T>(&self, call: impl FnOnce() -> Result<T, Error>) -> Result<T, Fault> {
+        match caught(|| metered(self.len_bytes, call)) {
+            Some(result) => result.map_err(|error| fault_of(&error)),
+            None => Err(PANICKED.to_owned().into()),
+        }
+    }
+
     fn open_dataset(&self, path: &str) -> Result<hdf5_reader::Dataset, Error> {
         let (parent, name) = split(path);
         self.file.group(parent)?.dataset(name)
@@ -89,7 +108,7 @@ impl Reader {
 
 impl Container for Reader {
     fn kind(&self, path: &str) -> Result<Option<Kind>, Fault> {
-        let found = guard(|| {
+        let found = self.guard(|| {
             if path.is_empty() {
                 return Ok(Some(Kind::Group));
             }
@@ -113,7 +132,7 @@ impl Container for Reader {
         })?;
         match found {
             Some(kind) => Ok(Some(kind)),
-            None => match guard(|| self.lost(path))? {
+            None => match self.guard(|| self.lost(path))? {
                 Some(fault) => Err(fault),
                 None => Ok(None),
             },
@@ -121,7 +140,7 @@ impl Container for Reader {
     }
 
     fn members(&self, group: &str) -> Result<Vec<String>, Fault> {
-        guard(|| {
+        self.guard(|| {
             let group = self.file.group(group)?;
             match group.member_names() {
                 Ok((mut groups, datasets)) => {
@@ -135,27 +154,34 @@ impl Container for Reader {
     }
 
     fn attribute(&self, path: &str, kind: Kind, name: &str) -> Result<Option<Attribute>, Fault> {
-        let attributes = guard(|| self.attributes(path, kind))?;
+        let attributes = self.guard(|| self.attributes(path, kind))?;
         let Some(attribute) = attributes.iter().find(|attribute| attribute.name() == name) else {
             return Ok(None);
         };
         let message = attribute.message();
-        let n = guard(|| Ok(message.dataspace.num_elements()?))?;
+        let n = self.guard(|| Ok(message.dataspace.num_elements()?))?;
         let n = usize::try_from(n).map_err(|_| format!("it has {n} elements"))?;
         let element = element_of(attribute.raw_datatype())?;
+        // Many references may lead to one long text.
+        let n_bytes = Cell::new(0);
         Attribute::of(&element, n, &message.raw_data, |reference| {
-            self.resolve(reference)
+            let text = self.resolve(reference)?;
+            n_bytes.set(n_bytes.get() + text.len());
+            match n_bytes.get() > MAX_ATTRIBUTE_TEXT_BYTES {
+                true => Err(format!("its texts have more than {MAX_ATTRIBUTE_TEXT_BYTES} bytes").into()),
+                false => Ok(text),
+            }
         })
         .map(Some)
     }
 
     fn describe(&self, dataset: &str) -> Result<Description, Fault> {
         let element = {
-            let message = guard(|| self.open_dataset(dataset)?.raw_datatype())?;
+            let message = self.guard(|| self.open_dataset(dataset)?.raw_datatype())?;
             element_of(&message)?
         };
         let mut is_elsewhere = false;
-        let description = guard(|| {
+        let description = self.guard(|| {
             let dataset = self.open_dataset(dataset)?;
             let header = self.file.get_or_parse_header(dataset.address())?;
             let mut layout = None;
@@ -199,19 +225,11 @@ impl Container for Reader {
     }
 
     fn resolve(&self, reference: &[u8]) -> Result<Vec<u8>, Fault> {
-        guard(|| self.file.root_group()?.resolve_vlen_reference_bytes(reference, 1))
+        self.guard(|| self.file.root_group()?.resolve_vlen_reference_bytes(reference, 1))
     }
 }
 
 const PANICKED: &str = "the HDF5 parser failed on it";
-
-/// Runs a call into the parser, which has panicked on damaged files before: such a panic is an error like any other.
-fn guard<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Fault> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| fault_of(&error)),
-        Err(_) => Err(PANICKED.to_owned().into()),
-    }
-}
 
 /// The class of the layout of a virtual dataset.
 const VIRTUAL: u8 = 3;
