@@ -69,6 +69,13 @@ pub fn check_input(path: &Path) -> Result<(), PathError> {
     }
 }
 
+/// The directory that a path lies in.
+pub fn directory_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
 /// Whether a file may be written to `path`: nothing is there, or with `force` a file.
 ///
 /// # Errors
@@ -112,11 +119,10 @@ pub fn check_store(path: &Path, force: bool) -> Result<(), PathError> {
 /// # Errors
 /// [`PathError`]; nothing is left behind then.
 pub fn write_file(path: &Path, bytes: &[u8], force: bool) -> Result<(), PathError> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let write = || {
         let mut file = tempfile::Builder::new()
             .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(directory.unwrap_or(Path::new(".")))?;
+            .tempfile_in(directory_of(path))?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         match force {

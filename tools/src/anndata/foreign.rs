@@ -11,6 +11,7 @@ use super::container::{Kind, SourceFile};
 use super::error::{Result, SourceError};
 use super::lines::GZIP_SIGNATURE;
 use super::tenx;
+use crate::message::few;
 
 /// Bytes of a file that are looked at, of one that is compressed those that it holds.
 const START_BYTES: u64 = 4096;
@@ -308,15 +309,11 @@ fn of_directory(path: &Path) -> SourceError {
                 tenx::market::looked_for()
             ),
         ),
-        some => {
-            let shown: Vec<&str> = some.iter().take(SHOWN).map(|name| name.as_str()).collect();
-            let more = if some.len() > SHOWN { ", ..." } else { "" };
-            SourceError::Choice {
-                file: path.to_owned(),
-                found: format!("{}{more}", shown.join(", ")),
-                remedy: "name one of them, or several, instead of the directory".to_owned(),
-            }
-        }
+        some => SourceError::Choice {
+            file: path.to_owned(),
+            found: few(some, SHOWN),
+            remedy: "name one of them, or several, instead of the directory".to_owned(),
+        },
     }
 }
 
@@ -361,13 +358,11 @@ pub(super) fn of_members(file: &SourceFile) -> Result<Option<SourceError>> {
     }
     let mut names = file.members("")?;
     names.sort();
-    let more = if names.len() > SHOWN { ", ..." } else { "" };
-    names.truncate(SHOWN);
     let form = match names.is_empty() {
         true => "an empty hierarchy, neither AnnData nor a matrix of 10x Genomics".to_owned(),
         false => format!(
-            "neither AnnData nor a matrix of 10x Genomics (it holds {}{more})",
-            names.join(", ")
+            "neither AnnData nor a matrix of 10x Genomics (it holds {})",
+            few(&names, SHOWN)
         ),
     };
     let remedy = "read it with the program that wrote it, and write it with write_h5ad of anndata";

@@ -22,6 +22,7 @@ use crate::anndata::write::{
     AnnDataWriter, Axis, Compression, Container, Place, WriteError, WriteOptions, ZarrFormat,
 };
 use crate::anndata::{SourceError, Workspace};
+use crate::paths::directory_of;
 use form::Plan;
 use rows::MatrixExport;
 
@@ -275,10 +276,7 @@ pub fn export(
         None
     };
     let workspace = Workspace {
-        directory: match output.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-            _ => PathBuf::from("."),
-        },
+        directory: directory_of(output).to_path_buf(),
         memory_bytes: options.memory_bytes,
     };
     match &order {

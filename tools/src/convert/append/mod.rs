@@ -21,6 +21,7 @@ use crate::anndata::{
     TableSource, Workspace,
 };
 use crate::message::{Message, MessageKind};
+use crate::paths::directory_of;
 use values::{Misfit, Target};
 
 /// Names that a message shows.
@@ -406,10 +407,7 @@ fn open(
     let stamp = InputStamp::of(path);
     let file = AnnData::open_with(path, &options.open)?;
     let workspace = Workspace {
-        directory: match store.path().parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-            _ => PathBuf::from("."),
-        },
+        directory: directory_of(store.path()).to_path_buf(),
         memory_bytes: options.memory_bytes,
     };
     let selection = match &options.selection {
