@@ -1,4 +1,4 @@
-//! What is odd about what a filter took.
+//! Warnings about a filter: values that no obs has, and filters that match none.
 
 use std::fmt;
 

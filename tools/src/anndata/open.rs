@@ -1,4 +1,4 @@
-//! What is read of an input.
+//! Options for opening an input: the group, genome and feature types to read.
 
 use std::path::Path;
 

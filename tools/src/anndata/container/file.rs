@@ -1,4 +1,4 @@
-//! An open HDF5 file: the descriptor that bulk reads use, and the parser for everything else.
+//! `SourceFile`: an open HDF5 file or zarr hierarchy, or a group within it; bulk reads use its descriptor, everything else the parser.
 
 use std::borrow::Cow;
 use std::fs::File;
