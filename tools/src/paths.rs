@@ -93,7 +93,7 @@ pub fn check_file(path: &Path, force: bool) -> Result<(), PathError> {
         Ok(found) if found.is_dir() => return Err(refused("is a directory")),
         // Of a link it is the link that is replaced.
         Ok(found) if !found.is_file() && !found.is_symlink() => {
-            return Err(refused("is no regular file, so it is not replaced"));
+            return Err(refused("is not a regular file, so it is not replaced"));
         }
         Ok(_) if !force => {
             return Err(PathError::Exists {
@@ -158,9 +158,9 @@ mod tests {
         check_file(&at("none"), false).unwrap();
         for force in [false, true] {
             assert!(said(&at("directory"), force).ends_with("is a directory; give the name of a file"));
-            assert!(said(Path::new("/dev/null"), force).contains("is no regular file"));
+            assert!(said(Path::new("/dev/null"), force).contains("is not a regular file"));
             assert!(said(Path::new(".."), force).contains("is a directory"));
-            assert!(said(&at("none/file"), force).contains("does not exist; make it first"));
+            assert!(said(&at("none/file"), force).contains("does not exist; create it first"));
             assert!(said(&at("file/below"), force).contains("is a file, not a directory"));
         }
         assert!(

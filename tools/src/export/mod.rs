@@ -77,7 +77,7 @@ pub enum ExportError {
         nearest: &'static str,
     },
     /// A matrix has a name that has no place in AnnData.
-    #[error("{} has a matrix called {name:?}, which is no path in AnnData (X, raw/X, layers/NAME or obsm/NAME); convert the source again", store.display())]
+    #[error("{} has a matrix called {name:?}, which is not a path in AnnData (X, raw/X, layers/NAME or obsm/NAME); convert the source again", store.display())]
     Name {
         /// The store.
         store: PathBuf,

@@ -52,7 +52,7 @@ impl SourceFile {
         if path.exists() && !is_directory && !path.is_file() {
             return Err(SourceError::Foreign {
                 file: path.to_owned(),
-                form: "no regular file".to_owned(),
+                form: "not a regular file".to_owned(),
                 remedy: "write what it gives to a file, and convert that".to_owned(),
             });
         }

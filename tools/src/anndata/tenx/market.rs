@@ -232,7 +232,7 @@ fn beside(matrix: &Path) -> Result<MarketFiles> {
     let missing = |words: &[&str; 3]| SourceError::Missing {
         file: matrix.to_owned(),
         object: format!("{}{}.tsv", prefixes[3], words[0]),
-        expected: "it beside the matrix, plain or gzipped, as 10x Genomics writes it",
+        expected: "it next to the matrix, plain or gzipped, as 10x Genomics writes it",
     };
     let (barcodes, cells) = find(&CELLS).ok_or_else(|| missing(&CELLS))?;
     let (features, _) = find(&GENES).ok_or_else(|| missing(&GENES))?;

@@ -91,7 +91,7 @@ impl TemporaryDirectory {
 pub(super) fn not_replaceable() -> io::Error {
     io::Error::new(
         io::ErrorKind::AlreadyExists,
-        "what has that name is no zarr directory, so it is not replaced; remove it or give another name",
+        "it exists and is not a zarr directory, so it is not replaced; remove it or give another name",
     )
 }
 

@@ -25,7 +25,7 @@ use tempfile::NamedTempFile;
 
 use super::compress::Compression;
 use super::error::WriteErrorKind;
-use super::temporary::{directory, temporary_file};
+use super::temporary::temporary_file;
 use super::tree::Group;
 use crate::paths::directory_of;
 

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::compress::Compression;
 use super::error::WriteErrorKind;
 use super::output::ZarrFormat;
-use super::temporary::{TemporaryDirectory, directory, not_replaceable, temporary_directory};
+use super::temporary::{TemporaryDirectory, not_replaceable, temporary_directory};
 use super::tree::{Dataset, Group, Node, Stored as StoredData};
 use crate::paths::directory_of;
 
