@@ -252,7 +252,7 @@ fn texts_of_source(source: &str) -> Vec<Text<'_>> {
     let mut texts: Vec<Text<'_>> = vec![vec![]];
     for (number, line) in (1..).zip(source.lines()) {
         let line = line.trim_start();
-        let words = |text: &'_ str| text.split_whitespace().count();
+        let words = |text: &str| text.split_whitespace().count();
         match line.strip_prefix("///").or_else(|| line.strip_prefix("//!")) {
             Some(text) if words(text) > 0 => {
                 let last = texts.len() - 1;
@@ -318,7 +318,10 @@ fn faults(text: &Text<'_>) -> Vec<(usize, String)> {
             && !place.checked_sub(1).is_some_and(|before| words[before] == "there")
         {
             let noun = &words[place + 2];
-            found.push((*line, format!("\"is no {noun}\": write \"is not\" and an article")));
+            found.push((
+                *line,
+                format!("\"is no {noun}\": write \"is not\" and an article"),
+            ));
         }
     }
     found

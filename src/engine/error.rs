@@ -16,7 +16,7 @@ pub enum EngineError {
         source: io::Error,
     },
     /// The requested way of reading is not available.
-    #[error("{wanted} was asked for but cannot be had: {reason}")]
+    #[error("{wanted} was requested but is not available: {reason}")]
     Unavailable {
         /// What was asked for.
         wanted: String,
