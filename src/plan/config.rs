@@ -6,12 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::error::PlanError;
-
-/// The largest number of obs that can be planned.
-pub const MAX_OBS: u64 = 1 << 48;
-
-/// The largest number of obs in one fetch: their numbers alone then take 512 MiB.
-pub const MAX_FETCH_OBS: u64 = 1 << 26;
+use super::limits::MAX_OBS;
+use super::order::OrderConfig;
 
 /// How the obs are ordered within an epoch. The [module](crate::plan) says precisely what each does.
 ///
@@ -150,7 +146,18 @@ impl SamplerConfig {
     /// If a size is zero, the rank is not below the world size, or the data set or one fetch of it is too large.
     pub fn validate(&self, n_obs: u64) -> Result<(), PlanError> {
         self.validate_sizes(n_obs)?;
-        self.validate_fetch(n_obs)
+        self.order().check_fetch(n_obs)
+    }
+
+    /// What the order depends on besides the strategy.
+    pub(crate) fn order(&self) -> OrderConfig {
+        OrderConfig {
+            block_size: self.block_size,
+            batch_size: self.batch_size,
+            fetch_factor: self.fetch_factor,
+            seed: self.seed,
+            drop_last: self.drop_last,
+        }
     }
 
     /// What does not depend on how many obs an epoch has.
@@ -172,18 +179,6 @@ impl SamplerConfig {
         }
         if n_obs > MAX_OBS {
             return Err(PlanError::TooManyObs { n_obs });
-        }
-        Ok(())
-    }
-
-    /// Whether a fetch of an epoch of `n_draws` draws can be held.
-    pub(crate) fn validate_fetch(&self, n_draws: u64) -> Result<(), PlanError> {
-        if self.fetch_obs().min(n_draws) > MAX_FETCH_OBS {
-            let (batch_size, fetch_factor) = (self.batch_size, self.fetch_factor);
-            return Err(PlanError::FetchTooLarge {
-                batch_size,
-                fetch_factor,
-            });
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Why an epoch cannot be planned.
 
-use super::config::{MAX_FETCH_OBS, MAX_OBS, Strategy};
+use super::config::Strategy;
+use super::limits::{MAX_FETCH_OBS, MAX_OBS};
 use super::state::MAX_HISTORY_RANKS;
 
 /// Why an epoch cannot be planned.
