@@ -51,6 +51,12 @@ fn samplings() -> Vec<(Strategy, SamplerData)> {
             n_per_set: 4,
         }),
     };
+    let balanced = Balanced {
+        codes: runs(50),
+        n_draws: None,
+        global: false,
+    };
+    let custom = Custom::from_ids((0..N_OBS).rev().step_by(2)).unwrap();
     vec![
         (Strategy::Sequential, data()),
         (Strategy::SequentialShuffle, data()),
@@ -61,52 +67,18 @@ fn samplings() -> Vec<(Strategy, SamplerData)> {
                 ..data()
             },
         ),
-        (
-            Strategy::Weighted,
-            SamplerData {
-                weighted: Some(weighted(true)),
-                ..data()
-            },
-        ),
-        (
-            Strategy::Weighted,
-            SamplerData {
-                weighted: Some(weighted(false)),
-                ..data()
-            },
-        ),
-        (
-            Strategy::Balanced,
-            SamplerData {
-                balanced: Some(Balanced {
-                    codes: runs(50),
-                    n_draws: None,
-                    global: false,
-                }),
-                ..data()
-            },
-        ),
-        (
-            Strategy::Grouped,
-            SamplerData {
-                grouped: Some(grouped),
-                ..data()
-            },
-        ),
-        (
-            Strategy::Custom,
-            SamplerData {
-                custom: Some(Custom::from_ids((0..N_OBS).rev().step_by(2)).unwrap()),
-                ..data()
-            },
-        ),
+        (weighted(true).into(), data()),
+        (weighted(false).into(), data()),
+        (balanced.into(), data()),
+        (grouped.into(), data()),
+        (custom.into(), data()),
     ]
 }
 
-fn config(strategy: Strategy, data: SamplerData, rank: u32, world_size: u32) -> LoaderConfig {
+fn config(strategy: &Strategy, data: SamplerData, rank: u32, world_size: u32) -> LoaderConfig {
     LoaderConfig {
         sampler: SamplerConfig {
-            strategy,
+            strategy: strategy.clone(),
             block_size: 4,
             batch_size: 16,
             fetch_factor: 3,
@@ -150,7 +122,8 @@ fn every_strategy_delivers_what_its_plan_says_and_goes_on_where_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(&dir.path().join("store"));
     for (strategy, data) in samplings() {
-        let config = config(strategy, data, 0, 1);
+        let kind = strategy.kind();
+        let config = config(&strategy, data, 0, 1);
         let mut loader = Loader::new(store.clone(), config.clone()).unwrap();
         let plan = loader.sampler().plan(2);
         let planned: Vec<Vec<u64>> = (0..plan.n_fetches())
@@ -164,7 +137,7 @@ fn every_strategy_delivers_what_its_plan_says_and_goes_on_where_it_was() {
         let whole = take(&mut loader.epoch(2).unwrap(), usize::MAX);
         assert!(
             whole.iter().map(|content| &content.3).eq(&planned),
-            "{strategy} reads what is planned"
+            "{kind} reads what is planned"
         );
         for (number, content) in whole.iter().enumerate() {
             assert_eq!(content.0, number as u64);
@@ -187,7 +160,7 @@ fn every_strategy_delivers_what_its_plan_says_and_goes_on_where_it_was() {
             let state = epoch.state();
             drop(epoch);
             let rest = [rest, take(&mut other.resume(&state).unwrap(), usize::MAX)].concat();
-            assert_eq!(rest, whole[consumed..], "{strategy} after {consumed}");
+            assert_eq!(rest, whole[consumed..], "{kind} after {consumed}");
         }
     }
 }
@@ -197,8 +170,9 @@ fn an_epoch_goes_on_with_another_world_size() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(&dir.path().join("store"));
     for (strategy, data) in samplings() {
+        let kind = strategy.kind();
         let on_rank = |rank, world_size| {
-            let config = config(strategy, data.clone(), rank, world_size);
+            let config = config(&strategy, data.clone(), rank, world_size);
             Loader::new(store.clone(), config).unwrap()
         };
         let mut expected = take(&mut on_rank(0, 1).epoch(1).unwrap(), usize::MAX);
@@ -224,7 +198,7 @@ fn an_epoch_goes_on_with_another_world_size() {
         for content in seen.iter_mut().chain(&mut expected) {
             content.0 = 0;
         }
-        assert_eq!(seen, expected, "{strategy}");
+        assert_eq!(seen, expected, "{kind}");
     }
 }
 
@@ -241,7 +215,7 @@ fn child() {
         serde_json::from_slice(&std::fs::read(dir.join("state.json")).unwrap()).unwrap();
     let store = Arc::new(Store::open(dir.join("store")).unwrap());
     let (strategy, data) = samplings().swap_remove(2);
-    let mut loader = Loader::new(store, config(strategy, data, 0, 1)).unwrap();
+    let mut loader = Loader::new(store, config(&strategy, data, 0, 1)).unwrap();
     let rest = take(&mut loader.resume(&state).unwrap(), usize::MAX);
     std::fs::write(dir.join("rest.json"), serde_json::to_vec(&rest).unwrap()).unwrap();
 }
@@ -251,7 +225,7 @@ fn an_epoch_goes_on_in_another_process() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(&dir.path().join("store"));
     let (strategy, data) = samplings().swap_remove(2);
-    let mut loader = Loader::new(store, config(strategy, data, 0, 1)).unwrap();
+    let mut loader = Loader::new(store, config(&strategy, data, 0, 1)).unwrap();
     let mut epoch = loader.epoch(9).unwrap();
     take(&mut epoch, 5);
     std::fs::write(
@@ -282,11 +256,11 @@ fn a_state_of_something_else_is_refused() {
     let store = store(&dir.path().join("store"));
     let mut all = samplings();
     let (strategy, data) = all.swap_remove(2);
-    let mut loader = Loader::new(store.clone(), config(strategy, data.clone(), 0, 1)).unwrap();
+    let mut loader = Loader::new(store.clone(), config(&strategy, data.clone(), 0, 1)).unwrap();
     let state = loader.epoch(0).unwrap().state();
     // The rank layout may differ, nothing else may.
     let refused = |store: &Arc<Store>, change: fn(&mut LoaderConfig)| {
-        let mut config = config(strategy, data.clone(), 0, 1);
+        let mut config = config(&strategy, data.clone(), 0, 1);
         change(&mut config);
         let mut loader = Loader::new(store.clone(), config).unwrap();
         matches!(

@@ -32,15 +32,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Strategies that need more than a number of obs, and subsets, go through a [`Sampler`], which checks the data once:
+//! A [`Sampler`] plans many epochs, also of a [`Subset`], and prepares the data of its strategy once:
 //!
 //! ```
-//! use cellring::plan::{Balanced, Sampler, SamplerConfig, SamplerData, Strategy, Subset};
+//! use cellring::plan::{Balanced, Sampler, SamplerConfig, SamplerData, Subset};
 //!
-//! let config = SamplerConfig { strategy: Strategy::Balanced, batch_size: 10, ..SamplerConfig::default() };
+//! let classes = Balanced { codes: (0..1_000).map(|obs| obs / 900).collect(), n_draws: None, global: false };
+//! let config = SamplerConfig { strategy: classes.into(), batch_size: 10, ..SamplerConfig::default() };
 //! let data = SamplerData {
 //!     subset: Some(Subset::all(1_000)?.split(&[0.8, 0.2], 7)?.swap_remove(0)), // the training part
-//!     balanced: Some(Balanced { codes: (0..1_000).map(|obs| obs / 900).collect(), n_draws: None, global: false }),
 //!     ..SamplerData::default()
 //! };
 //! let sampler = Sampler::new(1_000, config, data)?;
@@ -83,12 +83,12 @@ mod universe;
 mod weights;
 
 pub use classes::{MISSING, combine_codes};
-pub use config::{SamplerConfig, Strategy};
+pub use config::{SamplerConfig, SamplerData};
 pub use entropy::{MinibatchEntropy, entropy_bits, mean_entropy};
 pub use epoch::{Fetch, Plan, PlannedMinibatch};
 pub use error::PlanError;
 pub use limits::{MAX_FETCH_OBS, MAX_OBS};
-pub use sampler::{Sampler, SamplerData};
+pub use sampler::Sampler;
 pub use state::{Leg, SamplerState};
-pub use strategy::{Balanced, Controls, Custom, Grouped, Weighted};
+pub use strategy::*;
 pub use subset::Subset;

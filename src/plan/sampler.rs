@@ -1,9 +1,8 @@
 //! What is sampled, and by what: checked once, then a plan for every epoch.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::config::{SamplerConfig, Strategy};
+use super::config::{SamplerConfig, SamplerData};
 use super::epoch::Plan;
 use super::error::PlanError;
 use super::hash::Fingerprint;
@@ -11,32 +10,8 @@ use super::order::EpochOrder;
 use super::partition::Shape;
 use super::settings::{Parts, Settings};
 use super::state::{Progress, SamplerState};
-use super::strategy::{
-    Balanced, BlockShuffle, Custom, Grouped, Method, Prepared, Sequential, Weighted, check_len,
-};
-use super::subset::Subset;
+use super::strategy::{Method, Prepared, check_len};
 use super::universe::Universe;
-
-/// What a [`Sampler`] samples from and by. The strategy of the config tells which of it is needed.
-#[derive(Clone, Debug, Default)]
-pub struct SamplerData {
-    /// A number that tells the data set from others, such as a checksum; it is part of the fingerprint and changes
-    /// nothing else.
-    pub identity: u64,
-    /// How the caller came by what follows (a filter, the name of a column), each by a name of its own. They are saved with a
-    /// [`SamplerState`], whose message names those that differ if it does not fit, and change nothing else.
-    pub notes: BTreeMap<String, String>,
-    /// The obs to sample from, for all strategies but [`Strategy::Custom`]; all obs without it.
-    pub subset: Option<Subset>,
-    /// For [`Strategy::Weighted`].
-    pub weighted: Option<Weighted>,
-    /// For [`Strategy::Balanced`].
-    pub balanced: Option<Balanced>,
-    /// For [`Strategy::Grouped`].
-    pub grouped: Option<Grouped>,
-    /// For [`Strategy::Custom`].
-    pub custom: Option<Custom>,
-}
 
 /// A config and data that fit each other: makes the plans of all epochs.
 ///
@@ -56,14 +31,14 @@ impl Sampler {
     /// Takes time proportional to the data given, none without.
     ///
     /// # Errors
-    /// As [`SamplerConfig::validate`]; if the strategy lacks its data or data is given that it does not use; if data is
-    /// of another length than the data set or not what its documentation asks for.
+    /// As [`SamplerConfig::validate`]; if the data of the strategy or the subset is of another length than the data set, or
+    /// not what its documentation asks for; if a subset is given to a strategy that takes none.
     pub fn new(n_obs: u64, config: SamplerConfig, data: SamplerData) -> Result<Self, PlanError> {
         config.validate_sizes(n_obs)?;
-        let method = method(&config, &data)?;
+        let method = config.strategy.method();
         if data.subset.is_some() && !method.takes_subset() {
-            let (strategy, what) = (config.strategy, "subset");
-            return Err(PlanError::UnusedData { strategy, what });
+            let strategy = config.strategy.name();
+            return Err(PlanError::UnusedSubset { strategy });
         }
         if let Some(subset) = &data.subset {
             check_len("the subset", subset.n_obs(), n_obs)?;
@@ -172,69 +147,14 @@ impl Sampler {
 }
 
 impl Plan {
-    /// Plans `epoch` of a data set of `n_obs` obs, for strategies that need no data: see [`Sampler`] for the others.
+    /// Plans `epoch` of all obs of a data set of `n_obs`. A [`Sampler`] plans many epochs, also of a subset, and prepares the
+    /// data of the strategy once.
     ///
     /// # Errors
-    /// As [`SamplerConfig::validate`], and if the strategy needs data.
+    /// As [`Sampler::new`].
     pub fn new(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Result<Self, PlanError> {
         Ok(Sampler::new(n_obs, config.clone(), SamplerData::default())?.plan(epoch))
     }
-}
-
-/// The strategy with its own data, which must be there, and no other.
-fn method<'a>(config: &SamplerConfig, data: &'a SamplerData) -> Result<&'a dyn Method, PlanError> {
-    check_fields(config, data)?;
-    let plain: &dyn Method = match config.strategy {
-        Strategy::Sequential => &Sequential { shuffle: false },
-        Strategy::SequentialShuffle => &Sequential { shuffle: true },
-        _ => &BlockShuffle,
-    };
-    Ok(match data {
-        SamplerData {
-            weighted: Some(weighted),
-            ..
-        } => weighted,
-        SamplerData {
-            balanced: Some(balanced),
-            ..
-        } => balanced,
-        SamplerData {
-            grouped: Some(grouped),
-            ..
-        } => grouped,
-        SamplerData {
-            custom: Some(custom), ..
-        } => custom,
-        _ => plain,
-    })
-}
-
-/// The strategy's own data must be there, and no other.
-fn check_fields(config: &SamplerConfig, data: &SamplerData) -> Result<(), PlanError> {
-    let strategy = config.strategy;
-    let fields = [
-        (
-            "weighted",
-            data.weighted.is_some(),
-            strategy == Strategy::Weighted,
-        ),
-        (
-            "balanced",
-            data.balanced.is_some(),
-            strategy == Strategy::Balanced,
-        ),
-        ("grouped", data.grouped.is_some(), strategy == Strategy::Grouped),
-        ("custom", data.custom.is_some(), strategy == Strategy::Custom),
-    ];
-    for (what, given, needed) in fields {
-        if needed && !given {
-            return Err(PlanError::MissingData { strategy, what });
-        }
-        if given && !needed {
-            return Err(PlanError::UnusedData { strategy, what });
-        }
-    }
-    Ok(())
 }
 
 /// Everything that the order depends on, in a fixed sequence.
@@ -263,7 +183,7 @@ fn fingerprint(n_obs: u64, config: &SamplerConfig, data: &SamplerData, method: &
 fn settings(n_obs: u64, config: &SamplerConfig, data: &SamplerData, method: &dyn Method) -> Settings {
     let mut parts = Parts::new(data.notes.clone());
     parts.add("n_obs", n_obs);
-    parts.add("strategy", config.strategy);
+    parts.add("strategy", config.strategy.name());
     parts.add("block_size", config.block_size);
     parts.add("batch_size", config.batch_size);
     parts.add("fetch_factor", config.fetch_factor);

@@ -11,7 +11,7 @@ use crate::plan::universe::Universe;
 
 /// Every member once in an epoch, in blocks.
 #[derive(Debug)]
-pub(crate) struct BlockShuffle;
+pub(super) struct BlockShuffle;
 
 impl Method for BlockShuffle {
     fn check(&self, _: u64) -> Result<(), PlanError> {

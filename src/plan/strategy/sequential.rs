@@ -11,8 +11,8 @@ use crate::plan::universe::Universe;
 
 /// Storage order, with or without shuffling each fetch.
 #[derive(Debug)]
-pub(crate) struct Sequential {
-    pub(crate) shuffle: bool,
+pub(super) struct Sequential {
+    pub(super) shuffle: bool,
 }
 
 impl Method for Sequential {

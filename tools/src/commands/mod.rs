@@ -15,6 +15,7 @@ mod labels;
 pub(crate) mod merge;
 mod options;
 pub(crate) mod plan;
+mod sampler;
 mod state;
 pub(crate) mod synth;
 pub(crate) mod table;
