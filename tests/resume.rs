@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::error::Error;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use cellring::loader::Epoch;
 use cellring::plan::{
     Balanced, Controls, Custom, Grouped, PlanError, SamplerConfig, SamplerData, SamplerState, Strategy,
-    Subset, Weighted,
+    Subset, UserOrder, Weighted,
 };
 use cellring::writer::WriterOptions;
 use cellring::{Loader, LoaderConfig, LoaderError, Store};
@@ -24,6 +25,27 @@ fn store(path: &Path) -> Arc<Store> {
     options.shard_bytes = 30_000;
     write_store(path, &matrix(N_OBS as usize, 300, Kind::Counts, 7), options, None).unwrap();
     Arc::new(Store::open(path).unwrap())
+}
+
+/// Stretches of 8 obs from the last to the first, fewer in each epoch; none from epoch 9 on.
+#[derive(Debug)]
+struct Backwards;
+
+impl UserOrder for Backwards {
+    fn name(&self) -> &str {
+        "backwards"
+    }
+
+    fn fingerprint(&self) -> u64 {
+        8
+    }
+
+    fn order(&self, _: u64, epoch: u64) -> Result<Custom, Box<dyn Error + Send + Sync>> {
+        let left = 60u64.checked_sub(epoch).filter(|_| epoch < 9);
+        let n = left.ok_or("there are no further epochs")?;
+        let stretches = (0..n).rev().map(|stretch| 8 * stretch..8 * stretch + 8);
+        Ok(Custom::from_ranges(stretches)?.shuffled())
+    }
 }
 
 /// Every strategy, with data that it needs. Classes and groups are runs of 50 and 25 obs.
@@ -72,6 +94,7 @@ fn samplings() -> Vec<(Strategy, SamplerData)> {
         (balanced.into(), data()),
         (grouped.into(), data()),
         (custom.into(), data()),
+        (Strategy::user(Backwards), data()),
     ]
 }
 
@@ -125,7 +148,7 @@ fn every_strategy_delivers_what_its_plan_says_and_goes_on_where_it_was() {
         let kind = strategy.kind();
         let config = config(&strategy, data, 0, 1);
         let mut loader = Loader::new(store.clone(), config.clone()).unwrap();
-        let plan = loader.sampler().plan(2);
+        let plan = loader.sampler().plan(2).unwrap();
         let planned: Vec<Vec<u64>> = (0..plan.n_fetches())
             .flat_map(|number| {
                 let fetch = plan.fetch(number);
@@ -282,4 +305,24 @@ fn a_state_of_something_else_is_refused() {
     )
     .unwrap();
     assert!(refused(&Arc::new(Store::open(&path).unwrap()), |_| ()));
+}
+
+#[test]
+fn an_epoch_that_a_user_order_does_not_have_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir.path().join("store"));
+    let config = config(&Strategy::user(Backwards), SamplerData::default(), 0, 1);
+    let mut loader = Loader::new(store, config).unwrap();
+    let n_obs = |loader: &mut Loader, epoch| -> usize {
+        let epoch = loader.epoch(epoch).unwrap();
+        epoch.map(|minibatch| minibatch.unwrap().n_obs()).sum()
+    };
+    assert_eq!(n_obs(&mut loader, 0), 480);
+    let error = loader.epoch(9).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the order \"backwards\" failed for epoch 9: there are no further epochs"
+    );
+    // The loader goes on, with an epoch of another length.
+    assert_eq!(n_obs(&mut loader, 8), 416);
 }

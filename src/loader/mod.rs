@@ -265,9 +265,9 @@ impl Loader {
     /// Starts an epoch: its first reads are under way when this returns.
     ///
     /// # Errors
-    /// [`LoaderError`] where a thread cannot be started.
+    /// [`LoaderError`] where a thread cannot be started, or a [`UserOrder`](crate::plan::UserOrder) fails.
     pub fn epoch(&mut self, epoch: u64) -> Result<Epoch<'_>, LoaderError> {
-        let plan = self.sampler.plan(epoch);
+        let plan = self.sampler.plan(epoch)?;
         self.start(plan, self.threads)
     }
 

@@ -89,6 +89,16 @@ pub enum PlanError {
         /// Obs in the data set of the second.
         found: u64,
     },
+    /// An order that the user wrote failed, or gave obs that do not exist.
+    #[error("the order {name:?} failed for epoch {epoch}: {reason}")]
+    UserOrder {
+        /// Its name.
+        name: String,
+        /// The epoch.
+        epoch: u64,
+        /// Why.
+        reason: String,
+    },
     /// A weight is negative, infinite or not a number.
     #[error("the weight of obs {obs} is {found}: weights must be finite and not negative")]
     BadWeight {

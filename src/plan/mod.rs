@@ -2,7 +2,11 @@
 //!
 //! A plan is a pure function of a number of obs, a [`SamplerConfig`], [`SamplerData`] and an epoch: no file, no thread,
 //! no clock, no hidden state. The same arguments give the same minibatches on every machine and in every release: the
-//! specification below is the contract.
+//! [specification](#specification) below is the contract.
+//!
+//! The config holds sizes, the seed, the rank, and the [`Strategy`] with its data: storage order, blocks in random order
+//! (the default), draws by weights or balanced by class, sets of groups with controls, a list of obs, or an order that you
+//! write yourself, a [`UserOrder`]. The data of the sampler holds what is the same for all strategies, such as a [`Subset`].
 //!
 //! ```
 //! use cellring::plan::{Plan, SamplerConfig};
@@ -44,7 +48,7 @@
 //!     ..SamplerData::default()
 //! };
 //! let sampler = Sampler::new(1_000, config, data)?;
-//! let plan = sampler.plan(3);
+//! let plan = sampler.plan(3)?;
 //! assert_eq!(plan.n_minibatches(), 80);
 //!
 //! // After 30 minibatches, say, the job is killed. What it saved is a line of JSON.
@@ -53,6 +57,31 @@
 //! assert_eq!((rest.epoch(), rest.n_before(), rest.n_minibatches()), (3, 30, 50));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # The files of this module
+//! | what | where |
+//! |---|---|
+//! | what a plan is asked for; how large it may be; what can go wrong | `config.rs`, `limits.rs`, `error.rs` |
+//! | the strategies: the list of them, and a file each | `strategy/mod.rs`, `strategy/*.rs` |
+//! | what the rest of the plan knows of a strategy | `strategy/method.rs` |
+//! | config and data, checked and prepared; the fingerprint | `sampler.rs`, `settings.rs` |
+//! | the order of an epoch, before ranks share it | `order.rs` |
+//! | parts that orders are made of: turned blocks, permutations, weighted draws, classes | `circle.rs`, `permutation.rs`, `draws.rs`, `weights.rs`, `classes.rs` |
+//! | how ranks share an epoch | `partition.rs` |
+//! | the plan of an epoch for one rank: fetches and minibatches | `epoch.rs` |
+//! | saved states, and how an epoch goes on from one | `state.rs` |
+//! | sets of obs, and lists of them, in little memory | `subset.rs`, `split.rs`, `universe.rs`, `list.rs`, `bits.rs` |
+//! | randomness | `stream.rs`, `hash.rs` |
+//! | how well minibatches are mixed | `entropy.rs` |
+//!
+//! ## To add a strategy
+//! 1. A file in `strategy/` with its data and its `Method`. An order cut from one sequence takes an `Order` of `order.rs`;
+//!    for minibatches made one by one there is the trait `Minibatches`.
+//! 2. In `strategy/mod.rs` the module and a row in the list. Nothing else in the crate knows the strategies one by one.
+//! 3. A section of `SPEC.md`, and a test in `tests/plan`: golden vectors, and a plain twin made from the section alone.
+//!
+//! An option of the command is one more file: `tools/src/commands/data.rs`. For an order of one project alone, implement
+//! [`UserOrder`] instead.
 //!
 #![doc = include_str!("SPEC.md")]
 

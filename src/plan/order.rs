@@ -147,6 +147,15 @@ impl Order {
         })
     }
 
+    /// A list as it is, from its first obs on in every epoch.
+    pub(crate) fn listed(list: Arc<ObsList>, shuffle: bool, config: &OrderConfig, epoch: u64) -> EpochOrder {
+        EpochOrder::Sequence(Self {
+            drawn: Drawn::Listed(list),
+            arrangement: Arrangement::Ascending { start: 0 },
+            shuffle: shuffle.then_some((config.seed, epoch)),
+        })
+    }
+
     /// Blocks in random order, each fetch shuffled.
     pub(crate) fn blocks(drawn: Drawn, config: &OrderConfig, epoch: u64) -> EpochOrder {
         let stream = |purpose| Stream::new(config.seed, epoch, purpose, 0);

@@ -98,18 +98,13 @@ impl Sampler {
     /// The plan of an epoch.
     ///
     /// Takes some microseconds, except where it draws without replacement by weights: then it looks at every obs twice
-    /// (some 20 ns each) and keeps a bit for each.
-    pub fn plan(&self, epoch: u64) -> Plan {
-        let order = self.prepared.order(&self.config.order(), epoch);
-        let shape = self.shape(&order);
-        Plan::from_parts(
-            order,
-            &shape,
-            &self.config,
-            epoch,
-            (self.fingerprint, self.settings.clone()),
-            Progress::none(),
-        )
+    /// (some 20 ns each) and keeps a bit for each. A [`UserOrder`](super::UserOrder) takes the time to make its list.
+    ///
+    /// # Errors
+    /// Only with a [`UserOrder`](super::UserOrder): if it fails, gives obs that the data set does not have, or so many that a
+    /// fetch is too large.
+    pub fn plan(&self, epoch: u64) -> Result<Plan, PlanError> {
+        self.plan_after(epoch, |_| Ok(Progress::none()))
     }
 
     /// The plan of the rest of an epoch.
@@ -119,18 +114,27 @@ impl Sampler {
     /// time and memory proportional to the world sizes in the history, besides what [`plan`](Self::plan) takes.
     ///
     /// # Errors
-    /// If the state is of another version, of another config or other data, or contradicts itself.
+    /// If the state is of another version, of another config or other data, or contradicts itself; else as
+    /// [`plan`](Self::plan).
     pub fn resume(&self, state: &SamplerState) -> Result<Plan, PlanError> {
         state.check(self.fingerprint, &self.settings)?;
-        let order = self.prepared.order(&self.config.order(), state.epoch);
+        self.plan_after(state.epoch, |shape| Progress::after(&state.history, shape))
+    }
+
+    fn plan_after(
+        &self,
+        epoch: u64,
+        progress: impl FnOnce(&Shape) -> Result<Progress, PlanError>,
+    ) -> Result<Plan, PlanError> {
+        let order = self.prepared.order(&self.config.order(), epoch)?;
         let shape = self.shape(&order);
-        let progress = Progress::after(&state.history, &shape)?;
-        let (config, print) = (&self.config, (self.fingerprint, self.settings.clone()));
+        let progress = progress(&shape)?;
+        let print = (self.fingerprint, self.settings.clone());
         Ok(Plan::from_parts(
             order,
             &shape,
-            config,
-            state.epoch,
+            &self.config,
+            epoch,
             print,
             progress,
         ))
@@ -151,9 +155,9 @@ impl Plan {
     /// data of the strategy once.
     ///
     /// # Errors
-    /// As [`Sampler::new`].
+    /// As [`Sampler::new`] and [`Sampler::plan`].
     pub fn new(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Result<Self, PlanError> {
-        Ok(Sampler::new(n_obs, config.clone(), SamplerData::default())?.plan(epoch))
+        Sampler::new(n_obs, config.clone(), SamplerData::default())?.plan(epoch)
     }
 }
 

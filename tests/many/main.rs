@@ -494,7 +494,7 @@ fn every_strategy_works_over_all_obs_and_goes_on_where_it_was() {
         };
         let mut loader = make(stores.clone());
         let whole: Vec<Content> = loader.epoch(2).unwrap().map(|m| content(&m.unwrap())).collect();
-        let plan = loader.sampler().plan(2);
+        let plan = loader.sampler().plan(2).unwrap();
         let planned: Vec<u64> = (0..plan.n_fetches())
             .flat_map(|number| plan.fetch(number).obs)
             .collect();

@@ -28,7 +28,7 @@ proptest! {
     fn only_members_are_drawn_and_as_often_as_the_strategy_says(case in cases(), epoch in 0u64..1000) {
         let Some(sampler) = case.sampler() else { return Ok(()) };
         let drawn: Vec<u64> = alone(&sampler, epoch).concat();
-        let dropped = sampler.with_rank(0, 1).unwrap().plan(epoch).n_dropped_obs();
+        let dropped = sampler.with_rank(0, 1).unwrap().plan(epoch).unwrap().n_dropped_obs();
         let mut times = BTreeMap::new();
         drawn.iter().for_each(|obs| *times.entry(*obs).or_insert(0u64) += 1);
         let members: BTreeSet<u64> = case.members().into_iter().collect();
@@ -80,7 +80,7 @@ proptest! {
         let case = crate::cases::Case { n_draws: None, ..case };
         let Some(sampler) = case.sampler() else { return Ok(()) };
         // A weight may be as small as it likes, so that an obs is seen as seldom; and whole minibatches may be too few.
-        let some = sampler.plan(start).n_minibatches() > 0;
+        let some = sampler.plan(start).unwrap().n_minibatches() > 0;
         if !some || case.strategy == StrategyKind::Weighted {
             return Ok(());
         }
@@ -174,7 +174,7 @@ fn most_cases_make_a_sampler_for_every_strategy() {
         *all += 1;
         *some += u32::from(
             case.sampler()
-                .is_some_and(|sampler| sampler.plan(0).n_minibatches() > 1),
+                .is_some_and(|sampler| sampler.plan(0).unwrap().n_minibatches() > 1),
         );
     }
     assert_eq!(made.len(), StrategyKind::ALL.len());
@@ -198,7 +198,8 @@ fn blocks_of_weighted_draws_lie_together() {
     };
     let plan = Sampler::new(100_000, config, SamplerData::default())
         .unwrap()
-        .plan(0);
+        .plan(0)
+        .unwrap();
     for number in 0..plan.n_fetches() {
         let blocks: BTreeSet<u64> = plan.fetch(number).obs.into_iter().map(|obs| obs / 16).collect();
         assert!(blocks.len() <= 6, "64 draws from {} blocks of 16", blocks.len());
@@ -300,7 +301,7 @@ fn a_sampler_of_many_obs_plans_any_fetch_at_once() {
             ..SamplerConfig::default()
         };
         let sampler = Sampler::new(n_obs, config, base.clone()).unwrap();
-        let plan = sampler.plan(9);
+        let plan = sampler.plan(9).unwrap();
         for number in [0, plan.n_fetches() / 2, plan.n_fetches() - 1] {
             assert!(plan.fetch(number).obs.iter().all(|obs| subset.contains(*obs)));
         }

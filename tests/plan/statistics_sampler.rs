@@ -95,7 +95,7 @@ fn pairs_of_weighted_draws_in_large_epochs_are_independent() {
         .collect();
     let mut pairs = vec![0; 121];
     for epoch in 0..40_000 {
-        let plan = sampler.plan(epoch);
+        let plan = sampler.plan(epoch).unwrap();
         pairs[(plan.fetch(17).obs[0] * 11 + plan.fetch(290).obs[0]) as usize] += 1;
     }
     assert_law(&pairs, &law, "pairs of draws");

@@ -35,7 +35,7 @@ impl Prepared for Members {
         config.check_fetch(self.0.len())
     }
 
-    fn order(&self, config: &OrderConfig, epoch: u64) -> EpochOrder {
-        Order::blocks(Drawn::Members(self.0.clone()), config, epoch)
+    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, PlanError> {
+        Ok(Order::blocks(Drawn::Members(self.0.clone()), config, epoch))
     }
 }

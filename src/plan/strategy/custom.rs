@@ -15,7 +15,8 @@ use crate::plan::universe::Universe;
 /// What messages call the list.
 const WHAT: &str = "the custom order";
 
-/// A list of obs, which may repeat, in order: for [`Strategy::Custom`](super::Strategy::Custom).
+/// A list of obs, which may repeat, in order: for [`Strategy::Custom`](super::Strategy::Custom), or an epoch of a
+/// [`UserOrder`](super::UserOrder).
 ///
 /// Held as runs of consecutive obs (16 bytes each) or one by one (4 or 8 bytes each), whichever is smaller.
 #[derive(Clone, Debug)]
@@ -61,6 +62,11 @@ impl Custom {
     pub fn shuffled(self) -> Self {
         let shuffle = true;
         Self { shuffle, ..self }
+    }
+
+    /// The list from its first obs on, in every epoch.
+    pub(super) fn from_the_start(&self, config: &OrderConfig, epoch: u64) -> EpochOrder {
+        Order::listed(self.list.clone(), self.shuffle, config, epoch)
     }
 
     /// Obs in the order.
@@ -110,7 +116,12 @@ impl Prepared for Custom {
         config.check_fetch(self.len())
     }
 
-    fn order(&self, config: &OrderConfig, epoch: u64) -> EpochOrder {
-        Order::ascending(Drawn::Listed(self.list.clone()), self.shuffle, config, epoch)
+    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, PlanError> {
+        Ok(Order::ascending(
+            Drawn::Listed(self.list.clone()),
+            self.shuffle,
+            config,
+            epoch,
+        ))
     }
 }

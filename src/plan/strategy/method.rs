@@ -36,8 +36,8 @@ pub(crate) trait Prepared: Debug + Send + Sync {
     /// Refuses a config under which the largest fetch of an epoch is too large.
     fn check_fetch(&self, config: &OrderConfig) -> Result<(), PlanError>;
 
-    /// The order of an epoch: the same for the same config and epoch.
-    fn order(&self, config: &OrderConfig, epoch: u64) -> EpochOrder;
+    /// The order of an epoch: the same for the same config and epoch. Only an order that users write may fail.
+    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, PlanError>;
 }
 
 /// Data for each obs must be as long as the data set.

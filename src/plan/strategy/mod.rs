@@ -6,10 +6,12 @@ mod custom;
 mod grouped;
 mod method;
 mod sequential;
+mod user;
 mod weighted;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,7 @@ use super::error::PlanError;
 pub use balanced::Balanced;
 pub use custom::Custom;
 pub use grouped::{Controls, Grouped};
+pub use user::UserOrder;
 pub use weighted::Weighted;
 
 pub(super) use method::{Method, Prepared, check_len};
@@ -27,6 +30,7 @@ macro_rules! strategies {
     (
         plain { $($(#[$plain_meta:meta])* $plain:ident = $plain_name:literal by $method:expr;)* }
         with_data { $($(#[$meta:meta])* $variant:ident($data:ty) = $name:literal;)* }
+        in_code { $(#[$user_meta:meta])* $user:ident($code:ty) = $user_name:literal; }
     ) => {
         /// How the obs are ordered within an epoch, and by what. The [module](crate::plan) says precisely what each does.
         ///
@@ -45,15 +49,18 @@ macro_rules! strategies {
         pub enum Strategy {
             $($(#[$plain_meta])* $plain,)*
             $($(#[$meta])* $variant($data),)*
+            $(#[$user_meta])* $user($code),
         }
 
-        /// Which [`Strategy`], without its data. It reads and writes as its [`name`](Self::name), in text as in serde.
+        /// Which [`Strategy`], without its data. It reads and writes as its [`name`](Self::name), in text as in serde;
+        /// [`User`](Self::User) only writes.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case")]
         #[non_exhaustive]
         pub enum StrategyKind {
             $($(#[$plain_meta])* $plain,)*
             $($(#[$meta])* $variant,)*
+            $(#[$user_meta])* #[serde(skip_deserializing)] $user,
         }
 
         impl Strategy {
@@ -62,6 +69,7 @@ macro_rules! strategies {
                 match self {
                     $(Self::$plain => StrategyKind::$plain,)*
                     $(Self::$variant(_) => StrategyKind::$variant,)*
+                    Self::$user(_) => StrategyKind::$user,
                 }
             }
 
@@ -70,12 +78,13 @@ macro_rules! strategies {
                 match self {
                     $(Self::$plain => &$method,)*
                     $(Self::$variant(data) => data,)*
+                    Self::$user(code) => code,
                 }
             }
         }
 
         impl StrategyKind {
-            /// All strategies.
+            /// All strategies of this crate: all but [`User`](Self::User), which cannot be asked for by its name.
             pub const ALL: &'static [Self] = &[$(Self::$plain,)* $(Self::$variant,)*];
 
             /// The name as text.
@@ -83,14 +92,15 @@ macro_rules! strategies {
                 match self {
                     $(Self::$plain => $plain_name,)*
                     $(Self::$variant => $name,)*
+                    Self::$user => $user_name,
                 }
             }
 
-            /// The strategy of this kind. `None` if it takes data.
+            /// The strategy of this kind. `None` if it takes data or code.
             pub const fn without_data(self) -> Option<Strategy> {
                 match self {
                     $(Self::$plain => Some(Strategy::$plain),)*
-                    $(Self::$variant)|* => None,
+                    $(Self::$variant)|* | Self::$user => None,
                 }
             }
         }
@@ -100,6 +110,12 @@ macro_rules! strategies {
                 Self::$variant(data)
             }
         })*
+
+        impl From<$code> for Strategy {
+            fn from(code: $code) -> Self {
+                Self::$user(code)
+            }
+        }
     };
 }
 
@@ -124,9 +140,18 @@ strategies! {
         /// A list of obs, in its order.
         Custom(Custom) = "custom";
     }
+    in_code {
+        /// An order that the user writes.
+        User(Arc<dyn UserOrder>) = "user";
+    }
 }
 
 impl Strategy {
+    /// An order of your own.
+    pub fn user(order: impl UserOrder + 'static) -> Self {
+        Self::User(Arc::new(order))
+    }
+
     /// The name of its kind as text.
     pub fn name(&self) -> &'static str {
         self.kind().name()
@@ -163,7 +188,15 @@ mod tests {
         for &strategy in StrategyKind::ALL {
             assert_eq!(strategy.to_string().parse(), Ok(strategy));
             assert_eq!(serde_json::to_value(strategy).unwrap(), strategy.name());
+            let read: StrategyKind = serde_json::from_value(strategy.name().into()).unwrap();
+            assert_eq!(read, strategy);
         }
+        let user = StrategyKind::User;
+        assert_eq!(serde_json::to_value(user).unwrap(), user.name());
+        assert!(
+            serde_json::from_str::<StrategyKind>("\"user\"").is_err()
+                && "user".parse::<StrategyKind>().is_err()
+        );
         let error = "Sequential".parse::<StrategyKind>().unwrap_err();
         assert_eq!(
             error.to_string(),

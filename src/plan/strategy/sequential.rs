@@ -41,7 +41,12 @@ impl Prepared for Members {
         config.check_fetch(self.members.len())
     }
 
-    fn order(&self, config: &OrderConfig, epoch: u64) -> EpochOrder {
-        Order::ascending(Drawn::Members(self.members.clone()), self.shuffle, config, epoch)
+    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, PlanError> {
+        Ok(Order::ascending(
+            Drawn::Members(self.members.clone()),
+            self.shuffle,
+            config,
+            epoch,
+        ))
     }
 }

@@ -81,10 +81,10 @@ impl Prepared for WithReplacement {
         config.check_fetch(self.n_draws)
     }
 
-    fn order(&self, config: &OrderConfig, epoch: u64) -> EpochOrder {
+    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, PlanError> {
         let (block_size, seed) = (config.block_size, config.seed);
         let strata = Strata::new(self.axis.clone(), self.n_draws, block_size, seed, epoch);
-        Order::blocks(Drawn::Draws(strata), config, epoch)
+        Ok(Order::blocks(Drawn::Draws(strata), config, epoch))
     }
 }
 
@@ -101,9 +101,13 @@ impl Prepared for WithoutReplacement {
         config.check_fetch(self.n_draws)
     }
 
-    fn order(&self, config: &OrderConfig, epoch: u64) -> EpochOrder {
+    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, PlanError> {
         let (members, weights) = (&self.members, &*self.weights);
         let drawn = draw_without_replacement(members, weights, self.n_draws, config.seed, epoch);
-        Order::blocks(Drawn::Members(Universe::Subset(drawn)), config, epoch)
+        Ok(Order::blocks(
+            Drawn::Members(Universe::Subset(drawn)),
+            config,
+            epoch,
+        ))
     }
 }

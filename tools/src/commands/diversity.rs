@@ -187,7 +187,7 @@ impl Diversity {
             let (block_size, fetch_factor, strategy) =
                 (config.block_size, config.fetch_factor, config.strategy.kind());
             let blocks_per_fetch = (config.fetch_obs() / block_size).max(1);
-            let plan = Sampler::new(store.n_obs(), config, data.clone())?.plan(question.epoch);
+            let plan = Sampler::new(store.n_obs(), config, data.clone())?.plan(question.epoch)?;
             Ok(measure(&plan, &labels, most).map(|measured| Entry {
                 strategy,
                 block_size,

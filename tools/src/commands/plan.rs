@@ -135,7 +135,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
     let subset = data.subset.as_ref().map(cellring::plan::Subset::len);
     let sampler = Sampler::new(n_obs, config, data)?;
-    let plan = sampler.plan(epoch);
+    let plan = sampler.plan(epoch)?;
     if args.json {
         return print_minibatches(&plan, args.minibatches.unwrap_or(u64::MAX));
     }

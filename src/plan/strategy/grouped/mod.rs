@@ -76,8 +76,8 @@ impl Prepared for Sampled {
         config.check_minibatches(self.0.n_minibatches(), self.0.max_minibatch_obs())
     }
 
-    fn order(&self, config: &OrderConfig, epoch: u64) -> EpochOrder {
+    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, PlanError> {
         let sets = Sets::new(self.0.clone(), config.block_size, config.seed, epoch);
-        EpochOrder::Minibatches(Arc::new(sets))
+        Ok(EpochOrder::Minibatches(Arc::new(sets)))
     }
 }
