@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use cellring::loader::Epoch;
+use cellring::minibatch::{GeneSelection, IndexType, Layout, LibraryGenes, Normalize, OutputConfig};
 use cellring::plan::{
     Balanced, Controls, Custom, Grouped, PlanError, SamplerConfig, SamplerData, SamplerState, Strategy,
     Subset, UserOrder, Weighted,
@@ -222,6 +223,79 @@ fn an_epoch_goes_on_with_another_world_size() {
             content.0 = 0;
         }
         assert_eq!(seen, expected, "{kind}");
+    }
+}
+
+/// A state knows in which form the epoch began, and a loader that delivers another one does not go on with it.
+#[test]
+fn an_epoch_goes_on_in_the_form_that_it_began_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir.path().join("store"));
+    let loader = |output: OutputConfig| {
+        let config = config(&Strategy::BlockShuffle, SamplerData::default(), 0, 1);
+        Loader::new(store.clone(), LoaderConfig { output, ..config }).unwrap()
+    };
+    let normalize = |target_sum, over| OutputConfig {
+        normalize: Some(Normalize {
+            target_sum,
+            over,
+            ..Normalize::LOG1P_10K
+        }),
+        ..OutputConfig::default()
+    };
+    let genes = |columns: &[u32]| OutputConfig {
+        genes: Some(
+            GeneSelection::by_columns(300, &columns.iter().map(|&c| Some(c)).collect::<Vec<_>>()).unwrap(),
+        ),
+        ..OutputConfig::default()
+    };
+    let weights = |weight: f32| OutputConfig {
+        gene_weights: Some(vec![weight; 300].into()),
+        ..OutputConfig::default()
+    };
+    let top = |k| OutputConfig {
+        layout: Layout::TopK(k),
+        ..OutputConfig::default()
+    };
+    let outputs = [
+        OutputConfig::default(),
+        normalize(Some(1e4), LibraryGenes::All),
+        normalize(Some(1e3), LibraryGenes::All),
+        normalize(None, LibraryGenes::All),
+        normalize(Some(1e4), LibraryGenes::Selected),
+        genes(&[1, 2]),
+        genes(&[2, 1]),
+        weights(1.0),
+        weights(2.0),
+        top(3),
+        top(4),
+        OutputConfig {
+            index_type: IndexType::I64,
+            ..OutputConfig::default()
+        },
+    ];
+    for (then, began) in outputs.iter().enumerate() {
+        let mut first = loader(began.clone());
+        let mut epoch = first.epoch(0).unwrap();
+        epoch.next().unwrap().unwrap();
+        let mut state = epoch.state();
+        for (now, output) in outputs.iter().enumerate() {
+            let resumed = loader(output.clone())
+                .resume(&state)
+                .map(|epoch| epoch.n_minibatches());
+            match resumed {
+                Ok(n) => assert!(then == now && n == epoch.n_minibatches() - 1, "{then} {now}"),
+                Err(error) => assert!(
+                    then != now
+                        && matches!(&error, LoaderError::OtherOutput { differences } if !differences.is_empty()),
+                    "{then} {now}: {error}"
+                ),
+            }
+        }
+        // As an earlier release saved it.
+        state.output.clear();
+        let other = outputs[(then + 1) % outputs.len()].clone();
+        assert!(loader(other).resume(&state).is_ok(), "{then}");
     }
 }
 

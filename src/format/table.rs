@@ -281,10 +281,18 @@ impl Table {
             .position(|f| f.name() == name && !f.metadata().contains_key(ROLE_KEY));
         let Some(place) = place else {
             let (file, column) = (self.path.clone(), name.to_string());
+            let mut columns = self.column_names()?.join(", ");
+            if columns.is_empty() {
+                columns = "only the names of its rows".to_owned();
+            }
+            // What AnnData calls the index of a table.
+            if name == "_index" || fields.iter().any(|f| f.name() == name) {
+                columns += "; the index, which holds the names of the rows, is not a column";
+            }
             return Err(FormatError::NoColumn {
                 file,
                 column,
-                columns: self.column_names()?.join(", "),
+                columns,
             });
         };
         self.column_at(place)

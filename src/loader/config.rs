@@ -144,6 +144,14 @@ pub enum LoaderError {
         /// Its values.
         nnz: u64,
     },
+    /// An epoch is to be resumed in another form than it began in.
+    #[error(
+        "the saved state is of a loader with other settings ({differences}): resume with the same settings, or start the epoch again"
+    )]
+    OtherOutput {
+        /// The settings that differ, with what they were and are.
+        differences: String,
+    },
     /// A row that is to be normalised has values that are no counts.
     #[error(
         "{}: {cell} has {found}, so it cannot be normalised, nor logarithms taken; load counts, which `cellring convert` takes by \

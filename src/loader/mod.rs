@@ -55,8 +55,10 @@
 mod collection;
 mod config;
 mod decode;
+mod delivered;
 mod extents;
 mod fetches;
+mod fitness;
 mod memory;
 mod pipeline;
 mod reads;
@@ -88,6 +90,7 @@ use crate::engine::{Choice, Completion, Engine, EngineStats, Submission};
 use crate::minibatch::{Minibatch, Recycler, Scratch};
 use crate::plan::{Plan, Sampler, SamplerData, SamplerState, Subset};
 use decode::{DecodeContext, DecodeMatrix, decode_minibatch};
+use delivered::Delivered;
 use extents::{ReadShape, plan_reads};
 use memory::Memory;
 use pipeline::Pipeline;
@@ -118,6 +121,8 @@ pub struct Loader {
     sampler: Sampler,
     config: LoaderConfig,
     context: Arc<DecodeContext>,
+    delivered: Delivered,
+    warning: Option<String>,
     next_tag: u64,
     ahead: u64,
     threads: usize,
@@ -161,6 +166,7 @@ impl Loader {
             ..config.data.clone()
         };
         let sampler = Sampler::new(collection.n_obs(), config.sampler.clone(), data)?;
+        let delivered = delivered::delivered(&collection, &config);
         let mut matrices = vec![(
             collection.clone(),
             setup::recipe(&collection, &config.output, &config)?,
@@ -169,6 +175,13 @@ impl Loader {
             let matrix = collection.matrix(&choice.name)?;
             let recipe = setup::recipe(&matrix, &choice.output, &config)?;
             matrices.push((matrix, recipe));
+        }
+        let subset = config.data.subset.as_ref();
+        let warning = matrices
+            .iter()
+            .find_map(|(matrix, recipe)| fitness::warning(matrix, subset, recipe.normalize?));
+        if let Some(warning) = &warning {
+            tracing::warn!("{warning}");
         }
         let columns = setup::columns(stores, &config.obs_columns)?;
         let threads = match config.decode_threads {
@@ -210,6 +223,8 @@ impl Loader {
             sampler,
             config,
             context,
+            delivered,
+            warning,
             next_tag: 0,
             ahead,
             threads,
@@ -224,6 +239,13 @@ impl Loader {
     /// What the engine has read since the loader was made.
     pub fn engine_stats(&self) -> EngineStats {
         self.engine.stats()
+    }
+
+    /// What is doubtful about the settings, in one sentence: [`Normalize`](crate::minibatch::Normalize) is asked for, and in a few
+    /// rows, looked at when the loader was made, there are values that are not whole numbers. It is an event of `tracing` at level
+    /// WARN, too.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
     /// Number of decoding threads.
@@ -279,9 +301,11 @@ impl Loader {
     ///
     /// # Errors
     /// [`LoaderError::Plan`] where the state is that of another store, other settings of the sampler, or another version;
-    /// else as [`epoch`](Self::epoch).
+    /// [`LoaderError::OtherOutput`] where the epoch began with minibatches of another form (layout, genes, normalisation, further
+    /// matrices or columns), as far as the state says so; else as [`epoch`](Self::epoch).
     pub fn resume(&mut self, state: &SamplerState) -> Result<Epoch<'_>, LoaderError> {
         let plan = self.sampler.resume(state)?;
+        delivered::check(state, &self.delivered)?;
         self.start(plan, self.threads)
     }
 
@@ -492,7 +516,10 @@ impl Epoch<'_> {
     ///
     /// Ranks work in step: it is the same on every rank that has taken as many, so one of them may save it for all.
     pub fn state(&self) -> SamplerState {
-        self.plan.state_after(self.stats().minibatches)
+        SamplerState {
+            output: self.loader.delivered.clone(),
+            ..self.plan.state_after(self.stats().minibatches)
+        }
     }
 
     /// What has been read, and where the time has gone, so far. May be asked for at any time; takes a lock for a moment.

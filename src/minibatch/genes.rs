@@ -223,6 +223,11 @@ impl GeneSelection {
         self.0.map.len()
     }
 
+    /// For each column of the store that of the output, or a number that stands for none.
+    pub(crate) fn map(&self) -> &[u32] {
+        &self.0.map
+    }
+
     /// Whether a row that ascends in the store ascends in the output too.
     pub(crate) fn is_ascending(&self) -> bool {
         self.0.is_ascending

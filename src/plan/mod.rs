@@ -118,6 +118,7 @@ pub use epoch::{Fetch, Plan, PlannedMinibatch};
 pub use error::PlanError;
 pub use limits::{MAX_FETCH_OBS, MAX_OBS};
 pub use sampler::Sampler;
+pub(crate) use settings::{differences, print};
 pub use state::{Leg, SamplerState};
 pub use strategy::*;
 pub use subset::Subset;

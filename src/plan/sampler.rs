@@ -197,7 +197,9 @@ fn settings(n_obs: u64, config: &SamplerConfig, data: &SamplerData, method: &dyn
         parts.add_number("data set", data.identity);
     }
     if let Some(subset) = &data.subset {
-        parts.add_print("subset", |print| subset.add_to(print));
+        let mut print = Fingerprint::new(1);
+        subset.add_to(&mut print);
+        parts.add_number("subset", print.value());
     }
     method.describe(&mut parts);
     parts.finish()

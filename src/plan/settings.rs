@@ -35,27 +35,34 @@ impl Parts {
 
     /// Data by a number that tells it from other data.
     pub(crate) fn add_number(&mut self, name: &str, number: u64) {
-        self.add(name, format!("{PRINT}{number:016x}"));
+        self.add(name, shown_number(number));
     }
 
-    /// Data by the fingerprint of what `words` adds to it.
-    pub(crate) fn add_print(&mut self, name: &str, words: impl FnOnce(&mut Fingerprint)) {
-        let mut print = Fingerprint::new(1);
-        words(&mut print);
-        self.add_number(name, print.value());
+    /// Data by the fingerprint of its words.
+    pub(crate) fn add_words(&mut self, name: &str, words: impl IntoIterator<Item = u64>) {
+        self.add(name, print(words));
     }
 
     /// A code for each obs.
     pub(crate) fn add_codes(&mut self, name: &str, codes: &[u32]) {
-        self.add_print(name, |print| {
-            codes.iter().for_each(|code| print.add(u64::from(*code)));
-        });
+        self.add_words(name, codes.iter().map(|code| u64::from(*code)));
     }
 
     /// All parts.
     pub(crate) fn finish(self) -> Settings {
         self.0
     }
+}
+
+/// Data that is too large to be recorded itself, by its fingerprint.
+pub(crate) fn print(words: impl IntoIterator<Item = u64>) -> String {
+    let mut print = Fingerprint::new(1);
+    words.into_iter().for_each(|word| print.add(word));
+    shown_number(print.value())
+}
+
+fn shown_number(number: u64) -> String {
+    format!("{PRINT}{number:016x}")
 }
 
 /// What differs, for a message; empty where nothing does, or where one of both was not recorded.
@@ -67,7 +74,7 @@ pub(crate) fn differences(then: &Settings, now: &Settings) -> String {
     let different = names.into_iter().filter(|name| then.get(*name) != now.get(*name));
     let described = different.map(|name| match (then.get(name), now.get(name)) {
         (Some(then), Some(now)) if then.starts_with(PRINT) && now.starts_with(PRINT) => {
-            format!("{name} was another one")
+            format!("{name} was different")
         }
         (then, now) => format!("{name} was {}, is now {}", shown(then), shown(now)),
     });
@@ -99,7 +106,7 @@ mod tests {
         let now = of(&[("seed", "8"), ("subset", "#3"), ("order", "#4"), ("same", "x")]);
         assert_eq!(
             differences(&then, &now),
-            "order was not given, is now given; seed was 7, is now 8; subset was another one; \
+            "order was not given, is now given; seed was 7, is now 8; subset was different; \
              weights was given, is now not given"
         );
         assert_eq!(differences(&then, &then), "");

@@ -33,6 +33,11 @@ pub struct SamplerState {
     /// states of releases that did not record it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
+    /// What the loader that saved it made of the cells (layout, genes, normalisation), each setting by name: a loader that makes
+    /// something else of them does not resume the epoch. Empty, and not compared, in states that a plan alone or an earlier
+    /// release saved.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub output: BTreeMap<String, String>,
 }
 
 /// A stretch of an epoch under one world size.
@@ -54,6 +59,7 @@ impl SamplerState {
             epoch,
             history,
             settings,
+            output: BTreeMap::new(),
         }
     }
 

@@ -116,7 +116,7 @@ fn another_order_is_refused_by_name() {
         shuffle: false,
     };
     let error = sampler(&other, &config).resume(&state).unwrap_err().to_string();
-    assert!(error.contains("(order was another one)"), "{error}");
+    assert!(error.contains("(order was different)"), "{error}");
     let plain = Sampler::new(N_OBS, config, SamplerData::default()).unwrap();
     let error = plain.resume(&state).unwrap_err().to_string();
     let told = "strategy was user, is now block-shuffle; user order was stretches, is now not given";

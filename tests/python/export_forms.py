@@ -74,6 +74,8 @@ def forms():
         {
             "CD3": (n % 5).astype(np.int32),
             "is/high": n % 2 == 1,
+            "UMIs": n.astype(np.int64) * 2**41 - 7,
+            "reads": np.where(n % 3 == 0, 2**63, n).astype(np.uint64),
             "CD8a": np.where(n % 4 == 0, np.nan, n / 8).astype(np.float32),
             "level": pd.arrays.IntegerArray((n % 9).astype(np.uint8), np.zeros(N_OBS, bool)),
         },
@@ -127,7 +129,8 @@ def make(directory):
         var.attrs.create("column-order", ["_index"], dtype=TEXT)
     refused = {
         "text": {"a": np.arange(N_OBS), "b": ["x"] * N_OBS},
-        "wide": {"a": np.arange(N_OBS, dtype="i8"), "b": np.arange(N_OBS, dtype="f8")},
+        "wide": {"b": np.arange(N_OBS, dtype="f8"), "a": np.where(np.arange(N_OBS) == 3, 2**53 + 1, 1)},
+        "unsigned": {"a": np.where(np.arange(N_OBS) == 5, 2**64 - 1, 1).astype("u8"), "b": -np.arange(N_OBS)},
         "gap": {"a": pd.arrays.IntegerArray(np.arange(N_OBS), np.arange(N_OBS) == 7)},
     }
     data = anndata.AnnData(counts(9, "f4"))

@@ -299,6 +299,12 @@ path = market("geo_two", entries(COUNTS[:9].T), column(CELLS[:9]), files=("GSM2_
 say(path, "refused:holds 2 matrices (GSM1_a_matrix.mtx.gz, GSM2_matrix.mtx); name the one to convert instead")
 say(path / "GSM2_matrix.mtx", adata(COUNTS[:9], obs_names=CELLS[:9], gene_ids=IDS))
 say(path / "GSM1_a_matrix.mtx.gz", typed)
+path = market("velocyto_old", features=features3)
+turned = COUNTS.T.tocoo()
+lines = [f"{row + 1} {column + 1} {value} {2 * value} 0" for row, column, value in zip(turned.row, turned.col, turned.data)]
+head = f"%%MatrixMarket matrix coordinate integer general\n%\n{M} {N} {len(lines)}\n"
+write(path / "matrix.mtx", head + "\n".join(lines) + "\n")
+say(path, "refused:it has three values, as where STARsolo's Velocyto writes spliced, unspliced and ambiguous counts into one file")
 path = market("velocyto", features=features3, files=("spliced.mtx", "barcodes.tsv", "features.tsv"))
 write(path / "unspliced.mtx", entries(COUNTS.T * 2))
 say(path, "refused:holds 2 matrices (spliced.mtx, unspliced.mtx)")
@@ -356,6 +362,44 @@ for version in (2, 3):
     say(path, "refused:holds AnnData in tables/table; choose one with --group")
     say(path, rna, "--group", "tables/table")
     say(path / "tables/table", rna)
+# A categorical with a single category, which anndata before 0.7 wrote as a scalar: of a table of records (0.6 and before), and of columns.
+for kind, label in (("text", "liver"), ("number", 7), ("float", 0.5), ("flag", True)):
+    plain = adata(COUNTS.astype("f4"), obs={"n": np.arange(N)})
+    codes = np.where(np.arange(N) == 3, -1, 0).astype("i1")
+    expected = plain.copy()
+    expected.obs["organ"] = pd.Categorical.from_codes(codes, [label])
+    for version in ("records", "columns", "groups"):
+        path = folder / f"single_{kind}_{version}.h5ad"
+        plain.write_h5ad(path)
+        with h5py.File(path, "a") as file:
+            if version == "records":
+                del file["obs"], file["uns"], file.attrs["encoding-type"], file.attrs["encoding-version"]
+                rows = np.empty(N, [("index", "S12"), ("n", "i8"), ("organ", "i1")])
+                rows["index"], rows["n"], rows["organ"] = CELLS, np.arange(N), codes
+                file["obs"] = rows
+                file["uns/organ_categories"] = label
+            elif version == "columns":
+                file["obs/organ"] = codes
+                file["obs/__categories/organ"] = label
+                file["obs/organ"].attrs["categories"] = file["obs/__categories/organ"].ref
+            else:
+                group = file.create_group("obs/organ")
+                group.attrs.update({"encoding-type": "categorical", "encoding-version": "0.2.0", "ordered": False})
+                group["codes"], group["categories"] = codes, label
+            if version != "records":
+                order = list(file["obs"].attrs["column-order"]) + ["organ"]
+                file["obs"].attrs["column-order"] = np.array(order, h5py.string_dtype())
+        say(path, expected)
+    path = folder / f"single_{kind}.zarr"
+    anndata.settings.zarr_write_format = 2
+    plain.write_zarr(path)
+    obs = zarr.open_group(path, mode="a")["obs"]
+    group = obs.create_group("organ")
+    group.attrs.update({"encoding-type": "categorical", "encoding-version": "0.2.0", "ordered": False})
+    group.create_array("codes", data=codes)
+    anndata.io.write_elem(group, "categories", label)
+    obs.attrs["column-order"] = list(obs.attrs["column-order"]) + ["organ"]
+    say(path, expected)
 # A 10x matrix within a larger file.
 path = folder / "inner_tenx.h5"
 with h5py.File(path, "w") as file:

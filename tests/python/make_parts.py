@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+import zarr
 
 OUT = Path(sys.argv[1])
 N_OBS, N_VARS = 40, 60
@@ -103,3 +104,23 @@ with h5py.File(OUT / "tenx.h5") as file, h5py.File(OUT / "tenx_more.h5", "w") as
     file.copy("matrix", more)
     more["matrix"].create_dataset("extra", data=[[1, 2]])
     more.create_group("metadata").create_dataset("score", data=[1.0])
+
+# A modality and a table of a larger file, with what lies around them.
+data = made(counts(7))
+data.layers["counts"] = data.X.copy()
+with h5py.File(OUT / "two.h5mu", "w") as file:
+    file.attrs["encoding-type"], file.attrs["encoding-version"] = "MuData", "0.1.0"
+    anndata.io.write_elem(file, "obs", data.obs)
+    anndata.io.write_elem(file, "var", data.var)
+    anndata.io.write_elem(file, "obsm", {"X_mofa": np.ones((N_OBS, 2)), "X_umap": np.ones((N_OBS, 2))})
+    anndata.io.write_elem(file, "obsp", {})
+    anndata.io.write_elem(file, "uns", {"wnn": 1})
+    for axis in ("obsmap", "varmap"):
+        anndata.io.write_elem(file, axis, {"rna": np.arange(N_OBS)})
+    for name in ("rna", "prot"):
+        anndata.io.write_elem(file, f"mod/{name}", data)
+root = zarr.open_group(OUT / "spatial.zarr", mode="w", zarr_format=2)
+anndata.settings.zarr_write_format = 2
+root.create_group("images").create_group("slide")
+for name in ("cells", "nuclei"):
+    anndata.io.write_elem(root.require_group("tables"), name, data)

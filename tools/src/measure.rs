@@ -7,10 +7,12 @@ use cellring::engine::{Choice, EngineStats};
 use cellring::minibatch::{Indices, Matrix, Values};
 use cellring::plan::SamplerState;
 use cellring::{Loader, LoaderConfig, Minibatch, Store};
+use cellring_tools::message::MessageKind;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::output;
 use crate::process::cpu_time;
 use crate::progress::Epochs;
 
@@ -73,6 +75,9 @@ impl Run {
     pub(crate) fn start(store: &Arc<Store>, config: LoaderConfig) -> Result<Self, Failure> {
         let (since, cpu_before) = (Instant::now(), cpu_time());
         let loader = Loader::new(Arc::clone(store), config)?;
+        if let Some(warning) = loader.warning() {
+            output::warn(MessageKind::Counts, warning);
+        }
         Ok(Self {
             loader,
             since,

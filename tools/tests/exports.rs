@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use cellring_tools::anndata::write::{Compression, ZarrFormat};
 use cellring_tools::anndata::{Selection, SourceError};
 use cellring_tools::convert::{ConvertError, ConvertOptions, ConvertReport, ObsOrder, convert};
-use cellring_tools::export::{ExportError, ExportOptions, ExportReport, FormChoice, export};
+use cellring_tools::export::{ContainerChoice, ExportError, ExportOptions, ExportReport, FormChoice, export};
 use tempfile::TempDir;
 
 /// The interpreter: `CELLRING_PYTHON`, else `.venv` of this repository. It must have anndata.
@@ -241,7 +241,16 @@ fn data_frames_that_are_no_matrices_are_refused_by_column() {
     let source = directory.path().join("frames.h5ad");
     for (name, column, expected) in [
         ("text", "b", "holds text or categories"),
-        ("wide", "a", "have types that no type holds exactly"),
+        (
+            "wide",
+            "a",
+            "has the value 9007199254740993 in row 3, which float64, the type",
+        ),
+        (
+            "unsigned",
+            "a",
+            "has the value 18446744073709551615 in row 5, which int64, the type",
+        ),
         ("gap", "a", "has no value in row 7"),
     ] {
         let options = ConvertOptions {
@@ -300,6 +309,34 @@ fn a_zarr_directory_is_whole_or_not_there() {
     );
     let zip = run_export(&store, &directory.path().join("out.zarr.zip"), &force);
     assert!(matches!(zip, Err(ExportError::Zip { .. })));
+    // Nothing is written under a name that does not say what it is, unless that is said.
+    for (name, nearest) in [
+        ("out.h5da", ".h5ad"),
+        ("out.zar", ".zarr"),
+        ("out.h5ed", ".h5ad"),
+        ("out", ".h5ad"),
+    ] {
+        let error = run_export(&store, &directory.path().join(name), &force).unwrap_err();
+        assert!(
+            matches!(error, ExportError::Ending { .. }) && error.to_string().contains(nearest),
+            "{error}"
+        );
+    }
+    for (name, container, is_dir) in [
+        ("some.name", ContainerChoice::Zarr, true),
+        ("other.name", ContainerChoice::Hdf5, false),
+    ] {
+        let options = ExportOptions {
+            container: Some(container),
+            ..force.clone()
+        };
+        run_export(&store, &directory.path().join(name), &options).unwrap();
+        assert_eq!(directory.path().join(name).is_dir(), is_dir);
+    }
+    for (name, is_dir) in [("a.ZARR", true), ("b.H5AD", false), ("c.hdf5", false)] {
+        run_export(&store, &directory.path().join(name), &force).unwrap();
+        assert_eq!(directory.path().join(name).is_dir(), is_dir);
+    }
     let lzf = ExportOptions {
         compression: Some(Compression::Lzf),
         ..force

@@ -285,6 +285,11 @@ impl Collection {
         joined.maps[joined.map_of[store]].as_ref()
     }
 
+    /// For each list of genes among the stores, from its columns to those of the collection; `None` where they are the same.
+    pub(super) fn maps(&self) -> impl Iterator<Item = Option<&GeneSelection>> {
+        self.0.joined.maps.iter().map(Option::as_ref)
+    }
+
     /// For each store, from its columns to those that `genes` of the collection takes; `None` where they are the same.
     pub(super) fn selections(&self, genes: Option<&GeneSelection>) -> Vec<Option<GeneSelection>> {
         let Inner { stores, joined, .. } = &*self.0;

@@ -102,7 +102,7 @@ impl Method for Custom {
     }
 
     fn describe(&self, parts: &mut Parts) {
-        parts.add_print("order", |print| self.list.iter().for_each(|obs| print.add(obs)));
+        parts.add_words("order", self.list.iter());
         parts.add("shuffle", self.shuffle);
     }
 

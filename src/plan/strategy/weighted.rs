@@ -35,10 +35,8 @@ impl Method for Weighted {
     }
 
     fn describe(&self, parts: &mut Parts) {
-        parts.add_print("weights", |print| {
-            let bits = self.weights.iter().map(|weight| u64::from(weight.to_bits()));
-            bits.for_each(|word| print.add(word));
-        });
+        let bits = self.weights.iter().map(|weight| u64::from(weight.to_bits()));
+        parts.add_words("weights", bits);
         parts.add_option("n_draws", self.n_draws);
         parts.add("replacement", self.replacement);
     }

@@ -55,8 +55,11 @@ pub enum PartKind {
     Varp,
     /// `uns`.
     Uns,
-    /// Another member of the root or of the group that is read: a modality, say, or a dataset of a 10x Genomics file.
+    /// Another member of what is read, as a dataset of a 10x Genomics file.
     Other,
+    /// What a file holds outside the group that is read: of MuData the other modalities, and `obs`, `obsm` and the like of all of
+    /// them together. Its path begins with a slash.
+    Outside,
 }
 
 impl PartKind {
@@ -67,7 +70,7 @@ impl PartKind {
             Self::Raw => Selection::Raw,
             Self::Layer => Selection::Layer(name.to_owned()),
             Self::Obsm => Selection::Obsm(name.to_owned()),
-            Self::Varm | Self::Obsp | Self::Varp | Self::Uns | Self::Other => return None,
+            Self::Varm | Self::Obsp | Self::Varp | Self::Uns | Self::Other | Self::Outside => return None,
         };
         Some(selection.option())
     }
@@ -123,6 +126,17 @@ impl AnnData {
             found.n = found.n.max(n);
             found.n_inputs += 1;
         };
+        let file = match &self.layout {
+            Layout::AnnData(file) => Some(&**file),
+            Layout::TenX(tenx) => tenx.file(),
+            Layout::Joined(_) => None,
+        };
+        for (path, n) in file.map(SourceFile::outside).unwrap_or_default() {
+            // Which rows of a modality those of the root of MuData are.
+            if !matches!(path.as_str(), "/obsmap" | "/varmap") {
+                add(PartKind::Outside, path, false, n);
+            }
+        }
         match &self.layout {
             Layout::AnnData(file) => add_members(file, taken, &mut add),
             Layout::TenX(tenx) => {
@@ -217,8 +231,9 @@ fn bounded(parts: &[LeftOut]) -> Vec<LeftOut> {
 fn summed(kind: PartKind, listed: &[LeftOut]) -> Option<LeftOut> {
     let first = listed.first()?;
     let group_of = |part: &LeftOut| part.path.split_once('/').map(|(group, _)| group.to_owned());
-    let group =
-        group_of(first).filter(|group| listed.iter().all(|part| group_of(part).as_ref() == Some(group)));
+    let group = group_of(first).filter(|group| {
+        !group.is_empty() && listed.iter().all(|part| group_of(part).as_ref() == Some(group))
+    });
     let is_offered = listed.iter().any(|part| part.option.is_some());
     Some(LeftOut {
         // What has no group in common lies at several places below the root.
@@ -342,7 +357,8 @@ impl LeftOut {
     /// nothing.
     pub fn sentence(all: &[Self], n_inputs: usize) -> Option<String> {
         let kinds = |is_offered: bool| {
-            let of_choice = all.iter().filter(move |part| part.option.is_some() == is_offered);
+            let inside = all.iter().filter(|part| part.kind != PartKind::Outside);
+            let of_choice = inside.filter(move |part| part.option.is_some() == is_offered);
             let mut by_kind: BTreeMap<PartKind, Vec<&Self>> = BTreeMap::new();
             of_choice.for_each(|part| by_kind.entry(part.kind).or_default().push(part));
             by_kind.into_iter()
@@ -359,12 +375,18 @@ impl LeftOut {
             offered.collect::<Vec<_>>().join(", "),
             others.collect::<Vec<_>>().join(", "),
         );
-        Some(match (offered.is_empty(), others.is_empty()) {
-            (true, true) => return None,
-            (false, true) => format!("not stored: {offered}"),
-            (true, false) => format!("not stored: {others}"),
-            (false, false) => format!("not stored: {offered}; no option stores {others}"),
-        })
+        let outside: Vec<&Self> = all.iter().filter(|part| part.kind == PartKind::Outside).collect();
+        let mut clauses = Vec::new();
+        match (offered.is_empty(), others.is_empty()) {
+            (true, true) => {}
+            (false, true) => clauses.push(offered),
+            (true, false) => clauses.push(others),
+            (false, false) => clauses.extend([offered, format!("no option stores {others}")]),
+        }
+        if !outside.is_empty() {
+            clauses.push(format!("outside the group {}", listed(&outside, n_inputs)));
+        }
+        (!clauses.is_empty()).then(|| format!("not stored: {}", clauses.join("; ")))
     }
 }
 
@@ -436,6 +458,15 @@ mod tests {
         assert_eq!(
             LeftOut::sentence(&all[3..4], 1).unwrap(),
             "not stored: uns (7 members)"
+        );
+        let outside = ["/mod/prot", "/obs"].map(|path| part(PartKind::Outside, path, None));
+        assert_eq!(
+            LeftOut::sentence(&[&layers[2..], &outside].concat(), 1).unwrap(),
+            "not stored: raw/X (--raw); outside the group /mod/prot, /obs"
+        );
+        assert_eq!(
+            LeftOut::sentence(&outside, 1).unwrap(),
+            "not stored: outside the group /mod/prot, /obs"
         );
         let many: Vec<LeftOut> = (0..9)
             .map(|n| part(PartKind::Obsp, &format!("obsp/{n}"), None))

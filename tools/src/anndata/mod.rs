@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use error::{Result, SourceError};
+pub(crate) use join::names::texts_of;
 pub(crate) use join::unify;
 pub use join::{JoinError, JoinOptions, VarJoin};
 pub use left_out::{LeftOut, PartKind};

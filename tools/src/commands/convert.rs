@@ -90,9 +90,9 @@ pub(crate) struct Args {
     /// comments.
     #[arg(long, value_name = "FILE")]
     genes: Option<PathBuf>,
-    /// Only cells that this filter takes, such as 'cell_type == "B cell" and n_genes >= 200'
+    /// Only cells for which this is true, such as 'cell_type == "B cell" and n_genes >= 200'; `cellring help epoch` explains it
     ///
-    /// The grammar is that of `cellring epoch --obs-filter`. It may ask about columns that --obs-columns does not keep.
+    /// It may use columns that --obs-columns does not keep.
     #[arg(long, value_name = "EXPR")]
     obs_filter: Option<String>,
     /// Only the first N cells (of those that --obs-filter takes)

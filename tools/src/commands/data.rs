@@ -14,6 +14,7 @@ use cellring_tools::message::MessageKind;
 use cellring_tools::paths::PathError;
 use clap::value_parser;
 
+use super::filter::FILTER_HELP;
 use crate::failure::Failure;
 use crate::output;
 
@@ -21,9 +22,8 @@ use crate::output;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Subset options (all that are given are met)")]
 pub(crate) struct SubsetArgs {
-    /// Only cells for which this holds, such as 'cell_type == "B cell" and (n_genes >= 200 or not is_doublet)'; also
-    /// in [..], is missing, `name with blanks`
-    #[arg(long, value_name = "EXPR")]
+    /// Only cells for which this is true, such as 'cell_type == "B cell" and (n_genes >= 200 or not is_doublet)'; --help explains it
+    #[arg(long, value_name = "EXPR", long_help = FILTER_HELP)]
     obs_filter: Option<String>,
     /// Only cells in these ranges, from 0, the end not included
     #[arg(long, value_name = "A..B,...", value_delimiter = ',', value_parser = parse_range)]
@@ -237,6 +237,13 @@ impl StrategyArgs {
         if !self.balance.is_empty() {
             let classes = codes(store, &self.balance)?;
             warn_of_one_class(&self.balance, &classes, subset);
+            warn_of_unlabelled(
+                "--balance",
+                &self.balance,
+                &classes.codes,
+                subset,
+                "they are never drawn",
+            );
             return Ok(Strategy::Balanced(Balanced {
                 codes: classes.codes,
                 n_draws: self.draws,
@@ -244,7 +251,7 @@ impl StrategyArgs {
             }));
         }
         if !self.group.is_empty() {
-            return Ok(Strategy::Grouped(self.grouped(store)?));
+            return Ok(Strategy::Grouped(self.grouped(store, subset)?));
         }
         if let Some(path) = &self.order {
             let order = Custom::from_ids(read_ids(path)?)?;
@@ -269,7 +276,7 @@ impl StrategyArgs {
         notes.0
     }
 
-    fn grouped(&self, store: &Store) -> Result<Grouped, Failure> {
+    fn grouped(&self, store: &Store, subset: Option<&Subset>) -> Result<Grouped, Failure> {
         let groups = codes(store, &self.group)?;
         let mut grouped = Grouped {
             codes: groups.codes,
@@ -278,6 +285,7 @@ impl StrategyArgs {
             controls: None,
         };
         let Some(controls) = &self.controls else {
+            warn_of_unlabelled("--group", &self.group, &grouped.codes, subset, LEFT_OUT);
             return Ok(grouped);
         };
         let Some(n_per_set) = self.n_controls.or(self.n_per_group) else {
@@ -298,9 +306,14 @@ impl StrategyArgs {
             codes_of_obs[run.start as usize..run.end as usize].fill(code);
         }
         grouped.codes = codes_of_obs.into();
+        warn_of_unlabelled("--group", &self.group, &grouped.codes, subset, LEFT_OUT);
         let match_codes: Option<Arc<[u32]>> = match self.match_by.as_slice() {
             [] => None,
-            columns => Some(codes(store, columns)?.codes),
+            columns => {
+                let codes = codes(store, columns)?.codes;
+                warn_of_unlabelled("--match", columns, &codes, subset, LEFT_OUT);
+                Some(codes)
+            }
         };
         grouped.controls = Some(Controls {
             groups: vec![code],
@@ -359,6 +372,32 @@ fn filtered(store: &Store, option: &str, filter: &str) -> Result<Subset, Failure
         output::warn(MessageKind::Selection, format!("{option}: {warning}"));
     }
     Ok(subset)
+}
+
+/// What becomes of cells without a group.
+const LEFT_OUT: &str = "they are in no minibatch";
+
+/// Says how many cells have no value in a column, and what becomes of them.
+fn warn_of_unlabelled(option: &str, columns: &[String], codes: &[u32], subset: Option<&Subset>, what: &str) {
+    let is_missing = |obs: u64| codes[obs as usize] == MISSING;
+    let (n, n_missing) = match subset {
+        Some(subset) => (subset.len(), subset.iter().filter(|obs| is_missing(*obs)).count()),
+        None => (
+            codes.len() as u64,
+            codes.iter().filter(|code| **code == MISSING).count(),
+        ),
+    };
+    if n_missing > 0 {
+        output::warn(
+            MessageKind::Selection,
+            format!(
+                "{option}: {} of {} cells have no value in {}, so {what}",
+                output::count(n_missing as u64),
+                output::count(n),
+                columns.join(", ")
+            ),
+        );
+    }
 }
 
 /// Says that there is nothing to balance.

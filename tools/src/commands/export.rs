@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use cellring::writer::check_directory;
-use cellring_tools::anndata::write::{Compression, ZarrFormat};
-use cellring_tools::export::{ExportOptions, ExportReport, FormChoice, export};
+use cellring_tools::anndata::write::{Compression, Container, ZarrFormat};
+use cellring_tools::export::{ContainerChoice, ExportOptions, ExportReport, FormChoice, export};
 use cellring_tools::paths::check_file;
 use cellring_tools::size::parse_size;
 use clap::value_parser;
@@ -20,12 +20,15 @@ pub(crate) struct Args {
     /// The store, a directory made by `cellring convert`
     #[arg(value_name = "STORE")]
     store: PathBuf,
-    /// What to make: a zarr directory if the name ends in .zarr, else an HDF5 file
+    /// What to write: a zarr directory if the name ends in .zarr, an HDF5 file if it ends in .h5ad, .h5, .hdf5 or .hdf
     #[arg(value_name = "OUT.h5ad|OUT.zarr")]
     out: PathBuf,
     /// Only the cells from A up to, not including, B
     #[arg(long, value_name = "A..B", value_parser = parse_range)]
     obs_range: Option<Range<u64>>,
+    /// What to write, whatever the name: h5ad or zarr
+    #[arg(long, value_name = "KIND", value_parser = str::parse::<ContainerChoice>)]
+    container: Option<ContainerChoice>,
     /// Form of X, layers and raw: source (each as it was), csr, csc or dense
     #[arg(long, value_name = "FORM", default_value = "source", value_parser = str::parse::<FormChoice>)]
     form: FormChoice,
@@ -74,26 +77,11 @@ impl Show for ExportReport {
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    let is_zarr = args.out.extension().is_some_and(|extension| extension == "zarr");
-    if args.zarr_format.is_some() && !is_zarr {
-        return Err(Failure::Usage(
-            "--zarr-format is for zarr directories, whose names end in .zarr".into(),
-        ));
-    }
-    if is_zarr && args.compression == Some(Compression::Lzf) {
-        return Err(Failure::Usage(
-            "--compression lzf is for .h5ad; zarr has none, gzip and zstd".into(),
-        ));
-    }
-    // What a directory of zarr may replace the export itself says.
-    match is_zarr {
-        true => check_directory(&args.out)?,
-        false => check_file(&args.out, args.force)?,
-    }
     let options = ExportOptions {
         obs_range: args.obs_range,
         force: args.force,
         memory_bytes: args.memory,
+        container: args.container,
         form: args.form,
         compression: args.compression,
         chunk_len: args.chunk,
@@ -102,6 +90,25 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             _ => ZarrFormat::V3,
         },
     };
+    let container = options
+        .container_of(&args.out)
+        .map_err(|error| Failure::Usage(error.to_string()))?;
+    let is_zarr = matches!(container, Container::Zarr(_));
+    if args.zarr_format.is_some() && !is_zarr {
+        return Err(Failure::Usage(
+            "--zarr-format is for zarr directories, whose names end in .zarr; leave it out".into(),
+        ));
+    }
+    if is_zarr && args.compression == Some(Compression::Lzf) {
+        return Err(Failure::Usage(
+            "--compression lzf is for .h5ad; zarr takes none, gzip or zstd".into(),
+        ));
+    }
+    // What a directory of zarr may replace the export itself says.
+    match is_zarr {
+        true => check_directory(&args.out)?,
+        false => check_file(&args.out, args.force)?,
+    }
     let bar = progress::bar("exporting", 0, "cells");
     let report = export(&args.store, &args.out, &options, &|done, total| {
         progress::set(&bar, done, total)

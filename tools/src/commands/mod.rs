@@ -8,6 +8,7 @@ pub(crate) mod demo;
 mod diversity;
 pub(crate) mod epoch;
 pub(crate) mod export;
+mod filter;
 mod form;
 pub(crate) mod info;
 mod inputs;

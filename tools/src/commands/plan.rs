@@ -17,7 +17,8 @@ pub(crate) struct Args {
     store: StoreArg,
     #[command(flatten)]
     sampler: SamplerArgs,
-    /// Look at so many minibatches at most: the first ones, or with --entropy some from all over the epoch
+    /// Look at this many minibatches at most: the first ones, or with --entropy some from all over the epoch [default: all; as text
+    /// the first 3]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     minibatches: Option<u64>,
     /// How diverse minibatches are: the entropy of this obs column within them, and what the theory expects
@@ -59,7 +60,23 @@ struct Summary {
     dropped_obs: u64,
     /// Minibatches of this rank that repeat others only to give every rank as many.
     padding: u64,
+    /// The first minibatches.
+    #[serde(skip)]
+    first: Vec<Shown>,
 }
+
+/// A minibatch, for people.
+#[derive(Debug)]
+struct Shown {
+    n_obs: usize,
+    padding: bool,
+    /// The first of its obs.
+    obs: Vec<u64>,
+}
+
+/// Minibatches that are shown as text, and obs of each.
+const SHOWN_MINIBATCHES: u64 = 3;
+const SHOWN_OBS: usize = 8;
 
 impl Show for Summary {
     fn text(&self) -> String {
@@ -100,7 +117,7 @@ impl Show for Summary {
         if let Some(subset) = self.subset {
             fields = fields.add("subset", format!("{} cells", output::count(subset)));
         }
-        fields
+        fields = fields
             .add("order", order)
             .add("seed", sampler.seed.to_string())
             .add("rank", format!("{} of {}", sampler.rank, sampler.world_size))
@@ -113,8 +130,15 @@ impl Show for Summary {
             .add(
                 "padding",
                 format!("{} minibatches that repeat others", output::count(self.padding)),
-            )
-            .text()
+            );
+        for (number, shown) in self.first.iter().enumerate() {
+            let obs: Vec<String> = shown.obs.iter().map(u64::to_string).collect();
+            let more = if shown.n_obs > obs.len() { ", ..." } else { "" };
+            let padding = if shown.padding { " (padding)" } else { "" };
+            let text = format!("{} cells: {}{more}{padding}", shown.n_obs, obs.join(", "));
+            fields = fields.add(format!("minibatch {number}"), text);
+        }
+        fields.text()
     }
 }
 
@@ -149,6 +173,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         fetches: plan.n_fetches(),
         dropped_obs: plan.n_dropped_obs(),
         padding: n_padding(&plan),
+        first: first_minibatches(&plan, args.minibatches.unwrap_or(SHOWN_MINIBATCHES)),
     };
     output::print(false, &summary)
 }
@@ -161,6 +186,26 @@ fn n_padding(plan: &Plan) -> u64 {
     };
     let from_the_end = (0..plan.n_fetches()).rev().map(of_fetch);
     from_the_end.take_while(|n| *n > 0).sum()
+}
+
+fn first_minibatches(plan: &Plan, most: u64) -> Vec<Shown> {
+    let mut shown = Vec::new();
+    let mut fetch = Fetch::default();
+    for number in 0..plan.n_fetches() {
+        plan.fetch_into(number, &mut fetch);
+        for planned in &fetch.minibatches {
+            if shown.len() as u64 == most {
+                return shown;
+            }
+            let obs = &fetch.obs[planned.range.clone()];
+            shown.push(Shown {
+                n_obs: obs.len(),
+                padding: planned.padding,
+                obs: obs[..obs.len().min(SHOWN_OBS)].to_vec(),
+            });
+        }
+    }
+    shown
 }
 
 /// One fetch at a time, so that an epoch of any size takes little memory and begins at once.

@@ -1,5 +1,6 @@
 //! `cellring synth`: makes a realistic `.h5ad` or store of any size.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -20,7 +21,7 @@ use crate::progress;
 /// The same numbers and seed give the same data set on every machine.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What to make: a file if the name ends in .h5ad, else a store
+    /// What to make: a file if the name ends in .h5ad, a store if it ends in .cellring or has no ending of a file
     #[arg(value_name = "OUT")]
     out: PathBuf,
     /// Number of cells
@@ -75,7 +76,14 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let path = args.out.clone();
     let since = Instant::now();
     let (nnz, bytes) = match path.extension() {
-        Some(extension) if extension == "h5ad" => make_file(&path, &args)?,
+        Some(ending) if ending.eq_ignore_ascii_case("h5ad") => make_file(&path, &args)?,
+        Some(ending) if is_of_file(ending) => {
+            return Err(Failure::Usage(format!(
+                "{}: the name ends in .{}, but synth makes .h5ad files, and stores, whose names should end in .cellring",
+                path.display(),
+                ending.display()
+            )));
+        }
         _ => make_store(&path, &args)?,
     };
     let made = Made {
@@ -88,6 +96,13 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         path,
     };
     output::print(args.json, &made)
+}
+
+/// Whether a name with this ending is meant for a file, or for zarr: a directory that is a store should not be called so.
+fn is_of_file(ending: &OsStr) -> bool {
+    let ending = ending.to_string_lossy().to_ascii_lowercase();
+    let starts = ["h5", "hdf", "hda", "zarr", "loom", "mtx", "zip", "gz"];
+    starts.iter().any(|start| ending.starts_with(start))
 }
 
 /// Returns the number of values and of bytes.

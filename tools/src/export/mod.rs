@@ -6,12 +6,14 @@ mod tables;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use arrow_schema::ArrowError;
 use cellring::Store;
 use cellring::format::{FormatError, VarOrder};
+use cellring::select::nearest;
 use serde::Serialize;
 
 pub use form::FormChoice;
@@ -60,6 +62,19 @@ pub enum ExportError {
         /// The path.
         path: PathBuf,
     },
+    /// The name does not say whether the output is HDF5 or zarr.
+    #[error(
+        "{}: the name {found}, so it does not say whether to write HDF5 or zarr; give one that ends in .{nearest}, or say what to write with \
+         --container h5ad or --container zarr", path.display()
+    )]
+    Ending {
+        /// The path.
+        path: PathBuf,
+        /// How it ends, as words.
+        found: String,
+        /// The known ending that is most like it.
+        nearest: &'static str,
+    },
     /// A matrix has a name that has no place in AnnData.
     #[error("{} has a matrix called {name:?}, which is no path in AnnData (X, raw/X, layers/NAME or obsm/NAME); convert the source again", store.display())]
     Name {
@@ -94,6 +109,8 @@ pub struct ExportOptions {
     /// Memory, in bytes, by which temporary files are cut where the obs of the store are in another order than the source's, or a
     /// matrix is written by columns.
     pub memory_bytes: u64,
+    /// What holds the output. `None`: what its name says, by its ending.
+    pub container: Option<ContainerChoice>,
     /// Form of X, the layers and raw.
     pub form: FormChoice,
     /// Compression of all arrays. `None`: none in `.h5ad`, zstd in zarr.
@@ -110,11 +127,67 @@ impl Default for ExportOptions {
             obs_range: None,
             force: false,
             memory_bytes: 1 << 30,
+            container: None,
             form: FormChoice::default(),
             compression: None,
             chunk_len: None,
             zarr_format: ZarrFormat::default(),
         }
+    }
+}
+
+/// An HDF5 file or a directory of zarr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as the formats are")]
+pub enum ContainerChoice {
+    Hdf5,
+    Zarr,
+}
+
+impl FromStr for ContainerChoice {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "h5ad" => Ok(Self::Hdf5),
+            "zarr" => Ok(Self::Zarr),
+            _ => Err("expected h5ad or zarr".to_owned()),
+        }
+    }
+}
+
+impl ExportOptions {
+    /// What holds an output of this name.
+    ///
+    /// # Errors
+    /// [`ExportError::Ending`] where neither the options nor the name say so, [`ExportError::Zip`] for a zip file.
+    pub fn container_of(&self, output: &Path) -> Result<Container, ExportError> {
+        let named = Container::of_path(output, self.zarr_format);
+        match (self.container, named) {
+            (Some(ContainerChoice::Hdf5), _) => return Ok(Container::Hdf5),
+            (Some(ContainerChoice::Zarr), _) => return Ok(Container::Zarr(self.zarr_format)),
+            (None, Some(container)) => return Ok(container),
+            (None, None) => {}
+        }
+        let path = output.to_path_buf();
+        let ending = output
+            .extension()
+            .map(|ending| ending.to_string_lossy().into_owned());
+        if ending
+            .as_ref()
+            .is_some_and(|ending| ending.eq_ignore_ascii_case("zip"))
+        {
+            return Err(ExportError::Zip { path });
+        }
+        let [usual, ..] = Container::ENDINGS;
+        let (found, nearest) = match &ending {
+            None => ("has no ending".to_owned(), usual),
+            Some(ending) => {
+                let nearest = nearest(ending, &Container::ENDINGS).into_iter().next();
+                (format!("ends in .{ending}"), nearest.unwrap_or(usual))
+            }
+        };
+        Err(ExportError::Ending { path, found, nearest })
     }
 }
 
@@ -152,8 +225,8 @@ pub struct ExportedMatrix {
     pub source_form: Option<String>,
 }
 
-/// Writes `output` from the store at `store`, on the current thread pool: a zarr directory if the name ends in `.zarr`, else an HDF5 file.
-/// It has its name when this returns without an error, and not before.
+/// Writes `output` from the store at `store`, on the current thread pool: a zarr directory or an HDF5 file, as
+/// [`ExportOptions::container_of`] says. It has its name when this returns without an error, and not before.
 ///
 /// `progress` is called now and then with the number of obs done and to do. Memory: a few million entries of the
 /// matrix, a batch of obs, and var. Where the obs of the store are in another order than the source's, both the matrix and
@@ -174,17 +247,7 @@ pub fn export(
             path: output.to_path_buf(),
         });
     }
-    let is_zip = output.extension().is_some_and(|extension| extension == "zip");
-    if is_zip
-        && output
-            .with_extension("")
-            .extension()
-            .is_some_and(|inner| inner == "zarr")
-    {
-        return Err(ExportError::Zip {
-            path: output.to_path_buf(),
-        });
-    }
+    let container = options.container_of(output)?;
     let store = Arc::new(Store::open(store)?);
     let obs = options.obs_range.clone().unwrap_or(0..store.n_obs());
     if obs.start > obs.end || obs.end > store.n_obs() {
@@ -199,7 +262,7 @@ pub fn export(
     let plans = plans(&store, &obs, options.form)?;
     let nnz = plans[0].spec.nnz;
     let write_options = WriteOptions::default()
-        .in_container(Container::of_path(output, options.zarr_format))
+        .in_container(container)
         .with_compression(options.compression)
         .with_chunk_len(options.chunk_len);
     let first = &plans[0];

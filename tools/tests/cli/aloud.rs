@@ -4,7 +4,7 @@ use cellring::format::Encoding;
 use serde_json::Value;
 
 use crate::common::Kind;
-use crate::{TestStore, cellring, fail, scratch};
+use crate::{TestStore, cellring, fail, json, scratch};
 
 /// Report and standard error of an epoch.
 fn epoch(store: &TestStore, args: &[&str]) -> (Value, String) {
@@ -58,8 +58,58 @@ fn warnings_are_the_same_as_text_and_in_the_json() {
     };
     assert!(!of_kind("selection") && !of_kind("genes"), "{report}");
     // Two classes are something to balance.
-    let (_, stderr) = epoch(&store, &["--balance", "plate"]);
+    let (_, stderr) = epoch(&store, &["--balance", "plate", "--obs-range", "0..5,303..308"]);
     assert!(!stderr.contains("--balance"), "{stderr}");
+}
+
+/// Every eleventh cell has no plate.
+#[test]
+fn cells_without_a_label_are_counted() {
+    let store = TestStore::counts(700, 40);
+    let group = ["--group", "plate", "--n-per-group", "4"];
+    let of_each_plate = "number in [0, 300, 600, 900, 1200, 1503, 1800] or plate is missing";
+    let controls = [
+        "--controls",
+        of_each_plate,
+        "--match",
+        "plate",
+        "--n-controls",
+        "1",
+    ];
+    for (args, expected) in [
+        (
+            &["--balance", "plate"][..],
+            &["--balance: 64 of 700 cells have no value in plate, so they are never drawn"][..],
+        ),
+        (
+            &["--balance", "plate,number", "--obs-range", "0..100"],
+            &["--balance: 9 of 100 cells have no value in plate, number, so they are never drawn"],
+        ),
+        (
+            &group,
+            &["--group: 64 of 700 cells have no value in plate, so they are in no minibatch"],
+        ),
+        (
+            &[&group[..], &controls].concat(),
+            &[
+                // Controls have a group of their own, but these no match.
+                "--match: 64 of 700 cells have no value in plate, so they are in no minibatch",
+            ],
+        ),
+        (&["--balance", "number"], &[]),
+    ] {
+        for command in ["plan", "epoch"] {
+            let ran = cellring(&[&[command, store.path()], args].concat());
+            assert_eq!(ran.code, 0, "{}", ran.stderr);
+            let lines: Vec<&str> = ran
+                .stderr
+                .lines()
+                .filter(|line| line.contains("have no value"))
+                .collect();
+            let expected: Vec<String> = expected.iter().map(|line| format!("warning: {line}")).collect();
+            assert_eq!(lines, expected);
+        }
+    }
 }
 
 #[test]
@@ -120,4 +170,37 @@ fn scaled_values_are_not_normalised() {
         );
     }
     assert_eq!(cellring(&["epoch", store.path()]).code, 0);
+}
+
+#[test]
+fn values_that_were_log_transformed_are_normalised_with_one_warning() {
+    let store = TestStore::new(120, 40, Kind::LogNormalised, Encoding::Packed);
+    for (args, asked) in [
+        (&["--log1p"][..], "log1p expects counts, but obs "),
+        (&["--normalize", "10000"], "normalize expects counts, but obs "),
+        (
+            &["--normalize", "10000", "--log1p", "--obs-range", "50..60"],
+            "normalize and log1p expect counts, but obs 5",
+        ),
+    ] {
+        let args = [&["epoch", store.path()], args].concat();
+        let ran = cellring(&args);
+        assert_eq!((ran.code, ran.stderr.lines().count()), (0, 1), "{}", ran.stderr);
+        assert!(
+            ran.stderr.starts_with("warning: ") && ran.stderr.contains(asked),
+            "{}",
+            ran.stderr
+        );
+        let report = json(&[&args[..], &["--json"]].concat());
+        assert_eq!(report["warnings"][0]["kind"], "counts", "{report}");
+        assert_eq!(report["warnings"].as_array().unwrap().len(), 1);
+    }
+    // As they are, and counts, there is nothing to say.
+    let counts = TestStore::counts(120, 40);
+    for args in [
+        &[store.path()][..],
+        &[counts.path(), "--normalize", "10000", "--log1p"],
+    ] {
+        assert_eq!(cellring(&[&["epoch"], args].concat()).stderr, "", "{args:?}");
+    }
 }

@@ -22,7 +22,7 @@ fn nothing_is_replaced_without_force() {
     // A run that began before it looked would take a minute.
     let commands = [
         vec!["bench", store.path(), "--seconds", "60", "--report", out],
-        vec!["export", store.path(), out],
+        vec!["export", store.path(), out, "--container", "h5ad"],
         vec!["convert", &cells, "-o", out],
         vec!["synth", out, "--n-obs", "100", "--n-vars", "50"],
     ];
@@ -54,7 +54,14 @@ fn nothing_is_replaced_without_force() {
             "{message}"
         );
     }
-    let message = fail(&["export", store.path(), "/dev/null", "--force"]);
+    let message = fail(&[
+        "export",
+        store.path(),
+        "/dev/null",
+        "--container",
+        "h5ad",
+        "--force",
+    ]);
     assert!(message.contains("is no regular file"), "{message}");
     assert_eq!(
         fs::read_dir(dir.path()).unwrap().count(),

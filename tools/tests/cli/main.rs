@@ -11,6 +11,7 @@ mod common;
 mod damage;
 mod epochs;
 mod existing;
+mod filters;
 mod interrupts;
 mod messages;
 mod paths;

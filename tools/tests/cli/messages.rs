@@ -58,13 +58,25 @@ fn errors_are_json_also_those_of_usage() {
             "rank 2",
         ),
         (
-            vec!["export", store.path(), file, "--json"],
+            vec!["export", store.path(), file, "--container", "h5ad", "--json"],
             1,
             "exists",
             "exists already",
         ),
         (
-            vec!["export", store.path(), &below, "--json"],
+            vec!["export", store.path(), "x.h5da", "--json"],
+            2,
+            "usage",
+            "the name ends in .h5da, so it does not say whether to write HDF5 or zarr; give one that ends in .h5ad",
+        ),
+        (
+            vec!["synth", "x.h5da", "--n-obs", "5", "--n-vars", "5", "--json"],
+            2,
+            "usage",
+            "the name ends in .h5da, but synth makes .h5ad files",
+        ),
+        (
+            vec!["export", store.path(), &below, "--container", "h5ad", "--json"],
             1,
             "path",
             "does not exist",

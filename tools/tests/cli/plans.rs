@@ -52,6 +52,27 @@ fn every_obs_once_in_minibatches_that_count_up() {
         text.contains("epoch 0 of 333 cells") && text.contains("42 of 42"),
         "{text}"
     );
+    // The first minibatches, or as many as are asked for.
+    for (more, n) in [
+        (&[][..], 3),
+        (&["--minibatches", "1"], 1),
+        (&["--minibatches", "50"], 42),
+    ] {
+        let text = succeed(&[&["plan", store.path()], &options[..], more].concat());
+        let shown: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("  minibatch "))
+            .collect();
+        assert_eq!(shown.len(), n, "{text}");
+        for (number, (line, json)) in shown.iter().zip(&lines).enumerate() {
+            let obs: Vec<String> = obs(json).iter().map(u64::to_string).collect();
+            let (label, cells) = line.trim().split_once("  ").unwrap();
+            assert_eq!(label.trim(), format!("minibatch {number}"));
+            assert_eq!(cells.trim(), format!("{} cells: {}", obs.len(), obs.join(", ")));
+        }
+    }
+    let text = succeed(&["plan", store.path(), "--strategy", "sequential"]);
+    assert!(text.contains("64 cells: 0, 1, 2, 3, 4, 5, 6, 7, ...\n"), "{text}");
 }
 
 #[test]

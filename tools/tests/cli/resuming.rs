@@ -13,13 +13,40 @@ fn the_option_that_differs_is_named() {
     let numbers = |range: std::ops::Range<u32>| range.map(|n| format!("{n}\n")).collect::<String>();
     std::fs::write(&list, numbers(0..200)).unwrap();
     std::fs::write(&order, numbers(0..250)).unwrap();
+    let (some_genes, other_genes) = (at("some"), at("others"));
+    std::fs::write(&some_genes, "gene_3\ngene_5\n").unwrap();
+    std::fs::write(&other_genes, "gene_5\ngene_3\n").unwrap();
     let base = ["epoch", store.path()];
     let file = ["--obs-file", &list];
     let by_order = ["--order", &order];
     let filter = ["--obs-filter", "number < 600"];
     let split = ["--split", "train=0.8,val=0.2", "--part", "train"];
     let weights = ["--weights", "score"];
-    let cases: [(&[&str], &[&str], &[&str]); 16] = [
+    let normalized = ["--normalize", "10000", "--log1p"];
+    let genes = ["--genes", &some_genes];
+    let cases: [(&[&str], &[&str], &[&str]); 23] = [
+        (
+            &normalized,
+            &[],
+            &[
+                "log1p was true, is now not given",
+                "normalize was 10000, is now not given",
+            ],
+        ),
+        (
+            &normalized,
+            &["--normalize", "1000", "--log1p"],
+            &["(normalize was 10000, is now 1000)"],
+        ),
+        (&[], &["--log1p"], &["(log1p was not given, is now true)"]),
+        (&[], &["--layout", "dense"], &["(layout was csr, is now dense)"]),
+        (&[], &["--values", "bf16"], &["(values was f32, is now bf16)"]),
+        (&genes, &["--genes", &other_genes], &["(genes was different)"]),
+        (
+            &[],
+            &["--obs-columns", "plate"],
+            &["(obs_columns was not given, is now plate)"],
+        ),
         (&[], &["--seed", "8"], &["seed was 0, is now 8"]),
         (&[], &["--batch-size", "16"], &["batch_size was 64, is now 16"]),
         (&[], &["--block-size", "8"], &["block_size was 16, is now 8"]),
@@ -35,7 +62,7 @@ fn the_option_that_differs_is_named() {
             &["--obs-filter", "number < 300"],
             &[
                 "--obs-filter was number < 600, is now number < 300",
-                "subset was another one",
+                "subset was different",
             ],
         ),
         (&filter, &[], &["--obs-filter was number < 600, is now not given"]),
@@ -64,7 +91,7 @@ fn the_option_that_differs_is_named() {
         (
             &weights,
             &["--weights", "number"],
-            &["--weights was score, is now number", "weights was another one"],
+            &["--weights was score, is now number", "weights was different"],
         ),
         (
             &weights,
@@ -82,8 +109,8 @@ fn the_option_that_differs_is_named() {
             &["--balance was plate, is now number"],
         ),
         (
-            &["--group", "plate", "--n-per-group", "4"],
-            &["--group", "plate", "--n-per-group", "5"],
+            &["--group", "number", "--n-per-group", "4"],
+            &["--group", "number", "--n-per-group", "5"],
             &["n_per_group was 4, is now 5"],
         ),
     ];
@@ -107,13 +134,13 @@ fn the_option_that_differs_is_named() {
         );
         std::fs::write(path, numbers(3..180)).unwrap();
         let message = fail(&[&base[..], &option, &["--resume", &state]].concat());
-        assert!(message.contains(" was another one"), "{message}");
+        assert!(message.contains(" was different"), "{message}");
     }
     // Another store, of the same size or of another.
     succeed(&[&base[..], &["--minibatches", "1", "--save-state", &state]].concat());
     let message = fail(&["epoch", TestStore::counts(300, 70).path(), "--resume", &state]);
     assert!(
-        message.contains("data set was another one") && !message.contains("n_obs"),
+        message.contains("data set was different") && !message.contains("n_obs"),
         "{message}"
     );
     let message = fail(&["epoch", TestStore::counts(310, 60).path(), "--resume", &state]);
@@ -137,7 +164,7 @@ fn states_of_earlier_releases_are_still_read() {
     succeed(&["epoch", store.path(), "--minibatches", "2", "--save-state", state]);
     let mut old: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     let known = old.as_object_mut().unwrap();
-    assert!(known.remove("settings").is_some());
+    assert!(known.remove("settings").is_some() && known.remove("output").is_some());
     let mut keys: Vec<_> = known.keys().cloned().collect();
     keys.sort();
     assert_eq!(
@@ -148,6 +175,8 @@ fn states_of_earlier_releases_are_still_read() {
     std::fs::write(&path, old.to_string()).unwrap();
     let rest = store.json("epoch", &["--resume", state]);
     assert_eq!(rest["minibatches"], 3);
+    let rest = store.json("epoch", &["--resume", state, "--log1p"]);
+    assert_eq!(rest["minibatches"], 3, "the output was not recorded");
     let message = fail(&["epoch", store.path(), "--resume", state, "--seed", "8"]);
     assert!(message.contains("other data (fingerprint "), "{message}");
 }

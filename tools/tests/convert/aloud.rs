@@ -141,6 +141,49 @@ fn what_is_not_stored_is_named_with_the_option_that_stores_it() {
     assert!(found.left_out.iter().all(|part| part.n_inputs == 2));
 }
 
+/// Of a group within a file, what lies around it too.
+#[test]
+fn what_lies_outside_the_group_is_named() {
+    let directory = inputs();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let store = path("x.cellring");
+    for (input, group, outside, line) in [
+        (
+            "two.h5mu",
+            "mod/rna",
+            &[
+                ("/mod/prot", 1),
+                ("/obs", 1),
+                ("/obsm", 2),
+                ("/uns", 1),
+                ("/var", 1),
+            ][..],
+            "not stored: layers/counts (--layer counts); outside the group /mod/prot, /obs, /obsm (2 members), /uns, /var",
+        ),
+        (
+            "spatial.zarr",
+            "tables/nuclei",
+            &[("/images", 1), ("/tables/cells", 1)],
+            "not stored: layers/counts (--layer counts); outside the group /images, /tables/cells",
+        ),
+    ] {
+        let input = path(input);
+        let args = ["convert", &input, "-o", &store, "--force", "--group", group];
+        let (code, stdout, stderr) = cellring(&args);
+        assert_eq!((code, stdout.lines().last()), (0, Some(line)), "{stderr}");
+        let (_, stdout, _) = cellring(&[&args[..], &["--json"]].concat());
+        let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        let parts = json["left_out"].as_array().unwrap();
+        let found: Vec<_> = parts
+            .iter()
+            .filter(|part| part["kind"] == "outside")
+            .map(|part| (part["path"].as_str().unwrap(), part["n"].as_u64().unwrap()))
+            .collect();
+        assert_eq!(found, outside);
+        assert_eq!(parts.len(), outside.len() + 1);
+    }
+}
+
 #[test]
 fn text_and_json_say_what_the_library_says() {
     let directory = inputs();

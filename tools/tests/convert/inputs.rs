@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use cellring::Store;
+use cellring::format::ValueBuffer;
 use cellring_tools::anndata::{InputStamp, SourceError};
 use cellring_tools::export::{ExportOptions, export};
 use tempfile::TempDir;
@@ -60,6 +61,47 @@ fn every_input_becomes_what_is_expected_or_is_refused_by_name() {
     }
     assert!(pairs.lines().count() > 60, "{pairs}");
     compare(&pairs);
+}
+
+/// The command that the refusal of three values per line names makes files that are read.
+#[test]
+fn three_values_in_a_line_are_separated_as_the_message_says() {
+    let (directory, _) = made();
+    let folder = directory.path().join("velocyto_old");
+    let message = fail(&["convert", folder.to_str().unwrap(), "-o", "x.cellring"]);
+    let command = message.split('`').nth(1).unwrap();
+    let mut totals = Vec::new();
+    for (column, name) in [("$3", "spliced"), ("$4", "unspliced"), ("$5", "ambiguous")] {
+        let command = command
+            .replace("$3}", &format!("{column}}}"))
+            .replace("> spliced.mtx", &format!("> {name}.mtx"));
+        let status = Command::new("bash")
+            .args(["-c", &command])
+            .current_dir(&folder)
+            .status();
+        assert!(status.unwrap().success(), "{command}");
+        let store = directory.path().join(format!("{name}.cellring"));
+        let (code, _, stderr) = cellring(&[
+            "convert",
+            folder.join(format!("{name}.mtx")).to_str().unwrap(),
+            "-o",
+            store.to_str().unwrap(),
+        ]);
+        assert_eq!(code, 0, "{stderr}");
+        let store = Store::open(&store).unwrap();
+        let rows = store.rows(0..store.n_obs()).unwrap();
+        let ValueBuffer::I32(values) = rows.values else {
+            panic!("{:?}", rows.values)
+        };
+        totals.push(values.iter().sum::<i32>());
+    }
+    let [spliced, unspliced, ambiguous] = totals[..] else {
+        panic!("{totals:?}")
+    };
+    assert!(
+        spliced > 0 && unspliced == 2 * spliced && ambiguous == 0,
+        "{totals:?}"
+    );
 }
 
 /// The options hold for each of several inputs, for what is appended, and for parts, which differ where these do.

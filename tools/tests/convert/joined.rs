@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use arrow_array::types::Int8Type;
 use arrow_array::{
-    ArrayRef, DictionaryArray, Float64Array, Int8Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int8Array, Int32Array, Int64Array, RecordBatch,
+    StringArray,
 };
 use cellring::Store;
 use cellring::format::{CsrRows, ValueBuffer, ValueType};
@@ -286,6 +287,79 @@ fn columns_and_values_of_other_types_are_united() {
     assert_eq!(i8.field().data_type(), &arrow_schema::DataType::Int64);
 }
 
+/// Names that are numbers or booleans in some inputs become texts, as anndata makes them, also where they are appended.
+#[test]
+fn names_of_different_kinds_become_texts() {
+    let directory = scratch();
+    let path = |name: &str| directory.path().join(name);
+    let names: [(&str, ArrayRef); 4] = [
+        (
+            "texts.h5ad",
+            index(["c0", "c1", "7"].map(str::to_owned).into_iter()),
+        ),
+        (
+            "integers.h5ad",
+            Arc::new(Int64Array::from(vec![-3, 0, 10_000_000_000])),
+        ),
+        ("floats.h5ad", Arc::new(Float64Array::from(vec![1.5, 3.0, 1e16]))),
+        (
+            "booleans.h5ad",
+            Arc::new(BooleanArray::from(vec![true, false, true])),
+        ),
+    ];
+    for (name, names) in names {
+        let obs = samples::table(vec![("index", names, INDEX)]);
+        write(&path(name), ValueType::F32, &obs, &genes(&[0, 1, 2], 1));
+    }
+    let all = ["integers.h5ad", "texts.h5ad", "floats.h5ad", "booleans.h5ad"].map(path);
+    let (plain, warnings) = case(&path("plain"), &all, &options(JoinOptions::default()));
+    let of_index: Vec<&String> = warnings
+        .iter()
+        .filter(|warning| warning.contains("the index of obs holds "))
+        .collect();
+    assert_eq!(of_index.len(), 1, "{warnings:?}");
+    assert!(
+        of_index[0].ends_with("; all become texts, as in anndata"),
+        "{warnings:?}"
+    );
+    let unique = JoinOptions {
+        index_unique: Some("-".to_owned()),
+        labels: Some(["i", "t", "f", "b"].map(str::to_owned).to_vec()),
+        ..JoinOptions::default()
+    };
+    let (mut with_labels, _) = case(&path("unique"), &all, &options(unique));
+    with_labels["unique"] = "-".into();
+    with_labels["labels"] = json!(["i", "t", "f", "b"]);
+    // Numbers of one kind stay numbers.
+    let (_, warnings) = case(
+        &path("numbers"),
+        &[all[0].clone(), all[0].clone()],
+        &options(JoinOptions::default()),
+    );
+    assert!(
+        !warnings
+            .iter()
+            .any(|warning| warning.contains("the index of obs holds ")),
+        "{warnings:?}"
+    );
+
+    let store = path("appended.cellring");
+    run(&all[1..2], &store, &options(JoinOptions::default()));
+    let more = ["integers.h5ad", "floats.h5ad", "booleans.h5ad"].map(|name| path(name).display().to_string());
+    let at = store.display().to_string();
+    let args: Vec<&str> = ["append", &at]
+        .into_iter()
+        .chain(more.iter().map(String::as_str))
+        .collect();
+    let (code, _, stderr) = cellring(&args);
+    assert_eq!(code, 0, "{stderr}");
+    let out = path("appended.out.h5ad");
+    export(&store, &out, &ExportOptions::default(), &|_, _| {}).unwrap();
+    let in_order = ["texts.h5ad", "integers.h5ad", "floats.h5ad", "booleans.h5ad"].map(path);
+    let appended = json!({"exported": out, "sources": in_order, "join": "inner"});
+    compare(&[plain, with_labels, appended]);
+}
+
 /// Values that the type of all does not hold are refused by their place; others pass.
 #[test]
 fn wide_integers_beside_floats_are_exact_or_refused() {
@@ -423,6 +497,18 @@ fn what_cannot_be_joined_is_refused_by_name() {
                 "text",
             ],
             &["obs column text already"],
+        ),
+        (
+            &["a.h5ad"],
+            &["--label-column", "_index"],
+            &[
+                "\"_index\" cannot be the name of an obs column, since AnnData calls the index so; choose another name for --label-column",
+            ],
+        ),
+        (
+            &["a.h5ad"],
+            &["--label-column", "a//b"],
+            &["\"a//b\" cannot be the name of an obs column; choose another"],
         ),
         (
             &["a.h5ad", "texts.h5ad"],

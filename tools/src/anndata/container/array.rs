@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::deliver::{AsIs, Converted, Deliver};
 use super::filter::Pipeline;
 use super::translate::Translation;
-use super::{Chunk, Class, Element, Filter, Member, Placement, SourceFile};
+use super::{Chunk, Class, Description, Element, Filter, Member, Placement, SourceFile};
 use crate::anndata::error::{Result, SourceError};
 
 const _: () = assert!(
@@ -78,16 +78,31 @@ enum Origin {
 impl Array {
     /// Opens a dataset that must have one dimension.
     pub(crate) fn open(file: &Arc<SourceFile>, path: &str) -> Result<Self> {
-        Self::open_as(file, path, None)
+        let description = file.describe(path)?;
+        Self::open_as(file, path, description, None)
+    }
+
+    /// Opens a dataset without dimensions, as one with a single element.
+    pub(crate) fn open_scalar(file: &Arc<SourceFile>, path: &str) -> Result<Self> {
+        let mut description = file.describe(path)?;
+        if description.shape.is_empty() {
+            description.shape.push(1);
+        }
+        Self::open_as(file, path, description, None)
     }
 
     /// Opens one member of a dataset of records.
     pub(crate) fn open_member(file: &Arc<SourceFile>, path: &str, member: &Member) -> Result<Self> {
-        Self::open_as(file, path, Some(member))
+        let description = file.describe(path)?;
+        Self::open_as(file, path, description, Some(member))
     }
 
-    fn open_as(file: &Arc<SourceFile>, path: &str, member: Option<&Member>) -> Result<Self> {
-        let description = file.describe(path)?;
+    fn open_as(
+        file: &Arc<SourceFile>,
+        path: &str,
+        description: Description,
+        member: Option<&Member>,
+    ) -> Result<Self> {
         let damaged = |detail: String| file.damaged(path, detail);
         let &[len] = description.shape.as_slice() else {
             return Err(damaged(format!(

@@ -196,6 +196,46 @@ impl SourceFile {
             .map_err(|fault| self.fault(group, fault))
     }
 
+    /// What the container holds outside the group that is seen: the other members of the groups around it. Paths are from the root
+    /// and begin with a slash, each with a number of members: 1 for a table, a data set or AnnData. Empty groups are not among them, nor is
+    /// what cannot be looked into.
+    pub(crate) fn outside(&self) -> Vec<(String, u64)> {
+        let mut found = Vec::new();
+        let mut inner = self.group.as_str();
+        while !inner.is_empty() {
+            let (parent, own) = inner.rsplit_once('/').unwrap_or(("", inner));
+            let names = self.container.members(parent).unwrap_or_default();
+            for name in names.iter().filter(|name| *name != own) {
+                let path = match parent {
+                    "" => name.clone(),
+                    _ => format!("{parent}/{name}"),
+                };
+                let n = self.n_parts(&path);
+                if n > 0 {
+                    found.push((format!("/{path}"), n));
+                }
+            }
+            inner = parent;
+        }
+        found
+    }
+
+    /// The number of members of a group that is no whole by itself.
+    fn n_parts(&self, path: &str) -> u64 {
+        let Ok(Some(Kind::Group)) = self.container.kind(path) else {
+            return 1;
+        };
+        let encoding = self.container.attribute(path, Kind::Group, "encoding-type");
+        let encoding = encoding
+            .ok()
+            .flatten()
+            .and_then(|encoding| encoding.one_text().ok());
+        match encoding.as_deref() {
+            None | Some("dict") => self.container.members(path).map_or(1, |names| names.len() as u64),
+            Some(_) => 1,
+        }
+    }
+
     /// An attribute, or `None` when it does not exist.
     pub(crate) fn attribute(&self, object: &str, kind: Kind, name: &str) -> Result<Option<Attribute>> {
         self.container

@@ -73,7 +73,7 @@ pub(super) fn join(
         names.extend(in_order.filter(|name| known.insert(*name)));
         places.push(of_table);
     }
-    let mut joined = vec![index(table, found, &known)?];
+    let mut joined = vec![index(table, found, &known, warnings)?];
     for name in names {
         let places: Vec<Option<usize>> = places.iter().map(|places| places.get(name).copied()).collect();
         match column(table, name, found, places, warnings) {
@@ -85,8 +85,13 @@ pub(super) fn join(
     Ok(joined)
 }
 
-/// The index keeps its name where all inputs agree on it.
-fn index(table: &'static str, found: &[Found], columns: &HashSet<&str>) -> Result<JoinedColumn> {
+/// The index keeps its name where all inputs agree on it. Names of different kinds become texts, as anndata makes them.
+fn index(
+    table: &'static str,
+    found: &[Found],
+    columns: &HashSet<&str>,
+    warnings: &mut Vec<String>,
+) -> Result<JoinedColumn> {
     let named = |table: &Found| table.schema.field(0).metadata().get(INDEX_NAME).cloned();
     let first = found.first().and_then(named);
     let agreed = first.filter(|first| found.iter().all(|table| named(table).as_ref() == Some(first)));
@@ -96,7 +101,25 @@ fn index(table: &'static str, found: &[Found], columns: &HashSet<&str>) -> Resul
         name = format!("_{name}");
     }
     let places = vec![Some(0); found.len()];
-    let (data_type, _) = plain_type(table, "index", found, &places)?;
+    let (data_type, kind) = match plain_type(table, "index", found, &places) {
+        Ok((data_type, _)) => (data_type, JoinedKind::Plain),
+        Err(JoinError::ColumnKinds {
+            first,
+            first_type,
+            other,
+            other_type,
+            ..
+        }) => {
+            warnings.push(format!(
+                "the index of {table} holds {first_type} in {} and {other_type} in {}; all become texts, as in anndata",
+                first.display(),
+                other.display()
+            ));
+            let suffixes = vec![String::new(); found.len()];
+            (DataType::Utf8, JoinedKind::Suffixed { suffixes })
+        }
+        Err(error) => return Err(error.into()),
+    };
     let encoding = match &data_type {
         DataType::Utf8 => "string-array",
         _ => "array",
@@ -108,7 +131,7 @@ fn index(table: &'static str, found: &[Found], columns: &HashSet<&str>) -> Resul
     ]);
     Ok(JoinedColumn {
         field: Field::new(name, data_type, false).with_metadata(metadata),
-        kind: JoinedKind::Plain,
+        kind,
         places,
     })
 }
@@ -119,7 +142,7 @@ fn plain_type(
     name: &str,
     found: &[Found],
     places: &[Option<usize>],
-) -> Result<(DataType, usize)> {
+) -> std::result::Result<(DataType, usize), JoinError> {
     let mut so_far: Option<(DataType, &Found, usize)> = None;
     let (mut of_empty, mut n_categorical) = (None, 0);
     for (found, place) in found.iter().zip(places) {
@@ -150,8 +173,7 @@ fn plain_type(
                             "obs" => " with --obs-columns",
                             _ => "",
                         },
-                    }
-                    .into());
+                    });
                 }
             },
         });

@@ -158,6 +158,15 @@ pub enum JoinError {
         /// The column.
         column: String,
     },
+    /// The label column has a name that AnnData does not take for a column.
+    #[error(
+        "{column:?} cannot be the name of an obs column{}; choose another name for --label-column",
+        if column == "_index" { ", since AnnData calls the index so" } else { "" }
+    )]
+    LabelName {
+        /// The column.
+        column: String,
+    },
     /// Labels that are not one for each input.
     #[error(
         "{found} labels were given for {expected} inputs; give --label-values one for each, separated by commas"

@@ -9,7 +9,8 @@
 //!   not hold exactly is refused by its place.
 //! - **Columns of obs**: all that any input has, in the order in which they are met; missing values where an input has none
 //!   (so integers and booleans become nullable; floats and categories have missing values as they are). Types are
-//!   united as those of the matrix; numbers, booleans and texts are never mixed, but refused. Categories are merged in the
+//!   united as those of the matrix; numbers, booleans and texts are never mixed, but refused (but for the index, whose names
+//!   become texts then, as in anndata). Categories are merged in the
 //!   order in which they are met; ordered ones stay ordered where one input's list holds all others in its order, else
 //!   they lose the order, with a warning. Categories beside plain values become plain, with a warning.
 //! - **Columns of var**: all that any input has, where the inputs agree on the values of the genes they share. Others are
@@ -22,6 +23,7 @@
 
 pub(in crate::anndata) mod columns;
 mod error;
+pub(crate) mod names;
 mod shared;
 pub(crate) mod unify;
 mod vars;
@@ -40,6 +42,7 @@ pub(in crate::anndata) use vars::NOT_KEPT;
 
 use super::error::{Result, SourceError};
 use super::table::{self, ENCODING, INDEX_NAME, JoinedColumn, JoinedKind, JoinedPart, ORDERED};
+use super::write::is_column_name;
 use super::{AnnData, MatrixSource, OpenOptions, Selection, TableSource, Workspace, matrix};
 use columns::Found;
 use vars::JoinedVar;
@@ -123,6 +126,10 @@ impl Joined {
         if labels.len() != inputs.len() {
             let (expected, found) = (inputs.len(), labels.len());
             return Err(JoinError::LabelCount { expected, found }.into());
+        }
+        if let Some(column) = options.label_column.as_ref().filter(|name| !is_column_name(name)) {
+            let column = column.clone();
+            return Err(JoinError::LabelName { column }.into());
         }
         if needs_labels {
             let mut of_label = HashMap::new();

@@ -10,10 +10,12 @@ use arrow_array::types::{
     UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, RecordBatch};
-use arrow_schema::{DataType, Field};
-use cellring::format::{CsrRows, ValueBuffer, ValueType};
+use arrow_schema::DataType;
+use cellring::format::{CsrRows, Element, ValueBuffer, ValueType};
+use cellring::with_element;
 
 use super::canonical::Canonicalised;
+use super::number::{promote, widen};
 use super::source::{RowSource, check_row_nnz, decoding_pool, reuse};
 use super::value::Value;
 use crate::anndata::container::{Kind, SourceFile};
@@ -86,13 +88,7 @@ impl Frame {
                     .unwrap_or_else(|| "array".to_owned()),
             });
         }
-        let types: Vec<&Field> = fields.iter().map(AsRef::as_ref).collect();
-        let value_type = common_type(&types).map_err(|(column, other)| {
-            refuse(
-                column,
-                format!("and {other:?} have types that no type holds exactly"),
-            )
-        })?;
+        let value_type = common_type(fields.iter().map(|field| field.data_type()));
         Ok(Self {
             pool: decoding_pool(file.path())?,
             file: file.path().to_owned(),
@@ -177,7 +173,17 @@ impl RowSource for Frame {
             }
         }
         let mut window = reuse(spent, self.value_type);
-        fill(&batch, &mut window);
+        fill(&batch, self.value_type, &mut window).map_err(|refused| SourceError::FrameColumn {
+            file: self.file.clone(),
+            object: self.object.clone(),
+            column: self.columns[refused.column].name.clone(),
+            problem: format!(
+                "has the value {} in row {}, which {}, the type that its columns have in common, does not hold exactly",
+                refused.value,
+                rows.start + refused.row as u64,
+                self.value_type.numpy_name()
+            ),
+        })?;
         Ok((window, Canonicalised::default()))
     }
 
@@ -187,47 +193,36 @@ impl RowSource for Frame {
     }
 }
 
+/// A value that the common type does not hold.
+struct Refused {
+    column: usize,
+    row: usize,
+    value: String,
+}
+
 /// Makes rows of the columns behind the first one.
-fn fill(batch: &RecordBatch, window: &mut CsrRows) {
-    let (columns, n_rows) = (&batch.columns()[1..], batch.num_rows());
-    let (indptr, indices) = (&mut window.indptr, &mut window.indices);
-    macro_rules! integers {
-        ($values:ident, $type:ty) => {{
-            // The type was chosen so that all fit.
-            let columns = columns.iter().map(|column| integers_of(column));
-            let columns = columns.map(|column| column.into_iter().map(|value| value as $type).collect());
-            compact(columns.collect(), n_rows, indptr, indices, $values);
-        }};
-    }
-    match &mut window.values {
-        ValueBuffer::Bool(values) => {
-            let columns = columns.iter().map(|column| integers_of(column));
-            let columns = columns.map(|column| column.into_iter().map(|value| value != 0).collect());
-            compact(columns.collect(), n_rows, indptr, indices, values);
+fn fill(
+    batch: &RecordBatch,
+    value_type: ValueType,
+    window: &mut CsrRows,
+) -> std::result::Result<(), Refused> {
+    let columns = batch.columns()[1..].iter().enumerate();
+    let columns = columns.map(|(column, array)| {
+        widen(&values_of(array), value_type).map_err(|(row, value)| Refused { column, row, value })
+    });
+    let mut columns = columns.collect::<std::result::Result<Vec<ValueBuffer>, _>>()?;
+    with_element!(value_type, T => {
+        if let Some(values) = T::vec_mut(&mut window.values) {
+            let columns: Vec<&[T]> = columns.iter_mut().filter_map(T::vec_mut).map(|values| &values[..]).collect();
+            compact(&columns, batch.num_rows(), &mut window.indptr, &mut window.indices, values);
         }
-        ValueBuffer::U8(values) => integers!(values, u8),
-        ValueBuffer::U16(values) => integers!(values, u16),
-        ValueBuffer::U32(values) => integers!(values, u32),
-        ValueBuffer::U64(values) => integers!(values, u64),
-        ValueBuffer::I8(values) => integers!(values, i8),
-        ValueBuffer::I16(values) => integers!(values, i16),
-        ValueBuffer::I32(values) => integers!(values, i32),
-        ValueBuffer::I64(values) => integers!(values, i64),
-        ValueBuffer::F32(values) => {
-            let columns = columns.iter().map(|column| floats_of(column));
-            let columns = columns.map(|column| column.into_iter().map(|value| value as f32).collect());
-            compact(columns.collect(), n_rows, indptr, indices, values);
-        }
-        ValueBuffer::F64(values) => {
-            let columns = columns.iter().map(|column| floats_of(column)).collect();
-            compact(columns, n_rows, indptr, indices, values);
-        }
-    }
+    });
+    Ok(())
 }
 
 /// The values of columns that are not zero, by rows.
 fn compact<T: Value>(
-    columns: Vec<Vec<T>>,
+    columns: &[&[T]],
     n_rows: usize,
     indptr: &mut Vec<u64>,
     indices: &mut Vec<u32>,
@@ -236,7 +231,7 @@ fn compact<T: Value>(
     values.clear();
     indptr.push(0);
     for row in 0..n_rows {
-        for (number, column) in (0..).zip(&columns) {
+        for (number, column) in (0..).zip(columns) {
             if !column[row].is_plus_zero() {
                 indices.push(number);
                 values.push(column[row]);
@@ -246,48 +241,30 @@ fn compact<T: Value>(
     }
 }
 
-fn integers_of(array: &dyn Array) -> Vec<i128> {
+/// The numbers or bools of a column.
+fn values_of(array: &dyn Array) -> ValueBuffer {
     macro_rules! of {
         ($type:ty) => {
-            array
-                .as_primitive::<$type>()
-                .values()
-                .iter()
-                .map(|&value| value.into())
-                .collect()
+            array.as_primitive::<$type>().values().to_vec()
         };
     }
     match array.data_type() {
-        DataType::Boolean => array.as_boolean().values().iter().map(i128::from).collect(),
-        DataType::Int8 => of!(Int8Type),
-        DataType::Int16 => of!(Int16Type),
-        DataType::Int32 => of!(Int32Type),
-        DataType::Int64 => of!(Int64Type),
-        DataType::UInt8 => of!(UInt8Type),
-        DataType::UInt16 => of!(UInt16Type),
-        DataType::UInt32 => of!(UInt32Type),
-        DataType::UInt64 => of!(UInt64Type),
-        other => unreachable!("{other} is not among integers"),
-    }
-}
-
-fn floats_of(array: &dyn Array) -> Vec<f64> {
-    macro_rules! of {
-        ($type:ty) => {
-            array
-                .as_primitive::<$type>()
-                .values()
-                .iter()
-                .map(|&value| value.into())
-                .collect()
-        };
-    }
-    match array.data_type() {
-        DataType::Float16 => of!(Float16Type),
-        DataType::Float32 => of!(Float32Type),
-        DataType::Float64 => of!(Float64Type),
-        // Of at most 32 bits.
-        _ => integers_of(array).into_iter().map(|value| value as f64).collect(),
+        DataType::Boolean => ValueBuffer::Bool(array.as_boolean().values().iter().collect()),
+        DataType::Int8 => ValueBuffer::I8(of!(Int8Type)),
+        DataType::Int16 => ValueBuffer::I16(of!(Int16Type)),
+        DataType::Int32 => ValueBuffer::I32(of!(Int32Type)),
+        DataType::Int64 => ValueBuffer::I64(of!(Int64Type)),
+        DataType::UInt8 => ValueBuffer::U8(of!(UInt8Type)),
+        DataType::UInt16 => ValueBuffer::U16(of!(UInt16Type)),
+        DataType::UInt32 => ValueBuffer::U32(of!(UInt32Type)),
+        DataType::UInt64 => ValueBuffer::U64(of!(UInt64Type)),
+        DataType::Float16 => {
+            let values = array.as_primitive::<Float16Type>().values().iter();
+            ValueBuffer::F32(values.map(|value| value.to_f32()).collect())
+        }
+        DataType::Float32 => ValueBuffer::F32(of!(Float32Type)),
+        DataType::Float64 => ValueBuffer::F64(of!(Float64Type)),
+        other => unreachable!("{other} is not among numbers"),
     }
 }
 
@@ -331,59 +308,28 @@ pub(crate) fn type_of_numpy_name(name: &str) -> Option<DataType> {
         .find(|data_type| numpy_name(data_type) == Some(name))
 }
 
-/// The narrowest element type that holds all columns exactly, or two columns that none holds together.
-fn common_type<'a>(fields: &[&'a Field]) -> std::result::Result<ValueType, (&'a str, &'a str)> {
-    let bits = |field: &Field| match field.data_type() {
-        DataType::Boolean => (1, 'b'),
-        DataType::UInt8 => (8, 'u'),
-        DataType::UInt16 => (16, 'u'),
-        DataType::UInt32 => (32, 'u'),
-        DataType::UInt64 => (64, 'u'),
-        DataType::Int8 => (8, 'i'),
-        DataType::Int16 => (16, 'i'),
-        DataType::Int32 => (32, 'i'),
-        DataType::Int64 => (64, 'i'),
-        DataType::Float16 => (16, 'f'),
-        DataType::Float32 => (32, 'f'),
-        _ => (64, 'f'),
+/// The narrowest element type for all columns. It holds the values of each exactly, but for 64-bit integers beside floats and `u64`
+/// beside signed integers, whose values are checked as they are read.
+fn common_type<'a>(columns: impl Iterator<Item = &'a DataType>) -> ValueType {
+    let element = |data_type: &DataType| match data_type {
+        DataType::Boolean => ValueType::Bool,
+        DataType::Int8 => ValueType::I8,
+        DataType::Int16 => ValueType::I16,
+        DataType::Int32 => ValueType::I32,
+        DataType::Int64 => ValueType::I64,
+        DataType::UInt8 => ValueType::U8,
+        DataType::UInt16 => ValueType::U16,
+        DataType::UInt32 => ValueType::U32,
+        DataType::UInt64 => ValueType::U64,
+        DataType::Float16 | DataType::Float32 => ValueType::F32,
+        _ => ValueType::F64,
     };
-    // The widest column of a kind.
-    let widest = |kind: char| {
-        let of_kind = fields.iter().filter(|field| bits(field).1 == kind);
-        of_kind
-            .max_by_key(|field| bits(field).0)
-            .map(|field| (bits(field).0, field.name().as_str()))
-    };
-    let (unsigned, signed, float) = (widest('u'), widest('i'), widest('f'));
-    let width = |widest: Option<(u32, &str)>| widest.map_or(0, |(bits, _)| bits);
-    if let Some((float_bits, float_name)) = float {
-        let wide_integer = [unsigned, signed]
-            .into_iter()
-            .flatten()
-            .find(|(bits, _)| *bits > 32);
-        return match wide_integer {
-            Some((_, name)) => Err((name, float_name)),
-            None if float_bits <= 32 && width(unsigned).max(width(signed)) <= 16 => Ok(ValueType::F32),
-            None => Ok(ValueType::F64),
-        };
-    }
-    match (unsigned, signed) {
-        (None, None) if fields.is_empty() => Ok(ValueType::F32),
-        (None, None) => Ok(ValueType::Bool),
-        (Some((bits, _)), None) => Ok(match bits {
-            8 => ValueType::U8,
-            16 => ValueType::U16,
-            32 => ValueType::U32,
-            _ => ValueType::U64,
-        }),
-        (Some((64, name)), Some((_, other))) => Err((name, other)),
-        (unsigned, Some((bits, _))) => Ok(match bits.max(2 * width(unsigned)) {
-            8 => ValueType::I8,
-            16 => ValueType::I16,
-            32 => ValueType::I32,
-            _ => ValueType::I64,
-        }),
-    }
+    // Floats first: the type of some integers together may be wider than the float that holds each of them.
+    let (floats, others): (Vec<_>, Vec<_>) = columns
+        .map(element)
+        .partition(|element| matches!(element, ValueType::F32 | ValueType::F64));
+    let all = floats.into_iter().chain(others);
+    all.reduce(promote).unwrap_or(ValueType::F32)
 }
 
 #[cfg(test)]
@@ -393,15 +339,6 @@ mod tests {
     #[test]
     fn the_common_type_is_the_narrowest_that_is_exact() {
         use DataType::*;
-        let common = |types: &[DataType]| {
-            let fields: Vec<Field> = types
-                .iter()
-                .enumerate()
-                .map(|(number, data_type)| Field::new(number.to_string(), data_type.clone(), false))
-                .collect();
-            let found = common_type(&fields.iter().collect::<Vec<_>>());
-            found.map_err(|(column, other)| format!("{column}{other}"))
-        };
         for (types, expected) in [
             (&[Boolean, Boolean][..], ValueType::Bool),
             (&[Boolean, UInt8], ValueType::U8),
@@ -411,14 +348,18 @@ mod tests {
             (&[UInt16, UInt64], ValueType::U64),
             (&[Int32, Int32, Int32], ValueType::I32),
             (&[Float16, UInt16], ValueType::F32),
+            (&[UInt16, Int16, Float32], ValueType::F32),
             (&[Float32, Int32], ValueType::F64),
             (&[Float32, Float64], ValueType::F64),
             (&[], ValueType::F32),
+            // By value, as they are read.
+            (&[UInt64, Int8], ValueType::I64),
+            (&[Float64, Boolean, Int64], ValueType::F64),
+            (&[UInt64, Int8, Float32], ValueType::F64),
         ] {
-            assert_eq!(common(types), Ok(expected), "{types:?}");
+            assert_eq!(common_type(types.iter()), expected, "{types:?}");
+            assert_eq!(common_type(types.iter().rev()), expected, "{types:?}");
         }
-        assert_eq!(common(&[UInt64, Int8]), Err("01".to_owned()));
-        assert_eq!(common(&[Float64, Boolean, Int64]), Err("20".to_owned()));
         for data_type in [Boolean, Int64, UInt8, Float16] {
             let name = numpy_name(&data_type).unwrap();
             assert_eq!(type_of_numpy_name(name), Some(data_type));

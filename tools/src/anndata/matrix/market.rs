@@ -252,6 +252,12 @@ impl Market {
     }
 }
 
+/// What to do with a line of three values: older releases of STARsolo write one file of them, later ones a file of each.
+const VELOCYTO: &str = "it has three values, as where STARsolo's Velocyto writes spliced, unspliced and ambiguous counts into one file; \
+    write a file for each beside it and convert that, for the spliced counts with \
+    `awk '/^%/ || NF == 3 {print; next} {print $1, $2, $3}' matrix.mtx > spliced.mtx`, with $4 for the unspliced and $5 for the ambiguous \
+    ones";
+
 /// Row, column and value of a line, counted from 0; no value in a pattern.
 fn coordinates<'a>(line: &'a str, header: &Header) -> std::result::Result<(u32, u32, &'a str), String> {
     let mut words = line.split_ascii_whitespace();
@@ -263,6 +269,9 @@ fn coordinates<'a>(line: &'a str, header: &Header) -> std::result::Result<(u32, 
     match (row, column, words.next(), words.next()) {
         (Some(row), Some(column), value, None) if value.is_some() != (header.field == Field::Pattern) => {
             Ok((row, column, value.unwrap_or_default()))
+        }
+        (Some(_), Some(_), Some(_), Some(_)) if words.next().is_some() && words.next().is_none() => {
+            Err(VELOCYTO.to_owned())
         }
         _ => Err(format!(
             "it is not a row from 1 to {}, a column from 1 to {} and {} value",

@@ -235,7 +235,7 @@ fn open_coded(
     if is_categorical(file, labels_path)? {
         return nested();
     }
-    let (labels, labels_field) = match open(file, labels_path, None)? {
+    let (labels, labels_field) = match open_labels(file, labels_path)? {
         Opened::Column(_, field) if matches!(field.data_type(), DataType::Dictionary(..)) => return nested(),
         Opened::Column(column, field) => (column.read(0..column.len())?, field),
         Opened::Unknown(why) => return Ok(Opened::Unknown(format!("/categories {why}"))),
@@ -273,6 +273,28 @@ fn open_coded(
             Opened::Column(Box::new(column), with(field, &[(NOTE, &note)]))
         }
     })
+}
+
+/// Opens the labels of a categorical. AnnData before 0.7 wrote a single label as a scalar.
+fn open_labels(file: &Arc<SourceFile>, path: &str) -> Result<Opened> {
+    match file.kind(path)? {
+        Some(Kind::Dataset) if file.describe(path)?.shape.is_empty() => {
+            Ok(open_plain(path.to_owned(), Array::open_scalar(file, path)?))
+        }
+        _ => open(file, path, None),
+    }
+}
+
+/// A column of numbers, booleans or texts.
+fn open_plain(path: String, array: Array) -> Opened {
+    let Some(data_type) = Leaf::data_type_of(array.element()) else {
+        let name = array.element().name();
+        return Opened::Unknown(format!("holds {name}, which is not known"));
+    };
+    let leaf = Leaf::new(array, data_type);
+    let field = Field::new(path, leaf.data_type().clone(), false);
+    let field = with(field, &[(ENCODING, leaf.encoding())]);
+    Opened::Column(Box::new(Column::Plain(leaf)), field)
 }
 
 /// Notes how the labels of a categorical are stored, where that is another way than a plain array.
@@ -340,14 +362,7 @@ pub(super) fn open_record(file: &Arc<SourceFile>, table: &str, record: &Member) 
     if let Class::Enum(members) = &record.element.class {
         return open_named(&path, array, Arc::clone(members));
     }
-    let Some(data_type) = Leaf::data_type_of(&record.element) else {
-        let name = record.element.name();
-        return Ok(Opened::Unknown(format!("holds {name}, which is not known")));
-    };
-    let leaf = Leaf::new(array, data_type);
-    let field = Field::new(path, leaf.data_type().clone(), false);
-    let field = with(field, &[(ENCODING, leaf.encoding())]);
-    Ok(Opened::Column(Box::new(Column::Plain(leaf)), field))
+    Ok(open_plain(path, array))
 }
 
 /// Path of a dataset or group that an encoding requires.

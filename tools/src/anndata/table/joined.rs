@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, StringArray, new_null_array};
+use arrow_array::{Array, ArrayRef, new_null_array};
 use arrow_schema::{DataType, Field};
 
 use super::{TableRows, TableSource};
 use crate::anndata::error::{Result, SourceError};
 use crate::anndata::join::JoinError;
-use crate::anndata::join::unify::{CastError, Key, cast, coded, keys, recoded};
-use crate::anndata::{AnnData, OpenOptions};
+use crate::anndata::join::unify::{CastError, cast, coded, recoded};
+use crate::anndata::{AnnData, OpenOptions, texts_of};
 
 /// The obs of one input.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(in crate::anndata) enum Kind {
     Categorical { labels: ArrayRef, maps: Vec<Arc<[u32]>> },
     /// The input: each row of input `i` has label `i`.
     Label { labels: ArrayRef },
-    /// Names, to which this text of their input is appended.
+    /// Names as texts, to which this text of their input is appended.
     Suffixed { suffixes: Vec<String> },
 }
 
@@ -56,18 +56,7 @@ impl JoinedColumn {
             (_, None) => self.missing(n_rows),
             (Kind::Plain, Some(found)) => cast(found, self.field.data_type()),
             (Kind::Categorical { labels, maps }, Some(found)) => recoded(found, &maps[part], labels),
-            (Kind::Suffixed { suffixes }, Some(found)) => {
-                let suffix = &suffixes[part];
-                let named = |key: Option<Key<'_>>| match key {
-                    Some(Key::Text(text)) => format!("{text}{suffix}"),
-                    Some(Key::Int(number)) => format!("{number}{suffix}"),
-                    Some(Key::Float(bits)) => format!("{}{suffix}", f64::from_bits(bits)),
-                    Some(Key::Bool(value)) => format!("{value}{suffix}"),
-                    None => suffix.clone(),
-                };
-                let names = keys(found)?.into_iter().map(named);
-                Ok(Arc::new(names.map(Some).collect::<StringArray>()))
-            }
+            (Kind::Suffixed { suffixes }, Some(found)) => texts_of(found, &suffixes[part]),
         }
     }
 }

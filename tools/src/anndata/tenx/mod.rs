@@ -126,6 +126,14 @@ impl TenX {
     }
 
     /// Paths of what the input holds beside the matrix, and that is no column of obs or var.
+    /// The file, where it is one with groups.
+    pub(super) fn file(&self) -> Option<&SourceFile> {
+        match &self.form {
+            Form::File(tenx) => Some(&tenx.file),
+            Form::Market(_) => None,
+        }
+    }
+
     pub(super) fn left_out(&self) -> Result<Vec<String>> {
         match &self.form {
             Form::File(tenx) => tenx.left_out(),

@@ -123,6 +123,11 @@ fn index_name(field: &Field) -> &str {
         .unwrap_or("_index")
 }
 
+/// Whether AnnData takes this name for a column of a table.
+pub(crate) fn is_column_name(name: &str) -> bool {
+    name != "_index" && is_possible(name)
+}
+
 /// Whether a member of a table may have this name. One with slashes nests as groups, as it does when anndata writes it; so every part
 /// must be a possible name.
 fn is_possible(name: &str) -> bool {

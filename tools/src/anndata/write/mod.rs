@@ -55,7 +55,7 @@ use arrow_schema::Schema;
 use cellring::format::CsrRows;
 
 pub use check::TableCheck;
-pub(crate) use check::category_keys;
+pub(crate) use check::{category_keys, is_column_name};
 pub use compress::Compression;
 pub use error::{ColumnFault, ColumnProblem, WriteError, WriteErrorKind};
 pub use output::{Container, WriteOptions, ZarrFormat};

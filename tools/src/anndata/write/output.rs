@@ -26,11 +26,17 @@ pub enum Container {
 }
 
 impl Container {
-    /// The one that files of this name are: a directory of zarr if it ends in `.zarr`.
-    pub fn of_path(path: &Path, format: ZarrFormat) -> Self {
-        match path.extension() {
-            Some(extension) if extension == "zarr" => Self::Zarr(format),
-            _ => Self::Hdf5,
+    /// The endings of names that say what holds a data set, the usual ones first.
+    pub const ENDINGS: [&'static str; 5] = ["h5ad", "zarr", "h5", "hdf5", "hdf"];
+
+    /// The one that files of this name are, in upper or lower case: a directory of zarr for `.zarr`, an HDF5 file for the other
+    /// [`ENDINGS`](Self::ENDINGS), and none for another name.
+    pub fn of_path(path: &Path, format: ZarrFormat) -> Option<Self> {
+        let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+        match ending.as_str() {
+            "zarr" => Some(Self::Zarr(format)),
+            ending if Self::ENDINGS.contains(&ending) => Some(Self::Hdf5),
+            _ => None,
         }
     }
 }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use cellring::Store;
 use cellring::format::constants::{ROLE_KEY, ROLE_SOURCE_POSITION, TABLE_BATCH_ROWS};
 use cellring::writer::StoreAppender;
 
 use super::columns::{Mismatch, Plan};
 use super::{AppendError, Input};
-use crate::anndata::TableSource;
 use crate::anndata::write::{ColumnFault, TableCheck};
+use crate::anndata::{TableSource, texts_of};
 
 /// One column of the enlarged table, and where it comes from.
 struct Column {
@@ -22,6 +22,17 @@ struct Column {
     in_input: Vec<Option<usize>>,
     /// Whether it holds the places of the obs in the source.
     is_position: bool,
+}
+
+impl Column {
+    /// The column of an input; names that are numbers become texts where those of the store are.
+    fn own(&self, place: usize, found: &ArrayRef) -> Result<ArrayRef, Mismatch> {
+        // The first column of an input is its index.
+        match (place, self.plan.field.data_type()) {
+            (0, DataType::Utf8) if *found.data_type() != DataType::Utf8 => Ok(texts_of(found, "")?),
+            _ => Ok(Arc::clone(found)),
+        }
+    }
 }
 
 /// Writes the table: the rows that are there, and behind them those of the inputs.
@@ -107,13 +118,17 @@ fn plan(store: &Store, inputs: &[Input], warnings: &mut Vec<String>) -> Result<V
             for column in &mut columns {
                 if let Some(place) = column.in_input[number] {
                     let field = input.obs.schema().field(place);
-                    if let (0, Some(how)) = (start, column.plan.lost_order(field, batch.column(place))) {
+                    let own = column
+                        .own(place, batch.column(place))
+                        .map_err(|mismatch| column_error(input, store, field.name(), mismatch))?;
+                    let field = &field.clone().with_data_type(own.data_type().clone());
+                    if let (0, Some(how)) = (start, column.plan.lost_order(field, &own)) {
                         let name = field.name();
                         warnings.push(format!(
                             "the order of the categories of obs column {name} of {shown} is lost: {how}"
                         ));
                     }
-                    let added = column.plan.add(Some((field, batch.column(place))));
+                    let added = column.plan.add(Some((field, &own)));
                     added.map_err(|mismatch| column_error(input, store, field.name(), mismatch))?;
                 }
             }
@@ -184,9 +199,11 @@ fn batch(
                     aligned.push(Arc::new(UInt32Array::from_iter_values(from as u32..to as u32)) as ArrayRef);
                     continue;
                 }
-                let own = column.in_input[number].map(|place| batch.column(place));
                 let name = column.plan.field.name();
-                let array = column.plan.align(own, batch.num_rows());
+                let own = column.in_input[number].map(|place| column.own(place, batch.column(place)));
+                let array = own
+                    .transpose()
+                    .and_then(|own| column.plan.align(own.as_ref(), batch.num_rows()));
                 aligned.push(array.map_err(|mismatch| column_error(input, store, name, mismatch))?);
             }
             pieces.push(RecordBatch::try_new(Arc::clone(schema), aligned).map_err(failed)?);
