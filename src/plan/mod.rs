@@ -70,7 +70,7 @@
 //! | how ranks share an epoch | `partition.rs` |
 //! | the plan of an epoch for one rank: fetches and minibatches | `epoch.rs` |
 //! | saved states, and how an epoch goes on from one | `state.rs` |
-//! | sets of obs, and lists of them, in little memory | `subset.rs`, `split.rs`, `universe.rs`, `list.rs`, `bits.rs` |
+//! | sets of obs, and lists of them, in little memory | `subset.rs`, `split.rs`, `universe.rs`, `sorted.rs`, `list.rs`, `bits.rs` |
 //! | randomness | `stream.rs`, `hash.rs` |
 //! | how well minibatches are mixed | `entropy.rs` |
 //!
@@ -101,6 +101,7 @@ mod partition;
 mod permutation;
 mod sampler;
 mod settings;
+mod sorted;
 mod split;
 mod state;
 mod strategy;
