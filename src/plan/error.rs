@@ -1,7 +1,6 @@
 //! Why an epoch cannot be planned.
 
-use super::limits::{MAX_FETCH_OBS, MAX_OBS};
-use super::state::MAX_HISTORY_RANKS;
+use super::limits::{MAX_FETCH_OBS, MAX_HISTORY_RANKS, MAX_OBS};
 
 /// Why an epoch cannot be planned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -75,12 +75,13 @@
 //! | how well minibatches are mixed | `entropy.rs` |
 //!
 //! ## To add a strategy
-//! 1. A file in `strategy/` with its data and its `Method`. An order cut from one sequence takes an `Order` of `order.rs`;
-//!    for minibatches made one by one there is the trait `Minibatches`.
-//! 2. In `strategy/mod.rs` the module and a row in the list. Nothing else in the crate knows the strategies one by one.
-//! 3. A section of `SPEC.md`, and a test in `tests/plan`: golden vectors, and a plain twin made from the section alone.
+//! 1. Its file in `strategy/`: the data, and a `Method` for it. An order that is cut from one sequence is an `Order` of
+//!    `order.rs`; for minibatches that are made one by one there is the trait `Minibatches`.
+//! 2. Its row in `strategy/mod.rs`. No other file of the crate knows the strategies one by one.
+//! 3. Its section in `SPEC.md`, and its test: in `tests/plan`, how random cases make one (`cases.rs`), a plain twin made from
+//!    the section alone (`twin_sampler.rs`), and golden vectors (`golden_sampler.rs`).
 //!
-//! An option of the command is one more file: `tools/src/commands/data.rs`. For an order of one project alone, implement
+//! An option of the command is one more file, `tools/src/commands/data.rs`. For an order of one project alone, implement
 //! [`UserOrder`] instead.
 //!
 #![doc = include_str!("SPEC.md")]
