@@ -58,7 +58,7 @@ impl OrderConfig {
 #[derive(Clone, Debug)]
 pub(crate) enum EpochOrder {
     /// Cut from one sequence.
-    Sequence(Order),
+    Sequence(Box<Order>),
     /// Made one by one.
     Minibatches(Arc<dyn Minibatches>),
 }
@@ -140,20 +140,20 @@ impl Order {
         } else {
             0
         };
-        EpochOrder::Sequence(Self {
+        EpochOrder::Sequence(Box::new(Self {
             drawn,
             arrangement: Arrangement::Ascending { start },
             shuffle: shuffle.then_some((config.seed, epoch)),
-        })
+        }))
     }
 
     /// A list as it is, from its first obs on in every epoch.
     pub(crate) fn listed(list: Arc<ObsList>, shuffle: bool, config: &OrderConfig, epoch: u64) -> EpochOrder {
-        EpochOrder::Sequence(Self {
+        EpochOrder::Sequence(Box::new(Self {
             drawn: Drawn::Listed(list),
             arrangement: Arrangement::Ascending { start: 0 },
             shuffle: shuffle.then_some((config.seed, epoch)),
-        })
+        }))
     }
 
     /// Blocks in random order, each fetch shuffled.
@@ -161,11 +161,11 @@ impl Order {
         let stream = |purpose| Stream::new(config.seed, epoch, purpose, 0);
         let (order, turn) = (stream(Purpose::BlockOrder), stream(Purpose::Turn));
         let circle = Circle::new(drawn.len(), config.block_size, order, turn);
-        EpochOrder::Sequence(Self {
+        EpochOrder::Sequence(Box::new(Self {
             drawn,
             arrangement: Arrangement::Blocks(circle),
             shuffle: Some((config.seed, epoch)),
-        })
+        }))
     }
 
     /// Positions in the epoch.

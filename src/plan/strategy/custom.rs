@@ -65,7 +65,7 @@ impl Custom {
     }
 
     /// The list from its first obs on, in every epoch.
-    pub(super) fn from_the_start(&self, config: &OrderConfig, epoch: u64) -> EpochOrder {
+    pub(super) fn in_list_order(&self, config: &OrderConfig, epoch: u64) -> EpochOrder {
         Order::listed(self.list.clone(), self.shuffle, config, epoch)
     }
 

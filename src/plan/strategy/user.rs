@@ -138,6 +138,6 @@ impl Prepared for Orders {
         list.check(self.n_obs)
             .map_err(|error| failed(error.to_string()))?;
         list.check_fetch(config)?;
-        Ok(list.from_the_start(config, epoch))
+        Ok(list.in_list_order(config, epoch))
     }
 }
