@@ -185,7 +185,7 @@ fn auto_reads_past_the_page_cache_where_the_filesystem_can_and_says_why_not_wher
     for (kind, is_direct, why) in [
         ("ext4", true, ""),
         ("xfs", true, ""),
-        ("btrfs", false, "btrfs goes through the page cache"),
+        ("btrfs", false, "btrfs may use the page cache"),
         ("squashfs", false, "its filesystem"),
     ] {
         let Some(mount) = mount_or_skip(kind) else {

@@ -518,7 +518,7 @@ fn a_filter_that_takes_nothing_is_an_error_with_the_reason() {
                 "{message}"
             );
             assert!(
-                message.starts_with("the filter takes none of the 66236 obs: "),
+                message.starts_with("the filter matches none of the 66236 obs: "),
                 "{message}"
             );
             assert!(message.ends_with(&format!(": {text}")), "{message}");
@@ -593,13 +593,13 @@ fn errors_point_at_the_place() {
             14,
             "expected a number, a text in quotes, true or false, found the name \"B\"",
         ),
-        ("n_genes = 3", 9, "= means nothing; equality is written =="),
-        ("is_doublet & is_doublet", 12, "& means nothing; write and"),
+        ("n_genes = 3", 9, "= is not an operator; write == for equality"),
+        ("is_doublet & is_doublet", 12, "& is not an operator; write and"),
         ("(n_genes == 3", 14, "expected and, or, or ), found the end"),
         ("n_genes == 3)", 13, "expected and, or, or the end, found )"),
         ("n_genes in [1 2]", 15, "expected , or ], found 2"),
-        ("cell_type == 'B", 14, "what begins with ' has no end"),
-        ("n_genes == 1x", 12, "\"1x\" is no number"),
+        ("cell_type == 'B", 14, "the text that begins with ' is not closed"),
+        ("n_genes == 1x", 12, "\"1x\" is not a number"),
         (
             "n_genes is 3",
             12,
@@ -608,17 +608,17 @@ fn errors_point_at_the_place() {
         (
             "n_genes",
             1,
-            "the column holds numbers, which are not compared with true or false (column \"n_genes\")",
+            "the column holds numbers, which cannot be compared with true or false (column \"n_genes\")",
         ),
         (
             "n_genes == '3'",
             9,
-            "the column holds numbers, which are not compared with a text: leave out the quotes",
+            "the column holds numbers, which cannot be compared with a text: leave out the quotes",
         ),
         (
             "cell_type in ['B', 3]",
             11,
-            "the column holds texts, which are not compared with a number: write it in quotes",
+            "the column holds texts, which cannot be compared with a number: write it in quotes",
         ),
         ("is_doublet < true", 12, "booleans are compared by == and != only"),
         (
@@ -717,7 +717,7 @@ fn codes_stand_for_values() {
     for name in ["score", "pct.mito"] {
         let error = codes(&made.store, &[name]).unwrap_err().to_string();
         assert!(
-            error.contains("classes are categories, texts, integers or booleans"),
+            error.contains("classes must be categories, texts, integers or booleans"),
             "{error}"
         );
     }
@@ -749,7 +749,7 @@ fn weights_are_checked() {
     );
     for name in ["cell_type", "is_doublet", "louvain"] {
         let error = weights(&made.store, name).unwrap_err().to_string();
-        assert!(error.contains("weights are numbers"), "{error}");
+        assert!(error.contains("weights must be numbers"), "{error}");
     }
 }
 
@@ -787,9 +787,9 @@ fn splits_are_by_obs_or_by_group() {
     assert_eq!((a.len(), b.len()), (2, 2));
     assert!(a.iter().all(|donor| !b.contains(donor)));
     for (spec, what) in [
-        ("", "has the part \"\", which is no name=fraction"),
-        ("train", "has the part \"train\", which is no name=fraction"),
-        ("a=0.5,a=0.5", "has two parts of the name \"a\""),
+        ("", "has the part \"\", which is not NAME=FRACTION"),
+        ("train", "has the part \"train\", which is not NAME=FRACTION"),
+        ("a=0.5,a=0.5", "has two parts named \"a\""),
         ("a=x", "has the fraction \"x\", expected a number from 0 to 1"),
         ("a=-0.5", "has the fraction \"-0.5\""),
         ("a=0.9,b=0.2", "has fractions that sum to 1.1"),

@@ -49,7 +49,7 @@ impl fmt::Display for Way {
             f,
             "{how} {}",
             if self.direct {
-                "past the page cache (O_DIRECT)"
+                "bypassing the page cache (O_DIRECT)"
             } else {
                 "through the page cache"
             }

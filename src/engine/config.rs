@@ -19,7 +19,7 @@ pub enum Backend {
     Mmap,
 }
 
-/// Whether reads go past the page cache (O_DIRECT).
+/// Whether reads bypass the page cache (O_DIRECT).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Direct {
@@ -34,7 +34,7 @@ pub enum Direct {
 
 /// A name that stands for no [`Backend`] or [`Direct`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{found:?} is no {what}; it is one of {expected}")]
+#[error("invalid {what} {found:?}: expected one of {expected}")]
 pub struct ParseNameError {
     what: &'static str,
     found: String,
@@ -94,7 +94,7 @@ impl FromStr for Direct {
     type Err = ParseNameError;
 
     fn from_str(text: &str) -> Result<Direct, ParseNameError> {
-        parse(&Direct::NAMES, "setting of direct I/O", text)
+        parse(&Direct::NAMES, "direct I/O setting", text)
     }
 }
 

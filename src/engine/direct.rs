@@ -51,25 +51,25 @@ pub(super) fn support(file: &File, insist: bool) -> DirectSupport {
 fn judge(told: Option<u32>, filesystem: Option<i64>, insist: bool) -> DirectSupport {
     match (told, filesystem) {
         (Some(0), _) => {
-            DirectSupport::None("its filesystem says that it cannot read past the page cache".to_owned())
+            DirectSupport::None("its filesystem says that it cannot bypass the page cache".to_owned())
         }
         (Some(bytes), _) if bytes.is_power_of_two() && bytes as usize <= SLOT_ALIGN_BYTES => {
             DirectSupport::Alignment(bytes)
         }
         (Some(bytes), _) => DirectSupport::None(format!(
-            "its filesystem reads past the page cache only in multiples of {bytes} bytes, and slots are aligned to {SLOT_ALIGN_BYTES}"
+            "its filesystem bypasses the page cache only in multiples of {bytes} bytes, and slots are aligned to {SLOT_ALIGN_BYTES}"
         )),
         (None, Some(libc::EXT4_SUPER_MAGIC | libc::XFS_SUPER_MAGIC)) => {
             DirectSupport::Alignment(ASSUMED_ALIGNMENT)
         }
         (None, Some(libc::BTRFS_SUPER_MAGIC)) => {
-            DirectSupport::None("btrfs goes through the page cache at will even with O_DIRECT".to_owned())
+            DirectSupport::None("btrfs may use the page cache even with O_DIRECT".to_owned())
         }
-        (None, Some(libc::TMPFS_MAGIC)) => DirectSupport::None("tmpfs is page cache itself".to_owned()),
+        (None, Some(libc::TMPFS_MAGIC)) => DirectSupport::None("tmpfs is the page cache itself".to_owned()),
         (None, _) if insist => DirectSupport::Alignment(ASSUMED_ALIGNMENT),
-        (None, _) => DirectSupport::None(
-            "its filesystem does not say how to read past the page cache (statx)".to_owned(),
-        ),
+        (None, _) => {
+            DirectSupport::None("its filesystem does not say how to bypass the page cache (statx)".to_owned())
+        }
     }
 }
 

@@ -16,7 +16,7 @@ pub enum EngineError {
         source: io::Error,
     },
     /// A way of reading that was asked for by name cannot be had here.
-    #[error("{wanted} was asked for but cannot be had: {reason}")]
+    #[error("{wanted} was requested but is not available: {reason}")]
     Unavailable {
         /// What was asked for.
         wanted: String,

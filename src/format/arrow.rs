@@ -179,7 +179,7 @@ impl<'a> Batch<'a> {
         };
         // A bit is the least that a row takes.
         if n_rows < 0 || n_rows as u64 > 8 * body_bytes as u64 || nodes.iter().any(|node| wrong(&node)) {
-            return Err("its columns have not the rows that it says".into());
+            return Err("its columns do not have the number of rows that it declares".into());
         }
         let mut left = stated.iter();
         let mut buffers = Vec::with_capacity(types.len());

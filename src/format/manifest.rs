@@ -190,12 +190,14 @@ impl Manifest {
             reason: reason.into(),
         };
         let head = Head::of(bytes).ok_or_else(|| {
-            not_a_store("the manifest is not JSON, or does not say its format; convert again or restore it")
+            not_a_store(
+                "the manifest is not JSON, or does not declare its format; convert again or restore it",
+            )
         })?;
         head.check_version(file)?;
         if head.format != "cellring" || head.version != u64::from(VERSION) {
             return Err(not_a_store(
-                "the manifest does not say format cellring, version 1; convert again or restore it",
+                "the manifest does not declare the format cellring, version 1; convert again or restore it",
             ));
         }
         if let Some(feature) = head.features.into_iter().next() {
@@ -220,7 +222,8 @@ impl Manifest {
                 || !names.insert(&entry.name)
                 || entry.directory != matrix_directory(number)
             {
-                let rule = format!("the name or directory of matrix {number} is not what the format says");
+                let rule =
+                    format!("the name or directory of matrix {number} is not what the format prescribes");
                 return Err(FormatError::invalid(file, 0, rule));
             }
             if entry.name.starts_with(LAYERS) && entry.n_vars != self.n_vars {
@@ -283,7 +286,7 @@ impl Manifest {
             || self.var.file != *super::constants::VAR_FILE
         {
             return Err(refuse(
-                "the index or a table is not called as the format says".into(),
+                "the index or a table does not have the name that the format prescribes".into(),
             ));
         }
         let claims = Claims {

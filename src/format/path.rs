@@ -41,11 +41,11 @@ pub(crate) fn obstacle(path: &Path) -> Option<String> {
         match reached.symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Some(format!(
-                    "the directory {parent:?} may not be entered (permission denied)"
+                    "the directory {parent:?} cannot be entered (permission denied)"
                 ));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && is_last => {
-                return Some("there is nothing of this name".to_owned());
+                return Some("no such file or directory".to_owned());
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Some(format!("the directory {reached:?} does not exist"));
@@ -72,7 +72,7 @@ fn bad_link(link: &Path, error: &io::Error) -> String {
     let target = link.read_link().unwrap_or_default();
     let why = match error.kind() {
         io::ErrorKind::NotFound => "which does not exist".to_owned(),
-        io::ErrorKind::PermissionDenied => "which may not be reached (permission denied)".to_owned(),
+        io::ErrorKind::PermissionDenied => "which cannot be reached (permission denied)".to_owned(),
         _ if is_loop(error) => "which leads back to it".to_owned(),
         _ => format!("which cannot be reached ({error})"),
     };
@@ -91,7 +91,7 @@ fn unnamed(path: &Path, error: io::Error) -> io::Error {
     };
     match error.kind() {
         kind @ io::ErrorKind::PermissionDenied if path.exists() => {
-            io::Error::new(kind, format!("{what} may not be opened (permission denied)"))
+            io::Error::new(kind, format!("{what} cannot be opened (permission denied)"))
         }
         _ => error,
     }
@@ -117,8 +117,8 @@ mod tests {
             let said = explain(&path, fs::read(&path).unwrap_err()).to_string();
             said.replace(dir.path().to_str().unwrap(), "DIR")
         };
-        assert_eq!(said("none"), "there is nothing of this name");
-        assert_eq!(said("there/none"), "there is nothing of this name");
+        assert_eq!(said("none"), "no such file or directory");
+        assert_eq!(said("there/none"), "no such file or directory");
         assert_eq!(said("none/of/these"), "the directory \"DIR/none\" does not exist");
         assert_eq!(
             said("there/none/of"),

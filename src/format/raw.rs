@@ -82,7 +82,7 @@ pub fn encode_block<T: Element>(
             put(value, out);
         } else {
             let Some(count) = value.as_count() else {
-                panic!("a value is no count, although the store's type is one")
+                panic!("a value is not a count, although the store's type holds only counts")
             };
             let bytes = count.to_le_bytes();
             assert!(
@@ -185,7 +185,7 @@ pub fn decode_obs<T: Element>(
     let width = index_bytes(u64::from(n_vars));
     if index_part.len() != indices.len() * width || value_part.len() != data.len() * stored.size_bytes() {
         return Err(FrameError::Layout(
-            "the parts of an obs do not have the length that its number of values asks for",
+            "the parts of an obs do not have the length that its number of values requires",
         ));
     }
     let mut after = 0;

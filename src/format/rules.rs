@@ -46,7 +46,7 @@ impl Claims<'_> {
         self.check_shards()?;
         rule(
             self.index.bytes == index_bytes(),
-            "the index's length is not what the shape asks for",
+            "the index's length is not what the shape requires",
         )?;
         rule(
             self.var.bytes >= self.n_vars * POSITION_BYTES,
@@ -57,7 +57,7 @@ impl Claims<'_> {
         };
         rule(
             [self.index, self.obs, self.var].into_iter().all(has_checksums),
-            "a file has not one checksum for each piece of 1048576 bytes",
+            "a file does not have one checksum for each piece of 1048576 bytes",
         )
     }
 
@@ -126,7 +126,7 @@ impl Claims<'_> {
                     && shard.bytes % alignment == 0
                     && shard.bytes >= alignment
             }),
-            "a shard's name or length is not what the format says",
+            "a shard's name or length is not what the format prescribes",
         )?;
         rule(
             self.shards

@@ -444,7 +444,7 @@ impl Table {
         let tail_at = bytes
             .len()
             .checked_sub(10)
-            .ok_or_else(|| failed("the file is no Arrow file".into()))?;
+            .ok_or_else(|| failed("the file is not an Arrow file".into()))?;
         self.verify(tail_at, bytes.len())?;
         let tail: [u8; 10] = bytes[tail_at..].try_into().unwrap_or_default();
         let footer_bytes = arrow_ipc::reader::read_footer_length(tail).map_err(|e| failed(e.to_string()))?;

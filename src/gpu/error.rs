@@ -27,7 +27,7 @@ pub enum GpuError {
     },
     /// The driver gave no memory of the device.
     #[error(
-        "{needed_bytes} bytes on the GPU could not be had: {source}; lower batch_size, the unit of copies or the number of stages"
+        "{needed_bytes} bytes of GPU memory could not be allocated: {source}; lower batch_size, the unit of copies or the number of stages"
     )]
     Memory {
         /// Bytes asked for.
@@ -36,7 +36,7 @@ pub enum GpuError {
         source: DriverError,
     },
     /// A call failed.
-    #[error("the GPU cannot go on: {0}; an earlier kernel or copy of this process may be the cause")]
+    #[error("the GPU cannot continue: {0}; an earlier kernel or copy of this process may be the cause")]
     Driver(#[from] DriverError),
     /// All stages are taken.
     #[error(

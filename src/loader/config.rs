@@ -108,7 +108,7 @@ pub enum LoaderError {
     Plan(#[from] PlanError),
     /// The subset has no obs.
     #[error(
-        "the subset has none of the {n_obs} obs, so there is nothing to load; select some, or load no such part of a split"
+        "the subset has none of the {n_obs} obs, so there is nothing to load; select some, or skip this part of the split"
     )]
     NothingSelected {
         /// Obs in the data set.
@@ -125,7 +125,7 @@ pub enum LoaderError {
     Output(#[from] OutputError),
     /// A fetch needs more than the budget.
     #[error(
-        "a fetch of {n_obs} obs needs {needed_bytes} bytes of read buffers, the memory budget leaves {budget_bytes}; \
+        "a fetch of {n_obs} obs needs {needed_bytes} bytes of read buffers, but the memory budget leaves {budget_bytes}; \
          raise the budget, or lower batch_size x fetch_factor"
     )]
     Budget {
@@ -154,8 +154,7 @@ pub enum LoaderError {
     },
     /// A row that is to be normalised has values that are no counts.
     #[error(
-        "{}: {cell} has {found}, so it cannot be normalised, nor logarithms taken; load counts, which `cellring convert` takes by \
-         --layer counts or --raw where the input has them, or leave out normalize and log1p", store.display()
+        "{}: {cell} has {found}, so it can be neither normalised nor log-transformed; load counts, which `cellring convert` takes with --layer counts or --raw if the input has them, or leave out normalize and log1p", store.display()
     )]
     Unfit {
         /// The store.
@@ -178,8 +177,7 @@ pub enum LoaderError {
     },
     /// Values of the source's type are asked for, and the stores have different ones.
     #[error(
-        "{}: the values have the type {found}, those of {} have {expected}, and they are asked for as they are in the source; \
-         choose f32, f16 or bf16 values", store.display(), first.display()
+        "{}: the values have the type {found}, those of {} have {expected}, and values of the source's type are requested; choose f32, f16 or bf16 values", store.display(), first.display()
     )]
     ValueTypes {
         /// The store.

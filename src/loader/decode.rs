@@ -126,7 +126,7 @@ impl Rows for PlacedRows<'_> {
             None => format!("obs {obs}"),
         };
         let found = match unfit {
-            Unfit::Sum(sum) => format!("values that sum to {sum:e}, which is no library size of 32 bits"),
+            Unfit::Sum(sum) => format!("values that sum to {sum:e}, which a 32-bit float cannot hold"),
             Unfit::Value { value, .. } => {
                 let column = column.unwrap_or_default();
                 let gene = text(source.store.var(), column.into());

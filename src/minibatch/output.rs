@@ -76,7 +76,7 @@ pub enum OutputError {
     Format(#[from] FormatError),
     /// A column of the var table holds no names.
     #[error(
-        "the var column {column:?} has the type {data_type}, genes are found by text; choose another column"
+        "the var column {column:?} has the type {data_type}, but genes are found by text; choose another column"
     )]
     NotText {
         /// Name of the column.
@@ -85,12 +85,11 @@ pub enum OutputError {
         data_type: String,
     },
     /// A list of genes has a name twice.
-    #[error("the gene {0:?} is asked for twice, a column of the output has one gene; ask for it once")]
+    #[error("the gene {0:?} is requested twice; request it once")]
     RepeatedGene(String),
     /// None of a list of genes is there.
     #[error(
-        "none of the {n_names} genes that are asked for ({asked}, ..) is there, where genes are named as {held}; ask for them by \
-         such names, or by a var column that has the names of the list"
+        "none of the {n_names} requested genes ({asked}, ..) is in the store, whose genes have names such as {held}; use such names, or a var column that has the names of the list"
     )]
     NoGenes {
         /// How many are asked for.
@@ -101,10 +100,10 @@ pub enum OutputError {
         held: String,
     },
     /// A list of columns has one twice.
-    #[error("column {0} is asked for twice, each can become one column of the output; ask for it once")]
+    #[error("column {0} is requested twice; request it once")]
     RepeatedColumn(u32),
     /// A list of columns has one that the store lacks.
-    #[error("column {column} is asked for, the store has {n_vars}; choose columns below that")]
+    #[error("column {column} is requested, but the store has {n_vars} columns; choose columns below that")]
     NoSuchColumn {
         /// The column.
         column: u32,
@@ -132,7 +131,7 @@ pub enum OutputError {
     },
     /// Computed values have no place in the store's type.
     #[error(
-        "values of type {value_type} are asked for as they are in the source and also to be normalised or weighted; choose \
+        "values of the source's type ({value_type}) are requested, but normalised or weighted ones are not of that type; choose \
          f32, f16 or bf16 values"
     )]
     Computed {
@@ -143,11 +142,11 @@ pub enum OutputError {
     #[error("the library size to normalise to is {0}, expected a finite number above 0")]
     TargetSum(f64),
     /// Nothing is asked for.
-    #[error("the top 0 genes of each cell are asked for; ask for at least 1")]
+    #[error("the top 0 genes of each cell are requested; request at least 1")]
     NoRanks,
     /// A minibatch is larger than the memory.
     #[error(
-        "a minibatch of {n_obs} obs takes {needed_bytes} bytes, the memory budget is {budget_bytes}; raise the budget, or \
+        "a minibatch of {n_obs} obs takes {needed_bytes} bytes, but the memory budget is {budget_bytes}; raise the budget, or \
          lower batch_size, or select genes"
     )]
     Budget {

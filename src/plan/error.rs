@@ -168,7 +168,7 @@ pub enum PlanError {
     },
     /// A saved state belongs to another config or other data.
     #[error(
-        "the sampler state was saved with another sampler config or other data ({}): resume with the same, or start the epoch anew",
+        "the sampler state was saved with another sampler config or other data ({}): resume with the same, or start the epoch again",
         mismatch(*found, *expected, differences)
     )]
     StateMismatch {
@@ -181,7 +181,7 @@ pub enum PlanError {
     },
     /// A saved state says that more was consumed than there was.
     #[error(
-        "the sampler state says that each of {world_size} ranks consumed {found} minibatches, of {available} that each had: the state is damaged"
+        "the sampler state says that each of {world_size} ranks consumed {found} minibatches, but each had only {available}: the state is damaged"
     )]
     StateBeyondEnd {
         /// Ranks.
@@ -193,7 +193,7 @@ pub enum PlanError {
     },
     /// A saved state has too long a history.
     #[error(
-        "the history of the sampler state adds up to {found} ranks, more than the {MAX_HISTORY_RANKS} that can be followed: start the epoch anew"
+        "the history of the sampler state adds up to {found} ranks, more than the {MAX_HISTORY_RANKS} that can be followed: start the epoch again"
     )]
     StateTooLong {
         /// Sum of its world sizes.

@@ -115,7 +115,7 @@ fn codes_of(column: &Column) -> Result<(Vec<u32>, Vec<String>), SelectError> {
         return Err(SelectError::ColumnType {
             column: field.name().clone(),
             data_type: field.data_type().to_string(),
-            expected: "and classes are categories, texts, integers or booleans",
+            expected: "but classes must be categories, texts, integers or booleans",
         });
     }
     let mut codes = Vec::with_capacity(column.batches().iter().map(|batch| batch.len()).sum());

@@ -124,7 +124,7 @@ impl Check {
                 Value::Bool(_) => ("true or false", ""),
             };
             format!(
-                "the column holds {}, which are not compared with {what}{hint}",
+                "the column holds {}, which cannot be compared with {what}{hint}",
                 kind.plural()
             )
         };

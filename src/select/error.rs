@@ -24,7 +24,7 @@ pub enum SelectError {
         what: String,
     },
     /// A filter takes no obs.
-    #[error("the filter takes none of the {n_obs} obs: {why}: {filter}")]
+    #[error("the filter matches none of the {n_obs} obs: {why}: {filter}")]
     NothingTaken {
         /// The filter.
         filter: String,
@@ -45,8 +45,7 @@ pub enum SelectError {
     },
     /// A weight is missing.
     #[error(
-        "the obs column {column:?} has no value for obs {obs}, and each obs needs a weight; fill in 0 or leave weights to \
-         another column"
+        "the obs column {column:?} has no value for obs {obs}, and each obs needs a weight; fill in 0 or choose another column"
     )]
     MissingWeight {
         /// The column.

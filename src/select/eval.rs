@@ -24,7 +24,7 @@ use crate::store::Store;
 /// let error = Filter::parse("n_genes = 200").unwrap_err();
 /// assert_eq!(
 ///     error.to_string(),
-///     "in the filter at character 9, = means nothing; equality is written ==: n_genes = 200"
+///     "in the filter at character 9, = is not an operator; write == for equality: n_genes = 200"
 /// );
 /// # Ok::<(), cellring::select::SelectError>(())
 /// ```
@@ -181,7 +181,7 @@ impl Filter {
         let kind = Kind::of(field.data_type()).ok_or_else(|| SelectError::ColumnType {
             column: test.column.clone(),
             data_type: field.data_type().to_string(),
-            expected: "and filters know numbers, texts, booleans and categories of them",
+            expected: "but filters support numbers, texts, booleans and categories of these",
         })?;
         let refused = |what| wrong(&self.text, test.at, format!("{what} (column {:?})", test.column));
         let check = Check::new(&test.question, kind).map_err(refused)?;

@@ -1,4 +1,4 @@
-//! What is odd about what a filter took.
+//! Warnings about a filter: values that no obs has, and filters that match none.
 
 use std::fmt;
 
@@ -77,7 +77,7 @@ impl fmt::Display for SelectWarning {
         let values = listed(values);
         write!(
             f,
-            "no obs has {values} in the obs column {column:?} ({held}), which the filter asks for: {filter}"
+            "no obs has {values} in the obs column {column:?} ({held}), which the filter looks for: {filter}"
         )
     }
 }
@@ -138,7 +138,7 @@ pub(super) fn review<E>(
         let held = held(test, absent.first());
         let values: Vec<String> = absent.into_iter().map(shown).collect();
         let clause = match values.is_empty() {
-            true => format!("it asks about the obs column {column:?} ({held})"),
+            true => format!("it uses the obs column {column:?} ({held})"),
             false => format!(
                 "no obs has {} in the obs column {column:?} ({held})",
                 listed(&values)

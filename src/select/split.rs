@@ -36,9 +36,9 @@ impl SplitSpec {
                 .split_once('=')
                 .map(|(name, fraction)| (name.trim(), fraction.trim()))
                 .filter(|(name, _)| !name.is_empty())
-                .ok_or_else(|| wrong(format!("has the part {part:?}, which is no name=fraction")))?;
+                .ok_or_else(|| wrong(format!("has the part {part:?}, which is not NAME=FRACTION")))?;
             if names.iter().any(|known| known == name) {
-                return Err(wrong(format!("has two parts of the name {name:?}")));
+                return Err(wrong(format!("has two parts named {name:?}")));
             }
             let fraction: f64 = fraction
                 .parse()

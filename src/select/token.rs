@@ -102,13 +102,13 @@ impl<'a> Tokens<'a> {
                 Some((_, 'n')) => text.push('\n'),
                 Some((_, 't')) => text.push('\t'),
                 Some((_, c)) => {
-                    let what = format!("\\{c} means nothing; a backslash itself is written \\\\");
+                    let what = format!("\\{c} is not an escape; write a backslash as \\\\");
                     return Err((start + place, what));
                 }
                 None => break,
             }
         }
-        Err((start, format!("what begins with {quote} has no end")))
+        Err((start, format!("the text that begins with {quote} is not closed")))
     }
 
     fn number(&mut self) -> Result<Number, Wrong> {
@@ -141,7 +141,7 @@ impl<'a> Tokens<'a> {
         };
         number
             .filter(|_| has_digit)
-            .ok_or_else(|| (start, format!("{word:?} is no number")))
+            .ok_or_else(|| (start, format!("{word:?} is not a number")))
     }
 }
 
@@ -151,12 +151,14 @@ fn is_name_start(c: char) -> bool {
 
 fn unknown_sign(found: char) -> String {
     match found {
-        '=' => "= means nothing; equality is written ==".to_owned(),
-        '&' => "& means nothing; write and".to_owned(),
-        '|' => "| means nothing; write or".to_owned(),
-        '!' | '~' => format!("{found} means nothing; write not"),
+        '=' => "= is not an operator; write == for equality".to_owned(),
+        '&' => "& is not an operator; write and".to_owned(),
+        '|' => "| is not an operator; write or".to_owned(),
+        '!' | '~' => format!("{found} is not an operator; write not"),
         _ => {
-            format!("{found:?} means nothing; names of columns with such characters stand between backticks")
+            format!(
+                "{found:?} is not expected here; put the names of columns with such characters between backticks"
+            )
         }
     }
 }

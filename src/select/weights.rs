@@ -26,7 +26,7 @@ pub fn weights(store: &Store, column: &str) -> Result<Arc<[f32]>, SelectError> {
         return Err(SelectError::ColumnType {
             column: column.to_owned(),
             data_type: data_type.to_string(),
-            expected: "and weights are numbers",
+            expected: "but weights must be numbers",
         });
     }
     let mut weights = Vec::with_capacity(store.n_obs() as usize);

@@ -22,7 +22,7 @@ pub(super) fn instead_of_a_store(path: &Path, error: io::Error) -> FormatError {
                 file: path.to_path_buf(),
                 error: io::Error::new(
                     error.kind(),
-                    "the directory may not be entered (permission denied)",
+                    "the directory cannot be entered (permission denied)",
                 ),
             };
         }
@@ -48,20 +48,20 @@ fn what(path: &Path) -> String {
                 .to_owned();
         }
         if [".zgroup", "zarr.json"].into_iter().any(is) {
-            return convert("that is a zarr directory, as of AnnData");
+            return convert("it is a zarr directory, perhaps of AnnData");
         }
         if ["matrix.mtx", "matrix.mtx.gz"].into_iter().any(is) {
-            return convert("that is a Matrix Market directory");
+            return convert("it is a Matrix Market directory");
         }
         return "it has no manifest.json; make one with `cellring convert`".to_owned();
     }
     if begins_with(path, &HDF5) {
-        return convert("that is an AnnData file (HDF5)");
+        return convert("it is an AnnData file (HDF5)");
     }
     if begins_with(path, &ZIP) {
-        return convert("that is a zip file, perhaps of zarr");
+        return convert("it is a zip file, perhaps of zarr");
     }
-    "that is a file, and a store is a directory; make one with `cellring convert`".to_owned()
+    "it is a file, but a store is a directory; make one with `cellring convert`".to_owned()
 }
 
 fn begins_with<const N: usize>(path: &Path, expected: &[u8; N]) -> bool {

@@ -410,7 +410,7 @@ fn check_layer(store: &Store, matrix: &Store) -> Result<(), FormatError> {
     let file = matrix.path().join(&matrix.manifest().var.file);
     Err(FormatError::table(
         &file,
-        "the layer has not the columns of the store in the same order",
+        "the layer does not have the columns of the store in the same order",
     ))
 }
 

@@ -296,7 +296,7 @@ fn held(path: &Path, owner: Option<&Owner>) -> WriteError {
     WriteError::Held {
         path: path.to_path_buf(),
         lock: path.join(LOCK_FILE),
-        owner: owner.map_or("a process that does not say which".into(), Owner::to_string),
+        owner: owner.map_or("an unknown process".into(), Owner::to_string),
     }
 }
 

@@ -162,7 +162,7 @@ fn check(parts: &[Found], target: &Path) -> Result<(), WriteError> {
         })
     };
     let Some(first) = parts.first() else {
-        return refuse(target, "there are no parts to make this store of".into());
+        return refuse(target, "there are no parts to make this store from".into());
     };
     let of = first.manifest.parts;
     for part in parts {
@@ -345,7 +345,7 @@ fn check_headers(staging: &Path, manifest: &Manifest, target: &Path) -> Result<(
         let n_names = file.metadata().map_err(WriteError::io(&path))?.nlink();
         if n_names > 2 && !is_own && !is_free {
             let problem = format!(
-                "shard {number} of the parts is that of another store too (by a hard link), which would be damaged; copy the parts, \
+                "shard {number} of the parts is also a shard of another store (by a hard link), which would be damaged; copy the parts, \
                  or convert them again with --force"
             );
             return Err(WriteError::Part {
@@ -537,8 +537,7 @@ fn join_obs(parts: &[Found], path: &Path) -> Result<Written, WriteError> {
 fn other_obs(part: &Found) -> WriteError {
     WriteError::Part {
         path: part.path.clone(),
-        problem: "its obs has other columns or categories than that of the other parts; convert it again"
-            .into(),
+        problem: "its obs has other columns or categories than the other parts; convert it again".into(),
     }
 }
 

@@ -86,7 +86,7 @@ pub enum WriteError {
     },
     /// The new store is there, but the one that it replaced is not gone.
     #[error(
-        "{}: the new store is complete, but of the one that it replaced {} remains ({error}); remove that by hand",
+        "{}: the new store is complete, but {} of the store that it replaced remains ({error}); remove it by hand",
         path.display(),
         remains.display()
     )]
@@ -107,13 +107,13 @@ pub enum WriteError {
         reason: String,
     },
     /// The path has no last part.
-    #[error("{}: the path has no name for a store", path.display())]
+    #[error("{}: the path does not end in a name for the store", path.display())]
     NoName {
         /// The path.
         path: PathBuf,
     },
     /// A directory for shards cannot be used.
-    #[error("{}: no shards can be put there ({error}); name a directory that exists and can be written", path.display())]
+    #[error("{}: shards cannot be put there ({error}); name a directory that exists and can be written", path.display())]
     Stripe {
         /// The directory.
         path: PathBuf,

@@ -179,7 +179,7 @@ impl PartManifest {
         }
         let rows = part_table_rows(first..end, self.n_obs_of_store);
         if self.obs_rows != rows.end - rows.start {
-            return Err("obs_rows is not what its obs ask for".into());
+            return Err("obs_rows does not match its obs".into());
         }
         if !(1..=self.parts).contains(&self.part) {
             return Err("part is not within 1 and parts".into());
@@ -194,7 +194,7 @@ impl PartManifest {
         ];
         match names.iter().all(|(entry, name)| entry.file == **name) {
             true => Ok(()),
-            false => Err("a file is not called as that of a part".into()),
+            false => Err("a file does not have the name of a file of a part".into()),
         }
     }
 

@@ -368,12 +368,12 @@ pub fn check_directory(target: &Path) -> Result<(), WriteError> {
             if fs::symlink_metadata(parent).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) =>
         {
             let missing = obstacle(target).unwrap_or_default();
-            Err(failed(format!("{missing}; make it first")))
+            Err(failed(format!("{missing}; create it first")))
         }
         Err(error) => Err(failed(explain(parent, error).to_string())),
         Ok(found) if !found.is_dir() => Err(failed(format!("{parent:?} is a file, not a directory"))),
         Ok(_) => can_change(parent)
-            .map_err(|error| failed(format!("the directory {parent:?} may not be written ({error})"))),
+            .map_err(|error| failed(format!("the directory {parent:?} cannot be written ({error})"))),
     }
 }
 
@@ -407,7 +407,7 @@ fn check_replaceable(target: &Path) -> Result<(), WriteError> {
         for directory in stripe::directories_to_empty(target, &absolute) {
             can_change(&directory).map_err(|error| {
                 failed(format!(
-                    "{directory:?} belongs to it and may not be emptied ({error})"
+                    "{directory:?} belongs to it and cannot be emptied ({error})"
                 ))
             })?;
         }

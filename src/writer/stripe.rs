@@ -98,7 +98,7 @@ impl Stripe {
         let owner = absolute(part).map_err(WriteError::io(part))?;
         if is_link && !(belongs_to(directory, &owner) && file.file_name().is_some_and(is_shard)) {
             return Err(refuse(
-                "is a link to a file that is not of this part, and would be written to; put a copy of that file there",
+                "is a link to a file outside this part, which would be written to; replace the link with a copy of that file",
             ));
         }
         let opened = open(&file, Links::Refused).map_err(WriteError::io(&file))?;

@@ -220,7 +220,7 @@ const CASES: &[Case] = &[
             symlink(p.path("victim.bin"), p.shard(0)).unwrap();
             p.manifests[0]["shards"][0]["bytes"] = 8192.into();
         },
-        Some("not of this part"),
+        Some("outside this part"),
     ),
     (
         "a shard that leads nowhere",
@@ -249,7 +249,7 @@ const CASES: &[Case] = &[
             fs::remove_file(p.shard(1)).unwrap();
             fs::hard_link(p.path("victim.bin"), p.shard(1)).unwrap();
         },
-        Some("that of another store too"),
+        Some("also a shard of another store"),
     ),
     (
         "a shard of other bytes",
@@ -606,7 +606,7 @@ fn shards_elsewhere_are_those_of_the_part() {
         fs::remove_file(&own).unwrap();
         symlink(other, &own).unwrap();
         let message = place.merge("the other part's").unwrap_err();
-        assert!(message.contains("not of this part"), "{message}");
+        assert!(message.contains("outside this part"), "{message}");
     }
 }
 

@@ -195,14 +195,14 @@ fn values_are_those_of_their_type() {
             ValueBuffer::I8(vec![5; 8]),
             ValueType::U8,
             vec![200],
-            "no int8",
+            "not of type int8",
         ),
         (
             "an int8 of 300",
             ValueBuffer::I8(vec![5; 8]),
             ValueType::U16,
             vec![44, 1],
-            "no int8",
+            "not of type int8",
         ),
         (
             "a uint8 of 300",
@@ -216,14 +216,14 @@ fn values_are_those_of_their_type() {
             ValueBuffer::I16(vec![5; 8]),
             ValueType::U16,
             vec![64, 156],
-            "no int16",
+            "not of type int16",
         ),
         (
             "an int32 of 2^31",
             ValueBuffer::I32(vec![5; 8]),
             ValueType::U32,
             vec![0, 0, 0, 128],
-            "no int32",
+            "not of type int32",
         ),
         (
             "a float32 of 2^24 + 1",
@@ -397,7 +397,7 @@ fn a_layer_has_the_columns_of_the_store() {
     write_layer(&path, 50, |k| format!("gene_{k}"));
     verify(&Store::open(&path).unwrap(), 1, &|_| ()).unwrap();
     write_layer(&path, 50, |k| format!("gene_{}", if k == 7 { 70 } else { k }));
-    assert_refused("names", verify_path(&path), "not the columns of the store");
+    assert_refused("names", verify_path(&path), "not have the columns of the store");
     write_layer(&path, 51, |k| format!("gene_{k}"));
     assert_refused("their number", Store::open(&path).map(drop), "51 columns");
 }

@@ -171,7 +171,7 @@ fn states_of_others_are_refused() {
         refuse(|state| state.fingerprint ^= 1)
             .starts_with("the sampler state was saved with another sampler config")
     );
-    let beyond = "the sampler state says that each of 2 ranks consumed 6 minibatches, of 5 that each had: the state is damaged";
+    let beyond = "the sampler state says that each of 2 ranks consumed 6 minibatches, but each had only 5: the state is damaged";
     assert_eq!(refuse(|state| state.history[0].minibatches = 6), beyond);
     let leg = |world_size, minibatches| Leg {
         world_size,

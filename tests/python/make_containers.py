@@ -238,7 +238,7 @@ for name, edit, reason in (
     ("shape_text", lambda f: set_text(f["X"], "shape", variable(h5t.CSET_UTF8), np.array(["12", "7"])), "expected integers"),
     ("ordered_two", lambda f: set_attribute(f["obs/stage"], "ordered", h5t.STD_I32LE, np.int64(2)), "attribute ordered: it is 2, expected true or false"),
     ("ordered_na", lambda f: set_attribute(f["obs/stage"], "ordered", ENUMS["r"][0], np.array(-128, "i1"), memory=ENUMS["r"][0]), "expected true or false"),
-    ("ordered_nothing", lambda f: set_attribute(f["obs/stage"], "ordered", enum(h5t.STD_I8LE, FALSE=0, TRUE=1, NA=2), np.array(9, "i1"), memory=enum(h5t.STD_I8LE, FALSE=0, TRUE=1, NA=2)), "9 is no member of its enum"),
+    ("ordered_nothing", lambda f: set_attribute(f["obs/stage"], "ordered", enum(h5t.STD_I8LE, FALSE=0, TRUE=1, NA=2), np.array(9, "i1"), memory=enum(h5t.STD_I8LE, FALSE=0, TRUE=1, NA=2)), "9 is not a member of its enum"),
     ("index_number", lambda f: set_attribute(f["obs"], "_index", h5t.STD_I32LE, np.int64(2)), "attribute _index: it is 2, expected one string"),
 ):
     path = copy(f"{name}.h5ad")
@@ -373,7 +373,7 @@ with_column(path, ENUMS["reversed"][0], np.array([0] * (N_OBS - 1) + [3], "i1"))
 say(path, "refused:element 11: bytes [03] are neither its FALSE [01] nor its TRUE [00]")
 path = copy("enum_cycle_no_member.h5ad")
 with_column(path, cycle, np.array([4] * (N_OBS - 1) + [5], cycle.get_super().dtype))
-say(path, "refused:row 11 holds 5, which is no member of its enum")
+say(path, "refused:row 11 holds 5, which is not a member of its enum")
 path = copy("enum_x_cycle.h5ad")
 with h5py.File(path, "r+") as file:
     dataset(file["X"], "data", cycle, np.resize([4, 3], COUNTS.nnz).astype(cycle.get_super().dtype), memory=cycle)

@@ -113,7 +113,7 @@ as_scanpy(human, lambda: scanpy.read_10x_h5(path, genome="GRCh38", gex_only=Fals
 say(path, both[:, 8:15].copy(), "--genome", "mm10", "--feature-types", "Gene Expression")
 say(path, "refused:none of its features is of genome hg19; there are 5 without one, 8 of GRCh38, 7 of mm10", "--genome", "hg19")
 say(path, "refused:of type Peaks; there are 5 of CRISPR Guide Capture", "--feature-types", "Gene Expression,Peaks")
-say(path, "refused:no feature is of these types", "--genome", "mm10", "--feature-types", "CRISPR Guide Capture")
+say(path, "refused:no feature has one of these types", "--genome", "mm10", "--feature-types", "CRISPR Guide Capture")
 say(path, "refused:has no layers/counts", "--layer", "counts")
 
 # Probes of fixed cells (Flex), unfiltered: probes, flags, and which barcodes are cells.
@@ -183,7 +183,7 @@ as_scanpy(mouse, lambda: scanpy.read_10x_h5(path, genome="mm10", gex_only=False)
 say(path, adata(gene_ids=IDS), "--genome", "hg19")
 say(path, "refused:holds several genomes (hg19, mm10); choose one with --genome")
 say(path, "refused:it has no genome GRCh38, but hg19, mm10", "--genome", "GRCh38")
-say(path, "refused:it does not say of which types its features are", "--genome", "mm10", "--feature-types", "Gene Expression")
+say(path, "refused:it does not say what types its features have", "--genome", "mm10", "--feature-types", "Gene Expression")
 
 
 # Matrix Market.
@@ -224,7 +224,7 @@ say(path, "refused:Matrix Market has no groups", "--group", "mod/rna")
 path = market("market_old")
 say(path, plain)
 as_scanpy(plain, lambda: scanpy.read_10x_mtx(path, make_unique=False, gex_only=False))
-say(path, "refused:it does not say of which types", "--feature-types", "Gene Expression")
+say(path, "refused:it does not say what types", "--feature-types", "Gene Expression")
 
 # Fields, symmetries and formats.
 say(market("market_unsigned", entries(field="unsigned-integer")), plain)
@@ -271,7 +271,7 @@ ragged = column(IDS, GENES).replace(f"{IDS[6]}\t", f"{IDS[6]} ")
 say(market("market_ragged", features=ragged), "refused:line 7 of")
 say(market("market_ragged_more", features=features3.replace(GENES[4] + "\t", GENES[4] + "\t\t")), "refused:it has 4 columns, but the lines before it have 3")
 say(market("market_header", barcodes="barcode\n" + column(CELLS), features=column(IDS, GENES)), "refused:line 31 of")
-say(market("market_few", barcodes=column(CELLS[1:])), "refused:it says 20 rows and 30 columns, but 20 genes and 29 cells are named beside it")
+say(market("market_few", barcodes=column(CELLS[1:])), "refused:it declares 20 rows and 30 columns, but 20 genes and 29 cells are named next to it")
 lines = entries().splitlines(keepends=True)
 for name, line in (("three", "1 2 3 4\n"), ("two", "1 2\n"), ("word", "1 2 x\n"), ("zero", "0 2 1\n"), ("far", "21 2 1\n")):
     say(market(f"market_line_{name}", "".join(lines[:9] + [line] + lines[10:])), "refused:line 10 of")
@@ -310,7 +310,7 @@ write(path / "unspliced.mtx", entries(COUNTS.T * 2))
 say(path, "refused:holds 2 matrices (spliced.mtx, unspliced.mtx)")
 say(path / "unspliced.mtx", adata(COUNTS * 2, gene_ids=IDS, feature_types=TYPES))
 write(folder / "no_names/matrix.mtx", entries())
-say(folder / "no_names", "refused:has no barcodes.tsv; expected it beside the matrix")
+say(folder / "no_names", "refused:has no barcodes.tsv; expected it next to the matrix")
 
 # Directories that programs make around it.
 say(market("run/outs/filtered_feature_bc_matrix", features=features3, files=NEW).parent, typed)
@@ -345,7 +345,7 @@ say(path, "refused:it has no group mod/atac; AnnData lies in mod/prot, mod/rna",
 say(path, "refused:it has no group mod/../mod/rna", "--group", "mod/../mod/rna")
 say(path, "refused:mod holds AnnData in prot, rna", "--group", "mod")
 say(path, "refused:has no layers/counts", "--group", "mod/rna", "--layer", "counts")
-say(path, "refused:--genome does not fit", "--group", "mod/rna", "--genome", "GRCh38")
+say(path, "refused:--genome does not apply to", "--group", "mod/rna", "--genome", "GRCh38")
 path = folder / "deep.h5"
 with h5py.File(path, "w") as file:
     anndata.io.write_elem(file, "a/b/c/table", rna)
@@ -513,7 +513,7 @@ hdf5("nothing.h5", {}, "is an empty hierarchy")
 (folder / "empty").mkdir()
 say(folder / "empty", "refused:is an empty directory; looked for zarr.json or .zgroup of zarr, and for matrix.mtx")
 write(folder / "notes/readme.txt", "nothing\n")
-say(folder / "notes", "refused:is a directory without anything that is read; looked for zarr.json")
+say(folder / "notes", "refused:is a directory without any input that can be read; looked for zarr.json")
 write(folder / "files/a.h5ad", h5ad.read_bytes())
 write(folder / "files/b.h5ad", h5ad.read_bytes())
 say(folder / "files", "refused:holds a.h5ad, b.h5ad; name one of them, or several, instead of the directory")
@@ -525,11 +525,11 @@ for version, root in ((2, ".zgroup"), (3, "zarr.json")):
         (path / name).unlink(missing_ok=True)
     say(path, "refused:is a zarr hierarchy whose root has neither .zgroup nor zarr.json")
 say(folder / "absent/a/b.h5ad", f'refused:the directory "{folder}/absent" does not exist')
-say(folder / "files/c.h5ad", "refused:there is nothing of this name")
+say(folder / "files/c.h5ad", "refused:no such file or directory")
 say(folder / "files/a.h5ad/X", f'refused:"{folder}/files/a.h5ad" is a file, not a directory')
 (folder / "dangling.h5ad").symlink_to("elsewhere/x.h5ad")
 say(folder / "dangling.h5ad", 'refused:dangling.h5ad" is a link to "elsewhere/x.h5ad", which does not exist')
 say(h5ad, "refused:--feature-types does not fit", "--feature-types", "Gene Expression")
-say(h5ad, "refused:--genome does not fit", "--genome", "GRCh38")
+say(h5ad, "refused:--genome does not apply to", "--genome", "GRCh38")
 say(h5ad, "refused:it has no group mod/rna", "--group", "mod/rna")
 say(h5ad, counts, "--group", "/")

@@ -122,7 +122,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Failed(error) => error.fmt(f),
             Self::Usage(sentence) | Self::Interrupted { sentence, .. } => f.write_str(sentence),
-            Self::NoReader => f.write_str("nobody reads the output any more"),
+            Self::NoReader => f.write_str("the reader of the output has closed it"),
         }
     }
 }

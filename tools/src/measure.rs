@@ -258,7 +258,7 @@ pub(crate) fn fallback(choice: &Choice) -> Option<String> {
         }
     }
     Some(format!(
-        "no {} ({}); reading with {} instead",
+        "{} is not available ({}); reading with {} instead",
         first.way,
         refusals.join("; "),
         choice.way

@@ -69,6 +69,13 @@ pub fn check_input(path: &Path) -> Result<(), PathError> {
     }
 }
 
+/// The directory that a path lies in.
+pub fn directory_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
 /// Whether a file may be written to `path`: nothing is there, or with `force` a file.
 ///
 /// # Errors
@@ -86,7 +93,7 @@ pub fn check_file(path: &Path, force: bool) -> Result<(), PathError> {
         Ok(found) if found.is_dir() => return Err(refused("is a directory")),
         // Of a link it is the link that is replaced.
         Ok(found) if !found.is_file() && !found.is_symlink() => {
-            return Err(refused("is no regular file, so it is not replaced"));
+            return Err(refused("is not a regular file, so it is not replaced"));
         }
         Ok(_) if !force => {
             return Err(PathError::Exists {
@@ -112,11 +119,10 @@ pub fn check_store(path: &Path, force: bool) -> Result<(), PathError> {
 /// # Errors
 /// [`PathError`]; nothing is left behind then.
 pub fn write_file(path: &Path, bytes: &[u8], force: bool) -> Result<(), PathError> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let write = || {
         let mut file = tempfile::Builder::new()
             .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(directory.unwrap_or(Path::new(".")))?;
+            .tempfile_in(directory_of(path))?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         match force {
@@ -152,9 +158,9 @@ mod tests {
         check_file(&at("none"), false).unwrap();
         for force in [false, true] {
             assert!(said(&at("directory"), force).ends_with("is a directory; give the name of a file"));
-            assert!(said(Path::new("/dev/null"), force).contains("is no regular file"));
+            assert!(said(Path::new("/dev/null"), force).contains("is not a regular file"));
             assert!(said(Path::new(".."), force).contains("is a directory"));
-            assert!(said(&at("none/file"), force).contains("does not exist; make it first"));
+            assert!(said(&at("none/file"), force).contains("does not exist; create it first"));
             assert!(said(&at("file/below"), force).contains("is a file, not a directory"));
         }
         assert!(

@@ -21,11 +21,11 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         .unwrap_or(trimmed.len());
     let (number, unit) = trimmed.split_at(digits);
     let unit_bytes = unit_bytes(unit.trim_start()).ok_or_else(|| {
-        format!("{text:?} is no size: write a number of bytes, or one such as 500M or 256MiB")
+        format!("{text:?} is not a size: give a number of bytes, or a size such as 500M or 256MiB")
     })?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let too_large = || format!("the size {text:?} is beyond 64 bits");
-    let not_a_number = || format!("{text:?} is no size: {number:?} is not a number");
+    let not_a_number = || format!("{text:?} is not a size: {number:?} is not a number");
     if whole.is_empty() || number.ends_with('.') || fraction.contains('.') {
         return Err(not_a_number());
     }

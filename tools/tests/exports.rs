@@ -227,7 +227,7 @@ fn what_an_export_would_refuse_is_repaired_when_it_is_converted() {
         "obs/repeated has 1 repeated categories",
         "obs/missing has 1 categories without a value",
         "obs/_index is the index",
-        "var/_index has a name that anndata reserves; the column is called index now",
+        "var/_index has a name that anndata reserves; the column is renamed to index",
     ] {
         assert!(warnings.contains(expected), "{expected:?} is not in {warnings}");
     }
@@ -294,7 +294,7 @@ fn a_zarr_directory_is_whole_or_not_there() {
     std::fs::create_dir(&foreign).unwrap();
     std::fs::write(foreign.join("thesis.txt"), "precious").unwrap();
     let error = run_export(&store, &foreign, &force).unwrap_err().to_string();
-    assert!(error.contains("is no zarr directory"), "{error}");
+    assert!(error.contains("is not a zarr directory"), "{error}");
     assert_eq!(
         std::fs::read_to_string(foreign.join("thesis.txt")).unwrap(),
         "precious"

@@ -59,7 +59,7 @@ pub enum FrameError {
         limit: usize,
     },
     /// A value is none of the store's element type.
-    #[error("a value is {value}, which is no {value_type}")]
+    #[error("a value is {value}, which is not of type {value_type}")]
     Value {
         /// The value, as an integer.
         value: u64,
@@ -67,7 +67,7 @@ pub enum FrameError {
         value_type: &'static str,
     },
     /// A value is rounded by an `f32`, although the manifest says that none is.
-    #[error("a value is no float32, although the manifest says that all are")]
+    #[error("a value is not a float32, although the manifest says that all are")]
     Inexact,
     /// Bits that belong to no entry are not zero.
     #[error("the unused bits at the end of a group are not zero")]

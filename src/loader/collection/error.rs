@@ -16,7 +16,7 @@ pub enum CollectionError {
     #[error(transparent)]
     Genes(#[from] OutputError),
     /// There is no store.
-    #[error("a collection of no stores is asked for; give at least one")]
+    #[error("a collection needs at least one store")]
     Empty,
     /// The stores have other genes.
     #[error(
@@ -59,7 +59,7 @@ pub enum CollectionError {
     },
     /// A name does not tell which gene is meant.
     #[error(
-        "{}: {n} names of genes occur more than once{}, and stores with other genes are joined by unique names; join by a \
+        "{}: {n} names of genes occur more than once{}, and stores with different genes are joined by unique names; join by a \
          var column of unique identifiers",
         store.display(), listed(names)
     )]

@@ -163,7 +163,7 @@ fn check_shared(lists: &[Names<'_>], n_stores: usize) -> Result<(), CollectionEr
         let smaller = names.len().min(distinct[other].len());
         let n_shared = names.iter().filter(|name| n_having.get(*name) > Some(&1)).count();
         if n_shared == 0 && smaller > 0 {
-            let remedy = "join them by a var column that names genes alike";
+            let remedy = "join them by a var column that names genes the same way";
             return Err(nothing_in_common(n_stores, &lists[place], &lists[other], remedy));
         }
         if n_shared * FEW < smaller {

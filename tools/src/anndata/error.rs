@@ -60,7 +60,7 @@ pub enum SourceError {
         detail: String,
     },
     /// The file is sound, but a part of it is not what AnnData has there.
-    #[error("{object} in {} is not as AnnData stores it: {detail}; correct it where the file was written", file.display())]
+    #[error("{object} in {} does not follow AnnData's format: {detail}; correct it in the program that wrote the file", file.display())]
     Invalid {
         /// Path of the file.
         file: PathBuf,
@@ -71,7 +71,7 @@ pub enum SourceError {
     },
     /// A writer has the file open, or was killed while it had.
     #[error(
-        "{} is still open for writing: a program is writing it, or was killed while it did; wait for it, or if none does, run `h5clear -s {}` (of hdf5-tools), which may leave it without what was written last, or read it with --force-read as it is",
+        "{} is still open for writing: a program is writing to it, or was killed while writing; wait until it is done, or if there is none, run `h5clear -s {}` (from hdf5-tools), which may lose what was written last, or read it as it is with --force-read",
         file.display(), file.display()
     )]
     OpenForWriting {
@@ -124,7 +124,7 @@ pub enum SourceError {
     },
     /// A data frame of `obsm` that is no matrix because of one of its columns.
     #[error(
-        "column {column:?} of {object} in {} {problem}, so the data frame is no matrix; drop or convert the column in anndata, or leave {object} out",
+        "column {column:?} of {object} in {} {problem}, so the data frame cannot be read as a matrix; drop or convert the column in anndata, or leave {object} out",
         file.display()
     )]
     FrameColumn {
@@ -138,7 +138,7 @@ pub enum SourceError {
         problem: String,
     },
     /// A data frame of `obsm` that is no matrix.
-    #[error("{object} in {} is a data frame that is no matrix: {problem}", file.display())]
+    #[error("{object} in {} is a data frame that cannot be read as a matrix: {problem}", file.display())]
     Frame {
         /// Path of the file.
         file: PathBuf,
@@ -218,7 +218,7 @@ pub enum SourceError {
         n_vars: u64,
     },
     /// The input is not what it was when the conversion began.
-    #[error("{} changed while it was converted, so what was read is not of one piece; convert it again when nothing writes to it", file.display())]
+    #[error("{} changed while it was converted, so the data that were read are inconsistent; convert it again when nothing is writing to it", file.display())]
     Changed {
         /// The input.
         file: PathBuf,
@@ -378,7 +378,7 @@ pub enum SourceError {
         remedy: String,
     },
     /// An option does not apply to the input, or names nothing in it.
-    #[error("{option} does not fit {}: {detail}", file.display())]
+    #[error("{option} does not apply to {}: {detail}", file.display())]
     Inapplicable {
         /// The input.
         file: PathBuf,

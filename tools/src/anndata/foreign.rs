@@ -11,6 +11,7 @@ use super::container::{Kind, SourceFile};
 use super::error::{Result, SourceError};
 use super::lines::GZIP_SIGNATURE;
 use super::tenx;
+use crate::message::few;
 
 /// Bytes of a file that are looked at, of one that is compressed those that it holds.
 const START_BYTES: u64 = 4096;
@@ -68,17 +69,17 @@ const KINDS: [(&[u8], &str, &str); 18] = [
     (
         b"PAR1",
         "a Parquet file",
-        "read it with pandas.read_parquet, make an AnnData of it and write it with write_h5ad",
+        "read it with pandas.read_parquet, make an AnnData object from it and write it with write_h5ad",
     ),
     (
         b"ARROW1",
         "an Arrow file",
-        "read it with pandas.read_feather, make an AnnData of it and write it with write_h5ad",
+        "read it with pandas.read_feather, make an AnnData object from it and write it with write_h5ad",
     ),
     (
         b"FEA1",
         "a Feather file",
-        "read it with pandas.read_feather, make an AnnData of it and write it with write_h5ad",
+        "read it with pandas.read_feather, make an AnnData object from it and write it with write_h5ad",
     ),
     (b"X\n\0\0\0", "an R object (.rds)", R_REMEDY),
     (b"A\n2\n", "an R object (.rds)", R_REMEDY),
@@ -88,7 +89,7 @@ const KINDS: [(&[u8], &str, &str); 18] = [
     (
         b"\x93NUMPY",
         "a numpy array",
-        "load it with numpy.load, make an AnnData of it and write it with write_h5ad",
+        "load it with numpy.load, make an AnnData object from it and write it with write_h5ad",
     ),
     (
         b"\x80\x04\x95",
@@ -164,7 +165,7 @@ fn of_gzip(path: &Path, inner: &[u8]) -> SourceError {
         Some(error) => error,
         None => foreign(
             path,
-            "a gzip file of something that is not read",
+            "a gzip file of something that cannot be read",
             format!("unpack it with gunzip -k {shown} and see what it holds"),
         ),
     }
@@ -188,7 +189,7 @@ fn of_start(path: &Path, start: &[u8]) -> Option<SourceError> {
     }
     let head = text.trim_start().to_ascii_lowercase();
     if head.starts_with("<!doctype") || head.starts_with("<html") || head.starts_with("<?xml") {
-        let remedy = "it may be what a server said instead of sending the file; open it in a browser, and download the file again";
+        let remedy = "it may be an error page that a server sent instead of the file; open it in a browser, and download the file again";
         return Some(foreign(path, "an HTML or XML page", remedy));
     }
     let tables = [
@@ -236,7 +237,7 @@ fn of_zip(path: &Path) -> Option<SourceError> {
         return Some(foreign(path, "an Office document", remedy));
     }
     if top.ends_with(".npy") {
-        let remedy = "load it with numpy.load or scipy.sparse.load_npz, make an AnnData of it and write it with write_h5ad";
+        let remedy = "load it with numpy.load or scipy.sparse.load_npz, make an AnnData object from it and write it with write_h5ad";
         return Some(foreign(path, "an archive of numpy arrays (.npz)", remedy));
     }
     let remedy = format!("unpack it with unzip {} and name what it holds", path.display());
@@ -248,8 +249,7 @@ fn of_zip(path: &Path) -> Option<SourceError> {
 fn of_directory(path: &Path) -> SourceError {
     let has = |name: &str| path.join(name).exists();
     if has(MANIFEST_FILE) && has(INDEX_FILE) {
-        let remedy =
-            "train on it with cellring epoch or the library, or make AnnData of it with cellring export";
+        let remedy = "train on it with cellring epoch or the library, or convert it back to AnnData with cellring export";
         return foreign(path, "a cellring store already", remedy);
     }
     if has(PART_FILE) {
@@ -286,7 +286,8 @@ fn of_directory(path: &Path) -> SourceError {
         return foreign(path, form, "copy it again, hidden files too");
     }
     if names.iter().any(|name| name.ends_with(".parquet")) {
-        let remedy = "read it with pandas.read_parquet, make an AnnData of it and write it with write_h5ad";
+        let remedy =
+            "read it with pandas.read_parquet, make an AnnData object from it and write it with write_h5ad";
         return foreign(path, "a directory of Parquet files", remedy);
     }
     let is_input = |name: &&String| {
@@ -301,22 +302,18 @@ fn of_directory(path: &Path) -> SourceError {
             path,
             match names.is_empty() {
                 true => "an empty directory",
-                false => "a directory without anything that is read",
+                false => "a directory without any input that can be read",
             },
             format!(
                 "looked for zarr.json or .zgroup of zarr, and for {}",
                 tenx::market::looked_for()
             ),
         ),
-        some => {
-            let shown: Vec<&str> = some.iter().take(SHOWN).map(|name| name.as_str()).collect();
-            let more = if some.len() > SHOWN { ", ..." } else { "" };
-            SourceError::Choice {
-                file: path.to_owned(),
-                found: format!("{}{more}", shown.join(", ")),
-                remedy: "name one of them, or several, instead of the directory".to_owned(),
-            }
-        }
+        some => SourceError::Choice {
+            file: path.to_owned(),
+            found: few(some, SHOWN),
+            remedy: "name one of them, or several, instead of the directory".to_owned(),
+        },
     }
 }
 
@@ -361,13 +358,11 @@ pub(super) fn of_members(file: &SourceFile) -> Result<Option<SourceError>> {
     }
     let mut names = file.members("")?;
     names.sort();
-    let more = if names.len() > SHOWN { ", ..." } else { "" };
-    names.truncate(SHOWN);
     let form = match names.is_empty() {
         true => "an empty hierarchy, neither AnnData nor a matrix of 10x Genomics".to_owned(),
         false => format!(
-            "neither AnnData nor a matrix of 10x Genomics (it holds {}{more})",
-            names.join(", ")
+            "neither AnnData nor a matrix of 10x Genomics (it holds {})",
+            few(&names, SHOWN)
         ),
     };
     let remedy = "read it with the program that wrote it, and write it with write_h5ad of anndata";

@@ -6,6 +6,7 @@ use super::container::{Kind, SourceFile};
 use super::error::{Result, SourceError};
 use super::foreign;
 use super::open::{GROUP_OPTION, OpenOptions};
+use crate::message::few;
 
 /// How deep AnnData is looked for, and among how many members: a file must not choose how long that takes.
 const MAX_DEPTH: usize = 6;
@@ -34,7 +35,7 @@ pub(super) fn choose(file: SourceFile, options: &OpenOptions) -> Result<SourceFi
             [] => format!(
                 "it has no group {asked}; to join it with a part of a larger file, convert and export that part first"
             ),
-            some => format!("it has no group {asked}; AnnData lies in {}", shown(some)),
+            some => format!("it has no group {asked}; AnnData lies in {}", few(some, SHOWN)),
         },
         file: file.path().to_owned(),
     })
@@ -52,7 +53,7 @@ pub(super) fn check(file: &SourceFile) -> Result<()> {
         },
         some => Err(SourceError::Choice {
             file: file.path().to_owned(),
-            found: format!("AnnData in {}", shown(some)),
+            found: format!("AnnData in {}", few(some, SHOWN)),
             remedy: format!(
                 "choose one with {GROUP_OPTION}, as {GROUP_OPTION} {}",
                 file.path_from_root(&some[0])
@@ -112,12 +113,4 @@ fn find(file: &SourceFile) -> Vec<String> {
         }
     }
     found
-}
-
-fn shown(groups: &[String]) -> String {
-    let mut names = groups[..groups.len().min(SHOWN)].join(", ");
-    if groups.len() > SHOWN {
-        names.push_str(", ...");
-    }
-    names
 }

@@ -1,4 +1,4 @@
-//! What of an input is not converted: nothing is left out without a word.
+//! Lists the parts of an input that a conversion does not store, each with the option that would store it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What is read of an input.
+//! Options for opening an input: the group, genome and feature types to read.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ impl OpenOptions {
         Err(SourceError::Inapplicable {
             file: file.to_owned(),
             option,
-            detail: "that is for inputs of 10x Genomics and Matrix Market, and this is AnnData; list the genes to keep in a file for --genes"
+            detail: "it is for inputs of 10x Genomics and Matrix Market, and this is AnnData; list the genes to keep in a file for --genes"
                 .to_owned(),
         })
     }

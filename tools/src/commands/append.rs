@@ -13,11 +13,11 @@ use crate::failure::Failure;
 use crate::output::{self, Show};
 use crate::progress;
 
-/// Append cells to a store without writing again what it holds
+/// Append cells to a store without rewriting the cells that it holds
 ///
 /// Genes are found by name; those that an input lacks are zero. The columns of obs are those of the store: others are left out
-/// and missing ones are missing, both with a warning, and new categories are added behind those that there are. Whoever has the
-/// store open keeps what it held; whoever opens it afterwards sees all.
+/// and missing ones are missing, both with a warning, and new categories are added after the existing ones. Whoever has the
+/// store open keeps seeing what it held; whoever opens it afterwards sees everything.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The store
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     inputs: Vec<PathBuf>,
     #[command(flatten)]
     open: InputArgs,
-    /// Take this layer [default: the matrix that the store was made of]
+    /// Take this layer [default: the matrix that the store was made from]
     #[arg(long, value_name = "NAME", conflicts_with_all = ["raw", "x"])]
     layer: Option<String>,
     /// Take raw/X and raw/var
@@ -40,13 +40,13 @@ pub(crate) struct Args {
     /// Leave out genes that the store does not have, instead of refusing them
     #[arg(long)]
     ignore_new_genes: bool,
-    /// Begin a new shard when one has reached this size, as 4GiB [default: 32GiB]
+    /// Begin a new shard when one has reached this size, such as 4GiB [default: 32GiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     shard_size: Option<u64>,
     /// Threads that decode, and as many that encode [default: one per core]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
-    /// The most memory to use, as 500M or 2GiB
+    /// The most memory to use, such as 500M or 2GiB
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
     memory: u64,
     /// Print one JSON object
@@ -73,7 +73,7 @@ impl Show for AppendReport {
         }
         if self.n_genes_missing > 0 {
             lines.push(format!(
-                "{} genes of the store are not in the inputs and zero in their cells",
+                "{} genes of the store are not in the inputs and are zero in their cells",
                 output::count(self.n_genes_missing)
             ));
         }

@@ -19,10 +19,10 @@ use crate::progress;
 
 /// Convert AnnData to a store
 ///
-/// Several inputs, of any forms, become one store: the cells of all, one input after the other.
+/// Several inputs, in any of these forms, become one store with the cells of all, one input after the other.
 ///
 /// The store appears under its name when it is complete, and not before. A matrix that is not stored by cells (CSC, Matrix
-/// Market), or is to be stored in another order, passes through a temporary file beside the store: 8 bytes and the value
+/// Market), or is to be stored in another order, passes through a temporary file next to the store: 8 bytes and the value
 /// for each entry.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -35,12 +35,12 @@ pub(crate) struct Args {
     /// The store to make, a directory
     #[arg(short, long, value_name = "STORE")]
     output: PathBuf,
-    /// Genes of several inputs: the same in all, those that all have, or those that any has
+    /// Genes of several inputs: the same in all, those that all have (inner), or those that any has (outer)
     ///
-    /// Genes that an input lacks are zero in its cells. Genes are told by their names, or by --var-key.
+    /// Genes that an input lacks are zero in its cells. Genes are identified by their names, or by --var-key.
     #[arg(long, value_enum, default_value_t = JoinName::Same)]
     join: JoinName,
-    /// Tell the genes of several inputs by this column of var, such as gene_ids
+    /// Identify the genes of several inputs by this column of var, such as gene_ids
     #[arg(long, value_name = "COLUMN")]
     var_key: Option<String>,
     /// Add a categorical column to obs: which input a cell comes from
@@ -58,7 +58,7 @@ pub(crate) struct Args {
     /// Take this layer; may be repeated
     ///
     /// Of several matrices (--x, --layer, --raw, --obsm) the first in this order is that of the store, and the others lie
-    /// beside it: they are read together, for the same cells.
+    /// next to it: they are read together, for the same cells.
     #[arg(long, value_name = "NAME")]
     layer: Vec<String>,
     /// Take raw/X and raw/var
@@ -81,10 +81,10 @@ pub(crate) struct Args {
     /// Threads that decode, and as many that encode [default: one per core]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
-    /// The most memory to use, as 500M or 2GiB
+    /// The most memory to use, such as 500M or 2GiB
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
     memory: u64,
-    /// Only the genes that FILE names, one name of var a line; they stay in the source's order
+    /// Only the genes that FILE names, one per line, as in var; they stay in the source's order
     ///
     /// Names that the input does not have are left out with a warning, unless it has none of them. Lines that begin with # are
     /// comments.
@@ -107,23 +107,23 @@ pub(crate) struct Args {
     /// Store the cells sorted by columns of obs, in runs of equal values; `export` restores the source's order
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     sort_by: Option<Vec<String>>,
-    /// Begin a new shard when one has reached this size, as 4GiB [default: 32GiB, with --stripe 1GiB]
+    /// Begin a new shard when one has reached this size, such as 4GiB [default: 32GiB, with --stripe 1GiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     shard_size: Option<u64>,
-    /// Put the shards by turns in these directories, on several disks, and links to them in the store
+    /// Put the shards in these directories on several disks, round-robin, and links to them in the store
     #[arg(long, value_name = "DIR,...", value_delimiter = ',')]
     stripe: Vec<PathBuf>,
     /// Make only part I of N, as STORE.part-000I-of-000N; `cellring merge` makes the store of all of them
     ///
-    /// Parts may be made anywhere and at the same time. One that is already there, of the same input and with the same options, is
+    /// Parts may be made anywhere and at the same time. A part that exists already, of the same input and with the same options, is
     /// left alone. Each part reads its own cells and a sample of the others; all of them with --encoding raw, --shuffle or
     /// --sort-by.
     #[arg(long, value_name = "I/N", value_parser = parse_part)]
     part: Option<(u32, u32)>,
-    /// Make the very store, byte for byte, that N parts make
+    /// Make, in one go, the same store, byte for byte, that N parts make
     #[arg(long, value_name = "N", conflicts_with = "part", value_parser = value_parser!(u32).range(1..=MAX_PARTS))]
     parts: Option<u32>,
-    /// Replace a store or a part that exists
+    /// Replace an existing store or part
     #[arg(long)]
     force: bool,
     /// Print one JSON object
@@ -170,7 +170,7 @@ impl Show for ConvertReport {
     fn text(&self) -> String {
         if let Some(part) = self.part.as_ref().filter(|part| part.was_there) {
             return format!(
-                "{} is there already, made with these options: nothing to do",
+                "{} exists already, made with these options: nothing to do",
                 part.path.display()
             );
         }
@@ -198,7 +198,7 @@ impl Show for ConvertReport {
             (self.rows_sorted, "rows had columns out of order and were sorted"),
             (
                 self.duplicates_summed,
-                "entries had the row and column of another one and were added to it",
+                "entries had the same row and column as another one and were added to it",
             ),
             (self.explicit_zeros_dropped, "stored zeros were dropped"),
         ];
@@ -231,7 +231,7 @@ fn selections(args: &Args) -> Result<Vec<Selection>, Failure> {
     match selections.iter().find(|selection| !seen.insert(*selection)) {
         None => Ok(selections),
         Some(twice) => Err(Failure::Usage(format!(
-            "{} is asked for twice; ask for it once",
+            "{} is given twice; give it once",
             twice.path()
         ))),
     }

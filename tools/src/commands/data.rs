@@ -25,13 +25,13 @@ pub(crate) struct SubsetArgs {
     /// Only cells for which this is true, such as 'cell_type == "B cell" and (n_genes >= 200 or not is_doublet)'; --help explains it
     #[arg(long, value_name = "EXPR", long_help = FILTER_HELP)]
     obs_filter: Option<String>,
-    /// Only cells in these ranges, from 0, the end not included
+    /// Only cells in these ranges of cell numbers, from 0, the end not included
     #[arg(long, value_name = "A..B,...", value_delimiter = ',', value_parser = parse_range)]
     obs_range: Vec<Range<u64>>,
-    /// Only the cells whose numbers, from 0, stand in this file, one in a line
+    /// Only the cells whose numbers, from 0, are in this file, one per line
     #[arg(long, value_name = "FILE")]
     obs_file: Option<PathBuf>,
-    /// Divide all cells of the store at random, such as train=0.8,val=0.1,test=0.1, and take the part --part
+    /// Divide all cells of the store at random, such as train=0.8,val=0.1,test=0.1, and take the part named by --part
     #[arg(long, value_name = "NAME=FRACTION,...", requires = "part")]
     split: Option<String>,
     /// The part of the split to take
@@ -40,7 +40,7 @@ pub(crate) struct SubsetArgs {
     /// Keep cells with the same value in this obs column in one part
     #[arg(long, value_name = "COLUMN", requires = "split")]
     split_by: Option<String>,
-    /// Seed of the split: parts are those of this seed whatever --seed is
+    /// Seed of the split, independent of --seed
     #[arg(long, value_name = "N", default_value_t = 0, requires = "split")]
     split_seed: u64,
 }
@@ -72,7 +72,7 @@ impl SubsetArgs {
             let names = spec.names().collect::<Vec<_>>().join(", ");
             let place = spec.names().position(|name| name == part).ok_or_else(|| {
                 Failure::Usage(format!(
-                    "--part {part} is no part of --split, whose parts are {names}"
+                    "--part {part} is not a part of --split, whose parts are {names}"
                 ))
             })?;
             let mut parts = spec
@@ -82,13 +82,13 @@ impl SubsetArgs {
         }
         if !asked.is_empty() && subset.is_empty() {
             let takes = if asked.len() == 1 {
-                "takes"
+                "selects"
             } else {
-                "together take"
+                "together select"
             };
             let asked = asked.join(" and ");
             return Err(Failure::because(format!(
-                "{asked} {takes} none of the {n_obs} cells, so there is nothing to sample; ask for more"
+                "{asked} {takes} none of the {n_obs} cells, so there is nothing to sample; select more"
             )));
         }
         Ok((!asked.is_empty()).then_some(subset))
@@ -135,7 +135,7 @@ pub(crate) struct StrategyArgs {
     /// Balance by the classes' sizes in the whole store rather than in the subset
     #[arg(long, requires = "balance")]
     balance_global: bool,
-    /// Make minibatches of whole sets of cells that are equal in these obs columns (strategy grouped)
+    /// Make minibatches of whole sets of cells that have equal values in these obs columns (strategy grouped)
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     group: Vec<String>,
     /// Cells in a set [default: the whole group]
@@ -147,7 +147,7 @@ pub(crate) struct StrategyArgs {
     /// Which cells are controls, as COLUMN=VALUE or as for --obs-filter; some follow each set
     #[arg(long, value_name = "COLUMN=VALUE|EXPR", requires = "group")]
     controls: Option<String>,
-    /// Take for each set controls that are equal to it in these obs columns
+    /// For each set, take controls that have its values in these obs columns
     #[arg(
         long = "match",
         value_name = "COLUMN,...",
@@ -158,7 +158,7 @@ pub(crate) struct StrategyArgs {
     /// Controls that follow each set [default: --n-per-group]
     #[arg(long, value_name = "N", requires = "controls", value_parser = value_parser!(u32).range(1..))]
     n_controls: Option<u32>,
-    /// Take the cells whose numbers stand in this file, one in a line, in this order (strategy custom)
+    /// Take the cells whose numbers are in this file, one per line, in this order (strategy custom)
     #[arg(long, value_name = "FILE")]
     order: Option<PathBuf>,
     /// Shuffle each fetch of --order
@@ -209,7 +209,7 @@ impl StrategyArgs {
     pub(crate) fn data(&self, subset: &SubsetArgs, store: &Store) -> Result<SamplerData, Failure> {
         if self.order.is_some() && subset.is_given() {
             return Err(Failure::Usage(
-                "--order says which cells there are, so no subset is taken of it; leave out one of the two"
+                "--order chooses the cells itself, so it cannot be combined with a subset; leave out one of the two"
                     .into(),
             ));
         }
@@ -296,7 +296,7 @@ impl StrategyArgs {
         let controls = control_cells(store, controls)?;
         if controls.is_empty() {
             return Err(Failure::because(
-                "--controls marks no cell as a control; name one that exists",
+                "--controls matches no cell; give a value or a filter that matches some",
             ));
         }
         // Controls form a group of their own, whatever the columns say of them.
@@ -414,7 +414,7 @@ fn warn_of_one_class(columns: &[String], classes: &Codes, subset: Option<&Subset
         output::warn(
             MessageKind::Selection,
             format!(
-                "--balance: all cells with a value in {} have {class:?} there, so that there is one class and nothing to balance",
+                "--balance: all cells with a value in {} have {class:?} there, so there is one class only and nothing to balance",
                 columns.join(", ")
             ),
         );
@@ -494,7 +494,7 @@ fn parse_range(text: &str) -> Result<Range<u64>, String> {
         .split_once("..")
         .and_then(|(start, end)| Some(start.trim().parse().ok()?..end.trim().parse().ok()?))
         .filter(|range: &Range<u64>| range.start < range.end);
-    range.ok_or_else(|| format!("{text:?} is no range of cells; write it as 0..500"))
+    range.ok_or_else(|| format!("{text:?} is not a range of cells; write it as 0..500"))
 }
 
 #[cfg(test)]
@@ -505,7 +505,10 @@ mod tests {
     fn ranges_have_cells() {
         assert_eq!(parse_range("3..7"), Ok(3..7));
         for text in ["", "..", "3", "3..", "7..3", "3..3", "-1..3", "a..b"] {
-            assert!(parse_range(text).unwrap_err().contains("is no range"), "{text}");
+            assert!(
+                parse_range(text).unwrap_err().contains("is not a range"),
+                "{text}"
+            );
         }
     }
 }

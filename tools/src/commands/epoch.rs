@@ -20,27 +20,27 @@ use crate::progress::Epochs;
 
 /// Run through an epoch, every minibatch fully decoded, and report how fast
 ///
-/// The clock starts before the loader is made and stops behind the last minibatch.
+/// The clock starts before the loader is made and stops after the last minibatch.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     store: StoreArg,
-    /// Stop after so many seconds; go on with the next epochs if one ends earlier
+    /// Stop after this many seconds; continue with the next epochs if one ends earlier
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     seconds: Option<Duration>,
-    /// Stop after so many minibatches
+    /// Stop after this many minibatches
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     minibatches: Option<u64>,
     /// Save where the run stopped to this file, for --resume; also after Ctrl-C or SIGTERM
     ///
-    /// A state that is there is replaced, so that the same file can be used for each piece of an epoch; any other file is not.
-    /// After the first Ctrl-C the minibatch under way is finished, a second one ends the run at once.
+    /// An existing state is replaced, so that the same file can be used for each piece of an epoch; any other file is not.
+    /// After the first Ctrl-C the current minibatch is finished; a second one ends the run at once.
     #[arg(long, value_name = "FILE")]
     save_state: Option<PathBuf>,
-    /// Go on with the epoch where a run with the same options stopped; ranks may be others
+    /// Continue an epoch where a run with the same options stopped; the number of ranks may differ
     #[arg(long, value_name = "FILE", conflicts_with = "epoch")]
     resume: Option<PathBuf>,
-    /// Compute a digest of obs ids, indices and values in order, in the form asked for: equal digests mean equal epochs
+    /// Compute a digest of obs ids, indices and values in order, in the requested form: equal digests mean equal epochs
     #[arg(long)]
     digest: bool,
     /// Print one JSON object
@@ -191,7 +191,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let measured = run.drive_from(from.as_ref(), &limits, &Epochs::new(args.seconds))?;
     if let (Some(state), 0, None) = (&from, measured.minibatches, measured.signal) {
         output::warning(&format!(
-            "nothing is left of epoch {} behind this state; begin the next one with --epoch {}",
+            "nothing is left of epoch {} after this state; start the next one with --epoch {}",
             state.epoch,
             state.epoch.saturating_add(1)
         ));
@@ -205,7 +205,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         (Some(signal), Some(path)) => Err(Failure::Interrupted {
             signal,
             sentence: format!(
-                "interrupted; run the same command with --resume {} to go on",
+                "interrupted; run the same command with --resume {} to continue",
                 path.display()
             ),
         }),

@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// What to write: a zarr directory if the name ends in .zarr, an HDF5 file if it ends in .h5ad, .h5, .hdf5 or .hdf
     #[arg(value_name = "OUT.h5ad|OUT.zarr")]
     out: PathBuf,
-    /// Only the cells from A up to, not including, B
+    /// Only the cells from A up to, but not including, B
     #[arg(long, value_name = "A..B", value_parser = parse_range)]
     obs_range: Option<Range<u64>>,
     /// What to write, whatever the name: h5ad or zarr
@@ -43,11 +43,11 @@ pub(crate) struct Args {
     /// Version of the zarr format, 2 or 3; anndata before 0.12 reads only 2 [default: 3]
     #[arg(long, value_name = "VERSION", value_parser = ["2", "3"])]
     zarr_format: Option<String>,
-    /// Memory by which temporary files are cut where cells are brought back into the source's order or a matrix is written by
-    /// columns, as 500M or 2GiB
+    /// Memory that limits the pieces of temporary files where cells are brought back into the source's order or a matrix is written by
+    /// columns, such as 500M or 2GiB
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
     memory: u64,
-    /// Replace what exists: a file, or a zarr directory
+    /// Replace an existing file or zarr directory
     #[arg(long)]
     force: bool,
     /// Print one JSON object

@@ -16,7 +16,7 @@ use crate::output;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Output options")]
 pub(crate) struct OutputArgs {
-    /// How values lie in memory: csr, dense, or top-k:K for the K highest of each cell
+    /// Layout of the values: csr, dense, or top-k:K for the K highest of each cell
     #[arg(long, value_name = "LAYOUT", default_value = "csr")]
     layout: LayoutName,
     /// Type of the values: f32, f16, bf16, or source for that of the store
@@ -26,7 +26,7 @@ pub(crate) struct OutputArgs {
     /// (dense, values of the store's type); may be repeated
     #[arg(long, value_name = "NAME")]
     matrix: Vec<String>,
-    /// Only the genes whose names stand in this file, one in a line, in this order
+    /// Only the genes whose names are in this file, one per line, in this order
     #[arg(long, value_name = "FILE")]
     genes: Option<PathBuf>,
     /// Scale each cell to this sum, such as 10000
@@ -46,15 +46,15 @@ impl OutputArgs {
                 let of_list =
                     |error: &dyn std::fmt::Display| Failure::because(format!("{}: {error}", path.display()));
                 if names.is_empty() {
-                    return Err(of_list(&"names no gene; write one name in a line"));
+                    return Err(of_list(&"names no gene; write one name per line"));
                 }
                 let (genes, report) =
                     GeneSelection::by_names(store.var(), &names).map_err(|error| of_list(&error))?;
                 for (names, what) in [
-                    (&report.missing, "not in the store, their columns are zero"),
+                    (&report.missing, "not in the store, so their columns are zero"),
                     (
                         &report.ambiguous,
-                        "several times in the store, the first of each is taken",
+                        "several times in the store, so the first of each is taken",
                     ),
                 ] {
                     if !names.is_empty() {
@@ -111,7 +111,7 @@ impl FromStr for LayoutName {
             ("dense", _) => Ok(Self(Layout::Dense)),
             (_, Some(k)) => Ok(Self(Layout::TopK(k))),
             _ => Err(format!(
-                "{name:?} is no layout; it is one of csr, dense, top-k:K with K from 1"
+                "{name:?} is not a layout: expected csr, dense, or top-k:K with K at least 1"
             )),
         }
     }
@@ -131,7 +131,7 @@ impl FromStr for TypeName {
             "source" => OutputType::Source,
             _ => {
                 return Err(format!(
-                    "{name:?} is no type of values; it is one of f32, f16, bf16, source"
+                    "{name:?} is not a type of values: expected f32, f16, bf16 or source"
                 ));
             }
         }))

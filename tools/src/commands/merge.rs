@@ -11,10 +11,10 @@ use crate::failure::Failure;
 use crate::output::{self, Show};
 use crate::progress;
 
-/// Make a store of its parts, which `convert --part` has made
+/// Make a store from its parts, which `convert --part` made
 ///
-/// The blocks are not copied: the parts' shards become those of the store, so the store must be on their filesystem. Every cell is
-/// verified before the store gets its name. The parts are removed after that, and not before; a merge that was interrupted is
+/// The blocks are not copied: the parts' shards become those of the store, so the store must be on the same filesystem. Every cell is
+/// verified before the store gets its name. The parts are removed only then; a merge that was interrupted is
 /// simply run again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// The store to make, a directory
     #[arg(short, long, value_name = "STORE")]
     output: PathBuf,
-    /// Replace a store that exists
+    /// Replace an existing store
     #[arg(long)]
     force: bool,
     /// Print one JSON object

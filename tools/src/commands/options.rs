@@ -92,7 +92,7 @@ pub(crate) struct OrderArgs {
     /// How many ranks share the epoch
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
     world_size: u32,
-    /// Drop a short last minibatch, and what would make the ranks uneven
+    /// Drop a short last minibatch, and minibatches that would make the ranks uneven
     #[arg(long)]
     drop_last: bool,
 }
@@ -139,10 +139,10 @@ pub(crate) struct ReadArgs {
     /// How bytes are read: auto, uring, plain-uring (without registered buffers), pread or mmap
     #[arg(long, value_name = "NAME", default_value_t)]
     backend: BackendName,
-    /// Whether to read past the page cache (O_DIRECT): auto, on or off
+    /// Whether to bypass the page cache (O_DIRECT): auto, on or off
     #[arg(long, value_name = "WHEN", default_value_t)]
     direct: Direct,
-    /// Most reads in flight of io_uring [default: by the size of the reads]
+    /// The most reads in flight with io_uring [default: by the size of the reads]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=4096))]
     depth: Option<u32>,
     /// Threads that decode [default: one per core]
@@ -151,7 +151,7 @@ pub(crate) struct ReadArgs {
     /// Memory for read buffers and waiting minibatches, such as 64MiB or 1GiB
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size)]
     memory: u64,
-    /// Obs columns that come along with each minibatch, separated by commas
+    /// Obs columns to deliver with each minibatch, separated by commas
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     obs_columns: Vec<String>,
     /// Deliver values that f32 cannot hold exactly as the nearest f32
@@ -261,7 +261,7 @@ impl FromStr for BackendName {
 
 /// A length of time in seconds, above 0.
 pub(crate) fn parse_seconds(text: &str) -> Result<std::time::Duration, String> {
-    let wrong = || format!("{text:?} is no time: give seconds, such as 5 or 0.5");
+    let wrong = || format!("{text:?} is not a time: give seconds, such as 5 or 0.5");
     let seconds: f64 = text.parse().map_err(|_| wrong())?;
     let time = std::time::Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
     if time.is_zero() { Err(wrong()) } else { Ok(time) }
@@ -281,7 +281,7 @@ mod tests {
         let error = "aio".parse::<BackendName>().unwrap_err();
         assert_eq!(
             error,
-            r#""aio" is no backend; it is one of auto, uring, pread, mmap, plain-uring, tokio-uring"#
+            r#"invalid backend "aio": expected one of auto, uring, pread, mmap, plain-uring, tokio-uring"#
         );
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// the first 3]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     minibatches: Option<u64>,
-    /// How diverse minibatches are: the entropy of this obs column within them, and what the theory expects
+    /// Show how diverse minibatches are: the entropy of this obs column within them, and what the theory predicts
     #[arg(long, value_name = "COLUMN")]
     entropy: Option<String>,
     /// Also a table over these block sizes, and streaming

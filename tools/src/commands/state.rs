@@ -16,11 +16,13 @@ pub(super) fn load(path: &Path) -> Result<SamplerState, Failure> {
     let not_a_state = |why: &str| {
         let path = path.display();
         Failure::because(format!(
-            "{path}: not a state that --save-state wrote ({why}); start the epoch anew"
+            "{path}: not a state that --save-state wrote ({why}); start the epoch again"
         ))
     };
     if !found.is_file() || found.len() > MAX_BYTES {
-        return Err(not_a_state("it is no regular file, or larger than any state is"));
+        return Err(not_a_state(
+            "it is not a regular file, or is larger than any state",
+        ));
     }
     let bytes = std::fs::read(path).map_err(PathError::io(path))?;
     serde_json::from_slice(&bytes).map_err(|error| not_a_state(&error.to_string()))

@@ -21,7 +21,7 @@ use crate::progress;
 /// The same numbers and seed give the same data set on every machine.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What to make: a file if the name ends in .h5ad, a store if it ends in .cellring or has no ending of a file
+    /// What to make: a file if the name ends in .h5ad, else a store, whose name should end in .cellring
     #[arg(value_name = "OUT")]
     out: PathBuf,
     /// Number of cells

@@ -65,7 +65,7 @@ pub(crate) struct Args {
 fn parse_bits(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(bits) if bits >= 0.0 && bits.is_finite() => Ok(bits),
-        _ => Err(format!("{text:?} is no entropy: give bits, such as 3.5")),
+        _ => Err(format!("{text:?} is not an entropy: give bits, such as 3.5")),
     }
 }
 
@@ -291,11 +291,11 @@ fn why(
         _ => "decoding on all cores".to_owned(),
     };
     let speed = format!(
-        "About {} cells/s are to be expected, bound by {bound}",
+        "Expect about {} cells/s, limited by {bound}",
         output::count(chosen.expected_cells_per_second as u64)
     );
     let random = match (chosen.block_size, is_as_fast) {
-        (1, _) => "True random sampling is as fast here as any larger blocks, so nothing is gained by them"
+        (1, _) => "True random sampling is as fast here as sampling in larger blocks, which gains nothing"
             .to_owned(),
         (_, true) => format!(
             "True random sampling, with {} cells/s, would be as fast",

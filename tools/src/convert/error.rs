@@ -43,7 +43,7 @@ pub enum ConvertError {
     },
     /// A column that AnnData cannot hold, so that the store could not be exported.
     #[error(
-        "{table} cannot be converted: its {fault}, or leave it out with --obs-columns if it is one of obs"
+        "{table} cannot be converted: its {fault}, or leave it out with --obs-columns if it is a column of obs"
     )]
     Column {
         /// The table and its file.
@@ -115,7 +115,7 @@ pub enum ConvertError {
     },
     /// None of the genes that were named exists.
     #[error(
-        "none of the {n_named} genes that {} names ({named}) is among those of {}, which are named as {held}; write such names into the list",
+        "none of the {n_named} genes that {} names ({named}) is among those of {}, which have names such as {held}; use such names in the list",
         list.display(), file.display()
     )]
     NoGene {
@@ -131,7 +131,7 @@ pub enum ConvertError {
         held: String,
     },
     /// A list of genes is empty.
-    #[error("{} names no gene; write one name in a line", list.display())]
+    #[error("{} names no gene; write one name per line", list.display())]
     EmptyGeneList {
         /// The list.
         list: PathBuf,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{ConvertError, ConvertOptions, order, select};
 use crate::anndata::{AnnData, InputStamp, LeftOut, Looks, MatrixSource, Selection, TableSource, Workspace};
 use crate::message::{Message, MessageKind};
+use crate::paths::directory_of;
 
 /// Inputs that have been looked at and found fit.
 pub(super) struct Inputs {
@@ -52,10 +53,7 @@ impl Inputs {
             }
         };
         let workspace = Workspace {
-            directory: match output.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-                _ => PathBuf::from("."),
-            },
+            directory: directory_of(output).to_path_buf(),
             // What one matrix holds it holds while the others are read.
             memory_bytes: options.memory_bytes / (1 + options.further.len() as u64),
         };

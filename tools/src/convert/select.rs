@@ -9,7 +9,7 @@ use cellring::select::{Filter, SelectError};
 use super::inputs::Element;
 use super::{ConvertError, ConvertOptions, ObsOrder};
 use crate::anndata::{RowSet, RowSetBuilder, Selection, TableSource};
-use crate::message::{Message, MessageKind};
+use crate::message::{Message, MessageKind, few};
 
 /// Names of genes that a message shows.
 const SHOWN: usize = 5;
@@ -187,9 +187,9 @@ fn places_of(
         return Err(ConvertError::NoGene {
             list: list.to_path_buf(),
             n_named: wanted.len(),
-            named: few(names()),
+            named: few(names(), SHOWN),
             file: input.to_path_buf(),
-            held: few(held().flatten()),
+            held: few(held().flatten(), SHOWN),
         });
     }
     let n_absent = wanted.len() - found.len();
@@ -201,7 +201,7 @@ fn places_of(
             wanted.len(),
             list.display(),
             input.display(),
-            few(absent)
+            few(absent, SHOWN)
         );
         warnings.push(Message::new(MessageKind::Genes, sentence));
     }
@@ -210,19 +210,9 @@ fn places_of(
             "{} lines of {} repeat a gene, which is stored once: {}",
             twice.len(),
             list.display(),
-            few(twice.into_iter())
+            few(twice, SHOWN)
         );
         warnings.push(Message::new(MessageKind::Genes, sentence));
     }
     Ok(places)
-}
-
-/// The first few of these names.
-fn few<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let mut names = names.peekable();
-    let mut shown: Vec<&str> = names.by_ref().take(SHOWN).collect();
-    if names.peek().is_some() {
-        shown.push("...");
-    }
-    shown.join(", ")
 }

@@ -22,6 +22,7 @@ use crate::anndata::write::{
     AnnDataWriter, Axis, Compression, Container, Place, WriteError, WriteOptions, ZarrFormat,
 };
 use crate::anndata::{SourceError, Workspace};
+use crate::paths::directory_of;
 use form::Plan;
 use rows::MatrixExport;
 
@@ -76,7 +77,7 @@ pub enum ExportError {
         nearest: &'static str,
     },
     /// A matrix has a name that has no place in AnnData.
-    #[error("{} has a matrix called {name:?}, which is no path in AnnData (X, raw/X, layers/NAME or obsm/NAME); convert the source again", store.display())]
+    #[error("{} has a matrix called {name:?}, which is not a path in AnnData (X, raw/X, layers/NAME or obsm/NAME); convert the source again", store.display())]
     Name {
         /// The store.
         store: PathBuf,
@@ -275,10 +276,7 @@ pub fn export(
         None
     };
     let workspace = Workspace {
-        directory: match output.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-            _ => PathBuf::from("."),
-        },
+        directory: directory_of(output).to_path_buf(),
         memory_bytes: options.memory_bytes,
     };
     match &order {

@@ -33,7 +33,7 @@ fn warnings_are_the_same_as_text_and_in_the_json() {
         (
             &["--genes", genes.to_str().unwrap()],
             "genes",
-            "2 of its genes are not in the store, their columns are zero: none1, none2",
+            "2 of its genes are not in the store, so their columns are zero: none1, none2",
         ),
     ] {
         let (report, stderr) = epoch(&store, args);
@@ -153,7 +153,7 @@ fn what_fits_nothing_is_refused_with_what_there_is() {
     );
     let message = refused(&["--split", "a=1,b=0", "--part", "b"]);
     assert!(
-        message.contains("--split takes none of the 700 cells"),
+        message.contains("--split selects none of the 700 cells"),
         "{message}"
     );
 }
@@ -164,7 +164,7 @@ fn scaled_values_are_not_normalised() {
     for args in [&["--log1p"][..], &["--normalize", "10000"]] {
         let message = fail(&[&["epoch", store.path()], args].concat());
         assert!(
-            message.contains("it cannot be normalised, nor logarithms taken")
+            message.contains("it can be neither normalised nor log-transformed")
                 && message.contains("for the gene \"gene_"),
             "{message}"
         );

@@ -79,7 +79,7 @@ fn an_epoch_delivers_what_is_planned_and_what_the_source_holds() {
 /// Whether a way of reading can be had here; says so where it cannot.
 fn available(store: &TestStore, way: &[&str]) -> bool {
     let ran = cellring(&[&["epoch", store.path()], way].concat());
-    if ran.code == 1 && ran.stderr.contains("was asked for but cannot be had") {
+    if ran.code == 1 && ran.stderr.contains("was requested but is not available") {
         eprintln!("skipped {way:?}: {}", ran.stderr.trim_end());
         return false;
     }

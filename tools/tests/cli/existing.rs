@@ -62,7 +62,7 @@ fn nothing_is_replaced_without_force() {
         "h5ad",
         "--force",
     ]);
-    assert!(message.contains("is no regular file"), "{message}");
+    assert!(message.contains("is not a regular file"), "{message}");
     assert_eq!(
         fs::read_dir(dir.path()).unwrap().count(),
         1,
@@ -148,7 +148,7 @@ fn a_store_that_cannot_be_removed_is_not_replaced() {
     allow(&closed, 0o555);
     let ran = synth("closed.cellring");
     assert_eq!(ran.code, 1, "{}", ran.stderr);
-    let expected = "closed.cellring: this store cannot be replaced: \"closed.cellring\" belongs to it and may not be emptied \
+    let expected = "closed.cellring: this store cannot be replaced: \"closed.cellring\" belongs to it and cannot be emptied \
                     (permission denied)";
     assert!(ran.stderr.contains(expected), "{}", ran.stderr);
     // Nothing has been begun, and what was there is whole.

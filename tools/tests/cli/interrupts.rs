@@ -168,7 +168,7 @@ fn behind_the_end_of_an_epoch_there_is_nothing_left_of_it() {
     let ran = cellring(&["epoch", store.path(), "--resume", state]);
     assert_eq!(ran.code, 0);
     assert!(
-        ran.stderr.contains("begin the next one with --epoch 5"),
+        ran.stderr.contains("start the next one with --epoch 5"),
         "{}",
         ran.stderr
     );

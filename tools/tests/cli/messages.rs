@@ -34,7 +34,7 @@ fn errors_are_json_also_those_of_usage() {
             vec!["info", none, "--json"],
             1,
             "not-a-store",
-            "there is nothing of this name",
+            "no such file or directory",
         ),
         (
             vec!["info", store.path(), "--frobnicate", "--json"],
@@ -91,7 +91,7 @@ fn errors_are_json_also_those_of_usage() {
             vec!["epoch", store.path(), "--resume", none, "--json"],
             1,
             "path",
-            "there is nothing",
+            "no such file or directory",
         ),
         (
             vec!["obs", store.path(), "nothing", "--json"],

@@ -27,7 +27,7 @@ fn the_part_that_is_missing_is_named() {
     std::fs::write(at("zarr/.zgroup"), "{}").unwrap();
     let h5ad = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mousebrain10k.h5ad");
     let cases = [
-        (at("none"), "there is nothing of this name".to_owned()),
+        (at("none"), "no such file or directory".to_owned()),
         (
             at("none/store"),
             format!("the directory {:?} does not exist", at("none")),
@@ -43,22 +43,19 @@ fn the_part_that_is_missing_is_named() {
                 at("dangling")
             ),
         ),
-        (
-            at("file"),
-            "that is a file, and a store is a directory".to_owned(),
-        ),
+        (at("file"), "it is a file, but a store is a directory".to_owned()),
         (at("empty"), "it has no manifest.json".to_owned()),
         (
             at("zarr"),
             format!(
-                "that is a zarr directory, as of AnnData; convert it first: cellring convert {} -o STORE",
+                "it is a zarr directory, perhaps of AnnData; convert it first: cellring convert {} -o STORE",
                 at("zarr")
             ),
         ),
         (
             h5ad.to_str().unwrap().to_owned(),
             format!(
-                "that is an AnnData file (HDF5); convert it first: cellring convert {} -o STORE",
+                "it is an AnnData file (HDF5); convert it first: cellring convert {} -o STORE",
                 h5ad.display()
             ),
         ),
@@ -105,7 +102,7 @@ fn outputs_say_what_is_wrong_with_their_directory_before_any_work() {
     let cells = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mousebrain10k.h5ad");
     let cells = cells.to_str().unwrap();
     for (parent, expected) in [
-        ("none", "does not exist; make it first"),
+        ("none", "does not exist; create it first"),
         ("file", "is a file, not a directory"),
     ] {
         let out = dir.path().join(parent).join("out.h5ad");
@@ -134,7 +131,7 @@ fn what_may_not_be_entered_or_written_is_named() {
     allow(&closed, 0o000);
     let target = closed.join("store");
     let ran = run(playground.command(&["info", target.to_str().unwrap()]));
-    let expected = format!("the directory {closed:?} may not be entered (permission denied)");
+    let expected = format!("the directory {closed:?} cannot be entered (permission denied)");
     assert!(ran.code == 1 && ran.stderr.contains(&expected), "{}", ran.stderr);
     assert!(!ran.stderr.contains("not a cellring store"), "{}", ran.stderr);
 
@@ -142,7 +139,7 @@ fn what_may_not_be_entered_or_written_is_named() {
     std::fs::create_dir(&readable).unwrap();
     allow(&readable, 0o555);
     let ran = run(playground.command(&["synth", "readable/s.cellring", "--n-obs", "9", "--n-vars", "9"]));
-    let expected = "the directory \"readable\" may not be written (permission denied)";
+    let expected = "the directory \"readable\" cannot be written (permission denied)";
     assert!(ran.code == 1 && ran.stderr.contains(expected), "{}", ran.stderr);
 
     let list = playground.path("list");
@@ -155,7 +152,7 @@ fn what_may_not_be_entered_or_written_is_named() {
         std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
     }
     let ran = run(playground.command(&["epoch", "copy.cellring", "--obs-file", "list"]));
-    let expected = "list: the file may not be opened (permission denied)";
+    let expected = "list: the file cannot be opened (permission denied)";
     assert!(ran.code == 1 && ran.stderr.contains(expected), "{}", ran.stderr);
     for path in [&closed, &readable] {
         allow(path, 0o755);

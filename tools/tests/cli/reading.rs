@@ -78,7 +78,7 @@ fn direct_reads_leave_the_page_cache_alone() {
         evict(&shard).unwrap();
     }
     match cached(&path) {
-        None => return eprintln!("skipped: this kernel does not tell what is in the page cache"),
+        None => return eprintln!("skipped: this kernel cannot say what is in the page cache"),
         Some(fraction) if fraction >= 0.05 => {
             return eprintln!("skipped: the filesystem keeps {fraction} of the store in memory");
         }
@@ -90,7 +90,7 @@ fn direct_reads_leave_the_page_cache_alone() {
     for backend in ["uring", "pread"] {
         let args = ["epoch", store, "--backend", backend, "--direct", "on", "--json"];
         let ran = cellring(&args);
-        if ran.code == 1 && ran.stderr.contains("cannot be had") {
+        if ran.code == 1 && ran.stderr.contains("is not available") {
             eprintln!("skipped: {}", ran.stderr.trim_end());
             continue;
         }

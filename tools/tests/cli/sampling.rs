@@ -229,18 +229,18 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
         (
             &["--obs-filter", "plate == 'plate_9'"],
             1,
-            "--obs-filter: the filter takes none of the 700 obs: no obs has \"plate_9\" in the obs column \"plate\" (the nearest",
+            "--obs-filter: the filter matches none of the 700 obs: no obs has \"plate_9\" in the obs column \"plate\" (the nearest",
         ),
         (
             &["--obs-range", "0..701"],
             2,
             "the subset names obs 700 of a data set of 700",
         ),
-        (&["--obs-range", "5..5"], 2, "\"5..5\" is no range of cells"),
+        (&["--obs-range", "5..5"], 2, "\"5..5\" is not a range of cells"),
         (
             &["--obs-file", "/nowhere"],
             1,
-            "/nowhere: there is nothing of this name",
+            "/nowhere: no such file or directory",
         ),
         (
             &["--split", "a=0.5,b=0.6", "--part", "a"],
@@ -250,10 +250,10 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
         (
             &["--split", "a=0.5,b=0.5", "--part", "c"],
             2,
-            "--part c is no part of --split, whose parts are a, b",
+            "--part c is not a part of --split, whose parts are a, b",
         ),
         (&["--split", "a=0.5"], 2, "--part"),
-        (&["--weights", "plate"], 1, "weights are numbers"),
+        (&["--weights", "plate"], 1, "weights must be numbers"),
         (
             &["--weights", "nothing"],
             1,
@@ -262,7 +262,7 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
         (
             &["--balance", "score"],
             1,
-            "classes are categories, texts, integers or booleans",
+            "classes must be categories, texts, integers or booleans",
         ),
         (
             &["--strategy", "weighted"],
@@ -457,8 +457,8 @@ fn forms_of_output() {
     );
     assert_eq!(store.n_obs(), 10_000);
     for (args, message) in [
-        (&["--layout", "top-k:0"][..], "is no layout"),
-        (&["--values", "f64"], "is no type of values"),
+        (&["--layout", "top-k:0"][..], "is not a layout"),
+        (&["--values", "f64"], "is not a type of values"),
         (&["--normalize", "-1"], "-1"),
     ] {
         let ran = cellring(&[&["epoch", path.to_str().unwrap()], args].concat());

@@ -229,7 +229,7 @@ fn text_and_json_say_what_the_library_says() {
         "{last}"
     );
     assert!(
-        stderr.contains("append takes those by --layer counts"),
+        stderr.contains("append takes those with --layer counts"),
         "{stderr}"
     );
 }
@@ -453,7 +453,7 @@ fn lists_of_genes_and_filters_that_do_not_fit() {
     let message = error.to_string();
     assert!(
         matches!(error, ConvertError::NothingTaken { .. })
-            && message.contains("plain.h5ad: the filter takes none of the 40 obs: no obs has \"B cel\"")
+            && message.contains("plain.h5ad: the filter matches none of the 40 obs: no obs has \"B cel\"")
             && message.contains("\"B cell\""),
         "{message}"
     );

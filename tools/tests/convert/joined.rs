@@ -537,7 +537,7 @@ fn what_cannot_be_joined_is_refused_by_name() {
         (
             &["a.h5ad"],
             &["--obs-filter", "i8 == 77"],
-            &["takes none of the 5 obs", "i8 == 77"],
+            &["matches none of the 5 obs", "i8 == 77"],
         ),
         (
             &["a.h5ad", "b.h5ad"],

@@ -204,7 +204,7 @@ fn places_that_cannot_be_written() {
         nowhere.to_str().unwrap(),
     ]);
     assert!(
-        message.contains("no/such") && message.contains("does not exist; make it first"),
+        message.contains("no/such") && message.contains("does not exist; create it first"),
         "{message}"
     );
     let message = fail(&["convert", input.to_str().unwrap(), "-o", "/"]);

@@ -359,7 +359,7 @@ fn what_does_not_fit_is_refused() {
     );
     refused("1099511627776");
     write(&one, vec![], &["a", "a", "c", "d"]);
-    refused("several genes of one name");
+    refused("several genes with the same name");
     refused("among them a");
     let mut fractions = rows(&[&[(1, 0.1)]]);
     fractions.values = ValueBuffer::F64(vec![0.1]);

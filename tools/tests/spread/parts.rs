@@ -162,7 +162,7 @@ fn a_part_that_is_there_is_left_alone_and_another_one_refused() {
     };
     let since = written();
     let said = succeed(&convert(&["--threads", "1"]));
-    assert!(said.contains("is there already"), "{said}");
+    assert!(said.contains("exists already"), "{said}");
     assert_eq!(json(&convert(&[]))["n_obs"], first["n_obs"]);
     let message = fail(&convert(&["--block-size", "16"]));
     assert!(

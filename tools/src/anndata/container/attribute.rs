@@ -59,7 +59,7 @@ impl Attribute {
                         let number = enumeration.values.iter().position(|&known| known == value);
                         number
                             .map(|number| enumeration.names[number].clone())
-                            .ok_or_else(|| format!("{value} is no member of its enum"))
+                            .ok_or_else(|| format!("{value} is not a member of its enum"))
                     })
                     .collect();
                 Self::Name(names?)

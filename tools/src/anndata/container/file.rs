@@ -1,4 +1,4 @@
-//! An open HDF5 file: the descriptor that bulk reads use, and the parser for everything else.
+//! `SourceFile`: an open HDF5 file or zarr hierarchy, or a group within it; bulk reads use its descriptor, everything else the parser.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -52,7 +52,7 @@ impl SourceFile {
         if path.exists() && !is_directory && !path.is_file() {
             return Err(SourceError::Foreign {
                 file: path.to_owned(),
-                form: "no regular file".to_owned(),
+                form: "not a regular file".to_owned(),
                 remedy: "write what it gives to a file, and convert that".to_owned(),
             });
         }

@@ -196,7 +196,7 @@ fn column(
     }
     if n_categorical > 0 {
         warnings.push(format!(
-            "the {table} column {name} is categorical in {n_categorical} of the {n_having} inputs that have it; it becomes one of {}",
+            "the {table} column {name} is categorical in {n_categorical} of the {n_having} inputs that have it; it becomes a column of {}",
             shown(&data_type)
         ));
     }
@@ -259,7 +259,7 @@ fn categorical(
     let ordered = n_ordered > 0 && n_ordered == n_having && merged.orders_agree;
     if n_ordered > 0 && !ordered {
         warnings.push(format!(
-            "the categories of the {table} column {name} are ordered in {n_ordered} of {n_having} inputs, or in orders that do not agree; together they have no order"
+            "the categories of the {table} column {name} are ordered in {n_ordered} of {n_having} inputs, or their orders do not agree, so the joined column has no order"
         ));
     }
     let key = code_type(merged.labels.len());

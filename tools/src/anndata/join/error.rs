@@ -23,7 +23,7 @@ pub enum JoinError {
     },
     /// Inputs of the same genes have them in different multiplicity, or genes cannot be told apart.
     #[error(
-        "{} has {n_repeated} genes of a name that an earlier gene has, among them {examples}, so that its genes cannot be matched with those of other inputs; give --var-key COLUMN, a column of var that tells genes apart",
+        "{} has {n_repeated} genes that repeat the name of an earlier gene, among them {examples}, so its genes cannot be matched with those of other inputs; give --var-key COLUMN, a column of var that identifies each gene uniquely",
         file.display()
     )]
     RepeatedVar {
@@ -45,7 +45,7 @@ pub enum JoinError {
         available: String,
     },
     /// The column that tells genes holds no texts.
-    #[error("the column {column} of var of {} holds {found}, but genes are told by texts; choose another --var-key", file.display())]
+    #[error("the column {column} of var of {} holds {found}, but genes are identified by texts; choose another --var-key", file.display())]
     KeyType {
         /// The input.
         file: PathBuf,
@@ -55,7 +55,7 @@ pub enum JoinError {
         found: String,
     },
     /// A gene has no name.
-    #[error("gene {row} of {} has no value in the column {column} of var, by which genes are told; choose another --var-key", file.display())]
+    #[error("gene {row} of {} has no value in the column {column} of var, which is to identify the genes; choose another --var-key", file.display())]
     MissingKey {
         /// The input.
         file: PathBuf,
@@ -83,7 +83,7 @@ pub enum JoinError {
     },
     /// An input has no gene of another one.
     #[error(
-        "{} has no gene of another input: its genes are named as {names}, those of {} as {others}; {advice}",
+        "{} has no gene of another input: its genes have names such as {names}, those of {} names such as {others}; {advice}",
         file.display(), other.display()
     )]
     NothingShared {
@@ -99,7 +99,7 @@ pub enum JoinError {
         advice: String,
     },
     /// No gene is in all inputs, although each shares some with another one.
-    #[error("the {n_inputs} inputs have no gene in common ({} lacks the last of them); give --join outer, or --var-key COLUMN if they name genes differently", file.display())]
+    #[error("the {n_inputs} inputs have no gene in common ({} has none of those that all inputs before it have); give --join outer, or --var-key COLUMN if they name genes differently", file.display())]
     NothingInCommon {
         /// How many inputs.
         n_inputs: usize,
@@ -114,7 +114,7 @@ pub enum JoinError {
     },
     /// A column holds different kinds of values.
     #[error(
-        "the {table} column {column} holds {first_type} in {} and {other_type} in {}, which no type holds without changing them; leave the column out{remedy}, or make it alike in all inputs",
+        "the {table} column {column} holds {first_type} in {} and {other_type} in {}, which have no type in common; leave the column out{remedy}, or give it the same type in all inputs",
         first.display(), other.display()
     )]
     ColumnKinds {
@@ -191,7 +191,7 @@ pub enum JoinError {
         label: String,
     },
     /// An input changed between two readings.
-    #[error("{object} in {} is not what it was when the conversion began; convert again when nothing writes to it", file.display())]
+    #[error("{object} in {} changed during the conversion; convert again when nothing is writing to it", file.display())]
     Changed {
         /// The input.
         file: PathBuf,

@@ -221,7 +221,7 @@ impl Joined {
         }
         if self.inputs.len() > 1 && repeats.any() {
             warnings.push(
-                "names of obs occur more than once in the inputs together; give --index-unique SEP to append each input's label"
+                "names of obs are not unique across the inputs; give --index-unique SEP to append the label of each input"
                     .to_owned(),
             );
         }

@@ -56,7 +56,7 @@ impl Lists<'_> {
             if n_shared * FEW < smaller && !is_known && (self.lists.len() > 2 || number == 0) {
                 warned.push(list);
                 warnings.push(format!(
-                    "of the {} genes of {} only {n_shared} are in another input ({} has {}, as {}); {}",
+                    "of the {} genes of {} only {n_shared} are in another input ({} has {}, such as {}); {}",
                     list.len(),
                     self.inputs[number].display(),
                     self.inputs[other].display(),
@@ -109,7 +109,7 @@ impl Lists<'_> {
                 .or_else(|| without_versions(&first, &second))
         });
         better.unwrap_or_else(|| {
-            "give --var-key COLUMN, a column of var that names genes alike in all inputs, or name them alike".to_owned()
+            "give --var-key COLUMN, a column of var that names genes the same way in all inputs, or name them the same way".to_owned()
         })
     }
 }

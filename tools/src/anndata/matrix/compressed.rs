@@ -99,7 +99,7 @@ impl Compressed {
         }
         if n_major.checked_add(1) != Some(indptr.len()) {
             return Err(damaged(format!(
-                "indptr has {} elements, expected one more than the {n_major} rows that it is to cut",
+                "indptr has {} elements, expected one more than the {n_major} rows that it delimits",
                 indptr.len()
             )));
         }

@@ -78,7 +78,7 @@ impl Header {
         };
         let sizes = loop {
             match lines.next()? {
-                None => return Err(lines.fault("the line of the sizes is missing after it".to_owned())),
+                None => return Err(lines.fault("the line with the sizes is missing after it".to_owned())),
                 Some(line) if is_blank(line) => {}
                 Some(line) => break numbers(line),
             }
@@ -143,7 +143,7 @@ impl Market {
             (false, true) => false,
             (false, false) => {
                 return Err(lines.fault(format!(
-                    "it says {} rows and {} columns, but {n_vars} genes and {n_obs} cells are named beside it",
+                    "it declares {} rows and {} columns, but {n_vars} genes and {n_obs} cells are named next to it",
                     header.n_rows, header.n_columns
                 )));
             }
@@ -178,7 +178,7 @@ impl Market {
                 Ok(n) => i128::from(n),
                 Err(_) => {
                     let n = value.parse::<u64>();
-                    i128::from(n.map_err(|_| format!("{value} is no integer of 64 bits"))?)
+                    i128::from(n.map_err(|_| format!("{value} is not a 64-bit integer"))?)
                 }
             };
             (least, largest) = (least.min(n), largest.max(n));
@@ -274,7 +274,7 @@ fn coordinates<'a>(line: &'a str, header: &Header) -> std::result::Result<(u32, 
             Err(VELOCYTO.to_owned())
         }
         _ => Err(format!(
-            "it is not a row from 1 to {}, a column from 1 to {} and {} value",
+            "expected a row from 1 to {}, a column from 1 to {} and {} value",
             header.n_rows,
             header.n_columns,
             if header.field == Field::Pattern { "no" } else { "a" }
@@ -343,7 +343,7 @@ impl EntrySource for Market {
         let scanned = self.scan(|obs, var, value| {
             entries.rows.push(obs);
             entries.columns.push(var);
-            let bad = |_| format!("{value} is no value of the file's kind");
+            let bad = |_| format!("{value} is not a value of the file's kind");
             match &mut entries.values {
                 ValueBuffer::I32(values) => values.push(value.parse().map_err(|_| bad(()))?),
                 ValueBuffer::I64(values) => values.push(value.parse().map_err(|_| bad(()))?),

@@ -363,7 +363,7 @@ pub(super) fn open_tenx(file: &Arc<SourceFile>, group: &str) -> Result<MatrixSou
     Ok(MatrixSource::new(Csr::new(arrays, "10x csc_matrix")?))
 }
 
-/// Opens a Matrix Market file that must have as many cells and genes as are named beside it.
+/// Opens a Matrix Market file that must have as many cells and genes as are named next to it.
 pub(super) fn open_market(
     path: &Path,
     n_named: (u64, u64),

@@ -451,7 +451,7 @@ impl Column {
                 let numbers: HashMap<i128, i128> = members.values.iter().copied().zip(0..).collect();
                 for (row, code) in (range.start..).zip(&mut found) {
                     let Some(number) = numbers.get(code) else {
-                        let detail = format!("row {row} holds {code}, which is no member of its enum");
+                        let detail = format!("row {row} holds {code}, which is not a member of its enum");
                         return Err(codes.file().damaged(codes.path(), detail));
                     };
                     *code = *number;

@@ -512,7 +512,7 @@ fn without_reserved_name(
             let is_index = name == RESERVED;
             if is_index {
                 warnings.push(format!(
-                    "{group}/{RESERVED} is the index and listed in column-order too; it is only the index now"
+                    "{group}/{RESERVED} is the index but also listed in column-order; it is kept as the index only"
                 ));
             }
             !is_index
@@ -524,7 +524,7 @@ fn without_reserved_name(
     let free = candidates.into_iter().find(is_free).unwrap_or_default();
     if let Some((name, _)) = columns.iter_mut().find(|(name, _)| name == RESERVED) {
         warnings.push(format!(
-            "{group}/{RESERVED} has a name that anndata reserves; the column is called {free} now"
+            "{group}/{RESERVED} has a name that anndata reserves; the column is renamed to {free}"
         ));
         *name = free;
     }

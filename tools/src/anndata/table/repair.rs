@@ -52,7 +52,7 @@ pub(super) fn repaired(labels: &ArrayRef) -> Option<(Categories, String)> {
     }
     if n_missing > 0 {
         notes.push(format!(
-            "has {n_missing} categories without a value, whose rows are missing values now"
+            "has {n_missing} categories without a value, whose rows become missing values"
         ));
     }
     let numbers = numbers.into_boxed_slice();

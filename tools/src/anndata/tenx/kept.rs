@@ -44,7 +44,7 @@ pub(super) fn rows(
         let Some(types) = text(var, FEATURE_TYPES)? else {
             return refuse(
                 TYPES_OPTION,
-                "it does not say of which types its features are".to_owned(),
+                "it does not say what types its features have".to_owned(),
             );
         };
         let counts = counts(&types);
@@ -89,7 +89,7 @@ pub(super) fn rows(
             (None, None) => {
                 return refuse(
                     GENOME_OPTION,
-                    "it does not say of which genome its features are".to_owned(),
+                    "it does not say which genome its features belong to".to_owned(),
                 );
             }
         };
@@ -104,7 +104,7 @@ pub(super) fn rows(
     match rows.is_empty() {
         true => refuse(
             TYPES_OPTION,
-            "no feature is of these types and of this genome".to_owned(),
+            "no feature has one of these types and this genome".to_owned(),
         ),
         false => Ok(Some(rows)),
     }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::kept::GENOME_OPTION;
 use crate::anndata::error::{Result, SourceError};
+use crate::message::few;
 
 /// How names of matrices end, the newer form first.
 const MATRIX_ENDS: [&str; 2] = [".mtx.gz", ".mtx"];
@@ -146,15 +147,8 @@ fn in_genome_folder(matrix: &Path) -> bool {
 
 /// Names of matrices within a directory.
 fn shown(directory: &Path, matrices: &[PathBuf]) -> String {
-    let mut names: Vec<String> = matrices
-        .iter()
-        .take(SHOWN)
-        .map(|path| path.strip_prefix(directory).unwrap_or(path).display().to_string())
-        .collect();
-    if matrices.len() > SHOWN {
-        names.push("...".to_owned());
-    }
-    names.join(", ")
+    let within = |path: &PathBuf| path.strip_prefix(directory).unwrap_or(path).display().to_string();
+    few(matrices.iter().map(within), SHOWN)
 }
 
 /// The name of a matrix without its ending; `None` for other files.
@@ -238,7 +232,7 @@ fn beside(matrix: &Path) -> Result<MarketFiles> {
     let missing = |words: &[&str; 3]| SourceError::Missing {
         file: matrix.to_owned(),
         object: format!("{}{}.tsv", prefixes[3], words[0]),
-        expected: "it beside the matrix, plain or gzipped, as 10x Genomics writes it",
+        expected: "it next to the matrix, plain or gzipped, as 10x Genomics writes it",
     };
     let (barcodes, cells) = find(&CELLS).ok_or_else(|| missing(&CELLS))?;
     let (features, _) = find(&GENES).ok_or_else(|| missing(&GENES))?;

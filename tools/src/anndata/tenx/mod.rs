@@ -177,8 +177,8 @@ fn features(files: &MarketFiles) -> Result<TableSource> {
                 if found.len() != first.len() {
                     return Err(SourceError::Foreign {
                         file: path.clone(),
-                        form: format!("a table of {} names of {} genes", found.len(), first.len()),
-                        remedy: "take it away, or download it again".to_owned(),
+                        form: format!("a table of {} names for {} genes", found.len(), first.len()),
+                        remedy: "remove it, or download it again".to_owned(),
                     });
                 }
                 vec![("_index", first), (GENE_NAME, found)]
@@ -190,7 +190,7 @@ fn features(files: &MarketFiles) -> Result<TableSource> {
                 0 => symbols,
                 n => {
                     warnings.push(format!(
-                        "{} has no name for {n} features; their ids take the place of names",
+                        "{} has no name for {n} features; their ids are used instead",
                         path.display()
                     ));
                     let pairs = symbols.iter().flatten().zip(first.iter().flatten());

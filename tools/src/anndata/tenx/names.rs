@@ -56,7 +56,7 @@ pub(super) fn read(path: &Path, max_names: u64) -> Result<Names> {
         }
         if n_names > limit {
             return Err(lines.fault(format!(
-                "it is one name more than the {limit} that the matrix has place for; the first line may be a header, which must go"
+                "there are more names than the {limit} that the matrix has room for; the first line may be a header, which must be removed"
             )));
         }
         if is_too_long {

@@ -148,7 +148,7 @@ pub enum WriteErrorKind {
     },
 
     /// A name that zarr reserves, or that leads out of the directory.
-    #[error("{name:?} cannot be the name of anything in zarr; export to .h5ad")]
+    #[error("{name:?} cannot be a name in zarr; export to .h5ad")]
     ZarrName {
         /// The name.
         name: String,

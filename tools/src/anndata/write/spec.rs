@@ -1,4 +1,4 @@
-//! What a matrix is like and where it goes.
+//! Describes a matrix before it is written: shape, type, form, and its place in AnnData.
 
 use arrow_schema::Field;
 use cellring::format::ValueType;

@@ -12,12 +12,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tempfile::{NamedTempFile, TempDir};
 
-/// The directory that holds a file.
-pub(super) fn directory(path: &Path) -> &Path {
-    path.parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
-}
+use crate::paths::directory_of;
 
 /// How the name of a file that is not yet complete ends.
 const PARTIAL: &str = ".partial";
@@ -27,7 +22,7 @@ const PARTIAL: &str = ".partial";
 pub(super) fn temporary_file(path: &Path) -> io::Result<NamedTempFile> {
     let prefix = prefix_of(path)?;
     loop {
-        let file = named(&prefix, 0o666).tempfile_in(directory(path))?;
+        let file = named(&prefix, 0o666).tempfile_in(directory_of(path))?;
         if is_ours(file.as_file())? {
             let path = file.path().to_path_buf();
             unfinished::until_end(move || drop(fs::remove_file(&path)));
@@ -40,7 +35,7 @@ pub(super) fn temporary_file(path: &Path) -> io::Result<NamedTempFile> {
 pub(super) fn temporary_directory(path: &Path) -> io::Result<TemporaryDirectory> {
     let prefix = prefix_of(path)?;
     loop {
-        let directory = named(&prefix, 0o777).tempdir_in(directory(path))?;
+        let directory = named(&prefix, 0o777).tempdir_in(directory_of(path))?;
         let lock = File::open(directory.path())?;
         if is_ours(&lock)? {
             let path = directory.path().to_path_buf();
@@ -96,7 +91,7 @@ impl TemporaryDirectory {
 pub(super) fn not_replaceable() -> io::Error {
     io::Error::new(
         io::ErrorKind::AlreadyExists,
-        "what has that name is no zarr directory, so it is not replaced; remove it or give another name",
+        "it exists and is not a zarr directory, so it is not replaced; remove it or give another name",
     )
 }
 
@@ -107,7 +102,7 @@ fn prefix_of(path: &Path) -> io::Result<OsString> {
     let mut prefix = OsString::from(".");
     prefix.push(name);
     prefix.push(".");
-    remove_remains(directory(path), &prefix);
+    remove_remains(directory_of(path), &prefix);
     Ok(prefix)
 }
 

@@ -129,8 +129,7 @@ pub(super) fn too_small(n_obs: u64, fetch_obs: u64) -> Option<String> {
     let needed = fetch_obs.saturating_mul(LEAST_FETCHES).max(LEAST_OBS);
     (n_obs < needed).then(|| {
         format!(
-            "{} cells are too few to measure with fetches of {}: an epoch is over before the loader runs evenly, so the rates are \
-             mostly those of starting; take a store of {} cells or more",
+            "{} cells are too few to measure with fetches of {}: an epoch ends before the loader reaches a steady rate, so the rates mostly reflect the start; use a store of {} cells or more",
             output::count(n_obs),
             output::count(fetch_obs),
             output::count(needed)

@@ -40,8 +40,7 @@ pub(super) fn page(report: &Report) -> Result<String, Failure> {
     tiles(&mut body, report);
     if let Some(plot) = plots::diversity(report)? {
         let text = format!(
-            "Each point is one block size (b16 is 16 cells) with one fetch factor. The axis tells how much less mixed minibatches are \
-             than in true random order, which has {:.2} bits, by the labels: {}. Further up and further right is better.",
+            "Each point is one block size (b16 is 16 cells) with one fetch factor. The axis shows how much less mixed minibatches are than in true random order, which has {:.2} bits, as measured by the labels: {}. Further up and further right is better.",
             report.random_entropy_bits.unwrap_or(0.0),
             report.labels
         );
@@ -89,8 +88,7 @@ pub(super) fn page(report: &Report) -> Result<String, Failure> {
             &mut body,
             "depths",
             "The device by read size and depth",
-            "The same for each depth: reads in flight of a ring, or threads. mmap goes through the page cache; the others past it \
-             where the filesystem knows direct I/O.",
+            "The same for each depth: reads in flight of a ring, or threads. mmap goes through the page cache; the others bypass it where the filesystem supports direct I/O.",
             &panels,
         );
     }

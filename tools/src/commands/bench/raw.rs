@@ -172,7 +172,7 @@ fn by_engine(
     let unit = u64::from(engine.alignment());
     if !config.read_bytes.is_multiple_of(unit) {
         return Err(Failure::Usage(format!(
-            "reads past the page cache are multiples of {unit} bytes here, which {} is not",
+            "reads that bypass the page cache must be multiples of {unit} bytes here, which {} is not",
             config.read_bytes
         )));
     }
@@ -251,7 +251,7 @@ impl Show for Raw {
             self.iops
         );
         let how = match self.direct {
-            true => "past the page cache",
+            true => "bypassing the page cache",
             false => "through the page cache",
         };
         let mut fields = Fields::new(heading)

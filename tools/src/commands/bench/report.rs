@@ -177,7 +177,7 @@ impl Report {
             Some(false) => {
                 "NOT cold: some of it came from the page cache, so this does not measure the device"
             }
-            None => "perhaps not cold: this kernel does not tell what is in the page cache (Linux 6.5 does)",
+            None => "perhaps not cold: this kernel cannot say what is in the page cache (Linux 6.5 can)",
         }
     }
 }

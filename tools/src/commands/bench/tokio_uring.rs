@@ -34,7 +34,7 @@ pub(super) fn measure(paths: &[PathBuf], places: Places, config: &RawConfig) -> 
     drop(engine);
     if !config.read_bytes.is_multiple_of(unit) {
         return Err(Failure::Usage(format!(
-            "reads past the page cache are multiples of {unit} bytes here, which {} is not",
+            "reads that bypass the page cache must be multiples of {unit} bytes here, which {} is not",
             config.read_bytes
         )));
     }

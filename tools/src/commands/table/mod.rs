@@ -52,7 +52,7 @@ pub(crate) struct VarArgs {
 
 #[derive(Debug, clap::Args)]
 struct ViewArgs {
-    /// Show so many of the values of COLUMN, the most frequent first; 0 for all
+    /// Show this many of the values of COLUMN, the most frequent first; 0 for all
     #[arg(
         long,
         value_name = "N",

@@ -67,7 +67,7 @@ impl Plan {
         let theirs = sample.as_any_dictionary_opt()?.values().clone();
         let (_, maps) = union(&[labels.clone(), theirs], labels.data_type()).ok()?;
         let is_kept = maps.last()?.is_sorted();
-        (!is_kept).then_some("it orders its categories otherwise, and the order of the store is kept")
+        (!is_kept).then_some("it orders its categories differently, and the order of the store is kept")
     }
 
     /// Takes note of a batch of a column that will be a part of this one, or that an input has none.

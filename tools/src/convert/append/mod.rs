@@ -21,6 +21,7 @@ use crate::anndata::{
     TableSource, Workspace,
 };
 use crate::message::{Message, MessageKind};
+use crate::paths::directory_of;
 use values::{Misfit, Target};
 
 /// Names that a message shows.
@@ -127,7 +128,7 @@ pub enum AppendError {
     },
     /// An input has no gene of the store.
     #[error(
-        "{} has none of the genes of {}, whose genes are named as {held}, and its own as {found}; name genes alike in the input",
+        "{} has none of the genes of {}, whose genes have names such as {held}, while its own have names such as {found}; use the store's names in the input",
         input.display(), store.display()
     )]
     NothingInCommon {
@@ -142,7 +143,7 @@ pub enum AppendError {
     },
     /// A name does not tell which gene is meant.
     #[error(
-        "{} has several genes of one name, among them {examples}, so that they cannot be found by name; make the names unique first",
+        "{} has several genes with the same name, among them {examples}, so they cannot be found by name; make the names unique first",
         file.display()
     )]
     DuplicateGenes {
@@ -195,7 +196,7 @@ pub enum AppendError {
         why: String,
     },
     /// The tables of obs cannot be joined.
-    #[error("the obs of {} cannot be put together: {why}", store.display())]
+    #[error("the obs of {} cannot be combined: {why}", store.display())]
     Table {
         /// The store.
         store: PathBuf,
@@ -325,7 +326,7 @@ impl Input {
         let n_input = n_found + self.n_ignored;
         (n_found * FEW < n_store.min(n_input)).then(|| {
             let sentence = format!(
-                "{} has {n_found} of the {n_store} genes of {}, of {n_input} genes of its own; the others are zero in its obs or left out",
+                "{} has {n_found} of the {n_store} genes of {}, and {n_input} genes itself; the others are zero in its obs or left out",
                 self.path.display(),
                 store.path().display(),
             );
@@ -338,7 +339,7 @@ impl Input {
         let found = looks.no_counts().filter(|_| self.selection == Selection::X)?;
         let counts = self.file.counts_beside(&[&self.selection])?;
         let sentence = format!(
-            "X of {} has {found}, while {} holds counts; append takes those by {}",
+            "X of {} has {found}, while {} holds counts; append takes those with {}",
             self.path.display(),
             counts.path(),
             counts.option()
@@ -406,10 +407,7 @@ fn open(
     let stamp = InputStamp::of(path);
     let file = AnnData::open_with(path, &options.open)?;
     let workspace = Workspace {
-        directory: match store.path().parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-            _ => PathBuf::from("."),
-        },
+        directory: directory_of(store.path()).to_path_buf(),
         memory_bytes: options.memory_bytes,
     };
     let selection = match &options.selection {

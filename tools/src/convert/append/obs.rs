@@ -94,7 +94,7 @@ fn plan(store: &Store, inputs: &[Input], warnings: &mut Vec<String>) -> Result<V
             let is_known = |column: &Column| !column.is_position && column.plan.field.name() == field.name();
             if !columns.iter().skip(1).any(is_known) {
                 warnings.push(format!(
-                    "obs column {} of {shown} is left out, since {into} has none of this name",
+                    "obs column {} of {shown} is left out, since {into} has no such column",
                     field.name()
                 ));
             }
@@ -108,7 +108,7 @@ fn plan(store: &Store, inputs: &[Input], warnings: &mut Vec<String>) -> Result<V
                 .add(None)
                 .map_err(|mismatch| table_error(store, mismatch.0))?;
             warnings.push(format!(
-                "obs column {} is missing for the obs of {shown}, which has none of this name",
+                "obs column {} is missing for the obs of {shown}, which has no such column",
                 column.plan.field.name()
             ));
         }

@@ -63,15 +63,10 @@ impl Reader {
                             Some(n_left) => self.lost_after(&target, n_left)?,
                             None => None,
                         };
-                        return Ok(Some(further.unwrap_or_else(|| {
-                            Fault::Unsupported {
-                                detail: format!(
-                                    "{here} is an HDF5 soft link to {path}, which does not exist"
-                                ),
-                                remedy:
-                                    "remove the link with h5py, or write the file again from where it came"
-                                        .to_owned(),
-                            }
+                        return Ok(Some(further.unwrap_or_else(|| Fault::Unsupported {
+                            detail: format!("{here} is an HDF5 soft link to {path}, which does not exist"),
+                            remedy:
+                                "remove the link with h5py, or write the file again at its source".to_owned(),
                         })));
                     }
                 }

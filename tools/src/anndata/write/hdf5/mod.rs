@@ -25,8 +25,9 @@ use tempfile::NamedTempFile;
 
 use super::compress::Compression;
 use super::error::WriteErrorKind;
-use super::temporary::{directory, temporary_file};
+use super::temporary::temporary_file;
 use super::tree::Group;
+use crate::paths::directory_of;
 
 #[cfg(target_endian = "big")]
 compile_error!("arrays are written as they lie in memory and declared little-endian");
@@ -170,7 +171,7 @@ impl Output {
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
         // The name itself is durable once the directory is synced.
-        Ok(sync_directory(directory(path))?)
+        Ok(sync_directory(directory_of(path))?)
     }
 
     /// Writes the object headers and the superblock.

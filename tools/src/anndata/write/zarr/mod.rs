@@ -17,8 +17,9 @@ use serde_json::Value;
 use super::compress::Compression;
 use super::error::WriteErrorKind;
 use super::output::ZarrFormat;
-use super::temporary::{TemporaryDirectory, directory, not_replaceable, temporary_directory};
+use super::temporary::{TemporaryDirectory, not_replaceable, temporary_directory};
 use super::tree::{Dataset, Group, Node, Stored as StoredData};
+use crate::paths::directory_of;
 
 /// Where arrays gather until they have their place. Not a name that AnnData gives.
 const ARRAYS: &str = ".arrays";
@@ -127,7 +128,7 @@ impl Output {
         // One call instead of one for each chunk, of which there may be a hundred thousand.
         rustix::fs::syncfs(File::open(self.root.path())?).map_err(io::Error::from)?;
         self.root.publish(path, is_zarr)?;
-        Ok(sync_directory(directory(path))?)
+        Ok(sync_directory(directory_of(path))?)
     }
 }
 
