@@ -19,8 +19,8 @@ use crate::plan::universe::Universe;
 /// resumes at the very next one, and obs that lie together in the store and come in one fetch are read together. So
 /// list stretches of consecutive obs, and let fetches be shuffled, rather than scatter single obs.
 ///
-/// `block_size` is not used. With `drop_last`, what does not fill a minibatch (of every rank) is dropped from the end of
-/// the list. There is no subset: the order names its obs itself.
+/// `block_size` is not used. With `drop_last`, obs at the end of the list that do not fill a minibatch for every rank are
+/// dropped. There is no subset: the order names its obs itself.
 ///
 /// ```
 /// use std::error::Error;
@@ -73,8 +73,8 @@ pub trait UserOrder: Debug + Send + Sync {
     /// What messages and saved states call it.
     fn name(&self) -> &str;
 
-    /// A number that differs where any of the orders does: a hash of the data that they are made of, which is the same on
-    /// every machine. By it (and by the name) a saved state is refused that belongs to another order.
+    /// A number that changes whenever any of the orders changes: a hash of the data that they are made of, the same on every
+    /// machine. A saved state with another fingerprint or name is refused.
     fn fingerprint(&self) -> u64;
 
     /// The order of an epoch. `seed` is that of the [`SamplerConfig`](crate::plan::SamplerConfig).
@@ -83,7 +83,7 @@ pub trait UserOrder: Debug + Send + Sync {
     /// separately, and so does a job that resumes.
     ///
     /// # Errors
-    /// Whatever keeps it from making the list. The epoch is then refused with this error in its message.
+    /// Any reason why the list cannot be made. The epoch is then refused, with the reason in the message.
     fn order(&self, seed: u64, epoch: u64) -> Result<Custom, Box<dyn Error + Send + Sync>>;
 }
 
