@@ -190,39 +190,28 @@ fn strategies(n_obs: u64) -> Vec<(&'static str, Strategy, SamplerData)> {
         subset: Subset::from_fn(n_obs, keep).ok(),
         ..data()
     };
-    let weighted = |replacement| SamplerData {
-        weighted: Some(Weighted {
-            weights: skewed().map(|class| 1.0 / (1.0 + class as f32)).collect(),
-            n_draws: Some(n_obs / 2),
-            replacement,
+    let weighted = |replacement| Weighted {
+        weights: skewed().map(|class| 1.0 / (1.0 + class as f32)).collect(),
+        n_draws: Some(n_obs / 2),
+        replacement,
+    };
+    let balanced = Balanced {
+        codes: skewed().collect(),
+        n_draws: None,
+        global: false,
+    };
+    let grouped = Grouped {
+        codes: runs(500),
+        n_per_group: Some(16),
+        sets_per_minibatch: None,
+        controls: Some(Controls {
+            groups: vec![0],
+            match_codes: None,
+            n_per_set: 16,
         }),
-        ..data()
     };
-    let balanced = SamplerData {
-        balanced: Some(Balanced {
-            codes: skewed().collect(),
-            n_draws: None,
-            global: false,
-        }),
-        ..data()
-    };
-    let grouped = SamplerData {
-        grouped: Some(Grouped {
-            codes: runs(500),
-            n_per_group: Some(16),
-            sets_per_minibatch: None,
-            controls: Some(Controls {
-                groups: vec![0],
-                match_codes: None,
-                n_per_set: 16,
-            }),
-        }),
-        ..data()
-    };
-    let custom = SamplerData {
-        custom: Custom::from_ranges((0..n_obs / 16).rev().map(|block| 16 * block..16 * block + 16)).ok(),
-        ..data()
-    };
+    let blocks = (0..n_obs / 16).rev().map(|block| 16 * block..16 * block + 16);
+    let custom = Custom::from_ranges(blocks).unwrap();
     vec![
         ("sequential", Strategy::Sequential, data()),
         ("sequential-shuffle", Strategy::SequentialShuffle, data()),
@@ -236,11 +225,11 @@ fn strategies(n_obs: u64) -> Vec<(&'static str, Strategy, SamplerData)> {
             Strategy::BlockShuffle,
             subset(|obs| obs % 5 != 2),
         ),
-        ("weighted", Strategy::Weighted, weighted(true)),
-        ("weighted, no replacement", Strategy::Weighted, weighted(false)),
-        ("balanced", Strategy::Balanced, balanced),
-        ("grouped with controls", Strategy::Grouped, grouped),
-        ("custom", Strategy::Custom, custom),
+        ("weighted", weighted(true).into(), data()),
+        ("weighted, no replacement", weighted(false).into(), data()),
+        ("balanced", balanced.into(), data()),
+        ("grouped with controls", grouped.into(), data()),
+        ("custom", custom.into(), data()),
     ]
 }
 
@@ -320,10 +309,10 @@ fn main() {
         .chain(strategies)
         .filter(|(name, ..)| is_wanted(name))
         .collect();
-    let loader = |strategy, data: &SamplerData, output: &OutputConfig| {
+    let loader = |strategy: &Strategy, data: &SamplerData, output: &OutputConfig| {
         let config = LoaderConfig {
             sampler: SamplerConfig {
-                strategy,
+                strategy: strategy.clone(),
                 block_size: 16,
                 batch_size: 64,
                 fetch_factor: if tiny { 2 } else { 64 },
@@ -341,7 +330,7 @@ fn main() {
     for round in 0..rounds {
         for ((_, strategy, data, output), (rates, decode)) in variants.iter().zip(&mut rates) {
             // One loader at a time, whose first epoch fills its memory.
-            let mut loader = loader(*strategy, data, output);
+            let mut loader = loader(strategy, data, output);
             epoch(&mut loader, 2 * round, seconds);
             let (rate, decode_ns) = epoch(&mut loader, 2 * round + 1, seconds);
             rates.push(rate);

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::error::Error;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use cellring::loader::Epoch;
 use cellring::minibatch::{GeneSelection, IndexType, Layout, LibraryGenes, Normalize, OutputConfig};
 use cellring::plan::{
     Balanced, Controls, Custom, Grouped, PlanError, SamplerConfig, SamplerData, SamplerState, Strategy,
-    Subset, Weighted,
+    Subset, UserOrder, Weighted,
 };
 use cellring::writer::WriterOptions;
 use cellring::{Loader, LoaderConfig, LoaderError, Store};
@@ -25,6 +26,27 @@ fn store(path: &Path) -> Arc<Store> {
     options.shard_bytes = 30_000;
     write_store(path, &matrix(N_OBS as usize, 300, Kind::Counts, 7), options, None).unwrap();
     Arc::new(Store::open(path).unwrap())
+}
+
+/// Stretches of 8 obs from the last to the first, fewer in each epoch; none from epoch 9 on.
+#[derive(Debug)]
+struct Backwards;
+
+impl UserOrder for Backwards {
+    fn name(&self) -> &str {
+        "backwards"
+    }
+
+    fn fingerprint(&self) -> u64 {
+        8
+    }
+
+    fn order(&self, _: u64, epoch: u64) -> Result<Custom, Box<dyn Error + Send + Sync>> {
+        let left = 60u64.checked_sub(epoch).filter(|_| epoch < 9);
+        let n = left.ok_or("there are no further epochs")?;
+        let stretches = (0..n).rev().map(|stretch| 8 * stretch..8 * stretch + 8);
+        Ok(Custom::from_ranges(stretches)?.shuffled())
+    }
 }
 
 /// Every strategy, with data that it needs. Classes and groups are runs of 50 and 25 obs.
@@ -52,6 +74,12 @@ fn samplings() -> Vec<(Strategy, SamplerData)> {
             n_per_set: 4,
         }),
     };
+    let balanced = Balanced {
+        codes: runs(50),
+        n_draws: None,
+        global: false,
+    };
+    let custom = Custom::from_ids((0..N_OBS).rev().step_by(2)).unwrap();
     vec![
         (Strategy::Sequential, data()),
         (Strategy::SequentialShuffle, data()),
@@ -62,52 +90,19 @@ fn samplings() -> Vec<(Strategy, SamplerData)> {
                 ..data()
             },
         ),
-        (
-            Strategy::Weighted,
-            SamplerData {
-                weighted: Some(weighted(true)),
-                ..data()
-            },
-        ),
-        (
-            Strategy::Weighted,
-            SamplerData {
-                weighted: Some(weighted(false)),
-                ..data()
-            },
-        ),
-        (
-            Strategy::Balanced,
-            SamplerData {
-                balanced: Some(Balanced {
-                    codes: runs(50),
-                    n_draws: None,
-                    global: false,
-                }),
-                ..data()
-            },
-        ),
-        (
-            Strategy::Grouped,
-            SamplerData {
-                grouped: Some(grouped),
-                ..data()
-            },
-        ),
-        (
-            Strategy::Custom,
-            SamplerData {
-                custom: Some(Custom::from_ids((0..N_OBS).rev().step_by(2)).unwrap()),
-                ..data()
-            },
-        ),
+        (weighted(true).into(), data()),
+        (weighted(false).into(), data()),
+        (balanced.into(), data()),
+        (grouped.into(), data()),
+        (custom.into(), data()),
+        (Strategy::user(Backwards), data()),
     ]
 }
 
-fn config(strategy: Strategy, data: SamplerData, rank: u32, world_size: u32) -> LoaderConfig {
+fn config(strategy: &Strategy, data: SamplerData, rank: u32, world_size: u32) -> LoaderConfig {
     LoaderConfig {
         sampler: SamplerConfig {
-            strategy,
+            strategy: strategy.clone(),
             block_size: 4,
             batch_size: 16,
             fetch_factor: 3,
@@ -151,9 +146,10 @@ fn every_strategy_delivers_what_its_plan_says_and_goes_on_where_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(&dir.path().join("store"));
     for (strategy, data) in samplings() {
-        let config = config(strategy, data, 0, 1);
+        let kind = strategy.kind();
+        let config = config(&strategy, data, 0, 1);
         let mut loader = Loader::new(store.clone(), config.clone()).unwrap();
-        let plan = loader.sampler().plan(2);
+        let plan = loader.sampler().plan(2).unwrap();
         let planned: Vec<Vec<u64>> = (0..plan.n_fetches())
             .flat_map(|number| {
                 let fetch = plan.fetch(number);
@@ -165,7 +161,7 @@ fn every_strategy_delivers_what_its_plan_says_and_goes_on_where_it_was() {
         let whole = take(&mut loader.epoch(2).unwrap(), usize::MAX);
         assert!(
             whole.iter().map(|content| &content.3).eq(&planned),
-            "{strategy} reads what is planned"
+            "{kind} reads what is planned"
         );
         for (number, content) in whole.iter().enumerate() {
             assert_eq!(content.0, number as u64);
@@ -188,7 +184,7 @@ fn every_strategy_delivers_what_its_plan_says_and_goes_on_where_it_was() {
             let state = epoch.state();
             drop(epoch);
             let rest = [rest, take(&mut other.resume(&state).unwrap(), usize::MAX)].concat();
-            assert_eq!(rest, whole[consumed..], "{strategy} after {consumed}");
+            assert_eq!(rest, whole[consumed..], "{kind} after {consumed}");
         }
     }
 }
@@ -198,8 +194,9 @@ fn an_epoch_goes_on_with_another_world_size() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(&dir.path().join("store"));
     for (strategy, data) in samplings() {
+        let kind = strategy.kind();
         let on_rank = |rank, world_size| {
-            let config = config(strategy, data.clone(), rank, world_size);
+            let config = config(&strategy, data.clone(), rank, world_size);
             Loader::new(store.clone(), config).unwrap()
         };
         let mut expected = take(&mut on_rank(0, 1).epoch(1).unwrap(), usize::MAX);
@@ -225,7 +222,7 @@ fn an_epoch_goes_on_with_another_world_size() {
         for content in seen.iter_mut().chain(&mut expected) {
             content.0 = 0;
         }
-        assert_eq!(seen, expected, "{strategy}");
+        assert_eq!(seen, expected, "{kind}");
     }
 }
 
@@ -235,7 +232,7 @@ fn an_epoch_goes_on_in_the_form_that_it_began_in() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(&dir.path().join("store"));
     let loader = |output: OutputConfig| {
-        let config = config(Strategy::BlockShuffle, SamplerData::default(), 0, 1);
+        let config = config(&Strategy::BlockShuffle, SamplerData::default(), 0, 1);
         Loader::new(store.clone(), LoaderConfig { output, ..config }).unwrap()
     };
     let normalize = |target_sum, over| OutputConfig {
@@ -315,7 +312,7 @@ fn child() {
         serde_json::from_slice(&std::fs::read(dir.join("state.json")).unwrap()).unwrap();
     let store = Arc::new(Store::open(dir.join("store")).unwrap());
     let (strategy, data) = samplings().swap_remove(2);
-    let mut loader = Loader::new(store, config(strategy, data, 0, 1)).unwrap();
+    let mut loader = Loader::new(store, config(&strategy, data, 0, 1)).unwrap();
     let rest = take(&mut loader.resume(&state).unwrap(), usize::MAX);
     std::fs::write(dir.join("rest.json"), serde_json::to_vec(&rest).unwrap()).unwrap();
 }
@@ -325,7 +322,7 @@ fn an_epoch_goes_on_in_another_process() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(&dir.path().join("store"));
     let (strategy, data) = samplings().swap_remove(2);
-    let mut loader = Loader::new(store, config(strategy, data, 0, 1)).unwrap();
+    let mut loader = Loader::new(store, config(&strategy, data, 0, 1)).unwrap();
     let mut epoch = loader.epoch(9).unwrap();
     take(&mut epoch, 5);
     std::fs::write(
@@ -356,11 +353,11 @@ fn a_state_of_something_else_is_refused() {
     let store = store(&dir.path().join("store"));
     let mut all = samplings();
     let (strategy, data) = all.swap_remove(2);
-    let mut loader = Loader::new(store.clone(), config(strategy, data.clone(), 0, 1)).unwrap();
+    let mut loader = Loader::new(store.clone(), config(&strategy, data.clone(), 0, 1)).unwrap();
     let state = loader.epoch(0).unwrap().state();
     // The rank layout may differ, nothing else may.
     let refused = |store: &Arc<Store>, change: fn(&mut LoaderConfig)| {
-        let mut config = config(strategy, data.clone(), 0, 1);
+        let mut config = config(&strategy, data.clone(), 0, 1);
         change(&mut config);
         let mut loader = Loader::new(store.clone(), config).unwrap();
         matches!(
@@ -382,4 +379,24 @@ fn a_state_of_something_else_is_refused() {
     )
     .unwrap();
     assert!(refused(&Arc::new(Store::open(&path).unwrap()), |_| ()));
+}
+
+#[test]
+fn an_epoch_that_a_user_order_does_not_have_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir.path().join("store"));
+    let config = config(&Strategy::user(Backwards), SamplerData::default(), 0, 1);
+    let mut loader = Loader::new(store, config).unwrap();
+    let n_obs = |loader: &mut Loader, epoch| -> usize {
+        let epoch = loader.epoch(epoch).unwrap();
+        epoch.map(|minibatch| minibatch.unwrap().n_obs()).sum()
+    };
+    assert_eq!(n_obs(&mut loader, 0), 480);
+    let error = loader.epoch(9).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the order \"backwards\" failed for epoch 9: there are no further epochs"
+    );
+    // The loader goes on, with an epoch of another length.
+    assert_eq!(n_obs(&mut loader, 8), 416);
 }

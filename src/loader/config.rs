@@ -15,8 +15,7 @@ use crate::plan::{PlanError, SamplerConfig, SamplerData};
 pub struct LoaderConfig {
     /// Which cells make up which minibatch.
     pub sampler: SamplerConfig,
-    /// What its strategy samples from and by: a subset, weights, classes, groups, an order. Its `identity` is set by the
-    /// loader.
+    /// What it samples from: a subset. Its `identity` is set by the loader.
     pub data: SamplerData,
     /// How bytes are read.
     pub engine: EngineConfig,

@@ -65,7 +65,7 @@ impl Loader {
     /// # Errors
     /// As [`epoch`](Self::epoch).
     pub fn fetches(&mut self, epoch: u64) -> Result<Fetches<'_>, LoaderError> {
-        let plan = self.sampler.plan(epoch);
+        let plan = self.sampler.plan(epoch)?;
         Ok(Fetches {
             epoch: self.start(plan, 0)?,
             next: 0,

@@ -23,16 +23,16 @@
 //! use std::sync::Arc;
 //! use cellring::loader::{Collection, Join};
 //! use cellring::minibatch::ColumnChoice;
-//! use cellring::plan::{SamplerConfig, SamplerData, Strategy};
+//! use cellring::plan::SamplerConfig;
 //! use cellring::{Loader, LoaderConfig, Store};
 //!
 //! let stores = ["lung.cellring", "blood.cellring"].map(|path| Store::open(path).map(Arc::new));
 //! let stores = stores.into_iter().collect::<Result<Vec<_>, _>>()?;
 //! let collection = Collection::join(stores, &Join::Inner)?;
+//! // As many cells from the one as from the other, however many each has.
+//! let weighted = collection.weighted(&[1.0, 1.0], None)?;
 //! let config = LoaderConfig {
-//!     sampler: SamplerConfig { strategy: Strategy::Weighted, ..SamplerConfig::default() },
-//!     // As many cells from the one as from the other, however many each has.
-//!     data: SamplerData { weighted: Some(collection.weighted(&[1.0, 1.0], None)?), ..SamplerData::default() },
+//!     sampler: SamplerConfig { strategy: weighted.into(), ..SamplerConfig::default() },
 //!     obs_columns: vec!["cell_type".into(), ColumnChoice::codes("donor_id"), ColumnChoice::from("age").or_missing()],
 //!     ..LoaderConfig::default()
 //! };
@@ -287,9 +287,9 @@ impl Loader {
     /// Starts an epoch: its first reads are under way when this returns.
     ///
     /// # Errors
-    /// [`LoaderError`] where a thread cannot be started.
+    /// [`LoaderError`] where a thread cannot be started, or a [`UserOrder`](crate::plan::UserOrder) fails.
     pub fn epoch(&mut self, epoch: u64) -> Result<Epoch<'_>, LoaderError> {
-        let plan = self.sampler.plan(epoch);
+        let plan = self.sampler.plan(epoch)?;
         self.start(plan, self.threads)
     }
 

@@ -1,108 +1,20 @@
 //! What a plan is asked for.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 use super::error::PlanError;
-
-/// The largest number of obs that can be planned.
-pub const MAX_OBS: u64 = 1 << 48;
-
-/// The largest number of obs in one fetch: their numbers alone then take 512 MiB.
-pub const MAX_FETCH_OBS: u64 = 1 << 26;
-
-/// How the obs are ordered within an epoch. The [module](crate::plan) says precisely what each does.
-///
-/// It reads and writes as its [`name`](Self::name), in text as in serde. [`Weighted`](Self::Weighted),
-/// [`Balanced`](Self::Balanced), [`Grouped`](Self::Grouped) and [`Custom`](Self::Custom) need
-/// [`SamplerData`](super::SamplerData).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Strategy {
-    /// Storage order, nothing shuffled: for evaluation and export.
-    Sequential,
-    /// Storage order, each fetch shuffled: for streaming training over data that was shuffled when it was written.
-    SequentialShuffle,
-    /// Blocks of consecutive obs in random order, shuffled together fetch by fetch: for training. With `block_size`
-    /// 1 this is true random sampling without replacement.
-    #[default]
-    BlockShuffle,
-    /// Draws by a weight for each obs, with or without replacement, in blocks.
-    Weighted,
-    /// Draws with replacement such that each class comes equally often, in blocks.
-    Balanced,
-    /// Minibatches of whole sets: obs of one group, alone or followed by matched controls.
-    Grouped,
-    /// An order given by the user.
-    Custom,
-}
-
-impl Strategy {
-    /// All strategies.
-    pub const ALL: &'static [Self] = &[
-        Self::Sequential,
-        Self::SequentialShuffle,
-        Self::BlockShuffle,
-        Self::Weighted,
-        Self::Balanced,
-        Self::Grouped,
-        Self::Custom,
-    ];
-
-    /// The name as text.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Sequential => "sequential",
-            Self::SequentialShuffle => "sequential-shuffle",
-            Self::BlockShuffle => "block-shuffle",
-            Self::Weighted => "weighted",
-            Self::Balanced => "balanced",
-            Self::Grouped => "grouped",
-            Self::Custom => "custom",
-        }
-    }
-
-    /// All names, for messages.
-    pub(crate) fn names() -> String {
-        Self::ALL
-            .iter()
-            .map(|strategy| strategy.name())
-            .collect::<Vec<_>>()
-            .join(", ")
-    }
-}
-
-impl fmt::Display for Strategy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Strategy {
-    type Err = PlanError;
-
-    fn from_str(name: &str) -> Result<Self, PlanError> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|strategy| strategy.name() == name)
-            .ok_or_else(|| PlanError::UnknownStrategy {
-                found: name.to_owned(),
-            })
-    }
-}
+use super::limits::MAX_OBS;
+use super::order::OrderConfig;
+use super::strategy::Strategy;
+use super::subset::Subset;
 
 /// The order of an epoch and how ranks share it.
 ///
 /// The order itself depends on the first five fields alone (and, for some strategies, on `drop_last`); `rank` and
 /// `world_size` only say which part of it is this rank's.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct SamplerConfig {
-    /// How the obs are ordered.
+    /// How the obs are ordered, and by what.
     pub strategy: Strategy,
     /// Consecutive obs drawn together, at least 1; it need not be the block size of the store. The sequential
     /// strategies and [`Strategy::Custom`] ignore it.
@@ -119,6 +31,20 @@ pub struct SamplerConfig {
     pub rank: u32,
     /// How many ranks share the epoch, at least 1.
     pub world_size: u32,
+}
+
+/// What a [`Sampler`](super::Sampler) samples from, whatever the strategy.
+#[derive(Clone, Debug, Default)]
+pub struct SamplerData {
+    /// A number that tells the data set from others, such as a checksum; it is part of the fingerprint and changes
+    /// nothing else.
+    pub identity: u64,
+    /// How the caller came by the subset and the data of the strategy (a filter, the name of a column), each by a name of
+    /// its own. They are saved with a [`SamplerState`](super::SamplerState), whose message names those that differ if it
+    /// does not fit, and change nothing else.
+    pub notes: BTreeMap<String, String>,
+    /// The obs to sample from; all obs without it. [`Strategy::Custom`] names its obs itself and takes none.
+    pub subset: Option<Subset>,
 }
 
 impl Default for SamplerConfig {
@@ -144,13 +70,25 @@ impl SamplerConfig {
         u64::from(self.batch_size) * u64::from(self.fetch_factor)
     }
 
-    /// Checks the config against a data set of `n_obs` obs.
+    /// Checks the config against a data set of `n_obs` obs, all but the data of the strategy, which
+    /// [`Sampler::new`](super::Sampler::new) checks.
     ///
     /// # Errors
     /// If a size is zero, the rank is not below the world size, or the data set or one fetch of it is too large.
     pub fn validate(&self, n_obs: u64) -> Result<(), PlanError> {
         self.validate_sizes(n_obs)?;
-        self.validate_fetch(n_obs)
+        self.order().check_fetch(n_obs)
+    }
+
+    /// What the order depends on besides the strategy.
+    pub(crate) fn order(&self) -> OrderConfig {
+        OrderConfig {
+            block_size: self.block_size,
+            batch_size: self.batch_size,
+            fetch_factor: self.fetch_factor,
+            seed: self.seed,
+            drop_last: self.drop_last,
+        }
     }
 
     /// What does not depend on how many obs an epoch has.
@@ -175,53 +113,11 @@ impl SamplerConfig {
         }
         Ok(())
     }
-
-    /// Whether a fetch of an epoch of `n_draws` draws can be held.
-    pub(crate) fn validate_fetch(&self, n_draws: u64) -> Result<(), PlanError> {
-        if self.fetch_obs().min(n_draws) > MAX_FETCH_OBS {
-            let (batch_size, fetch_factor) = (self.batch_size, self.fetch_factor);
-            return Err(PlanError::FetchTooLarge {
-                batch_size,
-                fetch_factor,
-            });
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn strategies_read_as_they_write() {
-        for &strategy in Strategy::ALL {
-            assert_eq!(strategy.to_string().parse(), Ok(strategy));
-            assert_eq!(serde_json::to_value(strategy).unwrap(), strategy.name());
-        }
-        let error = "Sequential".parse::<Strategy>().unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "unknown sampling strategy \"Sequential\": expected one of sequential, sequential-shuffle, block-shuffle, weighted, balanced, grouped, custom"
-        );
-    }
-
-    #[test]
-    fn config_survives_serde_and_refuses_unknown_fields() {
-        let config = SamplerConfig {
-            seed: u64::MAX,
-            rank: 3,
-            world_size: 4,
-            ..SamplerConfig::default()
-        };
-        let text = serde_json::to_string(&config).unwrap();
-        assert_eq!(serde_json::from_str::<SamplerConfig>(&text).unwrap(), config);
-        assert_eq!(
-            serde_json::from_str::<SamplerConfig>("{}").unwrap(),
-            SamplerConfig::default()
-        );
-        assert!(serde_json::from_str::<SamplerConfig>(r#"{"block_sise": 4}"#).is_err());
-    }
 
     #[test]
     fn bad_configs_are_told_in_a_sentence() {

@@ -78,13 +78,13 @@ fn scaled(width: u64, part: u64, whole: u64) -> u64 {
 ///
 /// Looks at every member twice; keeps a bit for each obs and the few members near the limit.
 pub(crate) fn draw_without_replacement(
-    n_obs: u64,
     universe: &Universe,
     weights: &[f32],
     n_draws: u64,
     seed: u64,
     epoch: u64,
 ) -> Subset {
+    let n_obs = weights.len() as u64;
     let hash = Hash::new(&mut Stream::new(seed, epoch, Purpose::Keys, 0));
     // Of positive floats the bits ascend with the value.
     let key = |obs: u64| (neg_ln(hash.get(obs)) / f64::from(weights[obs as usize])).to_bits();
@@ -157,7 +157,7 @@ mod tests {
         ) {
             let n = weights.len() as u64;
             let n_draws = part % (n + 1);
-            let kept = draw_without_replacement(n, &Universe::All(n), &weights, n_draws, seed, epoch);
+            let kept = draw_without_replacement(&Universe::All(n), &weights, n_draws, seed, epoch);
             let hash = Hash::new(&mut Stream::new(seed, epoch, Purpose::Keys, 0));
             let mut keys: Vec<(f64, u64)> =
                 (0..n).map(|obs| (neg_ln(hash.get(obs)) / f64::from(weights[obs as usize]), obs)).collect();

@@ -4,18 +4,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::config::SamplerConfig;
-use super::error::PlanError;
-use super::groups::GroupOrder;
-use super::order::Order;
+use super::order::EpochOrder;
 use super::partition::{Partition, Shape};
-use super::sampler::{Sampler, SamplerData};
 use super::settings::Settings;
 use super::state::{Progress, SamplerState};
 
 /// The minibatches of one rank in one epoch, or in the rest of one, in fetches.
 ///
 /// It takes a few kilobytes whatever the size of the data set (16 KiB at most) besides the data it shares with its
-/// [`Sampler`], and a bit for each obs where it drew without replacement by weights. It is never changed after it was
+/// [`Sampler`](super::Sampler), and a bit for each obs where it drew without replacement by weights. It is never changed after it was
 /// made, and may be shared by threads. See the [module](crate::plan) for the order it stands for.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -30,13 +27,6 @@ pub struct Plan {
     fingerprint: u64,
     settings: Arc<Settings>,
     progress: Progress,
-}
-
-/// The minibatches of an epoch: cut from one sequence, or made of sets.
-#[derive(Clone, Debug)]
-pub(crate) enum EpochOrder {
-    Sequence(Order),
-    Groups(GroupOrder),
 }
 
 /// One fetch: the obs to read together and how they make up minibatches.
@@ -71,14 +61,6 @@ pub struct PlannedMinibatch {
 }
 
 impl Plan {
-    /// Plans `epoch` of a data set of `n_obs` obs, for strategies that need no data: see [`Sampler`] for the others.
-    ///
-    /// # Errors
-    /// As [`SamplerConfig::validate`], and if the strategy needs data.
-    pub fn new(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Result<Self, PlanError> {
-        Ok(Sampler::new(n_obs, config.clone(), SamplerData::default())?.plan(epoch))
-    }
-
     pub(crate) fn from_parts(
         order: EpochOrder,
         shape: &Shape,
@@ -104,7 +86,7 @@ impl Plan {
     }
 
     /// Minibatches of this rank, padding included; the same for every rank, and for whole epochs the same in every
-    /// epoch. Those consumed before the plan was resumed are not among them.
+    /// epoch (but as a [`UserOrder`](super::UserOrder) has it). Those consumed before the plan was resumed are not among them.
     ///
     /// 0 for an empty data set, with `drop_last` also where there is not one full minibatch for every rank, and where
     /// the epoch was consumed to its end.
@@ -134,7 +116,7 @@ impl Plan {
     }
 
     /// Where the ranks are once each has consumed `minibatches` of this plan's minibatches: what
-    /// [`Sampler::resume`] goes on from. The same on every rank.
+    /// [`Sampler::resume`](super::Sampler::resume) goes on from. The same on every rank.
     ///
     /// # Panics
     /// If the plan has fewer minibatches.
@@ -158,7 +140,7 @@ impl Plan {
                 let kept = self.n_minibatches - self.partition.n_dropped();
                 order.len() - kept * self.batch_size
             }
-            EpochOrder::Groups(groups) => groups.n_dropped(self.partition.dropped()),
+            EpochOrder::Minibatches(minibatches) => minibatches.n_dropped(&mut self.partition.dropped()),
         }
     }
 
@@ -196,10 +178,10 @@ impl Plan {
             });
         };
         match &self.order {
-            EpochOrder::Groups(groups) => {
+            EpochOrder::Minibatches(minibatches) => {
                 for global in run.first..run.first + run.len {
                     let start = into.obs.len();
-                    groups.fill(global, &mut into.obs);
+                    minibatches.fill(global, &mut into.obs);
                     add(global, start..into.obs.len());
                 }
             }

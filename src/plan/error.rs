@@ -1,7 +1,6 @@
 //! Why an epoch cannot be planned.
 
-use super::config::{MAX_FETCH_OBS, MAX_OBS, Strategy};
-use super::state::MAX_HISTORY_RANKS;
+use super::limits::{MAX_FETCH_OBS, MAX_HISTORY_RANKS, MAX_OBS};
 
 /// Why an epoch cannot be planned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,28 +43,20 @@ pub enum PlanError {
         fetch_factor: u32,
     },
     /// The name of a strategy is not known.
-    #[error("unknown sampling strategy {found:?}: expected one of {}", Strategy::names())]
+    #[error("unknown sampling strategy {found:?}: expected one of {known}")]
     UnknownStrategy {
         /// The name as given.
         found: String,
+        /// All names.
+        known: String,
     },
-    /// The strategy lacks what it samples by.
-    #[error("strategy {strategy} needs {what}, which the sampler data lacks")]
-    MissingData {
-        /// The strategy of the config.
-        strategy: Strategy,
-        /// The field of the sampler data.
-        what: &'static str,
-    },
-    /// Data was given that the strategy does not use.
+    /// A subset was given, and the strategy names its obs itself.
     #[error(
-        "the sampler data holds {what}, which strategy {strategy} does not use: leave it out or change the strategy"
+        "the sampler data holds subset, which strategy {strategy} does not use: leave it out or change the strategy"
     )]
-    UnusedData {
-        /// The strategy of the config.
-        strategy: Strategy,
-        /// The field of the sampler data.
-        what: &'static str,
+    UnusedSubset {
+        /// The name of the strategy.
+        strategy: &'static str,
     },
     /// Data for each obs has another length.
     #[error("{what} has {found} entries for a data set of {n_obs} obs: give one for each obs")]
@@ -96,6 +87,16 @@ pub enum PlanError {
         expected: u64,
         /// Obs in the data set of the second.
         found: u64,
+    },
+    /// An order that the user wrote failed, or gave obs that do not exist.
+    #[error("the order {name:?} failed for epoch {epoch}: {reason}")]
+    UserOrder {
+        /// Its name.
+        name: String,
+        /// The epoch.
+        epoch: u64,
+        /// Why.
+        reason: String,
     },
     /// A weight is negative, infinite or not a number.
     #[error("the weight of obs {obs} is {found}: weights must be finite and not negative")]

@@ -60,6 +60,27 @@ impl Fingerprint {
         words.into_iter().for_each(|word| self.add(word));
     }
 
+    /// A code for each obs.
+    pub(crate) fn add_codes(&mut self, codes: &[u32]) {
+        self.add_all(codes.len() as u64, codes.iter().map(|code| u64::from(*code)));
+    }
+
+    /// The weights of obs, bit by bit.
+    pub(crate) fn add_weights(&mut self, weights: &[f32]) {
+        let bits = weights.iter().map(|weight| u64::from(weight.to_bits()));
+        self.add_all(weights.len() as u64, bits);
+    }
+
+    /// Each byte of a text.
+    pub(crate) fn add_text(&mut self, text: &str) {
+        self.add_all(text.len() as u64, text.bytes().map(u64::from));
+    }
+
+    /// One more than a number that is given, 0 for one that is not.
+    pub(crate) fn add_option(&mut self, value: Option<impl Into<u64>>) {
+        self.add(value.map_or(0, |value| value.into().saturating_add(1)));
+    }
+
     pub(crate) fn value(&self) -> u64 {
         self.0
     }

@@ -1,19 +1,91 @@
-//! The global order of an epoch whose minibatches are cut from one sequence: which obs stands at which position.
+//! The global order of an epoch: minibatches cut from one sequence of obs, or made one by one.
 //!
 //! An arrangement orders numbers `0..n`, fetch by fetch; what they stand for, obs or draws, is another matter. Who
 //! consumes them is the business of [`Partition`](super::partition::Partition).
 
+use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::circle::Circle;
 use super::draws::Strata;
+use super::error::PlanError;
+use super::limits::MAX_FETCH_OBS;
 use super::list::ObsList;
 use super::stream::{Purpose, Stream};
 use super::universe::Universe;
 
 /// 2^64 divided by the golden ratio: multiples of it, modulo 2^64, spread over the circle as evenly as any can.
 const GOLDEN_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// What the order of an epoch depends on besides the strategy: the config but for the ranks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OrderConfig {
+    pub(crate) block_size: u64,
+    pub(crate) batch_size: u32,
+    pub(crate) fetch_factor: u32,
+    pub(crate) seed: u64,
+    pub(crate) drop_last: bool,
+}
+
+impl OrderConfig {
+    /// Refuses a sequence of `n` obs whose largest fetch is too large.
+    pub(crate) fn check_fetch(&self, n: u64) -> Result<(), PlanError> {
+        let full = u64::from(self.batch_size) * u64::from(self.fetch_factor);
+        match full.min(n) > MAX_FETCH_OBS {
+            true => Err(PlanError::FetchTooLarge {
+                batch_size: self.batch_size,
+                fetch_factor: self.fetch_factor,
+            }),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses `n_minibatches` of at most `minibatch_obs` obs each whose largest fetch is too large.
+    pub(crate) fn check_minibatches(&self, n_minibatches: u64, minibatch_obs: u64) -> Result<(), PlanError> {
+        let n_minibatches = n_minibatches.min(self.fetch_factor.into());
+        match minibatch_obs.saturating_mul(n_minibatches) > MAX_FETCH_OBS {
+            true => Err(PlanError::FetchTooLarge {
+                batch_size: u32::try_from(minibatch_obs).unwrap_or(u32::MAX),
+                fetch_factor: self.fetch_factor,
+            }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The minibatches of one epoch, before ranks share them.
+#[derive(Clone, Debug)]
+pub(crate) enum EpochOrder {
+    /// Cut from one sequence.
+    Sequence(Box<Order>),
+    /// Made one by one.
+    Minibatches(Arc<dyn Minibatches>),
+}
+
+/// Minibatches that are made one by one, each in time that does not depend on how many there are.
+pub(crate) trait Minibatches: Debug + Send + Sync {
+    /// How many there are.
+    fn n_minibatches(&self) -> u64;
+
+    /// Appends the obs of one.
+    fn fill(&self, minibatch: u64, obs: &mut Vec<u64>);
+
+    /// Obs that are in no minibatch but these `dropped` ones, or in none at all.
+    fn n_dropped(&self, dropped: &mut dyn Iterator<Item = u64>) -> u64;
+}
+
+impl EpochOrder {
+    /// Minibatches of the epoch.
+    pub(crate) fn n_minibatches(&self, config: &OrderConfig) -> u64 {
+        let batch_size = u64::from(config.batch_size);
+        match self {
+            Self::Minibatches(minibatches) => minibatches.n_minibatches(),
+            Self::Sequence(order) if config.drop_last => order.len() / batch_size,
+            Self::Sequence(order) => order.len().div_ceil(batch_size),
+        }
+    }
+}
 
 /// How numbers `0..n` are arranged.
 #[derive(Clone, Debug)]
@@ -62,29 +134,38 @@ pub(crate) struct Order {
 
 impl Order {
     /// One behind the other. An epoch that drops something starts elsewhere each time.
-    pub(crate) fn ascending(drawn: Drawn, drop_last: bool, shuffle: bool, seed: u64, epoch: u64) -> Self {
-        let start = if drop_last {
+    pub(crate) fn ascending(drawn: Drawn, shuffle: bool, config: &OrderConfig, epoch: u64) -> EpochOrder {
+        let start = if config.drop_last {
             start_of(drawn.len(), epoch)
         } else {
             0
         };
-        Self {
+        EpochOrder::Sequence(Box::new(Self {
             drawn,
             arrangement: Arrangement::Ascending { start },
-            shuffle: shuffle.then_some((seed, epoch)),
-        }
+            shuffle: shuffle.then_some((config.seed, epoch)),
+        }))
+    }
+
+    /// A list as it is, from its first obs on in every epoch.
+    pub(crate) fn listed(list: Arc<ObsList>, shuffle: bool, config: &OrderConfig, epoch: u64) -> EpochOrder {
+        EpochOrder::Sequence(Box::new(Self {
+            drawn: Drawn::Listed(list),
+            arrangement: Arrangement::Ascending { start: 0 },
+            shuffle: shuffle.then_some((config.seed, epoch)),
+        }))
     }
 
     /// Blocks in random order, each fetch shuffled.
-    pub(crate) fn blocks(drawn: Drawn, block_size: u64, seed: u64, epoch: u64) -> Self {
-        let stream = |purpose| Stream::new(seed, epoch, purpose, 0);
+    pub(crate) fn blocks(drawn: Drawn, config: &OrderConfig, epoch: u64) -> EpochOrder {
+        let stream = |purpose| Stream::new(config.seed, epoch, purpose, 0);
         let (order, turn) = (stream(Purpose::BlockOrder), stream(Purpose::Turn));
-        let circle = Circle::new(drawn.len(), block_size, order, turn);
-        Self {
+        let circle = Circle::new(drawn.len(), config.block_size, order, turn);
+        EpochOrder::Sequence(Box::new(Self {
             drawn,
             arrangement: Arrangement::Blocks(circle),
-            shuffle: Some((seed, epoch)),
-        }
+            shuffle: Some((config.seed, epoch)),
+        }))
     }
 
     /// Positions in the epoch.

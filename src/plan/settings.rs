@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::config::SamplerConfig;
 use super::hash::Fingerprint;
-use super::sampler::SamplerData;
 
 /// What precedes the fingerprint of data that is too large to be recorded itself.
 const PRINT: char = '#';
@@ -12,65 +10,59 @@ const PRINT: char = '#';
 /// Each part by name: a setting by its value, data by its fingerprint.
 pub(crate) type Settings = BTreeMap<String, String>;
 
-/// The parts that the order of obs depends on, and the notes of who made the sampler.
-pub(crate) fn settings(n_obs: u64, config: &SamplerConfig, data: &SamplerData) -> Settings {
-    let mut settings = data.notes.clone();
-    let mut add = |name: &str, value: String| settings.insert(name.to_owned(), value);
-    add("n_obs", n_obs.to_string());
-    add("strategy", config.strategy.to_string());
-    add("block_size", config.block_size.to_string());
-    add("batch_size", config.batch_size.to_string());
-    add("fetch_factor", config.fetch_factor.to_string());
-    add("seed", config.seed.to_string());
-    add("drop_last", config.drop_last.to_string());
-    let codes = |codes: &[u32]| print(codes.iter().map(|code| u64::from(*code)));
-    let option = |value: Option<u64>| value.map_or("default".to_owned(), |value| value.to_string());
-    if data.identity != 0 {
-        add("data set", format!("{PRINT}{:016x}", data.identity));
+/// Collects the parts that a sampler is made of.
+#[derive(Debug)]
+pub(crate) struct Parts(Settings);
+
+impl Parts {
+    /// Begins with the notes of whoever makes the sampler.
+    pub(crate) fn new(notes: Settings) -> Self {
+        Self(notes)
     }
-    if let Some(subset) = &data.subset {
-        let mut print = Fingerprint::new(1);
-        subset.add_to(&mut print);
-        add("subset", format!("{PRINT}{:016x}", print.value()));
+
+    /// A setting by its value.
+    pub(crate) fn add(&mut self, name: &str, value: impl ToString) {
+        self.0.insert(name.to_owned(), value.to_string());
     }
-    if let Some(weighted) = &data.weighted {
-        let bits = weighted.weights.iter().map(|weight| u64::from(weight.to_bits()));
-        add("weights", print(bits));
-        add("n_draws", option(weighted.n_draws));
-        add("replacement", weighted.replacement.to_string());
-    }
-    if let Some(balanced) = &data.balanced {
-        add("classes", codes(&balanced.codes));
-        add("n_draws", option(balanced.n_draws));
-        add("global", balanced.global.to_string());
-    }
-    if let Some(grouped) = &data.grouped {
-        add("groups", codes(&grouped.codes));
-        add("n_per_group", option(grouped.n_per_group.map(u64::from)));
-        add(
-            "sets_per_minibatch",
-            option(grouped.sets_per_minibatch.map(u64::from)),
+
+    /// A setting that may be left to the default.
+    pub(crate) fn add_option(&mut self, name: &str, value: Option<impl ToString>) {
+        self.add(
+            name,
+            value.map_or("default".to_owned(), |value| value.to_string()),
         );
-        if let Some(controls) = &grouped.controls {
-            add("controls", codes(&controls.groups));
-            add("n_controls", controls.n_per_set.to_string());
-            if let Some(match_codes) = &controls.match_codes {
-                add("match codes", codes(match_codes));
-            }
-        }
     }
-    if let Some(custom) = &data.custom {
-        add("order", print(custom.obs()));
-        add("shuffle", custom.is_shuffled().to_string());
+
+    /// Data by a number that tells it from other data.
+    pub(crate) fn add_number(&mut self, name: &str, number: u64) {
+        self.add(name, shown_number(number));
     }
-    settings
+
+    /// Data by the fingerprint of its words.
+    pub(crate) fn add_words(&mut self, name: &str, words: impl IntoIterator<Item = u64>) {
+        self.add(name, print(words));
+    }
+
+    /// A code for each obs.
+    pub(crate) fn add_codes(&mut self, name: &str, codes: &[u32]) {
+        self.add_words(name, codes.iter().map(|code| u64::from(*code)));
+    }
+
+    /// All parts.
+    pub(crate) fn finish(self) -> Settings {
+        self.0
+    }
 }
 
 /// Data that is too large to be recorded itself, by its fingerprint.
 pub(crate) fn print(words: impl IntoIterator<Item = u64>) -> String {
     let mut print = Fingerprint::new(1);
     words.into_iter().for_each(|word| print.add(word));
-    format!("{PRINT}{:016x}", print.value())
+    shown_number(print.value())
+}
+
+fn shown_number(number: u64) -> String {
+    format!("{PRINT}{number:016x}")
 }
 
 /// What differs, for a message; empty where nothing does, or where one of both was not recorded.

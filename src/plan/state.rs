@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::error::PlanError;
+use super::limits::MAX_HISTORY_RANKS;
 use super::partition::{Left, Shape};
 use super::settings::{Settings, differences};
 
 /// The version of [`SamplerState`].
 const VERSION: u32 = 1;
-
-/// The most ranks, summed over all but the last entry of a history, that a resumed plan follows.
-pub(crate) const MAX_HISTORY_RANKS: u64 = 1 << 20;
 
 /// Where in an epoch the ranks are, all in step: a few numbers and names, the same on every rank.
 ///

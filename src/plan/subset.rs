@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::bits::Bits;
-use super::config::MAX_OBS;
 use super::error::PlanError;
 use super::hash::Fingerprint;
+use super::limits::MAX_OBS;
 use super::list::{ObsList, Runs};
 
 /// Some of the obs of a data set, without repeats, in storage order.

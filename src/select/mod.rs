@@ -1,23 +1,20 @@
 //! From the obs table of a store to what a sampler samples from and by: subsets, splits, weights, classes.
 //!
 //! Nothing here reads a cell: every function looks at the columns of the [`obs`](crate::Store::obs) table that it is asked
-//! about, batch by batch, and gives what [`SamplerData`](crate::plan::SamplerData) takes.
+//! about, batch by batch, and gives what the [`Strategy`](crate::plan::Strategy) and [`SamplerData`](crate::plan::SamplerData) take.
 //!
 //! ```no_run
-//! use cellring::plan::{Balanced, SamplerConfig, SamplerData, Strategy};
+//! use cellring::plan::{Balanced, SamplerConfig, SamplerData};
 //! use cellring::{LoaderConfig, Store, select};
 //!
 //! let store = Store::open("atlas.cellring")?;
 //! let parts = select::split(&store, "train=0.8,val=0.1,test=0.1", 7, Some("donor_id"))?; // whole donors
 //! let healthy = select::filter(&store, r#"disease == "normal" and (n_genes >= 200 or not is_doublet)"#)?;
 //! let classes = select::codes(&store, &["cell_type"])?;
+//! let balanced = Balanced { codes: classes.codes, n_draws: None, global: false };
 //! let config = LoaderConfig {
-//!     sampler: SamplerConfig { strategy: Strategy::Balanced, ..SamplerConfig::default() },
-//!     data: SamplerData {
-//!         subset: Some(parts[0].1.intersect(&healthy)?),
-//!         balanced: Some(Balanced { codes: classes.codes, n_draws: None, global: false }),
-//!         ..SamplerData::default()
-//!     },
+//!     sampler: SamplerConfig { strategy: balanced.into(), ..SamplerConfig::default() },
+//!     data: SamplerData { subset: Some(parts[0].1.intersect(&healthy)?), ..SamplerData::default() },
 //!     ..LoaderConfig::default()
 //! };
 //! # Ok::<(), Box<dyn std::error::Error>>(())

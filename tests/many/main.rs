@@ -14,7 +14,9 @@ use cellring::minibatch::{
     GeneSelection, IndexType, Indices, Layout, LibraryGenes, Normalize, ObsColumn, OutputConfig, OutputError,
     OutputType, Values,
 };
-use cellring::plan::{Balanced, Custom, PlanError, SamplerConfig, SamplerData, Strategy, Subset};
+use cellring::plan::{
+    Balanced, Custom, PlanError, SamplerConfig, SamplerData, Strategy, StrategyKind, Subset,
+};
 use cellring::{Collection, Loader, LoaderConfig, LoaderError, Minibatch, Store};
 use common::Kind;
 use sources::{Names, Source, concatenate, different_genes, genes, join_names, sources, write_all};
@@ -384,9 +386,8 @@ fn stores_are_drawn_by_their_shares() {
         assert!(weighted.replacement);
         weighted.n_draws = Some(1200);
         let mut config = config(OutputConfig::default(), 2);
-        config.sampler.strategy = Strategy::Weighted;
+        config.sampler.strategy = weighted.into();
         config.data = SamplerData {
-            weighted: Some(weighted),
             subset: subset.clone(),
             ..SamplerData::default()
         };
@@ -468,6 +469,8 @@ fn every_strategy_works_over_all_obs_and_goes_on_where_it_was() {
         global: false,
     };
     let subset = Subset::from_ranges(256, [collection.range(1), collection.range(3)]).unwrap();
+    let weighted = collection.weighted(&[1.0, 1.0, 0.0, 2.0], None).unwrap();
+    let custom = Custom::from_ids((0..256).rev()).unwrap();
     let data = SamplerData::default;
     let samplings = [
         (Strategy::Sequential, data()),
@@ -478,29 +481,12 @@ fn every_strategy_works_over_all_obs_and_goes_on_where_it_was() {
                 ..data()
             },
         ),
-        (
-            Strategy::Balanced,
-            SamplerData {
-                balanced: Some(balanced),
-                ..data()
-            },
-        ),
-        (
-            Strategy::Weighted,
-            SamplerData {
-                weighted: Some(collection.weighted(&[1.0, 1.0, 0.0, 2.0], None).unwrap()),
-                ..data()
-            },
-        ),
-        (
-            Strategy::Custom,
-            SamplerData {
-                custom: Some(Custom::from_ids((0..256).rev()).unwrap()),
-                ..data()
-            },
-        ),
+        (balanced.into(), data()),
+        (weighted.into(), data()),
+        (custom.into(), data()),
     ];
     for (strategy, data) in samplings {
+        let kind = strategy.kind();
         let mut config = config(OutputConfig::default(), 2);
         (config.sampler.strategy, config.data) = (strategy, data);
         let make = |stores: Vec<Arc<Store>>| {
@@ -508,7 +494,7 @@ fn every_strategy_works_over_all_obs_and_goes_on_where_it_was() {
         };
         let mut loader = make(stores.clone());
         let whole: Vec<Content> = loader.epoch(2).unwrap().map(|m| content(&m.unwrap())).collect();
-        let plan = loader.sampler().plan(2);
+        let plan = loader.sampler().plan(2).unwrap();
         let planned: Vec<u64> = (0..plan.n_fetches())
             .flat_map(|number| plan.fetch(number).obs)
             .collect();
@@ -529,10 +515,10 @@ fn every_strategy_works_over_all_obs_and_goes_on_where_it_was() {
             .unwrap()
             .map(|m| content(&m.unwrap()))
             .collect();
-        assert!(rest == whole[4..], "{strategy:?}");
+        assert!(rest == whole[4..], "{kind}");
         let mut swapped = stores.clone();
         swapped.swap(0, 3);
-        if matches!(strategy, Strategy::Sequential | Strategy::Custom) {
+        if matches!(kind, StrategyKind::Sequential | StrategyKind::Custom) {
             let error = make(swapped).resume(&state).unwrap_err();
             assert!(
                 matches!(error, LoaderError::Plan(PlanError::StateMismatch { .. })),

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use cellring::plan::{
-    Balanced, Controls, Custom, Grouped, MISSING, Sampler, SamplerConfig, SamplerData, Strategy, Subset,
-    Weighted,
+    Balanced, Controls, Custom, Grouped, MISSING, Sampler, SamplerConfig, SamplerData, Strategy,
+    StrategyKind, Subset, Weighted,
 };
 use proptest::prelude::*;
 
@@ -16,6 +16,8 @@ pub(crate) type PlainControls = (Vec<u32>, Option<Arc<[u32]>>, u32);
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) n_obs: u64,
+    pub(crate) strategy: StrategyKind,
+    /// But for the strategy.
     pub(crate) config: SamplerConfig,
     pub(crate) subset: Option<Vec<u64>>,
     pub(crate) weights: Arc<[f32]>,
@@ -32,29 +34,29 @@ pub(crate) struct Case {
 
 impl Case {
     pub(crate) fn data(&self) -> SamplerData {
-        let strategy = self.config.strategy;
-        let mut data = SamplerData::default();
         let subset = self
             .subset
             .as_ref()
             .map(|ids| Subset::from_ids(self.n_obs, ids.iter().copied()).unwrap());
-        data.subset = subset.filter(|_| strategy != Strategy::Custom);
-        match strategy {
-            Strategy::Weighted => {
-                data.weighted = Some(Weighted {
-                    weights: self.weights.clone(),
-                    n_draws: self.n_draws,
-                    replacement: self.replacement,
-                });
-            }
-            Strategy::Balanced => {
-                data.balanced = Some(Balanced {
-                    codes: self.codes.clone(),
-                    n_draws: self.n_draws,
-                    global: self.global,
-                });
-            }
-            Strategy::Grouped => {
+        SamplerData {
+            subset: subset.filter(|_| self.strategy != StrategyKind::Custom),
+            ..SamplerData::default()
+        }
+    }
+
+    fn strategy(&self) -> Strategy {
+        match self.strategy {
+            StrategyKind::Weighted => Strategy::Weighted(Weighted {
+                weights: self.weights.clone(),
+                n_draws: self.n_draws,
+                replacement: self.replacement,
+            }),
+            StrategyKind::Balanced => Strategy::Balanced(Balanced {
+                codes: self.codes.clone(),
+                n_draws: self.n_draws,
+                global: self.global,
+            }),
+            StrategyKind::Grouped => {
                 let controls = self
                     .controls
                     .clone()
@@ -63,25 +65,28 @@ impl Case {
                         match_codes,
                         n_per_set,
                     });
-                data.grouped = Some(Grouped {
+                Strategy::Grouped(Grouped {
                     codes: self.codes.clone(),
                     n_per_group: self.n_per_group,
                     sets_per_minibatch: self.sets_per_minibatch,
                     controls,
-                });
+                })
             }
-            Strategy::Custom => {
+            StrategyKind::Custom => {
                 let custom = Custom::from_ranges(self.order.iter().cloned()).unwrap();
-                data.custom = Some(if self.shuffle { custom.shuffled() } else { custom });
+                Strategy::Custom(if self.shuffle { custom.shuffled() } else { custom })
             }
-            _ => {}
+            plain => plain.without_data().unwrap(),
         }
-        data
     }
 
     /// The sampler; none if there is nothing to draw from, too little, or no controls for some.
     pub(crate) fn sampler(&self) -> Option<Sampler> {
-        Sampler::new(self.n_obs, self.config.clone(), self.data()).ok()
+        let config = SamplerConfig {
+            strategy: self.strategy(),
+            ..self.config.clone()
+        };
+        Sampler::new(self.n_obs, config, self.data()).ok()
     }
 
     pub(crate) fn members(&self) -> Vec<u64> {
@@ -96,7 +101,6 @@ fn mixed(seed: u64, x: u64) -> u64 {
 
 prop_compose! {
     fn configs()(
-        strategy in prop::sample::select(Strategy::ALL),
         block_size in prop_oneof![Just(1u64), 2u64..=9, 1u64..=400],
         batch_size in 1u32..=20,
         fetch_factor in 1u32..=12,
@@ -104,13 +108,16 @@ prop_compose! {
         drop_last: bool,
         world_size in 1u32..=7,
     ) -> SamplerConfig {
-        SamplerConfig { strategy, block_size, batch_size, fetch_factor, seed, drop_last, rank: 0, world_size }
+        SamplerConfig {
+            block_size, batch_size, fetch_factor, seed, drop_last, rank: 0, world_size, ..SamplerConfig::default()
+        }
     }
 }
 
 prop_compose! {
     pub(crate) fn cases()(
         n_obs in prop_oneof![1 => 1u64..40, 6 => 40u64..500],
+        strategy in prop::sample::select(StrategyKind::ALL),
         config in configs(),
         salt: u64,
         (run, n_codes, n_matches) in (1u64..40, 1u64..12, 1u64..4),
@@ -137,15 +144,16 @@ prop_compose! {
         });
         let controls = controls.map(|(by_code, n)| (vec![7, 21], by_code.then(|| matches.collect()), n));
         // Without replacement most requests should be met.
-        let n_draws = n_draws.map(|n| if replacement || config.strategy != Strategy::Weighted { n } else { n % (n_obs / 4 + 2) });
+        let n_draws = n_draws.map(|n| if replacement || strategy != StrategyKind::Weighted { n } else { n % (n_obs / 4 + 2) });
         // A set of a known size can be made to fit; a whole group may be of any size.
         let set = n_per_group.unwrap_or(1) + controls.as_ref().map_or(0, |controls| controls.2);
-        let batch_size = match config.strategy {
-            Strategy::Grouped => config.batch_size + fitting * set,
+        let batch_size = match strategy {
+            StrategyKind::Grouped => config.batch_size + fitting * set,
             _ => config.batch_size,
         };
         Case {
             n_obs,
+            strategy,
             config: SamplerConfig { batch_size, ..config },
             subset,
             weights: weights.collect(),

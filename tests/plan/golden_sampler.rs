@@ -20,14 +20,14 @@ fn goldens() -> Vec<(&'static str, Strategy, SamplerData, [&'static str; 3])> {
         }
     };
     let weighted = |replacement, n_draws| {
-        Some(Weighted {
+        Strategy::Weighted(Weighted {
             weights: (0..n_obs).map(|obs| (obs % 13) as f32 * 0.37).collect(),
             n_draws,
             replacement,
         })
     };
     let grouped = |controls: bool, n_per_group| {
-        Some(Grouped {
+        Strategy::Grouped(Grouped {
             codes: (0..n_obs).map(code).collect(),
             n_per_group,
             sets_per_minibatch: n_per_group.is_none().then_some(1),
@@ -38,7 +38,7 @@ fn goldens() -> Vec<(&'static str, Strategy, SamplerData, [&'static str; 3])> {
             }),
         })
     };
-    let balanced = Some(Balanced {
+    let balanced = Strategy::Balanced(Balanced {
         codes: (0..n_obs).map(code).collect(),
         n_draws: Some(5000),
         global: false,
@@ -62,18 +62,14 @@ fn goldens() -> Vec<(&'static str, Strategy, SamplerData, [&'static str; 3])> {
         ),
         (
             "with replacement",
-            Strategy::Weighted,
-            SamplerData {
-                weighted: weighted(true, None),
-                ..none()
-            },
+            weighted(true, None),
+            none(),
             ["6dff3d747e387976", "21d3e3504ed7e107", "b0d8d427e16baebc"],
         ),
         (
             "without",
-            Strategy::Weighted,
+            weighted(false, Some(4000)),
             SamplerData {
-                weighted: weighted(false, Some(4000)),
                 subset: subset(),
                 ..none()
             },
@@ -81,9 +77,8 @@ fn goldens() -> Vec<(&'static str, Strategy, SamplerData, [&'static str; 3])> {
         ),
         (
             "balanced",
-            Strategy::Balanced,
+            balanced,
             SamplerData {
-                balanced,
                 subset: subset(),
                 ..none()
             },
@@ -91,38 +86,26 @@ fn goldens() -> Vec<(&'static str, Strategy, SamplerData, [&'static str; 3])> {
         ),
         (
             "sets",
-            Strategy::Grouped,
-            SamplerData {
-                grouped: grouped(false, Some(4)),
-                ..none()
-            },
+            grouped(false, Some(4)),
+            none(),
             ["99a5d077ee4e6308", "f0ff6c9c44af0d70", "6b3d34fa5948b102"],
         ),
         (
             "controls",
-            Strategy::Grouped,
-            SamplerData {
-                grouped: grouped(true, Some(4)),
-                ..none()
-            },
+            grouped(true, Some(4)),
+            none(),
             ["cc82dc607c5f6ee4", "0f7f8e6a36b0dfd8", "ddeb75fa00ece3c8"],
         ),
         (
             "groups",
-            Strategy::Grouped,
-            SamplerData {
-                grouped: grouped(false, None),
-                ..none()
-            },
+            grouped(false, None),
+            none(),
             ["04b11761c4fdce7b", "1a51ef737ddb05c0", "7a4b10e8c8063df3"],
         ),
         (
             "custom",
-            Strategy::Custom,
-            SamplerData {
-                custom: Some(custom.shuffled()),
-                ..none()
-            },
+            Strategy::Custom(custom.shuffled()),
+            none(),
             ["bb64e088b4fef607", "2300c04f81e81670", "89413b20c6ab756b"],
         ),
     ]

@@ -12,6 +12,7 @@ mod statistics;
 mod statistics_sampler;
 mod twin;
 mod twin_sampler;
+mod user;
 
 use cellring::plan::{Fetch, Plan, Sampler, SamplerConfig};
 
@@ -91,12 +92,12 @@ fn sequence(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Vec<u64> {
 fn sampler_ranks(sampler: &Sampler, epoch: u64) -> Vec<Vec<Minibatch>> {
     let world_size = sampler.config().world_size;
     (0..world_size)
-        .map(|rank| collect(&sampler.with_rank(rank, world_size).unwrap().plan(epoch)))
+        .map(|rank| collect(&sampler.with_rank(rank, world_size).unwrap().plan(epoch).unwrap()))
         .collect()
 }
 
 /// The global minibatches of a sampler, as one rank alone sees them.
 fn alone(sampler: &Sampler, epoch: u64) -> Vec<Vec<u64>> {
-    let minibatches = collect(&sampler.with_rank(0, 1).unwrap().plan(epoch));
+    let minibatches = collect(&sampler.with_rank(0, 1).unwrap().plan(epoch).unwrap());
     minibatches.into_iter().map(|minibatch| minibatch.obs).collect()
 }

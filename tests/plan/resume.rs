@@ -44,7 +44,7 @@ proptest! {
         let Some(sampler) = case.sampler() else { return Ok(()) };
         let world_size = case.config.world_size;
         let whole = sampler_ranks(&sampler, epoch);
-        let plan = sampler.plan(epoch);
+        let plan = sampler.plan(epoch).unwrap();
         let (mut state, mut n) = (plan.state_after(0), 0);
         // Twice, so that a resumed plan is resumed.
         for part in [part, part >> 32] {
@@ -72,7 +72,7 @@ proptest! {
         let global = alone(&sampler, epoch);
         let config = SamplerConfig { world_size: 1, ..case.config.clone() };
         let mut left = Left::all(global.len() as u64);
-        let mut state = sampler.plan(epoch).state_after(0);
+        let mut state = sampler.plan(epoch).unwrap().state_after(0);
         let mut consumed = BTreeSet::new();
         let (mut n_before, mut last) = (0, None);
         // The last leg goes to the end.
@@ -132,7 +132,7 @@ fn stretches_are_dealt_before_whole_fetches() {
             .map(|rank| rank.iter().map(|minibatch| minibatch.global).collect())
             .collect()
     };
-    let state = sampler.plan(0).state_after(3);
+    let state = sampler.plan(0).unwrap().state_after(3);
     let legs = [Leg {
         world_size: 2,
         minibatches: 3,
@@ -157,7 +157,7 @@ fn states_of_others_are_refused() {
         ..SamplerConfig::default()
     };
     let sampler = Sampler::new(10, config.clone(), SamplerData::default()).unwrap();
-    let state = sampler.plan(0).state_after(3);
+    let state = sampler.plan(0).unwrap().state_after(3);
     let refuse = |change: fn(&mut SamplerState)| {
         let mut state = state.clone();
         change(&mut state);
@@ -274,7 +274,7 @@ fn extremes_resume() {
             ..SamplerConfig::default()
         };
         let sampler = Sampler::new(1 << 48, config, SamplerData::default()).unwrap();
-        let state = sampler.plan(u64::MAX).state_after((1 << 30) + 5);
+        let state = sampler.plan(u64::MAX).unwrap().state_after((1 << 30) + 5);
         for (rank, world_size) in [(999, 1000), (u32::MAX - 1, u32::MAX), (0, 1), (7, 999)] {
             let plan = sampler
                 .with_rank(rank, world_size)

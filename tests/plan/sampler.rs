@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cellring::plan::{
-    Balanced, Controls, Custom, Grouped, MISSING, Plan, PlanError, Sampler, SamplerConfig, SamplerData,
-    Strategy, Subset, Weighted,
+    Balanced, Controls, Custom, Grouped, MISSING, PlanError, Sampler, SamplerConfig, SamplerData, Strategy,
+    StrategyKind, Subset, Weighted,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -28,35 +28,35 @@ proptest! {
     fn only_members_are_drawn_and_as_often_as_the_strategy_says(case in cases(), epoch in 0u64..1000) {
         let Some(sampler) = case.sampler() else { return Ok(()) };
         let drawn: Vec<u64> = alone(&sampler, epoch).concat();
-        let dropped = sampler.with_rank(0, 1).unwrap().plan(epoch).n_dropped_obs();
+        let dropped = sampler.with_rank(0, 1).unwrap().plan(epoch).unwrap().n_dropped_obs();
         let mut times = BTreeMap::new();
         drawn.iter().for_each(|obs| *times.entry(*obs).or_insert(0u64) += 1);
         let members: BTreeSet<u64> = case.members().into_iter().collect();
-        let strategy = case.config.strategy;
-        if strategy != Strategy::Custom {
+        let strategy = case.strategy;
+        if strategy != StrategyKind::Custom {
             prop_assert!(times.keys().all(|obs| members.contains(obs)));
         }
         match strategy {
-            Strategy::Weighted | Strategy::Balanced => {
+            StrategyKind::Weighted | StrategyKind::Balanced => {
                 let may = |obs: &u64| match strategy {
-                    Strategy::Weighted => case.weights[*obs as usize] > 0.0,
+                    StrategyKind::Weighted => case.weights[*obs as usize] > 0.0,
                     _ => case.codes[*obs as usize] != MISSING,
                 };
                 prop_assert!(times.keys().all(may));
                 let available = members.iter().copied().filter(|obs| may(obs)).count() as u64;
                 prop_assert_eq!(drawn.len() as u64 + dropped, case.n_draws.unwrap_or(available));
-                if strategy == Strategy::Weighted && !case.replacement {
+                if strategy == StrategyKind::Weighted && !case.replacement {
                     prop_assert!(times.values().all(|times| *times == 1));
                 }
             }
-            Strategy::Custom => {
+            StrategyKind::Custom => {
                 let len: u64 = case.order.iter().map(|range| range.end - range.start).sum();
                 prop_assert_eq!(drawn.len() as u64 + dropped, len);
                 if !case.shuffle && !case.config.drop_last {
                     prop_assert!(drawn.into_iter().eq(case.order.iter().cloned().flatten()));
                 }
             }
-            Strategy::Grouped => {
+            StrategyKind::Grouped => {
                 let controls = case.controls.as_ref();
                 let is_control = |obs: &u64| controls.is_some_and(|c| c.0.contains(&case.codes[*obs as usize]));
                 let is_missing = |obs: &u64| {
@@ -80,16 +80,16 @@ proptest! {
         let case = crate::cases::Case { n_draws: None, ..case };
         let Some(sampler) = case.sampler() else { return Ok(()) };
         // A weight may be as small as it likes, so that an obs is seen as seldom; and whole minibatches may be too few.
-        let some = sampler.plan(start).n_minibatches() > 0;
-        if !some || case.config.strategy == Strategy::Weighted {
+        let some = sampler.plan(start).unwrap().n_minibatches() > 0;
+        if !some || case.strategy == StrategyKind::Weighted {
             return Ok(());
         }
-        let mut unseen: BTreeSet<u64> = match case.config.strategy {
-            Strategy::Custom => case.order.iter().cloned().flatten().collect(),
-            Strategy::Balanced => {
+        let mut unseen: BTreeSet<u64> = match case.strategy {
+            StrategyKind::Custom => case.order.iter().cloned().flatten().collect(),
+            StrategyKind::Balanced => {
                 case.members().into_iter().filter(|obs| case.codes[*obs as usize] != MISSING).collect()
             }
-            Strategy::Grouped => twin_sampler::global_minibatches(
+            StrategyKind::Grouped => twin_sampler::global_minibatches(
                 &crate::cases::Case {
                     n_per_group: None,
                     sets_per_minibatch: Some(1),
@@ -114,8 +114,8 @@ proptest! {
 
     #[test]
     fn minibatches_of_groups_hold_whole_sets(case in cases(), epoch in 0u64..1000) {
-        let config = SamplerConfig { strategy: Strategy::Grouped, batch_size: 60, ..case.config.clone() };
-        let case = crate::cases::Case { config, ..case };
+        let config = SamplerConfig { batch_size: 60, ..case.config.clone() };
+        let case = crate::cases::Case { strategy: StrategyKind::Grouped, config, ..case };
         let (Some(sampler), Some(n)) = (case.sampler(), case.n_per_group) else { return Ok(()) };
         let (control_codes, matches, n_controls) = case.controls.clone().unwrap_or_default();
         let matched = |obs: u64| matches.as_ref().map_or(0, |codes| codes[obs as usize]);
@@ -150,12 +150,11 @@ proptest! {
     ) {
         // Class 0 has most obs, in one stretch; the others few.
         let codes: Vec<u32> = (0..n_obs).map(|obs| (obs * 10 * (n_classes - 1) / n_obs).saturating_sub(9 * (n_classes - 1)) as u32).collect();
-        let config = SamplerConfig { strategy: Strategy::Balanced, seed, block_size, ..SamplerConfig::default() };
         let balanced = Balanced { codes: codes.clone().into(), n_draws: Some(1000), global: false };
-        let data = SamplerData { balanced: Some(balanced), ..SamplerData::default() };
+        let config = SamplerConfig { strategy: balanced.into(), seed, block_size, ..SamplerConfig::default() };
         let n = codes.iter().collect::<BTreeSet<_>>().len() as u64;
         let mut times = vec![0; n as usize];
-        let sampler = Sampler::new(n_obs, config, data).unwrap();
+        let sampler = Sampler::new(n_obs, config, SamplerData::default()).unwrap();
         alone(&sampler, epoch).concat().into_iter().for_each(|obs| times[codes[obs as usize] as usize] += 1u64);
         // The draws are spread evenly: a few blocks at the borders of a class are left to chance.
         prop_assert!(times.iter().all(|times| times.abs_diff(1000 / n) <= 4 * block_size + 2), "{:?}", times);
@@ -171,14 +170,14 @@ fn most_cases_make_a_sampler_for_every_strategy() {
         let case = proptest::strategy::Strategy::new_tree(&cases(), &mut runner)
             .unwrap()
             .current();
-        let (all, some) = made.entry(case.config.strategy.name()).or_insert((0, 0));
+        let (all, some) = made.entry(case.strategy.name()).or_insert((0, 0));
         *all += 1;
         *some += u32::from(
             case.sampler()
-                .is_some_and(|sampler| sampler.plan(0).n_minibatches() > 1),
+                .is_some_and(|sampler| sampler.plan(0).unwrap().n_minibatches() > 1),
         );
     }
-    assert_eq!(made.len(), Strategy::ALL.len());
+    assert_eq!(made.len(), StrategyKind::ALL.len());
     assert!(made.values().all(|(all, some)| 3 * some > *all), "{made:?}");
 }
 
@@ -186,22 +185,21 @@ fn most_cases_make_a_sampler_for_every_strategy() {
 fn blocks_of_weighted_draws_lie_together() {
     // Few draws from many obs: without blocks they would lie a thousand apart.
     let weights = (0..100_000).map(|obs| 1.0 + (obs % 7) as f32).collect();
-    let config = SamplerConfig {
-        strategy: Strategy::Weighted,
-        batch_size: 16,
-        fetch_factor: 4,
-        ..SamplerConfig::default()
-    };
     let weighted = Weighted {
         weights,
         n_draws: Some(6400),
         replacement: true,
     };
-    let data = SamplerData {
-        weighted: Some(weighted),
-        ..SamplerData::default()
+    let config = SamplerConfig {
+        strategy: weighted.into(),
+        batch_size: 16,
+        fetch_factor: 4,
+        ..SamplerConfig::default()
     };
-    let plan = Sampler::new(100_000, config, data).unwrap().plan(0);
+    let plan = Sampler::new(100_000, config, SamplerData::default())
+        .unwrap()
+        .plan(0)
+        .unwrap();
     for number in 0..plan.n_fetches() {
         let blocks: BTreeSet<u64> = plan.fetch(number).obs.into_iter().map(|obs| obs / 16).collect();
         assert!(blocks.len() <= 6, "64 draws from {} blocks of 16", blocks.len());
@@ -210,43 +208,24 @@ fn blocks_of_weighted_draws_lie_together() {
 
 #[test]
 fn data_must_fit_the_strategy_and_the_data_set() {
-    let of = |strategy| SamplerConfig {
-        strategy,
-        batch_size: 4,
-        ..SamplerConfig::default()
+    let refuse_of = |strategy: Strategy, n_subset: Option<u64>| {
+        let config = SamplerConfig {
+            strategy,
+            batch_size: 4,
+            ..SamplerConfig::default()
+        };
+        let data = SamplerData {
+            subset: n_subset.map(|n| Subset::all(n).unwrap()),
+            ..SamplerData::default()
+        };
+        Sampler::new(10, config, data).unwrap_err().to_string()
     };
-    let refuse = |strategy, data: SamplerData| Sampler::new(10, of(strategy), data).unwrap_err().to_string();
-    let none = SamplerData::default;
+    let refuse = |strategy| refuse_of(strategy, None);
+    let custom = |ids: &[u64]| Custom::from_ids(ids.iter().copied()).unwrap().into();
+    let told = "the sampler data holds subset, which strategy custom does not use: leave it out or change the strategy";
+    assert_eq!(refuse_of(custom(&[1]), Some(10)), told);
     assert_eq!(
-        refuse(Strategy::Weighted, none()),
-        "strategy weighted needs weighted, which the sampler data lacks"
-    );
-    assert_eq!(
-        Plan::new(10, &of(Strategy::Grouped), 0).unwrap_err(),
-        PlanError::MissingData {
-            strategy: Strategy::Grouped,
-            what: "grouped"
-        }
-    );
-    let custom = |ids: &[u64]| Some(Custom::from_ids(ids.iter().copied()).unwrap());
-    let data = SamplerData {
-        custom: custom(&[1]),
-        ..none()
-    };
-    let told = "the sampler data holds custom, which strategy block-shuffle does not use: leave it out or change the strategy";
-    assert_eq!(refuse(Strategy::BlockShuffle, data), told);
-    let data = SamplerData {
-        custom: custom(&[1]),
-        subset: Some(Subset::all(10).unwrap()),
-        ..none()
-    };
-    assert!(refuse(Strategy::Custom, data).contains("holds subset"));
-    let data = SamplerData {
-        custom: custom(&[3, 10, 2]),
-        ..none()
-    };
-    assert_eq!(
-        refuse(Strategy::Custom, data),
+        refuse(custom(&[3, 10, 2])),
         "the custom order names obs 10 of a data set of 10 obs, which count from 0"
     );
     assert!(Custom::from_ids([u64::MAX]).is_err());
@@ -254,31 +233,23 @@ fn data_must_fit_the_strategy_and_the_data_set() {
         Custom::from_ranges((0..3).map(|_| 0..1 << 48)),
         Err(PlanError::TooManyDraws { .. })
     ));
-    let data = SamplerData {
-        subset: Some(Subset::all(9).unwrap()),
-        ..none()
-    };
-    assert!(
-        refuse(Strategy::Sequential, data).starts_with("the subset has 9 entries for a data set of 10 obs")
-    );
+    let of_nine = refuse_of(Strategy::Sequential, Some(9));
+    assert!(of_nine.starts_with("the subset has 9 entries for a data set of 10 obs"));
 
-    let weighted = |n_obs: usize, n_draws, replacement| SamplerData {
-        weighted: Some(Weighted {
+    let weighted = |n_obs: usize, n_draws, replacement| {
+        Strategy::Weighted(Weighted {
             weights: vec![1.0; n_obs].into(),
             n_draws,
             replacement,
-        }),
-        ..none()
+        })
     };
-    assert!(
-        refuse(Strategy::Weighted, weighted(9, None, true)).starts_with("the list of weights has 9 entries")
-    );
+    assert!(refuse(weighted(9, None, true)).starts_with("the list of weights has 9 entries"));
     let told = "11 obs cannot be drawn without replacement from the 10 that have a weight: lower n_draws or allow replacement";
-    assert_eq!(refuse(Strategy::Weighted, weighted(10, Some(11), false)), told);
-    assert!(refuse(Strategy::Weighted, weighted(10, Some(1 << 49), true)).contains("more than the"));
+    assert_eq!(refuse(weighted(10, Some(11), false)), told);
+    assert!(refuse(weighted(10, Some(1 << 49), true)).contains("more than the"));
 
-    let grouped = |n_per_group, controls: Option<(u32, &[u32])>| SamplerData {
-        grouped: Some(Grouped {
+    let grouped = |n_per_group, controls: Option<(u32, &[u32])>| {
+        Strategy::Grouped(Grouped {
             codes: vec![0, 0, 0, 0, 0, 1, 1, 1, 2, 2].into(),
             n_per_group,
             sets_per_minibatch: None,
@@ -287,22 +258,18 @@ fn data_must_fit_the_strategy_and_the_data_set() {
                 match_codes: Some(matches.into()),
                 n_per_set,
             }),
-        }),
-        ..none()
+        })
     };
     let told = "a set of 5 obs does not fit into a minibatch of 4: raise batch_size or ask for smaller sets";
-    assert_eq!(refuse(Strategy::Grouped, grouped(None, None)), told);
+    assert_eq!(refuse(grouped(None, None)), told);
     assert_eq!(
-        refuse(Strategy::Grouped, grouped(Some(0), None)),
+        refuse(grouped(Some(0), None)),
         "n_per_group is 0 in the sampler config: it must be at least 1"
     );
     let told = "match code 7 has 3 obs to match but no control: leave them out of the subset or match by fewer columns";
     let matches = [5, 5, 5, 5, 5, 7, 7, 7, 5, 5];
-    assert_eq!(
-        refuse(Strategy::Grouped, grouped(Some(2), Some((1, &matches)))),
-        told
-    );
-    assert!(refuse(Strategy::Grouped, grouped(Some(2), Some((0, &matches)))).starts_with("n_per_set is 0"));
+    assert_eq!(refuse(grouped(Some(2), Some((1, &matches)))), told);
+    assert!(refuse(grouped(Some(2), Some((0, &matches)))).starts_with("n_per_set is 0"));
 }
 
 #[test]
@@ -327,30 +294,14 @@ fn a_sampler_of_many_obs_plans_any_fetch_at_once() {
         subset: Some(subset.clone()),
         ..SamplerData::default()
     };
-    for (strategy, data) in [
-        (Strategy::BlockShuffle, base.clone()),
-        (
-            Strategy::Grouped,
-            SamplerData {
-                grouped: Some(grouped),
-                ..base.clone()
-            },
-        ),
-        (
-            Strategy::Balanced,
-            SamplerData {
-                balanced: Some(balanced),
-                ..base
-            },
-        ),
-    ] {
+    for strategy in [Strategy::BlockShuffle, grouped.into(), balanced.into()] {
         let config = SamplerConfig {
             strategy,
             block_size: 4,
             ..SamplerConfig::default()
         };
-        let sampler = Sampler::new(n_obs, config, data).unwrap();
-        let plan = sampler.plan(9);
+        let sampler = Sampler::new(n_obs, config, base.clone()).unwrap();
+        let plan = sampler.plan(9).unwrap();
         for number in [0, plan.n_fetches() / 2, plan.n_fetches() - 1] {
             assert!(plan.fetch(number).obs.iter().all(|obs| subset.contains(*obs)));
         }

@@ -44,15 +44,15 @@ fn config(strategy: Strategy, block_size: u64, fetch_factor: u32) -> SamplerConf
 
 const WEIGHTS: [f32; 11] = [1.0, 2.5, 0.25, 4.0, 0.0, 1.0, 1.0, 7.0, 0.5, 3.0, 1.0];
 
-fn weighted(n_draws: u64, replacement: bool) -> SamplerData {
-    SamplerData {
-        weighted: Some(Weighted {
-            weights: WEIGHTS.as_slice().into(),
-            n_draws: Some(n_draws),
-            replacement,
-        }),
-        ..SamplerData::default()
-    }
+/// A sampler of 11 obs by these weights.
+fn weighted(n_draws: u64, replacement: bool, block_size: u64, fetch_factor: u32) -> Sampler {
+    let weighted = Weighted {
+        weights: WEIGHTS.as_slice().into(),
+        n_draws: Some(n_draws),
+        replacement,
+    };
+    let config = config(weighted.into(), block_size, fetch_factor);
+    Sampler::new(11, config, SamplerData::default()).unwrap()
 }
 
 /// How often each obs stands at each position.
@@ -72,12 +72,8 @@ fn every_position_of_weighted_draws_follows_the_weights() {
     let law: Vec<f64> = WEIGHTS.iter().map(|weight| f64::from(*weight)).collect();
     // Fewer draws than obs, more, out of step with blocks and fetches; blocks of one and of everything.
     for (n_draws, block_size, fetch_factor) in [(5, 1, 2), (23, 3, 4), (11, 4, 30), (7, 50, 3)] {
-        let sampler = Sampler::new(
-            11,
-            config(Strategy::Weighted, block_size, fetch_factor),
-            weighted(n_draws, true),
-        );
-        let counts = positions(&sampler.unwrap(), 20_000, n_draws as usize);
+        let sampler = weighted(n_draws, true, block_size, fetch_factor);
+        let counts = positions(&sampler, 20_000, n_draws as usize);
         for (position, counts) in counts.iter().enumerate() {
             assert_law(
                 counts,
@@ -92,15 +88,14 @@ fn every_position_of_weighted_draws_follows_the_weights() {
 #[test]
 fn pairs_of_weighted_draws_in_large_epochs_are_independent() {
     // So many draws that evenness does not show.
-    let data = weighted(501, true);
-    let sampler = Sampler::new(11, config(Strategy::Weighted, 1, 1), data).unwrap();
+    let sampler = weighted(501, true, 1, 1);
     let law: Vec<f64> = WEIGHTS
         .iter()
         .flat_map(|a| WEIGHTS.map(|b| f64::from(a * b)))
         .collect();
     let mut pairs = vec![0; 121];
     for epoch in 0..40_000 {
-        let plan = sampler.plan(epoch);
+        let plan = sampler.plan(epoch).unwrap();
         pairs[(plan.fetch(17).obs[0] * 11 + plan.fetch(290).obs[0]) as usize] += 1;
     }
     assert_law(&pairs, &law, "pairs of draws");
@@ -118,7 +113,7 @@ fn subsets_drawn_without_replacement_are_as_likely_as_drawn_one_by_one() {
         law[a.min(b) * 11 + a.max(b)] += weights[a] * weights[b] / (sum - weights[a]);
     }
     let mut counts = vec![0; 121];
-    let sampler = Sampler::new(11, config(Strategy::Weighted, 2, 9), weighted(2, false)).unwrap();
+    let sampler = weighted(2, false, 2, 9);
     let mut first = vec![0; 2];
     for epoch in 0..60_000 {
         let drawn = alone(&sampler, epoch).concat();
@@ -158,11 +153,10 @@ fn every_position_of_balanced_draws_holds_each_class_alike() {
             global,
         };
         let data = SamplerData {
-            balanced: Some(balanced),
             subset: Some(subset.clone()),
             ..SamplerData::default()
         };
-        let sampler = Sampler::new(27, config(Strategy::Balanced, 3, 5), data).unwrap();
+        let sampler = Sampler::new(27, config(balanced.into(), 3, 5), data).unwrap();
         let counts = positions(&sampler, 20_000, 19);
         for (position, counts) in counts.iter().enumerate() {
             assert_law(counts, &law, &format!("position {position}, global {global}"));
@@ -214,13 +208,9 @@ fn groups_and_controls_pair_uniformly() {
         let config = SamplerConfig {
             batch_size: 3,
             drop_last,
-            ..config(Strategy::Grouped, block_size, 2)
+            ..config(grouped.clone().into(), block_size, 2)
         };
-        let data = SamplerData {
-            grouped: Some(grouped.clone()),
-            ..SamplerData::default()
-        };
-        let sampler = Sampler::new(27, config, data).unwrap();
+        let sampler = Sampler::new(27, config, SamplerData::default()).unwrap();
         let n_sets = if drop_last { 7 } else { 9 };
         let mut control = vec![0; 27];
         let mut seen = vec![0; 27];

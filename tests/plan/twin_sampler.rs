@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cellring::plan::{MISSING, SamplerConfig, Strategy};
+use cellring::plan::{MISSING, SamplerConfig, StrategyKind};
 
 use crate::cases::Case;
 use crate::twin::{ChaCha8, block_shuffle, cut, permutation, sequential, turned_blocks};
@@ -22,15 +22,15 @@ fn hash(stream: &mut ChaCha8) -> impl Fn(u64) -> u64 + use<> {
 pub(crate) fn global_minibatches(case: &Case, epoch: u64) -> Vec<Vec<u64>> {
     let config = &case.config;
     let members = case.members();
-    let sequence = match config.strategy {
-        Strategy::Sequential => sequential(&members, config, epoch, false),
-        Strategy::SequentialShuffle => sequential(&members, config, epoch, true),
-        Strategy::BlockShuffle => block_shuffle(&members, config, epoch),
-        Strategy::Custom => {
+    let sequence = match case.strategy {
+        StrategyKind::Sequential => sequential(&members, config, epoch, false),
+        StrategyKind::SequentialShuffle => sequential(&members, config, epoch, true),
+        StrategyKind::BlockShuffle => block_shuffle(&members, config, epoch),
+        StrategyKind::Custom => {
             let list: Vec<u64> = case.order.iter().cloned().flatten().collect();
             sequential(&list, config, epoch, case.shuffle)
         }
-        Strategy::Weighted if case.replacement => {
+        StrategyKind::Weighted if case.replacement => {
             let members = positive(case);
             let sum = members
                 .iter()
@@ -40,7 +40,7 @@ pub(crate) fn global_minibatches(case: &Case, epoch: u64) -> Vec<Vec<u64>> {
             let members: Vec<_> = members.iter().map(|obs| (*obs, whole(obs))).collect();
             block_shuffle(&weighted(&members, case, epoch), config, epoch)
         }
-        Strategy::Weighted => {
+        StrategyKind::Weighted => {
             let hash = hash(&mut ChaCha8::new(config.seed, epoch, b"keys...1", 0));
             let mut keys: Vec<(f64, u64)> = positive(case)
                 .into_iter()
@@ -55,7 +55,7 @@ pub(crate) fn global_minibatches(case: &Case, epoch: u64) -> Vec<Vec<u64>> {
             drawn.sort_unstable();
             block_shuffle(&drawn, config, epoch)
         }
-        Strategy::Balanced => {
+        StrategyKind::Balanced => {
             let with_class = |obs: &u64| case.codes[*obs as usize] != MISSING;
             let members: Vec<u64> = members.into_iter().filter(with_class).collect();
             let counted = if case.global {

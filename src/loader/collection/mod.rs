@@ -217,13 +217,12 @@ impl Collection {
     ///
     /// ```no_run
     /// # use cellring::{LoaderConfig, loader::Collection};
-    /// # use cellring::plan::{SamplerConfig, SamplerData, Strategy};
+    /// # use cellring::plan::SamplerConfig;
     /// # fn f(collection: Collection) -> Result<LoaderConfig, Box<dyn std::error::Error>> {
     /// // Half of the draws from the first store, a quarter from each other.
     /// let weighted = collection.weighted(&[2.0, 1.0, 1.0], None)?;
     /// let config = LoaderConfig {
-    ///     sampler: SamplerConfig { strategy: Strategy::Weighted, ..SamplerConfig::default() },
-    ///     data: SamplerData { weighted: Some(weighted), ..SamplerData::default() },
+    ///     sampler: SamplerConfig { strategy: weighted.into(), ..SamplerConfig::default() },
     ///     ..LoaderConfig::default()
     /// };
     /// # Ok(config) }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cellring::Store;
-use cellring::plan::{Balanced, Controls, Custom, Grouped, MISSING, SamplerData, Strategy, Subset, Weighted};
+use cellring::plan::{
+    Balanced, Controls, Custom, Grouped, MISSING, SamplerData, Strategy, StrategyKind, Subset, Weighted,
+};
 use cellring::select::{self, Codes, Filter, Matches, SelectError, SplitSpec};
 use cellring_tools::list;
 use cellring_tools::message::MessageKind;
@@ -167,16 +169,20 @@ pub(crate) struct StrategyArgs {
 
 impl StrategyArgs {
     /// The strategy that the options ask for, checked against the one that is named.
-    pub(crate) fn strategy(&self, named: Option<Strategy>) -> Result<Strategy, Failure> {
+    pub(crate) fn kind(&self, named: Option<StrategyKind>) -> Result<StrategyKind, Failure> {
         let given = [
-            (self.weights.is_some(), Strategy::Weighted, "--weights COLUMN"),
-            (!self.balance.is_empty(), Strategy::Balanced, "--balance COLUMN"),
-            (!self.group.is_empty(), Strategy::Grouped, "--group COLUMN"),
-            (self.order.is_some(), Strategy::Custom, "--order FILE"),
+            (self.weights.is_some(), StrategyKind::Weighted, "--weights COLUMN"),
+            (
+                !self.balance.is_empty(),
+                StrategyKind::Balanced,
+                "--balance COLUMN",
+            ),
+            (!self.group.is_empty(), StrategyKind::Grouped, "--group COLUMN"),
+            (self.order.is_some(), StrategyKind::Custom, "--order FILE"),
         ];
         let mut asked = given.iter().filter(|(is_given, ..)| *is_given);
         let usage = |sentence| Err(Failure::Usage(sentence));
-        let strategy = match (named, asked.next(), asked.next()) {
+        let kind = match (named, asked.next(), asked.next()) {
             (_, Some((.., one)), Some((.., other))) => {
                 return usage(format!(
                     "{one} and {other} are for different strategies; give one of them"
@@ -190,19 +196,17 @@ impl StrategyArgs {
             (_, Some((_, implied, _)), None) => *implied,
             (named, None, _) => named.unwrap_or_default(),
         };
-        let needed = given
-            .iter()
-            .find(|(is_given, of, _)| *of == strategy && !is_given);
+        let needed = given.iter().find(|(is_given, of, _)| *of == kind && !is_given);
         if let Some((.., option)) = needed {
-            return usage(format!("the strategy {strategy} needs {option}"));
+            return usage(format!("the strategy {kind} needs {option}"));
         }
-        if self.draws.is_some() && !matches!(strategy, Strategy::Weighted | Strategy::Balanced) {
+        if self.draws.is_some() && !matches!(kind, StrategyKind::Weighted | StrategyKind::Balanced) {
             return usage("--draws is for --weights or --balance; leave it out".into());
         }
-        Ok(strategy)
+        Ok(kind)
     }
 
-    /// What the sampler samples from and by.
+    /// What the sampler samples from.
     pub(crate) fn data(&self, subset: &SubsetArgs, store: &Store) -> Result<SamplerData, Failure> {
         if self.order.is_some() && subset.is_given() {
             return Err(Failure::Usage(
@@ -210,22 +214,30 @@ impl StrategyArgs {
                     .into(),
             ));
         }
-        let mut data = SamplerData {
+        Ok(SamplerData {
             subset: subset.subset(store)?,
             notes: self.notes(subset),
             ..SamplerData::default()
-        };
+        })
+    }
+
+    /// The strategy of this kind, which [`kind`](Self::kind) gave, with its data.
+    pub(crate) fn strategy(
+        &self,
+        kind: StrategyKind,
+        store: &Store,
+        subset: Option<&Subset>,
+    ) -> Result<Strategy, Failure> {
         if let Some(column) = &self.weights {
-            data.weighted = Some(Weighted {
+            return Ok(Strategy::Weighted(Weighted {
                 weights: select::weights(store, column)?,
                 n_draws: self.draws,
                 replacement: !self.without_replacement,
-            });
+            }));
         }
         if !self.balance.is_empty() {
             let classes = codes(store, &self.balance)?;
-            warn_of_one_class(&self.balance, &classes, data.subset.as_ref());
-            let subset = data.subset.as_ref();
+            warn_of_one_class(&self.balance, &classes, subset);
             warn_of_unlabelled(
                 "--balance",
                 &self.balance,
@@ -233,24 +245,24 @@ impl StrategyArgs {
                 subset,
                 "they are never drawn",
             );
-            data.balanced = Some(Balanced {
+            return Ok(Strategy::Balanced(Balanced {
                 codes: classes.codes,
                 n_draws: self.draws,
                 global: self.balance_global,
-            });
+            }));
         }
         if !self.group.is_empty() {
-            data.grouped = Some(self.grouped(store, data.subset.as_ref())?);
+            return Ok(Strategy::Grouped(self.grouped(store, subset)?));
         }
         if let Some(path) = &self.order {
             let order = Custom::from_ids(read_ids(path)?)?;
-            data.custom = Some(if self.shuffle_order {
+            return Ok(Strategy::Custom(if self.shuffle_order {
                 order.shuffled()
             } else {
                 order
-            });
+            }));
         }
-        Ok(data)
+        plain(kind)
     }
 
     fn notes(&self, subset: &SubsetArgs) -> BTreeMap<String, String> {
@@ -321,6 +333,20 @@ impl Notes {
     fn add(&mut self, option: &str, value: Option<String>) {
         self.0.extend(value.map(|value| (option.to_owned(), value)));
     }
+}
+
+/// The strategy of a kind that takes no data.
+pub(crate) fn plain(kind: StrategyKind) -> Result<Strategy, Failure> {
+    kind.without_data().ok_or_else(|| {
+        let plain = StrategyKind::ALL
+            .iter()
+            .filter(|kind| kind.without_data().is_some());
+        let plain: Vec<&str> = plain.map(|kind| kind.name()).collect();
+        Failure::Usage(format!(
+            "the strategy {kind} needs options that this command does not have; use one of {}",
+            plain.join(", ")
+        ))
+    })
 }
 
 fn listed(values: &[String]) -> Option<String> {

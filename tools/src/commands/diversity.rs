@@ -5,11 +5,12 @@ use std::f64::consts::LN_2;
 
 use cellring::Store;
 use cellring::plan::{
-    Fetch, Plan, PlanError, Sampler, SamplerConfig, SamplerData, Strategy, Subset, entropy_bits,
+    Fetch, Plan, PlanError, Sampler, SamplerConfig, SamplerData, Strategy, StrategyKind, Subset, entropy_bits,
 };
 use serde::Serialize;
 
 use super::labels::Labels;
+use super::sampler::SamplerRecord;
 use crate::failure::Failure;
 use crate::output::{self, Fields, Show};
 
@@ -68,17 +69,17 @@ impl Expected {
         let total = whole.n_obs as f64;
         let m = f64::from(config.batch_size).min(total).max(1.0);
         let fetch = (config.fetch_obs() as f64).min(total);
-        let b = match config.strategy {
-            Strategy::BlockShuffle => (config.block_size as f64).min(total),
+        let b = match config.strategy.kind() {
+            StrategyKind::BlockShuffle => (config.block_size as f64).min(total),
             _ => total,
         };
-        let rho = match config.strategy {
+        let rho = match config.strategy.kind() {
             _ if fetch <= 1.0 => 0.0,
-            Strategy::BlockShuffle if fetch >= total => (b - 1.0) / (fetch - 1.0),
-            Strategy::BlockShuffle if b <= fetch => {
+            StrategyKind::BlockShuffle if fetch >= total => (b - 1.0) / (fetch - 1.0),
+            StrategyKind::BlockShuffle if b <= fetch => {
                 (b - 1.0) * (3.0 * fetch - b - 1.0) / (3.0 * fetch * (fetch - 1.0))
             }
-            Strategy::BlockShuffle => 1.0 - (fetch + 1.0) / (3.0 * b),
+            StrategyKind::BlockShuffle => 1.0 - (fetch + 1.0) / (3.0 * b),
             _ => 1.0,
         };
         let other = if total > b { -b / (total - b) } else { 0.0 };
@@ -135,7 +136,7 @@ fn measure(plan: &Plan, labels: &Labels, most: u64) -> Option<Measured> {
 
 #[derive(Debug, Serialize)]
 struct Entry {
-    strategy: Strategy,
+    strategy: StrategyKind,
     block_size: u64,
     fetch_factor: u32,
     /// Of a full fetch, not below 1.
@@ -153,7 +154,7 @@ pub(crate) struct Diversity {
     n_labels: usize,
     column_bits: f64,
     epoch: u64,
-    sampler: SamplerConfig,
+    sampler: SamplerRecord,
     #[serde(flatten)]
     measured: Measured,
     expected: Option<Expected>,
@@ -182,11 +183,11 @@ impl Diversity {
         let labels = Labels::new(store, Some(question.column))?;
         let whole = Whole::new(store.n_obs(), data.subset.as_ref(), &labels)?;
         let entry = |config: SamplerConfig, most: u64| -> Result<Option<Entry>, PlanError> {
-            let expected = has_theory(config.strategy).then(|| Expected::new(&whole, &config));
+            let expected = has_theory(config.strategy.kind()).then(|| Expected::new(&whole, &config));
             let (block_size, fetch_factor, strategy) =
-                (config.block_size, config.fetch_factor, config.strategy);
+                (config.block_size, config.fetch_factor, config.strategy.kind());
             let blocks_per_fetch = (config.fetch_obs() / block_size).max(1);
-            let plan = Sampler::new(store.n_obs(), config, data.clone())?.plan(question.epoch);
+            let plan = Sampler::new(store.n_obs(), config, data.clone())?.plan(question.epoch)?;
             Ok(measure(&plan, &labels, most).map(|measured| Entry {
                 strategy,
                 block_size,
@@ -209,11 +210,11 @@ impl Diversity {
         let shapes = question.block_sizes.iter().flat_map(|&block_size| {
             factors
                 .iter()
-                .map(move |&factor| (config.strategy, block_size, factor))
+                .map(move |&factor| (config.strategy.clone(), block_size, factor))
         });
         // Streaming, too, where it is another strategy with the same data.
-        let streams = match config.strategy {
-            Strategy::BlockShuffle if !question.block_sizes.is_empty() => factors,
+        let streams = match config.strategy.kind() {
+            StrategyKind::BlockShuffle if !question.block_sizes.is_empty() => factors,
             _ => &[],
         };
         let streamed = streams
@@ -236,7 +237,7 @@ impl Diversity {
             n_labels: whole.n_labels,
             column_bits: whole.entropy,
             epoch: question.epoch,
-            sampler: config.clone(),
+            sampler: config.into(),
             measured: main.measured,
             expected: main.expected,
             table,
@@ -245,10 +246,10 @@ impl Diversity {
 }
 
 /// Other strategies draw from another distribution than that of the column.
-fn has_theory(strategy: Strategy) -> bool {
+fn has_theory(strategy: StrategyKind) -> bool {
     matches!(
         strategy,
-        Strategy::BlockShuffle | Strategy::Sequential | Strategy::SequentialShuffle
+        StrategyKind::BlockShuffle | StrategyKind::Sequential | StrategyKind::SequentialShuffle
     )
 }
 
@@ -333,7 +334,7 @@ impl Diversity {
                 factors.push(entry.fetch_factor);
             }
             let name = match entry.strategy {
-                Strategy::SequentialShuffle => "streaming".to_owned(),
+                StrategyKind::SequentialShuffle => "streaming".to_owned(),
                 _ => output::count(entry.block_size),
             };
             let expected = entry

@@ -78,7 +78,7 @@ impl Labels {
         data: &SamplerData,
         epoch: u64,
     ) -> Result<Option<f64>, PlanError> {
-        let plan = Sampler::new(self.n_obs, sampler.clone(), data.clone())?.plan(epoch);
+        let plan = Sampler::new(self.n_obs, sampler.clone(), data.clone())?.plan(epoch)?;
         let max_fetches = (SAMPLE_CELLS / sampler.fetch_obs()).max(MIN_FETCHES);
         let entropy = mean_entropy(&plan, max_fetches, |obs| self.label(obs));
         Ok(entropy.map(|entropy| entropy.mean_bits))

@@ -18,6 +18,7 @@ pub(crate) mod man;
 pub(crate) mod merge;
 mod options;
 pub(crate) mod plan;
+mod sampler;
 mod state;
 pub(crate) mod synth;
 pub(crate) mod table;

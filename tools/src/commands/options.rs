@@ -6,12 +6,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use cellring::engine::{Backend, Direct, EngineConfig};
-use cellring::plan::{SamplerConfig, SamplerData, Strategy};
+use cellring::plan::{SamplerConfig, SamplerData, StrategyKind};
 use cellring::{LoaderConfig, Store};
 use cellring_tools::size::parse_size;
 use clap::value_parser;
 
-use super::data::{StrategyArgs, SubsetArgs};
+use super::data::{StrategyArgs, SubsetArgs, plain};
 use crate::failure::Failure;
 
 /// The store that a command is about.
@@ -58,12 +58,11 @@ impl SamplerArgs {
 
     /// The sampler and what it samples from and by, checked against the store.
     pub(crate) fn sampler(&self, store: &Store) -> Result<(SamplerConfig, SamplerData), Failure> {
-        let strategy = self.by.strategy(self.order.strategy)?;
-        let config = SamplerConfig {
-            strategy,
-            ..self.order.config(self.block_size, store.n_obs())?
-        };
-        Ok((config, self.by.data(&self.subset, store)?))
+        let kind = self.by.kind(self.order.strategy)?;
+        let mut config = self.order.sizes(self.block_size, store.n_obs())?;
+        let data = self.by.data(&self.subset, store)?;
+        config.strategy = self.by.strategy(kind, store, data.subset.as_ref())?;
+        Ok((config, data))
     }
 }
 
@@ -74,7 +73,7 @@ pub(crate) struct OrderArgs {
     /// Order of the cells: sequential, sequential-shuffle, block-shuffle, or one of those that need an option of their own
     /// and are implied by it: weighted, balanced, grouped, custom [default: block-shuffle]
     #[arg(long, value_name = "NAME")]
-    strategy: Option<Strategy>,
+    strategy: Option<StrategyKind>,
     /// Cells in a minibatch
     #[arg(long, value_name = "N", default_value_t = SamplerConfig::default().batch_size, value_parser = value_parser!(u32).range(1..))]
     batch_size: u32,
@@ -107,10 +106,16 @@ impl OrderArgs {
         self.seed
     }
 
-    /// The sampler with this block size, checked against the store.
+    /// The sampler with this block size, of a strategy that takes no data, checked against the store.
     pub(crate) fn config(&self, block_size: u64, n_obs: u64) -> Result<SamplerConfig, Failure> {
+        let mut config = self.sizes(block_size, n_obs)?;
+        config.strategy = plain(self.strategy.unwrap_or_default())?;
+        Ok(config)
+    }
+
+    /// All but the strategy.
+    fn sizes(&self, block_size: u64, n_obs: u64) -> Result<SamplerConfig, Failure> {
         let config = SamplerConfig {
-            strategy: self.strategy.unwrap_or_default(),
             block_size,
             batch_size: self.batch_size,
             fetch_factor: self.fetch_factor,
@@ -118,6 +123,7 @@ impl OrderArgs {
             drop_last: self.drop_last,
             rank: self.rank,
             world_size: self.world_size,
+            ..SamplerConfig::default()
         };
         config
             .validate(n_obs)

@@ -1,11 +1,12 @@
 //! `cellring plan`: which cells an epoch delivers, in which order.
 
-use cellring::plan::{Fetch, Plan, Sampler, SamplerConfig, Strategy};
+use cellring::plan::{Fetch, Plan, Sampler, StrategyKind};
 use clap::value_parser;
 use serde::Serialize;
 
 use super::diversity::{Diversity, Question};
 use super::options::{SamplerArgs, StoreArg};
+use super::sampler::SamplerRecord;
 use crate::failure::Failure;
 use crate::output::{self, Fields, Lines, Show};
 
@@ -52,7 +53,7 @@ struct Summary {
     #[serde(skip_serializing_if = "Option::is_none")]
     subset: Option<u64>,
     epoch: u64,
-    sampler: SamplerConfig,
+    sampler: SamplerRecord,
     minibatches: u64,
     global_minibatches: u64,
     fetches: u64,
@@ -81,17 +82,19 @@ impl Show for Summary {
     fn text(&self) -> String {
         let sampler = &self.sampler;
         let order = match sampler.strategy {
-            Strategy::BlockShuffle => {
-                let blocks = sampler.fetch_obs().div_ceil(sampler.block_size);
+            StrategyKind::BlockShuffle => {
+                let fetch_obs = u64::from(sampler.batch_size) * u64::from(sampler.fetch_factor);
+                let blocks = fetch_obs.div_ceil(sampler.block_size);
                 let drawn = format!("blocks of {} cells", output::count(sampler.block_size));
                 format!("{drawn}, {} blocks in a fetch", output::count(blocks))
             }
-            Strategy::Weighted | Strategy::Balanced => {
+            StrategyKind::Weighted | StrategyKind::Balanced => {
                 format!("draws in blocks of {} cells", output::count(sampler.block_size))
             }
-            Strategy::Grouped => "whole sets in random order".to_owned(),
-            Strategy::Custom => "as listed".to_owned(),
-            _ => "storage order".to_owned(),
+            StrategyKind::Grouped => "whole sets in random order".to_owned(),
+            StrategyKind::Custom => "as listed".to_owned(),
+            StrategyKind::Sequential | StrategyKind::SequentialShuffle => "storage order".to_owned(),
+            other => other.to_string(),
         };
         let share = format!(
             "{} of {}, of {} cells each",
@@ -156,7 +159,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
     let subset = data.subset.as_ref().map(cellring::plan::Subset::len);
     let sampler = Sampler::new(n_obs, config, data)?;
-    let plan = sampler.plan(epoch);
+    let plan = sampler.plan(epoch)?;
     if args.json {
         return print_minibatches(&plan, args.minibatches.unwrap_or(u64::MAX));
     }
@@ -164,7 +167,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         n_obs,
         subset,
         epoch,
-        sampler: sampler.config().clone(),
+        sampler: sampler.config().into(),
         minibatches: plan.n_minibatches(),
         global_minibatches: plan.n_global_minibatches(),
         fetches: plan.n_fetches(),

@@ -148,7 +148,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let alignment = alignment(&store, &engine)?;
     let mut candidates = Vec::new();
     for sampler in shapes(n_obs, &sampler) {
-        let plan = Sampler::new(store.n_obs(), sampler.clone(), data.clone())?.plan(0);
+        let plan = Sampler::new(store.n_obs(), sampler.clone(), data.clone())?.plan(0)?;
         let fetch = extents(&store, &plan, 0, alignment)?;
         let cells = plan.fetch(0).obs.len().max(1) as f64;
         let entropy_bits = labels.entropy(&sampler, &data, 0)?.unwrap_or(0.0);

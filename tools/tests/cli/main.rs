@@ -175,6 +175,9 @@ fn wrong_usage_is_exit_code_2() {
         &["frobnicate"],
         &["info", store.path(), "--frobnicate"],
         &["epoch", store.path(), "--strategy", "random"],
+        &["epoch", store.path(), "--strategy", "user"],
+        // Its weights would be an option, which only the commands that sample have.
+        &["bench", store.path(), "--strategy", "weighted"],
         &["epoch", store.path(), "--backend", "aio"],
         &["epoch", store.path(), "--batch-size", "0"],
         &["epoch", store.path(), "--memory", "1XB"],

@@ -1,0 +1,41 @@
+//! `block-shuffle`: blocks of consecutive obs in random order.
+
+use std::sync::Arc;
+
+use super::method::{Method, Prepared};
+use crate::plan::error::PlanError;
+use crate::plan::hash::Fingerprint;
+use crate::plan::order::{Drawn, EpochOrder, Order, OrderConfig};
+use crate::plan::settings::Parts;
+use crate::plan::universe::Universe;
+
+/// Every member once in an epoch, in blocks.
+#[derive(Debug)]
+pub(super) struct BlockShuffle;
+
+impl Method for BlockShuffle {
+    fn check(&self, _: u64) -> Result<(), PlanError> {
+        Ok(())
+    }
+
+    fn add_to(&self, _: &mut Fingerprint) {}
+
+    fn describe(&self, _: &mut Parts) {}
+
+    fn prepare(&self, members: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, PlanError> {
+        Ok(Arc::new(Members(members)))
+    }
+}
+
+#[derive(Debug)]
+struct Members(Universe);
+
+impl Prepared for Members {
+    fn check_fetch(&self, config: &OrderConfig) -> Result<(), PlanError> {
+        config.check_fetch(self.0.len())
+    }
+
+    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, PlanError> {
+        Ok(Order::blocks(Drawn::Members(self.0.clone()), config, epoch))
+    }
+}

@@ -1,0 +1,52 @@
+//! `sequential` and `sequential-shuffle`: storage order.
+
+use std::sync::Arc;
+
+use super::method::{Method, Prepared};
+use crate::plan::error::PlanError;
+use crate::plan::hash::Fingerprint;
+use crate::plan::order::{Drawn, EpochOrder, Order, OrderConfig};
+use crate::plan::settings::Parts;
+use crate::plan::universe::Universe;
+
+/// Storage order, with or without shuffling each fetch.
+#[derive(Debug)]
+pub(super) struct Sequential {
+    pub(super) shuffle: bool,
+}
+
+impl Method for Sequential {
+    fn check(&self, _: u64) -> Result<(), PlanError> {
+        Ok(())
+    }
+
+    fn add_to(&self, _: &mut Fingerprint) {}
+
+    fn describe(&self, _: &mut Parts) {}
+
+    fn prepare(&self, members: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, PlanError> {
+        let shuffle = self.shuffle;
+        Ok(Arc::new(Members { members, shuffle }))
+    }
+}
+
+#[derive(Debug)]
+struct Members {
+    members: Universe,
+    shuffle: bool,
+}
+
+impl Prepared for Members {
+    fn check_fetch(&self, config: &OrderConfig) -> Result<(), PlanError> {
+        config.check_fetch(self.members.len())
+    }
+
+    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, PlanError> {
+        Ok(Order::ascending(
+            Drawn::Members(self.members.clone()),
+            self.shuffle,
+            config,
+            epoch,
+        ))
+    }
+}
