@@ -477,7 +477,7 @@ class Store:
         """`of`: for a further matrix, the store, and what the matrix's entry says."""
         self.path, self.check_crc, self.notes, self.of = path, check_crc, Notes(), of and of[0]
         self.manifest = of[1] if of else parse_manifest(self.load(MANIFEST), check_crc, self.notes)
-        self.matrices = [Store(path / directory, check_crc, (self, manifest)) for directory, manifest
+        self.matrices = [type(self)(path / directory, check_crc, (self, manifest)) for directory, manifest
                          in self.manifest.matrices]
         self.check_files()
         self.check_index()
