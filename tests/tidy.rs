@@ -216,5 +216,8 @@ fn tests_named_in_the_fault_table_exist() {
                 && !source.contains(&format!("    #[test]\n    fn {test}("))
         })
         .collect();
-    assert!(named.len() > 50 && missing.is_empty(), "tests that do not exist: {missing:?}");
+    assert!(
+        named.len() > 50 && missing.is_empty(),
+        "tests that do not exist: {missing:?}"
+    );
 }

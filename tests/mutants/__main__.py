@@ -19,6 +19,7 @@ import os
 import queue
 import random
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -27,7 +28,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from judge import REFUSED, RIGHT, UNHARMED, Cellring  # noqa: E402
+from judge import FINE, Cellring  # noqa: E402
 
 FAMILIES = ["stores", "parts", "states", "inputs"]
 
@@ -61,8 +62,9 @@ def work(args, share, cellring, families, results):
 
 
 def collected(workers, results):
-    """What the workers find, until all have ended; a worker that dies leaves its mutants unjudged."""
+    """What the workers find, until all have ended; a worker that dies, and an interruption, leave mutants unjudged."""
     left = len(workers)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     while left:
         try:
             found = results.get(timeout=1)
@@ -70,6 +72,10 @@ def collected(workers, results):
             if not any(worker.is_alive() for worker in workers):
                 return
             continue
+        except KeyboardInterrupt:
+            for worker in workers:
+                worker.terminate()
+            return
         if found is None:
             left -= 1
         else:
@@ -106,7 +112,7 @@ def main():
             table[family, kind, command, end] += 1
             if args.show:
                 print(f"{family} {number}, {kind} ({said}): {command} {end}: {why[:300]}")
-            if end not in (RIGHT, UNHARMED, REFUSED):
+            if end not in FINE:
                 faults.append((family, number, kind, said, command, end, why))
     for worker in workers:
         worker.join()
@@ -122,8 +128,7 @@ def main():
 
 def show(table):
     """How often each command ended how, by what was damaged."""
-    fine = [RIGHT, UNHARMED, REFUSED]
-    ends = fine + sorted({end for *_, end in table} - set(fine))
+    ends = FINE + sorted({end for *_, end in table} - set(FINE))
     widths = [max(9, len(end) + 2) for end in ends]
     print(f"{'':36}" + "".join(f"{end:>{width}}" for end, width in zip(ends, widths)))
     for family, kind, command in sorted({key[:3] for key in table}):

@@ -20,7 +20,7 @@ from scipy import io, sparse
 import bytelevel
 import structure
 from forms import make_forms
-from judge import MIB, REFUSED, RIGHT, UNHARMED
+from judge import FINE, MIB, RIGHT, UNHARMED
 from sealed import snapshot
 from stores import canaries
 from truth import plain
@@ -74,7 +74,7 @@ class Inputs:
             end, why = self.accepted(place, base, mutant, warned(out, why))
             shutil.rmtree(place / "store")
             (place / "out.h5ad").unlink(missing_ok=True)
-        if end in (RIGHT, UNHARMED, REFUSED) and snapshot(place) != before:
+        if end in FINE and snapshot(place) != before:
             end = "changes files"
         ends.append(("convert", end, why))
         return kind, f"{base.name}: {said}", ends

@@ -14,8 +14,10 @@ MEMORY, FILE = 4096 * MIB, 256 * MIB
 # What a command may hold beyond what it holds for the same input undamaged.
 BEYOND = 64 * MIB
 
-# How a command may end: with what the mutant holds; with what the sound one holds, where the damage hit nothing that is read; or not.
-RIGHT, UNHARMED, REFUSED = "right", "unharmed", "refused"
+# How a command may end: with what the mutant holds; with what the sound one holds, where the damage hit nothing that is read; with a
+# refusal; with one for a reason that the readers need not know.
+RIGHT, UNHARMED, REFUSED, EXCUSED = "right", "unharmed", "refused", "excused"
+FINE = [RIGHT, UNHARMED, REFUSED, EXCUSED]
 
 
 class Cellring:

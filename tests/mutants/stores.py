@@ -16,7 +16,7 @@ import arrow
 import damage
 import spec_reader
 import truth
-from judge import REFUSED, RIGHT
+from judge import EXCUSED, REFUSED, RIGHT
 from sealed import Directory, snapshot
 
 N_OBS, N_VARS = 40, 60
@@ -168,8 +168,8 @@ class Stores:
         end, _, said = self.cellring.judged(place, "verify", "w/store", "--threads", 1)
         if end == RIGHT and content is None:
             return "verify", "takes what the format refuses", why
-        if end == REFUSED and content is not None and not excused(content, said, kind):
-            return "verify", "refuses what the format allows", said
+        if end == REFUSED and content is not None:
+            return "verify", EXCUSED if excused(content, said, kind) else "refuses what the format allows", said
         return "verify", end, said
 
     def info(self, place, content):

@@ -160,7 +160,10 @@ fn on_one_line(sentence: &str) -> String {
     // It begins with what is wrong, and ends with the remedy.
     let half = MAX_CHARS / 2;
     let begin = line.chars().take(half);
-    begin.chain(" ... ".chars()).chain(line.chars().skip(n_chars - half)).collect()
+    begin
+        .chain(" ... ".chars())
+        .chain(line.chars().skip(n_chars - half))
+        .collect()
 }
 
 fn write_line(line: String) {
@@ -319,7 +322,10 @@ mod tests {
 
     #[test]
     fn sentences_are_one_short_line_whatever_they_quote() {
-        assert_eq!(on_one_line("a\nb  c\t\u{1b}[2J\u{9b}d"), "a b c \\u{1b}[2J\\u{9b}d");
+        assert_eq!(
+            on_one_line("a\nb  c\t\u{1b}[2J\u{9b}d"),
+            "a b c \\u{1b}[2J\\u{9b}d"
+        );
         let long = format!("file: {}; remedy", "\u{2603}".repeat(100_000));
         let line = on_one_line(&long);
         assert!(line.chars().count() <= MAX_CHARS + 5);

@@ -2,11 +2,15 @@
 //! the data that independent readers find in it, or one clear refusal. The mutants and their judges are in `tests/mutants`.
 //!
 //! `CELLRING_MUTANTS=10000` makes so many of each family, and `CELLRING_BINARY` names another `cellring` to run them on.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may unwrap and print")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may unwrap and print"
+)]
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Mutants of each family, unless the environment says how many.
 const COUNT: &str = "240";
@@ -15,7 +19,10 @@ const COUNT: &str = "240";
 fn mutants_are_refused_or_read_as_others_read_them() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let python = env::var_os("CELLRING_PYTHON").map_or_else(|| root.join(".venv/bin/python"), PathBuf::from);
-    let binary = env::var_os("CELLRING_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_cellring").into());
+    let other = env::var_os("CELLRING_BINARY");
+    // Another version may not read all of the inputs that are made here.
+    let skip = other.as_ref().map(|_| "--skip");
+    let binary = other.unwrap_or_else(|| env!("CARGO_BIN_EXE_cellring").into());
     let count = env::var("CELLRING_MUTANTS").unwrap_or_else(|_| COUNT.into());
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let judged = Command::new(&python)
@@ -24,7 +31,7 @@ fn mutants_are_refused_or_read_as_others_read_them() {
         .arg(&binary)
         .arg(scratch.path())
         .args(["--count", &count])
-        .stderr(Stdio::piped())
+        .args(skip)
         .output();
     let judged = judged.unwrap_or_else(|error| {
         panic!(
