@@ -73,6 +73,7 @@ def collected(workers, results):
                 return
             continue
         except KeyboardInterrupt:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             for worker in workers:
                 worker.terminate()
             return
