@@ -73,8 +73,17 @@ SIMPLE = [
 ]
 
 
+NAMES = [name for name, *_ in SIMPLE] + ["several", "several_raw", "appended"]
+
+
+def bases(cellring, folder):
+    """The sound stores, made once by the command itself."""
+    if not (folder / "appended").exists():
+        make_bases(cellring, folder)
+    return [(name, Directory(folder / name)) for name in NAMES]
+
+
 def make_bases(cellring, folder):
-    """Stores, parts and states, each made by the command itself."""
     warnings.simplefilter("ignore")
     random = np.random.default_rng(5)
     block = ["--block-size", "16", "--threads", "1"]
@@ -97,14 +106,12 @@ def make_bases(cellring, folder):
     more.obs_names = [f"more_{k}" for k in range(9)]
     more.write_h5ad(folder / "more.h5ad")
     cellring.must(folder, "append", "appended", "more.h5ad", "--threads", 1)
-    names = [name for name, *_ in SIMPLE] + ["several", "several_raw", "appended"]
-    for name in names:
+    for name in NAMES:
         cellring.must(folder, "verify", name)
         cellring.must(folder, "info", name, "--json")
         cellring.must(folder, "export", name, "out.h5ad", "--force")
         cellring.must(folder, "epoch", name, *EPOCH, "--allow-rounding", "--obs-columns", "type,score,note")
         check_base(cellring, folder, name)
-    return [(name, Directory(folder / name)) for name in names]
 
 
 def check_base(cellring, folder, name):
@@ -139,7 +146,7 @@ class Stores:
 
     def __init__(self, cellring, folder, _skip):
         self.cellring, self.folder = cellring, folder
-        self.bases = make_bases(cellring, folder)
+        self.bases = bases(cellring, folder)
 
     def judge(self, random, number, place):
         """Yields the kind of the mutant, what was done, and (command, how it ended, why) of each command."""
@@ -262,8 +269,7 @@ class Parts:
 
     def __init__(self, cellring, folder, _skip):
         self.cellring, self.folder = cellring, folder
-        if not (folder / "counts").exists():
-            make_bases(cellring, folder)
+        bases(cellring, folder)
         self.bases = make_parts(cellring, folder)
 
     def judge(self, random, number, place):
@@ -318,8 +324,7 @@ class States:
 
     def __init__(self, cellring, folder, _skip):
         self.cellring, self.folder = cellring, folder
-        if not (folder / "counts").exists():
-            make_bases(cellring, folder)
+        bases(cellring, folder)
         self.base = make_states(cellring, folder)
         self.rows = truth.Lenient(folder / "counts", True).rows()
 
