@@ -502,7 +502,8 @@ class Store:
         expected ^= {OBS} if self.of else {MANIFEST}
         if self.matrices:
             expected.add("matrices")
-            for file in sorted(set(os.listdir(self.path / "matrices")) - {matrix.path.name for matrix in self.matrices}):
+            more = set(os.listdir(self.path / "matrices")) - {matrix.path.name for matrix in self.matrices}
+            for file in sorted(name for name in more if not name.startswith(".")):
                 damaged(file, None, "a directory that does not belong to the store")
         for file in sorted(file for file in set(os.listdir(self.path)) - expected if not file.startswith(".")):
             # Section 11: what an append that was killed may leave.

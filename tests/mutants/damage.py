@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -410,6 +411,7 @@ def change(random, directory, kinds=tuple(KINDS)):
         said = None
         while said is None:
             kind = random.choices(kinds, [WEIGHTS[kind] for kind in kinds])[0]
-            said = random.choice(KINDS[kind])(random, directory)
+            with contextlib.suppress(struct.error, IndexError, TypeError, KeyError):
+                said = random.choice(KINDS[kind])(random, directory)  # unless the first change took its place away
         done.append((kind, said))
     return done[0][0], "; ".join(said for _, said in done)

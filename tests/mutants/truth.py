@@ -231,6 +231,8 @@ def plain(value):
         return None
     if type(value).__name__ == "NAType":
         return None
+    if isinstance(value, bytes):
+        return value.decode(errors="surrogateescape")
     return value.item() if isinstance(value, np.generic) else value
 
 
