@@ -477,7 +477,7 @@ class Store:
         """`of`: for a further matrix, the store, and what the matrix's entry says."""
         self.path, self.check_crc, self.notes, self.of = path, check_crc, Notes(), of and of[0]
         self.manifest = of[1] if of else parse_manifest(self.load(MANIFEST), check_crc, self.notes)
-        self.matrices = [Store(path / directory, check_crc, (self, manifest)) for directory, manifest
+        self.matrices = [type(self)(path / directory, check_crc, (self, manifest)) for directory, manifest
                          in self.manifest.matrices]
         self.check_files()
         self.check_index()
@@ -502,7 +502,8 @@ class Store:
         expected ^= {OBS} if self.of else {MANIFEST}
         if self.matrices:
             expected.add("matrices")
-            for file in sorted(set(os.listdir(self.path / "matrices")) - {matrix.path.name for matrix in self.matrices}):
+            more = set(os.listdir(self.path / "matrices")) - {matrix.path.name for matrix in self.matrices}
+            for file in sorted(name for name in more if not name.startswith(".")):
                 damaged(file, None, "a directory that does not belong to the store")
         for file in sorted(file for file in set(os.listdir(self.path)) - expected if not file.startswith(".")):
             # Section 11: what an append that was killed may leave.

@@ -376,4 +376,23 @@ fn faults_of_english_are_found() {
         [0; 0]
     );
     assert_eq!(lines("// nobody\nlet nobody = 1;\n"), [0; 0]);
+
+/// The fault table names the test that makes each fault.
+#[test]
+fn tests_named_in_the_fault_table_exist() {
+    let table = std::fs::read_to_string(root().join("tests/FAULTS.md")).unwrap();
+    let quoted = table.split('`').skip(1).step_by(2);
+    let named: Vec<(&str, &str)> = quoted.filter_map(|text| text.split_once(".rs: ")).collect();
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|(file, test)| {
+            let source = std::fs::read_to_string(root().join(format!("{file}.rs"))).unwrap_or_default();
+            !source.contains(&format!("#[test]\nfn {test}("))
+                && !source.contains(&format!("    #[test]\n    fn {test}("))
+        })
+        .collect();
+    assert!(
+        named.len() > 50 && missing.is_empty(),
+        "tests that do not exist: {missing:?}"
+    );
 }

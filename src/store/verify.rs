@@ -108,7 +108,6 @@ fn check_files(store: &Store) -> Result<(), FormatError> {
     let has_matrices = !manifest.matrices.is_empty();
     check_directory(store.path(), |name| {
         name == MANIFEST_FILE
-            || name.starts_with('.')
             || *name == *manifest.obs.file
             || is_of_matrix(manifest, name)
             || (has_matrices && name == MATRICES_DIRECTORY)
@@ -138,11 +137,14 @@ fn is_of_matrix(manifest: &Manifest, name: &str) -> bool {
         || manifest.shards.iter().any(|shard| *shard.file == *name)
 }
 
+/// Names that begin with a dot are ignored everywhere: a filesystem too may leave such, as NFS does of a file that is open.
 fn check_directory(directory: &Path, is_known: impl Fn(&str) -> bool) -> Result<(), FormatError> {
     let entries = std::fs::read_dir(directory).map_err(FormatError::io(directory))?;
     for entry in entries {
         let entry = entry.map_err(FormatError::io(directory))?;
-        if !is_known(&entry.file_name().to_string_lossy()) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if !name.starts_with('.') && !is_known(&name) {
             return Err(FormatError::invalid(
                 &entry.path(),
                 0,

@@ -402,6 +402,22 @@ fn a_layer_has_the_columns_of_the_store() {
     assert_refused("their number", Store::open(&path).map(drop), "51 columns");
 }
 
+#[test]
+fn hidden_files_are_nobodys_and_others_are_not_allowed() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    write_layer(&path, 50, |k| format!("gene_{k}"));
+    for folder in ["", "matrices", "matrices/00000"] {
+        let [hidden, more] = [".nfs0001", "more"].map(|name| path.join(folder).join(name));
+        std::fs::write(&hidden, "").unwrap();
+        verify_path(&path).unwrap();
+        std::fs::write(&more, "").unwrap();
+        assert_refused(folder, verify_path(&path), "does not belong to the store");
+        std::fs::remove_file(&more).unwrap();
+    }
+}
+
 /// A block is never in memory as a whole: here it has 36 MB.
 #[test]
 fn long_blocks_are_verified_in_little_memory() {

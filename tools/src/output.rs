@@ -17,6 +17,9 @@ pub(crate) trait Show: Serialize {
     fn text(&self) -> String;
 }
 
+/// Characters of a sentence that are printed: more than any has that quotes little.
+const MAX_CHARS: usize = 2000;
+
 /// What this run has warned of so far.
 static WARNINGS: Mutex<Vec<Message>> = Mutex::new(Vec::new());
 
@@ -135,8 +138,32 @@ fn warnings() -> std::sync::MutexGuard<'static, Vec<Message>> {
     WARNINGS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What is printed of a sentence: one line without anything that a terminal would take as a command. A sentence may quote a file, and so
+/// anything of any length.
 fn on_one_line(sentence: &str) -> String {
-    sentence.split_whitespace().collect::<Vec<_>>().join(" ")
+    let mut line = String::with_capacity(sentence.len());
+    for word in sentence.split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        for char in word.chars() {
+            match char.is_control() {
+                true => line.extend(char.escape_default()),
+                false => line.push(char),
+            }
+        }
+    }
+    let n_chars = line.chars().count();
+    if n_chars <= MAX_CHARS {
+        return line;
+    }
+    // It begins with what is wrong, and ends with the remedy.
+    let half = MAX_CHARS / 2;
+    let begin = line.chars().take(half);
+    begin
+        .chain(" ... ".chars())
+        .chain(line.chars().skip(n_chars - half))
+        .collect()
 }
 
 fn write_line(line: String) {
@@ -291,6 +318,18 @@ mod tests {
         let times = [0.000_012, 0.0123, 1.5, 61.0, 3723.9].map(seconds);
         assert_eq!(times, ["12 us", "12.3 ms", "1.50 s", "61.00 s", "62 min 03 s"]);
         assert_eq!(percent(0.456), "46 %");
+    }
+
+    #[test]
+    fn sentences_are_one_short_line_whatever_they_quote() {
+        assert_eq!(
+            on_one_line("a\nb  c\t\u{1b}[2J\u{9b}d"),
+            "a b c \\u{1b}[2J\\u{9b}d"
+        );
+        let long = format!("file: {}; remedy", "\u{2603}".repeat(100_000));
+        let line = on_one_line(&long);
+        assert!(line.chars().count() <= MAX_CHARS + 5);
+        assert!(line.starts_with("file: \u{2603}") && line.contains(" ... ") && line.ends_with("; remedy"));
     }
 
     #[test]
