@@ -376,6 +376,7 @@ fn faults_of_english_are_found() {
         [0; 0]
     );
     assert_eq!(lines("// nobody\nlet nobody = 1;\n"), [0; 0]);
+}
 
 /// The fault table names the test that makes each fault.
 #[test]
