@@ -315,7 +315,7 @@ fn faults(text: &Text<'_>) -> Vec<(usize, String)> {
         if begins(rest, &["is", "no"])
             && text.get(place + 2).is_some_and(|(word, _)| ends(word))
             // "There is no" is plain English.
-            && !place.checked_sub(1).is_some_and(|before| words[before] == "there")
+            && place.checked_sub(1).is_none_or(|before| words[before] != "there")
         {
             let noun = &words[place + 2];
             found.push((

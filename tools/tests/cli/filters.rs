@@ -28,7 +28,7 @@ fn cell(number: usize) -> Cell {
         cell_type: [Some("B cell"), Some("T cell"), Some("b cell"), None][number % 4],
         n_genes: (number * 7 % 600) as i32,
         pct_mito: (number % 20) as f32 / 100.0,
-        is_doublet: number % 3 == 0,
+        is_doublet: number.is_multiple_of(3),
         donor: ["d1", "d2", "d3"][number / 5 % 3],
     }
 }

@@ -101,7 +101,7 @@ fn index(
         name = format!("_{name}");
     }
     let places = vec![Some(0); found.len()];
-    let (data_type, kind) = match plain_type(table, "index", found, &places) {
+    let (data_type, kind) = match plain_type(table, "index", found, &places).map_err(|error| *error) {
         Ok((data_type, _)) => (data_type, JoinedKind::Plain),
         Err(JoinError::ColumnKinds {
             first,
@@ -142,7 +142,7 @@ fn plain_type(
     name: &str,
     found: &[Found],
     places: &[Option<usize>],
-) -> std::result::Result<(DataType, usize), JoinError> {
+) -> std::result::Result<(DataType, usize), Box<JoinError>> {
     let mut so_far: Option<(DataType, &Found, usize)> = None;
     let (mut of_empty, mut n_categorical) = (None, 0);
     for (found, place) in found.iter().zip(places) {
@@ -162,7 +162,7 @@ fn plain_type(
             Some((before, first, first_place)) => match unify(&before, values) {
                 Some(both) => (both, first, first_place),
                 None => {
-                    return Err(JoinError::ColumnKinds {
+                    return Err(Box::new(JoinError::ColumnKinds {
                         table,
                         column: name.to_owned(),
                         first: first.path.clone(),
@@ -173,7 +173,7 @@ fn plain_type(
                             "obs" => " with --obs-columns",
                             _ => "",
                         },
-                    });
+                    }));
                 }
             },
         });
@@ -189,7 +189,7 @@ fn column(
     places: Vec<Option<usize>>,
     warnings: &mut Vec<String>,
 ) -> Result<JoinedColumn> {
-    let (data_type, n_categorical) = plain_type(table, name, found, &places)?;
+    let (data_type, n_categorical) = plain_type(table, name, found, &places).map_err(|error| *error)?;
     let n_having = places.iter().flatten().count();
     if n_categorical == n_having {
         return categorical(table, name, &data_type, found, places, warnings);
