@@ -245,8 +245,8 @@ fn a_refused_copy_or_allocation_is_an_error_that_leaves_nothing_behind() {
             "cuMemcpyHtoDAsync was refused with CUDA_ERROR_UNKNOWN (999)",
         ),
         // One is on its way already.
-        (at_copy(1), "cannot go on"),
-        (at_allocation, "on the GPU could not be had"),
+        (at_copy(1), "cannot continue"),
+        (at_allocation, "GPU memory could not be allocated"),
     ];
     for (refusals, says) in cases {
         let stand_in = StandIn::new(5).refusing(refusals);

@@ -184,17 +184,17 @@ pub(crate) const MANIFESTS: &[Row<Value>] = &[
     (
         "the index called as obs",
         |m| m["index"]["file"] = "obs.arrow".into(),
-        "called",
+        "does not have the name",
     ),
     (
         "var called otherwise",
         |m| m["var"]["file"] = "var-0001.arrow".into(),
-        "called",
+        "does not have the name",
     ),
     (
         "the manifest as obs",
         |m| m["obs"]["file"] = "manifest.json".into(),
-        "called",
+        "does not have the name",
     ),
     ("obs ..", |m| m["obs"]["file"] = "..".into(), "not the name"),
     (

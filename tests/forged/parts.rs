@@ -487,7 +487,7 @@ const CASES: &[Case] = &[
     (
         "obs in place of var",
         |p| p.manifests[0]["var"] = p.manifests[0]["obs"].clone(),
-        Some("called"),
+        Some("the name of a file of a part"),
     ),
     (
         "obs_rows that wrap",

@@ -188,7 +188,7 @@ fn values_are_those_of_their_type() {
             ValueBuffer::Bool(vec![true; 8]),
             ValueType::Bool,
             vec![2u8],
-            "no bool",
+            "not of type bool",
         ),
         (
             "an int8 of 200",
@@ -209,7 +209,7 @@ fn values_are_those_of_their_type() {
             ValueBuffer::U8(vec![5; 8]),
             ValueType::U16,
             vec![44, 1],
-            "no uint8",
+            "not of type uint8",
         ),
         (
             "an int16 of 40000",
@@ -230,7 +230,7 @@ fn values_are_those_of_their_type() {
             ValueBuffer::F32(vec![5.0; 8]),
             ValueType::U32,
             vec![1, 0, 0, 1],
-            "no float32",
+            "not a float32",
         ),
     ] {
         raw_store(&path, values.clone(), stored, &[]).write(&path);
@@ -280,7 +280,7 @@ fn a_lie_about_rounding_is_found() {
             forged.manifest["f32_exact"] = true.into();
             forged.write(&path);
             assert_refused(name, verify_path(&path), "f32_exact");
-            assert_refused(name, epoch(&path, &[]), "no float32");
+            assert_refused(name, epoch(&path, &[]), "not a float32");
             assert!(
                 Store::open(&path).unwrap().rows(0..1).is_ok(),
                 "{name}: exact, as they are"

@@ -17,7 +17,7 @@ pub const MAX_NAMES_BYTES: usize = 1 << 26;
 /// The text of a list that has at most `most_bytes`.
 ///
 /// # Errors
-/// It cannot be read, is no UTF-8, or it, or a line of it, is too long.
+/// It cannot be read, is not UTF-8, or it, or a line of it, is too long.
 pub fn read(path: &Path, most_bytes: usize) -> io::Result<String> {
     read_from(File::open(path)?, most_bytes)
 }

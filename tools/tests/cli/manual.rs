@@ -100,7 +100,7 @@ fn there_is_a_man_page_for_each_command() {
     );
     let ran = cellring(&["man", &format!("{path}/none")]);
     assert!(
-        ran.stderr.contains("does not exist; make it first"),
+        ran.stderr.contains("does not exist; create it first"),
         "{}",
         ran.stderr
     );

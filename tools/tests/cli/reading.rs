@@ -166,7 +166,7 @@ fn where_io_uring_is_refused_the_epoch_runs_on_pread_with_one_warning() {
         panic!("one line: {}", ran.stderr)
     };
     for part in [
-        "{\"warning\":{\"kind\":\"run\",\"message\":\"no io_uring",
+        "{\"warning\":{\"kind\":\"run\",\"message\":\"io_uring",
         "EPERM",
         "seccomp",
         "pread",

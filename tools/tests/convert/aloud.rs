@@ -158,7 +158,7 @@ fn what_lies_outside_the_group_is_named() {
                 ("/uns", 1),
                 ("/var", 1),
             ][..],
-            "not stored: layers/counts (--layer counts); outside the group /mod/prot, /obs, /obsm (2 members), /uns, /var",
+            "not stored: layers/counts (--layer counts); no option stores raw; outside the group /mod/prot, /obs, /obsm (2 members), /uns, /var",
         ),
         (
             "spatial.zarr",
@@ -329,8 +329,8 @@ fn genes_that_inputs_do_not_share_are_refused_with_what_would_help() {
         let message = refused(&["symbols", "ids"], &join);
         for part in [
             "symbols.h5ad has no gene of another input",
-            "named as SYM0, SYM1, SYM2, ...",
-            "as ENSG00000000, ENSG00000001, ENSG00000002, ...",
+            "names such as SYM0, SYM1, SYM2, ...",
+            "names such as ENSG00000000, ENSG00000001, ENSG00000002, ...",
             "--var-key gene_ids finds 60 in common",
         ] {
             assert!(message.contains(part), "{part}: {message}");
@@ -436,7 +436,7 @@ fn lists_of_genes_and_filters_that_do_not_fit() {
     assert!(
         matches!(&error, ConvertError::NoGene { n_named: 6, .. })
             && error.to_string().contains("(A, B, C, D, E, ...)")
-            && error.to_string().contains("named as gene0, gene1"),
+            && error.to_string().contains("names such as gene0, gene1"),
         "{error}"
     );
     let error = with_genes("# nothing\n").unwrap_err();

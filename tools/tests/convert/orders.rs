@@ -157,7 +157,7 @@ fn parts_are_those_of_the_source() {
     assert!(
         message.contains("none of the 2 genes")
             && message.contains("(no such gene, neither this)")
-            && message.contains(&format!("named as {}, ", names.value(0))),
+            && message.contains(&format!("names such as {}, ", names.value(0))),
         "{message}"
     );
     let message = fail(&[&args[..], &["--obs-columns", "plate,typo"]].concat());

@@ -153,7 +153,7 @@ impl Container for Zarr {
             .as_array()
             .map(Vec::as_slice)
             .unwrap_or_default();
-        if matches!(element.class, Class::Other(_)) || !(1..=2).contains(&shape.len()) {
+        if matches!(element.class, Class::Other(_)) || shape.len() > 2 {
             return Ok(Description {
                 shape: shape.iter().filter_map(Value::as_u64).collect(),
                 element,

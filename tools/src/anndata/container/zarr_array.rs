@@ -38,7 +38,7 @@ pub(super) struct Decoder {
     options: CodecOptions,
 }
 
-/// An array of one dimension or two.
+/// An array of one dimension or two, or a scalar, which is read as one row.
 pub(super) struct ZarrArray {
     storage: Arc<Storage>,
     path: String,
@@ -47,7 +47,7 @@ pub(super) struct ZarrArray {
     decoder: Decoder,
     shards: Option<Shards>,
     n_rows: u64,
-    /// 1 of an array of one dimension.
+    /// 1 of an array of less than two dimensions.
     n_columns: u64,
     n_dimensions: usize,
     chunk_rows: u64,
@@ -197,7 +197,7 @@ impl ZarrArray {
         let is_text = element.class == Class::VarText;
         let names = array_of(path, document.clone())?;
         let shape = names.shape().to_vec();
-        if outer.len() != shape.len() || !(1..=2).contains(&shape.len()) {
+        if outer.len() != shape.len() || shape.len() > 2 {
             return Err(format!(
                 "its chunks have {} dimensions, expected {}",
                 outer.len(),
@@ -257,10 +257,10 @@ impl ZarrArray {
             storage: Arc::clone(storage),
             path: path.to_owned(),
             shards,
-            n_rows: shape[0] / units,
+            n_rows: shape.first().map_or(1, |length| length / units),
             n_columns: shape.get(1).copied().unwrap_or(1),
             n_dimensions: shape.len(),
-            chunk_rows: (chunk[0].get() / units).max(1),
+            chunk_rows: chunk.first().map_or(1, |length| (length.get() / units).max(1)),
             chunk_columns: chunk.get(1).map_or(1, |length| length.get()),
             width_bytes: element.size_bytes,
             fill: match is_text {
@@ -276,6 +276,7 @@ impl ZarrArray {
 
     pub(super) fn shape(&self) -> Vec<u64> {
         match self.n_dimensions {
+            0 => vec![],
             1 => vec![self.n_rows],
             _ => vec![self.n_rows, self.n_columns],
         }
@@ -398,7 +399,7 @@ impl Foreign for ZarrArray {
         let chunk = range.start / self.chunk_rows;
         let first = chunk * self.chunk_rows;
         let until = first.saturating_add(self.chunk_rows).min(self.n_rows);
-        if self.n_dimensions == 1 && range.end <= until {
+        if self.n_dimensions < 2 && range.end <= until {
             let skip = (range.start - first) as usize;
             if (range.start, range.end) == (first, until) {
                 self.deliver(self.decoded(chunk, 0)?.as_deref(), 0, skip, place);
