@@ -270,7 +270,8 @@ def manifest_of(found: dict[str, Any]) -> Manifest:
         if not all(type(c) is str and re.fullmatch(r"[0-9a-f]{8}", c) for c in crcs):
             damaged(MANIFEST, None, f"a checksum of {file} is not 8 lower-case hexadecimal digits")
         files[file] = (n_bytes, [int(c, 16) for c in crcs])
-    if count_values(member(found, "source", dict)) > 1 << 18:
+    further = [entry.get("source") for entry in found.get("matrices") or [] if type(entry) is dict]
+    if sum(map(count_values, [member(found, "source", dict), *further])) > 1 << 18:
         damaged(MANIFEST, None, "`source` holds more than 262,144 values")
 
     alignment = number(found, "alignment", 512, 1 << 20)
@@ -485,11 +486,10 @@ class Store:
         self.shards = [self.check_shard(k) for k in range(len(self.manifest.shards))]
 
     def load(self, file: str) -> bytes:
-        """Section 1: regular files; shards may be links to some."""
+        """Section 1: regular files, or links to some."""
         path = self.path / file
         try:
-            mode = path.stat().st_mode if file.startswith("shard-") else path.lstat().st_mode
-            if not stat.S_ISREG(mode):
+            if not stat.S_ISREG(path.stat().st_mode):
                 damaged(file, None, "it is not a regular file")
             return path.read_bytes()
         except OSError as error:

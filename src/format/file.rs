@@ -94,9 +94,9 @@ impl<'de> Deserialize<'de> for FileName {
 /// Whether a path may end in a symbolic link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Links {
-    /// A shard may lie on another disk.
+    /// A shard may be on another disk, and any file of a store that is only read in a cache of files by content.
     Followed,
-    /// All other files lie in the directory itself.
+    /// What is written, or is part of what will be, is in the directory itself.
     Refused,
 }
 
@@ -121,7 +121,7 @@ fn open_with(options: &mut OpenOptions, path: &Path, links: Links) -> io::Result
         .open(path)
         .map_err(|error| match error.raw_os_error() {
             Some(libc::ELOOP) if links == Links::Refused => io::Error::other(
-                "it is a symbolic link, which only a shard may be; put the file itself there",
+                "it is a symbolic link, which only a shard may be here; put the file itself there",
             ),
             Some(libc::ENXIO | libc::EISDIR) => not_regular(),
             _ => error,
@@ -136,9 +136,9 @@ fn not_regular() -> io::Error {
     io::Error::other("it is not a regular file; convert again or restore the file")
 }
 
-/// The bytes of a file that is in the directory itself and has at most `max_bytes`.
-pub(crate) fn read_whole(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
-    let file = open(path, Links::Refused)?;
+/// The bytes of a regular file that has at most `max_bytes`.
+pub(crate) fn read_whole(path: &Path, links: Links, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let file = open(path, links)?;
     let too_long = || {
         io::Error::other(format!(
             "it has more than {max_bytes} bytes, so no writer has made it; convert again or restore the file"
@@ -224,9 +224,9 @@ mod tests {
             }
         }
         assert!(open_to_write(&path("link")).is_err() && open_to_write(&path("file")).is_ok());
-        assert_eq!(read_whole(&path("file"), 5).unwrap(), b"12345");
+        assert_eq!(read_whole(&path("file"), Links::Refused, 5).unwrap(), b"12345");
         assert!(
-            read_whole(&path("file"), 4)
+            read_whole(&path("file"), Links::Refused, 4)
                 .unwrap_err()
                 .to_string()
                 .contains("more than 4 bytes")

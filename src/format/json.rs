@@ -3,15 +3,28 @@
 use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use super::constants::MAX_JSON_VALUES;
 
-/// A value of any shape, of at most [`MAX_JSON_VALUES`] values in all: a list of zeros takes 40 times as many bytes in memory as in
-/// the file.
+thread_local! {
+    /// How many values the document that this thread reads may still hold.
+    static LEFT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Reads a document whose members of any shape have at most [`MAX_JSON_VALUES`] values together: a list of zeros takes 40 times as
+/// many bytes in memory as in the file.
+pub(crate) fn with_allowance<T>(read: impl FnOnce() -> T) -> T {
+    LEFT.set(MAX_JSON_VALUES);
+    let read = read();
+    LEFT.set(0);
+    read
+}
+
+/// A value of any shape, within the [allowance](with_allowance) of its document.
 pub(crate) fn limited<'de, D: Deserializer<'de>>(from: D) -> Result<Value, D::Error> {
-    Limited(&Cell::new(MAX_JSON_VALUES)).deserialize(from)
+    Limited.deserialize(from)
 }
 
 /// As [`limited`], but an object.
@@ -23,16 +36,37 @@ pub(crate) fn limited_object<'de, D: Deserializer<'de>>(from: D) -> Result<Value
     }
 }
 
-/// How many values may still come.
-#[derive(Clone, Copy)]
-struct Limited<'a>(&'a Cell<usize>);
+/// The first of a list of texts, if there is one. The others are not kept.
+pub(crate) fn first_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    struct First;
 
-impl<'de> DeserializeSeed<'de> for Limited<'_> {
+    impl<'de> Visitor<'de> for First {
+        type Value = Option<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of texts")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Option<String>, A::Error> {
+            let first = from.next_element()?;
+            while from.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(first)
+        }
+    }
+
+    from.deserialize_seq(First)
+}
+
+/// Takes a value out of the allowance for each that it reads.
+#[derive(Clone, Copy)]
+struct Limited;
+
+impl<'de> DeserializeSeed<'de> for Limited {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
-        match self.0.get().checked_sub(1) {
-            Some(left) => self.0.set(left),
+        match LEFT.get().checked_sub(1) {
+            Some(left) => LEFT.set(left),
             None => {
                 return Err(D::Error::custom(format!(
                     "there are more than {MAX_JSON_VALUES} values"
@@ -43,7 +77,7 @@ impl<'de> DeserializeSeed<'de> for Limited<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Limited<'_> {
+impl<'de> Visitor<'de> for Limited {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,7 +134,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Value, serde_json::Error> {
-        limited(&mut serde_json::Deserializer::from_str(text))
+        with_allowance(|| limited(&mut serde_json::Deserializer::from_str(text)))
     }
 
     #[test]
@@ -127,6 +161,28 @@ mod tests {
         );
         let object = format!("{{{}\"x\": 0}}", "\"x\": [0],".repeat(MAX_JSON_VALUES / 2));
         assert!(read(&object).is_err(), "equal keys count");
-        assert!(limited_object(&mut serde_json::Deserializer::from_str("[1]")).is_err());
+        let list_for_object = || limited_object(&mut serde_json::Deserializer::from_str("[1]"));
+        assert!(
+            with_allowance(list_for_object)
+                .unwrap_err()
+                .to_string()
+                .contains("not an object")
+        );
+    }
+
+    #[test]
+    fn an_allowance_is_for_all_members_of_a_document() {
+        let half = format!("[{}0]", "0,".repeat(MAX_JSON_VALUES / 2));
+        let read_one = || limited(&mut serde_json::Deserializer::from_str(&half));
+        assert!(with_allowance(read_one).is_ok());
+        assert!(with_allowance(|| read_one().and_then(|_| read_one())).is_err());
+    }
+
+    #[test]
+    fn only_the_first_text_is_kept() {
+        let read = |text: &str| first_text(&mut serde_json::Deserializer::from_str(text));
+        assert_eq!(read("[]").unwrap(), None);
+        assert_eq!(read(r#"["a", "b", 3]"#).unwrap(), Some("a".to_owned()));
+        assert!(read("[1]").is_err() && read("{}").is_err());
     }
 }

@@ -11,6 +11,7 @@ use super::constants::{VERSION, matrix_directory};
 use super::error::FormatError;
 use super::file::FileName;
 use super::index::{EntryLimits, IndexLayout};
+use super::json::with_allowance;
 use super::names::version_of;
 use super::rules::{Claims, parse_crc, parse_id};
 use super::value::ValueType;
@@ -200,13 +201,13 @@ impl Manifest {
                 "the manifest does not declare the format cellring, version 1; convert again or restore it",
             ));
         }
-        if let Some(feature) = head.features.into_iter().next() {
+        if let Some(feature) = head.feature {
             return Err(FormatError::Feature {
                 file: file.to_path_buf(),
                 feature,
             });
         }
-        let manifest: Self = serde_json::from_slice(bytes).map_err(|error| {
+        let manifest: Self = with_allowance(|| serde_json::from_slice(bytes)).map_err(|error| {
             FormatError::invalid(file, 0, format!("a member of the manifest is wrong: {error}"))
         })?;
         manifest.check(file)?;
@@ -387,8 +388,13 @@ pub(crate) const LAYERS: &str = "layers/";
 struct Head {
     format: String,
     version: u64,
-    #[serde(default)]
-    features: Vec<String>,
+    /// The first feature.
+    #[serde(
+        default,
+        rename = "features",
+        deserialize_with = "crate::format::json::first_text"
+    )]
+    feature: Option<String>,
 }
 
 impl Head {

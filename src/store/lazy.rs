@@ -48,7 +48,7 @@ unsafe impl Sync for Lazy {}
 impl Lazy {
     /// Opens a file after comparing its length. Nothing of it is read.
     pub(crate) fn open(path: &Path, expected: u64) -> Result<Self, FormatError> {
-        let file = open(path, Links::Refused).map_err(FormatError::io(path))?;
+        let file = open(path, Links::Followed).map_err(FormatError::io(path))?;
         check_length(path, &file, expected)?;
         let len = usize::try_from(expected)
             .map_err(|_| FormatError::io(path)(std::io::ErrorKind::OutOfMemory.into()))?;

@@ -13,7 +13,7 @@ use crate::format::file::{Links, open};
 
 /// Maps a whole file after comparing its length.
 pub(crate) fn map_file(path: &Path, expected: u64) -> Result<Mmap, FormatError> {
-    let file = open(path, Links::Refused).map_err(FormatError::io(path))?;
+    let file = open(path, Links::Followed).map_err(FormatError::io(path))?;
     let found = file.metadata().map_err(FormatError::io(path))?.len();
     if found != expected {
         return Err(FormatError::Length {

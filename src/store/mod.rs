@@ -264,7 +264,8 @@ fn positions_of(table: &Table, file: &Path) -> Result<Vec<u32>, FormatError> {
 fn read_manifest(path: &Path) -> Result<Vec<u8>, FormatError> {
     let manifest_path = path.join(MANIFEST_FILE);
     match std::fs::symlink_metadata(&manifest_path) {
-        Ok(_) => read_whole(&manifest_path, MAX_MANIFEST_BYTES).map_err(FormatError::io(&manifest_path)),
+        Ok(_) => read_whole(&manifest_path, Links::Followed, MAX_MANIFEST_BYTES)
+            .map_err(FormatError::io(&manifest_path)),
         Err(error) => Err(not_a_store::instead_of_a_store(path, error)),
     }
 }

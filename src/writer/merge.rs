@@ -123,7 +123,7 @@ fn remove_rest(parts: &[PathBuf], target: &Path) -> u32 {
 /// an earlier run got as far as that.
 fn merged_before(parts: &[Found], target: &Path, was_removing: bool) -> Option<Manifest> {
     let path = target.join(MANIFEST_FILE);
-    let bytes = read_whole(&path, MAX_MANIFEST_BYTES).ok()?;
+    let bytes = read_whole(&path, Links::Refused, MAX_MANIFEST_BYTES).ok()?;
     let manifest = Manifest::from_bytes(&bytes, &path).ok()?;
     let file_of = |path: PathBuf| std::fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
     let shards: Vec<_> = manifest

@@ -16,6 +16,7 @@ use crate::format::constants::{
 };
 use crate::format::file::{FileName, Links, open, read_whole};
 use crate::format::index::EntryLimits;
+use crate::format::json::with_allowance;
 use crate::format::manifest::{FileEntry, ShardEntry, check_crc, seal};
 use crate::format::rules::Claims;
 use crate::format::{Encoding, ValueType, VarOrder};
@@ -123,7 +124,7 @@ impl PartManifest {
             }
             Ok(_) => {}
         }
-        let bytes = read_whole(&file, MAX_MANIFEST_BYTES).map_err(WriteError::io(&file))?;
+        let bytes = read_whole(&file, Links::Refused, MAX_MANIFEST_BYTES).map_err(WriteError::io(&file))?;
         check_crc(&bytes, &file)?;
         let wrong = |error| {
             refuse(format!(
@@ -136,7 +137,7 @@ impl PartManifest {
                 "it was written by another version of cellring; convert it again".into(),
             ));
         }
-        let part: Self = serde_json::from_slice(&bytes).map_err(wrong)?;
+        let part: Self = with_allowance(|| serde_json::from_slice(&bytes)).map_err(wrong)?;
         part.check().map_err(|rule| {
             refuse(format!(
                 "the members of its {PART_FILE} contradict each other ({rule}); convert the part again with --force"

@@ -214,7 +214,7 @@ pub(super) fn absolute(target: &Path) -> io::Result<PathBuf> {
 /// The directories that hold shards of the store in `directory`: those that it links to, and those that its list names; of
 /// further matrices, in directories within it, too.
 pub(super) fn directories_of(directory: &Path) -> Vec<PathBuf> {
-    let list = read_whole(&directory.join(LIST), MAX_LIST_BYTES).unwrap_or_default();
+    let list = read_whole(&directory.join(LIST), Links::Refused, MAX_LIST_BYTES).unwrap_or_default();
     // What is not followed by a zero was cut off, and was not made.
     let listed = list
         .split_inclusive(|&byte| byte == 0)
@@ -246,13 +246,14 @@ fn marker_text(target: &Path) -> Vec<u8> {
 
 /// Whether a directory says that it holds shards of this store.
 pub(super) fn belongs_to(directory: &Path, target: &Path) -> bool {
-    read_whole(&directory.join(MARKER), MAX_LIST_BYTES).is_ok_and(|text| text == marker_text(target))
+    read_whole(&directory.join(MARKER), Links::Refused, MAX_LIST_BYTES)
+        .is_ok_and(|text| text == marker_text(target))
 }
 
 /// Whether a directory was about to say so when the process was killed, and so holds nothing yet.
 fn was_about_to(directory: &Path, target: &Path) -> bool {
     let n_entries = fs::read_dir(directory).map_or(0, Iterator::count);
-    let text = read_whole(&directory.join(MARKER), MAX_LIST_BYTES);
+    let text = read_whole(&directory.join(MARKER), Links::Refused, MAX_LIST_BYTES);
     n_entries == 1 && text.is_ok_and(|text| marker_text(target).starts_with(&text))
 }
 

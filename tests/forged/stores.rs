@@ -85,7 +85,7 @@ fn manifests_of_any_bytes_are_refused() {
     assert!(bytes < 1 << 20, "{bytes} bytes");
 }
 
-/// Files that are not regular ones, in place of each of those of a store.
+/// Files that are not regular ones, in place of each of those of a store. Links to regular ones are read.
 #[test]
 fn files_are_regular_ones() {
     let _alone = alone();
@@ -114,7 +114,7 @@ fn files_are_regular_ones() {
                 _ => symlink(&moved, &place).unwrap(),
             }
             let found = verify_path(&path);
-            if (file, kind) == ("shard-00000.bin", "link") {
+            if kind == "link" {
                 found.unwrap();
                 continue;
             }
@@ -230,7 +230,7 @@ fn values_are_those_of_their_type() {
             ValueBuffer::F32(vec![5.0; 8]),
             ValueType::U32,
             vec![1, 0, 0, 1],
-            "not a float32",
+            "not of type float32",
         ),
     ] {
         raw_store(&path, values.clone(), stored, &[]).write(&path);
