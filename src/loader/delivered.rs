@@ -15,15 +15,21 @@ pub(super) type Delivered = BTreeMap<String, String>;
 
 pub(super) fn delivered(collection: &Collection, config: &LoaderConfig) -> Delivered {
     let mut all = of_output(&config.output);
-    // A store alone has its own columns.
-    if collection.stores().len() > 1 {
-        let maps = collection.maps().flat_map(|map| map.map_or(Vec::new(), words));
-        let n_vars = [collection.n_vars() as u64].into_iter();
-        all.insert("joined genes".to_owned(), print(n_vars.chain(maps)));
-    }
+    all.extend(joined_genes(collection).map(|genes| ("joined genes".to_owned(), genes)));
     for choice in &config.matrices {
-        let of_matrix = of_output(&choice.output).into_iter();
-        all.extend(of_matrix.map(|(name, value)| (format!("{name} of {}", choice.name), value)));
+        let mut of_matrix = of_output(&choice.output);
+        // A matrix that does not exist is refused elsewhere.
+        let genes = collection
+            .matrix(&choice.name)
+            .ok()
+            .as_ref()
+            .and_then(joined_genes);
+        of_matrix.extend(genes.map(|genes| ("joined genes".to_owned(), genes)));
+        all.extend(
+            of_matrix
+                .into_iter()
+                .map(|(name, value)| (format!("{name} of {}", choice.name), value)),
+        );
     }
     let names = config.matrices.iter().map(|choice| choice.name.as_str());
     let names: Vec<&str> = names.collect();
@@ -39,6 +45,20 @@ pub(super) fn delivered(collection: &Collection, config: &LoaderConfig) -> Deliv
         all.insert("obs_columns".to_owned(), columns.join(", "));
     }
     all
+}
+
+/// How the columns of the stores become those of the collection; `None` if it has those of its only store.
+fn joined_genes(collection: &Collection) -> Option<String> {
+    let is_joined = collection.stores().len() > 1 || collection.maps().any(|map| map.is_some());
+    // The length goes first, so that lists after each other cannot be confused.
+    let of_map = |map: Option<&GeneSelection>| {
+        map.map_or(vec![0], |map| {
+            let words = words(map);
+            [vec![1 + words.len() as u64], words].concat()
+        })
+    };
+    let n_vars = collection.n_vars() as u64;
+    is_joined.then(|| print([n_vars].into_iter().chain(collection.maps().flat_map(of_map))))
 }
 
 fn of_output(output: &OutputConfig) -> Delivered {

@@ -43,7 +43,8 @@ pub struct SamplerData {
     /// its own. They are saved with a [`SamplerState`](super::SamplerState), whose message names those that differ if it
     /// does not fit, and change nothing else.
     pub notes: BTreeMap<String, String>,
-    /// The obs to sample from; all obs without it. [`Strategy::Custom`] names its obs itself and takes none.
+    /// The obs to sample from; all obs without it. [`Strategy::Custom`] and [`Strategy::User`] name their
+    /// obs themselves and take none.
     pub subset: Option<Subset>,
 }
 

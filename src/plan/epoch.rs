@@ -86,7 +86,7 @@ impl Plan {
     }
 
     /// Minibatches of this rank, padding included; the same for every rank, and for whole epochs the same in every
-    /// epoch (but as a [`UserOrder`](super::UserOrder) has it). Those consumed before the plan was resumed are not among them.
+    /// epoch (a [`UserOrder`](super::UserOrder) may give another number in each). Those consumed before the plan was resumed are not among them.
     ///
     /// 0 for an empty data set, with `drop_last` also where there is not one full minibatch for every rank, and where
     /// the epoch was consumed to its end.
