@@ -268,6 +268,18 @@ path = hierarchy("fill.zarr")
 document(path / "obs/_index", lambda about: about.update(fill_value="a" * MIB))
 only_chunk(path / "obs/_index").unlink()
 say(path, "its fill value has 1048576 bytes")
+path = hierarchy("many_fills.zarr")
+attributes_of_organ = {"encoding-type": "categorical", "encoding-version": "0.2.0", "ordered": False}
+organ = zarr.open_group(path, mode="r+").require_group("obs").create_group("organ", attributes=attributes_of_organ)
+codes = organ.create_array("codes", data=np.zeros(N_OBS, "i1"))
+codes.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+shutil.copytree(path / "obs/_index", path / "obs/organ/categories")
+shutil.rmtree(path / "obs/organ/categories/c")
+document(path / "obs/organ/categories", lambda about: about.update(
+    fill_value="a" * 1024, shape=[1 << 20],
+    chunk_grid={"name": "regular", "configuration": {"chunk_shape": [1 << 20]}}))
+document(path / "obs", lambda about: about["attributes"].update({"column-order": ["organ"]}))
+say(path, "its strings are longer together")
 
 
 # Checksums that are wrong.
@@ -333,6 +345,7 @@ say(market("long_names", features=long_names, matrix=MANY), "more names than any
 say(market("long_line", barcodes=gzip.compress(ZEROS) * 40), "line 1 of")
 say(market("long_entry", matrix=HEAD + "3 2 6\n" + "1 " * MIB), "line 3 of")
 say(market("many_entries", matrix=f"{HEAD}3 2 {1 << 60}\n1 1 1\n"), "ends after 1 entries")
+say(market("more_entries", matrix=HEAD + "3 2 1\n" + "1 1 1\n" * (8 * MIB)), "line 4 of")
 say(market("many_rows", matrix=f"{HEAD}{1 << 60} 2 6\n1 1 1\n"), "two sizes below 2^31")
 
 # HDF5.

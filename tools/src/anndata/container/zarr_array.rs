@@ -205,7 +205,7 @@ impl ZarrArray {
             )
             .into());
         }
-        let shards = Shards::of(path, &document, &outer)?;
+        let shards = Shards::of(path, &document, &shape, &outer)?;
         let (decoder, chunk) = match &shards {
             None => (Decoder::new(&names, outer.clone())?, outer),
             Some(shards) => {
@@ -289,10 +289,14 @@ impl ZarrArray {
             None => self
                 .storage
                 .read(self.names.chunk_key(at).as_str(), self.most_stored_bytes),
-            Some(shards) => shards.read(at, self.most_stored_bytes, |shard| {
-                let key = self.names.chunk_key(shard).to_string();
-                Ok((self.storage.pieces(&key, MAX_CHUNK_BYTES)?, key))
-            }),
+            Some(shards) => {
+                let key = |shard: &[u64]| self.names.chunk_key(shard).to_string();
+                let held_bytes = |shard: &[u64]| self.storage.held_bytes(&key(shard));
+                shards.read(at, self.most_stored_bytes, held_bytes, |shard| {
+                    let key = key(shard);
+                    Ok((self.storage.pieces(&key, MAX_CHUNK_BYTES)?, key))
+                })
+            }
         }
     }
 
@@ -355,8 +359,12 @@ impl ZarrArray {
         let chunk = rows.start / self.chunk_rows;
         let Some(stored) = self.stored(chunk, 0)? else {
             let fill = text(&self.fill, strings.len())?;
+            let n_bytes = (fill.len() as u64).saturating_mul(rows.end - rows.start);
+            if n_bytes > most_bytes {
+                return Err(too_much_text().into());
+            }
             strings.extend({ rows }.map(|_| fill.clone()));
-            return Ok(0);
+            return Ok(n_bytes);
         };
         let decoded = self.decoder.decode(stored)?.into_variable();
         let (bytes, offsets) = decoded.map_err(|error| error.to_string())?;
@@ -406,14 +414,18 @@ impl Foreign for ZarrArray {
                 return Ok(());
             }
             // Not locked while it is decoded, which others that wait for another chunk do meanwhile.
-            let kept = self.tail.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let tail = || self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept = tail().take_if(|(kept, _)| *kept == chunk);
             let decoded = match kept {
-                Some((kept, decoded)) if kept == chunk => Some(decoded),
-                _ => self.decoded(chunk, 0)?,
+                Some((_, decoded)) => Some(decoded),
+                None => self.decoded(chunk, 0)?,
             };
             self.deliver(decoded.as_deref(), 0, skip, place);
-            let kept = decoded.map(|decoded| (chunk, decoded));
-            *self.tail.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+            if range.end < until
+                && let Some(decoded) = decoded
+            {
+                *tail() = Some((chunk, decoded));
+            }
             return Ok(());
         }
         let row_bytes = self.n_columns as usize * self.width_bytes;
@@ -434,7 +446,11 @@ impl Foreign for ZarrArray {
     }
 
     fn read_text(&self, range: Range<u64>, most_bytes: u64) -> Result<Vec<String>, Fault> {
-        let mut strings = Vec::with_capacity((range.end - range.start) as usize);
+        let n = range.end - range.start;
+        if n.saturating_mul(size_of::<String>() as u64) > most_bytes {
+            return Err(too_much_text().into());
+        }
+        let mut strings = Vec::with_capacity(n as usize);
         let mut left_bytes = most_bytes;
         let mut start = range.start;
         while start < range.end {
@@ -459,7 +475,7 @@ impl Foreign for ZarrArray {
             None => 0,
             Some(shards) => {
                 let first = self.names.chunk_key(&[0, 0][..self.n_dimensions]);
-                shards.index_bytes() + self.storage.held_bytes(first.as_str())
+                shards.held_bytes(self.storage.held_bytes(first.as_str()))
             }
         }
     }

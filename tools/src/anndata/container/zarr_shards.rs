@@ -13,7 +13,7 @@ use super::zarr_storage::Pieces;
 /// The most chunks of a shard. Their places are held in memory.
 const MAX_CHUNKS: u64 = 1 << 20;
 
-/// Memory for shards that were read last; one of them is kept whatever it takes.
+/// Memory for shards that were read last; a row of them is kept whatever it takes.
 const KEPT_BYTES: u64 = 16 << 20;
 const MAX_KEPT: usize = 64;
 
@@ -30,8 +30,18 @@ pub(super) struct Shards {
     index: Decoder,
     index_bytes: u64,
     index_is_first: bool,
+    /// Shards side by side in a row of them, which are read together.
+    across: usize,
     /// Those that were read last, the last one at the end.
-    kept: Mutex<VecDeque<(Vec<u64>, Slot)>>,
+    kept: Mutex<VecDeque<Kept>>,
+}
+
+/// A shard that was read.
+struct Kept {
+    at: Vec<u64>,
+    /// Memory that it takes once it is open.
+    held_bytes: u64,
+    slot: Slot,
 }
 
 /// A shard that one thread opens, and for which the others that want it wait.
@@ -45,15 +55,14 @@ struct Shard {
     pieces: Pieces,
 }
 
-impl Shard {
-    fn held_bytes(&self) -> u64 {
-        self.places.len() as u64 * size_of::<(u64, u64)>() as u64 + self.pieces.held_bytes()
-    }
-}
-
 impl Shards {
     /// The shards of an array of v3 whose only codec is that of shards, of this shape; `None` of others.
-    pub(super) fn of(path: &str, document: &Value, shard: &[NonZeroU64]) -> Result<Option<Self>, Fault> {
+    pub(super) fn of(
+        path: &str,
+        document: &Value,
+        shape: &[u64],
+        shard: &[NonZeroU64],
+    ) -> Result<Option<Self>, Fault> {
         let Some([codec]) = document["codecs"].as_array().map(Vec::as_slice) else {
             return Ok(None);
         };
@@ -78,6 +87,10 @@ impl Shards {
                 format!("its shards have {per_shard:?} chunks, expected at most {MAX_CHUNKS}").into(),
             );
         };
+        let across = match (shape.get(1), shard.get(1)) {
+            (Some(columns), Some(of_shard)) => columns.div_ceil(of_shard.get()).max(1) as usize,
+            _ => 1,
+        };
         // The index is an array of numbers itself.
         let index = json!({
             "zarr_format": 3, "node_type": "array", "attributes": {},
@@ -98,6 +111,7 @@ impl Shards {
             index,
             index_bytes,
             index_is_first: configuration["index_location"] == "start",
+            across,
             kept: Mutex::default(),
         }))
     }
@@ -107,9 +121,9 @@ impl Shards {
         &self.chunk
     }
 
-    /// Memory for the index of a shard.
-    pub(super) fn index_bytes(&self) -> u64 {
-        self.index_bytes
+    /// Memory for shards of which each holds so many bytes besides its index: for a row of them.
+    pub(super) fn held_bytes(&self, of_shard: u64) -> u64 {
+        (self.across as u64).saturating_mul(of_shard.saturating_add(self.index_bytes))
     }
 
     /// The document of an array of the same chunks without shards.
@@ -120,17 +134,19 @@ impl Shards {
         document
     }
 
-    /// The stored bytes of a chunk; `None` if it is not stored. `open` opens a shard and gives its key.
+    /// The stored bytes of a chunk; `None` if it is not stored. `held_bytes` gives what a shard holds in memory besides its index; `open`
+    /// opens it, and gives its key.
     pub(super) fn read(
         &self,
         chunk: &[u64],
         most_bytes: u64,
+        held_bytes: impl FnOnce(&[u64]) -> u64,
         open: impl FnOnce(&[u64]) -> Result<(Option<Pieces>, String), Fault>,
     ) -> Result<Option<Vec<u8>>, Fault> {
         let pairs = || chunk.iter().zip(&self.per_shard);
         let shard: Vec<u64> = pairs().map(|(at, n)| at / n).collect();
         let number = pairs().fold(0, |number, (at, n)| number * n + at % n) as usize;
-        let slot = self.slot(&shard);
+        let slot = self.slot(&shard, held_bytes);
         let opened = slot.get_or_init(|| {
             let (pieces, key) = open(&shard)?;
             let opened = pieces.map(|pieces| self.open(pieces, key));
@@ -149,24 +165,30 @@ impl Shards {
         }
     }
 
-    fn slot(&self, shard: &[u64]) -> Slot {
+    fn slot(&self, shard: &[u64], held_bytes: impl FnOnce(&[u64]) -> u64) -> Slot {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, slot)) = kept.iter().find(|(at, _)| at == shard) {
-            return Arc::clone(slot);
+        if let Some(place) = kept.iter().position(|kept| kept.at == shard)
+            && let Some(found) = kept.remove(place)
+        {
+            let slot = Arc::clone(&found.slot);
+            kept.push_back(found);
+            return slot;
         }
-        let held = |slot: &Slot| match slot.get() {
-            Some(Ok(Some(shard))) => shard.held_bytes(),
-            _ => 0,
+        let new = Kept {
+            at: shard.to_vec(),
+            held_bytes: held_bytes(shard).saturating_add(self.index_bytes),
+            slot: Slot::default(),
         };
-        let mut bytes: u64 = kept.iter().map(|(_, slot)| held(slot)).sum();
-        while bytes > KEPT_BYTES || kept.len() >= MAX_KEPT {
-            let Some((_, oldest)) = kept.pop_front() else {
-                break;
-            };
-            bytes -= held(&oldest);
+        let slot = Arc::clone(&new.slot);
+        kept.push_back(new);
+        // A row of shards stays: its chunks are read band by band.
+        let mut bytes: u64 = kept.iter().map(|kept| kept.held_bytes).sum();
+        while kept.len() > self.across
+            && (bytes > KEPT_BYTES || kept.len() > MAX_KEPT)
+            && let Some(oldest) = kept.pop_front()
+        {
+            bytes -= oldest.held_bytes;
         }
-        let slot = Slot::default();
-        kept.push_back((shard.to_vec(), Arc::clone(&slot)));
         slot
     }
 

@@ -144,14 +144,6 @@ impl Pieces {
         self.n_bytes
     }
 
-    /// Bytes that it takes in memory.
-    pub(super) fn held_bytes(&self) -> u64 {
-        match &self.from {
-            From::File(..) => 0,
-            From::Memory(bytes) => bytes.len() as u64,
-        }
-    }
-
     /// Some of its bytes, which must be at most `most_bytes` and lie within it.
     pub(super) fn read(&self, offset_bytes: u64, n_bytes: u64, most_bytes: u64) -> Result<Vec<u8>, String> {
         let end = offset_bytes

@@ -62,8 +62,8 @@ struct Entry {
     n_bytes: u64,
     crc32: u32,
     is_deflated: bool,
-    /// What came of the check of a stored entry that is read in pieces.
-    checked: OnceLock<Result<(), String>>,
+    /// Set once a stored entry that is read in pieces has been checked and found sound.
+    checked: OnceLock<()>,
 }
 
 /// What is wrong with a file, or that it could not be read.
@@ -174,8 +174,11 @@ impl Zip {
         };
         let about = |fault: Fault| fault.about(&format!("entry {name} of the zip file"));
         if !entry.is_deflated {
-            let checked = entry.checked.get_or_init(|| entry.check(&self.file));
-            checked.clone().map_err(|detail| about(detail.into()))?;
+            if entry.checked.get().is_none() {
+                entry.check(&self.file).map_err(|detail| about(detail.into()))?;
+                // Another thread may have been here meanwhile.
+                let _ = entry.checked.set(());
+            }
             return Ok(Some(Pieces::of_file(
                 Arc::clone(&self.file),
                 entry.offset_bytes,

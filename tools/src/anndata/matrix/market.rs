@@ -218,6 +218,10 @@ impl Market {
                 continue;
             }
             let outcome = match header.format {
+                Format::Coordinate if n_lines == header.n_lines => Err(format!(
+                    "it is one entry more than the {} expected",
+                    header.n_lines
+                )),
                 Format::Coordinate => coordinates(line, &header).and_then(|(row, column, value)| {
                     if header.is_symmetric && row != column {
                         take(column, row, value)?;

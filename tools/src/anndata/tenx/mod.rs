@@ -125,7 +125,6 @@ impl TenX {
         }
     }
 
-    /// Paths of what the input holds beside the matrix, and that is no column of obs or var.
     /// The file, where it is one with groups.
     pub(super) fn file(&self) -> Option<&SourceFile> {
         match &self.form {
@@ -134,6 +133,7 @@ impl TenX {
         }
     }
 
+    /// Paths of what the input holds besides the matrix, and that is not a column of obs or var.
     pub(super) fn left_out(&self) -> Result<Vec<String>> {
         match &self.form {
             Form::File(tenx) => tenx.left_out(),
