@@ -1,6 +1,7 @@
 //! Lists the parts of an input that a conversion does not store, each with the option that would store it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -182,6 +183,45 @@ impl AnnData {
     }
 }
 
+/// Inputs that are joined although some hold counts and others what was made of counts.
+pub(crate) struct MixedCounts {
+    /// The first that holds counts.
+    pub(crate) counts: PathBuf,
+    /// The first that does not.
+    pub(crate) other: PathBuf,
+    /// What that holds.
+    pub(crate) found: &'static str,
+}
+
+impl AnnData {
+    /// Whether this joins counts with other values, as far as the first values of each input tell.
+    pub(crate) fn mixed_counts(&self, selection: &Selection) -> Option<MixedCounts> {
+        let Layout::Joined(joined) = &self.layout else {
+            return None;
+        };
+        let (mut counts, mut other) = (None, None);
+        for (path, input) in joined.paths().iter().zip(joined.each()) {
+            match &input.ok()?.layout {
+                Layout::AnnData(file) => {
+                    let looks = matrix::looks_of(file, selection).ok().flatten()?;
+                    match looks.no_counts() {
+                        Some(found) => other = other.or(Some((path, found))),
+                        None if looks.are_counts() => counts = counts.or(Some(path)),
+                        None => {}
+                    }
+                }
+                // Pipelines write counts in these forms.
+                _ => counts = counts.or(Some(path)),
+            }
+            if let (Some(counts), Some((other, found))) = (counts, other) {
+                let (counts, other) = (counts.clone(), other.clone());
+                return Some(MixedCounts { counts, other, found });
+            }
+        }
+        None
+    }
+}
+
 /// How likely a layer of this name holds the counts that X was made of: the lower the likelier.
 fn rank(name: &str) -> Option<u32> {
     let name = name.to_lowercase();
@@ -260,6 +300,8 @@ fn add_members(
     for name in file.members("").unwrap_or_default() {
         match name.as_str() {
             "obs" | "raw.var" => {}
+            // anndata writes an AnnData without raw into another file so.
+            _ if matrix::is_none(file, &name) => {}
             "X" => {
                 if !is_taken("X") && has_matrix("X") {
                     add(PartKind::X, name, true, 1);

@@ -134,6 +134,20 @@ impl Inputs {
         Some(Message::new(MessageKind::Counts, sentence))
     }
 
+    /// Says if inputs of counts are joined with others.
+    pub(super) fn mixed_counts(&self) -> Option<Message> {
+        let selection = &self.elements.first()?.selection;
+        let mixed = self.file.mixed_counts(selection)?;
+        let sentence = format!(
+            "{} of {} holds counts, that of {} {}; the store holds both, so normalise neither or convert the counts of all",
+            selection.path(),
+            mixed.counts.display(),
+            mixed.other.display(),
+            mixed.found
+        );
+        Some(Message::new(MessageKind::Counts, sentence))
+    }
+
     /// What tells these inputs from others, on every machine.
     pub(super) fn content(&self) -> Vec<[i64; 3]> {
         self.stamps.iter().map(InputStamp::content).collect()

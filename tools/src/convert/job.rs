@@ -292,6 +292,7 @@ impl<'a> Job<'a> {
         }
         warnings.extend(self.inputs.warnings.iter().cloned());
         warnings.extend(self.inputs.counts_beside(looks));
+        warnings.extend(self.inputs.mixed_counts());
         // Layers have the genes of X, and so the same warnings.
         let mut seen = HashSet::new();
         warnings.retain(|warning| seen.insert(warning.clone()));

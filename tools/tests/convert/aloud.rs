@@ -135,6 +135,24 @@ fn what_is_not_stored_is_named_with_the_option_that_stores_it() {
     );
     let line = LeftOut::sentence(&found.left_out, found.n_inputs).unwrap();
     assert!(line.contains("layers/counts (of 1 of 2 inputs)"), "{line}");
+    // Counts and scaled values in one store.
+    let mixed = |message: &Message| {
+        message.kind == MessageKind::Counts
+            && message.sentence.starts_with(&format!(
+                "X of {} holds counts, that of {} values below 0",
+                some[1].display(),
+                some[0].display()
+            ))
+    };
+    assert!(found.warnings.iter().any(mixed), "{:?}", found.warnings);
+    let alike: Vec<PathBuf> = ["plain.h5ad", "many.h5ad"].map(path).to_vec();
+    let quiet = convert(&alike, &store, &options(Selection::X, &[]), &|_, _| {}).unwrap();
+    assert!(
+        quiet
+            .warnings
+            .iter()
+            .all(|message| message.kind != MessageKind::Counts)
+    );
     let both: Vec<PathBuf> = ["everything.h5ad", "everything.zarr"].map(path).to_vec();
     let found = convert(&both, &store, &options(Selection::X, &[]), &|_, _| {}).unwrap();
     assert_eq!(parts(&found.left_out)[..3], [counts, log1p, raw]);
@@ -158,7 +176,7 @@ fn what_lies_outside_the_group_is_named() {
                 ("/uns", 1),
                 ("/var", 1),
             ][..],
-            "not stored: layers/counts (--layer counts); no option stores raw; outside the group /mod/prot, /obs, /obsm (2 members), /uns, /var",
+            "not stored: layers/counts (--layer counts); outside the group /mod/prot, /obs, /obsm (2 members), /uns, /var",
         ),
         (
             "spatial.zarr",

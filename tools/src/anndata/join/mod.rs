@@ -160,6 +160,11 @@ impl Joined {
         self.inputs.len()
     }
 
+    /// The inputs, in order.
+    pub(super) fn paths(&self) -> &[PathBuf] {
+        &self.inputs
+    }
+
     /// Opens each of the inputs by itself, in order.
     pub(super) fn each(&self) -> impl Iterator<Item = Result<AnnData>> + '_ {
         self.inputs

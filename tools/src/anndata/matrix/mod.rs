@@ -377,6 +377,12 @@ pub(super) fn open_market(
 const MAKE_CSR: &str = "assign scipy.sparse.csr_matrix(matrix) in anndata and write the file again";
 const REWRITE: &str = "open the file with a current anndata and write it again";
 
+/// Whether an object exists and stands for `None`.
+pub(super) fn is_none(file: &SourceFile, object: &str) -> bool {
+    let kind = file.kind(object).ok().flatten();
+    kind.is_some_and(|kind| is_null(file, object, kind).unwrap_or(false))
+}
+
 /// Whether an object stands for `None`, as anndata writes it since 0.12.
 fn is_null(file: &SourceFile, object: &str, kind: Kind) -> Result<bool> {
     Ok(file.text_attribute(object, kind, "encoding-type")?.as_deref() == Some("null"))
