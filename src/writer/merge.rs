@@ -13,7 +13,7 @@ use arrow_schema::DataType;
 
 use super::complete::{Content, Totals, Written, complete, new_shards, write_headers, write_manifest};
 use super::part::{PartManifest, is_part_of};
-use super::publish::{Staging, parent_of, recover, remove_merged, remove_rest_of_merged};
+use super::publish::{Staging, foreign_in, parent_of, recover, remove_merged, remove_rest_of_merged};
 use super::spool::IndexSpool;
 use super::{WriteError, WriterOptions, write_table};
 use crate::format::checksum::{HashingWriter, crc32c};
@@ -68,10 +68,21 @@ pub fn merge(
     let mut absent = None;
     for path in parts {
         match PartManifest::open(path) {
-            Ok(manifest) => found.push(Found {
-                path: path.clone(),
-                manifest,
-            }),
+            Ok(manifest) => {
+                // It will be removed with all that is in it.
+                if let Some(foreign) = foreign_in(path) {
+                    return Err(WriteError::Part {
+                        path: path.clone(),
+                        problem: format!(
+                            "{foreign:?} is in it and does not belong to it, so it would be lost; move it away"
+                        ),
+                    });
+                }
+                found.push(Found {
+                    path: path.clone(),
+                    manifest,
+                });
+            }
             // An earlier run may have removed it.
             Err(error) if !path.exists() => absent = absent.or(Some(error)),
             Err(error) => return Err(error),

@@ -562,6 +562,35 @@ say(
     write_zarr(folder / "v2_delta.zarr", 2, dict(filters=[numcodecs.Delta(dtype="<i4")], compressors=None), parts=("indices",)),
     "refused:it is stored with zarr codec delta, which is not read",
 )
+say(
+    write_zarr(
+        folder / "v2_scaled.zarr", 2, dict(filters=[numcodecs.FixedScaleOffset(0, 10, "<f4", ">i2")], compressors=None), parts=("data",)
+    ),
+    "refused:it is stored with zarr codec fixedscaleoffset, which is not read",
+)
+# Checksums over an odd number of bytes.
+for zarr_format, how in ((2, dict(compressors=numcodecs.Fletcher32())), (3, dict(compressors=[named.Fletcher32()]))):
+    path = folder / f"v{zarr_format}_fletcher32_odd.zarr"
+    with anndata.settings.override(zarr_write_format=zarr_format):
+        anndata.read_h5ad(BASE).write_zarr(path)
+    group = zarr.open_group(path, mode="r+")
+    codes, attributes = group["obs/stage/codes"][:], dict(group["obs/stage/codes"].attrs)
+    del group["obs/stage/codes"]
+    made = group["obs/stage"].create_array("codes", shape=codes.shape, dtype=codes.dtype, chunks=(5,), **how)
+    made[:] = codes
+    made.attrs.update(attributes)
+    say(path, BASE)
+# Text that stands for missing chunks is text, not base64.
+path = folder / "v2_fill_A.zarr"
+with anndata.settings.override(zarr_write_format=2):
+    anndata.read_h5ad(BASE).write_zarr(path)
+group = zarr.open_group(path, mode="r+")
+attributes = dict(group["obs/barcode"].attrs)
+del group["obs/barcode"]
+made = group["obs"].create_array("barcode", shape=(N_OBS,), dtype="<U3", chunks=(5,), fill_value="A")
+made[:5] = np.array([f"c{i}" for i in range(5)])
+made.attrs.update(attributes)
+say(path, 'refused:its fill value is "A"')
 # Strings of fixed length.
 for zarr_format, kind in itertools.product((2, 3), ("U", "S")):
     path = folder / f"v{zarr_format}_fixed_{kind}.zarr"

@@ -53,6 +53,10 @@ fn read_from(mut list: impl Read, most_bytes: usize) -> io::Result<String> {
         }
         text.extend_from_slice(piece);
     }
+    // The mark that editors of Windows put before a text is not part of its first name.
+    if text.starts_with(b"\xef\xbb\xbf") {
+        text.drain(..3);
+    }
     String::from_utf8(text).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let number = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
@@ -73,6 +77,11 @@ pub fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> + Clone {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_not_part_of_the_first_line() {
+        assert_eq!(read_from(&b"\xef\xbb\xbfa\nb\n"[..], 100).unwrap(), "a\nb\n");
+    }
 
     #[test]
     fn lists_have_an_end() {

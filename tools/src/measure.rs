@@ -112,7 +112,7 @@ impl Run {
         let in_time = |since: Instant| limits.time.is_none_or(|time| since.elapsed() < time);
         let signal = || limits.interrupt.as_ref().and_then(Interrupt::signal);
         let since = self.since;
-        for number in first_epoch.. {
+        for number in first_epoch..=u64::MAX {
             let is_rest = from.is_some();
             let mut epoch = match from.take() {
                 Some(state) => self.loader.resume(state)?,

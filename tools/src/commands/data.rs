@@ -256,6 +256,12 @@ impl StrategyArgs {
         }
         if let Some(path) = &self.order {
             let order = Custom::from_ids(read_ids(path)?)?;
+            if order.is_empty() {
+                return Err(Failure::because(format!(
+                    "--order: {} lists no cell, so there is nothing to sample; give the number of a cell on each line",
+                    path.display()
+                )));
+            }
             return Ok(Strategy::Custom(if self.shuffle_order {
                 order.shuffled()
             } else {
@@ -279,6 +285,17 @@ impl StrategyArgs {
 
     fn grouped(&self, store: &Store, subset: Option<&Subset>) -> Result<Grouped, Failure> {
         let groups = codes(store, &self.group)?;
+        let has_group = |obs: u64| groups.codes[obs as usize] != MISSING;
+        let any = match subset {
+            Some(subset) => subset.iter().any(has_group),
+            None => (0..store.n_obs()).any(has_group),
+        };
+        if !any {
+            return Err(Failure::because(format!(
+                "--group: no cell has a value in {}, so there is nothing to sample; choose other columns or other cells",
+                self.group.join(", ")
+            )));
+        }
         let mut grouped = Grouped {
             codes: groups.codes,
             n_per_group: self.n_per_group,

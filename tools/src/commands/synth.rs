@@ -28,7 +28,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..1 << 48))]
     n_obs: u64,
     /// Number of genes
-    #[arg(long, value_name = "G", value_parser = value_parser!(u32).range(1..1 << 31))]
+    #[arg(long, value_name = "G", value_parser = value_parser!(u32).range(1..=MAX_GENES))]
     n_vars: u32,
     /// Seed of all randomness
     #[arg(long, value_name = "S", default_value_t = 0)]
@@ -46,6 +46,9 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 }
+
+/// Genes are held in memory, some 100 bytes each.
+const MAX_GENES: i64 = 1 << 24;
 
 #[derive(Debug, Serialize)]
 struct Made {

@@ -14,7 +14,7 @@ const BITSHUFFLE: u16 = 32008;
 const ZSTD: u16 = 32015;
 
 /// Bytes of the checksum that fletcher32 appends.
-const FLETCHER32_BYTES: usize = 4;
+pub(super) const FLETCHER32_BYTES: usize = 4;
 
 /// Filter pipelines have at most this many filters (a chunk's mask has as many bits).
 const MAX_FILTERS: usize = 32;
@@ -205,7 +205,7 @@ fn decode_lz4(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
 }
 
 /// Verifies and removes the checksum that follows the chunk.
-fn strip_fletcher32(stored: &mut Vec<u8>) -> Result<(), String> {
+pub(super) fn strip_fletcher32(stored: &mut Vec<u8>) -> Result<(), String> {
     let Some((body, tail)) = stored.split_last_chunk::<FLETCHER32_BYTES>() else {
         return Err(format!(
             "a chunk of {} bytes is too short for its checksum",

@@ -167,11 +167,10 @@ impl Container for Zarr {
             false => prepare_v2(&mut document)?,
         }
         let record_bytes = (stored == Stored::AsBytes).then_some(element.size_bytes);
-        if let Some(bytes) = record_bytes {
-            if is_v3 {
-                as_bytes_v3(&mut document, bytes)?;
-            } else {
-                as_bytes_v2(&mut document, bytes)?;
+        if record_bytes.is_some() {
+            match is_v3 {
+                true => as_bytes_v3(&mut document, &element)?,
+                false => as_bytes_v2(&mut document, &element)?,
             }
         }
         let array = ZarrArray::open(
@@ -378,17 +377,19 @@ fn numpy_element(dtype: &Value, filters: &Value) -> Element {
 }
 
 /// A v2 document of elements of so many bytes as one of their bytes.
-fn as_bytes_v2(document: &mut Value, element_bytes: usize) -> Result<(), Fault> {
+fn as_bytes_v2(document: &mut Value, element: &Element) -> Result<(), Fault> {
+    let element_bytes = element.size_bytes;
     document["dtype"] = "|u1".into();
-    blank_fill(document)?;
+    blank_fill(document, element.class == Class::FixedUnicode)?;
     widen(&mut document["shape"], element_bytes)?;
     widen(&mut document["chunks"], element_bytes)
 }
 
 /// The same of a v3 document.
-fn as_bytes_v3(document: &mut Value, element_bytes: usize) -> Result<(), Fault> {
+fn as_bytes_v3(document: &mut Value, element: &Element) -> Result<(), Fault> {
+    let element_bytes = element.size_bytes;
     document["data_type"] = "uint8".into();
-    blank_fill(document)?;
+    blank_fill(document, element.class == Class::FixedUnicode)?;
     widen(&mut document["shape"], element_bytes)?;
     if let Some(shape) = document.pointer_mut("/chunk_grid/configuration/chunk_shape") {
         widen(shape, element_bytes)?;
@@ -424,12 +425,13 @@ fn widen(shape: &mut Value, element_bytes: usize) -> Result<(), Fault> {
 }
 
 /// Makes the fill value that of bytes. Only one whose bytes are all zero has a counterpart.
-fn blank_fill(document: &mut Value) -> Result<(), Fault> {
+fn blank_fill(document: &mut Value, is_unicode: bool) -> Result<(), Fault> {
     let fill = document["fill_value"].take();
     let is_blank = match &fill {
         Value::Null => true,
         Value::Number(number) => number.as_f64() == Some(0.0),
-        // Zeros in base64 are the letter A.
+        Value::String(text) if is_unicode => text.is_empty(),
+        // Bytes are in base64, in which zeros are the letter A.
         Value::String(text) => text.bytes().all(|byte| matches!(byte, b'A' | b'=')),
         _ => false,
     };

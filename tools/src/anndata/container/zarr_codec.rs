@@ -21,6 +21,7 @@ use zarrs::metadata::v3::MetadataV3;
 use zarrs::plugin::PluginCreateError;
 
 use super::array::MAX_CHUNK_BYTES;
+use super::filter::{FLETCHER32_BYTES, strip_fletcher32};
 use super::{Fault, blosc, stream};
 
 /// Where the names of our codecs begin.
@@ -36,7 +37,7 @@ inventory::submit! {
     CodecPlugin::new(OURS, |name| name.starts_with(OURS), create)
 }
 
-/// A compression that is undone here.
+/// A codec of bytes that is undone here.
 #[derive(Clone, Copy, Debug)]
 enum Compression {
     /// One stream or several.
@@ -52,6 +53,8 @@ enum Compression {
     Xz,
     /// In the older container of one stream.
     Lzma,
+    /// None, but a checksum after the bytes. That of `zarrs` is another one if their number is odd.
+    Fletcher32,
 }
 
 /// Renames the codecs of a v3 document, those within shards too.
@@ -130,7 +133,9 @@ fn known(name: &str, configuration: Value) -> Result<Option<(String, Value)>, Fa
     };
     match plain {
         // How it was compressed the stream says itself.
-        "blosc" | "lz4" | "bz2" | "gzip" | "zlib" | "zstd" => Ok(Some((format!("{OURS}{plain}"), json!({})))),
+        "fletcher32" | "blosc" | "lz4" | "bz2" | "gzip" | "zlib" | "zstd" => {
+            Ok(Some((format!("{OURS}{plain}"), json!({}))))
+        }
         "lzma" => match configuration["format"].as_i64() {
             None | Some(1) => Ok(Some((format!("{OURS}xz"), json!({})))),
             Some(2) => Ok(Some((format!("{OURS}lzma"), json!({})))),
@@ -143,8 +148,7 @@ fn known(name: &str, configuration: Value) -> Result<Option<(String, Value)>, Fa
         {
             Ok(None)
         }
-        "shuffle" | "fixedscaleoffset" => theirs(configuration),
-        "fletcher32" => theirs(json!({})),
+        "shuffle" => theirs(configuration),
         "crc32c" if !is_numcodecs || configuration["location"] != "start" => theirs(Value::Null),
         "bytes" | "endian" | "transpose" | "sharding_indexed" | "vlen-utf8" | "vlen-bytes"
             if !is_numcodecs =>
@@ -166,6 +170,7 @@ fn create(metadata: &MetadataV3) -> Result<Codec, PluginCreateError> {
         Some("bz2") => Compression::Bz2,
         Some("xz") => Compression::Xz,
         Some("lzma") => Compression::Lzma,
+        Some("fletcher32") => Compression::Fletcher32,
         _ => return Err(PluginCreateError::Other(format!("codec {name} is not known"))),
     };
     Ok(Codec::BytesToBytes(Arc::new(compression)))
@@ -197,6 +202,10 @@ impl Compression {
         };
         let mut place = vec![0; n_bytes.unwrap_or(0) as usize];
         match self {
+            Self::Fletcher32 => {
+                place = body.to_vec();
+                strip_fletcher32(&mut place)?;
+            }
             Self::Gzip if expected_bytes.is_some() && stream::gunzip(body, &mut place) => {}
             // Of several streams.
             Self::Gzip => {
@@ -279,8 +288,13 @@ impl BytesToBytesCodecTraits for Compression {
         Ok(RecommendedConcurrency::new_maximum(1))
     }
 
-    fn encoded_representation(&self, _: &BytesRepresentation) -> BytesRepresentation {
-        BytesRepresentation::UnboundedSize
+    fn encoded_representation(&self, decoded: &BytesRepresentation) -> BytesRepresentation {
+        match (self, decoded) {
+            (Self::Fletcher32, BytesRepresentation::FixedSize(n_bytes)) => {
+                BytesRepresentation::FixedSize(n_bytes + FLETCHER32_BYTES as u64)
+            }
+            _ => BytesRepresentation::UnboundedSize,
+        }
     }
 
     fn encode<'a>(&self, _: RawBytes<'a>, _: &CodecOptions) -> Result<RawBytes<'a>, CodecError> {

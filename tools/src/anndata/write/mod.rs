@@ -329,7 +329,8 @@ fn check_names(place: &Place, spec: &MatrixSpec, is_zarr: bool) -> Result<(), Wr
     check_zarr_name(&place.path())
 }
 
-/// Refuses names of zarr's own files, and those that lead elsewhere: in zarr a name is that of a directory.
+/// Refuses names of zarr's own files, those that lead elsewhere, and those that its library in Python rewrites: in zarr a name is that of a
+/// directory.
 fn check_zarr_name(name: &str) -> Result<(), WriteErrorKind> {
     const RESERVED: [&str; 7] = [
         ".",
@@ -340,7 +341,7 @@ fn check_zarr_name(name: &str) -> Result<(), WriteErrorKind> {
         ".zattrs",
         ".zmetadata",
     ];
-    match name.split('/').any(|part| RESERVED.contains(&part)) {
+    match name.contains('\\') || name.split('/').any(|part| RESERVED.contains(&part)) {
         true => Err(WriteErrorKind::ZarrName {
             name: name.to_owned(),
         }),

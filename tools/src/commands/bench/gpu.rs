@@ -142,7 +142,7 @@ fn feed(
     let (mut epochs, mut pinned_bytes) = (0, 0);
     let since = Instant::now();
     while since.elapsed() < args.seconds {
-        let epoch = loader.epoch(args.order.epoch() + epochs)?;
+        let epoch = loader.epoch(args.order.epoch().wrapping_add(epochs))?;
         if epoch.n_minibatches() == 0 {
             return Ok(None);
         }
