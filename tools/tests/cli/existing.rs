@@ -12,6 +12,30 @@ fn cells() -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// `--force` is for the store, not for what somebody keeps in its directory.
+#[test]
+fn what_does_not_belong_to_a_store_is_not_removed_with_it() {
+    let dir = scratch();
+    let store = dir.path().join("s.cellring");
+    let out = store.to_str().unwrap();
+    let synth = ["synth", out, "--n-obs", "100", "--n-vars", "50", "--force"];
+    succeed(&synth);
+    for foreign in ["notes.txt", "split/thesis.txt"] {
+        let path = store.join(foreign);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "mine").unwrap();
+        let message = fail(&synth);
+        assert!(
+            message.contains("does not belong to it") && message.contains(&foreign[..5]),
+            "{message}"
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+        fs::remove_file(&path).unwrap();
+    }
+    fs::remove_dir(store.join("split")).unwrap();
+    succeed(&synth);
+}
+
 #[test]
 fn nothing_is_replaced_without_force() {
     let store = TestStore::counts(400, 60);

@@ -30,6 +30,17 @@ fn compare(input: &Path, directory: &Path, of: u32, options: &[&str]) {
         .concat();
         succeed(&args);
     }
+    // What somebody keeps in a part would go with it.
+    let notes = directory
+        .join(format!("merged.part-0001-of-{of:04}"))
+        .join("notes.txt");
+    std::fs::write(&notes, "mine").unwrap();
+    let message = fail(&["merge", "-o", text(&merged)]);
+    assert!(
+        message.contains("notes.txt\" is in it and does not belong to it"),
+        "{message}"
+    );
+    std::fs::remove_file(&notes).unwrap();
     let report = json(&["merge", "-o", text(&merged)]);
     assert_eq!(report["parts"], of);
     assert_same(&whole, &merged);
