@@ -12,8 +12,9 @@ use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 
 use super::complete::{Content, Totals, Written, complete, new_shards, write_headers, write_manifest};
+use super::foreign::foreign_in;
 use super::part::{PartManifest, is_part_of};
-use super::publish::{Staging, foreign_in, parent_of, recover, remove_merged, remove_rest_of_merged};
+use super::publish::{Staging, parent_of, recover, remove_merged, remove_rest_of_merged};
 use super::spool::IndexSpool;
 use super::{WriteError, WriterOptions, write_table};
 use crate::format::checksum::{HashingWriter, crc32c};

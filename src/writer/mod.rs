@@ -13,6 +13,7 @@
 mod append;
 mod block;
 mod complete;
+mod foreign;
 mod link;
 mod lock;
 mod merge;
