@@ -225,34 +225,27 @@ impl Container for Reader {
     }
 
     fn resolve(&self, reference: &[u8]) -> Result<Vec<u8>, Fault> {
-        let n_bytes = check_reference(reference)?;
         let found = self.guard(|| self.file.root_group()?.resolve_vlen_reference_bytes(reference, 1))?;
-        match found.len() < n_bytes {
-            false => Ok(found),
-            true => Err(format!("a string of {n_bytes} bytes has only {} in its heap", found.len()).into()),
+        // The parser takes a reference to no object for an empty string, whatever length it states.
+        let n_bytes = stated_length(reference);
+        match found.len() as u64 == u64::from(n_bytes) {
+            true => Ok(found),
+            false => Err(format!("a string of {n_bytes} bytes has {} in its heap", found.len()).into()),
         }
     }
 }
 
-/// Refuses a reference to a string that names no object of a heap, as HDF5 does; the parser takes it for an empty one. Gives the length
-/// that the string must have.
-///
-/// A reference is the length, the address of a heap, of 4 or 8 bytes, and the number of the object in it (HDF5 File Format, III.A.1 and IV.A.2.d).
-fn check_reference(reference: &[u8]) -> Result<usize, Fault> {
+/// The length that a reference to a string states: 0 if its heap has no address. A reference is the length, the address of the heap, of
+/// 4 or 8 bytes, and the number of the object in it (HDF5 File Format, IV.A.2.d).
+fn stated_length(reference: &[u8]) -> u32 {
     let parts = reference
         .split_first_chunk::<4>()
-        .and_then(|(length, rest)| Some((length, rest.split_last_chunk::<4>()?)));
-    let Some((length, (address, object))) = parts else {
-        return Err(format!("a reference to a string has {} bytes", reference.len()).into());
-    };
-    let (length, object) = (u32::from_le_bytes(*length), u32::from_le_bytes(*object));
-    let is_null = address.iter().all(|&byte| byte == 0) || address.iter().all(|&byte| byte == 0xff);
-    match is_null || length == 0 {
-        true => Ok(0),
-        false if object == 0 || object > u32::from(u16::MAX) => {
-            Err(format!("a string of {length} bytes is object {object} of its heap, which cannot be").into())
-        }
-        false => Ok(length as usize),
+        .and_then(|(length, rest)| Some((length, rest.split_last_chunk::<4>()?.0)));
+    let is_null =
+        |address: &[u8]| address.iter().all(|&byte| byte == 0) || address.iter().all(|&byte| byte == 0xff);
+    match parts {
+        Some((length, address)) if !is_null(address) => u32::from_le_bytes(*length),
+        _ => 0,
     }
 }
 
@@ -317,20 +310,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_name_an_object_or_nothing() {
-        let reference = |length: u32, address: u64, object: u32| {
-            let parts = [
-                &length.to_le_bytes()[..],
-                &address.to_le_bytes(),
-                &object.to_le_bytes(),
-            ];
-            check_reference(&parts.concat())
+    fn null_references_state_no_length() {
+        let length = |length: u32, address: u64| {
+            let parts = [&length.to_le_bytes()[..], &address.to_le_bytes(), &[0; 4]];
+            stated_length(&parts.concat())
         };
-        assert_eq!(reference(5, 0x800, 3), Ok(5));
-        for (length, address, object) in [(0, 0, 0), (5, 0, 0), (5, u64::MAX, 0), (0, 0x800, 0)] {
-            assert_eq!(reference(length, address, object), Ok(0));
-        }
-        assert!(reference(5, 0x800, 0).is_err() && reference(5, 0x800, 1 << 16).is_err());
-        assert!(check_reference(&[0; 7]).is_err());
+        assert_eq!(length(5, 0x800), 5);
+        assert_eq!([length(5, 0), length(5, u64::MAX), length(0, 0x800)], [0; 3]);
+        assert_eq!(stated_length(&[1; 7]), 0);
     }
 }
