@@ -144,7 +144,7 @@ impl Plan {
         }
     }
 
-    /// This rank's fetch number `fetch`, in time proportional to the fetch, wherever in the epoch it lies.
+    /// This rank's fetch number `fetch`, in time proportional to the fetch, wherever in the epoch it is.
     ///
     /// # Panics
     /// If `fetch` is not below [`n_fetches`](Self::n_fetches).

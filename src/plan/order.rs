@@ -133,7 +133,7 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// One behind the other. An epoch that drops something starts elsewhere each time.
+    /// One after the other. An epoch that drops something starts elsewhere each time.
     pub(crate) fn ascending(drawn: Drawn, shuffle: bool, config: &OrderConfig, epoch: u64) -> EpochOrder {
         let start = if config.drop_last {
             start_of(drawn.len(), epoch)

@@ -24,7 +24,7 @@ pub(crate) struct Shape {
     pub(crate) drop_last: bool,
 }
 
-/// The minibatches of the global sequence that nobody has consumed: some stretches, ascending, then all from a fetch on.
+/// The minibatches of the global sequence that no rank has consumed: some stretches, ascending, then all from a fetch on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Left {
     ragged: Vec<Range<u64>>,
@@ -294,7 +294,7 @@ impl Partition {
         total(&self.dropped)
     }
 
-    /// The minibatches of this rank's fetch number `fetch`; none behind the last.
+    /// The minibatches of this rank's fetch number `fetch`; none after the last.
     pub(crate) fn run(&self, fetch: u64) -> Option<Run> {
         let n_head = self.head.len() as u64;
         if fetch < n_head {
@@ -313,7 +313,7 @@ impl Partition {
             .copied()
     }
 
-    /// The fetch that holds this rank's minibatch number `minibatch`, and its number therein; none behind the last.
+    /// The fetch that holds this rank's minibatch number `minibatch`, and its number therein; none after the last.
     pub(crate) fn locate(&self, minibatch: u64) -> Option<(u64, usize)> {
         let mut rest = minibatch;
         if let Some(found) = locate_in(&self.head, 0, &mut rest) {

@@ -110,7 +110,7 @@ impl Sampler {
     /// The plan of the rest of an epoch.
     ///
     /// Under the world size of the last entry of the history, each rank continues with its very next minibatch. Under
-    /// another one, what no rank has consumed is divided anew: each minibatch keeps its number and its content. Takes
+    /// another one, what no rank has consumed is divided again: each minibatch keeps its number and its content. Takes
     /// time and memory proportional to the world sizes in the history, besides what [`plan`](Self::plan) takes.
     ///
     /// # Errors

@@ -82,7 +82,7 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    /// Takes the next token and reads the one behind it.
+    /// Takes the next token and reads the one after it.
     fn advance(&mut self) -> Result<Option<(usize, Token)>, Wrong> {
         let behind = self.tokens.next()?;
         Ok(std::mem::replace(&mut self.next, behind))

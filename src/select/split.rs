@@ -92,7 +92,7 @@ impl SplitSpec {
 /// tested on under another.
 ///
 /// # Errors
-/// [`SelectError`] where the text is no split, or the column has no classes.
+/// [`SelectError`] if the text is not a valid split, or the column has no classes.
 pub fn split(
     store: &Store,
     spec: &str,

@@ -72,8 +72,8 @@ impl Stripe {
         Ok(shard)
     }
 
-    /// Takes a shard of a part, of which it is `name`, as shard `number`, without copying it where the filesystem knows hard links. Its header of `header_bytes` is one that
-    /// may be written, which is not done here.
+    /// Takes file `name` of a part as shard `number`: by a hard link, or as a copy on filesystems without them. Its header of
+    /// `header_bytes` must be one that may be overwritten; that is not done here.
     pub(super) fn adopt(
         &mut self,
         part: &Path,

@@ -50,7 +50,7 @@ impl Minibatches for Sets {
         self.groups.n_minibatches()
     }
 
-    /// Appends the obs of a minibatch: its sets one behind the other.
+    /// Appends the obs of a minibatch: its sets one after the other.
     fn fill(&self, minibatch: u64, obs: &mut Vec<u64>) {
         let mut circles = Circles {
             sets: self,

@@ -164,7 +164,7 @@ impl SourceFile {
         }
     }
 
-    /// Where an object lies in the container.
+    /// The path of an object in the container.
     fn at<'a>(&self, object: &'a str) -> Cow<'a, str> {
         match (self.group.as_str(), object) {
             ("", _) => object.into(),

@@ -216,7 +216,7 @@ pub(crate) trait Foreign: std::fmt::Debug + Send + Sync {
     fn chunk_bytes(&self) -> u64;
     /// Memory that is held from one call to the next, besides a chunk.
     fn held_bytes(&self) -> u64;
-    /// Where the row lies, for messages.
+    /// Where the row is, for messages.
     fn place_of(&self, row: u64) -> String;
 }
 

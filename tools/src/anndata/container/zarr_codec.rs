@@ -2,8 +2,8 @@
 //! become any number of bytes.
 //!
 //! Three kinds of names mean one codec: those of zarr v2 (`lz4`), those of v3 (`blosc`), and those that zarr-python writes into v3
-//! for numcodecs (`numcodecs.lz4`). A document is brought to the names of `zarrs` before that sees it, so that a codec that
-//! is not read is told by its name; ours are registered under names of their own.
+//! for numcodecs (`numcodecs.lz4`). A document is brought to the names of `zarrs` before that sees it, so that the message
+//! about a codec that is not read has its name; ours are registered under names of their own.
 
 use std::borrow::Cow;
 use std::io::Read;

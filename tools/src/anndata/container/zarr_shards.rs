@@ -1,4 +1,4 @@
-//! Shards of a zarr array: files of many chunks, with an index that tells where each of them lies.
+//! Shards of a zarr array: files of many chunks, with an index of where each of them is.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;

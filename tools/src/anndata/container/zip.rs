@@ -19,7 +19,7 @@ use super::zarr_storage::Pieces;
 const END_SIGNATURE: [u8; 4] = *b"PK\x05\x06";
 const ENTRY_SIGNATURE: [u8; 4] = *b"PK\x01\x02";
 const LOCAL_SIGNATURE: [u8; 4] = *b"PK\x03\x04";
-/// Of Zip64, whose numbers have 64 bits: what stands before the end and tells where the larger end lies, and that.
+/// Of Zip64, whose numbers have 64 bits: the record before the end, which gives the place of the larger end, and that end.
 const LOCATOR_SIGNATURE: [u8; 4] = *b"PK\x06\x07";
 const LARGE_END_SIGNATURE: [u8; 4] = *b"PK\x06\x06";
 /// The extra field of an entry that holds those of its numbers that are all ones.
@@ -89,7 +89,7 @@ fn unsupported<T>(detail: String) -> Result<T, OpenFault> {
     }))
 }
 
-/// Where the directory lies.
+/// Where the directory is.
 struct Directory {
     start: u64,
     n_bytes: u64,
@@ -291,7 +291,7 @@ fn find(file: &File) -> Result<Directory, OpenFault> {
     }
 }
 
-/// What the end record of Zip64 says, and where it lies, if there is one.
+/// What the end record of Zip64 says, and where it is, if there is one.
 fn find_large(file: &File, end_at: u64) -> Result<Option<(Directory, u64)>, OpenFault> {
     let Some(locator_at) = end_at.checked_sub(LOCATOR_BYTES as u64) else {
         return Ok(None);
@@ -443,7 +443,7 @@ fn name_of(method: u16) -> String {
     known.to_owned()
 }
 
-/// How many bytes an entry holds, how many are stored, and where its local header lies. Numbers that are all ones stand in an extra
+/// How many bytes an entry holds, how many are stored, and where its local header is. Numbers that are all ones stand in an extra
 /// field, in this order: the length as it was, that as it is stored, the offset.
 fn place_of(entry: &[u8], mut extra: &[u8]) -> Option<[u64; 3]> {
     let mut numbers = [24, 20, 42].map(|at| u64::from(u32_at(entry, at)));
