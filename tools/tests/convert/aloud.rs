@@ -1,7 +1,6 @@
 //! Nothing is left out without a word, and wrong requests are errors or warnings: the same in library, text and JSON.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use cellring_tools::anndata::{JoinOptions, LeftOut, PartKind, Selection, VarJoin};
 use cellring_tools::convert::{
@@ -10,19 +9,11 @@ use cellring_tools::convert::{
 use cellring_tools::message::{Message, MessageKind};
 use tempfile::TempDir;
 
-use crate::{cellring, fail, python, run_convert, scratch};
+use crate::{cellring, fail, made_by, run_convert};
 
 /// A directory with the inputs that `make_parts.py` makes.
 fn inputs() -> TempDir {
-    let directory = scratch();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/python/make_parts.py");
-    let made = Command::new(python())
-        .args(["-W", "ignore"])
-        .arg(script)
-        .arg(directory.path())
-        .status();
-    assert!(made.unwrap().success());
-    directory
+    made_by("make_parts.py").0
 }
 
 fn options(selection: Selection, further: &[Selection]) -> ConvertOptions {

@@ -9,7 +9,7 @@ use cellring_tools::convert::ConvertOptions;
 use cellring_tools::export::{ExportOptions, export};
 
 use crate::round_trip::compare;
-use crate::{names, python, run_convert, scratch, shared_data};
+use crate::{made_by, names, run_convert, scratch, shared_data};
 
 #[test]
 fn every_form_comes_back_equal() {
@@ -24,17 +24,7 @@ fn every_way_to_store_a_file_comes_back_equal() {
 
 /// Converts and exports what a script makes, and compares each with what it says.
 fn inputs_of_a_script_come_back_equal(script: &str, n_least: usize) {
-    let directory = scratch();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/python")
-        .join(script);
-    let made = Command::new(python())
-        .arg(script)
-        .arg(directory.path())
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let made = String::from_utf8(made.stdout).unwrap();
+    let (directory, made) = made_by(script);
     assert!(made.lines().count() >= n_least, "{made}");
     let mut lines = String::new();
     for (number, line) in made.lines().enumerate() {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use cellring_tools::synth::Synth;
 
-use crate::{python, scratch};
+use crate::{made_by, scratch};
 
 /// Memory for data, of which a conversion of such small inputs needs a tenth.
 const LIMIT_KIB: u64 = 1536 << 10;
@@ -44,15 +44,7 @@ fn check(input: &Path, part: &str, store: &Path) {
 
 #[test]
 fn hostile_inputs_are_refused_within_limits() {
-    let directory = scratch();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/python/make_hostile.py");
-    let made = Command::new(python())
-        .arg(script)
-        .arg(directory.path())
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let made = String::from_utf8(made.stdout).unwrap();
+    let (directory, made) = made_by("make_hostile.py");
     assert!(made.lines().count() >= 50, "{made}");
     let store = directory.path().join("x.cellring");
     for line in made.lines() {

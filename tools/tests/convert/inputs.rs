@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use cellring::Store;
@@ -12,19 +11,11 @@ use cellring_tools::export::{ExportOptions, export};
 use tempfile::TempDir;
 
 use crate::round_trip::compare;
-use crate::{cellring, fail, python, scratch};
+use crate::{cellring, fail, made_by, scratch};
 
 /// The inputs that the script makes, and its lines: path, options, what is expected, words of a warning.
 fn made() -> (TempDir, Vec<[String; 4]>) {
-    let directory = scratch();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/python/make_inputs.py");
-    let made = Command::new(python())
-        .arg(script)
-        .arg(directory.path())
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let lines = String::from_utf8(made.stdout).unwrap();
+    let (directory, lines) = made_by("make_inputs.py");
     let fields = |line: &str| -> [String; 4] {
         let fields: Vec<String> = line.split('\t').map(str::to_owned).collect();
         fields.try_into().unwrap()

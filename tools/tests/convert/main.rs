@@ -52,6 +52,22 @@ pub(crate) fn shared_data() -> Option<PathBuf> {
     None
 }
 
+/// The inputs that a script of `tests/python` makes, and what it prints.
+pub(crate) fn made_by(script: &str) -> (TempDir, String) {
+    let directory = scratch();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/python")
+        .join(script);
+    let made = Command::new(python())
+        .args(["-W", "ignore"])
+        .arg(script)
+        .arg(directory.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    (directory, String::from_utf8(made.stdout).unwrap())
+}
+
 /// The interpreter: `CELLRING_PYTHON`, else `.venv` of this repository. It must have anndata.
 pub(crate) fn python() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
