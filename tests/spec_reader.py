@@ -163,9 +163,24 @@ class Manifest:
         return ceil_div(self.n_obs, self.block_size)
 
 
+class Members(dict[str, Any]):
+    """The members of an object of JSON, and the names of those that come twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        names = [name for name, _ in pairs]
+        self.twice = {name for name in self if names.count(name) > 1} if len(self) < len(names) else set()
+
+
+def check_once(of: dict[str, Any], name: str, where: str = MANIFEST) -> None:
+    if name in getattr(of, "twice", ()):
+        damaged(where, None, f"the member `{name}` comes twice")
+
+
 def member(of: dict[str, Any], name: str, kind: type, where: str = MANIFEST) -> Any:
+    check_once(of, name, where)
     value = of.get(name)
-    if name not in of or type(value) is not kind:
+    if name not in of or type(value) is not (Members if kind is dict else kind):
         damaged(where, None, f"the member `{name}` is {json.dumps(value)}, expected {kind.__name__}")
     return value
 
@@ -195,11 +210,13 @@ def parse_manifest(data: bytes, check_crc: bool, notes: Notes) -> Manifest:
         damaged(MANIFEST, None, f"the CRC of its bytes is {crc:08x}, but it states {tail[1].decode()}")
     notes.place("manifest crc", MANIFEST, len(data) - 36 + data[-36:].index(tail[1]))
     try:
-        found = json.loads(data.decode("utf-8"))
+        found = json.loads(data.decode("utf-8"), object_pairs_hook=Members)
     except (ValueError, RecursionError) as error:
         damaged(MANIFEST, None, f"it is not JSON in UTF-8 ({error})")
-    if type(found) is not dict:
+    if type(found) is not Members:
         damaged(MANIFEST, None, "it is not a JSON object")
+    for name in ("name", "matrices"):
+        check_once(found, name)
     if one_of(found, "format", ["cellring"]) and number(found, "version") != 1:
         damaged(MANIFEST, None, f"the store has version {found['version']}, this reader knows version 1")
     if member(found, "features", list):
@@ -220,7 +237,7 @@ def read_matrices(found: dict[str, Any], manifest: Manifest) -> None:
     """Section 10: the entries of further matrices."""
     names = {member(found, "name", str)} if found.get("name") is not None else set()
     for k, entry in enumerate(member(found, "matrices", list) if "matrices" in found else []):
-        if type(entry) is not dict:
+        if type(entry) is not Members:
             damaged(MANIFEST, None, f"matrix {k} is not an object")
         name = member(entry, "name", str)
         if not name or name in names:
@@ -230,7 +247,9 @@ def read_matrices(found: dict[str, Any], manifest: Manifest) -> None:
         if name.startswith("layers/") and entry.get("n_vars") != manifest.n_vars:
             damaged(MANIFEST, None, f"the layer {name} has {entry.get('n_vars')} columns, the store {manifest.n_vars}")
         shared = {name: found[name] for name in ("n_obs", "block_size", "alignment", "obs")}
-        manifest.matrices.append((directory, manifest_of({**entry, **shared})))
+        merged = Members(list({**entry, **shared}.items()))
+        merged.twice = entry.twice - set(shared)
+        manifest.matrices.append((directory, manifest_of(merged)))
 
 
 def manifest_of(found: dict[str, Any]) -> Manifest:
@@ -248,7 +267,7 @@ def manifest_of(found: dict[str, Any]) -> Manifest:
 
     shards, shard_ids = [], []
     for k, shard in enumerate(member(found, "shards", list)):
-        if type(shard) is not dict:
+        if type(shard) is not Members:
             damaged(MANIFEST, None, f"shard {k} is not an object")
         shards.append((one_of(shard, "file", [f"shard-{k:05}.bin"]), number(shard, "bytes"), number(shard, "blocks")))
         own_id = member(shard, "store_id", str) if "store_id" in shard else None
@@ -270,7 +289,7 @@ def manifest_of(found: dict[str, Any]) -> Manifest:
         if not all(type(c) is str and re.fullmatch(r"[0-9a-f]{8}", c) for c in crcs):
             damaged(MANIFEST, None, f"a checksum of {file} is not 8 lower-case hexadecimal digits")
         files[file] = (n_bytes, [int(c, 16) for c in crcs])
-    further = [entry.get("source") for entry in found.get("matrices") or [] if type(entry) is dict]
+    further = [entry.get("source") for entry in found.get("matrices") or [] if type(entry) is Members]
     if sum(map(count_values, [member(found, "source", dict), *further])) > 1 << 18:
         damaged(MANIFEST, None, "`source` holds more than 262,144 values")
 
@@ -302,7 +321,7 @@ def manifest_of(found: dict[str, Any]) -> Manifest:
 
 
 def count_values(value: Any) -> int:
-    inner = value.values() if type(value) is dict else value if type(value) is list else ()
+    inner = value.values() if isinstance(value, dict) else value if type(value) is list else ()
     return 1 + sum(count_values(inner) for inner in inner)
 
 
