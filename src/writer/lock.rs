@@ -8,6 +8,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -234,9 +235,9 @@ impl StoreLock {
         let lock = path.join(LOCK_FILE);
         let me = Owner::me();
         loop {
-            match File::create_new(&lock) {
-                Ok(mut file) => {
-                    me.write(&mut file).map_err(WriteError::io(&lock))?;
+            match create(&lock, &me) {
+                Ok(()) => {
+                    remove_drafts(path, &me);
                     return Ok(Self {
                         _directory: directory,
                         path: path.to_path_buf(),
@@ -300,6 +301,54 @@ fn held(path: &Path, owner: Option<&Owner>) -> WriteError {
     }
 }
 
+/// A new name for a lock file that is not complete yet, or was taken over.
+fn draft(lock: &Path, me: &Owner) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    lock.with_file_name(format!("{LOCK_FILE}-{}-{}-{number}", me.host, me.pid))
+}
+
+/// Makes a lock file. It says who made it from its first moment: a process that is killed here must not leave one that names nobody.
+///
+/// # Errors
+/// `AlreadyExists` where there is one.
+fn create(lock: &Path, me: &Owner) -> io::Result<()> {
+    if fs::symlink_metadata(lock).is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let draft = draft(lock, me);
+    let linked = File::create(&draft)
+        .and_then(|mut file| me.write(&mut file))
+        .and_then(|()| fs::hard_link(&draft, lock));
+    let _ = fs::remove_file(&draft);
+    match linked {
+        // Not every filesystem has hard links. There a process that is killed in between may leave an empty file.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => me.write(&mut File::create_new(lock)?),
+        linked => linked,
+    }
+}
+
+/// Removes what processes that are gone left of lock files. The store is locked.
+fn remove_drafts(path: &Path, me: &Owner) {
+    let prefix = format!("{LOCK_FILE}-");
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(&prefix) {
+            continue;
+        }
+        let owner = File::open(entry.path())
+            .ok()
+            .and_then(|mut file| Owner::read(&mut file));
+        let is_old = || {
+            let modified = entry.metadata().and_then(|file| file.modified());
+            let since = modified.ok().and_then(|then| then.elapsed().ok());
+            since.is_some_and(|since| since > LONGEST_SILENCE)
+        };
+        if owner.map_or_else(is_old, |owner| owner.life(me) == Life::Gone) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Removes a lock file whose process is gone.
 ///
 /// `is_locked`: the directory is locked with flock, so that no other process of this host does the same now, and none of it holds the
@@ -329,7 +378,7 @@ fn take_over(path: &Path, lock: &Path, me: &Owner, is_locked: bool) -> Result<()
         return Err(held(path, owner.as_ref()));
     }
     // Renamed first: of several processes one gets it. What that one got may be the lock file of another that was faster still.
-    let aside = path.join(format!("{LOCK_FILE}-{}-{}", me.host, me.pid));
+    let aside = draft(lock, me);
     match fs::rename(lock, &aside) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -276,3 +276,24 @@ fn a_killed_append_holds_nobody_off() {
         assert!(!place.work().join("s/.lock").exists());
     }
 }
+
+#[test]
+fn an_append_that_is_killed_as_it_locks_holds_nobody_off() {
+    let place = Place::new();
+    for refuse in ["", "noflock"] {
+        place.clear();
+        place.succeed("", "convert ../b.h5ad -o s");
+        let mut killed = place.command(refuse, "append s ../a.h5ad");
+        killed.env("LD_PRELOAD", library()).env("KILL_LINK", "s/.lock");
+        assert_eq!(killed.output().unwrap().status.code(), None, "it was killed");
+        // Its lock file was not complete and had another name.
+        let locks = || {
+            let names = fs::read_dir(place.work().join("s")).unwrap();
+            let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.filter(|name| name.starts_with(".lock")).count()
+        };
+        assert!(locks() == 1 && !place.work().join("s/.lock").exists());
+        place.succeed(refuse, "append s ../a.h5ad");
+        assert_eq!((place.n_obs(), locks()), (Some(500), 0), "{refuse}");
+    }
+}

@@ -11,7 +11,7 @@
  *   emlink    hard links are EMLINK
  *   nomove    no directory can be renamed: EXDEV
  * KILL_AT=n kills the process right before the n-th rename of, or to, a path that ends with KILL_PATH. Those that are refused do not
- * count.
+ * count. KILL_LINK=name kills it right before a hard link whose name ends with that.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -99,16 +99,21 @@ int fsync(int fd) {
     return next(fd);
 }
 
-static int link_refusal(void) {
+static int link_refusal(const char *to) {
+    const char *tail = getenv("KILL_LINK");
+    if (tail && ends(to, tail))
+        kill(getpid(), SIGKILL);
     return refuses("nolink") ? EPERM : refuses("emlink") ? EMLINK : 0;
 }
 
 int link(const char *from, const char *to) {
     int (*next)(const char *, const char *) = dlsym(RTLD_NEXT, "link");
-    return link_refusal() ? refuse(link_refusal()) : next(from, to);
+    int refusal = link_refusal(to);
+    return refusal ? refuse(refusal) : next(from, to);
 }
 
 int linkat(int from_at, const char *from, int to_at, const char *to, int flags) {
     int (*next)(int, const char *, int, const char *, int) = dlsym(RTLD_NEXT, "linkat");
-    return link_refusal() ? refuse(link_refusal()) : next(from_at, from, to_at, to, flags);
+    int refusal = link_refusal(to);
+    return refusal ? refuse(refusal) : next(from_at, from, to_at, to, flags);
 }
