@@ -8,7 +8,7 @@ use std::path::Path;
 use cellring::Store;
 use cellring::buffer::Pool;
 use cellring::engine::{Engine, EngineConfig, Read, Submission};
-use cellring::format::raw::block_view;
+use cellring::format::encoding::raw::{RawLayout, block_view};
 use cellring::format::{Encoding, FormatError, ValueType, VarOrder};
 use cellring::store::verify;
 use cellring::writer::{WriteError, WriterOptions};
@@ -91,7 +91,15 @@ fn a_raw_block_is_a_matrix_in_the_slot_that_it_was_read_into() {
         let done = receive.recv().unwrap();
         done.result.unwrap();
         let slot = done.slots[0].as_slice();
-        let layout = store.index().raw_layout(block, record.payload_bytes).unwrap();
+        let obs = store.index().obs_of_block(block);
+        let nnz = store
+            .index()
+            .place(obs.end - 1, record.payload_bytes)
+            .unwrap()
+            .range
+            .1;
+        let n_obs = (obs.end - obs.start) as usize;
+        let layout = RawLayout::new(n_obs, nnz as usize, 700, ValueType::U32);
         let view = block_view::<u32, u16>(slot, &layout, 700).unwrap();
 
         let start = slot.as_ptr() as usize;

@@ -30,29 +30,29 @@ fn sources(dir: &str) -> Vec<(String, String)> {
 
 /// The files that may hold unsafe code, and why each needs it.
 const UNSAFE: &[&str] = &[
-    "src/buffer/arena.rs",                // maps and page advice
-    "src/buffer/slot.rs",                 // slices of the arena
-    "src/engine/direct.rs",               // statx, cachestat, fiemap
-    "src/engine/mmap.rs",                 // maps
-    "src/engine/pread.rs",                // pread into a slot
-    "src/engine/ring.rs",                 // io_uring
-    "src/engine/setup.rs",                // registers memory with io_uring
-    "src/format/packed/arch/avx2.rs",     // vector loads and stores
-    "src/format/packed/arch/avx512.rs",   // vector loads and stores
-    "src/format/packed/arch/prefetch.rs", // prefetch instructions
-    "src/format/packed/decode.rs",        // calls code for an instruction set
-    "src/gpu/cuda.rs",                    // calls libcuda
-    "src/gpu/device.rs",                  // takes over a stream
-    "src/gpu/dlpack.rs",                  // hands memory to C
-    "src/gpu/driver.rs",                  // has a driver copy from addresses
-    "src/gpu/stager.rs",                  // has a driver copy from addresses
-    "src/gpu/standin/calls.rs",           // copies from addresses
-    "src/gpu/standin/mod.rs",             // copies from addresses
-    "src/gpu/tests.rs",                   // does what must not be done; consumes capsules
-    "src/store/lazy.rs",                  // pages that are filled as they are looked at
-    "src/store/map.rs",                   // maps
-    "src/writer/publish.rs",              // faccessat, geteuid
-    "src/writer/rename.rs",               // renameat2
+    "src/buffer/arena.rs",                       // maps and page advice
+    "src/buffer/slot.rs",                        // slices of the arena
+    "src/engine/direct.rs",                      // statx, cachestat, fiemap
+    "src/engine/mmap.rs",                        // maps
+    "src/engine/pread.rs",                       // pread into a slot
+    "src/engine/ring.rs",                        // io_uring
+    "src/engine/setup.rs",                       // registers memory with io_uring
+    "src/format/encoding/packed/arch/avx2.rs",   // vector loads and stores
+    "src/format/encoding/packed/arch/avx512.rs", // vector loads and stores
+    "src/format/encoding/packed/decode.rs",      // calls code for an instruction set
+    "src/format/encoding/prefetch.rs",           // prefetch instructions
+    "src/format/lazy.rs",                        // pages that are filled as they are looked at
+    "src/format/map.rs",                         // maps
+    "src/gpu/cuda.rs",                           // calls libcuda
+    "src/gpu/device.rs",                         // takes over a stream
+    "src/gpu/dlpack.rs",                         // hands memory to C
+    "src/gpu/driver.rs",                         // has a driver copy from addresses
+    "src/gpu/stager.rs",                         // has a driver copy from addresses
+    "src/gpu/standin/calls.rs",                  // copies from addresses
+    "src/gpu/standin/mod.rs",                    // copies from addresses
+    "src/gpu/tests.rs",                          // does what must not be done; consumes capsules
+    "src/writer/publish.rs",                     // faccessat, geteuid
+    "src/writer/rename.rs",                      // renameat2
 ];
 
 /// Whether a source holds unsafe code, or would be allowed to.
@@ -93,8 +93,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("buffer", &[]),
     ("plan", &[]),
     ("engine", &["buffer"]),
-    // How a table and an index are read is the store's; the format knows them only as bytes.
-    ("format", &["store::lazy", "store::map"]),
+    ("format", &[]),
     // Whether io_uring can be had is the engine's to find out; what is put together of parts, or added to, is read first.
     (
         "writer",

@@ -19,9 +19,9 @@ use super::checksum::HashingWriter;
 use super::constants::{
     CHECKSUM_PIECE_BYTES, ROLE_INDEX, ROLE_KEY, ROLE_SOURCE_POSITION, SECTION_ALIGNMENT, TABLE_BATCH_ROWS,
 };
+use super::entries::FileEntry;
 use super::error::FormatError;
 use super::file::FileName;
-use super::manifest::FileEntry;
 
 /// Writes a table and the checksums of its pieces.
 #[allow(missing_debug_implementations, reason = "Arrow's writer has none")]
@@ -232,7 +232,7 @@ impl Table {
     /// # Errors
     /// Where the file cannot be mapped or has another length than its entry says.
     pub(crate) fn open(path: PathBuf, entry: &FileEntry, n_rows: u64) -> Result<Self, FormatError> {
-        let map = crate::store::map::map_file(&path, entry.bytes)?;
+        let map = super::map::map_file(&path, entry.bytes)?;
         Ok(Self {
             path,
             map: Buffer::from(bytes::Bytes::from_owner(map)),

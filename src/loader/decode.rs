@@ -7,8 +7,7 @@ use super::extents::PlacedObs;
 use super::pipeline::{FilledFetch, Task};
 use crate::Store;
 use crate::format::Element;
-use crate::format::obs::ObsDecoder;
-use crate::format::packed::Padded;
+use crate::format::encoding::{ObsDecoder, Padded};
 use crate::format::table::Table;
 use crate::gpu::Gpu;
 use crate::minibatch::{

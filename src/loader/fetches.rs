@@ -9,9 +9,6 @@ use super::extents::{Place, PlacedObs};
 use super::pipeline::{EpochStats, FilledFetch};
 use super::{Epoch, Loader};
 use crate::buffer::Slot;
-use crate::format::Encoding;
-use crate::format::checksum::obs_crc;
-use crate::format::packed::FrameError;
 use crate::gpu::dlpack::Capsule;
 use crate::gpu::{Arrays, DeviceArray, ElementType, Form, GpuError, OnDevice, Source, Stream, private};
 
@@ -149,7 +146,8 @@ impl Fetch {
                 let source = &sources[placed.source as usize];
                 let obs = obs - source.first_obs;
                 let parts = placed.parts.map(|place| self.at(place));
-                if let Err(error) = check(source.store.manifest().encoding, obs, placed, parts) {
+                let encoding = source.store.manifest().encoding;
+                if let Err(error) = encoding.check_obs(obs, placed.nnz, placed.crc, parts) {
                     let location = source.store.index().locate(obs)?;
                     return Err(source.store.obs_error(obs, &location, error).into());
                 }
@@ -222,29 +220,6 @@ fn table(placed: &[PlacedObs], used: &[(usize, u64)]) -> RowTable {
         rows.stores.push(placed.source);
     }
     rows
-}
-
-/// Compares an obs with its checksum.
-fn check(encoding: Encoding, obs: u64, placed: &PlacedObs, parts: [&[u8]; 2]) -> Result<(), FrameError> {
-    let compare = |expected, parts: &[&[u8]]| {
-        let found = obs_crc(obs, placed.nnz, parts);
-        match found == expected {
-            true => Ok(()),
-            false => Err(FrameError::Checksum { expected, found }),
-        }
-    };
-    let [first, _] = parts;
-    match encoding {
-        Encoding::Packed if placed.nnz == 0 && first.is_empty() => Ok(()),
-        Encoding::Packed => match first.split_last_chunk() {
-            Some((body, crc)) => compare(u32::from_le_bytes(*crc), &[body]),
-            None => Err(FrameError::Short {
-                bytes: first.len(),
-                part: "checksum",
-            }),
-        },
-        Encoding::Raw => compare(placed.crc, &parts),
-    }
 }
 
 impl std::fmt::Debug for Fetch {

@@ -9,7 +9,7 @@ use super::config::{LoaderConfig, LoaderError};
 use super::decode::{DecodeContext, DecodeSource};
 use super::extents::Source;
 use crate::Store;
-use crate::format::obs::ObsDecoder;
+use crate::format::encoding::ObsDecoder;
 use crate::format::{FormatError, ValueType};
 use crate::minibatch::{
     ColumnChoice, ColumnReader, GeneSelection, Mismatch, OutputConfig, Recipe, read_columns,

@@ -1,11 +1,8 @@
 //! Opens stores: checks what can be checked without reading cells, and maps the index and the tables.
 
-pub(crate) mod lazy;
-pub(crate) mod map;
 mod not_a_store;
 mod rows;
 mod verify;
-mod window;
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +12,7 @@ pub use verify::{VerifyReport, verify};
 
 use crate::format::constants::{MANIFEST_FILE, MAX_MANIFEST_BYTES, ROLE_SOURCE_POSITION};
 use crate::format::file::{Links, open, read_whole};
+use crate::format::lazy::Lazy;
 use crate::format::manifest::MatrixEntry;
 use crate::format::table::Table;
 use crate::format::{FormatError, Index, Manifest, shard};
@@ -114,7 +112,7 @@ impl Store {
         }
         let index_path = path.join(&manifest.index.file);
         let index = Index::new(
-            lazy::Lazy::open(&index_path, manifest.index.bytes)?,
+            Lazy::open(&index_path, manifest.index.bytes)?,
             index_path,
             &manifest,
         )?;

@@ -5,8 +5,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use super::Store;
+use crate::format::encoding::{FrameError, ObsDecoder};
 use crate::format::file::{Links, open};
-use crate::format::obs::{Location, ObsDecoder};
+use crate::format::obs::Location;
 use crate::format::{CsrRows, Element, FormatError, ValueBuffer};
 
 impl Store {
@@ -74,12 +75,7 @@ impl Store {
     }
 
     /// Names the place of a damaged obs.
-    pub(crate) fn obs_error(
-        &self,
-        obs: u64,
-        at: &Location,
-        error: crate::format::packed::FrameError,
-    ) -> FormatError {
+    pub(crate) fn obs_error(&self, obs: u64, at: &Location, error: FrameError) -> FormatError {
         let file = self.path.join(&self.manifest.shards[at.shard as usize].file);
         let ends = at.parts.iter().filter(|part| part.len_bytes > 0);
         let start = ends.clone().map(|part| part.offset_bytes).min().unwrap_or(0);

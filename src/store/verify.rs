@@ -1,22 +1,21 @@
 //! Compares a store with everything that the specification says of it.
 
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::Store;
-use super::window::{ShardFile, Window};
 use crate::format::checksum::crc32c;
 use crate::format::constants::{
     BLOCK_RECORD_BYTES, INDEX_HEADER_BYTES, MANIFEST_FILE, MATRICES_DIRECTORY, matrix_directory,
 };
+use crate::format::encoding::ObsDecoder;
 use crate::format::index::{Misplaced, check_order};
 use crate::format::manifest::LAYERS;
 use crate::format::names::is_left_by_append;
-use crate::format::obs::ObsDecoder;
 use crate::format::table::verify_piece;
-use crate::format::{Element, Encoding, FormatError, Manifest};
+use crate::format::window::{ShardFile, Window};
+use crate::format::{Element, FormatError, Manifest};
 
 /// What was verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -283,9 +282,9 @@ impl Found {
 /// memory, or of one obs where that is longer.
 #[derive(Default)]
 struct Scratch {
-    /// Raw: the indptr, and the bytes between the sections.
+    /// What is not of an obs.
     block: Window,
-    /// Packed: the frames. Raw: the indices and the values.
+    /// The parts of the obs.
     parts: [Window; 2],
     indices: Vec<i32>,
 }
@@ -302,28 +301,23 @@ fn check_block<T: Element>(
     let file = &files[record.shard as usize];
     let payload_end = record.offset_bytes + u64::from(record.payload_bytes);
     let padded = payload_end.next_multiple_of(u64::from(manifest.alignment));
-    let obs = index.obs_of_block(block);
-    // Where what a window reads ends: packed there are frames alone, and the padding comes along.
-    let first_end = match manifest.encoding {
-        Encoding::Packed => padded,
-        Encoding::Raw => record.offset_bytes + index.raw_layout(block, record.payload_bytes)?.data_at as u64,
-    };
     scratch.block.forget();
     scratch.parts.iter_mut().for_each(Window::forget);
-    check_sections(store, file, block, obs.clone(), &mut scratch.block)?;
+    let encoding = manifest.encoding;
+    let ends = encoding.check_block(index, block, record, padded, file, &mut scratch.block)?;
     let decoder = ObsDecoder::new(manifest);
     let mut found = Found::default();
     let mut values: Vec<T> = Vec::new();
-    let [first, second] = &mut scratch.parts;
-    for obs in obs {
+    for obs in index.obs_of_block(block) {
         let location = index.locate(obs)?;
+        let [first, second] = &mut scratch.parts;
         let [a, b] = location.parts;
         let parts = [
             first
-                .part(file, a.offset_bytes, a.len_bytes as usize, first_end)?
+                .part(file, a.offset_bytes, a.len_bytes as usize, ends[0])?
                 .into(),
             second
-                .part(file, b.offset_bytes, b.len_bytes as usize, padded)?
+                .part(file, b.offset_bytes, b.len_bytes as usize, ends[1])?
                 .into(),
         ];
         scratch.indices.resize(location.nnz as usize, 0);
@@ -338,61 +332,10 @@ fn check_block<T: Element>(
             f32_inexact: !values.iter().all(|value| value.is_f32_exact()),
         });
     }
-    let last = match manifest.encoding {
-        Encoding::Packed => first,
-        Encoding::Raw => second,
-    };
+    // The last part was read along with the padding.
+    let last = &mut scratch.parts[encoding.n_parts() - 1];
     last.check_zero(file, payload_end..padded)?;
     Ok(found)
-}
-
-/// Packed: the frames fill the payload. Raw: the block's indptr is that of the index, and the sections have zeros between.
-fn check_sections(
-    store: &Store,
-    file: &ShardFile,
-    block: u64,
-    obs: Range<u64>,
-    window: &mut Window,
-) -> Result<(), FormatError> {
-    let index = store.index();
-    let record = index.block(block)?;
-    let offset = record.offset_bytes;
-    let end_of = |obs: u64| index.place(obs, record.payload_bytes).map(|place| place.range.1);
-    if index.encoding() == Encoding::Packed {
-        let end = end_of(obs.end - 1)?;
-        return if end == record.payload_bytes {
-            Ok(())
-        } else {
-            let rule = format!(
-                "the frames of block {block} end at byte {end} of {}",
-                record.payload_bytes
-            );
-            Err(FormatError::invalid(file.path(), offset + u64::from(end), rule))
-        };
-    }
-    let layout = index.raw_layout(block, record.payload_bytes)?;
-    let indptr_bytes = (layout.n_obs + 1) * 4;
-    let indptr = window.part(file, offset, indptr_bytes, offset + layout.indices_at as u64)?;
-    let mut expected = 0;
-    for (k, entry) in indptr.chunks_exact(4).enumerate() {
-        let found = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
-        if k > 0 {
-            expected = end_of(obs.start + k as u64 - 1)?;
-        }
-        if found != expected {
-            let rule = format!("indptr[{k}] of block {block} is {found}, the index says {expected}");
-            return Err(FormatError::invalid(file.path(), offset + k as u64 * 4, rule));
-        }
-    }
-    let gaps = [
-        (indptr_bytes, layout.indices_at),
-        (
-            layout.indices_at + layout.nnz * layout.index_bytes,
-            layout.data_at,
-        ),
-    ];
-    gaps.into_iter()
-        .try_for_each(|(from, to)| window.check_zero(file, offset + from as u64..offset + to as u64))
 }
 
 /// A layer has the columns of the store, in the same order.

@@ -10,7 +10,7 @@ use crate::format::constants::{MANIFEST_FILE, VERSION};
 use crate::format::file::{FileName, open_to_write};
 use crate::format::index::IndexLayout;
 use crate::format::manifest::{FileEntry, ShardEntry, id_text};
-use crate::format::{Encoding, Manifest, shard};
+use crate::format::{Manifest, shard};
 
 /// What is known of all obs together.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +105,10 @@ pub(super) fn complete(
         nnz: totals.nnz,
         encoding: options.encoding,
         value_type: options.value_type,
-        raw_value_type: (options.encoding == Encoding::Raw).then_some(options.raw_value_type),
+        raw_value_type: options
+            .encoding
+            .has_raw_value_type()
+            .then_some(options.raw_value_type),
         f32_exact: totals.f32_exact,
         block_size: options.block_size,
         alignment: options.alignment,

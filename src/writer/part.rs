@@ -14,6 +14,7 @@ use super::{StoreWriter, WriteError};
 use crate::format::constants::{
     BLOCK_RECORD_BYTES, MAX_MANIFEST_BYTES, OBS_FILE, PART_FILE, TABLE_BATCH_ROWS, VAR_FILE,
 };
+use crate::format::encoding::StoredMatrix;
 use crate::format::file::{FileName, Links, open, read_whole};
 use crate::format::index::EntryLimits;
 use crate::format::json::with_allowance;
@@ -151,13 +152,16 @@ impl PartManifest {
     fn check(&self) -> Result<(), String> {
         let claims = Claims {
             n_obs: self.n_obs,
-            n_vars: self.n_vars,
             nnz: self.nnz,
             encoding: self.encoding,
-            value_type: self.value_type,
-            stored: match self.encoding {
-                Encoding::Packed => self.value_type,
-                Encoding::Raw => self.raw_value_type,
+            matrix: StoredMatrix {
+                n_vars: self.n_vars,
+                value_type: self.value_type,
+                stored: match self.encoding.has_raw_value_type() {
+                    true => self.raw_value_type,
+                    false => self.value_type,
+                },
+                f32_exact: self.f32_exact,
             },
             block_size: self.block_size,
             alignment: self.alignment,

@@ -15,8 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cellring::engine::{Backend, Direct};
-use cellring::format::obs::ObsDecoder;
-use cellring::format::packed::Padded;
+use cellring::format::encoding::{ObsDecoder, Padded};
 use cellring::format::{CsrRows, Encoding, ValueBuffer, ValueType};
 use cellring::gpu::{DeviceArray, Feed, Gpu, OnDevice, Refusals, StagerConfig, StandIn, Stream};
 use cellring::loader::Fetch;

@@ -7,6 +7,7 @@ pub(crate) mod convert;
 mod data;
 pub(crate) mod demo;
 mod diversity;
+mod encoding;
 pub(crate) mod epoch;
 pub(crate) mod export;
 mod filter;

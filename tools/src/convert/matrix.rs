@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cellring::format::{Encoding, VarOrder};
+use cellring::format::VarOrder;
 use cellring::writer::{BlockEncoder, EncodedBlock, StoreWriter, WriterOptions};
 
 use super::blocks::BlockCutter;
@@ -57,8 +57,7 @@ impl<'a> MatrixJob<'a> {
             // Dimensions, which are in all obs alike.
             (Selection::Obsm(_), ..) => VarOrder::Source,
             (_, Some(order), _) => order,
-            (_, None, Encoding::Packed) => VarOrder::Detection,
-            (_, None, Encoding::Raw) => VarOrder::Source,
+            (_, None, encoding) => encoding.preferred_var_order(),
         };
         Ok(Self {
             options,
@@ -89,13 +88,14 @@ impl<'a> MatrixJob<'a> {
         begin: impl Fn() -> Result<StoreWriter, ConvertError>,
         progress: &dyn Fn(u64, u64),
     ) -> Result<Written, ConvertError> {
-        let first = match (self.options.encoding, self.var_order) {
-            (Encoding::Raw, _) => Some(Survey::Exact),
-            (Encoding::Packed, VarOrder::Detection) if given.is_none() => match self.options.parts {
+        let first = match self.var_order {
+            // Of all values, the narrowest type that holds them.
+            _ if self.options.encoding.has_raw_value_type() => Some(Survey::Exact),
+            VarOrder::Detection if given.is_none() => match self.options.parts {
                 Some(_) => Some(Survey::Sample),
                 None => Some(Survey::StoredCounts),
             },
-            (Encoding::Packed, _) => None,
+            _ => None,
         };
         // Few files have explicit zeros or duplicates: only then is counted what remains of them.
         for survey in [first, Some(Survey::Exact)] {

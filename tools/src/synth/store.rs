@@ -75,14 +75,13 @@ impl Synth {
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Manifest, WriteError> {
         let value_type = self.value_type();
-        let packed = options.encoding == Encoding::Packed;
+        let (narrows, var_order) = (
+            options.encoding.has_raw_value_type(),
+            options.encoding.preferred_var_order(),
+        );
         let writer_options = WriterOptions {
             encoding: options.encoding,
-            var_order: if packed {
-                VarOrder::Detection
-            } else {
-                VarOrder::Source
-            },
+            var_order,
             block_size: options.block_size,
             replace: options.replace,
             source: self.provenance(),
@@ -90,21 +89,21 @@ impl Synth {
         };
         let mut writer = StoreWriter::create(path.as_ref(), writer_options)?;
 
-        let surveyed = if packed {
-            self.n_obs.min(SAMPLE_CELLS)
-        } else {
+        let surveyed = if narrows {
             self.n_obs
+        } else {
+            self.n_obs.min(SAMPLE_CELLS)
         };
         let work = surveyed + self.n_obs;
         let survey = self.survey(surveyed, options.threads, |done| progress(done, work));
-        let order = packed.then(|| by_detection(&survey.counts));
+        let order = (var_order == VarOrder::Detection).then(|| by_detection(&survey.counts));
         let encoder = BlockEncoder {
             encoding: options.encoding,
             n_vars: self.n_vars.into(),
-            raw_value_type: if packed {
-                value_type
-            } else {
+            raw_value_type: if narrows {
                 narrowest(survey.largest)
+            } else {
+                value_type
             },
             column_of_source: order.as_deref().map(inverse),
         };

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use cellring::Store;
 use cellring::buffer::{DEFAULT_SLOT_BYTES, Pool};
 use cellring::engine::{Engine, EngineConfig, EngineError, Submission};
-use cellring::format::obs::ObsDecoder;
-use cellring::format::packed::Padded;
+use cellring::format::encoding::{ObsDecoder, Padded};
 use cellring::loader::{FetchExtents, extents_of};
 use cellring::plan::{Fetch, Plan, SamplerConfig};
 

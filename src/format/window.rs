@@ -5,45 +5,45 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::format::FormatError;
-use crate::format::file::{Links, open};
+use super::error::FormatError;
+use super::file::{Links, open};
 
 /// Bytes that are read at once.
 const WINDOW_BYTES: u64 = 4 << 20;
 
 /// An open shard.
 #[derive(Debug)]
-pub(super) struct ShardFile {
+pub(crate) struct ShardFile {
     path: PathBuf,
     file: File,
 }
 
 impl ShardFile {
-    pub(super) fn open(path: PathBuf) -> Result<Self, FormatError> {
+    pub(crate) fn open(path: PathBuf) -> Result<Self, FormatError> {
         let file = open(&path, Links::Followed).map_err(FormatError::io(&path))?;
         Ok(Self { path, file })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
 
 /// Some consecutive bytes of a shard.
 #[derive(Debug, Default)]
-pub(super) struct Window {
+pub(crate) struct Window {
     start: u64,
     bytes: Vec<u8>,
 }
 
 impl Window {
     /// The bytes are those of another shard, or have been used.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.bytes.clear();
     }
 
     /// `len` bytes from `from` on. Where they are not in memory, those that follow are read along, up to `end`.
-    pub(super) fn part(
+    pub(crate) fn part(
         &mut self,
         file: &ShardFile,
         from: u64,
@@ -69,7 +69,7 @@ impl Window {
     }
 
     /// Checks that these bytes are zero.
-    pub(super) fn check_zero(&mut self, file: &ShardFile, range: Range<u64>) -> Result<(), FormatError> {
+    pub(crate) fn check_zero(&mut self, file: &ShardFile, range: Range<u64>) -> Result<(), FormatError> {
         let mut from = range.start;
         while from < range.end {
             let len = (range.end - from).min(WINDOW_BYTES) as usize;

@@ -3,11 +3,12 @@
 
 use std::arch::x86_64::*;
 
-use super::{MAX_SIMD_WIDTH, SAFE_GAP, plain};
+use super::limits::{MAX_SIMD_WIDTH, SAFE_GAP};
+use super::plain;
 use crate::format::constants::GROUP_LEN;
-use crate::format::packed::{Group, Packed};
+use crate::format::encoding::packed::group::{Group, Packed};
 
-pub(in crate::format::packed) fn is_available() -> bool {
+pub(in crate::format::encoding::packed) fn is_available() -> bool {
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
@@ -73,7 +74,7 @@ const fn steps() -> [([u32; 16], u16); 4] {
 /// As [`plain::unpack`]; writes up to the next multiple of 16 entries.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,popcnt,bmi2")]
-pub(in crate::format::packed) fn unpack(bytes: &[u8], width: u32, m: usize, out: &mut Group) {
+pub(in crate::format::encoding::packed) fn unpack(bytes: &[u8], width: u32, m: usize, out: &mut Group) {
     let width = width as usize;
     if width > MAX_SIMD_WIDTH {
         return plain::unpack(bytes, width as u32, m, out);
@@ -121,7 +122,7 @@ fn unpack_near_the_end(bytes: &[u8], width: usize, m: usize, out: &mut Group) {
 /// As [`plain::sum_gaps`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,popcnt,bmi2")]
-pub(in crate::format::packed) fn sum_gaps(gaps: &Group, next: u32, indices: &mut [i32]) -> u64 {
+pub(in crate::format::encoding::packed) fn sum_gaps(gaps: &Group, next: u32, indices: &mut [i32]) -> u64 {
     let Ok(whole) = <&mut [i32; GROUP_LEN]>::try_from(&mut *indices) else {
         return plain::sum_gaps_cold(gaps, next, indices);
     };
@@ -159,11 +160,11 @@ const _: () = assert!(1u64 << (FAST_WIDTH + 8) <= SAFE_GAP as u64);
 const BLOCKS: usize = GROUP_LEN / 16;
 
 /// The high part of each entry of a group, one byte each; 0 where there is no exception.
-pub(in crate::format::packed) type Highs = [__m512i; 2];
+pub(in crate::format::encoding::packed) type Highs = [__m512i; 2];
 
 /// No high parts.
 #[inline(always)]
-pub(in crate::format::packed) fn no_highs() -> Highs {
+pub(in crate::format::encoding::packed) fn no_highs() -> Highs {
     // SAFETY: a vector of integers may have any bits.
     unsafe { std::mem::zeroed() }
 }
@@ -174,7 +175,7 @@ pub(in crate::format::packed) fn no_highs() -> Highs {
 /// `STREAM` only makes a copy for each of two callers, which the compiler then takes in.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,popcnt,bmi2")]
-pub(in crate::format::packed) fn ready<const STREAM: u8>(
+pub(in crate::format::encoding::packed) fn ready<const STREAM: u8>(
     readable: &[u8],
     body: &[u8],
     packed: Packed,
@@ -325,7 +326,7 @@ fn lanes(left: usize) -> u16 {
 /// See the [module](super).
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,popcnt,bmi2")]
-pub(in crate::format::packed) fn columns(
+pub(in crate::format::encoding::packed) fn columns(
     readable: &[u8],
     gaps: &Packed,
     highs: &Highs,
@@ -378,7 +379,7 @@ pub(in crate::format::packed) fn columns(
 /// See the [module](super).
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,popcnt,bmi2")]
-pub(in crate::format::packed) fn counts(
+pub(in crate::format::encoding::packed) fn counts(
     readable: &[u8],
     codes: &Packed,
     highs: &Highs,

@@ -14,10 +14,8 @@
 pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
+mod limits;
 pub(super) mod plain;
-mod prefetch;
-
-pub(super) use prefetch::prefetch;
 
 /// The instruction sets that the decoder has loops for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +64,3 @@ impl Kernel {
         }
     }
 }
-
-/// The sum of the gaps of a group cannot overflow 32 bits while each is below this and the columns before below 2^31.
-const SAFE_GAP: u32 = 1 << 24;
-const _: () = assert!((super::GROUP_LEN as u64) * (SAFE_GAP as u64) + (1 << 31) <= 1 << 32);
-
-/// Entry widths for which 4 bytes hold an entry wherever its first bit lies within a byte: 7 + 25 = 32.
-#[cfg(target_arch = "x86_64")]
-const MAX_SIMD_WIDTH: usize = 25;

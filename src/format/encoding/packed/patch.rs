@@ -1,7 +1,8 @@
 //! Exceptions: the parts of entries that do not fit the width of their group.
 
-use super::{FrameError, Group, Stream};
+use super::group::{Group, Stream};
 use crate::format::constants::GROUP_LEN;
+use crate::format::encoding::error::FrameError;
 
 /// Adds the high parts of the exceptions to the first `m` entries. `bytes` has exactly the length that the stream says.
 ///

@@ -4,81 +4,17 @@
     reason = "code for an instruction set is called after the processor was asked for it"
 )]
 
-use super::arch::Kernel;
+use super::arch::{self, Kernel};
+use super::checksum::check_crc;
+use super::encode::Mode;
+use super::group::{Descriptor, Group, Packed, Stream};
 use super::patch::patch;
-use super::values::{check_bools, check_counts, check_exact, may_round, safe_codes};
-use super::{Descriptor, Group, Mode, Packed, Stream, arch};
-use crate::format::checksum::obs_crc;
-use crate::format::constants::{DESCRIPTOR_BYTES, FRAME_CRC_BYTES, GROUP_LEN};
+use crate::format::constants::{DESCRIPTOR_BYTES, GROUP_LEN};
 use crate::format::element::Element;
+use crate::format::encoding::bytes::Padded;
+use crate::format::encoding::error::FrameError;
+use crate::format::encoding::values::{check_bools, check_counts, check_exact, may_round, safe_codes};
 use crate::format::value::ValueType;
-
-/// What is wrong with a frame.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FrameError {
-    /// The bytes are not those that were written for this obs and this number of values.
-    #[error("the checksum is {found:08x} where {expected:08x} is stored")]
-    Checksum {
-        /// The checksum in the store.
-        expected: u32,
-        /// The checksum of the bytes.
-        found: u32,
-    },
-    /// The frame ends before what its parts need.
-    #[error("the frame ends after {bytes} bytes, before its {part}")]
-    Short {
-        /// Length of the frame without its checksum.
-        bytes: usize,
-        /// The part that is cut off.
-        part: &'static str,
-    },
-    /// Bytes are left over after the last part.
-    #[error("{bytes} bytes are left over at the end of the frame")]
-    LeftOver {
-        /// How many.
-        bytes: usize,
-    },
-    /// The mode byte has no meaning.
-    #[error("the mode is {0}, expected 0, 1 or 2")]
-    Mode(u8),
-    /// A column is not below `n_vars`.
-    #[error("a column is {column}, expected below {n_vars}")]
-    Column {
-        /// The column found.
-        column: u64,
-        /// Number of columns of the matrix.
-        n_vars: u32,
-    },
-    /// A code has no entry in the dictionary, or there is a code where none belongs.
-    #[error("a value code is {code}, expected below {limit}")]
-    Code {
-        /// The code found.
-        code: u32,
-        /// Number of codes that have a meaning.
-        limit: usize,
-    },
-    /// A value is none of the store's element type.
-    #[error("a value is {value}, which is not of type {value_type}")]
-    Value {
-        /// The value, as an integer.
-        value: u64,
-        /// Name of the type.
-        value_type: &'static str,
-    },
-    /// A value is rounded by an `f32`, although the manifest says that none is.
-    #[error("a value is not a float32, although the manifest says that all are")]
-    Inexact,
-    /// Bits that belong to no entry are not zero.
-    #[error("the unused bits at the end of a group are not zero")]
-    Tail,
-    /// An exception's position is out of order or its high part is zero or does not fit.
-    #[error("an exception of a group is not in ascending order or does not fit 31 bits")]
-    Exception,
-    /// The columns of an obs do not ascend, or the parts of a raw block do not lie where they belong.
-    #[error("{0}")]
-    Layout(&'static str),
-}
 
 /// Decodes frames of one store.
 #[derive(Clone, Copy, Debug)]
@@ -87,51 +23,6 @@ pub struct FrameDecoder {
     value_type: ValueType,
     f32_exact: bool,
     kernel: Kernel,
-}
-
-/// Some bytes, and what may be loaded after them.
-///
-/// Decoders load whole vectors: 64 readable bytes after the end, whatever they hold, save them a copy.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Padded<'a> {
-    readable: &'a [u8],
-    len: usize,
-}
-
-impl<'a> Padded<'a> {
-    /// The first `len` bytes of `readable`.
-    ///
-    /// # Panics
-    /// Where there are not as many.
-    #[inline]
-    pub fn new(readable: &'a [u8], len: usize) -> Self {
-        assert!(len <= readable.len(), "{len} of {} bytes", readable.len());
-        Self { readable, len }
-    }
-
-    /// Has the processor fetch the bytes into its cache while it does something else, such as to decode those before.
-    ///
-    /// What a device has written is in no cache, and frames drawn at random are short for the processor to guess.
-    #[inline]
-    pub fn prefetch(self) {
-        arch::prefetch(self.bytes());
-    }
-
-    /// The bytes themselves.
-    #[inline]
-    pub fn bytes(self) -> &'a [u8] {
-        &self.readable[..self.len]
-    }
-}
-
-impl<'a> From<&'a [u8]> for Padded<'a> {
-    /// Bytes with nothing readable after them.
-    fn from(bytes: &'a [u8]) -> Self {
-        Self {
-            readable: bytes,
-            len: bytes.len(),
-        }
-    }
 }
 
 /// A frame whose checksum holds, taken apart as far as its groups.
@@ -501,21 +392,5 @@ fn check_tail(bytes: &[u8], m: usize, stream: Stream) -> Result<(), FrameError> 
     match bytes.last() {
         Some(&last) if used > 0 && last >> used != 0 => Err(FrameError::Tail),
         _ => Ok(()),
-    }
-}
-
-/// Compares the checksum at the end of the frame and gives the bytes before it.
-fn check_crc(frame: &[u8], obs: u64, nnz: u32) -> Result<&[u8], FrameError> {
-    let Some((body, crc)) = frame.split_last_chunk::<FRAME_CRC_BYTES>() else {
-        return Err(FrameError::Short {
-            bytes: frame.len(),
-            part: "checksum",
-        });
-    };
-    let (expected, found) = (u32::from_le_bytes(*crc), obs_crc(obs, nnz, &[body]));
-    if expected == found {
-        Ok(body)
-    } else {
-        Err(FrameError::Checksum { expected, found })
     }
 }

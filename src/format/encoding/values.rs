@@ -1,6 +1,6 @@
 //! What values may be: those of the store's element type, and, where the manifest says that an `f32` rounds none, those of an `f32`.
 
-use super::FrameError;
+use super::error::FrameError;
 use crate::format::element::{Element, get};
 use crate::format::value::ValueType;
 

@@ -18,8 +18,8 @@ use std::sync::{Mutex, PoisonError};
 
 use memmap2::{MmapMut, MmapOptions};
 
-use crate::format::FormatError;
-use crate::format::file::{Links, open};
+use super::error::FormatError;
+use super::file::{Links, open};
 
 /// What is read at once: a page, as it is asked for ahead.
 const PAGE_BYTES: usize = 4096;

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use memmap2::Mmap;
 
-use crate::format::FormatError;
-use crate::format::file::{Links, open};
+use super::error::FormatError;
+use super::file::{Links, open};
 
 /// Maps a whole file after comparing its length.
 pub(crate) fn map_file(path: &Path, expected: u64) -> Result<Mmap, FormatError> {

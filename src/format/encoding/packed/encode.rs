@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::group::{Descriptor, Stream};
 use super::pack::pack;
-use super::{Descriptor, Stream};
 use crate::format::checksum::obs_crc;
 use crate::format::constants::{GROUP_LEN, MAX_DICTIONARY, MAX_EXCEPTIONS, MAX_WIDTH};
 use crate::format::element::{Element, put};

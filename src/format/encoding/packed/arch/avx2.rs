@@ -9,12 +9,13 @@ use std::arch::x86_64::{
     _mm256_storeu_si256,
 };
 
-pub(in crate::format::packed) use super::plain::{Highs, columns, counts, no_highs, ready};
-use super::{MAX_SIMD_WIDTH, SAFE_GAP, plain};
+use super::limits::{MAX_SIMD_WIDTH, SAFE_GAP};
+use super::plain;
+pub(in crate::format::encoding::packed) use super::plain::{Highs, columns, counts, no_highs, ready};
 use crate::format::constants::GROUP_LEN;
-use crate::format::packed::Group;
+use crate::format::encoding::packed::group::Group;
 
-pub(in crate::format::packed) fn is_available() -> bool {
+pub(in crate::format::encoding::packed) fn is_available() -> bool {
     is_x86_feature_detected!("avx2")
 }
 
@@ -60,7 +61,7 @@ const fn tables() -> Tables {
 /// As [`plain::unpack`]; writes up to the next multiple of 8 entries.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(in crate::format::packed) fn unpack(bytes: &[u8], width: u32, m: usize, out: &mut Group) {
+pub(in crate::format::encoding::packed) fn unpack(bytes: &[u8], width: u32, m: usize, out: &mut Group) {
     let width = width as usize;
     if width > MAX_SIMD_WIDTH {
         return plain::unpack(bytes, width as u32, m, out);
@@ -111,7 +112,7 @@ fn unpack_near_the_end(bytes: &[u8], width: usize, m: usize, out: &mut Group) {
 /// As [`plain::sum_gaps`].
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(in crate::format::packed) fn sum_gaps(gaps: &Group, next: u32, indices: &mut [i32]) -> u64 {
+pub(in crate::format::encoding::packed) fn sum_gaps(gaps: &Group, next: u32, indices: &mut [i32]) -> u64 {
     let Ok(whole) = <&mut [i32; GROUP_LEN]>::try_from(&mut *indices) else {
         return plain::sum_gaps_cold(gaps, next, indices);
     };

@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
-use super::*;
+use super::group::{Descriptor, Stream};
+use super::{FrameDecoder, FrameEncoder, Kernel, Mode};
 use crate::format::element::Element;
+use crate::format::encoding::{FrameError, Padded};
 
 const N_VARS: u32 = 1 << 30;
 

@@ -1,9 +1,9 @@
 //! Plain loops: entry `k` takes bits `k * width ..` of a little-endian bit string.
 
-use crate::format::packed::{Group, Packed};
+use crate::format::encoding::packed::group::{Group, Packed};
 
 /// Appends the low `width` bits of each value; bits above are dropped, unused bits at the end are zero.
-pub(in crate::format::packed) fn pack(values: &[u32], width: u32, out: &mut Vec<u8>) {
+pub(in crate::format::encoding::packed) fn pack(values: &[u32], width: u32, out: &mut Vec<u8>) {
     if width == 0 {
         return;
     }
@@ -28,7 +28,7 @@ pub(in crate::format::packed) fn pack(values: &[u32], width: u32, out: &mut Vec<
 /// # Panics
 /// Where `m` is above the group's length. Bytes beyond the end count as zero.
 #[inline(always)]
-pub(in crate::format::packed) fn unpack(bytes: &[u8], width: u32, m: usize, out: &mut Group) {
+pub(in crate::format::encoding::packed) fn unpack(bytes: &[u8], width: u32, m: usize, out: &mut Group) {
     let mask = (1u64 << width) - 1;
     let width = width as usize;
     for (k, value) in out[..m].iter_mut().enumerate() {
@@ -48,7 +48,7 @@ pub(in crate::format::packed) fn unpack(bytes: &[u8], width: u32, m: usize, out:
 /// Turns the first `indices.len()` gaps into columns. `next` is the column after the last one before this group; gives
 /// the one after the last of this group, which may be beyond 32 bits.
 #[inline(always)]
-pub(in crate::format::packed) fn sum_gaps(gaps: &Group, next: u32, indices: &mut [i32]) -> u64 {
+pub(in crate::format::encoding::packed) fn sum_gaps(gaps: &Group, next: u32, indices: &mut [i32]) -> u64 {
     // 128 gaps of 31 bits cannot overflow 64.
     let mut next = u64::from(next);
     for (index, &gap) in indices.iter_mut().zip(gaps) {
@@ -62,20 +62,24 @@ pub(in crate::format::packed) fn sum_gaps(gaps: &Group, next: u32, indices: &mut
 /// As [`sum_gaps`], for the few groups that faster loops leave to it.
 #[cold]
 #[inline(never)]
-pub(in crate::format::packed) fn sum_gaps_cold(gaps: &Group, next: u32, indices: &mut [i32]) -> u64 {
+pub(in crate::format::encoding::packed) fn sum_gaps_cold(
+    gaps: &Group,
+    next: u32,
+    indices: &mut [i32],
+) -> u64 {
     sum_gaps(gaps, next, indices)
 }
 
 /// There are no fast loops here, so nothing is ever ready for them.
-pub(in crate::format::packed) type Highs = ();
+pub(in crate::format::encoding::packed) type Highs = ();
 
 /// See the [module](super).
 #[inline(always)]
-pub(in crate::format::packed) fn no_highs() -> Highs {}
+pub(in crate::format::encoding::packed) fn no_highs() -> Highs {}
 
 /// See the [module](super).
 #[inline(always)]
-pub(in crate::format::packed) fn ready<const STREAM: u8>(
+pub(in crate::format::encoding::packed) fn ready<const STREAM: u8>(
     _: &[u8],
     _: &[u8],
     _: Packed,
@@ -85,11 +89,23 @@ pub(in crate::format::packed) fn ready<const STREAM: u8>(
 }
 
 /// See the [module](super).
-pub(in crate::format::packed) fn columns(_: &[u8], _: &Packed, _: &Highs, _: u32, _: &mut [i32]) -> u64 {
+pub(in crate::format::encoding::packed) fn columns(
+    _: &[u8],
+    _: &Packed,
+    _: &Highs,
+    _: u32,
+    _: &mut [i32],
+) -> u64 {
     unreachable!("no stream is ready for fast loops")
 }
 
 /// See the [module](super).
-pub(in crate::format::packed) fn counts(_: &[u8], _: &Packed, _: &Highs, _: u32, _: &mut [f32]) -> bool {
+pub(in crate::format::encoding::packed) fn counts(
+    _: &[u8],
+    _: &Packed,
+    _: &Highs,
+    _: u32,
+    _: &mut [f32],
+) -> bool {
     unreachable!("no stream is ready for fast loops")
 }
