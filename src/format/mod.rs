@@ -4,6 +4,7 @@ mod arrow;
 #[doc(hidden)]
 pub mod caught;
 pub mod checksum;
+pub(crate) mod column;
 pub mod constants;
 pub mod element;
 pub mod encoding;

@@ -7,12 +7,13 @@ use super::extents::PlacedObs;
 use super::pipeline::{FilledFetch, Task};
 use crate::Store;
 use crate::format::Element;
+use crate::format::column::text_at;
 use crate::format::encoding::{ObsDecoder, Padded};
 use crate::format::table::Table;
 use crate::gpu::Gpu;
 use crate::minibatch::{
     ColumnReader, GeneSelection, IndexType, Layout, Matrix, Minibatch, Recipe, Recycler, Rows, Scratch,
-    Unfit, assemble, text_at,
+    Unfit, assemble,
 };
 
 /// What decoding needs besides the bytes.

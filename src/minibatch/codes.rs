@@ -8,7 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, UInt64Array};
 
-use super::columns::{Kind, integer, number, primitive, text_at};
+use crate::format::column::{Kind, integer, number, primitive, text_at};
 
 /// Distinct values, and their places.
 #[derive(Clone, Debug)]

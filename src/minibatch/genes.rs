@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef};
 
 use super::OutputError;
-use super::columns::text_at;
+use crate::format::column::text_at;
 use crate::format::table::{Column, Table};
 
 /// In a map: a column of the store that no output column takes.

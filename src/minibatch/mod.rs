@@ -58,7 +58,6 @@ mod typed;
 mod views;
 
 pub(crate) use assemble::{Rows, Scratch, assemble};
-pub(crate) use columns::text_at;
 pub use columns::{ColumnChoice, ColumnForm, ObsColumn, ObsValues};
 pub use device::{DeviceCsr, DeviceDense, DeviceMatrix, DeviceTopK, Part};
 pub(crate) use genes::texts;

@@ -7,10 +7,8 @@ use arrow_array::types::UInt64Type;
 use arrow_array::{Array, ArrayRef};
 
 use super::codes::Codebook;
-use super::columns::{
-    ColumnChoice, ColumnForm, Kind, ObsColumn, ObsValues, code, integer, kind_of, meaning_of, number,
-    primitive, push_text,
-};
+use super::columns::{ColumnChoice, ColumnForm, ObsColumn, ObsValues};
+use crate::format::column::{Kind, code, integer, number, primitive, push_text};
 use crate::format::table::Column;
 
 /// A column that minibatches take values from.
@@ -99,8 +97,8 @@ pub(crate) fn read_columns(
 /// The kind of values that come out of a column in this form, and of those that it has, categories looked up.
 fn form_of(form: ColumnForm, column: &Column) -> Option<(Kind, Kind)> {
     let data_type = column.field().data_type();
-    let stored = kind_of(data_type)?;
-    let meaning = meaning_of(data_type).unwrap_or(stored);
+    let stored = Kind::of(data_type)?;
+    let meaning = Kind::of_meaning(data_type).unwrap_or(stored);
     let made = match form {
         ColumnForm::Natural => stored,
         ColumnForm::Codes if stored == Kind::Floats => return None,
@@ -118,7 +116,7 @@ fn form_of(form: ColumnForm, column: &Column) -> Option<(Kind, Kind)> {
 /// Categories come in the order of the first store, then those that the second adds, and so on; where no store has
 /// categories, the list is sorted.
 fn merge(columns: &[Option<Column>], meaning: Kind) -> Result<(Vec<Codes>, Option<ArrayRef>), Mismatch> {
-    let is_categorical = |column: &Column| kind_of(column.field().data_type()) == Some(Kind::Codes);
+    let is_categorical = |column: &Column| Kind::of(column.field().data_type()) == Some(Kind::Codes);
     // Without rows a column has no categories, and needs none.
     let with_rows = || {
         let numbered = columns.iter().enumerate();

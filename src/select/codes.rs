@@ -8,8 +8,9 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_schema::DataType;
 
-use super::compare::{Kind, categories_of, integers};
+use super::compare::kind_of;
 use super::error::SelectError;
+use crate::format::column::{Kind, Texts, categories_of, integers};
 use crate::format::table::Column;
 use crate::plan::{MISSING, PlanError, combine_codes};
 use crate::store::Store;
@@ -93,9 +94,10 @@ impl fmt::Display for Key<'_> {
 
 /// The values of an array that is no dictionary.
 fn keys<'a>(array: &'a dyn Array) -> Box<dyn Iterator<Item = Option<Key<'a>>> + 'a> {
+    if let Some(texts) = Texts::of(array) {
+        return Box::new(texts.map(|text| text.map(Key::Text)));
+    }
     match array.data_type() {
-        DataType::Utf8 => Box::new(array.as_string::<i32>().iter().map(|text| text.map(Key::Text))),
-        DataType::LargeUtf8 => Box::new(array.as_string::<i64>().iter().map(|text| text.map(Key::Text))),
         DataType::Boolean => Box::new(array.as_boolean().iter().map(|value| value.map(Key::Boolean))),
         _ => Box::new(
             integers(array)
@@ -108,10 +110,8 @@ fn keys<'a>(array: &'a dyn Array) -> Box<dyn Iterator<Item = Option<Key<'a>>> + 
 /// A code for each obs, ascending as the values are, and the values.
 fn codes_of(column: &Column) -> Result<(Vec<u32>, Vec<String>), SelectError> {
     let field = column.field();
-    if !matches!(
-        Kind::of(field.data_type()),
-        Some(Kind::Texts | Kind::Integers | Kind::Booleans)
-    ) {
+    let has_classes = |kind: Kind| kind.is_integer() || matches!(kind, Kind::Strings | Kind::Booleans);
+    if !kind_of(field.data_type()).is_some_and(has_classes) {
         return Err(SelectError::ColumnType {
             column: field.name().clone(),
             data_type: field.data_type().to_string(),

@@ -5,11 +5,12 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_data::ArrayData;
 use arrow_schema::{Field, Schema};
 
-use super::compare::{Check, FALSE, Kind, Outcome, TRUE, categories_of};
+use super::compare::{Check, FALSE, Outcome, TRUE, kind_of};
 use super::error::SelectError;
 use super::parse::{Node, Test, parse};
 use super::review::{Matches, Reviewed, SelectWarning, review};
 use super::sought::Sought;
+use crate::format::column::{Kind, categories_of};
 use crate::format::constants::ROLE_KEY;
 use crate::plan::Subset;
 use crate::store::Store;
@@ -178,7 +179,7 @@ impl Filter {
             return Err(wrong(&self.text, test.column_at, what));
         };
         let field = schema.field(field);
-        let kind = Kind::of(field.data_type()).ok_or_else(|| SelectError::ColumnType {
+        let kind = kind_of(field.data_type()).ok_or_else(|| SelectError::ColumnType {
             column: test.column.clone(),
             data_type: field.data_type().to_string(),
             expected: "but filters support numbers, texts, booleans and categories of these",
@@ -189,7 +190,7 @@ impl Filter {
             .metadata()
             .get("anndata.ordered")
             .is_some_and(|ordered| ordered == "true");
-        if check.orders() && is_ordered && kind == Kind::Texts {
+        if check.orders() && is_ordered && kind == Kind::Strings {
             let what =
                 "the categories have an order of their own, so they are compared by ==, != and in only";
             return Err(refused(what.into()));

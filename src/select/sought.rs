@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use arrow_schema::DataType;
 
-use super::compare::{Check, Kind, TRUE, categories_of};
+use super::compare::{Check, TRUE, kind_of};
 use super::parse::{Operator, Question};
 use super::token::{Number, Value};
+use crate::format::column::{Kind, Texts, categories_of};
 
 /// The most numbers of one list that are looked for, since each takes a pass of its own until it is found.
 const MAX_NUMBERS: usize = 64;
@@ -62,11 +62,10 @@ impl Sought {
 
     fn see_values(&mut self, values: &dyn Array, is_used: Option<&[bool]>) {
         let counts = |row: usize| is_used.is_none_or(|is_used| is_used[row]);
-        match values.data_type() {
-            DataType::Utf8 => self.see_texts(values.as_string::<i32>().iter().enumerate(), counts),
-            DataType::LargeUtf8 => self.see_texts(values.as_string::<i64>().iter().enumerate(), counts),
-            other => {
-                let is_number = matches!(Kind::of(other), Some(Kind::Integers | Kind::Floats));
+        match Texts::of(values) {
+            Some(texts) => self.see_texts(texts.enumerate(), counts),
+            None => {
+                let is_number = kind_of(values.data_type()).is_some_and(Kind::is_number);
                 self.numbers.retain(|&number| {
                     let check = Check::Number(Operator::Equal, number);
                     let mut outcomes = check.outcomes(values).into_iter().enumerate();

@@ -7,8 +7,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type};
 use arrow_schema::DataType;
 
-use super::compare::{Kind, integers};
 use super::error::SelectError;
+use crate::format::column::{Kind, integers};
 use crate::store::Store;
 
 /// A weight for each obs, from a column of numbers: for [`Weighted`](crate::plan::Weighted).
@@ -21,8 +21,7 @@ use crate::store::Store;
 pub fn weights(store: &Store, column: &str) -> Result<Arc<[f32]>, SelectError> {
     let found = store.obs().column(column)?;
     let data_type = found.field().data_type();
-    let is_plain = !matches!(data_type, DataType::Dictionary(..));
-    if !(is_plain && matches!(Kind::of(data_type), Some(Kind::Integers | Kind::Floats))) {
+    if !Kind::of(data_type).is_some_and(Kind::is_number) {
         return Err(SelectError::ColumnType {
             column: column.to_owned(),
             data_type: data_type.to_string(),
