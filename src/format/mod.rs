@@ -34,5 +34,5 @@ pub use index::Index;
 pub use manifest::Manifest;
 pub use path::explain;
 pub(crate) use path::obstacle;
-pub use value::{CsrRows, ValueBuffer, ValueType};
+pub use value::{CsrRows, Number, ValueBuffer, ValueClass, ValueType};
 pub use var_order::VarOrder;

@@ -57,16 +57,8 @@ pub struct DataType {
 
 impl From<ElementType> for DataType {
     fn from(element_type: ElementType) -> Self {
-        // kDLInt, kDLUInt, kDLFloat, kDLBfloat, kDLBool.
-        let code = match element_type {
-            ElementType::I8 | ElementType::I16 | ElementType::I32 | ElementType::I64 => 0,
-            ElementType::U8 | ElementType::U16 | ElementType::U32 | ElementType::U64 => 1,
-            ElementType::F16 | ElementType::F32 | ElementType::F64 => 2,
-            ElementType::Bf16 => 4,
-            ElementType::Bool => 6,
-        };
         Self {
-            code,
+            code: element_type.dlpack_code(),
             bits: 8 * element_type.size_bytes() as u8,
             lanes: 1,
         }

@@ -95,15 +95,18 @@ fn index_bytes(indices: Indices<'_>) -> (ElementType, &[u8]) {
     }
 }
 
+macro_rules! value_bytes {
+    (($values:expr, $($half:ident)*)
+     $($(#[$doc:meta])* $stored:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+        match $values {
+            $(Values::$half(values) => (ElementType::$half, Bytes::bytes(values)),)*
+            $(Values::$stored(values) => (ElementType::$stored, Bytes::bytes(values)),)*
+        }
+    };
+}
+
 fn value_bytes(values: Values<'_>) -> (ElementType, &[u8]) {
-    macro_rules! of {
-        ($($variant:ident)*) => {
-            match values {
-                $(Values::$variant(values) => (ElementType::$variant, Bytes::bytes(values)),)*
-            }
-        };
-    }
-    of!(F32 F16 Bf16 F64 Bool U8 U16 U32 U64 I8 I16 I32 I64)
+    crate::with_element_types!(value_bytes, values, F16 Bf16)
 }
 
 impl Matrix {

@@ -70,8 +70,7 @@ pub(crate) use output::Recipe;
 pub use output::{IndexType, Layout, OutputConfig, OutputError, OutputType};
 pub(crate) use reader::{ColumnReader, Mismatch, read_columns};
 pub(crate) use recycle::{Buffers, Recycler};
-pub use typed::Value;
-pub use views::{CsrView, DenseView, Indices, TopKView, Values};
+pub use views::{CsrView, DenseView, Indices, TopKView, Value, Values};
 
 use std::sync::Arc;
 

@@ -15,7 +15,7 @@ pub struct OutputConfig {
     pub layout: Layout,
     /// Type of indices, and of `indptr`.
     pub index_type: IndexType,
-    /// Type of values.
+    /// Type of values: what they are rounded to, or that of the store. Not a list of the types that a store holds.
     pub value_type: OutputType,
     /// Genes of the output, in its order; `None` for all, in the order of the store or
     /// [`Collection`](crate::loader::Collection).
@@ -52,7 +52,7 @@ pub enum IndexType {
     I64,
 }
 
-/// Type of values.
+/// Type of values: what they are rounded to, or that of the store. Not a list of the types that a store holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OutputType {

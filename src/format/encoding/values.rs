@@ -2,12 +2,16 @@
 
 use super::error::FrameError;
 use crate::format::element::{Element, get};
-use crate::format::value::ValueType;
+use crate::format::value::{ValueClass, ValueType};
 
 /// Whether an output of type `T` may round values of this type.
 pub(crate) fn may_round<T: Element>(value_type: ValueType) -> bool {
-    use ValueType::{F64, I32, I64, U32, U64};
-    T::VALUE_TYPE == ValueType::F32 && matches!(value_type, U32 | U64 | I32 | I64 | F64)
+    let most_exact = match value_type.class() {
+        ValueClass::Boolean => 1,
+        ValueClass::Unsigned | ValueClass::Signed => 2,
+        ValueClass::Float => 4,
+    };
+    T::VALUE_TYPE == ValueType::F32 && value_type.size_bytes() > most_exact
 }
 
 /// Checks that no value, as it is stored, is rounded by an `f32`.
@@ -24,16 +28,16 @@ pub(crate) fn check_exact(values: &[u8], value_type: ValueType) -> Result<(), Fr
 
 /// Counts of codes below this are values of the type. A power of two, so that the bits of all codes together tell.
 pub(crate) const fn safe_codes(value_type: ValueType) -> u32 {
-    match value_type {
-        ValueType::Bool => 1,
-        ValueType::I8 => 1 << 6,
-        ValueType::U8 => 1 << 7,
-        ValueType::I16 => 1 << 14,
-        ValueType::U16 => 1 << 15,
-        ValueType::F32 => 1 << 24,
-        ValueType::I32 => 1 << 30,
-        ValueType::U32 | ValueType::U64 | ValueType::I64 | ValueType::F64 => 1 << 31,
-    }
+    let bits = 8 * value_type.size_bytes() as u32;
+    let exponent = match value_type.class() {
+        ValueClass::Boolean => 0,
+        ValueClass::Unsigned => bits - 1,
+        ValueClass::Signed => bits - 2,
+        // Those that the significand holds.
+        ValueClass::Float if bits == 32 => 24,
+        ValueClass::Float => 53,
+    };
+    1 << if exponent < 31 { exponent } else { 31 }
 }
 
 /// Checks that every count is a value of the store's type, and one that the output does not round where it must not.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use cellring::format::ValueType;
+use cellring::format::{ValueClass, ValueType};
 
 use crate::anndata::container::{Array, Class, Element, IntKind, Kind, SourceFile};
 use crate::anndata::error::{Result, SourceError};
@@ -176,20 +176,15 @@ pub(super) const VALUE_TYPES: &str = "bool, int8 to int64, uint8 to uint64, floa
 
 /// The type of the values of a matrix, if it is one that a store holds.
 pub(super) fn value_type_of(element: &Element) -> Option<ValueType> {
-    Some(match (&element.class, element.size_bytes) {
-        (Class::Bool, 1) => ValueType::Bool,
-        (Class::Int { signed: false }, 1) => ValueType::U8,
-        (Class::Int { signed: false }, 2) => ValueType::U16,
-        (Class::Int { signed: false }, 4) => ValueType::U32,
-        (Class::Int { signed: false }, 8) => ValueType::U64,
-        (Class::Int { signed: true }, 1) => ValueType::I8,
-        (Class::Int { signed: true }, 2) => ValueType::I16,
-        (Class::Int { signed: true }, 4) => ValueType::I32,
-        (Class::Int { signed: true }, 8) => ValueType::I64,
-        (Class::Float, 4) => ValueType::F32,
-        (Class::Float, 8) => ValueType::F64,
+    let class = match &element.class {
+        Class::Bool => ValueClass::Boolean,
+        Class::Int { signed: false } => ValueClass::Unsigned,
+        Class::Int { signed: true } => ValueClass::Signed,
+        Class::Float => ValueClass::Float,
         _ => return None,
-    })
+    };
+    let mut types = ValueType::ALL.iter().copied();
+    types.find(|found| found.class() == class && found.size_bytes() == element.size_bytes)
 }
 
 pub(super) fn unsupported(array: &Array, expected: &'static str) -> SourceError {

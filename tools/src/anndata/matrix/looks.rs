@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cellring::format::{Element, ValueBuffer, ValueType};
+use cellring::format::{Element, Number, ValueBuffer};
 use cellring::{with_element, with_values};
 
 use super::compressed::value_type_of;
@@ -38,16 +38,9 @@ impl Looks {
                 self.n_counts += 1;
                 continue;
             }
-            let bits = value.bits();
-            let float = match T::VALUE_TYPE {
-                ValueType::F32 => f64::from(f32::from_bits(bits as u32)),
-                ValueType::F64 => f64::from_bits(bits),
-                ValueType::I8 => f64::from((bits as u8).cast_signed()),
-                ValueType::I16 => f64::from((bits as u16).cast_signed()),
-                ValueType::I32 => f64::from((bits as u32).cast_signed()),
-                ValueType::I64 => bits.cast_signed() as f64,
-                // From 0 up, and whole.
-                _ => 0.0,
+            let float = match value.number() {
+                Number::Integer(integer) => integer as f64,
+                Number::Float(float) => float,
             };
             self.negative |= float < 0.0;
             self.fractional |= float.is_finite() && float.fract() != 0.0;

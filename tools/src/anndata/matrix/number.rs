@@ -1,72 +1,54 @@
 //! Values of one element type in another one: exactly, or not at all.
 
-use cellring::format::{Element, ValueBuffer, ValueType};
+use cellring::format::{Element, Number, ValueBuffer, ValueClass, ValueType};
 use cellring::{with_element, with_values};
 
-/// Any value of a matrix.
-#[derive(Clone, Copy, Debug)]
-enum Number {
-    Int(i128),
-    Float(f64),
-}
-
 trait Widen: Element + Default {
-    fn number(self) -> Number;
     /// The value, if the type holds it exactly.
     fn exactly(number: Number) -> Option<Self>;
 }
 
-macro_rules! integer {
-    ($($type:ty),*) => {$(
-        impl Widen for $type {
-            fn number(self) -> Number {
-                Number::Int(self.into())
-            }
-
-            fn exactly(number: Number) -> Option<Self> {
-                match number {
-                    Number::Int(value) => value.try_into().ok(),
-                    Number::Float(_) => None,
-                }
-            }
-        }
-    )*};
+macro_rules! implement {
+    (() $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+        $(impl Widen for $type {
+            of_class!($Class);
+        })*
+    };
 }
 
-macro_rules! float {
-    ($($type:ty),*) => {$(
-        impl Widen for $type {
-            fn number(self) -> Number {
-                Number::Float(self.into())
-            }
-
-            fn exactly(number: Number) -> Option<Self> {
-                match number {
-                    Number::Int(value) => Some(value as Self).filter(|&float| float as i128 == value),
-                    // Floats only ever become wider ones.
-                    Number::Float(value) => Some(value as Self),
-                }
+macro_rules! of_class {
+    (Unsigned) => {
+        of_class!(Signed);
+    };
+    (Signed) => {
+        fn exactly(number: Number) -> Option<Self> {
+            match number {
+                Number::Integer(value) => value.try_into().ok(),
+                Number::Float(_) => None,
             }
         }
-    )*};
-}
-
-integer!(u8, u16, u32, u64, i8, i16, i32, i64);
-float!(f32, f64);
-
-impl Widen for bool {
-    fn number(self) -> Number {
-        Number::Int(self.into())
-    }
-
-    fn exactly(number: Number) -> Option<Self> {
-        match number {
-            Number::Int(0) => Some(false),
-            Number::Int(1) => Some(true),
-            _ => None,
+    };
+    (Float) => {
+        fn exactly(number: Number) -> Option<Self> {
+            match number {
+                Number::Integer(value) => Some(value as Self).filter(|&float| float as i128 == value),
+                // Floats only ever become wider ones.
+                Number::Float(value) => Some(value as Self),
+            }
         }
-    }
+    };
+    (Boolean) => {
+        fn exactly(number: Number) -> Option<Self> {
+            match number {
+                Number::Integer(0) => Some(false),
+                Number::Integer(1) => Some(true),
+                _ => None,
+            }
+        }
+    };
 }
+
+cellring::with_element_types!(implement);
 
 /// The narrowest type for the values of both.
 ///
@@ -74,8 +56,8 @@ impl Widen for bool {
 /// [`widen`] refuses what is not held.
 pub(super) fn promote(a: ValueType, b: ValueType) -> ValueType {
     use ValueType::*;
-    let is_float = |t| matches!(t, F32 | F64);
-    let is_signed = |t| matches!(t, I8 | I16 | I32 | I64);
+    let is_float = |t: ValueType| t.class() == ValueClass::Float;
+    let is_signed = |t: ValueType| t.class() == ValueClass::Signed;
     let bits = |t: ValueType| 8 * t.size_bytes();
     match (a, b) {
         _ if a == b => a,
@@ -125,7 +107,7 @@ fn all<S: Widen, T: Widen>(values: &[S], out: &mut Vec<T>) -> std::result::Resul
     for (at, value) in values.iter().enumerate() {
         let number = value.number();
         let refused = || match number {
-            Number::Int(value) => (at, value.to_string()),
+            Number::Integer(value) => (at, value.to_string()),
             Number::Float(value) => (at, value.to_string()),
         };
         out.push(T::exactly(number).ok_or_else(refused)?);

@@ -45,8 +45,17 @@ macro_rules! stored {
     };
 }
 
-macro_rules! integer {
-    ($($type:ty),*) => {$(
+macro_rules! implement {
+    (() $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+        $(of_class!($Class $type);)*
+    };
+}
+
+macro_rules! of_class {
+    (Unsigned $type:ident) => {
+        of_class!(Signed $type);
+    };
+    (Signed $type:ident) => {
         impl Value for $type {
             fn is_plus_zero(self) -> bool {
                 self == 0
@@ -58,11 +67,8 @@ macro_rules! integer {
 
             stored!($type);
         }
-    )*};
-}
-
-macro_rules! float {
-    ($($type:ty),*) => {$(
+    };
+    (Float $type:ident) => {
         impl Value for $type {
             fn is_plus_zero(self) -> bool {
                 self.to_bits() == 0
@@ -75,32 +81,32 @@ macro_rules! float {
 
             stored!($type);
         }
-    )*};
-}
-
-integer!(u8, u16, u32, u64, i8, i16, i32, i64);
-float!(f32, f64);
-
-impl Value for bool {
-    fn is_plus_zero(self) -> bool {
-        !self
-    }
-
-    fn sum(self, other: Self) -> Option<Self> {
-        Some(self | other)
-    }
-
-    fn read(array: &Array, range: Range<u64>, place: &mut [Self]) -> Result<()> {
-        array.read_converted(range, place, |bytes, place| {
-            for (value, &byte) in place.iter_mut().zip(bytes) {
-                *value = byte != 0;
+    };
+    (Boolean $type:ident) => {
+        impl Value for $type {
+            fn is_plus_zero(self) -> bool {
+                !self
             }
-        })
-    }
 
-    const STORED_BYTES: usize = 1;
+            fn sum(self, other: Self) -> Option<Self> {
+                Some(self | other)
+            }
 
-    fn from_file(bytes: &[u8], _: bool) -> Self {
-        bytes.first().is_some_and(|&byte| byte != 0)
-    }
+            fn read(array: &Array, range: Range<u64>, place: &mut [Self]) -> Result<()> {
+                array.read_converted(range, place, |bytes, place| {
+                    for (value, &byte) in place.iter_mut().zip(bytes) {
+                        *value = byte != 0;
+                    }
+                })
+            }
+
+            const STORED_BYTES: usize = 1;
+
+            fn from_file(bytes: &[u8], _: bool) -> Self {
+                bytes.first().is_some_and(|&byte| byte != 0)
+            }
+        }
+    };
 }
+
+cellring::with_element_types!(implement);

@@ -8,7 +8,8 @@ use arrow_array::types::{
 };
 use arrow_array::{ArrayRef, ArrowPrimitiveType, BooleanArray, PrimitiveArray};
 use arrow_schema::{DataType, Field};
-use cellring::format::{CsrRows, ValueBuffer};
+use cellring::format::{CsrRows, Element, Number, ValueBuffer};
+use cellring::with_values;
 
 use super::column::{ColumnError, ColumnWriter};
 use super::error::{ColumnFault, WriteErrorKind};
@@ -93,46 +94,8 @@ fn column_error(frame: &str, field: &Field, error: ColumnError) -> WriteErrorKin
 }
 
 /// A value of whatever type, exactly.
-#[derive(Clone, Copy)]
-enum Number {
-    Integer(i128),
-    Float(f64),
-}
-
 fn number_at(values: &ValueBuffer, entry: usize) -> Number {
-    match values {
-        ValueBuffer::Bool(values) => Number::Integer(values[entry].into()),
-        ValueBuffer::U8(values) => Number::Integer(values[entry].into()),
-        ValueBuffer::U16(values) => Number::Integer(values[entry].into()),
-        ValueBuffer::U32(values) => Number::Integer(values[entry].into()),
-        ValueBuffer::U64(values) => Number::Integer(values[entry].into()),
-        ValueBuffer::I8(values) => Number::Integer(values[entry].into()),
-        ValueBuffer::I16(values) => Number::Integer(values[entry].into()),
-        ValueBuffer::I32(values) => Number::Integer(values[entry].into()),
-        ValueBuffer::I64(values) => Number::Integer(values[entry].into()),
-        ValueBuffer::F32(values) => Number::Float(values[entry].into()),
-        ValueBuffer::F64(values) => Number::Float(values[entry]),
-    }
-}
-
-impl Number {
-    fn as_integer(self) -> Option<i128> {
-        match self {
-            Self::Integer(value) => Some(value),
-            // Beyond 2^64 no type has it; the cast is exact within.
-            Self::Float(value) if value.fract() == 0.0 && value.abs() <= u64::MAX as f64 => {
-                Some(value as i128)
-            }
-            Self::Float(_) => None,
-        }
-    }
-
-    fn as_float(self) -> Option<f64> {
-        match self {
-            Self::Float(value) => Some(value),
-            Self::Integer(value) => Some(value as f64).filter(|float| *float as i128 == value),
-        }
-    }
+    with_values!(values, values => values[entry].number())
 }
 
 /// The numbers as an array of this type; nothing if one does not fit, or the type is not numeric.

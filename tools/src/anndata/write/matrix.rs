@@ -4,7 +4,7 @@ use std::io;
 
 use arrow_schema::{DataType, Field, Schema};
 use bytemuck::cast_slice;
-use cellring::format::{CsrRows, ValueType};
+use cellring::format::{CsrRows, ValueClass, ValueType};
 use cellring::with_values;
 
 use super::check::TableCheck;
@@ -284,14 +284,14 @@ pub(super) fn check_spec(spec: &MatrixSpec) -> Result<(), WriteErrorKind> {
 
 fn data_type(value_type: ValueType) -> Datatype {
     let size_bytes = value_type.size_bytes() as u8;
-    match value_type {
-        ValueType::Bool => Datatype::Bool,
-        ValueType::F32 | ValueType::F64 => Datatype::Float { size_bytes },
-        ValueType::U8 | ValueType::U16 | ValueType::U32 | ValueType::U64 => Datatype::Integer {
+    match value_type.class() {
+        ValueClass::Boolean => Datatype::Bool,
+        ValueClass::Float => Datatype::Float { size_bytes },
+        ValueClass::Unsigned => Datatype::Integer {
             size_bytes,
             signed: false,
         },
-        ValueType::I8 | ValueType::I16 | ValueType::I32 | ValueType::I64 => Datatype::Integer {
+        ValueClass::Signed => Datatype::Integer {
             size_bytes,
             signed: true,
         },
