@@ -75,7 +75,7 @@ fn every_row_is_delivered_once_and_equals_the_source() {
         let ValueBuffer::F32(values) = &rows.values else {
             unreachable!()
         };
-        for encoding in [Encoding::Packed, Encoding::Raw] {
+        for &encoding in Encoding::ALL {
             let store = store(
                 &dir.path().join(format!("{kind:?}{}", encoding.name())),
                 &rows,
@@ -127,7 +127,7 @@ fn every_row_is_delivered_once_and_equals_the_source() {
 fn the_same_epoch_on_every_backend_thread_count_depth_and_budget() {
     let dir = tempfile::tempdir().unwrap();
     let rows = matrix(700, 300, Kind::Counts, 12);
-    for encoding in [Encoding::Packed, Encoding::Raw] {
+    for &encoding in Encoding::ALL {
         let store = store(
             &dir.path().join(encoding.name()),
             &rows,
@@ -308,7 +308,7 @@ fn a_fetch_beyond_the_budget_is_refused() {
 fn damage_is_never_delivered() {
     let dir = tempfile::tempdir().unwrap();
     let rows = matrix(60, 60, Kind::Counts, 18);
-    for encoding in [Encoding::Packed, Encoding::Raw] {
+    for &encoding in Encoding::ALL {
         let path = dir.path().join(encoding.name());
         let good_store = store(&path, &rows, Kind::Counts, encoding, 60);
         let mut config = config(sampler(2, 8, 2));

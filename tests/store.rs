@@ -29,7 +29,7 @@ fn round_trip_of_every_kind_encoding_and_order() {
     let dir = tempfile::tempdir().unwrap();
     for kind in [Kind::Counts, Kind::LogNormalised, Kind::Anything, Kind::Signed] {
         let rows = matrix(100, 700, kind, 5);
-        for encoding in [Encoding::Packed, Encoding::Raw] {
+        for &encoding in Encoding::ALL {
             for uring in [true, false] {
                 let path = dir.path().join("s.cellring");
                 let mut options = options(kind, encoding, 700);
@@ -131,7 +131,7 @@ fn reordered_columns_lead_back_to_the_source() {
     let rows = matrix(64, 100, Kind::Counts, 1);
     // Not an involution: a wrong inverse would show.
     let order: Vec<u32> = (0..100).map(|k| (k * 37 + 11) % 100).collect();
-    for encoding in [Encoding::Packed, Encoding::Raw] {
+    for &encoding in Encoding::ALL {
         let path = dir.path().join(encoding.name());
         let mut options = options(Kind::Counts, encoding, 100);
         options.var_order = VarOrder::Detection;
@@ -181,7 +181,7 @@ fn equal_content_gives_equal_bytes() {
 #[test]
 fn empty_matrices() {
     let dir = tempfile::tempdir().unwrap();
-    for encoding in [Encoding::Packed, Encoding::Raw] {
+    for &encoding in Encoding::ALL {
         for (n_obs, n_vars) in [(0, 5), (3, 0), (0, 0)] {
             let path = dir.path().join(format!("{}-{n_obs}-{n_vars}", encoding.name()));
             let rows = matrix(n_obs, n_vars, Kind::Counts, 3);
@@ -197,7 +197,7 @@ fn empty_matrices() {
 #[test]
 fn every_flipped_byte_is_found() {
     let dir = tempfile::tempdir().unwrap();
-    for encoding in [Encoding::Packed, Encoding::Raw] {
+    for &encoding in Encoding::ALL {
         let rows = matrix(20, 40, Kind::Counts, 4);
         let path = dir.path().join(encoding.name());
         let mut options = options(Kind::Counts, encoding, 40);
