@@ -385,3 +385,189 @@ fn tests_named_in_the_fault_table_exist() {
         "tests that do not exist: {missing:?}"
     );
 }
+
+#[path = "tidy/imports.rs"]
+mod imports;
+
+/// Files that still use each other. A set becomes smaller, and goes; none is added.
+const CIRCLES: &[&[&str]] = &[
+    &[
+        "src/writer/complete.rs",
+        "src/writer/foreign.rs",
+        "src/writer/lock.rs",
+        "src/writer/mod.rs",
+        "src/writer/part.rs",
+        "src/writer/publish.rs",
+        "src/writer/shards.rs",
+        "src/writer/sink.rs",
+        "src/writer/spool.rs",
+        "src/writer/stripe.rs",
+    ],
+    &["src/buffer/pool.rs", "src/buffer/slot.rs"],
+    &["src/engine/ring.rs", "src/engine/rings.rs"],
+    &["src/gpu/host.rs", "src/gpu/stager.rs"],
+    &["src/minibatch/genes.rs", "src/minibatch/output.rs"],
+    &[
+        "tools/src/anndata/table/column.rs",
+        "tools/src/anndata/table/repair.rs",
+        "tools/src/anndata/write/check.rs",
+        "tools/src/anndata/write/column.rs",
+        "tools/src/anndata/write/error.rs",
+        "tools/src/anndata/write/frame.rs",
+        "tools/src/anndata/write/hdf5/heap.rs",
+        "tools/src/anndata/write/hdf5/index.rs",
+        "tools/src/anndata/write/hdf5/mod.rs",
+        "tools/src/anndata/write/hdf5/object.rs",
+        "tools/src/anndata/write/matrix.rs",
+        "tools/src/anndata/write/mod.rs",
+        "tools/src/anndata/write/output.rs",
+        "tools/src/anndata/write/queue.rs",
+        "tools/src/anndata/write/stream.rs",
+        "tools/src/anndata/write/table.rs",
+        "tools/src/anndata/write/text.rs",
+        "tools/src/anndata/write/tree.rs",
+        "tools/src/anndata/write/zarr/metadata.rs",
+        "tools/src/anndata/write/zarr/mod.rs",
+    ],
+    &[
+        "tools/src/anndata/join/columns.rs",
+        "tools/src/anndata/join/mod.rs",
+        "tools/src/anndata/join/shared.rs",
+        "tools/src/anndata/join/vars.rs",
+        "tools/src/anndata/matrix/joined.rs",
+        "tools/src/anndata/mod.rs",
+        "tools/src/anndata/table/joined.rs",
+    ],
+    &[
+        "tools/src/convert/inputs.rs",
+        "tools/src/convert/job.rs",
+        "tools/src/convert/matrix.rs",
+        "tools/src/convert/mod.rs",
+        "tools/src/convert/order.rs",
+        "tools/src/convert/parts.rs",
+        "tools/src/convert/select.rs",
+    ],
+    &[
+        "tools/src/anndata/container/array.rs",
+        "tools/src/anndata/container/file.rs",
+        "tools/src/anndata/container/zarr.rs",
+        "tools/src/anndata/container/zarr_array.rs",
+        "tools/src/anndata/container/zarr_codec.rs",
+        "tools/src/anndata/container/zarr_shards.rs",
+    ],
+    &[
+        "tools/src/anndata/matrix/frame.rs",
+        "tools/src/anndata/matrix/source.rs",
+        "tools/src/anndata/table/mod.rs",
+        "tools/src/anndata/table/picked.rs",
+        "tools/src/anndata/table/scatter.rs",
+    ],
+    &[
+        "tools/src/export/form.rs",
+        "tools/src/export/mod.rs",
+        "tools/src/export/rows.rs",
+        "tools/src/export/tables.rs",
+    ],
+    &[
+        "tools/src/anndata/container/attribute.rs",
+        "tools/src/anndata/container/int.rs",
+        "tools/src/anndata/container/mod.rs",
+    ],
+    &[
+        "tools/src/commands/bench/gpu.rs",
+        "tools/src/commands/bench/mod.rs",
+        "tools/src/commands/bench/sweep.rs",
+    ],
+    &[
+        "tools/src/convert/append/genes.rs",
+        "tools/src/convert/append/mod.rs",
+        "tools/src/convert/append/obs.rs",
+    ],
+    &[
+        "tools/src/failure.rs",
+        "tools/src/output.rs",
+        "tools/src/process.rs",
+    ],
+    &[
+        "tools/src/synth.rs",
+        "tools/src/synth/obs.rs",
+        "tools/src/synth/rows.rs",
+    ],
+    &[
+        "tools/src/anndata/container/zarr_storage.rs",
+        "tools/src/anndata/container/zip.rs",
+    ],
+    &[
+        "tools/src/commands/bench/raw.rs",
+        "tools/src/commands/bench/tokio_uring.rs",
+    ],
+    &[
+        "tools/src/commands/table/mod.rs",
+        "tools/src/commands/table/report.rs",
+    ],
+];
+
+#[test]
+fn files_do_not_use_each_other() {
+    let mut found = vec![];
+    for root in ["src", "tools/src"] {
+        found.extend(imports::circles(&imports::graph(root, &sources(root))));
+    }
+    let is_listed = |set: &std::collections::BTreeSet<String>| {
+        CIRCLES
+            .iter()
+            .any(|listed| set.iter().all(|file| listed.contains(&file.as_str())))
+    };
+    let new: Vec<String> = found
+        .iter()
+        .filter(|(set, _)| !is_listed(set))
+        .map(|(set, circle)| format!("{} -> {}, of {set:?}", circle.join(" -> "), circle[0]))
+        .collect();
+    assert!(new.is_empty(), "files that use each other:\n{}", new.join("\n"));
+    let gone: Vec<_> = CIRCLES
+        .iter()
+        .filter(|listed| {
+            !found
+                .iter()
+                .any(|(set, _)| set.len() == listed.len() && listed.iter().all(|file| set.contains(*file)))
+        })
+        .collect();
+    assert!(
+        gone.is_empty(),
+        "listed circles that are smaller, or gone: {gone:?}"
+    );
+}
+
+#[test]
+fn imports_lead_to_the_file_that_defines_the_item() {
+    let files = [
+        ("src/lib.rs", "pub mod a;\nmod b;\npub use a::Alpha;\n"),
+        (
+            "src/a/mod.rs",
+            "mod one;\nmod two;\npub use one::One;\npub struct Alpha;\nfn f() { two::g() }\n",
+        ),
+        (
+            "src/a/one.rs",
+            "use super::Alpha;\npub struct One(crate::b::Beta);\n",
+        ),
+        (
+            "src/a/two.rs",
+            "use crate::{Alpha, a::One};\n// use crate::b::Beta;\npub fn g() { let _ = \"crate::b::Beta\"; }\n#[cfg(test)]\nmod tests {\n    use crate::b::Beta;\n}\n",
+        ),
+        (
+            "src/b.rs",
+            "use std::a::Alpha;\npub struct Beta;\n#[macro_export]\nmacro_rules! table { () => { $crate::a::One } }\n",
+        ),
+    ];
+    let files = files.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let graph = imports::graph("src", &files);
+    let used = |file: &str| graph[file].iter().map(String::as_str).collect::<Vec<_>>();
+    assert_eq!(used("src/lib.rs"), [""; 0]);
+    assert_eq!(used("src/a/mod.rs"), ["src/a/two.rs"]);
+    assert_eq!(used("src/a/one.rs"), ["src/a/mod.rs", "src/b.rs"]);
+    assert_eq!(used("src/a/two.rs"), ["src/a/mod.rs", "src/a/one.rs"]);
+    assert_eq!(used("src/b.rs"), [""; 0]);
+    let circles = imports::circles(&graph);
+    assert_eq!(circles.len(), 1);
+    assert_eq!(circles[0].1.len(), 2, "{:?}", circles[0]);
+}
