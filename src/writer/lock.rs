@@ -308,7 +308,7 @@ fn draft(lock: &Path, me: &Owner) -> PathBuf {
     lock.with_file_name(format!("{LOCK_FILE}-{}-{}-{number}", me.host, me.pid))
 }
 
-/// Makes a lock file. It says who made it from its first moment: a process that is killed here must not leave one that names nobody.
+/// Makes a lock file. It says who made it from its first moment: a process that is killed here must not leave one that names no process.
 ///
 /// # Errors
 /// `AlreadyExists` where there is one.
