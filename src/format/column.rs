@@ -79,9 +79,15 @@ pub(crate) fn primitive<T: ArrowPrimitiveType>(array: &dyn Array, row: usize) ->
 
 /// One of [`Kind::Integers`].
 pub(crate) fn integer(array: &dyn Array, row: usize) -> i64 {
+    fn of<T: ArrowPrimitiveType>(array: &dyn Array, row: usize) -> i64
+    where
+        T::Native: TryInto<i64>,
+    {
+        primitive::<T>(array, row).try_into().unwrap_or_default()
+    }
     with_integers!(
         array.data_type(),
-        T => primitive::<T>(array, row).try_into().unwrap_or_default(),
+        T => of::<T>(array, row),
         _ => unreachable!("only integers are read as such")
     )
 }

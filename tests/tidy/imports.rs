@@ -93,7 +93,7 @@ fn shortest(graph: &BTreeMap<String, BTreeSet<String>>, set: &BTreeSet<String>) 
                         return way.clone();
                     }
                     if seen.insert(to.clone()) {
-                        longer.push([way.as_slice(), &[to.clone()]].concat());
+                        longer.push([way.as_slice(), std::slice::from_ref(to)].concat());
                     }
                 }
             }
