@@ -1,7 +1,6 @@
 //! What the `cellring` command is made of: reading and writing AnnData, synthetic data sets, and the conversion of one into
 //! the other.
 
-pub mod anndata;
 pub mod convert;
 pub mod export;
 pub mod list;

@@ -32,7 +32,7 @@ use cellring::format::{CsrRows, ValueType};
 
 pub use store::StoreOptions;
 
-use crate::anndata::write::{AnnDataWriter, Axis, MatrixSpec, WriteError};
+use cellring_anndata::write::{AnnDataWriter, Axis, MatrixSpec, WriteError};
 use rows::Model;
 
 /// Plates, and so runs of the first label.

@@ -9,8 +9,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use cellring_tools::anndata::write::{Compression, ZarrFormat};
-use cellring_tools::anndata::{Selection, SourceError};
+use cellring_anndata::write::{Compression, ZarrFormat};
+use cellring_anndata::{ReadError, Selection};
 use cellring_tools::convert::{ConvertError, ConvertOptions, ConvertReport, ObsOrder, convert};
 use cellring_tools::export::{ContainerChoice, ExportError, ExportOptions, ExportReport, FormChoice, export};
 use tempfile::TempDir;
@@ -260,7 +260,7 @@ fn data_frames_that_are_no_matrices_are_refused_by_column() {
         let error = run_convert(&source, &directory.path().join("store"), &options).unwrap_err();
         let is_of_column = matches!(
             &error,
-            ConvertError::Source(SourceError::FrameColumn { column: found, .. }) if found == column
+            ConvertError::Source(ReadError::FrameColumn { column: found, .. }) if found == column
         );
         assert!(is_of_column && error.to_string().contains(expected), "{error}");
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cellring_tools::anndata::{LeftOut, Selection};
+use cellring_anndata::{LeftOut, Selection};
 use cellring_tools::convert::{AppendOptions, AppendReport, append};
 use cellring_tools::paths::check_input;
 use cellring_tools::size::parse_size;

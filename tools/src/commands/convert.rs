@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
 use cellring::format::{Encoding, VarOrder};
 use cellring::writer::check_directory;
-use cellring_tools::anndata::{JoinOptions, LeftOut, Selection, VarJoin};
+use cellring_anndata::{JoinOptions, LeftOut, Selection, VarJoin};
 use cellring_tools::convert::{ConvertOptions, ConvertReport, ObsOrder, Parts, convert};
 use cellring_tools::paths::{check_input, check_store};
 use cellring_tools::size::parse_size;

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use cellring::writer::check_directory;
-use cellring_tools::anndata::write::{Compression, Container, ZarrFormat};
+use cellring_anndata::write::{Compression, Container, ZarrFormat};
 use cellring_tools::export::{ContainerChoice, ExportOptions, ExportReport, FormChoice, export};
 use cellring_tools::paths::check_file;
 use cellring_tools::size::parse_size;

@@ -1,6 +1,6 @@
 //! Options that say what is read of an input.
 
-use cellring_tools::anndata::OpenOptions;
+use cellring_anndata::OpenOptions;
 
 /// Which part of each input is read.
 #[derive(Debug, clap::Args)]

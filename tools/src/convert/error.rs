@@ -6,8 +6,8 @@ use cellring::format::FormatError;
 use cellring::select::SelectError;
 use cellring::writer::{EncodeError, WriteError};
 
-use crate::anndata::SourceError;
-use crate::anndata::write::ColumnFault;
+use cellring_anndata::ReadError;
+use cellring_anndata::write::ColumnFault;
 
 /// Why a conversion failed. Nothing is left under the store's name then. Every message is one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +15,7 @@ use crate::anndata::write::ColumnFault;
 pub enum ConvertError {
     /// The input is missing, damaged, or of a form that is not read.
     #[error(transparent)]
-    Source(#[from] SourceError),
+    Source(#[from] ReadError),
     /// The store cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),

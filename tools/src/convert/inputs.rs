@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use super::select::GeneList;
-use super::{ConvertError, ConvertOptions, order, select};
-use crate::anndata::{AnnData, InputStamp, LeftOut, Looks, MatrixSource, Selection, TableSource, Workspace};
+use super::{ConvertError, ConvertOptions, open, order, select};
 use crate::message::{Message, MessageKind};
-use crate::paths::directory_of;
+use cellring_anndata::__internal::{Looks, directory_of};
+use cellring_anndata::{Input, InputStamp, LeftOut, MatrixSource, Selection, TableSource, Workspace};
 
 /// Inputs that have been looked at and found fit.
 pub(super) struct Inputs {
-    file: AnnData,
+    file: Input,
     /// How messages name them.
     pub(super) name: PathBuf,
     /// What they were like before anything was read.
@@ -48,11 +48,11 @@ impl Inputs {
         let input = name.as_path();
         let stamps: Result<_, _> = inputs.iter().map(|path| InputStamp::of(path)).collect();
         let file = match inputs {
-            [one] if options.join.is_default_for_one() => AnnData::open_with(one, &options.open)?,
+            [one] if options.join.is_default_for_one() => open::open(one, &options.open)?,
             several => {
                 let mut join = options.join.clone();
                 join.obs_columns = select::asked_columns(options)?;
-                AnnData::join(several, &options.open, &join)?
+                open::join(several, &options.open, &join)?
             }
         };
         let workspace = Workspace {

@@ -9,8 +9,9 @@ use cellring::writer::{PartManifest, StoreWriter, WriteError, part_table_rows};
 use super::inputs::{Element, Inputs};
 use super::matrix::{MatrixJob, Written};
 use super::{ConvertError, ConvertOptions, ConvertReport, ObsOrder, PartReport, Parts, parts, tables};
-use crate::anndata::{Canonicalised, FrameColumn, Looks, Selection, TableSource};
 use crate::message::{Message, MessageKind};
+use cellring_anndata::__internal::Looks;
+use cellring_anndata::{Canonicalised, FrameColumn, Selection, TableSource};
 
 /// A conversion whose inputs have been looked at and found fit.
 pub(super) struct Job<'a> {
@@ -307,7 +308,7 @@ mod tests {
     /// The least memory that X can be converted with beside these layers: what the layers hold, and all else but what X and obs need
     /// to be put into another order.
     fn needed(further: &[&str], obs_order: Option<ObsOrder>) -> (u64, u64) {
-        let input = [Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/matrices.h5ad")];
+        let input = [Path::new(env!("CARGO_MANIFEST_DIR")).join("anndata/tests/data/matrices.h5ad")];
         let layers = further.iter().map(|name| Selection::Layer((*name).to_owned()));
         let options = ConvertOptions {
             memory_bytes: 1 << 20,

@@ -10,7 +10,8 @@ use super::inputs::Element;
 use super::memory::Needs;
 use super::survey::{self, ColumnOrder, Survey};
 use super::{ConvertError, ConvertOptions, Parts, parts, tables};
-use crate::anndata::{Canonicalised, Looks, Selection, TableSource};
+use cellring_anndata::__internal::Looks;
+use cellring_anndata::{Canonicalised, Selection, TableSource};
 
 /// Windows of which some values are looked at.
 const SAMPLE_WINDOWS: u32 = 16;

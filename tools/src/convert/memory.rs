@@ -3,7 +3,7 @@
 use arrow_schema::DataType;
 use cellring::format::constants::TABLE_BATCH_ROWS;
 
-use crate::anndata::{MatrixSource, TableSource};
+use cellring_anndata::{MatrixSource, TableSource};
 
 /// Memory for keys to sort obs by, and for texts that are told apart while they are read.
 pub(super) const KEY_BYTES: u64 = 8;

@@ -11,6 +11,7 @@ mod inputs;
 mod job;
 mod matrix;
 mod memory;
+mod open;
 mod order;
 mod parts;
 mod select;
@@ -28,8 +29,8 @@ pub use append::{AppendError, AppendOptions, AppendReport, append};
 pub use error::ConvertError;
 pub use parts::PartReport;
 
-use crate::anndata::{JoinOptions, LeftOut, OpenOptions, Selection};
 use crate::message::Message;
+use cellring_anndata::{JoinOptions, LeftOut, OpenOptions, Selection};
 use job::Job;
 
 /// What is converted, and into what.

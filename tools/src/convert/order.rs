@@ -15,8 +15,8 @@ use rand::{Rng, SeedableRng};
 
 use super::memory::{BASE_BYTES, KEY_BYTES};
 use super::{ConvertError, ObsOrder};
-use crate::anndata::TableSource;
-use crate::anndata::unify::codes_of;
+use cellring_anndata::__internal::codes_of;
+use cellring_anndata::TableSource;
 
 /// For each obs of the store its place in the source.
 pub(super) fn of(

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::inputs::Inputs;
 use super::{ConvertError, ConvertOptions, Parts};
-use crate::anndata::Canonicalised;
+use cellring_anndata::Canonicalised;
 
 /// Length of shards that are put in several directories, unless another one is asked for: with fewer shards than a store
 /// has gigabytes the disks would not be equally full.
@@ -119,7 +119,7 @@ pub(super) fn settings(
 ) -> serde_json::Value {
     let genes = inputs.genes.as_ref().map(|list| crc32c(list.text().as_bytes()));
     let element = &inputs.elements[0];
-    let columns = |table: &crate::anndata::TableSource| -> Vec<String> {
+    let columns = |table: &cellring_anndata::TableSource| -> Vec<String> {
         let fields = table.schema().fields();
         fields.iter().map(|field| field.name().clone()).collect()
     };

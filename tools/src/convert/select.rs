@@ -8,9 +8,10 @@ use cellring::select::{Filter, SelectError};
 
 use super::inputs::Element;
 use super::{ConvertError, ConvertOptions, ObsOrder};
-use crate::anndata::{RowSet, RowSetBuilder, Selection, TableSource};
 use crate::list;
-use crate::message::{Message, MessageKind, few};
+use crate::message::{Message, MessageKind};
+use cellring_anndata::__internal::few;
+use cellring_anndata::{RowSet, RowSetBuilder, Selection, TableSource};
 
 /// Names of genes that a message shows.
 const SHOWN: usize = 5;

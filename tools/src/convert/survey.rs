@@ -8,7 +8,7 @@ use cellring::format::{CsrRows, Element, ValueType};
 use cellring::with_values;
 use rayon::prelude::*;
 
-use crate::anndata::{CountMode, MatrixSource, SourceError};
+use cellring_anndata::{CountMode, MatrixSource, ReadError};
 
 /// Stored entries between two reports of progress.
 const REPORT_NNZ: u64 = 32 << 20;
@@ -73,7 +73,7 @@ pub(super) fn run(
     survey: Survey,
     window_nnz: usize,
     progress: &dyn Fn(u64),
-) -> Result<Found, SourceError> {
+) -> Result<Found, ReadError> {
     let mut counts = vec![0u64; matrix.n_vars() as usize];
     match survey {
         Survey::StoredCounts => {

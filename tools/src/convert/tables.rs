@@ -11,8 +11,8 @@ use cellring::writer::{StoreWriter, TableKind};
 
 use super::ConvertError;
 use super::survey::ColumnOrder;
-use crate::anndata::TableSource;
-use crate::anndata::write::TableCheck;
+use cellring_anndata::TableSource;
+use cellring_anndata::write::TableCheck;
 
 /// Copies the batches of obs that begin within `rows`, a multiple of their length; where obs is in another order than the source, each obs's place in that is added.
 pub(super) fn write_obs(

@@ -11,8 +11,8 @@ use cellring::Store;
 use cellring::format::FormatError;
 
 use super::{ExportError, ExportedMatrix};
-use crate::anndata::type_of_numpy_name;
-use crate::anndata::write::{Form, MatrixSpec, Place};
+use cellring_anndata::__internal::type_of_numpy_name;
+use cellring_anndata::write::{Form, MatrixSpec, Place};
 
 /// The longest row of a dense matrix: a chunk is at least one row.
 const MAX_ROW_BYTES: u64 = 1 << 28;

@@ -2,6 +2,7 @@
 
 mod form;
 mod rows;
+mod stored;
 mod tables;
 
 use std::ops::Range;
@@ -18,11 +19,11 @@ use serde::Serialize;
 
 pub use form::FormChoice;
 
-use crate::anndata::write::{
+use cellring_anndata::__internal::directory_of;
+use cellring_anndata::write::{
     AnnDataWriter, Axis, Compression, Container, Place, WriteError, WriteOptions, ZarrFormat,
 };
-use crate::anndata::{SourceError, Workspace};
-use crate::paths::directory_of;
+use cellring_anndata::{ReadError, Workspace};
 use form::Plan;
 use rows::MatrixExport;
 
@@ -56,7 +57,7 @@ pub enum ExportError {
     },
     /// The obs cannot be brought back into the source's order.
     #[error(transparent)]
-    Source(#[from] SourceError),
+    Source(#[from] ReadError),
     /// A zip file was asked for.
     #[error("{}: zarr is written as a directory, not as a zip file; export to a name that ends in .zarr and zip that", path.display())]
     Zip {

@@ -9,9 +9,9 @@ use cellring::with_element;
 use cellring::writer::RowSorter;
 use rayon::prelude::*;
 
-use super::ExportError;
-use crate::anndata::write::{AnnDataWriter, Form};
-use crate::anndata::{MatrixSource, Workspace};
+use super::{ExportError, stored};
+use cellring_anndata::Workspace;
+use cellring_anndata::write::{AnnDataWriter, Form};
 
 /// Entries, and rows, that one thread reads and reorders in one go.
 const PART_NNZ: u64 = 1 << 19;
@@ -55,7 +55,7 @@ impl MatrixExport<'_> {
             }
             place_of_row
         });
-        let matrix = MatrixSource::of_store(self.store)?;
+        let matrix = stored::matrix(self.store)?;
         let place_of_column = self.columns.map(<[u32]>::to_vec);
         let turned = matrix.transposed(self.obs.clone(), place_of_row, place_of_column, self.workspace)?;
         let (n_obs, n_columns) = (self.obs.end - self.obs.start, turned.n_obs());
@@ -128,7 +128,7 @@ fn restore_rows<T: Element>(
     workspace: &Workspace,
     progress: &dyn Fn(u64),
 ) -> Result<(), ExportError> {
-    let matrix = MatrixSource::of_store(store)?.reordered(places, workspace)?;
+    let matrix = stored::matrix(store)?.reordered(places, workspace)?;
     let (mut done, n_obs) = (0, matrix.n_obs());
     let mut windows = matrix.rows(0..n_obs, PART_NNZ as usize)?;
     loop {

@@ -11,8 +11,9 @@ use cellring::format::constants::{ROLE_KEY, ROLE_SOURCE_POSITION, TABLE_BATCH_RO
 use cellring::format::table::Table;
 
 use super::ExportError;
-use crate::anndata::write::{AnnDataWriter, Axis};
-use crate::anndata::{Scatter, ScatterError, SourceError, Workspace};
+use cellring_anndata::__internal::{Scatter, ScatterError};
+use cellring_anndata::write::{AnnDataWriter, Axis};
+use cellring_anndata::{ReadError, Workspace};
 
 /// For each obs of the source its place in the store, where that is another.
 pub(super) fn obs_places(store: &Store) -> Result<Option<Vec<u32>>, ExportError> {
@@ -93,7 +94,7 @@ pub(super) fn restore_obs(
     let table = store.obs();
     let (kept, schema) = kept_fields(store)?;
     let failed = |error: ScatterError| match error {
-        ScatterError::Io(source) => ExportError::Source(SourceError::Spill {
+        ScatterError::Io(source) => ExportError::Source(ReadError::Spill {
             directory: workspace.directory.clone(),
             source,
         }),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cellring_tools::anndata::{JoinOptions, LeftOut, PartKind, Selection, VarJoin};
+use cellring_anndata::{JoinOptions, LeftOut, PartKind, Selection, VarJoin};
 use cellring_tools::convert::{
     AppendOptions, ConvertError, ConvertOptions, ConvertReport, Parts, append, convert,
 };

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use cellring::Store;
 use cellring::format::ValueBuffer;
-use cellring_tools::anndata::{InputStamp, SourceError};
+use cellring_anndata::{InputStamp, ReadError};
 use cellring_tools::export::{ExportOptions, export};
 use tempfile::TempDir;
 
@@ -196,5 +196,5 @@ fn names_that_change_beside_a_matrix_are_noticed() {
     write("else.tsv", "other\n");
     stamp.check().unwrap();
     write("GSM1_barcodes.tsv", "another\n");
-    assert!(matches!(stamp.check(), Err(SourceError::Changed { .. })));
+    assert!(matches!(stamp.check(), Err(ReadError::Changed { .. })));
 }

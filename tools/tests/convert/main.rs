@@ -19,7 +19,7 @@ mod matrices;
 mod orders;
 mod refusals;
 mod round_trip;
-#[path = "../samples/mod.rs"]
+#[path = "../../anndata/tests/samples/mod.rs"]
 mod samples;
 mod zip64;
 
@@ -32,7 +32,7 @@ use tempfile::TempDir;
 
 pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data")
+        .join("anndata/tests/data")
         .join(name)
 }
 

@@ -12,7 +12,7 @@ use cellring::minibatch::{Layout, Matrix, OutputConfig, OutputType, Values};
 use cellring::plan::SamplerConfig;
 use cellring::store::verify;
 use cellring::{Loader, LoaderConfig, LoaderError, Store};
-use cellring_tools::anndata::Selection;
+use cellring_anndata::Selection;
 use cellring_tools::convert::{ConvertOptions, ObsOrder};
 use cellring_tools::export::{ExportOptions, export};
 

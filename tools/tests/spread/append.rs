@@ -391,7 +391,7 @@ fn what_does_not_fit_is_refused() {
     );
     // Several matrices.
     let several = directory.path().join("several");
-    let matrices = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/matrices.h5ad");
+    let matrices = Path::new(env!("CARGO_MANIFEST_DIR")).join("anndata/tests/data/matrices.h5ad");
     let made = crate::cellring(&[
         "convert",
         text(&matrices),

@@ -9,7 +9,7 @@
 mod append;
 mod machines;
 mod parts;
-#[path = "../samples/mod.rs"]
+#[path = "../../anndata/tests/samples/mod.rs"]
 mod samples;
 mod stripe;
 
@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use cellring::format::{CsrRows, ValueBuffer, ValueType};
-use cellring_tools::anndata::write::{AnnDataWriter, Axis, MatrixSpec};
+use cellring_anndata::write::{AnnDataWriter, Axis, MatrixSpec};
 use cellring_tools::synth::Synth;
 use serde_json::Value;
 use tempfile::TempDir;

@@ -4,8 +4,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, UInt32Array, new_empty_array, new_null_array};
 use arrow_schema::{ArrowError, DataType, Field};
 
-use crate::anndata::ORDERED;
-use crate::anndata::unify::{CastError, cast, code_type, coded_as, codes_of, union, value_type};
+use cellring_anndata::__internal::ORDERED;
+use cellring_anndata::__internal::{CastError, cast, code_type, coded_as, codes_of, union, value_type};
 
 /// How a column of the enlarged store is made of those of the store and of the inputs.
 #[derive(Debug)]

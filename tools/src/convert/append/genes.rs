@@ -9,7 +9,7 @@ use arrow_schema::DataType;
 use cellring::Store;
 
 use super::{AppendError, SHOWN};
-use crate::anndata::TableSource;
+use cellring_anndata::TableSource;
 
 /// The names of a store's genes.
 pub(super) struct Names {

@@ -16,12 +16,12 @@ use serde::Serialize;
 use super::blocks::BlockCutter;
 use super::memory::Needs;
 use super::{ConvertError, peak_rss_bytes};
-use crate::anndata::{
-    AnnData, Canonicalised, InputStamp, LeftOut, Looks, MatrixSource, OpenOptions, Selection, SourceError,
-    TableSource, Workspace,
-};
 use crate::message::{Message, MessageKind};
-use crate::paths::directory_of;
+use cellring_anndata::__internal::{Looks, directory_of};
+use cellring_anndata::{
+    Canonicalised, Input, InputStamp, LeftOut, MatrixSource, OpenOptions, ReadError, Selection, TableSource,
+    Workspace,
+};
 use values::{Misfit, Target};
 
 /// Names that a message shows.
@@ -101,7 +101,7 @@ pub struct AppendReport {
 pub enum AppendError {
     /// An input is missing, damaged, or of a form that is not read.
     #[error(transparent)]
-    Source(#[from] SourceError),
+    Source(#[from] ReadError),
     /// An input cannot be converted.
     #[error(transparent)]
     Convert(#[from] ConvertError),
@@ -212,7 +212,7 @@ impl From<EncodeError> for AppendError {
 }
 
 /// An input that has been looked at and found fit.
-struct Input {
+struct Addition {
     path: PathBuf,
     /// What it was like before anything was read.
     stamp: InputStamp,
@@ -224,7 +224,7 @@ struct Input {
     /// Genes of the store that it does not have.
     n_missing: u64,
     window_nnz: usize,
-    file: AnnData,
+    file: Input,
     selection: Selection,
 }
 
@@ -319,7 +319,7 @@ fn append_here(
     })
 }
 
-impl Input {
+impl Addition {
     /// Says that an input and the store hardly share genes.
     fn warn_of_genes(&self, store: &Store) -> Option<Message> {
         let (n_found, n_store) = (self.column_of.len() as u64, store.n_vars());
@@ -352,7 +352,7 @@ impl Input {
 fn write(
     appender: &mut StoreAppender,
     store: &Store,
-    inputs: &[Input],
+    inputs: &[Addition],
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Vec<(Canonicalised, Looks)>, AppendError> {
     let n_new: u64 = inputs.iter().map(|input| input.matrix.n_obs()).sum();
@@ -403,9 +403,9 @@ fn open(
     store: &Store,
     names: &genes::Names,
     options: &AppendOptions,
-) -> Result<Input, AppendError> {
+) -> Result<Addition, AppendError> {
     let stamp = InputStamp::of(path);
-    let file = AnnData::open_with(path, &options.open)?;
+    let file = super::open::open(path, &options.open)?;
     let workspace = Workspace {
         directory: directory_of(store.path()).to_path_buf(),
         memory_bytes: options.memory_bytes,
@@ -464,7 +464,7 @@ fn open(
             needed_bytes,
             reason,
         })?;
-    Ok(Input {
+    Ok(Addition {
         path: path.to_path_buf(),
         // An input that is not there has been named above.
         stamp: stamp?,
@@ -496,7 +496,7 @@ fn selection_of(store: &Store) -> Selection {
     }
 }
 
-fn value_error(misfit: &Misfit, first_row: u64, input: &Input, store: &Store) -> AppendError {
+fn value_error(misfit: &Misfit, first_row: u64, input: &Addition, store: &Store) -> AppendError {
     let names = store.var().names();
     let gene = names.ok().and_then(|names| {
         let (batch, row) = names.at(u64::from(misfit.column));
@@ -514,7 +514,7 @@ fn value_error(misfit: &Misfit, first_row: u64, input: &Input, store: &Store) ->
 }
 
 /// What the manifest says of the source afterwards: what it said, and the inputs that were appended.
-fn source(before: &serde_json::Value, inputs: &[Input], changed: &[Canonicalised]) -> serde_json::Value {
+fn source(before: &serde_json::Value, inputs: &[Addition], changed: &[Canonicalised]) -> serde_json::Value {
     let mut source = before.clone();
     let mut list = match source.get("appended") {
         Some(serde_json::Value::Array(list)) => list.clone(),

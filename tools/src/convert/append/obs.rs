@@ -9,9 +9,10 @@ use cellring::format::constants::{ROLE_KEY, ROLE_SOURCE_POSITION, TABLE_BATCH_RO
 use cellring::writer::StoreAppender;
 
 use super::columns::{Mismatch, Plan};
-use super::{AppendError, Input};
-use crate::anndata::write::{ColumnFault, TableCheck};
-use crate::anndata::{TableSource, texts_of};
+use super::{Addition, AppendError};
+use cellring_anndata::__internal::texts_of;
+use cellring_anndata::TableSource;
+use cellring_anndata::write::{ColumnFault, TableCheck};
 
 /// One column of the enlarged table, and where it comes from.
 struct Column {
@@ -39,7 +40,7 @@ impl Column {
 pub(super) fn write(
     appender: &mut StoreAppender,
     store: &Store,
-    inputs: &[Input],
+    inputs: &[Addition],
     warnings: &mut Vec<String>,
 ) -> Result<(), AppendError> {
     let columns = plan(store, inputs, warnings)?;
@@ -63,7 +64,7 @@ pub(super) fn write(
     appender.write_obs(&schema, batches)
 }
 
-fn plan(store: &Store, inputs: &[Input], warnings: &mut Vec<String>) -> Result<Vec<Column>, AppendError> {
+fn plan(store: &Store, inputs: &[Addition], warnings: &mut Vec<String>) -> Result<Vec<Column>, AppendError> {
     let schema = store.obs().schema()?;
     let sample = match store.n_obs() {
         0 => None,
@@ -148,7 +149,7 @@ fn place_of(table: &TableSource, name: &str) -> Option<usize> {
         .map(|place| place + 1)
 }
 
-fn column_error(input: &Input, store: &Store, column: &str, mismatch: Mismatch) -> AppendError {
+fn column_error(input: &Addition, store: &Store, column: &str, mismatch: Mismatch) -> AppendError {
     AppendError::Column {
         input: input.path.clone(),
         store: store.path().to_path_buf(),
@@ -167,7 +168,7 @@ fn table_error(store: &Store, why: String) -> AppendError {
 /// Rows `start` to `end` of the enlarged table, which begin with a batch of the store where they begin within it.
 fn batch(
     store: &Store,
-    inputs: &[Input],
+    inputs: &[Addition],
     columns: &[Column],
     schema: &SchemaRef,
     start: u64,
