@@ -2,15 +2,12 @@
 
 use std::error::Error;
 use std::fmt;
-use std::process::ExitCode;
 
+use crate::convert::ConvertError;
+use crate::export::ExportError;
+use crate::paths::PathError;
 use cellring::format::FormatError;
 use cellring::writer::WriteError;
-use cellring_tools::convert::ConvertError;
-use cellring_tools::export::ExportError;
-use cellring_tools::paths::PathError;
-
-use crate::{output, process};
 
 /// Why a command ends early. Any error becomes one with `?`.
 #[derive(Debug)]
@@ -36,21 +33,18 @@ impl Failure {
         Self::Failed(sentence.into().into())
     }
 
-    /// Says what went wrong, and returns the exit code for it.
-    pub(crate) fn report(&self) -> ExitCode {
-        let code = match self {
+    /// The exit code that the process ends with.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::Interrupted { signal, .. } => 128 + signal,
-            Self::NoReader => return ExitCode::SUCCESS,
-        };
-        let sentence = self.to_string();
-        output::error(self.kind(), &format!("{sentence}{}", process::remedy(&sentence)));
-        ExitCode::from(code)
+            Self::NoReader => 0,
+        }
     }
 
     /// What kind of failure it is, for programs; `tools/MANUAL.md` lists all.
-    fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Failed(error) => kind_of(error.as_ref()),
             Self::Usage(_) => "usage",

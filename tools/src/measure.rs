@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::message::MessageKind;
 use cellring::engine::{Choice, EngineStats};
 use cellring::minibatch::{Indices, Matrix, Values};
 use cellring::plan::SamplerState;
 use cellring::{Loader, LoaderConfig, Minibatch, Store};
-use cellring_tools::message::MessageKind;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::failure::Failure;

@@ -18,6 +18,7 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::failure::Failure;
+use crate::output;
 
 /// A signal has told the process to end, and a thread removes what is under way.
 static IS_ENDING: AtomicBool = AtomicBool::new(false);
@@ -83,7 +84,7 @@ fn end(signal: i32) -> ! {
     unfinished::remove_all();
     if signal == SIGXFSZ {
         let sentence = "a file has reached the limit on the length of files; raise it (ulimit -f)";
-        let _ = Failure::because(sentence).report();
+        report(&Failure::because(sentence));
         // By default it leaves a core dump.
         let limit = Rlimit {
             current: Some(0),
@@ -132,7 +133,7 @@ pub(crate) fn start_threads() -> Result<(), Failure> {
 }
 
 /// What can be done about a limit that an error tells of, as the end of its sentence; empty if it says so itself.
-pub(crate) fn remedy(sentence: &str) -> &'static str {
+fn remedy(sentence: &str) -> &'static str {
     let of = |errno: u32| sentence.contains(&format!("(os error {errno})")) && !sentence.contains("ulimit");
     const EMFILE: u32 = 24;
     const EFBIG: u32 = 27;
@@ -141,6 +142,15 @@ pub(crate) fn remedy(sentence: &str) -> &'static str {
         () if of(EFBIG) => "; raise the limit on the length of files (ulimit -f)",
         () => "",
     }
+}
+
+/// Says what went wrong, and returns the exit code for it.
+pub(crate) fn report(failure: &Failure) -> u8 {
+    if !matches!(failure, Failure::NoReader) {
+        let sentence = failure.to_string();
+        output::error(failure.kind(), &format!("{sentence}{}", remedy(&sentence)));
+    }
+    failure.exit_code()
 }
 
 /// The most memory that was resident at a time, in bytes, mapped files included; `None` where /proc is not there.

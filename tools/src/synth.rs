@@ -29,10 +29,10 @@ use std::thread;
 use arrow_array::{RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use cellring::format::{CsrRows, ValueType};
+use cellring_anndata::write::{AnnDataWriter, Axis, MatrixSpec, WriteError};
 
 pub use store::StoreOptions;
 
-use cellring_anndata::write::{AnnDataWriter, Axis, MatrixSpec, WriteError};
 use rows::Model;
 
 /// Plates, and so runs of the first label.

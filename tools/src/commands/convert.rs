@@ -3,17 +3,17 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use crate::convert::{ConvertOptions, ConvertReport, ObsOrder, Parts, convert};
+use crate::paths::{check_input, check_store};
+use crate::size::parse_size;
 use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
 use cellring::format::{Encoding, VarOrder};
 use cellring::writer::check_directory;
 use cellring_anndata::{JoinOptions, LeftOut, Selection, VarJoin};
-use cellring_tools::convert::{ConvertOptions, ConvertReport, ObsOrder, Parts, convert};
-use cellring_tools::paths::{check_input, check_store};
-use cellring_tools::size::parse_size;
 use clap::{ValueEnum, value_parser};
 
-use crate::commands::inputs::InputArgs;
 use crate::failure::Failure;
+use crate::options::InputArgs;
 use crate::output::{self, Show};
 use crate::progress;
 

@@ -8,12 +8,11 @@ use cellring::engine::Choice;
 use clap::value_parser;
 use serde::Serialize;
 
-use super::form::OutputArgs;
-use super::options::{ReadArgs, SamplerArgs, StoreArg, parse_seconds};
 use super::state;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::measure::{Limits, Measured, Run, fallback};
+use crate::options::{OutputArgs, ReadArgs, SamplerArgs, StoreArg, parse_seconds};
 use crate::output::{self, Fields, Show};
 use crate::process::peak_rss_bytes;
 use crate::progress::Epochs;

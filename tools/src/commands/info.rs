@@ -3,8 +3,8 @@
 use cellring::Store;
 use serde::Serialize;
 
-use super::options::StoreArg;
 use crate::failure::Failure;
+use crate::options::StoreArg;
 use crate::output::{self, Fields, Show};
 
 /// Show the shape, encoding, size and columns of a store

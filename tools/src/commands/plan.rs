@@ -4,11 +4,11 @@ use cellring::plan::{Fetch, Plan, Sampler, StrategyKind};
 use clap::value_parser;
 use serde::Serialize;
 
-use super::diversity::{Diversity, Question};
-use super::options::{SamplerArgs, StoreArg};
-use super::sampler::SamplerRecord;
+use crate::diversity::{Diversity, Question};
 use crate::failure::Failure;
+use crate::options::{SamplerArgs, StoreArg};
 use crate::output::{self, Fields, Lines, Show};
+use crate::sampler_record::SamplerRecord;
 
 /// Show the minibatches of an epoch without reading cells
 #[derive(Debug, clap::Args)]

@@ -4,11 +4,11 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::paths::{check_file, check_store};
+use crate::synth::{StoreOptions, Synth};
 use cellring::Store;
 use cellring::format::Encoding;
 use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
-use cellring_tools::paths::{check_file, check_store};
-use cellring_tools::synth::{StoreOptions, Synth};
 use clap::value_parser;
 use serde::Serialize;
 

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use cellring::format::FormatError;
 use cellring::select::SelectError;
 use cellring::writer::{EncodeError, WriteError};
-
 use cellring_anndata::ReadError;
 use cellring_anndata::write::ColumnFault;
 

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use cellring_anndata::__internal::{Looks, directory_of};
+use cellring_anndata::{Input, InputStamp, LeftOut, MatrixSource, Selection, TableSource, Workspace};
+
 use super::select::GeneList;
 use super::{ConvertError, ConvertOptions, open, order, select};
 use crate::message::{Message, MessageKind};
-use cellring_anndata::__internal::{Looks, directory_of};
-use cellring_anndata::{Input, InputStamp, LeftOut, MatrixSource, Selection, TableSource, Workspace};
 
 /// Inputs that have been looked at and found fit.
 pub(super) struct Inputs {

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use cellring::Store;
 use cellring::writer::{PartManifest, StoreWriter, WriteError, part_table_rows};
+use cellring_anndata::__internal::Looks;
+use cellring_anndata::{Canonicalised, FrameColumn, Selection, TableSource};
 
 use super::inputs::{Element, Inputs};
 use super::matrix::{MatrixJob, Written};
 use super::{ConvertError, ConvertOptions, ConvertReport, ObsOrder, PartReport, Parts, parts, tables};
 use crate::message::{Message, MessageKind};
-use cellring_anndata::__internal::Looks;
-use cellring_anndata::{Canonicalised, FrameColumn, Selection, TableSource};
 
 /// A conversion whose inputs have been looked at and found fit.
 pub(super) struct Job<'a> {

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use cellring::format::{Encoding, VarOrder};
 use cellring::writer::{BlockEncoder, EncodedBlock, StoreWriter, WriterOptions};
+use cellring_anndata::__internal::Looks;
+use cellring_anndata::{Canonicalised, Selection, TableSource};
 
 use super::blocks::BlockCutter;
 use super::inputs::Element;
 use super::memory::Needs;
 use super::survey::{self, ColumnOrder, Survey};
 use super::{ConvertError, ConvertOptions, Parts, parts, tables};
-use cellring_anndata::__internal::Looks;
-use cellring_anndata::{Canonicalised, Selection, TableSource};
 
 /// Windows of which some values are looked at.
 const SAMPLE_WINDOWS: u32 = 16;

@@ -2,7 +2,6 @@
 
 use arrow_schema::DataType;
 use cellring::format::constants::TABLE_BATCH_ROWS;
-
 use cellring_anndata::{MatrixSource, TableSource};
 
 /// Memory for keys to sort obs by, and for texts that are told apart while they are read.

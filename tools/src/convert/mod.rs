@@ -23,6 +23,7 @@ use std::time::Instant;
 
 use cellring::format::constants::DEFAULT_BLOCK_SIZE;
 use cellring::format::{Encoding, VarOrder};
+use cellring_anndata::{JoinOptions, LeftOut, OpenOptions, Selection};
 use serde::Serialize;
 
 pub use append::{AppendError, AppendOptions, AppendReport, append};
@@ -30,7 +31,6 @@ pub use error::ConvertError;
 pub use parts::PartReport;
 
 use crate::message::Message;
-use cellring_anndata::{JoinOptions, LeftOut, OpenOptions, Selection};
 use job::Job;
 
 /// What is converted, and into what.

@@ -21,7 +21,7 @@ pub(super) fn join(paths: &[PathBuf], open: &OpenOptions, options: &JoinOptions)
     Input::join(paths, open, options).map_err(name_store)
 }
 
-/// A better error than that of a directory that is no input, if it is a store or a part of one.
+/// If a directory that cannot be read is a store, or a part of one: says so.
 fn name_store(error: ReadError) -> ReadError {
     let (ReadError::Foreign { file, .. } | ReadError::Choice { file, .. } | ReadError::Io { file, .. }) =
         &error

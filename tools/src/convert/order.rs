@@ -10,13 +10,13 @@ use arrow_array::types::{
     UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_schema::DataType;
+use cellring_anndata::__internal::codes_of;
+use cellring_anndata::TableSource;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, SeedableRng};
 
 use super::memory::{BASE_BYTES, KEY_BYTES};
 use super::{ConvertError, ObsOrder};
-use cellring_anndata::__internal::codes_of;
-use cellring_anndata::TableSource;
 
 /// For each obs of the store its place in the source.
 pub(super) fn of(

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use cellring::format::checksum::crc32c;
 use cellring::writer::{Part, PartManifest, WriterOptions, part_path};
+use cellring_anndata::Canonicalised;
 use serde::Serialize;
 
 use super::inputs::Inputs;
 use super::{ConvertError, ConvertOptions, Parts};
-use cellring_anndata::Canonicalised;
 
 /// Length of shards that are put in several directories, unless another one is asked for: with fewer shards than a store
 /// has gigabytes the disks would not be equally full.

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use arrow_array::StringArray;
 use cellring::select::{Filter, SelectError};
+use cellring_anndata::__internal::few;
+use cellring_anndata::{RowSet, RowSetBuilder, Selection, TableSource};
 
 use super::inputs::Element;
 use super::{ConvertError, ConvertOptions, ObsOrder};
 use crate::list;
 use crate::message::{Message, MessageKind};
-use cellring_anndata::__internal::few;
-use cellring_anndata::{RowSet, RowSetBuilder, Selection, TableSource};
 
 /// Names of genes that a message shows.
 const SHOWN: usize = 5;

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use cellring::format::{CsrRows, Element, ValueType};
 use cellring::with_values;
-use rayon::prelude::*;
-
 use cellring_anndata::{CountMode, MatrixSource, ReadError};
+use rayon::prelude::*;
 
 /// Stored entries between two reports of progress.
 const REPORT_NNZ: u64 = 32 << 20;

@@ -9,10 +9,10 @@ use arrow_array::StringArray;
 use arrow_schema::{DataType, Field};
 use cellring::Store;
 use cellring::format::FormatError;
-
-use super::{ExportError, ExportedMatrix};
 use cellring_anndata::__internal::type_of_numpy_name;
 use cellring_anndata::write::{Form, MatrixSpec, Place};
+
+use super::{ExportError, ExportedMatrix};
 
 /// The longest row of a dense matrix: a chunk is at least one row.
 const MAX_ROW_BYTES: u64 = 1 << 28;

@@ -15,15 +15,15 @@ use arrow_schema::ArrowError;
 use cellring::Store;
 use cellring::format::{FormatError, VarOrder};
 use cellring::select::nearest;
-use serde::Serialize;
-
-pub use form::FormChoice;
-
 use cellring_anndata::__internal::directory_of;
 use cellring_anndata::write::{
     AnnDataWriter, Axis, Compression, Container, Place, WriteError, WriteOptions, ZarrFormat,
 };
 use cellring_anndata::{ReadError, Workspace};
+use serde::Serialize;
+
+pub use form::FormChoice;
+
 use form::Plan;
 use rows::MatrixExport;
 

@@ -7,11 +7,11 @@ use cellring::Store;
 use cellring::format::{CsrRows, Element, FormatError};
 use cellring::with_element;
 use cellring::writer::RowSorter;
+use cellring_anndata::Workspace;
+use cellring_anndata::write::{AnnDataWriter, Form};
 use rayon::prelude::*;
 
 use super::{ExportError, stored};
-use cellring_anndata::Workspace;
-use cellring_anndata::write::{AnnDataWriter, Form};
 
 /// Entries, and rows, that one thread reads and reorders in one go.
 const PART_NNZ: u64 = 1 << 19;

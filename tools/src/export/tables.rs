@@ -9,11 +9,11 @@ use cellring::Store;
 use cellring::format::FormatError;
 use cellring::format::constants::{ROLE_KEY, ROLE_SOURCE_POSITION, TABLE_BATCH_ROWS};
 use cellring::format::table::Table;
-
-use super::ExportError;
 use cellring_anndata::__internal::{Scatter, ScatterError};
 use cellring_anndata::write::{AnnDataWriter, Axis};
 use cellring_anndata::{ReadError, Workspace};
+
+use super::ExportError;
 
 /// For each obs of the source its place in the store, where that is another.
 pub(super) fn obs_places(store: &Store) -> Result<Option<Vec<u32>>, ExportError> {

@@ -12,8 +12,8 @@ use cellring::format::table::Table;
 use clap::value_parser;
 use rayon::prelude::*;
 
-use super::options::StoreArg;
 use crate::failure::Failure;
+use crate::options::StoreArg;
 use crate::output;
 use report::{ColumnReport, TableReport};
 

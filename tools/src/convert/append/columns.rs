@@ -3,7 +3,6 @@
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, UInt32Array, new_empty_array, new_null_array};
 use arrow_schema::{ArrowError, DataType, Field};
-
 use cellring_anndata::__internal::ORDERED;
 use cellring_anndata::__internal::{CastError, cast, code_type, coded_as, codes_of, union, value_type};
 

@@ -7,9 +7,9 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_schema::DataType;
 use cellring::Store;
+use cellring_anndata::TableSource;
 
 use super::{AppendError, SHOWN};
-use cellring_anndata::TableSource;
 
 /// The names of a store's genes.
 pub(super) struct Names {

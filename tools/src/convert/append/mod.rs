@@ -11,17 +11,17 @@ use std::time::Instant;
 use cellring::Store;
 use cellring::format::{FormatError, ValueType};
 use cellring::writer::{EncodeError, StoreAppender, WriteError, recover};
+use cellring_anndata::__internal::{Looks, directory_of};
+use cellring_anndata::{
+    Canonicalised, Input, InputStamp, LeftOut, MatrixSource, OpenOptions, ReadError, Selection, TableSource,
+    Workspace,
+};
 use serde::Serialize;
 
 use super::blocks::BlockCutter;
 use super::memory::Needs;
 use super::{ConvertError, peak_rss_bytes};
 use crate::message::{Message, MessageKind};
-use cellring_anndata::__internal::{Looks, directory_of};
-use cellring_anndata::{
-    Canonicalised, Input, InputStamp, LeftOut, MatrixSource, OpenOptions, ReadError, Selection, TableSource,
-    Workspace,
-};
 use values::{Misfit, Target};
 
 /// Names that a message shows.

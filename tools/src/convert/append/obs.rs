@@ -7,12 +7,12 @@ use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use cellring::Store;
 use cellring::format::constants::{ROLE_KEY, ROLE_SOURCE_POSITION, TABLE_BATCH_ROWS};
 use cellring::writer::StoreAppender;
-
-use super::columns::{Mismatch, Plan};
-use super::{Addition, AppendError};
 use cellring_anndata::__internal::texts_of;
 use cellring_anndata::TableSource;
 use cellring_anndata::write::{ColumnFault, TableCheck};
+
+use super::columns::{Mismatch, Plan};
+use super::{Addition, AppendError};
 
 /// One column of the enlarged table, and where it comes from.
 struct Column {

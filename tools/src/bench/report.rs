@@ -9,7 +9,7 @@ use crate::output::{self, Fields, Show};
 
 /// All runs on a store.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(crate) struct Report {
     pub(super) store: String,
     pub(super) n_obs: u64,
     pub(super) n_vars: u64,
@@ -28,7 +28,7 @@ pub(super) struct Report {
     pub(super) cold: Option<bool>,
     pub(super) peak_rss_bytes: Option<u64>,
     /// Why the rates say little; `null` where they do not.
-    pub(super) too_small: Option<String>,
+    pub(crate) too_small: Option<String>,
     /// The obs column that the entropy is of; `null` for stretches of the store.
     pub(super) column: Option<String>,
     pub(super) labels: String,

@@ -4,20 +4,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cellring::Store;
-use cellring::engine::{Backend, Direct, cached_fraction};
+use cellring::engine::{Backend, Direct};
 use cellring::plan::SamplerData;
-use cellring_tools::page_cache::evict;
 use indicatif::ProgressBar;
 
-use super::super::labels::Labels;
-use super::super::options::{BackendName, StoreArg};
 use super::ceiling::{decode, replay};
 use super::drive::drive;
+use super::page_cache::drop_page_cache;
 use super::raw::{Raw, RawConfig, measure};
 use super::report::{Report, Row, Shape, Unavailable};
-use super::{Args, direct, too_small};
+use super::request::{Request, direct};
+use super::too_small::too_small;
+use crate::diversity::Labels;
 use crate::failure::Failure;
 use crate::measure::fallback;
+use crate::options::BackendName;
 use crate::process::peak_rss_bytes;
 use crate::{output, progress};
 
@@ -29,14 +30,14 @@ const REPORT_FETCH_FACTORS: [u32; 2] = [16, 64];
 const READ_SIZES: [u64; 5] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
 const DEPTHS: [u32; 3] = [4, 32, 128];
 
-pub(super) fn run(args: &Args, store_arg: &StoreArg) -> Result<Report, Failure> {
-    let store = store_arg.open()?;
+pub(crate) fn run(request: &Request) -> Result<Report, Failure> {
+    let store = request.store.open()?;
     let paths = store.shard_paths();
-    let labels = Labels::new(&store, args.column.as_deref())?;
-    let samplers = samplers(args, &store)?;
-    let ceilings = match args.report {
-        Some(_) => 5 * READ_SIZES.len() * DEPTHS.len(),
-        None => 0,
+    let labels = Labels::new(&store, request.column.as_deref())?;
+    let samplers = samplers(request, &store)?;
+    let ceilings = match request.every_backend {
+        true => 5 * READ_SIZES.len() * DEPTHS.len(),
+        false => 0,
     };
     let bar = progress::bar("measuring", (2 * samplers.len() + 1 + ceilings) as u64, "runs");
     let mut rows = Vec::with_capacity(samplers.len());
@@ -47,12 +48,12 @@ pub(super) fn run(args: &Args, store_arg: &StoreArg) -> Result<Report, Failure> 
             batch_size: sampler.batch_size,
             fetch_factor: sampler.fetch_factor,
         };
-        let config = args.read.loader(sampler.clone())?;
+        let config = request.read.loader(sampler.clone())?;
         let cached = drop_page_cache(&paths)?;
-        let Some(loader) = drive(&store, config, args.order.epoch(), args.seconds)? else {
+        let Some(loader) = drive(&store, config, request.order.epoch(), request.seconds)? else {
             return Err(Failure::because(format!(
                 "{}: this rank gets no minibatch, so there is nothing to measure; use other sampler options",
-                store_arg.path().display()
+                request.store.path().display()
             )));
         };
         bar.inc(1);
@@ -64,24 +65,29 @@ pub(super) fn run(args: &Args, store_arg: &StoreArg) -> Result<Report, Failure> 
         // The device is to be read as the loader did, whatever `auto` would choose by now.
         let way = choice.get_or_insert_with(|| loader.choice.clone()).way;
         drop_page_cache(&paths)?;
-        let mut engine = args.read.engine()?;
+        let mut engine = request.read.engine()?;
         (engine.backend, engine.direct) = (way.backend, direct(way.direct, way.backend));
-        let memory_bytes = args.read.memory_bytes();
+        let memory_bytes = request.read.memory_bytes();
         let device = replay(
             &store,
             sampler,
             &engine,
             memory_bytes,
-            args.order.epoch(),
-            args.seconds,
+            request.order.epoch(),
+            request.seconds,
         )?;
         bar.inc(1);
         let decode = match decoded {
             Some(decode) => decode,
-            None => *decoded.insert(decode(&store, loader.threads, sampler.batch_size, args.seconds)?),
+            None => *decoded.insert(decode(
+                &store,
+                loader.threads,
+                sampler.batch_size,
+                request.seconds,
+            )?),
         };
         let mut row = Row::new(shape, &loader, &device, &decode);
-        row.entropy_bits = labels.entropy(sampler, &SamplerData::default(), args.order.epoch())?;
+        row.entropy_bits = labels.entropy(sampler, &SamplerData::default(), request.order.epoch())?;
         // Through the page cache, what has been read once is not read from the device again.
         let once = way.direct || loader.epochs == 1;
         (row.cached_before, row.cold) = (cached, cached.map(|fraction| fraction < COLD && once));
@@ -90,25 +96,25 @@ pub(super) fn run(args: &Args, store_arg: &StoreArg) -> Result<Report, Failure> 
     bar.inc(1);
     let (mut raws, mut unavailable) = (Vec::new(), Vec::new());
     if ceilings > 0 {
-        (raws, unavailable) = every_backend(args, &paths, &bar)?;
+        (raws, unavailable) = every_backend(request, &paths, &bar)?;
     }
     bar.finish_and_clear();
     let random_entropy_bits = match samplers.first() {
-        Some(sampler) => labels.random_entropy(sampler, &SamplerData::default(), args.order.epoch())?,
+        Some(sampler) => labels.random_entropy(sampler, &SamplerData::default(), request.order.epoch())?,
         None => None,
     };
     let largest = samplers.iter().map(|sampler| sampler.fetch_obs()).max();
     let manifest = store.manifest();
     Ok(Report {
         too_small: too_small(store.n_obs(), largest.unwrap_or(0)),
-        store: store_arg.path().display().to_string(),
+        store: request.store.path().display().to_string(),
         n_obs: store.n_obs(),
         n_vars: store.n_vars(),
         nnz: manifest.nnz,
         encoding: manifest.encoding.name(),
         bytes: store.total_bytes(),
         matrix_bytes: store.matrix_bytes(),
-        seconds_per_run: args.seconds.as_secs_f64(),
+        seconds_per_run: request.seconds.as_secs_f64(),
         cores: std::thread::available_parallelism().map_or(1, |n| n.get()),
         cpu: cpu_model(),
         kernel: line_of("/proc/sys/kernel/osrelease"),
@@ -133,15 +139,15 @@ pub(super) fn run(args: &Args, store_arg: &StoreArg) -> Result<Report, Failure> 
 }
 
 /// Every fetch factor with every block size.
-fn samplers(args: &Args, store: &Arc<Store>) -> Result<Vec<cellring::plan::SamplerConfig>, Failure> {
+fn samplers(request: &Request, store: &Arc<Store>) -> Result<Vec<cellring::plan::SamplerConfig>, Failure> {
     let mut samplers = Vec::new();
-    for &block_size in &args.block_size {
-        samplers.push(args.order.config(block_size, store.n_obs())?);
+    for &block_size in &request.block_sizes {
+        samplers.push(request.order.config(block_size, store.n_obs())?);
     }
-    let mut factors = args.fetch_factors.clone();
+    let mut factors = request.fetch_factors.clone();
     if let (true, Some(first)) = (factors.is_empty(), samplers.first()) {
         factors.push(first.fetch_factor);
-        if args.report.is_some() {
+        if request.every_backend {
             factors.extend(
                 REPORT_FETCH_FACTORS
                     .iter()
@@ -167,7 +173,7 @@ fn samplers(args: &Args, store: &Arc<Store>) -> Result<Vec<cellring::plan::Sampl
 
 /// Random reads from the shards by every backend, read size and depth. A backend that is not available is named instead.
 fn every_backend(
-    args: &Args,
+    request: &Request,
     paths: &[PathBuf],
     bar: &ProgressBar,
 ) -> Result<(Vec<Raw>, Vec<Unavailable>), Failure> {
@@ -194,8 +200,8 @@ fn every_backend(
                         direct,
                         read_bytes,
                         depth: Some(depth),
-                        time: args.seconds,
-                        seed: args.order.seed(),
+                        time: request.seconds,
+                        seed: request.order.seed(),
                         once: true,
                     };
                     measure(paths, &config)
@@ -223,23 +229,6 @@ fn every_backend(
         }
     }
     Ok((raws, unavailable))
-}
-
-/// Drops the files from the page cache as far as the kernel does it, and returns which part of them is still there: the
-/// largest, and `None` where the kernel does not tell.
-pub(super) fn drop_page_cache(paths: &[PathBuf]) -> Result<Option<f64>, Failure> {
-    let mut largest = Some(0.0_f64);
-    for path in paths {
-        evict(path).map_err(|error| {
-            Failure::because(format!(
-                "{}: cannot be dropped from the page cache: {error}",
-                path.display()
-            ))
-        })?;
-        let fraction = cached_fraction(path).ok();
-        largest = largest.zip(fraction).map(|(a, b)| a.max(b));
-    }
-    Ok(largest)
 }
 
 fn line_of(path: &str) -> Option<String> {

@@ -1,6 +1,10 @@
 //! Plots of reports that are made up: all that is written in them can be read.
 
+use super::axes::{binary, short, short_binary, top};
+use super::style::*;
 use super::*;
+use crate::bench::raw::Raw;
+use crate::bench::report::{Report, Row};
 
 #[test]
 fn numbers_on_axes_are_short() {
@@ -195,7 +199,7 @@ fn no_text_covers_another_or_leaves_the_plot() {
         let [best, panels] = ceilings(report).unwrap().unwrap();
         let plots = [
             ("diversity", diversity(report).unwrap().unwrap()),
-            ("of_ceiling", of_ceiling(report).unwrap()),
+            ("share_of_ceiling", share_of_ceiling(report).unwrap()),
             ("bounds", bounds(report).unwrap()),
             ("time_split", time_split(report).unwrap()),
             ("best", best),

@@ -34,7 +34,7 @@ td:first-child, th:first-child { text-align: left; }
 ";
 
 /// The page.
-pub(super) fn page(report: &Report) -> Result<String, Failure> {
+pub(crate) fn page(report: &Report) -> Result<String, Failure> {
     let mut body = String::new();
     head(&mut body, report);
     tiles(&mut body, report);
@@ -66,7 +66,7 @@ pub(super) fn page(report: &Report) -> Result<String, Failure> {
         "Part of the ceiling",
         "Cells per second of the loader, as a part of the lower of the two ceilings at the same block size and fetch factor. \
          Above 100 %: the device was faster during the loader's run than during its own.",
-        &plots::of_ceiling(report)?,
+        &plots::share_of_ceiling(report)?,
     );
     section(
         &mut body,

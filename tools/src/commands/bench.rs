@@ -1,28 +1,17 @@
 //! `cellring bench`: the loader beside what bounds it, and the device alone.
 
-pub(super) mod ceiling;
-pub(super) mod drive;
-mod gpu;
-mod page;
-mod places;
-mod plots;
-pub(super) mod raw;
-mod report;
-mod sweep;
-mod tokio_uring;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cellring::engine::{Backend, Direct};
-use cellring_tools::paths::{check_file, check_input, write_file};
-use cellring_tools::size::parse_size;
 use clap::value_parser;
 
-use super::options::{OrderArgs, ReadArgs, StoreArg, parse_seconds};
+use crate::bench::raw::{RawConfig, measure};
+use crate::bench::{Request, gpu, page, sweep};
 use crate::failure::Failure;
+use crate::options::{OrderArgs, ReadArgs, StoreArg, parse_seconds};
 use crate::output;
-use raw::{RawConfig, measure};
+use crate::paths::{check_file, check_input, write_file};
+use crate::size::parse_size;
 
 /// Measure the loader and what bounds it, or a device alone
 ///
@@ -86,12 +75,21 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if let Some(path) = &args.report {
         check_file(path, args.force)?;
     }
-    // The parser wants one of the two.
-    let store = StoreArg::new(args.store.clone().unwrap_or_default());
+    let request = Request {
+        // The parser wants one of the two.
+        store: StoreArg::new(args.store.unwrap_or_default()),
+        block_sizes: args.block_size,
+        fetch_factors: args.fetch_factors,
+        column: args.column,
+        every_backend: args.report.is_some(),
+        seconds: args.seconds,
+        order: args.order,
+        read: args.read,
+    };
     if args.gpu {
-        return output::print(args.json, &gpu::run(&args, &store)?);
+        return output::print(args.json, &gpu::run(&request, args.gpu_device)?);
     }
-    let report = sweep::run(&args, &store)?;
+    let report = sweep::run(&request)?;
     if let Some(path) = &args.report {
         let page = page::page(&report)?;
         write_file(path, page.as_bytes(), args.force)?;
@@ -117,31 +115,4 @@ fn raw(args: &Args, file: &Path) -> Result<(), Failure> {
         once: false,
     };
     output::print(args.json, &measure(&[file.to_owned()], &config)?)
-}
-
-/// Fetches and cells that an epoch must have at least, or the start of the loader's threads and the first fetch, which nothing
-/// overlaps with, make up much of what is measured.
-const LEAST_FETCHES: u64 = 8;
-const LEAST_OBS: u64 = 50_000;
-
-/// What is said where epochs of so many cells are too short to tell how fast larger ones are.
-pub(super) fn too_small(n_obs: u64, fetch_obs: u64) -> Option<String> {
-    let needed = fetch_obs.saturating_mul(LEAST_FETCHES).max(LEAST_OBS);
-    (n_obs < needed).then(|| {
-        format!(
-            "{} cells are too few to measure with fetches of {}: an epoch ends before the loader reaches a steady rate, so the rates mostly reflect the start; use a store of {} cells or more",
-            output::count(n_obs),
-            output::count(fetch_obs),
-            output::count(needed)
-        )
-    })
-}
-
-/// The setting that an engine with this way of reading has been given or has chosen.
-fn direct(direct: bool, backend: Backend) -> Direct {
-    match (direct, backend) {
-        (true, _) => Direct::On,
-        (false, Backend::Mmap) => Direct::Auto,
-        (false, _) => Direct::Off,
-    }
 }

@@ -1,6 +1,6 @@
 //! Where labels go, so that none covers another one.
 
-use super::text_width;
+use super::style::text_width;
 
 /// Left, top, right and bottom.
 type Rectangle = [i32; 4];
@@ -15,7 +15,7 @@ const POINT: i32 = 4;
 
 /// The part of a plot in which labels are, and what is taken of it.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct LabelPlaces {
     bounds: Rectangle,
     labels: Vec<Rectangle>,
     points: Vec<Rectangle>,
@@ -23,14 +23,14 @@ pub(super) struct Places {
 
 /// Where a label goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Place {
+pub(super) struct LabelPlace {
     /// The upper left corner.
     pub(super) at: (i32, i32),
     /// Whether it is so far from its point that a line should connect them.
     pub(super) is_far: bool,
 }
 
-impl Places {
+impl LabelPlaces {
     /// Between these corners.
     pub(super) fn within(a: (i32, i32), b: (i32, i32)) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl Places {
     }
 
     /// A place for a label beside a point, as near as there is one that covers no other label, and no point if that can be.
-    pub(super) fn beside(&mut self, (x, y): (i32, i32), label: &str, size: u32) -> Place {
+    pub(super) fn beside(&mut self, (x, y): (i32, i32), label: &str, size: u32) -> LabelPlace {
         let (width, height) = (text_width(label, size), size as i32);
         let rectangle = |(left, top): (i32, i32)| [left, top, left + width, top + height];
         let mut best = None;
@@ -83,13 +83,13 @@ impl Places {
                             .any(|other| overlap(label, *other))
                 };
                 if let Some(at) = corners.find(is_free) {
-                    best = Some(Place { at, is_far: step > 1 });
+                    best = Some(LabelPlace { at, is_far: step > 1 });
                     break 'found;
                 }
             }
         }
         // Where the plot is full of labels, one more makes no difference.
-        let place = best.unwrap_or(Place {
+        let place = best.unwrap_or(LabelPlace {
             at: (x + NEAR, y - NEAR - height),
             is_far: false,
         });
@@ -113,9 +113,9 @@ mod tests {
 
     #[test]
     fn labels_of_one_point_lie_around_it() {
-        let mut places = Places::within((0, 0), (400, 300));
+        let mut places = LabelPlaces::within((0, 0), (400, 300));
         places.keep_free((200, 150));
-        let found: Vec<Place> = (0..20).map(|_| places.beside((200, 150), "b1024", 15)).collect();
+        let found: Vec<LabelPlace> = (0..20).map(|_| places.beside((200, 150), "b1024", 15)).collect();
         for (k, one) in places.labels.iter().enumerate() {
             assert!(places.holds(*one) && !overlap(*one, places.points[0]), "{one:?}");
             assert!(
@@ -125,7 +125,9 @@ mod tests {
         }
         assert!(!found[0].is_far && found[19].is_far);
         // In a corner it is moved inwards.
-        let corner = Places::within((0, 0), (400, 300)).beside((399, 1), "b16", 15).at;
+        let corner = LabelPlaces::within((0, 0), (400, 300))
+            .beside((399, 1), "b16", 15)
+            .at;
         assert!(corner.0 < 399 && corner.1 >= 0, "{corner:?}");
     }
 }

@@ -8,9 +8,9 @@ use cellring::plan::SamplerConfig;
 use cellring::{Loader, Store};
 use serde::Serialize;
 
-use super::super::options::StoreArg;
 use super::ceiling::{decode, replay};
-use super::{Args, direct};
+use super::page_cache::drop_page_cache;
+use super::request::{Request, direct};
 use crate::failure::Failure;
 use crate::output::{self, Fields, Show};
 
@@ -19,7 +19,7 @@ const COPY_BYTES: [usize; 3] = [1 << 20, 4 << 20, 16 << 20];
 
 /// What `bench --gpu` says of a store.
 #[derive(Debug, Serialize)]
-pub(super) struct GpuReport {
+pub(crate) struct GpuReport {
     store: String,
     gpu: String,
     seconds_per_run: f64,
@@ -64,13 +64,13 @@ struct Run {
     copy_wait_seconds: f64,
 }
 
-pub(super) fn run(args: &Args, store_arg: &StoreArg) -> Result<GpuReport, Failure> {
-    let gpu = Gpu::open(args.gpu_device)?;
-    report(args, store_arg, &gpu)
+pub(crate) fn run(request: &Request, device: u32) -> Result<GpuReport, Failure> {
+    let gpu = Gpu::open(device)?;
+    report(request, &gpu)
 }
 
-fn report(args: &Args, store_arg: &StoreArg, gpu: &Gpu) -> Result<GpuReport, Failure> {
-    let store = store_arg.open()?;
+fn report(request: &Request, gpu: &Gpu) -> Result<GpuReport, Failure> {
+    let store = request.store.open()?;
     let copies = COPY_BYTES
         .iter()
         .map(|&copy_bytes| {
@@ -78,28 +78,30 @@ fn report(args: &Args, store_arg: &StoreArg, gpu: &Gpu) -> Result<GpuReport, Fai
             let pinned = pinned.is_pinned().then_some(pinned);
             Ok(Copies {
                 copy_bytes: copy_bytes as u64,
-                pinned_bytes_per_second: pinned.map(|buffer| copy(gpu, buffer, args.seconds)).transpose()?,
-                pageable_bytes_per_second: copy(gpu, HostBuffer::pageable(copy_bytes), args.seconds)?,
+                pinned_bytes_per_second: pinned
+                    .map(|buffer| copy(gpu, buffer, request.seconds))
+                    .transpose()?,
+                pageable_bytes_per_second: copy(gpu, HostBuffer::pageable(copy_bytes), request.seconds)?,
             })
         })
         .collect::<Result<_, Failure>>()?;
     let mut pinned_bytes = 0;
-    let mut runs = Vec::with_capacity(args.block_size.len());
-    for &block_size in &args.block_size {
-        let sampler = args.order.config(block_size, store.n_obs())?;
-        let (run, pinned) = feed(args, &store, gpu, sampler)?.ok_or_else(|| {
+    let mut runs = Vec::with_capacity(request.block_sizes.len());
+    for &block_size in &request.block_sizes {
+        let sampler = request.order.config(block_size, store.n_obs())?;
+        let (run, pinned) = feed(request, &store, gpu, sampler)?.ok_or_else(|| {
             Failure::because(format!(
                 "{}: this rank gets no minibatch, so there is nothing to measure; use other sampler options",
-                store_arg.path().display()
+                request.store.path().display()
             ))
         })?;
         pinned_bytes = pinned_bytes.max(pinned);
         runs.push(run);
     }
     Ok(GpuReport {
-        store: store_arg.path().display().to_string(),
+        store: request.store.path().display().to_string(),
         gpu: gpu.name(),
-        seconds_per_run: args.seconds.as_secs_f64(),
+        seconds_per_run: request.seconds.as_secs_f64(),
         pinned_bytes: pinned_bytes as u64,
         degraded: gpu.degraded().map(str::to_owned),
         copies,
@@ -128,21 +130,21 @@ fn copy(gpu: &Gpu, buffer: HostBuffer, time: Duration) -> Result<f64, Failure> {
 /// Runs epochs for so long, each minibatch to the device, and then each part alone. `None` where epochs are empty. With the bytes
 /// that were page-locked.
 fn feed(
-    args: &Args,
+    request: &Request,
     store: &Arc<Store>,
     gpu: &Gpu,
     sampler: SamplerConfig,
 ) -> Result<Option<(Run, usize)>, Failure> {
-    let mut config = args.read.loader(sampler.clone())?;
+    let mut config = request.read.loader(sampler.clone())?;
     config.gpu = Some(gpu.clone());
-    super::sweep::drop_page_cache(&store.shard_paths())?;
+    drop_page_cache(&store.shard_paths())?;
     let mut loader = Loader::new(Arc::clone(store), config)?;
     let (copies, kernels) = (gpu.stream()?, gpu.stream()?);
     let (mut cells, mut device_bytes, mut copy_ns, mut wait_ns, mut copy_wait_ns) = (0, 0, 0, 0, 0);
     let (mut epochs, mut pinned_bytes) = (0, 0);
     let since = Instant::now();
-    while since.elapsed() < args.seconds {
-        let epoch = loader.epoch(args.order.epoch().wrapping_add(epochs))?;
+    while since.elapsed() < request.seconds {
+        let epoch = loader.epoch(request.order.epoch().wrapping_add(epochs))?;
         if epoch.n_minibatches() == 0 {
             return Ok(None);
         }
@@ -153,7 +155,7 @@ fn feed(
             // As a kernel would take it.
             minibatch.csr(&kernels)?;
             cells += minibatch.n_obs() as u64;
-            if since.elapsed() >= args.seconds {
+            if since.elapsed() >= request.seconds {
                 break;
             }
         }
@@ -170,12 +172,12 @@ fn feed(
     let (threads, way) = (loader.decode_threads(), loader.choice().way);
     drop(loader);
 
-    super::sweep::drop_page_cache(&store.shard_paths())?;
-    let mut engine = args.read.engine()?;
+    drop_page_cache(&store.shard_paths())?;
+    let mut engine = request.read.engine()?;
     (engine.backend, engine.direct) = (way.backend, direct(way.direct, way.backend));
-    let (memory_bytes, epoch) = (args.read.memory_bytes(), args.order.epoch());
-    let read = replay(store, &sampler, &engine, memory_bytes, epoch, args.seconds)?;
-    let decoded = decode(store, threads, sampler.batch_size, args.seconds)?;
+    let (memory_bytes, epoch) = (request.read.memory_bytes(), request.order.epoch());
+    let read = replay(store, &sampler, &engine, memory_bytes, epoch, request.seconds)?;
+    let decoded = decode(store, threads, sampler.batch_size, request.seconds)?;
     let read_seconds = cells as f64 / read.cells_per_second();
     let decode_seconds = cells as f64 / decoded.cells_per_second;
     let copy_seconds = copy_ns as f64 * 1e-9;
@@ -246,15 +248,18 @@ impl Show for GpuReport {
 #[cfg(all(test, feature = "sim"))]
 mod tests {
     use cellring::gpu::{Refusals, StandIn};
-    use cellring_tools::synth::{StoreOptions, Synth};
     use clap::Parser;
 
     use super::*;
+    use crate::options::{OrderArgs, ReadArgs, StoreArg};
+    use crate::synth::{StoreOptions, Synth};
 
     #[derive(Debug, Parser)]
     struct Command {
         #[command(flatten)]
-        args: Args,
+        order: OrderArgs,
+        #[command(flatten)]
+        read: ReadArgs,
     }
 
     /// The numbers mean nothing; that all of them are there, and that both kinds of memory are, does.
@@ -264,22 +269,24 @@ mod tests {
         let path = dir.path().join("s.cellring");
         let made = Synth::new(1000, 300, 1).write_store(&path, &StoreOptions::default(), |_, _| ());
         assert_eq!(made.unwrap().n_obs, 1000);
-        let command = Command::parse_from([
-            "bench",
-            path.to_str().unwrap(),
-            "--gpu",
-            "--seconds",
-            "0.01",
-            "--block-size",
-            "4,16",
-        ]);
+        let Command { order, read } = Command::parse_from(["bench"]);
+        let request = Request {
+            store: StoreArg::new(path),
+            block_sizes: vec![4, 16],
+            fetch_factors: vec![],
+            column: None,
+            every_backend: false,
+            seconds: Duration::from_millis(10),
+            order,
+            read,
+        };
         for granted in [0, usize::MAX] {
             let stand_in = StandIn::new(1).refusing(Refusals {
                 register: Some((granted, 800)),
                 ..Refusals::default()
             });
             let gpu = Gpu::stand_in(&stand_in);
-            let report = report(&command.args, &StoreArg::new(path.clone()), &gpu).unwrap();
+            let report = report(&request, &gpu).unwrap();
             assert_eq!((report.copies.len(), report.runs.len()), (3, 2));
             assert!(
                 report

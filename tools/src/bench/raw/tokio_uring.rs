@@ -15,7 +15,7 @@ use cellring::buffer::Pool;
 use cellring::engine::{Backend, Engine, EngineConfig};
 
 use super::places::{Groups, Place, Places};
-use super::raw::{Raw, RawConfig, Span};
+use super::result::{Raw, RawConfig, Span};
 use crate::failure::Failure;
 use crate::process::cpu_time;
 

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::message::MessageKind;
 use cellring::Store;
 use cellring::loader::MatrixChoice;
 use cellring::minibatch::{GeneSelection, Layout, Normalize, OutputConfig, OutputType};
-use cellring_tools::message::MessageKind;
 
-use super::data::read_names;
+use super::lists::read_names;
 use crate::failure::Failure;
 use crate::output;
 

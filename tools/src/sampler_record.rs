@@ -5,15 +5,15 @@ use serde::Serialize;
 
 /// The config of a sampler without the data of its strategy.
 #[derive(Debug, Serialize)]
-pub(super) struct SamplerRecord {
-    pub(super) strategy: StrategyKind,
-    pub(super) block_size: u64,
-    pub(super) batch_size: u32,
-    pub(super) fetch_factor: u32,
-    pub(super) seed: u64,
-    pub(super) drop_last: bool,
-    pub(super) rank: u32,
-    pub(super) world_size: u32,
+pub(crate) struct SamplerRecord {
+    pub(crate) strategy: StrategyKind,
+    pub(crate) block_size: u64,
+    pub(crate) batch_size: u32,
+    pub(crate) fetch_factor: u32,
+    pub(crate) seed: u64,
+    pub(crate) drop_last: bool,
+    pub(crate) rank: u32,
+    pub(crate) world_size: u32,
 }
 
 impl From<&SamplerConfig> for SamplerRecord {

@@ -2,8 +2,12 @@
 
 use plotters::prelude::*;
 
-use super::places::Places;
-use super::*;
+use super::axes::{Axes, line, top, trimmed};
+use super::groups::{distinct, factor_legend};
+use super::label_places::LabelPlaces;
+use super::style::*;
+use crate::bench::report::{Report, Row};
+use crate::failure::Failure;
 
 /// Bits below true random sampling that are marked on the axis of diversity. What is nearer than the last counts as it:
 /// a plan is only looked at in a sample of its minibatches.
@@ -25,7 +29,7 @@ pub(in super::super) fn diversity(report: &Report) -> Result<Option<Plot>, Failu
         x_range: (x_of(most) - 0.08, x_of(0.0) + 0.12),
         y_max: top(rows.iter().map(|row| row.cells_per_second)),
         has_x_labels: false,
-        ..Axes::of_categories("", "", "cells per second", &[])
+        ..Axes::with_categories("", "", "cells per second", &[])
     };
     let svg = draw(420, |area| {
         let mut chart = axes.on(area)?;
@@ -43,7 +47,7 @@ pub(in super::super) fn diversity(report: &Report) -> Result<Option<Plot>, Failu
         let well = x_of(random * 0.01);
         line(&mut chart, &[(well, 0.0), (well, axes.y_max)], MUTED, true)?;
         let ends = [(axes.x_range.0, 0.0), (axes.x_range.1, axes.y_max)].map(|end| chart.backend_coord(&end));
-        let mut places = Places::within(ends[0], ends[1]);
+        let mut places = LabelPlaces::within(ends[0], ends[1]);
         let at = chart.backend_coord(&(well, axes.y_max));
         let name = "1 % below";
         let at = places.beside((at.0, at.1 + 8), name, TEXT).at;
