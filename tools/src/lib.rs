@@ -21,4 +21,5 @@ mod progress;
 mod sampler_record;
 pub mod size;
 pub mod synth;
+mod usage;
 mod warnings;

@@ -13,8 +13,8 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::output;
-use crate::process::cpu_time;
 use crate::progress::Epochs;
+use crate::usage::cpu_time;
 
 /// How far to run.
 #[derive(Clone, Debug, Default)]

@@ -56,11 +56,11 @@ fn check(lines: &[String]) {
 fn options(obsm: &[&str]) -> ConvertOptions {
     let layers = ["csr", "csc", "dense"].map(|name| Selection::Layer(name.to_owned()));
     let obsm = obsm.iter().map(|name| Selection::Obsm((*name).to_owned()));
-    let mut further: Vec<Selection> = layers.into_iter().collect();
-    further.push(Selection::Raw);
-    further.extend(obsm);
+    let mut other_matrices: Vec<Selection> = layers.into_iter().collect();
+    other_matrices.push(Selection::Raw);
+    other_matrices.extend(obsm);
     ConvertOptions {
-        further,
+        other_matrices,
         ..ConvertOptions::default()
     }
 }
@@ -254,7 +254,7 @@ fn data_frames_that_are_no_matrices_are_refused_by_column() {
         ("gap", "a", "has no value in row 7"),
     ] {
         let options = ConvertOptions {
-            further: vec![Selection::Obsm(name.to_owned())],
+            other_matrices: vec![Selection::Obsm(name.to_owned())],
             ..ConvertOptions::default()
         };
         let error = run_convert(&source, &directory.path().join("store"), &options).unwrap_err();

@@ -72,7 +72,7 @@ impl InputStamp {
     ///
     /// # Errors
     /// The input, or something in it, cannot be looked at.
-    pub fn of(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path) -> Result<Self> {
         let mut found = Found::default();
         let mut add = |path: &Path| {
             found.add_all(path).map_err(|source| ReadError::Io {
@@ -108,7 +108,7 @@ impl InputStamp {
     /// # Errors
     /// [`ReadError::Changed`] where the input is not what it was.
     pub fn check(&self) -> Result<()> {
-        match Self::of(&self.path) {
+        match Self::read(&self.path) {
             Ok(now) if now == *self => Ok(()),
             _ => Err(ReadError::Changed {
                 file: self.path.clone(),
@@ -133,7 +133,7 @@ mod tests {
         fs::create_dir_all(&inner).unwrap();
         fs::write(inner.join("0"), [1, 2, 3]).unwrap();
         fs::write(root.join(".zgroup"), "{}").unwrap();
-        let stamp = InputStamp::of(&root).unwrap();
+        let stamp = InputStamp::read(&root).unwrap();
         stamp.check().unwrap();
 
         let chunk = inner.join("0");
@@ -142,23 +142,23 @@ mod tests {
         fs::copy(&chunk, &other).unwrap();
         fs::rename(&other, &chunk).unwrap();
         assert!(matches!(stamp.check(), Err(ReadError::Changed { .. })));
-        let stamp = InputStamp::of(&root).unwrap();
+        let stamp = InputStamp::read(&root).unwrap();
         fs::write(inner.join("1"), []).unwrap();
         stamp.check().unwrap_err();
-        let stamp = InputStamp::of(&root).unwrap();
+        let stamp = InputStamp::read(&root).unwrap();
         fs::remove_dir_all(&inner).unwrap();
         let message = stamp.check().unwrap_err().to_string();
         assert!(
             message.contains("a.zarr") && message.contains("changed"),
             "{message}"
         );
-        assert!(InputStamp::of(&inner).is_err());
+        assert!(InputStamp::read(&inner).is_err());
 
         // Circles, links to nowhere, and what is in the making.
         std::os::unix::fs::symlink(".", root.join("circle")).unwrap();
         std::os::unix::fs::symlink("..", root.join("parent")).unwrap();
         std::os::unix::fs::symlink("nowhere", root.join("nowhere")).unwrap();
-        let stamp = InputStamp::of(&root).unwrap();
+        let stamp = InputStamp::read(&root).unwrap();
         fs::create_dir(root.join(".b.cellring.tmp-1")).unwrap();
         fs::write(root.join(".b.cellring.tmp-1/shard-00000.bin"), [1]).unwrap();
         stamp.check().unwrap();

@@ -17,7 +17,7 @@ use cellring::plan::{Fetch, Plan, SamplerConfig};
 
 use super::raw::Span;
 use crate::failure::Failure;
-use crate::process::cpu_time;
+use crate::usage::cpu_time;
 
 /// Bytes of each read buffer: what a loader of this store takes.
 pub(crate) fn slot_bytes(store: &Store) -> usize {

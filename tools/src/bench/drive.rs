@@ -8,7 +8,7 @@ use cellring::{Loader, LoaderConfig, Store};
 
 use super::raw::nanos;
 use crate::failure::Failure;
-use crate::process::cpu_time;
+use crate::usage::cpu_time;
 
 /// What a loader delivered behind its first minibatch, and what that took.
 #[derive(Clone, Debug)]

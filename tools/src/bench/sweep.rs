@@ -19,7 +19,7 @@ use crate::diversity::Labels;
 use crate::failure::Failure;
 use crate::measure::fallback;
 use crate::options::BackendName;
-use crate::process::peak_rss_bytes;
+use crate::usage::peak_rss_bytes;
 use crate::{output, progress};
 
 /// Up to this part of the shards in the page cache, data counts as cold.

@@ -264,7 +264,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             ..JoinOptions::default()
         },
         selection,
-        further: selections.collect(),
+        other_matrices: selections.collect(),
         encoding: match args.encoding {
             EncodingName::Packed => Encoding::Packed,
             EncodingName::Raw => Encoding::Raw,

@@ -14,8 +14,8 @@ use crate::interrupt::Interrupt;
 use crate::measure::{Limits, Measured, Run, fallback};
 use crate::options::{OutputArgs, ReadArgs, SamplerArgs, StoreArg, parse_seconds};
 use crate::output::{self, Fields, Show};
-use crate::process::peak_rss_bytes;
 use crate::progress::Epochs;
+use crate::usage::peak_rss_bytes;
 
 /// Run through an epoch, every minibatch fully decoded, and report how fast
 ///

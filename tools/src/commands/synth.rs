@@ -51,7 +51,7 @@ pub(crate) struct Args {
 const MAX_GENES: i64 = 1 << 24;
 
 #[derive(Debug, Serialize)]
-struct Made {
+struct SynthReport {
     path: PathBuf,
     n_obs: u64,
     n_vars: u32,
@@ -61,7 +61,7 @@ struct Made {
     seconds: f64,
 }
 
-impl Show for Made {
+impl Show for SynthReport {
     fn text(&self) -> String {
         format!(
             "{}: {} cells x {} genes, {} values, {}, made in {}",
@@ -89,7 +89,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         }
         _ => make_store(&path, &args)?,
     };
-    let made = Made {
+    let made = SynthReport {
         nnz,
         n_obs: args.n_obs,
         n_vars: args.n_vars,

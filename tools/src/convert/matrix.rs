@@ -8,10 +8,12 @@ use cellring_anndata::__internal::Looks;
 use cellring_anndata::{Canonicalised, Selection, TableSource};
 
 use super::blocks::BlockCutter;
-use super::inputs::Element;
+use super::error::ConvertError;
 use super::memory::Needs;
+use super::options::{ConvertOptions, Parts};
+use super::selected::SelectedMatrix;
 use super::survey::{self, ColumnOrder, Survey};
-use super::{ConvertError, ConvertOptions, Parts, parts, tables};
+use super::{parts, tables};
 
 /// Windows of which some values are looked at.
 const SAMPLE_WINDOWS: u32 = 16;
@@ -19,7 +21,7 @@ const SAMPLE_WINDOWS: u32 = 16;
 /// How one matrix is written.
 pub(super) struct MatrixJob<'a> {
     options: &'a ConvertOptions,
-    element: &'a Element,
+    selected: &'a SelectedMatrix,
     var_order: VarOrder,
     window_nnz: usize,
 }
@@ -40,12 +42,12 @@ impl<'a> MatrixJob<'a> {
     pub(super) fn plan(
         input: &Path,
         options: &'a ConvertOptions,
-        element: &'a Element,
+        selected: &'a SelectedMatrix,
         obs: &TableSource,
         held_bytes: u64,
     ) -> Result<Self, ConvertError> {
-        let (matrix, threads) = (&element.matrix, rayon::current_num_threads());
-        let needs = Needs::of(matrix, obs, &element.var, options.block_size, threads).and(held_bytes);
+        let (matrix, threads) = (&selected.matrix, rayon::current_num_threads());
+        let needs = Needs::new(matrix, obs, &selected.var, options.block_size, threads).and(held_bytes);
         let window_nnz = needs
             .window_nnz(options.memory_bytes)
             .map_err(|(needed_bytes, reason)| ConvertError::Memory {
@@ -54,7 +56,7 @@ impl<'a> MatrixJob<'a> {
                 needed_bytes,
                 reason,
             })?;
-        let var_order = match (&element.selection, options.var_order, options.encoding) {
+        let var_order = match (&selected.selection, options.var_order, options.encoding) {
             // Dimensions, which are in all obs alike.
             (Selection::Obsm(_), ..) => VarOrder::Source,
             (_, Some(order), _) => order,
@@ -63,14 +65,14 @@ impl<'a> MatrixJob<'a> {
         };
         Ok(Self {
             options,
-            element,
+            selected,
             var_order,
             window_nnz,
         })
     }
 
     pub(super) fn writer_options(&self) -> WriterOptions {
-        let matrix = &self.element.matrix;
+        let matrix = &self.selected.matrix;
         WriterOptions {
             encoding: self.options.encoding,
             var_order: self.var_order,
@@ -115,7 +117,7 @@ impl<'a> MatrixJob<'a> {
         survey: Option<Survey>,
         progress: &dyn Fn(u64, u64),
     ) -> Result<Option<Written>, ConvertError> {
-        let (matrix, var) = (&self.element.matrix, &self.element.var);
+        let (matrix, var) = (&self.selected.matrix, &self.selected.var);
         let (n_obs, value_type) = (matrix.n_obs(), matrix.value_type());
         let (stretch, begin_shards) = (
             parts::obs(self.options, n_obs),

@@ -54,7 +54,7 @@ pub(super) struct Needs {
 
 impl Needs {
     /// Reads the needs off the input, without reading a matrix entry; obs passes in batches, var may be held whole.
-    pub(super) fn of(
+    pub(super) fn new(
         matrix: &MatrixSource,
         obs: &TableSource,
         var: &TableSource,

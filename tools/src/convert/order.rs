@@ -15,11 +15,12 @@ use cellring_anndata::TableSource;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, SeedableRng};
 
+use super::error::ConvertError;
 use super::memory::{BASE_BYTES, KEY_BYTES};
-use super::{ConvertError, ObsOrder};
+use super::options::ObsOrder;
 
 /// For each obs of the store its place in the source.
-pub(super) fn of(
+pub(super) fn places(
     order: &ObsOrder,
     input: &Path,
     obs: &TableSource,

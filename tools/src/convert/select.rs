@@ -8,8 +8,9 @@ use cellring::select::{Filter, SelectError};
 use cellring_anndata::__internal::few;
 use cellring_anndata::{RowSet, RowSetBuilder, Selection, TableSource};
 
-use super::inputs::Element;
-use super::{ConvertError, ConvertOptions, ObsOrder};
+use super::error::ConvertError;
+use super::options::{ConvertOptions, ObsOrder};
+use super::selected::SelectedMatrix;
 use crate::list;
 use crate::message::{Message, MessageKind};
 
@@ -114,14 +115,14 @@ pub(super) fn part(
     options: &ConvertOptions,
     genes: Option<&GeneList>,
     rows: Option<&RowSet>,
-    element: Element,
+    selected: SelectedMatrix,
     warnings: &mut Vec<Message>,
-) -> Result<Element, ConvertError> {
-    let Element {
+) -> Result<SelectedMatrix, ConvertError> {
+    let SelectedMatrix {
         selection,
         matrix,
         var,
-    } = element;
+    } = selected;
     let genes = match (genes, &selection) {
         (None, _) | (_, Selection::Obsm(_)) => None,
         (Some(list), Selection::Raw) => Some(places_of(list, input, ("raw/var", &var), warnings)?),
@@ -140,7 +141,7 @@ pub(super) fn part(
         None => var,
         Some(genes) => var.with_rows(genes)?,
     };
-    Ok(Element {
+    Ok(SelectedMatrix {
         selection,
         matrix,
         var,

@@ -11,7 +11,7 @@ use cellring::writer::{StoreWriter, TableKind};
 use cellring_anndata::TableSource;
 use cellring_anndata::write::TableCheck;
 
-use super::ConvertError;
+use super::error::ConvertError;
 use super::survey::ColumnOrder;
 
 /// Copies the batches of obs that begin within `rows`, a multiple of their length; where obs is in another order than the source, each obs's place in that is added.

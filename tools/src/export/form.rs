@@ -12,7 +12,8 @@ use cellring::format::FormatError;
 use cellring_anndata::__internal::type_of_numpy_name;
 use cellring_anndata::write::{Form, MatrixSpec, Place};
 
-use super::{ExportError, ExportedMatrix};
+use super::error::ExportError;
+use super::report::ExportedMatrix;
 
 /// The longest row of a dense matrix: a chunk is at least one row.
 const MAX_ROW_BYTES: u64 = 1 << 28;
@@ -48,7 +49,7 @@ impl FromStr for FormChoice {
 }
 
 /// How one matrix is written.
-pub(super) struct Plan {
+pub(super) struct MatrixPlan {
     pub(super) place: Place,
     pub(super) spec: MatrixSpec,
     source_path: Option<String>,
@@ -57,8 +58,8 @@ pub(super) struct Plan {
     pub(super) difference: Option<String>,
 }
 
-impl Plan {
-    pub(super) fn of(
+impl MatrixPlan {
+    pub(super) fn new(
         store: &Arc<Store>,
         place: Place,
         obs: &Range<u64>,

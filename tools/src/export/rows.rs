@@ -11,7 +11,8 @@ use cellring_anndata::Workspace;
 use cellring_anndata::write::{AnnDataWriter, Form};
 use rayon::prelude::*;
 
-use super::{ExportError, stored};
+use super::error::ExportError;
+use super::stored;
 
 /// Entries, and rows, that one thread reads and reorders in one go.
 const PART_NNZ: u64 = 1 << 19;

@@ -13,7 +13,7 @@ use cellring_anndata::__internal::{Scatter, ScatterError};
 use cellring_anndata::write::{AnnDataWriter, Axis};
 use cellring_anndata::{ReadError, Workspace};
 
-use super::ExportError;
+use super::error::ExportError;
 
 /// For each obs of the source its place in the store, where that is another.
 pub(super) fn obs_places(store: &Store) -> Result<Option<Vec<u32>>, ExportError> {

@@ -20,7 +20,7 @@ use cellring::writer::{
 };
 
 use super::Synth;
-use super::parts::in_order;
+use super::ordered::in_order;
 
 /// Cells that the detection order of a larger data set is estimated from, spread evenly over it. Genes that these many
 /// cells do not show hardly ever occur, so their order does not matter.

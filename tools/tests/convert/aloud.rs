@@ -19,7 +19,7 @@ fn inputs() -> TempDir {
 fn options(selection: Selection, further: &[Selection]) -> ConvertOptions {
     ConvertOptions {
         selection,
-        further: further.to_vec(),
+        other_matrices: further.to_vec(),
         force: true,
         ..ConvertOptions::default()
     }

@@ -192,7 +192,7 @@ fn names_that_change_beside_a_matrix_are_noticed() {
     write("GSM1_barcodes.tsv", "cell\n");
     write("GSM1_genes.tsv", "gene\n");
     let matrix = directory.path().join("GSM1_matrix.mtx");
-    let stamp = InputStamp::of(&matrix).unwrap();
+    let stamp = InputStamp::read(&matrix).unwrap();
     write("else.tsv", "other\n");
     stamp.check().unwrap();
     write("GSM1_barcodes.tsv", "another\n");

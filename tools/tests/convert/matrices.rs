@@ -62,7 +62,7 @@ fn inputs() -> Vec<(PathBuf, Selection, Vec<Selection>)> {
 fn options(selection: &Selection, further: &[Selection]) -> ConvertOptions {
     ConvertOptions {
         selection: selection.clone(),
-        further: further.to_vec(),
+        other_matrices: further.to_vec(),
         block_size: 16,
         force: true,
         ..ConvertOptions::default()

@@ -11,7 +11,7 @@ use super::places::Places;
 use super::result::{Raw, RawConfig, Span, nanos};
 use crate::failure::Failure;
 use crate::options::BackendName;
-use crate::process::cpu_time;
+use crate::usage::cpu_time;
 
 /// Reads are handed in together, up to this many bytes, as the loader does it with the reads of a fetch.
 const SUBMISSION_BYTES: u64 = 2 << 20;

@@ -17,7 +17,7 @@ use cellring::engine::{Backend, Engine, EngineConfig};
 use super::places::{Groups, Place, Places};
 use super::result::{Raw, RawConfig, Span};
 use crate::failure::Failure;
-use crate::process::cpu_time;
+use crate::usage::cpu_time;
 
 /// What the crate's registry holds: it drops the rest without a word.
 const MAX_DEPTH: u32 = 1024;

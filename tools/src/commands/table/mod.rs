@@ -3,12 +3,12 @@
 mod quantiles;
 mod report;
 mod rows;
+mod subject;
 mod summary;
 mod value;
 
 use cellring::Store;
 use cellring::format::constants::ROLE_KEY;
-use cellring::format::table::Table;
 use clap::value_parser;
 use rayon::prelude::*;
 
@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::options::StoreArg;
 use crate::output;
 use report::{ColumnReport, TableReport};
+use subject::Subject;
 
 /// Show what is in the obs table: its columns, or the values of one
 ///
@@ -69,15 +70,6 @@ struct ViewArgs {
     json: bool,
 }
 
-/// A table and what its rows are called.
-struct Subject<'a> {
-    table: &'a Table,
-    /// cells, or genes.
-    rows: &'static str,
-    /// Whether filters ask about its columns.
-    has_filters: bool,
-}
-
 pub(crate) fn obs(args: ObsArgs) -> Result<(), Failure> {
     let store = args.store.open()?;
     let subject = Subject {
@@ -113,7 +105,7 @@ fn show(subject: &Subject<'_>, column: Option<&str>, view: &ViewArgs) -> Result<
     }
     match column {
         Some(name) => {
-            let report = ColumnReport::of(subject, &subject.table.column(name)?, view.limit);
+            let report = ColumnReport::whole(subject, &subject.table.column(name)?, view.limit);
             output::print(view.json, &report)
         }
         None => output::print(view.json, &overview(subject)?),

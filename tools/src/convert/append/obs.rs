@@ -11,12 +11,13 @@ use cellring_anndata::__internal::texts_of;
 use cellring_anndata::TableSource;
 use cellring_anndata::write::{ColumnFault, TableCheck};
 
-use super::columns::{Mismatch, Plan};
-use super::{Addition, AppendError};
+use super::addition::Addition;
+use super::columns::{ColumnPlan, Mismatch};
+use super::error::AppendError;
 
 /// One column of the enlarged table, and where it comes from.
 struct Column {
-    plan: Plan,
+    plan: ColumnPlan,
     /// Its place in the store's table.
     place: usize,
     /// For each input its place there.
@@ -75,7 +76,7 @@ fn plan(store: &Store, inputs: &[Addition], warnings: &mut Vec<String>) -> Resul
         let role = field.metadata().get(ROLE_KEY).map(String::as_str);
         let is_position = role == Some(ROLE_SOURCE_POSITION);
         let sample = sample.as_ref().map(|batch| batch.column(place));
-        let plan = Plan::new(field, sample).map_err(|mismatch| table_error(store, mismatch.0))?;
+        let plan = ColumnPlan::new(field, sample).map_err(|mismatch| table_error(store, mismatch.0))?;
         let in_input = inputs.iter().map(|input| match role {
             // Names of obs may be called otherwise.
             Some(_) => (!is_position).then_some(0),

@@ -3,7 +3,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::{assert_same, fail, json, kill_after, names, scratch, succeed, synthetic};
+use crate::command::{assert_same, json, kill_after, succeed, synthetic};
+use crate::{fail, names, scratch};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()

@@ -1,17 +1,4 @@
-//! Stores that are spread over disks, made in parts, and appended to.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::panic,
-    reason = "tests; the settings for tests do not reach helper functions"
-)]
-
-mod append;
-mod machines;
-mod parts;
-#[path = "../../anndata/tests/samples/mod.rs"]
-mod samples;
-mod stripe;
+//! Runs `cellring`, for the tests of stores that are appended to, made in parts, or put on several disks.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,55 +8,14 @@ use cellring::format::{CsrRows, ValueBuffer, ValueType};
 use cellring_anndata::write::{AnnDataWriter, Axis, MatrixSpec};
 use cellring_tools::synth::Synth;
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// A directory beside the test binary: the one for temporary files is often tmpfs.
-pub(crate) fn scratch() -> TempDir {
-    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
-}
-
-/// The interpreter: `CELLRING_PYTHON`, else `.venv` of this repository. It must have numpy.
-pub(crate) fn python() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let python =
-        std::env::var_os("CELLRING_PYTHON").map_or_else(|| root.join(".venv/bin/python"), PathBuf::from);
-    let works = Command::new(&python).args(["-c", "import numpy"]).output();
-    assert!(
-        works.is_ok_and(|output| output.status.success()),
-        "{} does not run or has no numpy; run tests/all.sh, which sets it up, or name another interpreter in CELLRING_PYTHON",
-        python.display()
-    );
-    python
-}
+use crate::{cellring, names, samples};
 
 /// About half a million counts in 1,000 obs.
 pub(crate) fn synthetic(directory: &Path) -> PathBuf {
     let path = directory.join("synthetic.h5ad");
     Synth::new(1_000, 3_000, 3).write_h5ad(&path, |_| {}).unwrap();
     path
-}
-
-/// Names in a directory, sorted.
-pub(crate) fn names(directory: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(directory).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
-
-/// Runs `cellring` and gives its exit code, standard output and standard error.
-pub(crate) fn cellring(args: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_cellring"))
-        .args(args)
-        .output()
-        .unwrap();
-    (
-        output.status.code().unwrap(),
-        String::from_utf8(output.stdout).unwrap(),
-        String::from_utf8(output.stderr).unwrap(),
-    )
 }
 
 /// Starts `cellring`, kills it with SIGKILL after this time, and tells whether it was still running.
@@ -98,18 +44,6 @@ pub(crate) fn succeed(args: &[&str]) -> String {
 
 pub(crate) fn json(args: &[&str]) -> Value {
     serde_json::from_str(&succeed(&[args, &["--json"]].concat())).unwrap()
-}
-
-/// The sentence of a run that must fail with code 1 and say nothing else.
-pub(crate) fn fail(args: &[&str]) -> String {
-    let (code, stdout, stderr) = cellring(args);
-    assert_eq!((code, stdout.as_str()), (1, ""), "{args:?}: {stderr}");
-    let line = stderr.strip_suffix('\n').unwrap();
-    assert!(
-        !line.contains('\n') && !line.contains(". "),
-        "one sentence: {line}"
-    );
-    line.strip_prefix("error: ").unwrap().to_owned()
 }
 
 /// The same files with the same bytes.

@@ -6,7 +6,8 @@ use std::process::{Command, Output};
 
 use cellring_tools::synth::Synth;
 
-use crate::{assert_same, names, scratch, succeed, synthetic};
+use crate::command::{assert_same, succeed, synthetic};
+use crate::{names, scratch};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()

@@ -16,7 +16,8 @@ use cellring::store::verify;
 use cellring::{Loader, LoaderConfig, Store};
 use cellring_tools::synth::Synth;
 
-use crate::{assert_same, fail, json, kill_after, names, samples, scratch, succeed, write_h5ad};
+use crate::command::{assert_same, json, kill_after, succeed, write_h5ad};
+use crate::{fail, names, samples, scratch};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()

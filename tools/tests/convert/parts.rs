@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use crate::{
-    assert_same, cellring, fail, json, kill_after, names, samples, scratch, succeed, synthetic, untidy,
-};
+use crate::command::{assert_same, json, kill_after, succeed, synthetic, untidy};
+use crate::{cellring, fail, names, samples, scratch};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
