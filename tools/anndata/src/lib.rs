@@ -62,38 +62,38 @@
 //! ```
 
 mod container;
+mod counts;
 mod error;
 mod few;
 mod foreign;
 mod groups;
+mod input;
 mod join;
 mod left_out;
 mod lines;
 mod matrix;
+mod metadata;
 mod open;
 mod rows;
+mod single;
 mod stamp;
 mod table;
 mod tenx;
+mod workspace;
 pub mod write;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use arrow_array::StringArray;
 pub use cellring::format::{CsrRows, ValueBuffer, ValueType};
 
 pub use error::{ReadError, Result};
+pub use input::Input;
 pub use join::{JoinError, JoinOptions, VarJoin};
 pub use left_out::{LeftOut, PartKind};
-pub use matrix::{Canonicalised, CountMode, FrameColumn, MatrixSource, Rows, Selection, Workspace};
+pub use matrix::{Canonicalised, CountMode, FrameColumn, MatrixSource, Rows, Selection};
 pub use open::OpenOptions;
 pub use rows::{RowSet, RowSetBuilder};
 pub use stamp::InputStamp;
 pub use table::TableSource;
-
-use container::SourceFile;
-use tenx::TenX;
+pub use workspace::Workspace;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
@@ -102,147 +102,14 @@ struct Readme;
 /// What the `cellring` command shares with this crate; not for others, and not stable.
 #[doc(hidden)]
 pub mod __internal {
+    pub use crate::counts::MixedCounts;
     pub use crate::few::few;
     pub use crate::join::names::texts_of;
     pub use crate::join::unify::{
         CastError, Categories, cast, code_type, coded_as, codes_of, union, value_type,
     };
-    pub use crate::left_out::MixedCounts;
     pub use crate::matrix::{Looks, MAX_WINDOW_ROWS, RowSource, decoding_pool, type_of_numpy_name};
-    pub use crate::table::{ORDERED, Scatter, ScatterError};
+    pub use crate::metadata::ORDERED;
+    pub use crate::table::{Scatter, ScatterError};
     pub use crate::write::temporary::directory_of;
-}
-
-/// The most dimensions of an array of `obsm`: each gets a name in memory, and a file must not choose how many that are.
-const MAX_DIMENSIONS: u64 = 1 << 20;
-
-/// An open input: AnnData, one of the forms that 10x Genomics writes, or several inputs as one.
-#[derive(Clone, Debug)]
-pub struct Input {
-    kind: InputKind,
-}
-
-#[derive(Clone, Debug)]
-enum InputKind {
-    AnnData(Arc<SourceFile>),
-    TenX(Arc<TenX>),
-    Joined(Arc<join::Joined>),
-}
-
-impl Input {
-    /// Opens an input with [`OpenOptions::default`].
-    ///
-    /// # Errors
-    /// As [`Self::open_with`].
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::open_with(path, &OpenOptions::default())
-    }
-
-    /// Opens an input, finds out what it is, and checks that it is whole as far as that can be seen.
-    ///
-    /// # Errors
-    /// The input is missing, unreadable, of no known kind, or shorter than its header says; it holds several matrices or groups
-    /// of AnnData, of which the options choose none; or the options do not apply to it.
-    pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
-        let path = path.as_ref();
-        let kind = match TenX::open_market(path, options).map_err(|error| foreign::explain(path, error))? {
-            Some(market) => InputKind::TenX(Arc::new(market)),
-            None => {
-                let file = SourceFile::open_as(path, options.force_read)
-                    .map_err(|error| foreign::explain(path, error))?;
-                let file = Arc::new(groups::choose(file, options)?);
-                match TenX::open_file(&file, options)? {
-                    Some(tenx) => InputKind::TenX(Arc::new(tenx)),
-                    None => {
-                        options.check_anndata(file.path())?;
-                        groups::check(&file)?;
-                        InputKind::AnnData(file)
-                    }
-                }
-            }
-        };
-        Ok(Self { kind })
-    }
-
-    /// Opens several inputs, of the same or of different forms, as one: their obs one after the other, over one list of genes.
-    /// [`JoinOptions`] and `tools/MANUAL.md` (Several files as one store) say how.
-    ///
-    /// # Errors
-    /// As [`Self::open_with`] for each of them; and [`JoinError`], here or where a matrix or table is opened or read.
-    ///
-    /// # Panics
-    /// Where there is no input.
-    pub fn join(inputs: &[PathBuf], open: &OpenOptions, options: &JoinOptions) -> Result<Self> {
-        assert!(!inputs.is_empty(), "an input");
-        let joined = join::Joined::open(inputs, open, options)?;
-        Ok(Self {
-            kind: InputKind::Joined(Arc::new(joined)),
-        })
-    }
-
-    /// Opens one of the matrices, with [`Workspace::default`].
-    ///
-    /// # Errors
-    /// The matrix does not exist, is of a form that is not read, or its parts contradict each other.
-    pub fn matrix(&self, selection: &Selection) -> Result<MatrixSource> {
-        self.matrix_in(selection, &Workspace::default())
-    }
-
-    /// Opens one of the matrices; one that is not stored by rows is rewritten in the workspace when it is first read.
-    ///
-    /// # Errors
-    /// As for [`Self::matrix`].
-    pub fn matrix_in(&self, selection: &Selection, workspace: &Workspace) -> Result<MatrixSource> {
-        match &self.kind {
-            InputKind::AnnData(file) => matrix::open(file, selection, workspace),
-            InputKind::TenX(tenx) => tenx.matrix(selection, workspace),
-            InputKind::Joined(joined) => joined.matrix(selection, workspace),
-        }
-    }
-
-    /// Opens the table of the rows.
-    ///
-    /// # Errors
-    /// The table does not exist, is of an encoding that is not read, or is damaged.
-    pub fn obs(&self) -> Result<TableSource> {
-        match &self.kind {
-            InputKind::AnnData(file) => table::open(file, "obs"),
-            InputKind::TenX(tenx) => tenx.obs(),
-            InputKind::Joined(joined) => joined.obs(),
-        }
-    }
-
-    /// Opens the table of the columns of the selected matrix: `raw/var` for `raw`, else `var`; for a data frame of `obsm` its columns, for an
-    /// array one that numbers its dimensions from 0.
-    ///
-    /// # Errors
-    /// As for [`Self::obs`].
-    pub fn var(&self, selection: &Selection) -> Result<TableSource> {
-        match (&self.kind, selection) {
-            (InputKind::AnnData(file), Selection::Obsm(_)) => {
-                let of_names = |names| {
-                    let columns = vec![("_index", names)];
-                    table::of_strings(file.path(), &selection.path(), columns, Vec::new())
-                };
-                if let Some(names) = matrix::frame_names(file, selection)? {
-                    return Ok(of_names(names.into()));
-                }
-                let n_dimensions = self.matrix(selection)?.n_vars();
-                if n_dimensions > MAX_DIMENSIONS {
-                    return Err(ReadError::Dimensions {
-                        file: file.path().to_owned(),
-                        object: selection.path(),
-                        found: n_dimensions,
-                        limit: MAX_DIMENSIONS,
-                    });
-                }
-                let names = StringArray::from_iter_values((0..n_dimensions).map(|number| number.to_string()));
-                Ok(of_names(names))
-            }
-            (InputKind::AnnData(file), Selection::Raw) => table::open(file, "raw/var"),
-            (InputKind::AnnData(file), Selection::X | Selection::Layer(_)) => table::open(file, "var"),
-            (InputKind::TenX(tenx), _) => tenx.var(),
-            (InputKind::Joined(joined), _) => joined.var(selection),
-        }
-    }
 }

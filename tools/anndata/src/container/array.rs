@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::deliver::{AsIs, Converted, Deliver};
 use super::filter::Pipeline;
+use super::limits::{MAX_CHUNK_BYTES, MAX_EXPANSION};
 use super::translate::Translation;
 use super::{Chunk, Class, Description, Element, Filter, Member, Placement, SourceFile};
 use crate::error::{ReadError, Result};
@@ -17,15 +18,8 @@ const _: () = assert!(
     "elements are taken as they lie in the file"
 );
 
-/// The largest decoded chunk that is read. HDF5 writers use chunks of KiB to a few MiB; every worker may hold one.
-pub(super) const MAX_CHUNK_BYTES: u64 = 256 << 20;
-
 /// Bytes of an unfiltered extent that one worker reads at a time.
 const EXTENT_PIECE_BYTES: u64 = 1 << 20;
-
-/// Deflate cannot shrink by more than about 1032:1 (zstd could, but no cells do), so a dataset larger than this many times
-/// the file is a lie.
-pub(super) const MAX_EXPANSION: u64 = 1100;
 
 /// The largest element: a text of fixed length, or a record.
 const MAX_ELEMENT_BYTES: u64 = 4 << 20;

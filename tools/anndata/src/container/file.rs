@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::hdf5::{OpenError, Reader};
+use super::regular::open_regular;
 use super::zarr::Zarr;
-use super::zarr_storage::open_regular;
 use super::{Attribute, Container, Description, Fault, Kind};
 use crate::error::{ReadError, Result};
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::array::{MAX_CHUNK_BYTES, MAX_EXPANSION, pipeline_of};
+use super::array::pipeline_of;
 use super::filter::Pipeline;
+use super::limits::{MAX_CHUNK_BYTES, MAX_EXPANSION};
 use super::{Element, Placement, SourceFile, Tile};
 use crate::error::Result;
 

@@ -14,15 +14,11 @@ mod filter;
 mod grid;
 mod hdf5;
 mod int;
+mod limits;
+mod regular;
 mod stream;
 mod translate;
 mod zarr;
-mod zarr_array;
-mod zarr_codec;
-mod zarr_shards;
-mod zarr_storage;
-mod zarr_text;
-mod zip;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,8 +28,8 @@ pub(crate) use attribute::Attribute;
 pub(crate) use file::SourceFile;
 pub(crate) use grid::Grid;
 pub(crate) use int::IntKind;
+pub(crate) use regular::open_regular;
 use translate::Translation;
-pub(crate) use zarr_storage::open_regular;
 
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

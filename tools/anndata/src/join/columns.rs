@@ -7,11 +7,12 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, Field, SchemaRef};
 
-use super::JoinError;
+use super::error::JoinError;
 use super::unify::{cast, code_type, merge, unify, value_type};
 use crate::TableSource;
 use crate::error::{ReadError, Result};
-use crate::table::{ENCODING, INDEX_NAME, JoinedColumn, JoinedKind, NA_VALUE, ORDERED, ROLE, blame};
+use crate::metadata::{ENCODING, INDEX_NAME, NA_VALUE, ORDERED, ROLE};
+use crate::table::{JoinedColumn, JoinedKind, blame};
 
 /// A table of an input.
 pub(super) struct Found {

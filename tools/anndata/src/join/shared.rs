@@ -7,7 +7,10 @@ use std::sync::Arc;
 use super::JoinError;
 use super::unify::{Key, keys};
 use crate::error::Result;
-use crate::{Input, OpenOptions, Selection, TableSource};
+use crate::matrix::Selection;
+use crate::open::OpenOptions;
+use crate::single::SingleInput;
+use crate::table::TableSource;
 
 /// Less than one gene in so many is few.
 const FEW: usize = 10;
@@ -99,7 +102,7 @@ impl Lists<'_> {
 
     /// What would make two inputs share genes, found in their var tables.
     fn advice(&self, number: usize, other: usize) -> String {
-        let open = |number: usize| Names::of(&self.inputs[number], self.open, self.selection);
+        let open = |number: usize| Names::read(&self.inputs[number], self.open, self.selection);
         // Who cannot read them has no better advice.
         let found = open(number).and_then(|first| Ok((first, open(other)?)));
         let better = found.ok().and_then(|(first, second)| {
@@ -120,8 +123,8 @@ struct Names {
 }
 
 impl Names {
-    fn of(path: &Path, open: &OpenOptions, selection: &Selection) -> Result<Self> {
-        let var: TableSource = Input::open_with(path, open)?.var(selection)?;
+    fn read(path: &Path, open: &OpenOptions, selection: &Selection) -> Result<Self> {
+        let var: TableSource = SingleInput::open(path, open)?.var(selection)?;
         let batch = var.read(0..var.n_rows())?;
         let mut columns = Vec::new();
         for (field, array) in var.schema().fields().iter().zip(batch.columns()) {

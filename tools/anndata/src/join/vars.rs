@@ -7,12 +7,15 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, UInt32Array};
 
 use super::columns::{self, Found};
+use super::error::JoinError;
+use super::options::VarJoin;
 use super::shared::Lists;
 use super::unify::{CastError, Key, keys};
-use super::{JoinError, VarJoin};
 use crate::error::Result;
-use crate::table::{self, JoinedColumn, blame};
-use crate::{Input, OpenOptions, Selection, TableSource};
+use crate::matrix::Selection;
+use crate::open::OpenOptions;
+use crate::single::SingleInput;
+use crate::table::{self, JoinedColumn, TableSource, blame};
 
 /// A column of an input that is no column of the result.
 pub(crate) const NOT_KEPT: u32 = u32::MAX;
@@ -45,7 +48,7 @@ pub(super) fn join(
     let mut found = Vec::with_capacity(inputs.len());
     let mut warnings = Vec::new();
     for path in inputs {
-        let var = Input::open_with(path, open)?.var(selection)?;
+        let var = SingleInput::open(path, open)?.var(selection)?;
         genes.add(path, &var, key)?;
         found.push(Found::new(path, &var)?);
         let of_file = |warning: &String| format!("{}: {warning}", path.display());
@@ -61,7 +64,7 @@ pub(super) fn join(
         merged.push(column.map_err(|error| blame(error, path, "var", 0, &field))?);
     }
     for (part, path) in inputs.iter().enumerate() {
-        let var = Input::open_with(path, open)?.var(selection)?;
+        let var = SingleInput::open(path, open)?.var(selection)?;
         let map = maps.as_ref().map(|maps| &*maps[part]);
         if map.map_or(n_vars, <[u32]>::len) as u64 != var.n_rows() {
             let (file, object) = (path.clone(), "var".to_owned());

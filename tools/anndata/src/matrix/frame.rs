@@ -15,26 +15,17 @@ use cellring::format::{CsrRows, Element, ValueBuffer, ValueType};
 use cellring::with_element;
 
 use super::canonical::Canonicalised;
+use super::frame_column::FrameColumn;
 use super::number::{promote, widen};
 use super::source::{RowSource, check_row_nnz, decoding_pool, reuse};
 use super::value::Value;
 use crate::container::{Kind, SourceFile};
 use crate::error::{ReadError, Result};
-use crate::table::{self, ENCODING, TableSource};
+use crate::metadata::ENCODING;
+use crate::table::{self, TableSource};
 
 /// Rows that are read at a time.
 const ROWS: u64 = 1 << 14;
-
-/// A column of a data frame: what it takes to write it again as it was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FrameColumn {
-    /// Its name.
-    pub name: String,
-    /// numpy name of its type.
-    pub numpy_name: &'static str,
-    /// Its encoding-type: `array`, `nullable-integer`, `nullable-boolean`.
-    pub encoding: String,
-}
 
 /// A data frame all of whose columns are numbers or bools.
 #[derive(Debug)]

@@ -11,10 +11,12 @@ use cellring::with_values;
 use super::canonical::{Canonicalised, canonicalise};
 use super::number::{self, promote};
 use super::source::{RowSource, blame_overflow, decoding_pool};
-use super::{FrameColumn, MatrixSource, Selection, Workspace};
+use super::{FrameColumn, MatrixSource, Selection};
 use crate::error::{ReadError, Result};
 use crate::join::{JoinError, NOT_KEPT};
-use crate::{Input, OpenOptions};
+use crate::open::OpenOptions;
+use crate::single::SingleInput;
+use crate::workspace::Workspace;
 
 /// Of the memory limit, the part for inputs that are kept open although others are read, and what it is where that is little:
 /// a number that does not grow with the limit, so that the least one is soon found.
@@ -42,7 +44,7 @@ enum Counts {
 
 /// One of the matrices, as it was when it was first looked at.
 #[derive(Debug)]
-struct Part {
+struct InputMatrix {
     path: PathBuf,
     n_obs: u64,
     n_vars: u64,
@@ -58,8 +60,8 @@ struct Part {
 
 /// Opens inputs, and closes those that were not read for the longest time.
 #[derive(Debug)]
-pub(crate) struct JoinedParts {
-    parts: Vec<Part>,
+pub(crate) struct JoinedMatrices {
+    parts: Vec<InputMatrix>,
     /// What is read of each input.
     options: OpenOptions,
     selection: Selection,
@@ -69,7 +71,7 @@ pub(crate) struct JoinedParts {
     open: Mutex<VecDeque<(usize, MatrixSource)>>,
 }
 
-impl JoinedParts {
+impl JoinedMatrices {
     /// Looks at the selected matrix of every input.
     pub(crate) fn open(
         inputs: &[PathBuf],
@@ -92,8 +94,8 @@ impl JoinedParts {
             open: Mutex::default(),
         };
         for (number, path) in inputs.iter().enumerate() {
-            let matrix = Input::open_with(path, options)?.matrix_in(selection, &all.workspace)?;
-            all.parts.push(Part::of(path, &matrix));
+            let matrix = SingleInput::open(path, options)?.matrix(selection, &all.workspace)?;
+            all.parts.push(InputMatrix::new(path, &matrix));
             all.keep(number, matrix);
         }
         Ok(all)
@@ -153,8 +155,8 @@ impl JoinedParts {
             None => {
                 let part = &self.parts[number];
                 // Not under the lock: this reads on a pool, whose thread might meanwhile take up another read.
-                let matrix = Input::open_with(&part.path, &self.options)?
-                    .matrix_in(&self.selection, &self.workspace)?;
+                let matrix =
+                    SingleInput::open(&part.path, &self.options)?.matrix(&self.selection, &self.workspace)?;
                 if !part.is(&matrix) {
                     let (file, object) = (part.path.clone(), self.selection.path());
                     return Err(JoinError::Changed { file, object }.into());
@@ -190,8 +192,8 @@ impl JoinedParts {
     }
 }
 
-impl Part {
-    fn of(path: &Path, matrix: &MatrixSource) -> Self {
+impl InputMatrix {
+    fn new(path: &Path, matrix: &MatrixSource) -> Self {
         let source = &matrix.source;
         let n_obs = source.n_obs();
         let count = |row| u32::try_from(source.stored_in(row)).unwrap_or(u32::MAX);
@@ -235,7 +237,7 @@ impl Part {
 /// The matrices as one.
 #[derive(Debug)]
 struct Joined {
-    parts: JoinedParts,
+    parts: JoinedMatrices,
     object: String,
     /// First row of each part, then the number of rows.
     starts: Vec<u64>,

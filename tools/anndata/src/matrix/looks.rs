@@ -7,9 +7,10 @@ use cellring::{with_element, with_values};
 
 use super::compressed::value_type_of;
 use super::value::Value;
-use super::{Selection, Workspace, open};
+use super::{Selection, open};
 use crate::container::{Array, Kind, SourceFile};
 use crate::error::Result;
+use crate::workspace::Workspace;
 
 /// Values of a window that are looked at, and the first values of a matrix that may hold counts.
 const SAMPLE: usize = 4096;

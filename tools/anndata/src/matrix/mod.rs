@@ -6,6 +6,7 @@ mod csc;
 mod csr;
 mod dense;
 mod frame;
+mod frame_column;
 mod joined;
 mod looks;
 pub(super) mod market;
@@ -28,14 +29,15 @@ use cellring::format::ValueType;
 use super::container::{Grid, Kind, SourceFile};
 use super::error::{ReadError, Result};
 use super::rows::RowSet;
+use super::workspace::Workspace;
 
 pub use canonical::Canonicalised;
-pub use frame::FrameColumn;
 pub use frame::type_of_numpy_name;
-pub(super) use joined::JoinedParts;
+pub use frame_column::FrameColumn;
+pub(super) use joined::JoinedMatrices;
 pub use looks::Looks;
 pub(super) use looks::of as looks_of;
-pub use source::{MAX_WINDOW_ROWS, RowSource, Workspace, decoding_pool};
+pub use source::{MAX_WINDOW_ROWS, RowSource, decoding_pool};
 pub use stream::{CountMode, Rows};
 
 use compressed::{Compressed, shape_attribute, shape_dataset};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cellring::format::ValueType;
 
 use super::canonical::Canonicalised;
-use super::frame::FrameColumn;
+use super::frame_column::FrameColumn;
 use super::source::RowSource;
 use super::turned::{Entries, EntrySource};
 use crate::error::Result;

@@ -8,7 +8,7 @@ use cellring::format::{CsrRows, Element, ValueBuffer, ValueType};
 use cellring::with_element;
 
 use super::canonical::Canonicalised;
-use super::frame::FrameColumn;
+use super::frame_column::FrameColumn;
 use super::source::{MAX_WINDOW_ROWS, RowSource, reuse};
 use crate::error::Result;
 use crate::rows::RowSet;

@@ -8,7 +8,7 @@ use cellring::format::{CsrRows, ValueType};
 use cellring::with_values;
 
 use super::canonical::Canonicalised;
-use super::frame::FrameColumn;
+use super::frame_column::FrameColumn;
 use super::source::RowSource;
 use crate::error::Result;
 

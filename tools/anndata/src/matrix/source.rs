@@ -2,12 +2,12 @@
 
 use std::fmt::Debug;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cellring::format::{CsrRows, ValueBuffer, ValueType};
 
 use super::canonical::{Canonicalised, Fault};
-use super::frame::FrameColumn;
+use super::frame_column::FrameColumn;
 use crate::error::{ReadError, Result};
 
 /// The most stored entries of one row. A row is held whole, so a file must not choose how much that is.
@@ -15,25 +15,6 @@ pub(super) const MAX_ROW_NNZ: u64 = 1 << 28;
 
 /// The most rows of one window, so that empty rows are bounded too.
 pub const MAX_WINDOW_ROWS: u64 = 1 << 20;
-
-/// Where a matrix that is not stored by rows may be rewritten so, and in how much memory.
-#[derive(Clone, Debug)]
-pub struct Workspace {
-    /// The directory of temporary files. They have no name and vanish with the process.
-    pub directory: PathBuf,
-    /// The most memory that the process may use, in bytes; such a matrix takes about a quarter of it.
-    pub memory_bytes: u64,
-}
-
-impl Default for Workspace {
-    /// The system's directory for temporary files, and 1 GiB.
-    fn default() -> Self {
-        Self {
-            directory: std::env::temp_dir(),
-            memory_bytes: 1 << 30,
-        }
-    }
-}
 
 /// A matrix in some stored form, readable by rows.
 pub trait RowSource: Debug + Send + Sync {

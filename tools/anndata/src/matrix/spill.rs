@@ -12,8 +12,8 @@ use std::os::unix::fs::FileExt;
 
 use cellring::format::{CsrRows, Element};
 
-use super::source::Workspace;
 use super::value::Value;
+use crate::workspace::Workspace;
 
 /// Row within its range and column, before the value.
 const KEY_BYTES: usize = 8;

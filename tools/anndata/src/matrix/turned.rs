@@ -9,10 +9,11 @@ use cellring::format::{CsrRows, Element, ValueBuffer, ValueType};
 use cellring::{with_element, with_values};
 
 use super::canonical::{Canonicalised, canonicalise};
-use super::frame::FrameColumn;
-use super::source::{RowSource, Workspace, blame_overflow, check_row_nnz, decoding_pool, reuse, window_of};
+use super::frame_column::FrameColumn;
+use super::source::{RowSource, blame_overflow, check_row_nnz, decoding_pool, reuse, window_of};
 use super::spill::{Plan, Spill, SpillError, SpillWriter};
 use crate::error::{ReadError, Result};
+use crate::workspace::Workspace;
 
 /// Entries that are read at a time while a matrix is turned.
 pub(super) const TURN_NNZ: u64 = 1 << 20;

@@ -13,13 +13,8 @@ use super::leaf::Leaf;
 use super::repair::{Categories, repaired};
 use crate::container::{Array, Class, Enumeration, IntKind, Kind, Member, SourceFile};
 use crate::error::{ReadError, Result};
+use crate::metadata::{CATEGORIES_ENCODING, CATEGORIES_NA_VALUE, ENCODING, NA_VALUE, ORDERED};
 
-pub(crate) const ENCODING: &str = "anndata.encoding";
-/// Metadata of a field: whether the categories are ordered.
-pub const ORDERED: &str = "anndata.ordered";
-pub(crate) const NA_VALUE: &str = "anndata.na_value";
-pub(crate) const CATEGORIES_ENCODING: &str = "anndata.categories_encoding";
-pub(crate) const CATEGORIES_NA_VALUE: &str = "anndata.categories_na_value";
 /// What was repaired in a column, on its way to the warnings of its table.
 pub(super) const NOTE: &str = "note";
 

@@ -8,16 +8,17 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, new_null_array};
 use arrow_schema::{DataType, Field};
 
-use super::{TableRows, TableSource};
+use super::source::{TableRows, TableSource};
 use crate::error::{ReadError, Result};
 use crate::join::JoinError;
 use crate::join::names::texts_of;
 use crate::join::unify::{CastError, cast, coded, recoded};
-use crate::{Input, OpenOptions};
+use crate::open::OpenOptions;
+use crate::single::SingleInput;
 
 /// The obs of one input.
 #[derive(Debug)]
-pub(crate) struct JoinedPart {
+pub(crate) struct JoinedInput {
     pub(crate) path: PathBuf,
     pub(crate) n_rows: u64,
 }
@@ -77,7 +78,7 @@ impl JoinedColumn {
 /// The tables, of which one is open at a time.
 #[derive(Debug)]
 struct Joined {
-    parts: Vec<JoinedPart>,
+    parts: Vec<JoinedInput>,
     /// What is read of each.
     options: OpenOptions,
     /// First row of each part, then the number of rows.
@@ -88,7 +89,7 @@ struct Joined {
 
 /// The obs of all parts as one table, in their order.
 pub(crate) fn joined(
-    parts: Vec<JoinedPart>,
+    parts: Vec<JoinedInput>,
     options: OpenOptions,
     columns: Vec<JoinedColumn>,
     warnings: Vec<String>,
@@ -122,7 +123,7 @@ impl Joined {
         // Not under the lock: that reads on a pool, whose thread might meanwhile take up another read.
         *lock() = None;
         let part = &self.parts[number];
-        let table = Input::open_with(&part.path, &self.options)?.obs()?;
+        let table = SingleInput::open(&part.path, &self.options)?.obs()?;
         let is_known = |column: &JoinedColumn| {
             let place = column.places[number];
             place.is_none_or(|place| place < table.schema().fields().len())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, UInt32Array};
 
-use super::{TableRows, TableSource};
+use super::source::{TableRows, TableSource};
 use crate::error::Result;
 use crate::rows::RowSet;
 
@@ -14,10 +14,30 @@ const WINDOW_ROWS: u64 = 1 << 16;
 
 /// The rows of a set.
 #[derive(Debug)]
-pub(super) struct Picked {
+struct Picked {
     /// The table, of which all columns are asked for.
-    pub(super) inner: TableSource,
-    pub(super) rows: RowSet,
+    inner: TableSource,
+    rows: RowSet,
+}
+
+impl TableSource {
+    /// The rows of a set.
+    ///
+    /// # Panics
+    /// Where the set is not one of as many rows.
+    #[must_use]
+    pub fn pick(self, rows: &RowSet) -> Self {
+        assert_eq!(rows.n_rows(), self.n_rows, "rows of the set");
+        let picked = Picked {
+            inner: self.clone(),
+            rows: rows.clone(),
+        };
+        Self {
+            n_rows: rows.len(),
+            rows: Arc::new(picked),
+            ..self
+        }
+    }
 }
 
 impl TableRows for Picked {

@@ -1,4 +1,4 @@
-//! The rows of a table in another order, by way of a temporary file.
+//! Puts the rows of a table into another order, by way of a temporary file.
 //!
 //! The new rows are cut into ranges of which one fits into memory. The table is read once, in its own order; of each batch
 //! the rows of each range are appended to the file, each with its place. A range is read back whole, put into order and
@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -19,9 +19,7 @@ use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 
-use super::{TableRows, TableSource};
-use crate::error::{ReadError, Result};
-use crate::matrix::Workspace;
+use crate::workspace::Workspace;
 
 /// Of the memory limit, the part for a range.
 const RANGE_SHARE: u64 = 32;
@@ -30,7 +28,7 @@ const RANGE_SHARE: u64 = 32;
 const COPIES: u64 = 3;
 
 /// Rows that are read at a time.
-const BATCH_ROWS: u64 = 1 << 16;
+pub(super) const BATCH_ROWS: u64 = 1 << 16;
 
 /// Text of one cell of a string column, assumed where no more is known.
 const TEXT_BYTES: u64 = 48;
@@ -289,69 +287,6 @@ fn width_bytes(data_type: &DataType) -> u64 {
         DataType::Utf8 | DataType::LargeUtf8 => TEXT_BYTES,
         DataType::Dictionary(key, _) => width_bytes(key),
         other => other.primitive_width().unwrap_or(1) as u64,
-    }
-}
-
-/// A table whose rows are put into another order when they are first read.
-#[derive(Debug)]
-pub(super) struct Reordered {
-    /// The table, of which all columns are asked for.
-    pub(super) inner: TableSource,
-    /// For each of its rows the row that it becomes.
-    pub(super) place_of_row: Vec<u32>,
-    pub(super) workspace: Workspace,
-    pub(super) scattered: OnceLock<Scatter>,
-    pub(super) scattering: Mutex<()>,
-}
-
-impl Reordered {
-    fn scatter(&self) -> Result<Scatter> {
-        let n_rows = self.inner.n_rows();
-        let mut scatter = Scatter::new(self.inner.schema(), n_rows, &self.workspace);
-        // One batch at least, if with no row: it brings the categories.
-        for start in (0..n_rows.max(1)).step_by(BATCH_ROWS as usize) {
-            let end = n_rows.min(start + BATCH_ROWS);
-            let batch = self.inner.read(start..end)?;
-            let places = &self.place_of_row[start as usize..end as usize];
-            scatter.push(&batch, places).map_err(|error| self.failed(error))?;
-        }
-        Ok(scatter)
-    }
-
-    fn failed(&self, error: ScatterError) -> ReadError {
-        match error {
-            ScatterError::Io(source) => ReadError::Spill {
-                directory: self.workspace.directory.clone(),
-                source,
-            },
-            ScatterError::Arrow(error) => self.inner.damaged(&error),
-        }
-    }
-}
-
-impl TableRows for Reordered {
-    fn read(&self, range: Range<u64>, columns: &[usize]) -> Result<Vec<ArrayRef>> {
-        let scatter = match self.scattered.get() {
-            Some(scatter) => scatter,
-            None => {
-                let _one_at_a_time = self.scattering.lock().unwrap_or_else(PoisonError::into_inner);
-                let scattered = match self.scattered.get() {
-                    Some(_) => None,
-                    None => Some(self.scatter()?),
-                };
-                self.scattered.get_or_init(|| match scattered {
-                    Some(scattered) => scattered,
-                    None => unreachable!("it was there under the lock"),
-                })
-            }
-        };
-        scatter.read(range, columns).map_err(|error| self.failed(error))
-    }
-
-    fn working_bytes(&self) -> u64 {
-        let (schema, memory_bytes) = (self.inner.schema(), self.workspace.memory_bytes);
-        let scatter = Scatter::working_bytes(schema, self.inner.n_rows(), memory_bytes);
-        self.inner.working_bytes() + scatter + 4 * self.place_of_row.len() as u64
     }
 }
 

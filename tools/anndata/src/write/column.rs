@@ -12,10 +12,11 @@ use arrow_schema::{DataType, Field};
 
 use super::error::{ColumnProblem, WriteErrorKind};
 use super::output::Output;
-use super::stream::{Purpose, Stream};
+use super::purpose::Purpose;
+use super::stream::Stream;
 use super::text::TextStream;
 use super::tree::{Attribute, Attributes, Dataset, Datatype, Group, Node, encoding_attributes};
-use crate::table::{CATEGORIES_ENCODING, CATEGORIES_NA_VALUE, ENCODING, NA_VALUE, ORDERED};
+use crate::metadata::{CATEGORIES_ENCODING, CATEGORIES_NA_VALUE, ENCODING, NA_VALUE, ORDERED};
 
 /// Either the column's own problem or one of the file.
 pub(super) enum ColumnError {

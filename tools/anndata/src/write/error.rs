@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use arrow_schema::DataType;
 use cellring::format::ValueType;
 
-use super::Axis;
-use super::hdf5::Hdf5Error;
+use super::axis::Axis;
 
 /// An error of [`AnnDataWriter`](super::AnnDataWriter), with the file it was writing.
 #[derive(Debug, thiserror::Error)]
@@ -224,13 +223,4 @@ pub enum ColumnProblem {
         /// Number of categories.
         n_categories: usize,
     },
-}
-
-impl From<Hdf5Error> for WriteErrorKind {
-    fn from(error: Hdf5Error) -> Self {
-        match error {
-            Hdf5Error::Io(error) => Self::Io(error),
-            Hdf5Error::MessageTooLarge { what, bytes } => Self::TooLong { what, bytes },
-        }
-    }
 }

@@ -12,8 +12,9 @@ use super::column::array_encoding;
 use super::error::WriteErrorKind;
 use super::frame::Columns;
 use super::output::Output;
+use super::purpose::Purpose;
 use super::spec::{Form, MatrixSpec, Place};
-use super::stream::{Purpose, Stream};
+use super::stream::Stream;
 use super::tree::{Attribute, Datatype, Group, Node};
 
 /// A matrix that is being written.

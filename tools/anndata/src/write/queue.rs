@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::compress::{Compression, Encoder};
 use super::output::{Chunks, Output};
-use super::stream::Purpose;
+use super::purpose::Purpose;
 
 /// Chunks of a matrix wait until there are so many bytes of them, so that all threads have work.
 const MATRIX_BYTES: usize = 16 << 20;

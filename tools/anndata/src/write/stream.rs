@@ -3,17 +3,9 @@
 use std::io;
 
 use super::output::{Chunks, Output};
+use super::purpose::Purpose;
 use super::queue::Queue;
 use super::tree::{Attributes, Dataset, Datatype};
-
-/// What an array is for, which decides its chunks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// A column of a table, of which many grow at the same time.
-    Column,
-    /// A part of a matrix. Its length, if that is known.
-    Matrix(Option<u64>),
-}
 
 /// A growing array of numbers or bools, or of HDF5's references to strings. Holds at most one chunk in memory, those that wait for being compressed
 /// together, and 16 bytes for each chunk written.

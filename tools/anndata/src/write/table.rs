@@ -1,50 +1,14 @@
 //! Writing obs and var.
 
-use std::fmt;
-
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::Schema;
 
+use super::axis::Axis;
 use super::check::{TableCheck, names};
 use super::column::{ColumnError, ColumnWriter};
+use super::dataframe::{frame, insert};
 use super::error::{ColumnFault, WriteError, WriteErrorKind};
-use super::tree::{Attribute, Group, Node};
-use super::{AnnDataWriter, MatrixSpec};
-
-/// One of the tables of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Axis {
-    /// The table of observations (cells), one row for each row of the matrix.
-    Obs,
-    /// The table of variables (genes), one row for each column of the matrix.
-    Var,
-    /// The table of the genes of `raw/X`.
-    RawVar,
-}
-
-impl Axis {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Obs => "obs",
-            Self::Var => "var",
-            Self::RawVar => "raw/var",
-        }
-    }
-
-    pub(super) fn rows(self, spec: &MatrixSpec) -> (&'static str, u64) {
-        match self {
-            Self::Obs => ("rows of obs", spec.n_obs),
-            Self::Var => ("rows of var", spec.n_vars),
-            Self::RawVar => ("rows of raw/var", spec.n_vars),
-        }
-    }
-}
-
-impl fmt::Display for Axis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+use super::writer::AnnDataWriter;
 
 /// Writes one table, batch by batch; made by [`AnnDataWriter::table`].
 ///
@@ -61,8 +25,33 @@ pub struct TableWriter<'a> {
     rows: u64,
 }
 
+impl AnnDataWriter {
+    /// Begins a table; it is in the file once [`TableWriter::finish`] was called.
+    ///
+    /// # Errors
+    /// If the table was written before, or has a column or name that AnnData cannot hold.
+    pub fn table(&mut self, axis: Axis, schema: &Schema) -> Result<TableWriter<'_>, WriteError> {
+        TableWriter::new(self, axis, schema)
+    }
+
+    /// Writes a whole table.
+    ///
+    /// # Errors
+    /// As [`table`](Self::table), [`TableWriter::push`] and [`TableWriter::finish`].
+    pub fn write_table(
+        &mut self,
+        axis: Axis,
+        schema: &Schema,
+        batches: impl IntoIterator<Item = RecordBatch>,
+    ) -> Result<(), WriteError> {
+        let mut table = self.table(axis, schema)?;
+        batches.into_iter().try_for_each(|batch| table.push(&batch))?;
+        table.finish()
+    }
+}
+
 impl<'a> TableWriter<'a> {
-    pub(super) fn new(
+    fn new(
         writer: &'a mut AnnDataWriter,
         axis: Axis,
         schema: &Schema,
@@ -175,28 +164,6 @@ impl<'a> TableWriter<'a> {
         writer.set_table(axis, group, &names[0]);
         Ok(())
     }
-}
-
-/// An empty data frame of these members, of which the first is the index.
-pub(super) fn frame(names: &[String]) -> Group {
-    let mut group = Group::encoded("dataframe", "0.2.0");
-    group.set("_index", Attribute::Text(names[0].clone()));
-    group.set(
-        "column-order",
-        // An empty list becomes an array of floats in numpy, and so in every file that anndata writes.
-        if names.len() == 1 {
-            Attribute::NoFloats
-        } else {
-            Attribute::Texts(names[1..].to_vec())
-        },
-    );
-    group
-}
-
-/// Puts a column into a data frame whose names were looked at.
-pub(super) fn insert(group: &mut Group, name: &str, node: Node) {
-    let is_inserted = group.insert(name, node);
-    assert!(is_inserted, "{name} was checked");
 }
 
 fn column_error(writer: &AnnDataWriter, axis: Axis, column: &str, error: ColumnError) -> WriteError {

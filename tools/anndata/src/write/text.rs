@@ -4,8 +4,9 @@ use std::io;
 
 use super::hdf5::StringHeap;
 use super::output::Output;
+use super::purpose::Purpose;
 use super::queue::Queue;
-use super::stream::{Purpose, Stream};
+use super::stream::Stream;
 use super::tree::{Attributes, Dataset, Datatype};
 
 /// A growing array of UTF-8 strings of variable length.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::hdf5::{self, REFERENCE_BYTES};
-use super::zarr;
+use super::hdf5::{Layout, REFERENCE_BYTES};
+use super::zarr::Stored as ZarrChunks;
 
 /// Element type of an array or attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +61,8 @@ pub(super) struct Dataset {
 /// Where the data of an array are.
 #[derive(Debug)]
 pub(super) enum Stored {
-    Hdf5(hdf5::Layout),
-    Zarr(zarr::Stored),
+    Hdf5(Layout),
+    Zarr(ZarrChunks),
 }
 
 /// A member of a group.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::Output;
+use super::output::Output;
 
 /// A collection is written once it holds this much.
 const COLLECTION_BYTES: usize = 1 << 16;
@@ -12,9 +12,6 @@ const MIN_COLLECTION_BYTES: usize = 4096;
 const HEADER_BYTES: usize = 16;
 /// An object's index has 16 bits, and 0 means free space.
 const MAX_OBJECTS: usize = u16::MAX as usize;
-/// A reference: length (4 bytes), address of the collection (8), index of the object in it (4).
-pub(in super::super) const REFERENCE_BYTES: usize = 16;
-
 /// Gathers strings into collections and yields their references, in order.
 #[derive(Default)]
 pub(in super::super) struct StringHeap {

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use super::{ALIGNMENT_BYTES, Chunk, Output, UNDEFINED};
+use super::layout::{Chunk, UNDEFINED};
+use super::output::{ALIGNMENT_BYTES, Output};
 
 /// Most children of a B-tree node: twice the rank that readers assume when a superblock names none (II.A, III.A.1).
 const NODE_CHILDREN: usize = 64;

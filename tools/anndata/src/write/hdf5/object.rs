@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::io;
 use std::slice::ChunksExact;
 
-use super::heap::{REFERENCE_BYTES, StringHeap};
-use super::{Hdf5Error, Layout, Output, UNDEFINED, seal};
+use super::error::Hdf5Error;
+use super::heap::StringHeap;
+use super::layout::{Layout, REFERENCE_BYTES, UNDEFINED};
+use super::output::Output;
+use super::seal::seal;
 use crate::write::compress::Compression;
 use crate::write::tree::{Attribute, Dataset, Datatype, Group, Node, Stored};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::write::compress::Compression;
-use crate::write::output::ZarrFormat;
+use crate::write::options::ZarrFormat;
 use crate::write::tree::{Attribute, Attributes, Dataset, Datatype};
 
 /// Names and contents of the files that describe a group.

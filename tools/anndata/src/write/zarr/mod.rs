@@ -5,6 +5,9 @@
 //! it.
 
 mod metadata;
+mod stored;
+
+pub(super) use stored::Stored;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,7 +19,7 @@ use serde_json::Value;
 
 use super::compress::Compression;
 use super::error::WriteErrorKind;
-use super::output::ZarrFormat;
+use super::options::ZarrFormat;
 use super::temporary::{TemporaryDirectory, not_replaceable, temporary_directory};
 use super::tree::{Dataset, Group, Node, Stored as StoredData};
 use crate::write::temporary::directory_of;
@@ -47,14 +50,6 @@ pub(super) struct Chunks {
     format: ZarrFormat,
     rank: usize,
     n_chunks: u64,
-}
-
-/// An array whose chunks are written.
-#[derive(Debug)]
-pub(super) struct Stored {
-    directory: PathBuf,
-    chunk_len: u32,
-    compression: Compression,
 }
 
 impl Chunks {

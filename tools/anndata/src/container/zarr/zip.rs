@@ -13,8 +13,8 @@ use std::sync::{Arc, OnceLock};
 
 use libdeflater::{Crc, Decompressor};
 
-use super::Fault;
-use super::zarr_storage::Pieces;
+use super::pieces::Pieces;
+use crate::container::Fault;
 
 const END_SIGNATURE: [u8; 4] = *b"PK\x05\x06";
 const ENTRY_SIGNATURE: [u8; 4] = *b"PK\x01\x02";

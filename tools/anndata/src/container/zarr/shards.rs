@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::Fault;
-use super::zarr_array::{Decoder, array_of, lengths, product};
-use super::zarr_storage::Pieces;
+use super::decoder::{Decoder, array_of, lengths, product};
+use super::pieces::Pieces;
+use crate::container::Fault;
 
 /// The most chunks of a shard. Their places are held in memory.
 const MAX_CHUNKS: u64 = 1 << 20;
@@ -57,7 +57,7 @@ struct Shard {
 
 impl Shards {
     /// The shards of an array of v3 whose only codec is that of shards, of this shape; `None` of others.
-    pub(super) fn of(
+    pub(super) fn open(
         path: &str,
         document: &Value,
         shape: &[u64],
@@ -149,7 +149,7 @@ impl Shards {
         let slot = self.slot(&shard, held_bytes);
         let opened = slot.get_or_init(|| {
             let (pieces, key) = open(&shard)?;
-            let opened = pieces.map(|pieces| self.open(pieces, key));
+            let opened = pieces.map(|pieces| self.open_shard(pieces, key));
             Ok(opened.transpose()?.map(Arc::new))
         });
         let Some(shard) = opened.clone()? else {
@@ -192,7 +192,7 @@ impl Shards {
         slot
     }
 
-    fn open(&self, pieces: Pieces, key: String) -> Result<Shard, Fault> {
+    fn open_shard(&self, pieces: Pieces, key: String) -> Result<Shard, Fault> {
         let about = |detail: String| Fault::Damaged(format!("the index of shard {key}: {detail}"));
         let at = match self.index_is_first {
             true => Some(0),

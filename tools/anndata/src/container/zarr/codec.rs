@@ -20,9 +20,9 @@ use zarrs::metadata::Configuration;
 use zarrs::metadata::v3::MetadataV3;
 use zarrs::plugin::PluginCreateError;
 
-use super::array::MAX_CHUNK_BYTES;
-use super::filter::{FLETCHER32_BYTES, strip_fletcher32};
-use super::{Fault, blosc, stream};
+use crate::container::filter::{FLETCHER32_BYTES, strip_fletcher32};
+use crate::container::limits::MAX_CHUNK_BYTES;
+use crate::container::{Fault, blosc, stream};
 
 /// Where the names of our codecs begin.
 const OURS: &str = "cellring.";
