@@ -43,7 +43,7 @@ impl Input {
             .collect();
         candidates.sort_by_key(|(rank, _)| *rank);
         let are_counts = |selection: &Selection| {
-            let looks = matrix::looks_of(file, selection);
+            let looks = matrix::sample_of(file, selection);
             matches!(looks, Ok(Some(looks)) if looks.are_counts())
         };
         let mut selections = candidates.into_iter().map(|(_, selection)| selection);
@@ -60,7 +60,7 @@ impl Input {
         for (path, input) in joined.paths().iter().zip(joined.each()) {
             match &input.ok()? {
                 SingleInput::AnnData(file) => {
-                    let looks = matrix::looks_of(file, selection).ok().flatten()?;
+                    let looks = matrix::sample_of(file, selection).ok().flatten()?;
                     match looks.no_counts() {
                         Some(found) => other = other.or(Some((path, found))),
                         None if looks.are_counts() => counts = counts.or(Some(path)),

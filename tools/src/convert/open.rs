@@ -1,4 +1,4 @@
-//! Opens inputs. A store that is given as one is named for what it is.
+//! Opens inputs. A store that is given as one is named for what it is: the reader of AnnData does not know stores.
 
 use std::path::{Path, PathBuf};
 

@@ -159,7 +159,7 @@ fn all_commands_read_the_part_that_is_asked_for() {
 fn stores_and_parts_are_no_inputs() {
     let directory = scratch();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let input = crate::fixture("../../data/mousebrain10k.h5ad");
+    let input = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mousebrain10k.h5ad");
     let input = input.to_str().unwrap();
     let (store, out) = (path("a.cellring"), path("b.cellring"));
     let (code, _, stderr) = cellring(&["convert", input, "-o", &store, "--max-obs", "50"]);

@@ -23,7 +23,7 @@ pub(crate) enum Attribute {
 
 impl Attribute {
     /// Interprets `n` stored elements. References to text are followed by `resolve`.
-    pub(super) fn of(
+    pub(super) fn decode(
         element: &Element,
         n: usize,
         stored: &[u8],

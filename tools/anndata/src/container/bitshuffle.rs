@@ -26,7 +26,7 @@ pub(super) struct Bitshuffle {
 
 impl Bitshuffle {
     /// Client data: version (2 words), bytes of an element, elements of a block, compression of the blocks.
-    pub(super) fn of(client_data: &[u32], element_bytes: usize) -> Option<Self> {
+    pub(super) fn from_client_data(client_data: &[u32], element_bytes: usize) -> Option<Self> {
         let word = |at: usize| client_data.get(at).map_or(0, |&word| word as usize);
         Some(Self {
             element_bytes: if word(2) == 0 { element_bytes } else { word(2) },

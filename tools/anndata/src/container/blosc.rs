@@ -41,7 +41,7 @@ struct Header {
 
 impl Header {
     /// The header of a frame, and the frame without what follows it.
-    fn of(frame: &[u8]) -> Result<(Self, &[u8]), String> {
+    fn parse(frame: &[u8]) -> Result<(Self, &[u8]), String> {
         let Some((header, _)) = frame.split_first_chunk::<HEADER_BYTES>() else {
             return Err(format!(
                 "a blosc chunk has {} bytes, fewer than its header",
@@ -68,12 +68,12 @@ impl Header {
 
 /// The length that a frame decodes to, by its header.
 pub(super) fn decoded_bytes(frame: &[u8]) -> Result<usize, String> {
-    Ok(Header::of(frame)?.0.decoded_bytes)
+    Ok(Header::parse(frame)?.0.decoded_bytes)
 }
 
 /// Decodes a frame to exactly `place`.
 pub(super) fn decode(frame: &[u8], place: &mut [u8]) -> Result<(), String> {
-    let (header, frame) = Header::of(frame)?;
+    let (header, frame) = Header::parse(frame)?;
     if header.decoded_bytes != place.len() {
         return Err(format!(
             "a blosc chunk decodes to {} bytes, expected {}",

@@ -59,7 +59,7 @@ impl Pipeline {
                 BLOSC => Step::Blosc,
                 LZ4 => Step::Lz4,
                 ZSTD => Step::Zstd,
-                BITSHUFFLE => match Bitshuffle::of(&filter.client_data, element_bytes) {
+                BITSHUFFLE => match Bitshuffle::from_client_data(&filter.client_data, element_bytes) {
                     Some(bitshuffle) => Step::Bitshuffle(bitshuffle),
                     None => return Err((filter.id, "bitshuffle with an unknown compression".to_owned())),
                 },

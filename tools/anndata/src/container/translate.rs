@@ -16,11 +16,11 @@ impl Bits {
             offset: 0,
             precision: 8 * bytes.len() as u32,
         };
-        all.of(word(bytes, big_endian), signed)
+        all.value(word(bytes, big_endian), signed)
     }
 
     /// The integer within a word.
-    fn of(self, word: u128, signed: bool) -> i128 {
+    fn value(self, word: u128, signed: bool) -> i128 {
         let unused = 128 - self.precision;
         let high = word >> self.offset << unused;
         if signed {
@@ -63,7 +63,7 @@ impl FloatBits {
 
     /// The number that all the bytes are by IEEE 754.
     pub(crate) fn number(bytes: &[u8], big_endian: bool) -> Option<f64> {
-        Some(Self::ieee(bytes.len())?.of(word(bytes, big_endian)))
+        Some(Self::ieee(bytes.len())?.value(word(bytes, big_endian)))
     }
 
     /// Whether every such number is one of those.
@@ -76,7 +76,7 @@ impl FloatBits {
     }
 
     /// The number within a word, which must fit.
-    fn of(&self, word: u128) -> f64 {
+    fn value(&self, word: u128) -> f64 {
         let part = |at: u32, bits: u32| (word >> at & ((1 << bits) - 1)) as u64;
         let exponent = part(self.exponent_at, self.exponent_bits);
         let mantissa = part(self.mantissa_at, self.mantissa_bits);
@@ -200,7 +200,7 @@ impl Translation {
                 ..
             } => {
                 for (stored, place) in elements {
-                    let value = bits.of(word(stored, *big_endian), *signed);
+                    let value = bits.value(word(stored, *big_endian), *signed);
                     place.copy_from_slice(&value.to_le_bytes()[..*bytes]);
                 }
             }
@@ -211,7 +211,7 @@ impl Translation {
                 ..
             } => {
                 for (stored, place) in elements {
-                    let value = bits.of(word(stored, *big_endian));
+                    let value = bits.value(word(stored, *big_endian));
                     match bytes {
                         4 => place.copy_from_slice(&(value as f32).to_le_bytes()),
                         _ => place.copy_from_slice(&value.to_le_bytes()),

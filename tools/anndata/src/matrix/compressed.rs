@@ -40,7 +40,7 @@ pub(super) fn shape_attribute(file: &SourceFile, object: &str, name: &str) -> Re
 /// Reads the dataset `shape` of a group of a 10x Genomics file: the numbers of genes and cells.
 pub(super) fn shape_dataset(file: &Arc<SourceFile>, group: &str) -> Result<(u64, u64)> {
     let array = Array::open(file, &format!("{group}/shape"))?;
-    let kind = IntKind::of(array.element()).filter(|_| array.len() == 2);
+    let kind = IntKind::for_element(array.element()).filter(|_| array.len() == 2);
     let mut shape = [0i128; 2];
     if let Some(kind) = kind {
         array.read_converted(0..2, &mut shape, |bytes, place| {
@@ -71,7 +71,8 @@ impl Compressed {
         let (data, indices, indptr) = (open("data")?, open("indices")?, open("indptr")?);
         let value_type = value_type_of(data.element()).ok_or_else(|| unsupported(&data, VALUE_TYPES))?;
         let index_kind = |array: &Array| {
-            IntKind::of(array.element()).ok_or_else(|| unsupported(array, "integers of 1, 2, 4 or 8 bytes"))
+            IntKind::for_element(array.element())
+                .ok_or_else(|| unsupported(array, "integers of 1, 2, 4 or 8 bytes"))
         };
         let (indices_kind, indptr_kind) = (index_kind(&indices)?, index_kind(&indptr)?);
         // A negative int32 read as u32 must never be a valid index.

@@ -6,7 +6,7 @@ use cellring::format::ValueType;
 use cellring::with_values;
 
 use super::compressed::Compressed;
-use super::turned::{Entries, EntrySource, TURN_NNZ};
+use super::row_sorted::{Entries, EntrySource, SORT_NNZ};
 use super::value::Value;
 use crate::error::{ReadError, Result};
 
@@ -62,7 +62,7 @@ impl EntrySource for Csc {
     }
 
     fn working_bytes(&self) -> u64 {
-        let windows = TURN_NNZ * (12 + self.value_type().size_bytes() as u64);
+        let windows = SORT_NNZ * (12 + self.value_type().size_bytes() as u64);
         windows + self.0.decoding_bytes(rayon::current_num_threads())
     }
 
@@ -81,8 +81,8 @@ impl EntrySource for Csc {
         let mut counts = vec![0u64; self.0.n_minor as usize];
         let mut rows = Vec::new();
         let nnz = self.0.nnz();
-        for start in (0..nnz).step_by(TURN_NNZ as usize) {
-            let end = nnz.min(start + TURN_NNZ);
+        for start in (0..nnz).step_by(SORT_NNZ as usize) {
+            let end = nnz.min(start + SORT_NNZ);
             rows.resize((end - start) as usize, 0);
             self.0.read_indices(start..end, &mut rows)?;
             self.check(&rows, start)?;
@@ -95,8 +95,8 @@ impl EntrySource for Csc {
         let mut entries = Entries::new(self.0.value_type);
         let nnz = self.0.nnz();
         let mut column = 0;
-        for start in (0..nnz).step_by(TURN_NNZ as usize) {
-            let end = nnz.min(start + TURN_NNZ);
+        for start in (0..nnz).step_by(SORT_NNZ as usize) {
+            let end = nnz.min(start + SORT_NNZ);
             let n = (end - start) as usize;
             entries.rows.resize(n, 0);
             with_values!(&mut entries.values, values => {

@@ -9,9 +9,11 @@ use cellring::format::{CsrRows, ValueBuffer, ValueType};
 use cellring::with_values;
 
 use super::canonical::{Canonicalised, canonicalise};
+use super::frame_column::FrameColumn;
+use super::matrix_source::MatrixSource;
 use super::number::{self, promote};
+use super::selection::Selection;
 use super::source::{RowSource, blame_overflow, decoding_pool};
-use super::{FrameColumn, MatrixSource, Selection};
 use crate::error::{ReadError, Result};
 use crate::join::{JoinError, NOT_KEPT};
 use crate::open::OpenOptions;

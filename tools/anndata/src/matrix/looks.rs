@@ -6,8 +6,9 @@ use cellring::format::{Element, ValueBuffer, ValueType};
 use cellring::{with_element, with_values};
 
 use super::compressed::value_type_of;
+use super::open::open;
+use super::selection::Selection;
 use super::value::Value;
-use super::{Selection, open};
 use crate::container::{Array, Kind, SourceFile};
 use crate::error::Result;
 use crate::workspace::Workspace;
@@ -73,7 +74,7 @@ impl Looks {
 
 /// What the first values of a matrix look like; `None` where it does not exist. A matrix that is stored by columns is not brought
 /// into order for this.
-pub(crate) fn of(file: &Arc<SourceFile>, selection: &Selection) -> Result<Option<Looks>> {
+pub(crate) fn sample(file: &Arc<SourceFile>, selection: &Selection) -> Result<Option<Looks>> {
     let legacy = ["raw/X", "raw.X"].map(str::to_owned);
     let paths = match selection {
         Selection::Raw => legacy.to_vec(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cellring::format::{ValueBuffer, ValueType};
 
-use super::turned::{Entries, EntrySource, TURN_NNZ};
+use super::row_sorted::{Entries, EntrySource, SORT_NNZ};
 use crate::error::{ReadError, Result};
 use crate::lines::Lines;
 
@@ -356,7 +356,7 @@ impl EntrySource for Market {
                 ValueBuffer::Bool(values) => values.push(true),
                 _ => unreachable!("no file of this kind has other values"),
             }
-            if entries.rows.len() as u64 == TURN_NNZ
+            if entries.rows.len() as u64 == SORT_NNZ
                 && let Err(error) = flush(&mut entries)
             {
                 failed = Some(error);

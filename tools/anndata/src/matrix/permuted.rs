@@ -7,8 +7,8 @@ use cellring::format::ValueType;
 
 use super::canonical::Canonicalised;
 use super::frame_column::FrameColumn;
+use super::row_sorted::{Entries, EntrySource};
 use super::source::RowSource;
-use super::turned::{Entries, EntrySource};
 use crate::error::Result;
 
 /// Entries of a window while rows are put into order.

@@ -33,7 +33,7 @@ const MAX_RANGES: u64 = 1 << 16;
 
 /// How rows are cut into ranges.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(super) struct RowRanges {
     /// First row of each range, then the number of rows.
     starts: Vec<u64>,
     /// Entries before each row, then of all rows.
@@ -45,7 +45,7 @@ pub(super) struct Plan {
     in_memory: bool,
 }
 
-impl Plan {
+impl RowRanges {
     /// A plan for rows with these offsets, of values of `value_bytes`.
     pub(super) fn new(indptr: Vec<u64>, value_bytes: usize, memory_bytes: u64) -> Self {
         let record_bytes = KEY_BYTES + value_bytes;
@@ -145,7 +145,7 @@ enum Records {
 /// Takes the entries.
 #[derive(Debug)]
 pub(super) struct SpillWriter {
-    plan: Plan,
+    plan: RowRanges,
     records: Records,
     range_of_row: Vec<u16>,
     /// One piece of memory for the buffers of all ranges, which goes back to the system as one: as many small ones would stay with
@@ -158,7 +158,7 @@ pub(super) struct SpillWriter {
 }
 
 impl SpillWriter {
-    pub(super) fn new(plan: Plan, workspace: &Workspace) -> io::Result<Self> {
+    pub(super) fn new(plan: RowRanges, workspace: &Workspace) -> io::Result<Self> {
         let records = if plan.in_memory {
             Records::Memory(vec![0; plan.nnz() as usize * plan.record_bytes])
         } else {
@@ -190,7 +190,7 @@ impl SpillWriter {
         record[..4].copy_from_slice(&in_range.to_le_bytes());
         record[4..8].copy_from_slice(&column.to_le_bytes());
         record[8..].copy_from_slice(&value.bits().to_le_bytes());
-        let Plan {
+        let RowRanges {
             record_bytes,
             buffer_bytes,
             ..
@@ -241,12 +241,12 @@ impl SpillWriter {
 /// All entries, range by range.
 #[derive(Debug)]
 pub(super) struct Spill {
-    plan: Plan,
+    plan: RowRanges,
     records: Records,
 }
 
 impl Spill {
-    pub(super) fn plan(&self) -> &Plan {
+    pub(super) fn plan(&self) -> &RowRanges {
         &self.plan
     }
 

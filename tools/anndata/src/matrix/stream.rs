@@ -9,9 +9,9 @@ use cellring::format::CsrRows;
 use rayon::prelude::*;
 
 use super::canonical::Canonicalised;
+use super::matrix_source::MatrixSource;
 use super::source::{RowSource, no_thread};
-use super::{MatrixSource, ReadError};
-use crate::error::Result;
+use crate::error::{ReadError, Result};
 
 /// Entries of one window of a pass that only counts.
 const COUNT_WINDOW_NNZ: usize = 4 << 20;

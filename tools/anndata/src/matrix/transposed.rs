@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use cellring::format::{CsrRows, ValueType};
 
+use super::row_sorted::{Entries, EntrySource};
 use super::source::RowSource;
-use super::turned::{Entries, EntrySource};
 use crate::error::Result;
 
 /// Entries of a window while a matrix is turned.

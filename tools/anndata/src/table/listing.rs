@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow_schema::Field;
 
-use super::column::{self, Opened};
 use super::frame::Frame;
+use super::open_column::{self as column, Opened};
 use super::source::TableSource;
 use crate::container::{Class, Kind, SourceFile};
 use crate::error::{ReadError, Result};

@@ -17,6 +17,7 @@ mod frame;
 mod joined;
 mod leaf;
 mod listing;
+mod open_column;
 mod picked;
 mod reordered;
 mod repair;

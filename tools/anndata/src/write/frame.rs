@@ -137,7 +137,7 @@ impl Number {
 
 /// The numbers as an array of this type; nothing if one does not fit, or the type is not numeric.
 fn array_of(numbers: &[Number], data_type: &DataType) -> Option<ArrayRef> {
-    fn of<T: ArrowPrimitiveType>(
+    fn converted<T: ArrowPrimitiveType>(
         numbers: &[Number],
         convert: impl Fn(Number) -> Option<T::Native>,
     ) -> Option<ArrayRef> {
@@ -149,7 +149,7 @@ fn array_of(numbers: &[Number], data_type: &DataType) -> Option<ArrayRef> {
     }
     macro_rules! integers {
         ($type:ty) => {
-            of::<$type>(numbers, |number| number.as_integer()?.try_into().ok())
+            converted::<$type>(numbers, |number| number.as_integer()?.try_into().ok())
         };
     }
     match data_type {
@@ -170,13 +170,13 @@ fn array_of(numbers: &[Number], data_type: &DataType) -> Option<ArrayRef> {
         DataType::UInt16 => integers!(UInt16Type),
         DataType::UInt32 => integers!(UInt32Type),
         DataType::UInt64 => integers!(UInt64Type),
-        DataType::Float64 => of::<Float64Type>(numbers, Number::as_float),
-        DataType::Float32 => of::<Float32Type>(numbers, |number| {
+        DataType::Float64 => converted::<Float64Type>(numbers, Number::as_float),
+        DataType::Float32 => converted::<Float32Type>(numbers, |number| {
             let value = number.as_float()?;
             let narrow = value as f32;
             (f64::from(narrow) == value || value.is_nan()).then_some(narrow)
         }),
-        DataType::Float16 => of::<Float16Type>(numbers, |number| {
+        DataType::Float16 => converted::<Float16Type>(numbers, |number| {
             let value = number.as_float()?;
             let narrow = <Float16Type as ArrowPrimitiveType>::Native::from_f64(value);
             (narrow.to_f64() == value || value.is_nan()).then_some(narrow)

@@ -164,7 +164,7 @@ impl Container for Reader {
         let element = element_of(attribute.raw_datatype())?;
         // Many references may lead to one long text.
         let n_bytes = Cell::new(0);
-        Attribute::of(&element, n, &message.raw_data, |reference| {
+        Attribute::decode(&element, n, &message.raw_data, |reference| {
             let text = self.resolve(reference)?;
             n_bytes.set(n_bytes.get() + text.len());
             match n_bytes.get() > MAX_ATTRIBUTE_TEXT_BYTES {

@@ -1,4 +1,4 @@
-//! Matrices that are not stored by rows: turned once, then read from there.
+//! Matrices that are not stored by rows: their entries are sorted by rows once, then read from there.
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -11,12 +11,12 @@ use cellring::{with_element, with_values};
 use super::canonical::{Canonicalised, canonicalise};
 use super::frame_column::FrameColumn;
 use super::source::{RowSource, blame_overflow, check_row_nnz, decoding_pool, reuse, window_of};
-use super::spill::{Plan, Spill, SpillError, SpillWriter};
+use super::spill::{RowRanges, Spill, SpillError, SpillWriter};
 use crate::error::{ReadError, Result};
 use crate::workspace::Workspace;
 
-/// Entries that are read at a time while a matrix is turned.
-pub(super) const TURN_NNZ: u64 = 1 << 20;
+/// Entries that are read at a time while a matrix is sorted.
+pub(super) const SORT_NNZ: u64 = 1 << 20;
 
 /// Entries of a matrix, some at a time.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ pub(super) trait EntrySource: Debug + Send + Sync {
     fn indices_type(&self) -> String;
     /// Memory while it is counted and read.
     fn working_bytes(&self) -> u64 {
-        TURN_NNZ * (12 + self.value_type().size_bytes() as u64)
+        SORT_NNZ * (12 + self.value_type().size_bytes() as u64)
     }
     /// What was changed in the entries that are handed out.
     fn changed_before(&self) -> Canonicalised {
@@ -62,20 +62,20 @@ pub(super) trait EntrySource: Debug + Send + Sync {
     fn read(&self, take: &mut dyn FnMut(&Entries) -> Result<()>) -> Result<()>;
 }
 
-/// A matrix that is turned into rows when these are first wanted.
+/// A matrix whose entries are sorted into rows when these are first wanted.
 #[derive(Debug)]
-pub(super) struct Turned<S> {
+pub(super) struct RowSorted<S> {
     source: S,
     workspace: Workspace,
-    plan: Plan,
+    ranges: RowRanges,
     spill: OnceLock<Spill>,
-    turning: Mutex<()>,
+    sorting: Mutex<()>,
     /// The range that was read last, where it is larger than a window.
     sorted: Mutex<Option<(usize, CsrRows)>>,
     pool: rayon::ThreadPool,
 }
 
-impl<S: EntrySource> Turned<S> {
+impl<S: EntrySource> RowSorted<S> {
     /// Counts the entries of the rows.
     pub(super) fn new(source: S, workspace: &Workspace) -> Result<Self> {
         let pool = decoding_pool(source.place().0)?;
@@ -89,19 +89,19 @@ impl<S: EntrySource> Turned<S> {
         }));
         let value_bytes = source.value_type().size_bytes();
         Ok(Self {
-            plan: Plan::new(indptr, value_bytes, workspace.memory_bytes),
+            ranges: RowRanges::new(indptr, value_bytes, workspace.memory_bytes),
             workspace: workspace.clone(),
             spill: OnceLock::new(),
-            turning: Mutex::new(()),
+            sorting: Mutex::new(()),
             sorted: Mutex::new(None),
             pool,
             source,
         })
     }
 
-    fn turn(&self) -> Result<Spill> {
+    fn sort(&self) -> Result<Spill> {
         let directory = || self.workspace.directory.clone();
-        let needed_bytes = self.plan.file_bytes();
+        let needed_bytes = self.ranges.file_bytes();
         if needed_bytes > 0
             && let Ok(room) = rustix::fs::statvfs(&self.workspace.directory)
         {
@@ -114,7 +114,7 @@ impl<S: EntrySource> Turned<S> {
                 });
             }
         }
-        let mut writer = SpillWriter::new(self.plan.clone(), &self.workspace)
+        let mut writer = SpillWriter::new(self.ranges.clone(), &self.workspace)
             .map_err(|error| self.failed(SpillError::Io(error)))?;
         self.source.read(&mut |entries| {
             with_values!(&entries.values, values => {
@@ -189,7 +189,7 @@ impl<S: EntrySource> Turned<S> {
     }
 }
 
-impl<S: EntrySource> RowSource for Turned<S> {
+impl<S: EntrySource> RowSource for RowSorted<S> {
     fn place(&self) -> (&Path, &str) {
         self.source.place()
     }
@@ -211,7 +211,7 @@ impl<S: EntrySource> RowSource for Turned<S> {
     }
 
     fn nnz(&self) -> u64 {
-        self.plan.nnz()
+        self.ranges.nnz()
     }
 
     fn value_type(&self) -> ValueType {
@@ -223,7 +223,7 @@ impl<S: EntrySource> RowSource for Turned<S> {
     }
 
     fn stored_in(&self, row: u64) -> u64 {
-        self.plan.indptr[row as usize + 1] - self.plan.indptr[row as usize]
+        self.ranges.indptr[row as usize + 1] - self.ranges.indptr[row as usize]
     }
 
     fn pool(&self) -> &rayon::ThreadPool {
@@ -231,7 +231,7 @@ impl<S: EntrySource> RowSource for Turned<S> {
     }
 
     fn working_bytes(&self) -> u64 {
-        self.plan.working_bytes() + self.source.working_bytes()
+        self.ranges.working_bytes() + self.source.working_bytes()
     }
 
     fn changed_before(&self) -> Canonicalised {
@@ -239,17 +239,17 @@ impl<S: EntrySource> RowSource for Turned<S> {
     }
 
     fn prepare(&self) -> Result<()> {
-        let _one_at_a_time = self.turning.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.sorting.lock().unwrap_or_else(PoisonError::into_inner);
         if self.spill.get().is_none() {
-            let spill = self.pool.install(|| self.turn())?;
+            let spill = self.pool.install(|| self.sort())?;
             let _ = self.spill.set(spill);
         }
         Ok(())
     }
 
     fn window(&self, start: u64, end: u64, max_nnz: usize) -> Range<u64> {
-        let range = self.plan.rows_of(self.plan.range_of(start));
-        window_of(&self.plan.indptr, start, end.min(range.end), max_nnz)
+        let range = self.ranges.rows_of(self.ranges.range_of(start));
+        window_of(&self.ranges.indptr, start, end.min(range.end), max_nnz)
     }
 
     fn read(&self, rows: &Range<u64>, spent: Option<CsrRows>) -> Result<(CsrRows, Canonicalised)> {

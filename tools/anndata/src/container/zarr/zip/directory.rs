@@ -1,19 +1,12 @@
-//! Zip files as zarr uses them: a directory of names, and entries that are stored or deflated.
-//!
-//! The directory is read once, when the file is opened, and every entry compared with its local header. No byte of an entry is
-//! used before its CRC-32 has been checked, and what an entry claims to hold is compared with a limit before memory is taken for it.
+//! The directory of a zip file.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::ops::Bound;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use libdeflater::{Crc, Decompressor};
-
-use super::pieces::Pieces;
+use super::entry::Entry;
 use crate::container::Fault;
 
 const END_SIGNATURE: [u8; 4] = *b"PK\x05\x06";
@@ -42,32 +35,8 @@ const LENGTHS_FOLLOW: u16 = 1 << 3;
 /// The most bytes that one byte of a deflate stream can stand for.
 const MAX_EXPANSION: u64 = 1032;
 
-/// Bytes of an entry whose checksum is computed at a time.
-const CHECKED_BYTES: u64 = 1 << 20;
-
-/// An open zip file.
-pub(super) struct Zip {
-    file: Arc<File>,
-    /// By name; of several of one name the last, as in Python.
-    entries: BTreeMap<Box<str>, Entry>,
-}
-
-/// A file within it.
-struct Entry {
-    /// Where its bytes begin in the file.
-    offset_bytes: u64,
-    /// Bytes in the file.
-    stored_bytes: u64,
-    /// Bytes that it holds.
-    n_bytes: u64,
-    crc32: u32,
-    is_deflated: bool,
-    /// Set once a stored entry that is read in pieces has been checked and found sound.
-    checked: OnceLock<()>,
-}
-
 /// What is wrong with a file, or that it could not be read.
-enum OpenFault {
+pub(super) enum OpenFault {
     Io(io::Error),
     Unusable(Fault),
 }
@@ -90,7 +59,7 @@ fn unsupported<T>(detail: String) -> Result<T, OpenFault> {
 }
 
 /// Where the directory is.
-struct Directory {
+pub(super) struct Directory {
     start: u64,
     n_bytes: u64,
     /// Number of entries, and how many bits of it are known.
@@ -98,159 +67,7 @@ struct Directory {
     n_entries_mask: u64,
 }
 
-impl Zip {
-    /// Reads the directory, and checks that each of its entries has a local header that says the same and lies within the file.
-    pub(super) fn open(file: File) -> io::Result<Result<Self, Fault>> {
-        match find(&file).and_then(|directory| read_entries(&file, &directory)) {
-            Ok(entries) => Ok(Ok(Self {
-                file: Arc::new(file),
-                entries,
-            })),
-            Err(OpenFault::Unusable(fault)) => Ok(Err(fault)),
-            Err(OpenFault::Io(error)) => Err(error),
-        }
-    }
-
-    /// The directory in which all files lie, if there is one.
-    pub(super) fn only_directory(&self) -> Option<&str> {
-        let first = self.entries.keys().next()?;
-        let (top, _) = first.split_once('/')?;
-        let (last, _) = self.entries.keys().next_back()?.split_once('/')?;
-        // Names are sorted: between two in one directory there is nothing outside it.
-        (top == last).then_some(top)
-    }
-
-    /// Names of the directories directly below a prefix, which is empty or ends with a slash.
-    pub(super) fn directories(&self, prefix: &str) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut from = Bound::Included(prefix.to_owned());
-        loop {
-            let range = (from.as_ref().map(String::as_str), Bound::Unbounded);
-            let Some((name, _)) = self.entries.range::<str, _>(range).next() else {
-                return found;
-            };
-            let Some(rest) = name.strip_prefix(prefix) else {
-                return found;
-            };
-            from = match rest.split_once('/') {
-                // What lies in the directory is passed over: no name in it comes after this, the slash's successor.
-                Some((directory, _)) => {
-                    found.push(directory.to_owned());
-                    Bound::Included(format!("{prefix}{directory}0"))
-                }
-                None => Bound::Excluded(name.to_string()),
-            };
-        }
-    }
-
-    /// An entry whole, if there is one of this name and it has at most `most_bytes`.
-    pub(super) fn read(&self, name: &str, most_bytes: u64) -> Result<Option<Vec<u8>>, Fault> {
-        let Some(entry) = self.entries.get(name) else {
-            return Ok(None);
-        };
-        let about = |fault: Fault| fault.about(&format!("entry {name} of the zip file"));
-        if entry.n_bytes > most_bytes {
-            let detail = format!("it has {} bytes, expected at most {most_bytes}", entry.n_bytes);
-            return Err(about(detail.into()));
-        }
-        entry
-            .whole(&self.file)
-            .map(Some)
-            .map_err(|detail| about(detail.into()))
-    }
-
-    /// Memory for an entry that is read in pieces: one that is deflated is held whole, and for a while two of them are.
-    pub(super) fn held_bytes(&self, name: &str) -> u64 {
-        match self.entries.get(name) {
-            Some(entry) if entry.is_deflated => 2 * entry.n_bytes,
-            _ => 0,
-        }
-    }
-
-    /// An entry that is to be read in pieces. One that is deflated is inflated once, if it has at most `most_held_bytes`.
-    pub(super) fn pieces(&self, name: &str, most_held_bytes: u64) -> Result<Option<Pieces>, Fault> {
-        let Some(entry) = self.entries.get(name) else {
-            return Ok(None);
-        };
-        let about = |fault: Fault| fault.about(&format!("entry {name} of the zip file"));
-        if !entry.is_deflated {
-            if entry.checked.get().is_none() {
-                entry.check(&self.file).map_err(|detail| about(detail.into()))?;
-                // Another thread may have been here meanwhile.
-                let _ = entry.checked.set(());
-            }
-            return Ok(Some(Pieces::of_file(
-                Arc::clone(&self.file),
-                entry.offset_bytes,
-                entry.n_bytes,
-            )));
-        }
-        if entry.n_bytes > most_held_bytes {
-            return Err(about(Fault::Unsupported {
-                detail: format!(
-                    "it is a deflated shard of {} bytes, and at most {most_held_bytes} are held in memory",
-                    entry.n_bytes
-                ),
-                remedy: "unpack the zip file with unzip, and convert the directory".to_owned(),
-            }));
-        }
-        let bytes = entry.whole(&self.file).map_err(|detail| about(detail.into()))?;
-        Ok(Some(Pieces::held(bytes)))
-    }
-}
-
-impl Entry {
-    /// Its bytes, checked.
-    fn whole(&self, file: &File) -> Result<Vec<u8>, String> {
-        thread_local! {
-            static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
-        }
-        let mut stored = vec![0; self.stored_bytes as usize];
-        file.read_exact_at(&mut stored, self.offset_bytes)
-            .map_err(|error| error.to_string())?;
-        let bytes = if self.is_deflated {
-            let mut bytes = vec![0; self.n_bytes as usize];
-            let found = DECOMPRESSOR
-                .with_borrow_mut(|decompressor| decompressor.deflate_decompress(&stored, &mut bytes))
-                .map_err(|_| format!("it does not inflate to its {} bytes", self.n_bytes))?;
-            if found as u64 != self.n_bytes {
-                return Err(format!("it inflates to {found} bytes, expected {}", self.n_bytes));
-            }
-            bytes
-        } else {
-            stored
-        };
-        self.compare(libdeflater::crc32(&bytes))?;
-        Ok(bytes)
-    }
-
-    /// Checks a stored entry of any length.
-    fn check(&self, file: &File) -> Result<(), String> {
-        let mut crc = Crc::new();
-        let mut piece = vec![0; self.n_bytes.min(CHECKED_BYTES) as usize];
-        let end = self.offset_bytes + self.n_bytes;
-        let mut at = self.offset_bytes;
-        while at < end {
-            let piece = &mut piece[..(end - at).min(CHECKED_BYTES) as usize];
-            file.read_exact_at(piece, at).map_err(|error| error.to_string())?;
-            crc.update(piece);
-            at += piece.len() as u64;
-        }
-        self.compare(crc.sum())
-    }
-
-    fn compare(&self, found: u32) -> Result<(), String> {
-        match found == self.crc32 {
-            true => Ok(()),
-            false => Err(format!(
-                "its bytes have the CRC-32 {found:#010x}, expected {:#010x}",
-                self.crc32
-            )),
-        }
-    }
-}
-
-fn find(file: &File) -> Result<Directory, OpenFault> {
+pub(super) fn find(file: &File) -> Result<Directory, OpenFault> {
     let len = file.metadata()?.len();
     let tail_bytes = len.min(MAX_COMMENT_BYTES + END_BYTES as u64);
     let mut tail = vec![0; tail_bytes as usize];
@@ -321,7 +138,10 @@ fn find_large(file: &File, end_at: u64) -> Result<Option<(Directory, u64)>, Open
     Ok(Some((directory, at)))
 }
 
-fn read_entries(file: &File, directory: &Directory) -> Result<BTreeMap<Box<str>, Entry>, OpenFault> {
+pub(super) fn read_entries(
+    file: &File,
+    directory: &Directory,
+) -> Result<BTreeMap<Box<str>, Entry>, OpenFault> {
     if directory.n_bytes > MAX_DIRECTORY_BYTES {
         return unsupported(format!(
             "the directory of the zip file has {} bytes, and at most {MAX_DIRECTORY_BYTES} are read",
