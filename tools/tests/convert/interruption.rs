@@ -94,7 +94,7 @@ fn a_full_disk_leaves_nothing() {
 fn a_matrix_is_not_turned_where_there_is_no_room() {
     let Some(folder) = shared_data() else { return };
     let Some(disk) = SmallDisk::mount() else { return };
-    let file = Input::open(&folder.join("pbmc3k_csc_gzip_v012.h5ad")).unwrap();
+    let file = Input::open(folder.join("pbmc3k_csc_gzip_v012.h5ad")).unwrap();
     let turn = |directory: &Path| {
         let workspace = Workspace {
             directory: directory.to_path_buf(),

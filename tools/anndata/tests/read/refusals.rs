@@ -102,7 +102,7 @@ fn what_is_no_matrix_is_refused_by_name() {
 
 #[test]
 fn damaged_tables_are_refused() {
-    let file = Input::open(&fixture("tables.h5ad")).unwrap();
+    let file = Input::open(fixture("tables.h5ad")).unwrap();
     let error = file.var(&Selection::Raw).unwrap().read(0..4).unwrap_err();
     assert!(
         matches!(
@@ -116,6 +116,6 @@ fn damaged_tables_are_refused() {
         ),
         "{error}"
     );
-    let error = Input::open(&fixture("storage.h5ad")).unwrap().obs().unwrap_err();
+    let error = Input::open(fixture("storage.h5ad")).unwrap().obs().unwrap_err();
     assert!(matches!(error, ReadError::Missing { .. }), "{error}");
 }

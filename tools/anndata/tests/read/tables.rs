@@ -42,7 +42,7 @@ fn categorical(batch: &RecordBatch, name: &str) -> (Vec<i64>, DataType, arrow_ar
 
 #[test]
 fn every_kind_of_column_is_read() {
-    let table = Input::open(&fixture("tables.h5ad")).unwrap().obs().unwrap();
+    let table = Input::open(fixture("tables.h5ad")).unwrap().obs().unwrap();
     assert_eq!(table.n_rows(), 4);
     let warnings = table.warnings().join("\n");
     for part in [
@@ -199,7 +199,7 @@ fn an_empty_column_order_and_long_tables_are_read_in_windows() {
         );
         at = end;
     }
-    let baron = Input::open(&real("baron_human1_csr_i32.h5ad").unwrap()).unwrap();
+    let baron = Input::open(real("baron_human1_csr_i32.h5ad").unwrap()).unwrap();
     let var = baron.var(&Selection::X).unwrap();
     assert_eq!((var.schema().fields().len(), var.n_rows()), (1, 20125));
 }
