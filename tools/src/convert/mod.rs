@@ -36,7 +36,7 @@ use threads::thread_pool;
 
 /// Converts inputs to one store at `output`, which exists when this returns without an error, and not before.
 ///
-/// Several inputs are joined: the obs of all, in this order; see [`JoinOptions`].
+/// Several inputs are joined: the obs of all, in this order; see [`JoinOptions`](cellring_anndata::JoinOptions).
 ///
 /// `progress` is called now and then with what is done and what there is to do, in units of no meaning; the latter may
 /// grow.

@@ -21,7 +21,7 @@ use super::zarr_names::{check_names, check_zarr_name};
 ///
 /// The file or directory grows under a temporary name where it is to be and takes its name in `finish`; dropped before
 /// that, it is removed. Memory: two chunks of the matrix (at most 2 MiB; of zarr 16 MiB), 16 bytes for each chunk written, a table's needs
-/// (see [`TableWriter`]), and a write buffer of 1 MiB. With compression 64 MiB more, for the chunks that are compressed together.
+/// (see [`TableWriter`](super::TableWriter)), and a write buffer of 1 MiB. With compression 64 MiB more, for the chunks that are compressed together.
 pub struct AnnDataWriter {
     path: PathBuf,
     pub(super) out: Output,

@@ -30,7 +30,7 @@ impl From<ArrowError> for CastError {
     }
 }
 
-/// An array's values, those of categories in their stead, as a type of the same kind: the one that [`unify`] gave, or that of a store.
+/// An array's values, those of categories in their stead, as a type of the same kind: the one that `unify` gave, or that of a store.
 pub fn cast(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, CastError> {
     if array.data_type() == wanted {
         return Ok(Arc::clone(array));

@@ -46,7 +46,7 @@ pub fn value_type(data_type: &DataType) -> &DataType {
 /// The narrowest type for the values of both, or `None` where they are of different kinds (numbers, booleans, texts).
 ///
 /// It holds them exactly, but for 64-bit integers beside floats or beside integers of the other sign: those are taken for
-/// `Float64` or `Int64`, and [`cast`] refuses a value that these do not hold.
+/// `Float64` or `Int64`, and `cast` refuses a value that these do not hold.
 pub(crate) fn unify(a: &DataType, b: &DataType) -> Option<DataType> {
     if a == b {
         return Some(a.clone());
