@@ -4,8 +4,10 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::block::EncodedBlock;
+use super::error::WriteError;
+use super::options::WriterOptions;
 use super::spool::IndexSpool;
-use super::{EncodedBlock, WriteError, WriterOptions};
 use crate::format::constants::{MANIFEST_FILE, VERSION};
 use crate::format::file::{FileName, open_to_write};
 use crate::format::index::IndexLayout;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::WriteError;
+use super::error::WriteError;
 use super::sink::{CHUNK_BYTES, Chunk, Sink};
 use crate::format::file::FileName;
 use crate::format::index::BlockRecord;

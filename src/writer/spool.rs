@@ -6,7 +6,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::WriteError;
+use super::error::WriteError;
 use crate::format::checksum::{HashingWriter, PieceHasher};
 use crate::format::constants::{INDEX_HEADER_BYTES, SECTION_ALIGNMENT};
 use crate::format::index::{BlockRecord, IndexLayout};

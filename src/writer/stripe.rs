@@ -12,8 +12,10 @@ use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::WriteError;
+use super::error::WriteError;
 use super::link::{Linked, link_or_copy};
+use super::paths::absolute;
+use super::sync::sync;
 use crate::format::constants::shard_file;
 use crate::format::explain;
 use crate::format::file::{FileName, Links, open, read_whole};
@@ -183,8 +185,8 @@ impl Stripe {
                 fs::remove_dir(directory).map_err(WriteError::io(directory))?;
                 continue;
             }
-            super::publish::sync(directory)?;
-            super::publish::sync(parent)?;
+            sync(directory)?;
+            sync(parent)?;
         }
         match fs::remove_file(self.staging.join(LIST)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -200,15 +202,6 @@ fn prefix(target: &Path) -> OsString {
     let mut name = target.file_name().unwrap_or(OsStr::new("store")).to_os_string();
     name.push(".stripe-");
     name
-}
-
-/// The path of a store, from the root, so that it is the same from every working directory.
-pub(super) fn absolute(target: &Path) -> io::Result<PathBuf> {
-    let parent = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    Ok(fs::canonicalize(parent)?.join(target.file_name().unwrap_or_default()))
 }
 
 /// The directories that hold shards of the store in `directory`: those that it links to, and those that its list names; of

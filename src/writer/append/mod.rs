@@ -4,32 +4,34 @@
 //! them. Index and obs table are written again under other names. All of it is prepared in a directory within the store, and becomes
 //! the store's when its manifest is replaced: until then a reader sees what was there, and afterwards all.
 
+mod workplace;
+
 use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
+use super::block::{BlockEncoder, EncodedBlock};
 use super::complete::{Content, Totals, Written, complete, write_headers, write_manifest};
+use super::error::WriteError;
 use super::lock::StoreLock;
-use super::publish::{recover, sync};
+use super::options::WriterOptions;
+use super::publish::recover;
 use super::shards::ShardWriter;
 use super::spool::IndexSpool;
-use super::stripe::{belongs_to, directories_of, is_shard};
-use super::unfinished::{self, Unfinished};
-use super::{BlockEncoder, EncodedBlock, WriteError, WriterOptions, write_table};
+use super::sync::sync;
+use super::table::write_table;
 use crate::format::constants::{MANIFEST_FILE, shard_file};
 use crate::format::file::FileName;
 use crate::format::manifest::ShardEntry;
-use crate::format::names::{is_left_by_append, version_of};
+use crate::format::names::version_of;
 use crate::format::table::verify_piece;
 use crate::format::{FormatError, Manifest};
 use crate::store::Store;
+use workplace::Workplace;
 
-/// The directory within the store in which everything new is prepared.
-const WORK_DIRECTORY: &str = ".append";
 /// Entries of the index that are in memory at a time.
 const INDEX_ENTRIES: u64 = 1 << 16;
 
@@ -37,7 +39,7 @@ const INDEX_ENTRIES: u64 = 1 << 16;
 /// block begins with obs [`Self::first_obs`]. Dropped before it is finished it leaves the store as it was.
 #[derive(Debug)]
 pub struct StoreAppender {
-    place: Place,
+    workplace: Workplace,
     store: Store,
     options: WriterOptions,
     shards: ShardWriter,
@@ -45,33 +47,6 @@ pub struct StoreAppender {
     totals: Totals,
     last_block_full: bool,
     obs: Option<Written>,
-}
-
-/// Where the store is, and what is under way there. Dropped, it removes what did not become a part of the store.
-#[derive(Debug)]
-struct Place {
-    path: PathBuf,
-    work: PathBuf,
-    /// Directories of the store's shards, where these lie elsewhere.
-    stripe: Vec<PathBuf>,
-    /// Holds others off while it is open.
-    _lock: StoreLock,
-    unfinished: Unfinished,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.work);
-        remove_shards_without_link(&self.path, &self.stripe);
-    }
-}
-
-impl Place {
-    /// Moves a file from where it was prepared into the store.
-    fn take_over(&self, file: &str) -> Result<(), WriteError> {
-        let to = self.path.join(file);
-        fs::rename(self.work.join(file), &to).map_err(WriteError::io(&to))
-    }
 }
 
 impl StoreAppender {
@@ -92,36 +67,7 @@ impl StoreAppender {
                 path.display()
             )));
         }
-        let owner = super::stripe::absolute(path).map_err(WriteError::io(path))?;
-        // Those of a store that was moved or copied are left alone, and new shards lie in the store itself.
-        let directories = || {
-            let mut directories = directories_of(path);
-            directories.retain(|directory| belongs_to(directory, &owner));
-            directories
-        };
-        remove_remains(path, manifest, &directories());
-        // Without what was removed, which would change their order.
-        let stripe = directories();
-        let work = path.join(WORK_DIRECTORY);
-        let remove = {
-            let (path, work, stripe) = (path.to_path_buf(), work.clone(), stripe.clone());
-            move || {
-                // Other threads may still write there.
-                while fs::remove_dir_all(&work)
-                    .is_err_and(|error| error.kind() == ErrorKind::DirectoryNotEmpty)
-                {}
-                remove_shards_without_link(&path, &stripe);
-            }
-        };
-        let unfinished = unfinished::register(remove);
-        fs::create_dir(&work).map_err(WriteError::io(&work))?;
-        let place = Place {
-            path: path.to_path_buf(),
-            work,
-            stripe,
-            _lock: lock,
-            unfinished,
-        };
+        let workplace = Workplace::create(path, manifest, lock)?;
         let options = WriterOptions {
             encoding: manifest.encoding,
             raw_value_type: manifest.stored_value_type(),
@@ -134,8 +80,8 @@ impl StoreAppender {
         };
         let first = manifest.shards.len() as u32;
         let mut appender = Self {
-            index: IndexSpool::create(&place.work)?,
-            place,
+            index: IndexSpool::create(&workplace.work)?,
+            workplace,
             shards: ShardWriter::new(uring, manifest.alignment, first),
             options,
             totals: Totals::default(),
@@ -213,7 +159,7 @@ impl StoreAppender {
         }
         let nnz = manifest.nnz.checked_sub(nnz_again).ok_or_else(|| {
             let rule = format!("nnz is {}, the last block alone has {nnz_again}", manifest.nnz);
-            FormatError::invalid(&self.place.path.join(MANIFEST_FILE), 0, rule)
+            FormatError::invalid(&self.workplace.path.join(MANIFEST_FILE), 0, rule)
         })?;
         self.totals = Totals {
             n_obs: kept,
@@ -256,11 +202,11 @@ impl StoreAppender {
     fn new_shard(&self) -> Result<PathBuf, WriteError> {
         let number = self.shards.next_number();
         let name = shard_file(number);
-        if self.place.stripe.is_empty() {
-            return Ok(self.place.work.join(name));
+        if self.workplace.stripe.is_empty() {
+            return Ok(self.workplace.work.join(name));
         }
-        let shard = self.place.stripe[number as usize % self.place.stripe.len()].join(&name);
-        let link = self.place.work.join(name);
+        let shard = self.workplace.stripe[number as usize % self.workplace.stripe.len()].join(&name);
+        let link = self.workplace.work.join(name);
         symlink(&shard, &link).map_err(WriteError::io(&link))?;
         Ok(shard)
     }
@@ -276,7 +222,7 @@ impl StoreAppender {
         batches: impl IntoIterator<Item = Result<RecordBatch, E>>,
     ) -> Result<(), E> {
         let path = self
-            .place
+            .workplace
             .work
             .join(next_name(&self.manifest().obs.file, "obs", "arrow"));
         self.obs = Some(write_table(&path, schema, batches)?);
@@ -313,28 +259,28 @@ impl StoreAppender {
             var,
         };
         let index_file = next_name(&old.index.file, "index", "bin");
-        let manifest = complete(&self.place.work, content, self.index, &index_file)?;
-        write_headers(&self.place.work, &manifest)?;
-        write_manifest(&self.place.work, &manifest)?;
-        let place = &self.place;
-        for directory in &place.stripe {
+        let manifest = complete(&self.workplace.work, content, self.index, &index_file)?;
+        write_headers(&self.workplace.work, &manifest)?;
+        write_manifest(&self.workplace.work, &manifest)?;
+        let workplace = &self.workplace;
+        for directory in &workplace.stripe {
             sync(directory)?;
         }
         let files = || new_files.iter().chain([&manifest.index.file, &manifest.obs.file]);
         for file in files().map(FileName::as_str).chain([MANIFEST_FILE]) {
-            sync(&place.work.join(file))?;
+            sync(&workplace.work.join(file))?;
         }
         let take_over = || {
-            files().try_for_each(|file| place.take_over(file))?;
-            sync(&place.path)?;
-            place.take_over(MANIFEST_FILE)
+            files().try_for_each(|file| workplace.take_over(file))?;
+            sync(&workplace.path)?;
+            workplace.take_over(MANIFEST_FILE)
         };
-        let taken = place.unfinished.commit(take_over);
-        taken.map_err(WriteError::io(&place.path))??;
-        sync(&place.path)?;
+        let taken = workplace.unfinished.commit(take_over);
+        taken.map_err(WriteError::io(&workplace.path))??;
+        sync(&workplace.path)?;
         for file in [&old.index.file, &old.obs.file] {
             // Whoever has it mapped keeps it. What cannot be removed now is removed by the next run.
-            let _ = fs::remove_file(self.place.path.join(file));
+            let _ = fs::remove_file(self.workplace.path.join(file));
         }
         Ok(manifest)
     }
@@ -359,35 +305,6 @@ impl StoreAppender {
 fn next_name(file: &str, stem: &str, extension: &str) -> String {
     let number = version_of(file, stem, extension).unwrap_or(0);
     format!("{stem}-{:04}.{extension}", number + 1)
-}
-
-/// Removes what a killed process left in the store: files that are called as ours are, and that the manifest does not name.
-fn remove_remains(path: &Path, manifest: &Manifest, stripe: &[PathBuf]) {
-    let _ = fs::remove_dir_all(path.join(WORK_DIRECTORY));
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let own = [&manifest.index.file, &manifest.obs.file, &manifest.var.file];
-        let mut named = own
-            .into_iter()
-            .chain(manifest.shards.iter().map(|shard| &shard.file));
-        let is_named = named.any(|file| file.as_str() == name);
-        if is_left_by_append(&name, 0) && !is_named {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-    remove_shards_without_link(path, stripe);
-}
-
-/// Removes shards from the store's directories elsewhere that the store does not link to.
-fn remove_shards_without_link(path: &Path, stripe: &[PathBuf]) {
-    for directory in stripe {
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            let link = fs::read_link(path.join(entry.file_name())).ok();
-            if is_shard(&entry.file_name()) && link.is_none_or(|link| link != entry.path()) {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-    }
 }
 
 #[cfg(test)]

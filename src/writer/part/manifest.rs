@@ -1,30 +1,26 @@
-//! A part of a store: a stretch of its blocks, written apart from the others, and what is needed to put them together.
-//!
-//! A part is a directory of its own: shards whose headers are still zero, `index.part` (the index's records, then its ends, then
-//! its details, 4 bytes each; shards counted from 0), `var.arrow` whole, and `obs.arrow` with those record batches of the store's
-//! table that begin within the part. `part.json` tells about them and ends with a checksum as a manifest does.
+//! What a part says of itself.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::complete::{Totals, write_new};
-use super::{StoreWriter, WriteError};
+use super::names::PART_INDEX_FILE;
 use crate::format::constants::{
     BLOCK_RECORD_BYTES, MAX_MANIFEST_BYTES, OBS_FILE, PART_FILE, TABLE_BATCH_ROWS, VAR_FILE,
 };
-use crate::format::file::{FileName, Links, open, read_whole};
+use crate::format::file::{Links, open, read_whole};
 use crate::format::index::EntryLimits;
 use crate::format::json::with_allowance;
-use crate::format::manifest::{FileEntry, ShardEntry, check_crc, seal};
+use crate::format::manifest::{FileEntry, ShardEntry, check_crc};
 use crate::format::rules::Claims;
 use crate::format::{Encoding, ValueType, VarOrder};
+use crate::writer::complete::Totals;
+use crate::writer::error::WriteError;
 
-/// Name of the index of a part.
-pub(super) const PART_INDEX_FILE: &str = "index.part";
-const FORMAT: &str = "cellring-part";
-const VERSION: u32 = 1;
+pub(super) const FORMAT: &str = "cellring-part";
+
+pub(super) const VERSION: u32 = 1;
 
 /// Which part of a store is written, and from what.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,7 +91,7 @@ pub struct PartManifest {
 
 /// What says which version a part has, whatever else it holds.
 #[derive(Deserialize)]
-struct Head {
+struct FormatVersion {
     format: String,
     version: u32,
 }
@@ -131,7 +127,7 @@ impl PartManifest {
                 "a member of its {PART_FILE} is wrong ({error}); convert the part again with --force"
             ))
         };
-        let head: Head = serde_json::from_slice(&bytes).map_err(wrong)?;
+        let head: FormatVersion = serde_json::from_slice(&bytes).map_err(wrong)?;
         if head.format != FORMAT || head.version != VERSION {
             return Err(refuse(
                 "it was written by another version of cellring; convert it again".into(),
@@ -222,12 +218,12 @@ impl PartManifest {
     }
 
     /// Number of blocks.
-    pub(super) fn n_blocks(&self) -> u64 {
+    pub(in crate::writer) fn n_blocks(&self) -> u64 {
         self.n_obs.div_ceil(u64::from(self.block_size))
     }
 
     /// What every entry of the index keeps to.
-    pub(super) fn entry_limits(&self) -> EntryLimits {
+    pub(in crate::writer) fn entry_limits(&self) -> EntryLimits {
         EntryLimits {
             encoding: self.encoding,
             max_obs_nnz: self.max_obs_nnz,
@@ -241,7 +237,7 @@ impl PartManifest {
         shards + self.index.bytes + self.obs.bytes + self.var.bytes
     }
 
-    pub(super) fn totals(&self) -> Totals {
+    pub(in crate::writer) fn totals(&self) -> Totals {
         Totals {
             n_obs: self.n_obs,
             nnz: self.nnz,
@@ -257,107 +253,6 @@ pub fn part_table_rows(obs: std::ops::Range<u64>, n_obs_of_store: u64) -> std::o
     let batch = TABLE_BATCH_ROWS as u64;
     let aligned = |obs: u64| obs.next_multiple_of(batch).min(n_obs_of_store);
     aligned(obs.start)..aligned(obs.end)
-}
-
-impl StoreWriter {
-    /// Completes a part of a store instead of a store, and gives it its name.
-    ///
-    /// # Errors
-    /// As [`Self::finish`].
-    ///
-    /// # Panics
-    /// Where a table was not written.
-    pub fn finish_part(mut self, part: Part) -> Result<PartManifest, WriteError> {
-        let (Some(obs), Some(var)) = (self.obs, self.var) else {
-            panic!("both tables are written before the part is finished");
-        };
-        let shards = self.shards.finish()?;
-        let (bytes, crc32c) = self
-            .index
-            .write_part(&self.staging.path().join(PART_INDEX_FILE))?;
-        let (options, totals) = (self.options, self.totals);
-        let manifest = PartManifest {
-            format: FORMAT.into(),
-            version: VERSION,
-            part: part.number,
-            parts: part.of,
-            settings: part.settings,
-            n_obs_of_store: part.n_obs_of_store,
-            first_obs: part.first_obs,
-            n_obs: totals.n_obs,
-            n_vars: options.n_vars,
-            nnz: totals.nnz,
-            encoding: options.encoding,
-            value_type: options.value_type,
-            raw_value_type: options.raw_value_type,
-            f32_exact: totals.f32_exact,
-            block_size: options.block_size,
-            alignment: options.alignment,
-            max_obs_nnz: totals.max_obs_nnz,
-            max_obs_bytes: totals.max_obs_bytes,
-            var_order: options.var_order,
-            shards,
-            index: FileEntry {
-                file: FileName::own(PART_INDEX_FILE),
-                bytes,
-                crc32c: crc32c.into(),
-            },
-            obs: obs.entry,
-            obs_rows: obs.n_rows,
-            var: var.entry,
-            counts: part.counts,
-            counts_of_all: part.counts_of_all,
-            source: options.source,
-        };
-        let path = self.staging.path().join(PART_FILE);
-        let bytes = seal(&manifest).map_err(|error| WriteError::io(&path)(error.into()))?;
-        write_new(&path, &bytes)?;
-        self.staging.publish()?;
-        Ok(manifest)
-    }
-}
-
-/// Where part `number` of `of` of a store is by default.
-pub fn part_path(store: &Path, number: u32, of: u32) -> PathBuf {
-    let mut name = store.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".part-{number:04}-of-{of:04}"));
-    store.with_file_name(name)
-}
-
-/// Whether a path is what [`part_path`] calls a part of this store.
-pub(super) fn is_part_of(path: &Path, store: &Path) -> bool {
-    let name = |path: &Path| {
-        path.file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
-    };
-    let prefix = format!("{}.part-", name(store));
-    let (name, is_number) = (name(path), |text: &str| {
-        text.len() >= 4 && text.bytes().all(|byte| byte.is_ascii_digit())
-    });
-    let numbers = name
-        .strip_prefix(&prefix)
-        .and_then(|rest| rest.split_once("-of-"));
-    numbers.is_some_and(|(number, of)| is_number(number) && is_number(of))
-}
-
-/// The parts of a store that lie where [`part_path`] says, in order.
-///
-/// # Errors
-/// Where the directory cannot be read.
-pub fn parts_of(store: &Path) -> Result<Vec<PathBuf>, WriteError> {
-    let parent = super::publish::parent_of(store);
-    let entries = std::fs::read_dir(parent).map_err(WriteError::io(parent))?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = parent.join(entry.map_err(WriteError::io(parent))?.file_name());
-        if is_part_of(&path, store) {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 #[cfg(test)]
