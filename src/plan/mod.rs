@@ -67,10 +67,10 @@
 //! | config and data, checked and prepared; the fingerprint | `sampler.rs`, `settings.rs` |
 //! | the order of an epoch, before ranks share it | `order.rs` |
 //! | parts that orders are made of: turned blocks, permutations, weighted draws, classes | `circle.rs`, `permutation.rs`, `draws.rs`, `weights.rs`, `classes.rs` |
-//! | how ranks share an epoch | `partition.rs` |
+//! | how ranks share an epoch | `partition/*.rs` |
 //! | the plan of an epoch for one rank: fetches and minibatches | `epoch.rs` |
 //! | saved states, and how an epoch goes on from one | `state.rs` |
-//! | sets of obs, and lists of them, in little memory | `subset.rs`, `split.rs`, `universe.rs`, `sorted.rs`, `list.rs`, `bits.rs` |
+//! | sets of obs, and lists of them, in little memory | `subset/mod.rs`, `split.rs`, `universe.rs`, `sorted.rs`, `list.rs`, `bits.rs` |
 //! | randomness | `stream.rs`, `hash.rs` |
 //! | how well minibatches are mixed | `entropy.rs` |
 //!

@@ -1,5 +1,8 @@
 //! A subset of the obs of a data set.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -32,11 +35,12 @@ use super::list::{ObsList, Runs};
 #[derive(Clone, Debug)]
 pub struct Subset {
     n_obs: u64,
-    form: Form,
+    members: Members,
 }
 
+/// The members of a subset, in the form that takes the least memory.
 #[derive(Clone, Debug)]
-enum Form {
+enum Members {
     List(Arc<ObsList>),
     Bits(Arc<Bits>),
 }
@@ -120,9 +124,9 @@ impl Subset {
 
     /// Obs in the subset.
     pub fn len(&self) -> u64 {
-        match &self.form {
-            Form::List(list) => list.len(),
-            Form::Bits(bits) => bits.len(),
+        match &self.members {
+            Members::List(list) => list.len(),
+            Members::Bits(bits) => bits.len(),
         }
     }
 
@@ -138,9 +142,9 @@ impl Subset {
 
     /// Whether the obs is in the subset.
     pub fn contains(&self, obs: u64) -> bool {
-        match &self.form {
-            Form::Bits(bits) => bits.contains(obs),
-            Form::List(list) => match list.as_ref() {
+        match &self.members {
+            Members::Bits(bits) => bits.contains(obs),
+            Members::List(list) => match list.as_ref() {
                 ObsList::Runs(runs) => runs.run_before(obs).is_some_and(|run| obs < run.end),
                 ObsList::Narrow(list) => u32::try_from(obs).is_ok_and(|obs| list.binary_search(&obs).is_ok()),
                 ObsList::Wide(list) => list.binary_search(&obs).is_ok(),
@@ -150,9 +154,9 @@ impl Subset {
 
     /// Appends members number `places`, of which there must be that many.
     pub(crate) fn extend(&self, places: Range<u64>, obs: &mut Vec<u64>) {
-        match &self.form {
-            Form::List(list) => list.extend(places, obs),
-            Form::Bits(bits) => bits.extend(places, obs),
+        match &self.members {
+            Members::List(list) => list.extend(places, obs),
+            Members::Bits(bits) => bits.extend(places, obs),
         }
     }
 
@@ -163,9 +167,9 @@ impl Subset {
 
     /// The longest runs of consecutive members, ascending.
     pub fn runs(&self) -> impl Iterator<Item = Range<u64>> {
-        let runs: Box<dyn Iterator<Item = Range<u64>>> = match &self.form {
-            Form::Bits(bits) => Box::new(runs_of_bits(bits, self.n_obs)),
-            Form::List(list) => match list.as_ref() {
+        let runs: Box<dyn Iterator<Item = Range<u64>>> = match &self.members {
+            Members::Bits(bits) => Box::new(runs_of_bits(bits, self.n_obs)),
+            Members::List(list) => match list.as_ref() {
                 ObsList::Runs(runs) => Box::new((0..runs.n_runs()).map(|run| runs.run(run))),
                 list => {
                     let mut obs = list.iter().peekable();
@@ -232,9 +236,9 @@ impl Subset {
 
     /// Bytes of memory it takes, shared by all copies.
     pub fn memory_bytes(&self) -> usize {
-        match &self.form {
-            Form::List(list) => list.memory_bytes(),
-            Form::Bits(bits) => bits.memory_bytes(),
+        match &self.members {
+            Members::List(list) => list.memory_bytes(),
+            Members::Bits(bits) => bits.memory_bytes(),
         }
     }
 
@@ -305,100 +309,20 @@ impl Builder {
 
     pub(crate) fn finish(self) -> Subset {
         let n_obs = self.n_obs;
-        let form = match self.words {
-            None => Form::List(Arc::new(self.runs.into())),
+        let members = match self.words {
+            None => Members::List(Arc::new(self.runs.into())),
             Some(words) => {
                 let bits = Bits::new(words);
                 let each = if n_obs <= 1 << 32 { 4 } else { 8 };
                 match each * bits.len() < bits.memory_bytes() as u64 {
                     true => {
-                        let members = runs_of_bits(&bits, n_obs).flatten().collect();
-                        Form::List(Arc::new(ObsList::from_obs(members)))
+                        let obs = runs_of_bits(&bits, n_obs).flatten().collect();
+                        Members::List(Arc::new(ObsList::from_obs(obs)))
                     }
-                    false => Form::Bits(Arc::new(bits)),
+                    false => Members::Bits(Arc::new(bits)),
                 }
             }
         };
-        Subset { n_obs, form }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn subsets() -> impl Strategy<Value = (u64, Vec<u64>)> {
-        // Few long runs, many short ones, and few single obs among many: all forms.
-        (
-            1u64..9000,
-            any::<u64>(),
-            prop_oneof![Just(1u64), 2u64..5, 20u64..400],
-            0u64..11,
-        )
-            .prop_map(|(n, seed, run, share)| {
-                let mixed = |x: u64| (x ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-                (n, (0..n).filter(|obs| mixed(obs / run) % 10 < share).collect())
-            })
-    }
-
-    proptest! {
-        #[test]
-        fn sets_are_what_they_are_made_of((n, plain) in subsets(), part in any::<(u64, u64)>()) {
-            let set = Subset::from_ids(n, plain.iter().rev().copied().chain(plain.first().copied())).unwrap();
-            let is_member = |obs: u64| plain.binary_search(&obs).is_ok();
-            prop_assert_eq!(&set, &Subset::from_fn(n, is_member).unwrap());
-            let mask: Vec<bool> = (0..n).map(is_member).collect();
-            prop_assert_eq!(&set, &Subset::from_mask(&mask).unwrap());
-            let pieces = set.runs().flat_map(|run| [run.start..run.end, run.start..run.start + 1]);
-            prop_assert_eq!(&set, &Subset::from_ranges(n, pieces.collect::<Vec<_>>().into_iter().rev()).unwrap());
-            prop_assert_eq!(set.len(), plain.len() as u64);
-            prop_assert!(set.iter().eq(plain.iter().copied()));
-            prop_assert!((0..n + 70).all(|obs| set.contains(obs) == is_member(obs)));
-            let (a, b) = (part.0 % (set.len() + 1), part.1 % (set.len() + 1));
-            let mut some = Vec::new();
-            set.extend(a.min(b)..a.max(b), &mut some);
-            prop_assert_eq!(&some, &plain[a.min(b) as usize..a.max(b) as usize]);
-            prop_assert!(set.memory_bytes() as u64 <= n / 8 + n / 64 + 280);
-            prop_assert!(set.runs().map(|run| run.end + 1).zip(set.runs().skip(1)).all(|(end, run)| end <= run.start));
-        }
-
-        #[test]
-        fn sets_combine((n, plain) in subsets(), (other_n, other) in subsets()) {
-            let set = Subset::from_ids(n, plain.iter().copied()).unwrap();
-            let rest = set.complement();
-            prop_assert!(rest.iter().eq((0..n).filter(|obs| !set.contains(*obs))));
-            prop_assert!(rest.intersect(&set).unwrap().is_empty());
-            let other = Subset::from_ids(n, other.into_iter().filter(|obs| *obs < n)).unwrap();
-            let both = set.intersect(&other).unwrap();
-            prop_assert!(both.iter().eq((0..n).filter(|obs| set.contains(*obs) && other.contains(*obs))));
-            prop_assert_eq!(&both, &set.filter(|obs| other.contains(obs)));
-            if other_n != n {
-                prop_assert!(set.intersect(&Subset::all(other_n).unwrap()).is_err());
-            }
-        }
-    }
-
-    #[test]
-    fn members_that_do_not_exist_are_named() {
-        let error = Subset::from_ids(10, [3, 10]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the subset names obs 10 of a data set of 10 obs, which count from 0"
-        );
-        assert!(Subset::from_ranges(10, std::iter::once(3..11)).is_err());
-        assert!(
-            Subset::from_ranges(10, std::iter::once(20..20))
-                .unwrap()
-                .is_empty()
-        );
-        assert!(Subset::all(MAX_OBS + 1).is_err());
-        assert_eq!(Subset::all(MAX_OBS).unwrap().len(), MAX_OBS);
-    }
-
-    #[test]
-    fn a_fifth_of_everything_takes_a_seventh_of_a_byte_for_each_obs() {
-        let set = Subset::from_fn(100_000, |obs| obs % 5 == 3).unwrap();
-        assert!(set.memory_bytes() < 14_100, "{}", set.memory_bytes());
+        Subset { n_obs, members }
     }
 }
