@@ -63,16 +63,16 @@ impl DeviceArray {
 
 /// Type and shape of an array, wherever it is. Public only as far as a sealed trait names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Form {
+pub struct ArraySpec {
     pub(super) element_type: ElementType,
     pub(super) shape: [usize; 2],
     pub(super) n_axes: usize,
 }
 
 /// Arrays on the host: what they are, and their bytes, in pieces that follow each other on the device.
-pub(crate) type Arrays<'a> = Vec<(Form, Vec<&'a [u8]>)>;
+pub(crate) type Arrays<'a> = Vec<(ArraySpec, Vec<&'a [u8]>)>;
 
-impl Form {
+impl ArraySpec {
     pub(crate) fn line(element_type: ElementType, len: usize) -> Self {
         let (shape, n_axes) = ([len, 1], 1);
         Self {

@@ -78,7 +78,7 @@ impl Gpu {
 
     /// The device that a stand-in for the driver pretends to be.
     #[cfg(any(test, feature = "sim"))]
-    pub fn stand_in(stand_in: &super::StandIn) -> Self {
+    pub fn stand_in(stand_in: &super::standin::StandIn) -> Self {
         Self::with(Arc::new(stand_in.clone()), 0)
     }
 
@@ -139,7 +139,7 @@ impl Gpu {
             stream as usize, 2,
             "the default stream of a thread is another one on each thread"
         );
-        Stream::of(&self.inner.driver, RawStream(stream as usize as u64), false)
+        Stream::from_raw(&self.inner.driver, RawStream(stream as usize as u64), false)
     }
 
     /// Page-locks the read buffers of a pool until they are no longer used.

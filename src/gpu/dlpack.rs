@@ -12,7 +12,7 @@ use std::any::Any;
 use std::ffi::{CStr, c_void};
 use std::fmt;
 
-use super::array::{DeviceArray, ElementType, Form};
+use super::array::{ArraySpec, DeviceArray, ElementType};
 
 /// Name of a Python capsule with the pointer of [`Capsule::into_raw_versioned`].
 pub const VERSIONED_NAME: &CStr = c"dltensor_versioned";
@@ -123,7 +123,7 @@ const _: () = {
 pub struct Capsule {
     data: u64,
     device: Device,
-    form: Form,
+    form: ArraySpec,
     owner: Box<dyn Any + Send>,
 }
 
@@ -141,7 +141,7 @@ impl Capsule {
     /// Memory of the host, page-locked or not: `kDLCPU`, which every library takes.
     ///
     /// The bytes must stay where and as they are as long as `owner` lives.
-    pub(crate) fn host(bytes: &[u8], form: Form, owner: Box<dyn Any + Send>) -> Self {
+    pub(crate) fn host(bytes: &[u8], form: ArraySpec, owner: Box<dyn Any + Send>) -> Self {
         let device = Device {
             device_type: CPU,
             device_id: 0,
@@ -168,7 +168,7 @@ impl Capsule {
                 device_type: CUDA,
                 device_id: ordinal as i32,
             },
-            form: Form {
+            form: ArraySpec {
                 element_type,
                 shape,
                 n_axes,

@@ -4,9 +4,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::vec;
 
+use super::config::{CopyStats, StagerConfig};
 use super::device::Gpu;
 use super::error::GpuError;
-use super::stager::{CopyStats, OnDevice, Source, Stager, StagerConfig};
+use super::on_device::OnDevice;
+use super::source::CopySource;
+use super::stager::Stager;
 use super::stream::Stream;
 
 /// Why a [`Feed`] ends early.
@@ -24,7 +27,7 @@ pub enum FeedError<E> {
 ///
 /// Each copy is under way before what was copied earlier is handed out, so that it goes on while that is computed with. Small sources
 /// share a stage, until it holds a unit ([`StagerConfig::unit_bytes`]).
-pub struct Feed<I, S: Source, E> {
+pub struct Feed<I, S: CopySource, E> {
     sources: I,
     stager: Stager<S>,
     /// Stages on their way, the oldest first.
@@ -39,7 +42,7 @@ pub struct Feed<I, S: Source, E> {
 impl<I, S, E> Feed<I, S, E>
 where
     I: Iterator<Item = Result<S, E>>,
-    S: Source,
+    S: CopySource,
 {
     /// Feeds what `sources` yields through stages on `stream`, which is best a stream of its own.
     ///
@@ -110,7 +113,7 @@ where
 impl<I, S, E> Iterator for Feed<I, S, E>
 where
     I: Iterator<Item = Result<S, E>>,
-    S: Source,
+    S: CopySource,
 {
     type Item = Result<OnDevice<S>, FeedError<E>>;
 
@@ -132,7 +135,7 @@ where
     }
 }
 
-impl<I, S: Source, E> fmt::Debug for Feed<I, S, E> {
+impl<I, S: CopySource, E> fmt::Debug for Feed<I, S, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Feed")
             .field("stager", &self.stager)

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::driver::{Driver, RawEvent, RawStream, Result};
+use super::error::GpuError;
 
 /// A stream of the device: what is put on it happens one after the other. Clones are the same stream.
 #[derive(Clone)]
@@ -36,11 +37,11 @@ impl Eq for Stream {}
 impl Stream {
     pub(super) fn new(driver: &Arc<dyn Driver>) -> Result<Self> {
         let raw = driver.create_stream()?;
-        Ok(Self::of(driver, raw, true))
+        Ok(Self::from_raw(driver, raw, true))
     }
 
     /// The stream of somebody else.
-    pub(super) fn of(driver: &Arc<dyn Driver>, raw: RawStream, is_owned: bool) -> Self {
+    pub(super) fn from_raw(driver: &Arc<dyn Driver>, raw: RawStream, is_owned: bool) -> Self {
         let driver = driver.clone();
         Self {
             inner: Arc::new(Inner {
@@ -73,8 +74,8 @@ impl Stream {
     /// Waits for all that has been put on the stream.
     ///
     /// # Errors
-    /// [`GpuError::Driver`](super::GpuError::Driver) where that failed.
-    pub fn synchronize(&self) -> std::result::Result<(), super::GpuError> {
+    /// [`GpuError::Driver`] where that failed.
+    pub fn synchronize(&self) -> std::result::Result<(), GpuError> {
         Ok(self.inner.driver.synchronize(self.inner.raw)?)
     }
 }

@@ -13,7 +13,9 @@ use crate::format::Encoding;
 use crate::format::checksum::obs_crc;
 use crate::format::packed::FrameError;
 use crate::gpu::dlpack::Capsule;
-use crate::gpu::{Arrays, DeviceArray, ElementType, Form, GpuError, OnDevice, Source, Stream, private};
+use crate::gpu::{
+    ArraySpec, Arrays, CopySource, DeviceArray, ElementType, GpuError, OnDevice, Stream, private,
+};
 
 /// Copies to a device are not shorter than this, where there is more in a slot.
 const UNIT_BYTES: usize = 1 << 20;
@@ -264,11 +266,11 @@ pub struct FetchHead {
     minibatches: Vec<Range<usize>>,
 }
 
-impl private::Source for Fetch {
-    type Head = FetchHead;
+impl private::CopySource for Fetch {
+    type HostPart = FetchHead;
     const IS_SCARCE: bool = true;
 
-    fn behead(&mut self) -> FetchHead {
+    fn take_host_part(&mut self) -> FetchHead {
         FetchHead {
             number: self.number,
             obs: self.obs().to_vec(),
@@ -278,12 +280,12 @@ impl private::Source for Fetch {
 
     fn arrays(&self) -> Arrays<'_> {
         let n_bytes = self.used.iter().map(|(len, _)| len).sum();
-        let bytes = (Form::line(ElementType::U8, n_bytes), self.slots().collect());
+        let bytes = (ArraySpec::line(ElementType::U8, n_bytes), self.slots().collect());
         let mut arrays = vec![bytes];
         for rows in &self.tables {
             let n_obs = rows.nnz.len();
-            let pairs = |element_type, bytes| (Form::table(element_type, [n_obs, 2]), vec![bytes]);
-            let line = |bytes| (Form::line(ElementType::U32, n_obs), vec![bytes]);
+            let pairs = |element_type, bytes| (ArraySpec::table(element_type, [n_obs, 2]), vec![bytes]);
+            let line = |bytes| (ArraySpec::line(ElementType::U32, n_obs), vec![bytes]);
             arrays.extend([
                 pairs(ElementType::U64, bytemuck::cast_slice(&rows.offsets)),
                 pairs(ElementType::U32, bytemuck::cast_slice(&rows.lens)),
@@ -295,7 +297,7 @@ impl private::Source for Fetch {
     }
 }
 
-impl Source for Fetch {}
+impl CopySource for Fetch {}
 
 /// A fetch on the device: its bytes, and the row table of each matrix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -324,17 +326,17 @@ pub struct DeviceRows {
 impl OnDevice<Fetch> {
     /// As [`Fetch::number`].
     pub fn number(&self) -> u64 {
-        self.head().number
+        self.host_part().number
     }
 
     /// As [`Fetch::obs`]; on the host.
     pub fn obs(&self) -> &[u64] {
-        &self.head().obs
+        &self.host_part().obs
     }
 
     /// As [`Fetch::minibatches`].
     pub fn minibatches(&self) -> &[Range<usize>] {
-        &self.head().minibatches
+        &self.host_part().minibatches
     }
 
     /// The fetch for use on `stream` (see [`on`](Self::on)).
@@ -364,7 +366,7 @@ impl OnDevice<Fetch> {
     pub fn dlpack(&self, stream: &Stream) -> Result<Vec<Capsule>, GpuError> {
         let arrays = self.on(stream)?.iter();
         Ok(arrays
-            .map(|&array| Capsule::device(array, self.ordinal(), Box::new(self.keeper())))
+            .map(|&array| Capsule::device(array, self.ordinal(), Box::new(self.hold())))
             .collect())
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::{Indices, Layout, Matrix, Minibatch, ObsColumn, Values};
 use crate::gpu::dlpack::Capsule;
-use crate::gpu::{Arrays, DeviceArray, ElementType, Form, GpuError, OnDevice, Source, Stream, private};
+use crate::gpu::{
+    ArraySpec, Arrays, CopySource, DeviceArray, ElementType, GpuError, OnDevice, Stream, private,
+};
 
 use super::typed::Bytes;
 
@@ -108,12 +110,12 @@ fn value_bytes(values: Values<'_>) -> (ElementType, &[u8]) {
 
 impl Matrix {
     /// The bytes of an array, and what they are.
-    fn part(&self, part: Part) -> Option<(Form, &[u8])> {
+    fn part(&self, part: Part) -> Option<(ArraySpec, &[u8])> {
         let line = |(element_type, bytes): (ElementType, _)| {
             let len = <[u8]>::len(bytes) / element_type.size_bytes();
-            (Form::line(element_type, len), bytes)
+            (ArraySpec::line(element_type, len), bytes)
         };
-        let table = |(element_type, bytes), shape| (Form::table(element_type, shape), bytes);
+        let table = |(element_type, bytes), shape| (ArraySpec::table(element_type, shape), bytes);
         if let Some(csr) = self.csr() {
             return Some(line(match part {
                 Part::Indptr => index_bytes(csr.indptr),
@@ -153,11 +155,11 @@ impl Minibatch {
     }
 }
 
-impl private::Source for Minibatch {
-    type Head = MinibatchHead;
+impl private::CopySource for Minibatch {
+    type HostPart = MinibatchHead;
     const IS_SCARCE: bool = false;
 
-    fn behead(&mut self) -> MinibatchHead {
+    fn take_host_part(&mut self) -> MinibatchHead {
         let mut first = 0;
         let matrices = self.buffers.matrices.iter().map(|matrix| {
             let begin = first;
@@ -183,37 +185,37 @@ impl private::Source for Minibatch {
     }
 }
 
-impl Source for Minibatch {}
+impl CopySource for Minibatch {}
 
 impl OnDevice<Minibatch> {
     /// As [`Minibatch::number`].
     pub fn number(&self) -> u64 {
-        self.head().number
+        self.host_part().number
     }
 
     /// As [`Minibatch::global`].
     pub fn global(&self) -> u64 {
-        self.head().global
+        self.host_part().global
     }
 
     /// As [`Minibatch::is_padding`].
     pub fn is_padding(&self) -> bool {
-        self.head().padding
+        self.host_part().padding
     }
 
     /// Number of rows.
     pub fn n_obs(&self) -> usize {
-        self.head().obs.len()
+        self.host_part().obs.len()
     }
 
     /// As [`Minibatch::obs`]; on the host.
     pub fn obs(&self) -> &[u64] {
-        &self.head().obs
+        &self.host_part().obs
     }
 
     /// As [`Minibatch::columns`]; on the host.
     pub fn columns(&self) -> &[ObsColumn] {
-        &self.head().columns
+        &self.host_part().columns
     }
 
     /// A matrix for use on `stream` (see [`on`](Self::on)): 0 is the first, from 1 on come the [further](Minibatch::further) ones. `None`
@@ -223,7 +225,7 @@ impl OnDevice<Minibatch> {
     /// [`GpuError::Driver`].
     pub fn matrix(&self, matrix: usize, stream: &Stream) -> Result<Option<DeviceMatrix>, GpuError> {
         let arrays = self.on(stream)?;
-        let Some(&(layout, shape, first)) = self.head().matrices.get(matrix) else {
+        let Some(&(layout, shape, first)) = self.host_part().matrices.get(matrix) else {
             return Ok(None);
         };
         Ok(match (layout, &arrays[first..first + parts(layout).len()]) {
@@ -273,10 +275,14 @@ impl OnDevice<Minibatch> {
     /// [`GpuError::Driver`].
     pub fn dlpack(&self, matrix: usize, part: Part, stream: &Stream) -> Result<Option<Capsule>, GpuError> {
         let arrays = self.on(stream)?;
-        let place = self.head().matrices.get(matrix).and_then(|&(layout, _, first)| {
-            let place = parts(layout).iter().position(|&other| other == part)?;
-            Some(first + place)
-        });
-        Ok(place.map(|place| Capsule::device(arrays[place], self.ordinal(), Box::new(self.keeper()))))
+        let place = self
+            .host_part()
+            .matrices
+            .get(matrix)
+            .and_then(|&(layout, _, first)| {
+                let place = parts(layout).iter().position(|&other| other == part)?;
+                Some(first + place)
+            });
+        Ok(place.map(|place| Capsule::device(arrays[place], self.ordinal(), Box::new(self.hold()))))
     }
 }

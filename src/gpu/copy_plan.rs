@@ -40,7 +40,7 @@ pub(super) struct Gathering {
 
 /// How some arrays are copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Layout {
+pub(super) struct CopyPlan {
     /// Where each array begins on the device.
     pub(super) places: Vec<usize>,
     pub(super) gathers: Vec<Gathering>,
@@ -54,11 +54,11 @@ pub(super) struct Layout {
 /// Arrays of at least `unit_bytes` are copied from where their pieces lie. Shorter ones are gathered; where they are no unit
 /// together, the begin of a long array is gathered with them, as much as makes them one. So no copy is shorter than a unit but of
 /// a piece that is, or where there is less than a unit in all.
-pub(super) fn plan(arrays: &[Vec<usize>], unit_bytes: usize) -> Layout {
+pub(super) fn plan_copies(arrays: &[Vec<usize>], unit_bytes: usize) -> CopyPlan {
     let lens: Vec<usize> = arrays.iter().map(|pieces| pieces.iter().sum()).collect();
-    let mut layout = Layout {
+    let mut layout = CopyPlan {
         places: vec![0; arrays.len()],
-        ..Layout::default()
+        ..CopyPlan::default()
     };
     let mut at = 0;
     let mut gathered_bytes = 0;
@@ -106,7 +106,7 @@ fn lend(pieces: &[usize], wanted: usize, unit_bytes: usize) -> usize {
     end
 }
 
-impl Layout {
+impl CopyPlan {
     /// Puts an array in its place: its first `gathered` bytes by way of the gathered ones, the others from where they lie.
     fn put(&mut self, array: usize, pieces: &[usize], at: usize, gathered: usize) {
         self.places[array] = at;
@@ -157,7 +157,7 @@ mod tests {
             arrays in lens(),
             unit_bytes in 1..4000usize,
         ) {
-            let layout = plan(&arrays, unit_bytes);
+            let layout = plan_copies(&arrays, unit_bytes);
             let mut device = vec![None; layout.total_bytes];
             let all_bytes: usize = arrays.iter().flatten().sum();
             for each in &layout.moves {
@@ -196,11 +196,11 @@ mod tests {
 
     #[test]
     fn long_arrays_are_copied_from_where_they_lie() {
-        let layout = plan(&[vec![1000], vec![5000], vec![1000, 1000]], 1000);
+        let layout = plan_copies(&[vec![1000], vec![5000], vec![1000, 1000]], 1000);
         assert!(layout.gathers.is_empty());
         assert_eq!(layout.moves.len(), 4);
         // 260 bytes and the first 512 of the longest array are a copy of 1024.
-        let layout = plan(&[vec![260], vec![4096], vec![5120]], 1024);
+        let layout = plan_copies(&[vec![260], vec![4096], vec![5120]], 1024);
         assert_eq!(layout.places, [0, 5632, 512]);
         let gathered = |array, bytes, to| Gathering {
             array,
