@@ -35,8 +35,9 @@ const UNSAFE: &[&str] = &[
     "src/engine/direct.rs",               // statx, cachestat, fiemap
     "src/engine/mmap.rs",                 // maps
     "src/engine/pread.rs",                // pread into a slot
-    "src/engine/ring.rs",                 // io_uring
-    "src/engine/setup.rs",                // registers memory with io_uring
+    "src/engine/uring/queues.rs",         // io_uring
+    "src/engine/uring/setup.rs",          // registers memory with io_uring
+    "src/engine/uring/thread.rs",         // the clock of a thread
     "src/format/packed/arch/avx2.rs",     // vector loads and stores
     "src/format/packed/arch/avx512.rs",   // vector loads and stores
     "src/format/packed/arch/prefetch.rs", // prefetch instructions

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle, ThreadId};
 
-use super::error::Breakdown;
+use super::error::{Breakdown, EngineError};
 use super::file::FileSet;
+use super::piece::Piece;
 use super::stats::AllStats;
-use super::table::Piece;
-use super::{Completion, EngineError, Submission};
+use super::submission::{Completion, Submission};
 use crate::buffer::Pool;
 
 /// A way of carrying out submissions: one virtual call for each, however many reads it holds.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use memmap2::{Advice, Mmap, MmapOptions};
 
 use super::file::FileSet;
-use super::table::Piece;
+use super::piece::Piece;
 use super::threads::ReadAt;
 
 /// Default number of threads: copying is work for the CPU, not waiting.

@@ -33,24 +33,19 @@
 //! ```
 
 mod backend;
-mod busy;
 mod choice;
-mod climb;
 mod config;
 mod direct;
 mod error;
 mod file;
-#[cfg(any(test, feature = "sim"))]
-mod gate;
-mod inbox;
+mod in_flight;
 mod judge;
 mod ladder;
 mod mmap;
+mod piece;
 mod pread;
+mod refusal;
 mod request;
-mod ring;
-mod rings;
-mod setup;
 mod share;
 #[cfg(any(test, feature = "sim"))]
 #[doc(hidden)]
@@ -58,11 +53,10 @@ pub mod sim;
 mod slab;
 mod stats;
 mod submission;
-mod table;
 #[cfg(test)]
 mod tests;
 mod threads;
-mod window;
+mod uring;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -70,13 +64,13 @@ use std::path::PathBuf;
 use std::process;
 use std::sync::Arc;
 
-pub use choice::{Choice, Rung, Way};
+pub use choice::{Attempt, Choice, ReadMethod};
 pub use config::{Backend, Direct, EngineConfig, ParseNameError};
 pub use direct::cached_fraction;
 pub use error::EngineError;
-pub(crate) use setup::probe_ring;
 pub use stats::EngineStats;
 pub use submission::{Completion, Read, Submission};
+pub(crate) use uring::probe_ring;
 
 use crate::buffer::Pool;
 use backend::{Io, Outlet};
@@ -162,7 +156,7 @@ impl Engine {
         let files = 0..self.files.len() as u32;
         let devices: BTreeSet<u64> = files.map(|file| self.files.device(file)).collect();
         let requests = devices.into_iter().map(request::max_request_bytes);
-        requests.flatten().min().filter(|_| self.choice.way.direct)
+        requests.flatten().min().filter(|_| self.choice.method.direct)
     }
 
     /// Why the engine reads no more, if it broke down: the ring failed, or a thread panicked. Its [`Pool`] is closed then, because
@@ -171,7 +165,7 @@ impl Engine {
         self.outlet.breakdown().map(error::Breakdown::error)
     }
 
-    /// Which way of reading is used, and why.
+    /// Which method of reading is used, and why.
     pub fn choice(&self) -> &Choice {
         &self.choice
     }
@@ -198,7 +192,7 @@ impl Drop for Engine {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
-            .field("way", &self.choice.way)
+            .field("method", &self.choice.method)
             .field("alignment", &self.alignment())
             .finish_non_exhaustive()
     }

@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use super::file::FileSet;
-use super::table::Piece;
+use super::piece::Piece;
 use super::threads::ReadAt;
 
 /// Default number of threads: each waits for one read at a time, so that this is the queue depth too.

@@ -5,18 +5,19 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::backend::{Io, Port, Workers};
-use super::error::Breakdown;
-use super::share::Order;
+use super::error::{Breakdown, EngineError};
+use super::in_flight::InFlight;
+use super::piece::Piece;
+use super::share::Task;
 use super::stats::SharedStats;
-use super::table::{Piece, Table};
-use super::{Completion, EngineError, Submission};
+use super::submission::{Completion, Submission};
 
 /// A read that blocks its thread.
 pub(super) trait ReadAt: Send + Sync + 'static {
     /// Writes as many of the piece's bytes to its target as the file has, and returns how many.
     ///
     /// The table gives out pieces whose targets lie in slots that it owns, that do not overlap, and that
-    /// no other thread touches until [`Table::finish`].
+    /// no other thread touches until [`InFlight::finish`].
     fn read_at(&self, piece: &Piece) -> io::Result<u32>;
 }
 
@@ -28,7 +29,7 @@ pub(super) struct Threads<R> {
 
 struct Shared<R> {
     reader: R,
-    table: Mutex<Table>,
+    table: Mutex<InFlight>,
     work: Condvar,
     port: Port,
     stats: Arc<SharedStats>,
@@ -36,7 +37,7 @@ struct Shared<R> {
 
 impl<R: ReadAt> Threads<R> {
     pub(super) fn start(port: &Port, reader: R, n_threads: u32) -> Result<Threads<R>, EngineError> {
-        let table = Mutex::new(Table::new(Arc::clone(&port.files)));
+        let table = Mutex::new(InFlight::new(Arc::clone(&port.files)));
         let shared = Shared {
             reader,
             table,
@@ -73,7 +74,7 @@ impl<R: ReadAt> Io for Threads<R> {
                 result: Err(Breakdown::Panic.error()),
             });
         }
-        table.push(Order::whole(submission, checked));
+        table.push(Task::whole(submission, checked));
         drop(table);
         if several {
             self.shared.work.notify_all();
@@ -138,7 +139,7 @@ impl<R: ReadAt> Shared<R> {
         self.work.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, InFlight> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -247,20 +247,27 @@ impl Digest {
 /// choices are not worth one; nor are buffers that an ordinary user may not register, which cost little (the reason in
 /// the report tells of them).
 pub(crate) fn fallback(choice: &Choice) -> Option<String> {
-    let first = choice.rungs.first().filter(|rung| rung.refusal.is_some())?;
-    if (first.way.backend, first.way.direct) == (choice.way.backend, choice.way.direct) {
+    let first = choice
+        .attempts
+        .first()
+        .filter(|attempt| attempt.refusal.is_some())?;
+    if (first.method.backend, first.method.direct) == (choice.method.backend, choice.method.direct) {
         return None;
     }
     let mut refusals: Vec<&str> = Vec::new();
-    for refusal in choice.rungs.iter().filter_map(|rung| rung.refusal.as_deref()) {
+    for refusal in choice
+        .attempts
+        .iter()
+        .filter_map(|attempt| attempt.refusal.as_deref())
+    {
         if !refusals.contains(&refusal) {
             refusals.push(refusal);
         }
     }
     Some(format!(
         "{} is not available ({}); reading with {} instead",
-        first.way,
+        first.method,
         refusals.join("; "),
-        choice.way
+        choice.method
     ))
 }

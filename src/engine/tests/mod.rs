@@ -1,7 +1,6 @@
 //! One body of tests that every backend passes, and what only one of them can be asked.
 
 mod body;
-mod climb;
 mod faults;
 mod rings;
 

@@ -167,7 +167,7 @@ fn feed(
     }
     kernels.synchronize()?;
     let wall_seconds = since.elapsed().as_secs_f64();
-    let (threads, way) = (loader.decode_threads(), loader.choice().way);
+    let (threads, way) = (loader.decode_threads(), loader.choice().method);
     drop(loader);
 
     super::sweep::drop_page_cache(&store.shard_paths())?;

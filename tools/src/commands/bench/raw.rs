@@ -179,7 +179,7 @@ fn by_engine(
     // Starting is not what a loader does all the time.
     let (began, cpu_before) = (Instant::now(), cpu_time());
     let mut groups = places.groups(reads_per_submission as u32)?;
-    let once = config.once && !engine.choice().way.direct;
+    let once = config.once && !engine.choice().method.direct;
     while began.elapsed() < config.time {
         let (pass, group) = groups.next()?;
         if once && pass > 0 {
@@ -207,7 +207,7 @@ fn by_engine(
         seconds: began.elapsed().as_secs_f64(),
         cpu_seconds: (cpu_time() - cpu_before).as_secs_f64(),
     };
-    let way = engine.choice().way;
+    let way = engine.choice().method;
     // What is still to be read when the time is over is dropped with the engine, and is no error.
     let done = std::mem::take(&mut *lock(&done));
     drop(engine);

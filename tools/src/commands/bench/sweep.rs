@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args, store_arg: &StoreArg) -> Result<Report, Failure> 
             output::warning(&warning);
         }
         // The device is to be read as the loader did, whatever `auto` would choose by now.
-        let way = choice.get_or_insert_with(|| loader.choice.clone()).way;
+        let way = choice.get_or_insert_with(|| loader.choice.clone()).method;
         drop_page_cache(&paths)?;
         let mut engine = args.read.engine()?;
         (engine.backend, engine.direct) = (way.backend, direct(way.direct, way.backend));
@@ -112,8 +112,8 @@ pub(super) fn run(args: &Args, store_arg: &StoreArg) -> Result<Report, Failure> 
         cores: std::thread::available_parallelism().map_or(1, |n| n.get()),
         cpu: cpu_model(),
         kernel: line_of("/proc/sys/kernel/osrelease"),
-        backend: choice.as_ref().map(|choice| choice.way.backend.to_string()),
-        direct: choice.as_ref().map(|choice| choice.way.direct),
+        backend: choice.as_ref().map(|choice| choice.method.backend.to_string()),
+        direct: choice.as_ref().map(|choice| choice.method.direct),
         reason: choice.map(|choice| choice.reason),
         cold: rows
             .iter()

@@ -30,7 +30,7 @@ pub(super) fn measure(paths: &[PathBuf], places: Places, config: &RawConfig) -> 
     let mut probe = EngineConfig::default();
     (probe.backend, probe.direct, probe.no_registered_buffers) = (Backend::Uring, config.direct, true);
     let engine = Engine::start(paths, &Pool::new(1, ALIGN_BYTES)?, &probe, |_| ())?;
-    let (direct, unit) = (engine.choice().way.direct, u64::from(engine.alignment()));
+    let (direct, unit) = (engine.choice().method.direct, u64::from(engine.alignment()));
     drop(engine);
     if !config.read_bytes.is_multiple_of(unit) {
         return Err(Failure::Usage(format!(

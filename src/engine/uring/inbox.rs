@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::share::Order;
+use crate::engine::share::Task;
 
 /// See the module.
 pub(super) struct Inbox {
@@ -17,7 +17,7 @@ pub(super) struct Inbox {
 
 #[derive(Default)]
 struct State {
-    orders: Vec<Order>,
+    tasks: Vec<Task>,
     /// The thread has nothing left to start: it wants to be woken for the next submission. While it is false,
     /// the thread will look in by itself, and a submission costs no system call.
     asleep: bool,
@@ -34,17 +34,17 @@ impl Inbox {
         })
     }
 
-    /// Puts an order in, or gives it back with the reason if the ring has broken down.
+    /// Puts a task in, or gives it back with the reason if the ring has broken down.
     #[expect(
         clippy::result_large_err,
-        reason = "the order goes back once in the life of a ring, if ever"
+        reason = "the task goes back once in the life of a ring, if ever"
     )]
-    pub(super) fn put(&self, order: Order) -> Result<(), (Order, String)> {
+    pub(super) fn put(&self, task: Task) -> Result<(), (Task, String)> {
         let mut state = self.lock();
         if let Some(reason) = &state.broken {
-            return Err((order, reason.clone()));
+            return Err((task, reason.clone()));
         }
-        state.orders.push(order);
+        state.tasks.push(task);
         let wake = mem::take(&mut state.asleep);
         drop(state);
         if wake {
@@ -59,26 +59,26 @@ impl Inbox {
         self.wake();
     }
 
-    /// The thread is awake and takes all orders; also returns whether it is to stop.
-    pub(super) fn take(&self) -> (Vec<Order>, bool) {
+    /// The thread is awake and takes all tasks; also returns whether it is to stop.
+    pub(super) fn take(&self) -> (Vec<Task>, bool) {
         let mut state = self.lock();
         state.asleep = false;
-        (mem::take(&mut state.orders), state.stopping)
+        (mem::take(&mut state.tasks), state.stopping)
     }
 
     /// The thread wants to sleep; `false` if there is something that it has not taken, or that it does not
     /// know.
     pub(super) fn fall_asleep(&self, knows_stopping: bool) -> bool {
         let mut state = self.lock();
-        state.asleep = state.orders.is_empty() && state.stopping == knows_stopping;
+        state.asleep = state.tasks.is_empty() && state.stopping == knows_stopping;
         state.asleep
     }
 
     /// The ring has broken down; returns what was not taken.
-    pub(super) fn break_down(&self, reason: &str) -> Vec<Order> {
+    pub(super) fn break_down(&self, reason: &str) -> Vec<Task> {
         let mut state = self.lock();
         state.broken = Some(reason.to_owned());
-        mem::take(&mut state.orders)
+        mem::take(&mut state.tasks)
     }
 
     /// Makes the pipe readable.

@@ -3,8 +3,8 @@
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-use super::super::climb::{Climb, Pace, Sample};
-use super::super::window::{LEVELS, Window};
+use super::climb::{Climb, Pace, Sample};
+use super::window::{LEVELS, Window};
 
 /// Reads per second that a device completes with so many in flight, at this time in seconds.
 type Device<'a> = &'a dyn Fn(f64, f64) -> f64;

@@ -3,6 +3,8 @@
 //! Reads are carried out by pread(2), one at a time, but come back in a random order, short, with errors, or
 //! not at all, as the seed has it.
 
+mod gate;
+
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -11,16 +13,17 @@ use std::time::Duration;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-use super::backend::{Io, Outlet, Port, Workers};
-use super::error::errno;
-use super::pread::Pread;
-use super::share::Order;
-use super::stats::SharedStats;
-use super::table::{FlightId, Piece, Table};
-use super::threads::ReadAt;
-use super::{EngineError, Submission};
+use crate::engine::backend::{Io, Outlet, Port, Workers};
+use crate::engine::error::{EngineError, errno};
+use crate::engine::in_flight::{FlightId, InFlight};
+use crate::engine::piece::Piece;
+use crate::engine::pread::Pread;
+use crate::engine::share::Task;
+use crate::engine::stats::SharedStats;
+use crate::engine::submission::Submission;
+use crate::engine::threads::ReadAt;
 
-pub use super::gate::Gate;
+pub use gate::Gate;
 
 /// What goes wrong, and how often: probabilities of 0 to 1 for each read.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,13 +68,13 @@ impl Faults {
     }
 }
 
-pub(super) struct Sim {
+pub(in crate::engine) struct Sim {
     shared: Arc<Shared>,
     workers: Workers,
 }
 
 struct Shared {
-    table: Mutex<Table>,
+    table: Mutex<InFlight>,
     work: Condvar,
     reader: Pread,
     faults: Faults,
@@ -80,9 +83,9 @@ struct Shared {
 }
 
 impl Sim {
-    pub(super) fn start(port: &Port, faults: Faults) -> Result<Sim, EngineError> {
+    pub(in crate::engine) fn start(port: &Port, faults: Faults) -> Result<Sim, EngineError> {
         let shared = Arc::new(Shared {
-            table: Mutex::new(Table::new(Arc::clone(&port.files))),
+            table: Mutex::new(InFlight::new(Arc::clone(&port.files))),
             work: Condvar::new(),
             reader: Pread {
                 files: Arc::clone(&port.files),
@@ -101,7 +104,7 @@ impl Sim {
 
 impl Io for Sim {
     fn submit(&self, submission: Submission, checked: Result<(), EngineError>) {
-        self.shared.lock().push(Order::whole(submission, checked));
+        self.shared.lock().push(Task::whole(submission, checked));
         self.shared.work.notify_one();
         if let Some(gate) = &self.shared.faults.gate {
             gate.note_submission();
@@ -176,7 +179,7 @@ impl Shared {
         self.reader.read_at(&piece)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, InFlight> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,81 +4,42 @@
 //! one needs. A device gets a second ring only when the thread of its first is saturated: one thread drives
 //! several GB/s, and rings that share a device only share its queue.
 
-use std::sync::atomic::{AtomicBool, AtomicI8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 
-use super::backend::{Io, Port};
-use super::climb::Pace;
+use super::config::{DeviceState, RingConfig, RingsConfig};
 use super::ring::Ring;
-use super::setup::Keeper;
-use super::share::Order;
-use super::window::Window;
-use super::{Completion, EngineError, Read, Submission};
+use super::setup::SharedRegistration;
+use crate::engine::backend::{Io, Port};
+use crate::engine::error::EngineError;
+use crate::engine::share::Task;
+use crate::engine::submission::{Completion, Read, Submission};
 
 /// Most rings that a caller can ask for, or that are added to those that there are.
 const MAX_RINGS: usize = 64;
+
 /// Most rings to begin with, by default, however many devices there are.
 const MAX_RINGS_AT_START: usize = 16;
 
-/// What rings on the same device have in common.
-#[derive(Debug, Default)]
-pub(super) struct Device {
-    /// The level of the window. The first ring of the device finds it out by its own share of the reads; those
-    /// that follow take it over, so that none gains by taking reads from another.
-    pub(super) level: AtomicI8,
-    /// A thread had more to do than it could.
-    pub(super) saturated: AtomicBool,
-}
-
-/// What one ring is to do among the others.
-#[derive(Clone)]
-pub(super) struct Seat {
-    pub(super) window: Window,
-    pub(super) pace: Pace,
-    pub(super) registered_buffers: bool,
-    /// Has the buffers registered already, for this ring to share.
-    pub(super) keeper: Option<Arc<Keeper>>,
-    pub(super) device: Arc<Device>,
-    /// The `st_dev` of the files that the ring must be able to read; `None` for any.
-    pub(super) device_number: Option<u64>,
-    /// Whether this ring decides on the level of its device.
-    pub(super) leads: bool,
-    /// Has the thread panic after so many reads.
-    #[cfg(any(test, feature = "sim"))]
-    pub(super) panics_after: Option<u64>,
-}
-
-/// What the caller wants of the rings.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Wish {
-    pub(super) window: Window,
-    pub(super) pace: Pace,
-    pub(super) registered_buffers: bool,
-    /// So many rings, and never more.
-    pub(super) rings: Option<u32>,
-    #[cfg(any(test, feature = "sim"))]
-    pub(super) panics_after: Option<u64>,
-}
-
 /// The rings of an engine.
-pub(super) struct Rings {
+pub(in crate::engine) struct Rings {
     port: Port,
-    wish: Wish,
-    keeper: Option<Arc<Keeper>>,
+    config: RingsConfig,
+    registration: Option<Arc<SharedRegistration>>,
     /// The devices by their number, and for each file its place among them.
     device_numbers: Vec<u64>,
     device_of_file: Vec<usize>,
     /// One for each ring that leads. If there are fewer rings than devices, devices are assigned round-robin.
-    devices: Vec<Arc<Device>>,
+    devices: Vec<Arc<DeviceState>>,
     /// Whose turn it is among the rings of each device.
     turns: Vec<AtomicUsize>,
     most_rings: AtomicUsize,
     growing: Mutex<()>,
-    crew: RwLock<Crew>,
+    running: RwLock<RunningRings>,
 }
 
-struct Crew {
+struct RunningRings {
     rings: Vec<Ring>,
     /// For each device the rings that read from it.
     of_device: Vec<Vec<usize>>,
@@ -86,37 +47,43 @@ struct Crew {
 
 impl Rings {
     /// Starts the rings. The inner error says in one clause which step was refused and what can be done.
-    pub(super) fn start(port: Port, wish: Wish) -> Result<Result<Rings, String>, EngineError> {
+    pub(in crate::engine) fn start(
+        port: Port,
+        config: RingsConfig,
+    ) -> Result<Result<Rings, String>, EngineError> {
         let files = 0..port.files.len() as u32;
-        let (device_numbers, device_of_file) = group(files.map(|file| port.files.device(file)));
+        let (device_numbers, device_of_file) = group_by_device(files.map(|file| port.files.device(file)));
         let n_devices = device_numbers.len().max(1);
-        let n_rings = match wish.rings {
+        let n_rings = match config.rings {
             Some(rings) => (rings as usize).clamp(1, MAX_RINGS),
             None => n_devices.min(MAX_RINGS_AT_START),
         };
-        let most_rings = match wish.rings {
+        let most_rings = match config.rings {
             Some(_) => n_rings,
             None => n_rings.max(most_rings(thread::available_parallelism().map_or(1, usize::from))),
         };
-        let shares = wish.registered_buffers && n_rings > 1;
+        let shares = config.registered_buffers && n_rings > 1;
         let mut rings = Rings {
-            wish,
-            keeper: shares.then(|| Keeper::new(&port.pool)).flatten().map(Arc::new),
+            config,
+            registration: shares
+                .then(|| SharedRegistration::new(&port.pool))
+                .flatten()
+                .map(Arc::new),
             device_numbers,
             device_of_file,
             devices: (0..n_devices.min(n_rings)).map(|_| Arc::default()).collect(),
             turns: (0..n_devices).map(|_| AtomicUsize::new(0)).collect(),
             most_rings: AtomicUsize::new(most_rings),
             growing: Mutex::new(()),
-            crew: RwLock::new(Crew {
+            running: RwLock::new(RunningRings {
                 rings: Vec::with_capacity(n_rings),
-                of_device: deal(n_devices, n_rings),
+                of_device: assign_round_robin(n_devices, n_rings),
             }),
             port,
         };
         for number in 0..n_rings {
             match rings.start_ring(number % rings.devices.len(), number < rings.devices.len()) {
-                Ok(Ok(ring)) => rings.crew_mut().rings.push(ring),
+                Ok(Ok(ring)) => rings.running_mut().rings.push(ring),
                 refused => {
                     rings.stop();
                     return refused.map(|refused| refused.map(|_| rings));
@@ -127,30 +94,30 @@ impl Rings {
     }
 
     fn start_ring(&self, leader: usize, leads: bool) -> Result<Result<Ring, String>, EngineError> {
-        let seat = Seat {
-            window: self.wish.window,
-            pace: self.wish.pace,
-            registered_buffers: self.wish.registered_buffers,
-            keeper: self.keeper.clone(),
+        let config = RingConfig {
+            window: self.config.window,
+            pace: self.config.pace,
+            registered_buffers: self.config.registered_buffers,
+            registration: self.registration.clone(),
             device: Arc::clone(&self.devices[leader]),
             device_number: self.device_numbers.get(leader).copied(),
             leads,
             #[cfg(any(test, feature = "sim"))]
-            panics_after: self.wish.panics_after,
+            panics_after: self.config.panics_after,
         };
-        Ring::start(self.port.clone(), seat)
+        Ring::start(self.port.clone(), config)
     }
 
     /// Adds a ring beside one whose thread is saturated, if there is such a one. That takes some milliseconds.
     fn grow(&self) {
-        let is_saturated = |device: &&Arc<Device>| device.saturated.load(Ordering::Relaxed);
+        let is_saturated = |device: &&Arc<DeviceState>| device.saturated.load(Ordering::Relaxed);
         if !self.devices.iter().any(|device| is_saturated(&device)) {
             return;
         }
         let Ok(_growing) = self.growing.try_lock() else {
             return;
         };
-        let number = self.crew().rings.len();
+        let number = self.running().rings.len();
         for (leader, device) in self.devices.iter().enumerate() {
             if !device.saturated.swap(false, Ordering::Relaxed)
                 || number >= self.most_rings.load(Ordering::Relaxed)
@@ -161,9 +128,14 @@ impl Rings {
                 // No more memory that may be locked, or threads: what there is has to do.
                 return self.most_rings.store(number, Ordering::Relaxed);
             };
-            let mut crew = self.crew.write().unwrap_or_else(PoisonError::into_inner);
-            crew.rings.push(ring);
-            for rings in crew.of_device.iter_mut().skip(leader).step_by(self.devices.len()) {
+            let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+            running.rings.push(ring);
+            for rings in running
+                .of_device
+                .iter_mut()
+                .skip(leader)
+                .step_by(self.devices.len())
+            {
                 rings.push(number);
             }
             return;
@@ -171,11 +143,11 @@ impl Rings {
     }
 
     /// Which reads each ring is to do.
-    fn part(&self, crew: &Crew, reads: &[Read]) -> Vec<Vec<Read>> {
-        let mut parts = vec![Vec::new(); crew.rings.len()];
+    fn divide(&self, running: &RunningRings, reads: &[Read]) -> Vec<Vec<Read>> {
+        let mut parts = vec![Vec::new(); running.rings.len()];
         for read in reads {
             let device = self.device_of_file[read.file as usize];
-            let rings = &crew.of_device[device];
+            let rings = &running.of_device[device];
             let turn = match rings.len() {
                 1 => 0,
                 n => self.turns[device].fetch_add(1, Ordering::Relaxed) % n,
@@ -185,45 +157,45 @@ impl Rings {
         parts
     }
 
-    fn crew(&self) -> RwLockReadGuard<'_, Crew> {
-        self.crew.read().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self) -> RwLockReadGuard<'_, RunningRings> {
+        self.running.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn crew_mut(&mut self) -> &mut Crew {
-        self.crew.get_mut().unwrap_or_else(PoisonError::into_inner)
+    fn running_mut(&mut self) -> &mut RunningRings {
+        self.running.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Io for Rings {
     fn submit(&self, submission: Submission, checked: Result<(), EngineError>) {
         self.grow();
-        let crew = self.crew();
-        let undone: Vec<Completion> = if crew.rings.len() == 1 || checked.is_err() {
-            crew.rings[0]
-                .put(Order::whole(submission, checked))
+        let running = self.running();
+        let undone: Vec<Completion> = if running.rings.len() == 1 || checked.is_err() {
+            running.rings[0]
+                .put(Task::whole(submission, checked))
                 .into_iter()
                 .collect()
         } else {
-            let parts = self.part(&crew, &submission.reads);
-            let orders = Order::divide(submission, parts).into_iter().zip(&crew.rings);
-            orders.filter_map(|(order, ring)| ring.put(order?)).collect()
+            let parts = self.divide(&running, &submission.reads);
+            let tasks = Task::divide(submission, parts).into_iter().zip(&running.rings);
+            tasks.filter_map(|(task, ring)| ring.put(task?)).collect()
         };
         // The caller's function may submit more.
-        drop(crew);
+        drop(running);
         for completion in undone {
             self.port.outlet.deliver(completion);
         }
     }
 
     fn stop(&mut self) {
-        let crew = self.crew_mut();
-        crew.rings.iter().for_each(Ring::ask_to_stop);
-        crew.rings.iter_mut().for_each(Ring::join);
+        let running = self.running_mut();
+        running.rings.iter().for_each(Ring::ask_to_stop);
+        running.rings.iter_mut().for_each(Ring::join);
     }
 
     /// How many rings there are for how many devices, where there are several.
     fn describe(&self) -> Option<String> {
-        let (rings, devices) = (self.crew().rings.len(), self.turns.len());
+        let (rings, devices) = (self.running().rings.len(), self.turns.len());
         let plural = |n: usize| if n == 1 { "" } else { "s" };
         (rings > 1 || devices > 1).then(|| {
             format!(
@@ -236,7 +208,7 @@ impl Io for Rings {
 }
 
 /// The devices of files, in the order in which they are met, and for each file its place among them.
-fn group(device_numbers: impl Iterator<Item = u64>) -> (Vec<u64>, Vec<usize>) {
+fn group_by_device(device_numbers: impl Iterator<Item = u64>) -> (Vec<u64>, Vec<usize>) {
     let mut devices = Vec::new();
     let places = device_numbers.map(|number| {
         let place = devices.iter().position(|&known| known == number);
@@ -250,7 +222,7 @@ fn group(device_numbers: impl Iterator<Item = u64>) -> (Vec<u64>, Vec<usize>) {
 }
 
 /// Which rings read from each device. Whichever there are more of are assigned to the others round-robin.
-fn deal(n_devices: usize, n_rings: usize) -> Vec<Vec<usize>> {
+fn assign_round_robin(n_devices: usize, n_rings: usize) -> Vec<Vec<usize>> {
     let mut of_device = vec![Vec::new(); n_devices];
     for i in 0..n_devices.max(n_rings) {
         of_device[i % n_devices].push(i % n_rings);
@@ -272,6 +244,8 @@ fn most_rings(n_cores: usize) -> usize {
 mod tests {
     use std::sync::mpsc;
 
+    use super::super::climb::Pace;
+    use super::super::window::Window;
     use super::*;
     use crate::buffer::Pool;
     use crate::engine::backend::Outlet;
@@ -280,20 +254,20 @@ mod tests {
     #[test]
     fn files_are_grouped_by_device_in_the_order_in_which_they_are_met() {
         assert_eq!(
-            group([7, 7, 3, 7, 9, 3].into_iter()),
+            group_by_device([7, 7, 3, 7, 9, 3].into_iter()),
             (vec![7, 3, 9], vec![0, 0, 1, 0, 2, 1])
         );
-        assert_eq!(group([5].into_iter()), (vec![5], vec![0]));
-        assert_eq!(group([].into_iter()), (vec![], vec![]));
+        assert_eq!(group_by_device([5].into_iter()), (vec![5], vec![0]));
+        assert_eq!(group_by_device([].into_iter()), (vec![], vec![]));
     }
 
     #[test]
     fn every_device_has_a_ring_and_every_ring_a_device() {
-        assert_eq!(deal(1, 1), [[0]]);
-        assert_eq!(deal(3, 3), [[0], [1], [2]]);
-        assert_eq!(deal(1, 3), [[0, 1, 2]]);
-        assert_eq!(deal(3, 2), [[0], [1], [0]]);
-        assert_eq!(deal(2, 5), [vec![0, 2, 4], vec![1, 3]]);
+        assert_eq!(assign_round_robin(1, 1), [[0]]);
+        assert_eq!(assign_round_robin(3, 3), [[0], [1], [2]]);
+        assert_eq!(assign_round_robin(1, 3), [[0, 1, 2]]);
+        assert_eq!(assign_round_robin(3, 2), [[0], [1], [0]]);
+        assert_eq!(assign_round_robin(2, 5), [vec![0, 2, 4], vec![1, 3]]);
         assert_eq!([1, 2, 3, 4, 16, 500].map(most_rings), [1, 1, 2, 2, 8, 64]);
     }
 
@@ -311,14 +285,14 @@ mod tests {
                 drop(send.send(completion))
             }))),
         };
-        let wish = Wish {
+        let config = RingsConfig {
             window: Window::new(None),
             pace: Pace::USUAL,
             registered_buffers: true,
             rings: None,
             panics_after: None,
         };
-        let started = Rings::start(port, wish).unwrap();
+        let started = Rings::start(port, config).unwrap();
         let Ok(mut rings) = started.inspect_err(|refused| eprintln!("skipped: {refused}")) else {
             return;
         };
@@ -339,7 +313,7 @@ mod tests {
             let done = receive.recv().unwrap();
             done.result.unwrap();
             assert!(done.slots[0].as_slice()[..content.len()] == content);
-            rings.crew().rings.len()
+            rings.running().rings.len()
         };
         assert_eq!(
             [false, true, false, true, true].map(submit_and_count),
