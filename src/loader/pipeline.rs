@@ -14,12 +14,12 @@ use super::extents::{FetchReads, PlacedObs};
 use crate::buffer::Slot;
 use crate::engine::{Completion, EngineError};
 use crate::minibatch::Minibatch;
-use crate::plan::Fetch;
+use crate::plan::PlannedFetch;
 
 /// A fetch whose reads are submitted.
 #[derive(Debug)]
 pub(super) struct PendingFetch {
-    pub(super) fetch: Fetch,
+    pub(super) fetch: PlannedFetch,
     /// For each matrix.
     pub(super) placed: Vec<Vec<PlacedObs>>,
     /// Number of its first minibatch among those of the rank.
@@ -335,7 +335,11 @@ impl Pipeline {
 }
 
 /// The reads of a fetch, apart from what the pipeline keeps of it.
-pub(super) fn split(fetch: Fetch, reads: FetchReads, first: u64) -> (PendingFetch, Vec<crate::engine::Read>) {
+pub(super) fn split(
+    fetch: PlannedFetch,
+    reads: FetchReads,
+    first: u64,
+) -> (PendingFetch, Vec<crate::engine::Read>) {
     (
         PendingFetch {
             fetch,

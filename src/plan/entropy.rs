@@ -1,6 +1,6 @@
 //! How well minibatches are mixed: the entropy of the obs' labels within them.
 
-use super::epoch::{Fetch, Plan};
+use super::epoch::{Plan, PlannedFetch};
 
 /// How mixed the minibatches of a plan are.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,7 +56,7 @@ pub fn mean_entropy(
 ) -> Option<MinibatchEntropy> {
     let n_fetches = plan.n_fetches();
     let looked_at = max_fetches.min(n_fetches);
-    let (mut fetch, mut labels) = (Fetch::default(), Vec::new());
+    let (mut fetch, mut labels) = (PlannedFetch::default(), Vec::new());
     let (mut sum, mut n_minibatches) = (0.0, 0);
     for i in 0..looked_at {
         let number = (u128::from(i) * u128::from(n_fetches) / u128::from(looked_at)) as u64;

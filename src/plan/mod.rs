@@ -66,7 +66,7 @@
 //! | what the rest of the plan knows of a strategy | `strategy/method.rs` |
 //! | config and data, checked and prepared; the fingerprint | `sampler.rs`, `settings.rs` |
 //! | the order of an epoch, before ranks share it | `order.rs` |
-//! | parts that orders are made of: turned blocks, permutations, weighted draws, classes | `circle.rs`, `permutation.rs`, `draws.rs`, `weights.rs`, `classes.rs` |
+//! | parts that orders are made of: turned blocks, permutations, weighted draws, classes | `shuffled_blocks.rs`, `permutation.rs`, `draws.rs`, `weights.rs`, `classes.rs` |
 //! | how ranks share an epoch | `partition/*.rs` |
 //! | the plan of an epoch for one rank: fetches and minibatches | `epoch.rs` |
 //! | saved states, and how an epoch goes on from one | `state.rs` |
@@ -87,7 +87,6 @@
 #![doc = include_str!("SPEC.md")]
 
 mod bits;
-mod circle;
 mod classes;
 mod config;
 mod draws;
@@ -102,6 +101,7 @@ mod partition;
 mod permutation;
 mod sampler;
 mod settings;
+mod shuffled_blocks;
 mod sorted;
 mod split;
 mod state;
@@ -116,11 +116,11 @@ mod weights;
 pub use classes::{MISSING, combine_codes};
 pub use config::{SamplerConfig, SamplerData};
 pub use entropy::{MinibatchEntropy, entropy_bits, mean_entropy};
-pub use epoch::{Fetch, Plan, PlannedMinibatch};
+pub use epoch::{Plan, PlannedFetch, PlannedMinibatch};
 pub use error::PlanError;
 pub use limits::{MAX_FETCH_OBS, MAX_OBS};
 pub use sampler::Sampler;
-pub(crate) use settings::{differences, print};
-pub use state::{Leg, SamplerState};
+pub(crate) use settings::{differences, fingerprint_text};
+pub use state::{HistoryEntry, SamplerState};
 pub use strategy::*;
 pub use subset::Subset;

@@ -7,11 +7,11 @@ use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::circle::Circle;
 use super::draws::Strata;
 use super::error::PlanError;
 use super::limits::MAX_FETCH_OBS;
 use super::list::ObsList;
+use super::shuffled_blocks::ShuffledBlocks;
 use super::stream::{Purpose, Stream};
 use super::universe::Universe;
 
@@ -94,7 +94,7 @@ enum Arrangement {
     Ascending {
         start: u64,
     },
-    Blocks(Circle),
+    Blocks(ShuffledBlocks),
 }
 
 /// What they stand for.
@@ -160,10 +160,10 @@ impl Order {
     pub(crate) fn blocks(drawn: Drawn, config: &OrderConfig, epoch: u64) -> EpochOrder {
         let stream = |purpose| Stream::new(config.seed, epoch, purpose, 0);
         let (order, turn) = (stream(Purpose::BlockOrder), stream(Purpose::Turn));
-        let circle = Circle::new(drawn.len(), config.block_size, order, turn);
+        let blocks = ShuffledBlocks::new(drawn.len(), config.block_size, order, turn);
         EpochOrder::Sequence(Box::new(Self {
             drawn,
-            arrangement: Arrangement::Blocks(circle),
+            arrangement: Arrangement::Blocks(blocks),
             shuffle: Some((config.seed, epoch)),
         }))
     }
@@ -178,7 +178,7 @@ impl Order {
         let from = obs.len();
         match &self.arrangement {
             Arrangement::Ascending { start } => {
-                // Where the circle closes: at most one jump back to the first.
+                // At the end of the sequence: at most one jump back to the first.
                 let behind = self.len() - start;
                 let wrap = behind.clamp(first, end);
                 if first < wrap {
@@ -188,7 +188,7 @@ impl Order {
                     self.drawn.extend(wrap - behind..end - behind, obs);
                 }
             }
-            Arrangement::Blocks(circle) => circle.visit(first, end, |range| self.drawn.extend(range, obs)),
+            Arrangement::Blocks(blocks) => blocks.visit(first, end, |range| self.drawn.extend(range, obs)),
         }
         if let Some((seed, epoch)) = self.shuffle {
             Stream::new(seed, epoch, Purpose::FetchShuffle, fetch).shuffle(&mut obs[from..]);

@@ -8,7 +8,7 @@ use super::error::PlanError;
 use super::hash::Fingerprint;
 use super::order::EpochOrder;
 use super::partition::Shape;
-use super::settings::{Parts, Settings};
+use super::settings::{Settings, SettingsBuilder};
 use super::state::{Progress, SamplerState};
 use super::strategy::{Method, Prepared, check_len};
 use super::universe::Universe;
@@ -185,7 +185,7 @@ fn fingerprint(n_obs: u64, config: &SamplerConfig, data: &SamplerData, method: &
 
 /// The same by name, for the message of a state that does not fit.
 fn settings(n_obs: u64, config: &SamplerConfig, data: &SamplerData, method: &dyn Method) -> Settings {
-    let mut parts = Parts::new(data.notes.clone());
+    let mut parts = SettingsBuilder::new(data.notes.clone());
     parts.add("n_obs", n_obs);
     parts.add("strategy", config.strategy.name());
     parts.add("block_size", config.block_size);

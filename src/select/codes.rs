@@ -8,7 +8,7 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_schema::DataType;
 
-use super::compare::{Kind, categories_of, integers};
+use super::compare::{ColumnKind, categories_of, integers};
 use super::error::SelectError;
 use crate::format::table::Column;
 use crate::plan::{MISSING, PlanError, combine_codes};
@@ -109,8 +109,8 @@ fn keys<'a>(array: &'a dyn Array) -> Box<dyn Iterator<Item = Option<Key<'a>>> + 
 fn codes_of(column: &Column) -> Result<(Vec<u32>, Vec<String>), SelectError> {
     let field = column.field();
     if !matches!(
-        Kind::of(field.data_type()),
-        Some(Kind::Texts | Kind::Integers | Kind::Booleans)
+        ColumnKind::from_data_type(field.data_type()),
+        Some(ColumnKind::Texts | ColumnKind::Integers | ColumnKind::Booleans)
     ) {
         return Err(SelectError::ColumnType {
             column: field.name().clone(),

@@ -11,7 +11,7 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrowPrimitiveType};
 use arrow_schema::DataType;
 
-use super::parse::{Operator, Question};
+use super::parse::{Condition, Operator};
 use super::token::{Number, Value};
 
 /// What a test says of an obs. In this order, so that `and` is the lower, `or` the higher of two, and `not` turns it over.
@@ -22,19 +22,19 @@ pub(super) const TRUE: Outcome = 2;
 
 /// What the values of a column are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ColumnKind {
     Integers,
     Floats,
     Booleans,
     Texts,
 }
 
-impl Kind {
+impl ColumnKind {
     /// Of a column of this type, or of its categories.
-    pub(super) fn of(data_type: &DataType) -> Option<Self> {
+    pub(super) fn from_data_type(data_type: &DataType) -> Option<Self> {
         Some(match data_type {
             DataType::Dictionary(_, categories) if !matches!(**categories, DataType::Dictionary(..)) => {
-                return Self::of(categories);
+                return Self::from_data_type(categories);
             }
             DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => Self::Integers,
             DataType::UInt8 | DataType::UInt16 | DataType::UInt32 | DataType::UInt64 => Self::Integers,
@@ -55,7 +55,7 @@ impl Kind {
     }
 }
 
-/// A question that fits the kind of its column.
+/// A condition that fits the kind of its column.
 #[derive(Clone, Debug)]
 pub(super) enum Check {
     Missing,
@@ -101,13 +101,13 @@ impl NumberSet {
 }
 
 impl Check {
-    /// The question put to a column of this kind, or what is wrong with it.
-    pub(super) fn new(question: &Question, kind: Kind) -> Result<Self, String> {
+    /// The condition put to a column of this kind, or what is wrong with it.
+    pub(super) fn new(condition: &Condition, kind: ColumnKind) -> Result<Self, String> {
         let refuse = |value: &Value| {
             let (what, hint) = match value {
                 Value::Number(_) => (
                     "a number",
-                    if kind == Kind::Texts {
+                    if kind == ColumnKind::Texts {
                         ": write it in quotes"
                     } else {
                         ""
@@ -115,7 +115,7 @@ impl Check {
                 ),
                 Value::Text(_) => (
                     "a text",
-                    if kind == Kind::Texts {
+                    if kind == ColumnKind::Texts {
                         ""
                     } else {
                         ": leave out the quotes"
@@ -128,20 +128,20 @@ impl Check {
                 kind.plural()
             )
         };
-        let is_number = matches!(kind, Kind::Integers | Kind::Floats);
-        match question {
-            Question::Missing => Ok(Self::Missing),
-            Question::Compare(operator, value) => match value {
+        let is_number = matches!(kind, ColumnKind::Integers | ColumnKind::Floats);
+        match condition {
+            Condition::Missing => Ok(Self::Missing),
+            Condition::Compare(operator, value) => match value {
                 Value::Number(number) if is_number => Ok(Self::Number(*operator, *number)),
-                Value::Text(text) if kind == Kind::Texts => Ok(Self::Text(*operator, text.clone())),
-                Value::Bool(value) if kind == Kind::Booleans => match operator {
+                Value::Text(text) if kind == ColumnKind::Texts => Ok(Self::Text(*operator, text.clone())),
+                Value::Bool(value) if kind == ColumnKind::Booleans => match operator {
                     Operator::Equal => Ok(Self::bools([!*value, *value])),
                     Operator::NotEqual => Ok(Self::bools([*value, !*value])),
                     _ => Err("booleans are compared by == and != only".into()),
                 },
                 other => Err(refuse(other)),
             },
-            Question::In(values) if is_number => {
+            Condition::In(values) if is_number => {
                 let numbers = values.iter().map(|value| match value {
                     Value::Number(number) => Ok(*number),
                     other => Err(refuse(other)),
@@ -149,14 +149,14 @@ impl Check {
                 let numbers: Vec<Number> = numbers.collect::<Result<_, _>>()?;
                 Ok(Self::Numbers(NumberSet::new(numbers.into_iter())))
             }
-            Question::In(values) if kind == Kind::Texts => {
+            Condition::In(values) if kind == ColumnKind::Texts => {
                 let texts = values.iter().map(|value| match value {
                     Value::Text(text) => Ok(text.clone()),
                     other => Err(refuse(other)),
                 });
                 Ok(Self::Texts(texts.collect::<Result<_, _>>()?))
             }
-            Question::In(values) => {
+            Condition::In(values) => {
                 let mut among = [false; 2];
                 for value in values {
                     match value {

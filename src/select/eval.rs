@@ -5,11 +5,11 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_data::ArrayData;
 use arrow_schema::{Field, Schema};
 
-use super::compare::{Check, FALSE, Kind, Outcome, TRUE, categories_of};
+use super::compare::{Check, ColumnKind, FALSE, Outcome, TRUE, categories_of};
 use super::error::SelectError;
 use super::parse::{Node, Test, parse};
 use super::review::{Matches, Reviewed, SelectWarning, review};
-use super::sought::Sought;
+use super::sought::SoughtValues;
 use crate::format::constants::ROLE_KEY;
 use crate::plan::Subset;
 use crate::store::Store;
@@ -52,7 +52,7 @@ struct Bound {
     /// Which of the filter's columns.
     place: usize,
     check: Check,
-    sought: Sought,
+    sought: SoughtValues,
     /// Of a categorical column its categories, as last seen, and the outcome of each.
     categories: Option<(ArrayData, Vec<Outcome>)>,
 }
@@ -178,18 +178,18 @@ impl Filter {
             return Err(wrong(&self.text, test.column_at, what));
         };
         let field = schema.field(field);
-        let kind = Kind::of(field.data_type()).ok_or_else(|| SelectError::ColumnType {
+        let kind = ColumnKind::from_data_type(field.data_type()).ok_or_else(|| SelectError::ColumnType {
             column: test.column.clone(),
             data_type: field.data_type().to_string(),
             expected: "but filters support numbers, texts, booleans and categories of these",
         })?;
         let refused = |what| wrong(&self.text, test.at, format!("{what} (column {:?})", test.column));
-        let check = Check::new(&test.question, kind).map_err(refused)?;
+        let check = Check::new(&test.condition, kind).map_err(refused)?;
         let is_ordered = field
             .metadata()
             .get("anndata.ordered")
             .is_some_and(|ordered| ordered == "true");
-        if check.orders() && is_ordered && kind == Kind::Texts {
+        if check.orders() && is_ordered && kind == ColumnKind::Texts {
             let what =
                 "the categories have an order of their own, so they are compared by ==, != and in only";
             return Err(refused(what.into()));
@@ -197,7 +197,7 @@ impl Filter {
         Ok(Bound {
             place,
             check,
-            sought: Sought::of(&test.question),
+            sought: SoughtValues::in_condition(&test.condition),
             categories: None,
         })
     }

@@ -7,7 +7,7 @@ use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 
-use super::compare::{Kind, integers};
+use super::compare::{ColumnKind, integers};
 use super::sought::used_categories;
 
 /// Distinct values that are kept of a column; of more it is only known that there are.
@@ -61,7 +61,7 @@ impl Profile {
                 let floats = values.as_primitive::<Float64Type>();
                 rows.for_each(|row| self.add_float(floats.value(row)));
             }
-            other if Kind::of(other) == Some(Kind::Integers) => {
+            other if ColumnKind::from_data_type(other) == Some(ColumnKind::Integers) => {
                 let integers = integers(values);
                 for value in rows.filter_map(|row| integers[row]) {
                     let (least, most) = self.integers.get_or_insert((value, value));

@@ -6,7 +6,7 @@ use arrow_array::ArrayRef;
 
 use super::error::SelectError;
 use super::profile::{Profile, quoted};
-use super::sought::Sought;
+use super::sought::SoughtValues;
 use super::token::{Number, Value};
 use crate::plan::Subset;
 
@@ -86,7 +86,7 @@ impl fmt::Display for SelectWarning {
 pub(super) struct Reviewed<'a> {
     /// Which of the filter's columns.
     pub(super) place: usize,
-    pub(super) sought: &'a Sought,
+    pub(super) sought: &'a SoughtValues,
 }
 
 /// Looks at the values of a filter that no row has, after all rows were seen, and at whether it took any of `n_obs` rows.

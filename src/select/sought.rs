@@ -6,8 +6,8 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_schema::DataType;
 
-use super::compare::{Check, Kind, TRUE, categories_of};
-use super::parse::{Operator, Question};
+use super::compare::{Check, ColumnKind, TRUE, categories_of};
+use super::parse::{Condition, Operator};
 use super::token::{Number, Value};
 
 /// The most numbers of one list that are looked for, since each takes a pass of its own until it is found.
@@ -15,19 +15,19 @@ const MAX_NUMBERS: usize = 64;
 
 /// The values that a test compares for equality and that no row so far has.
 #[derive(Clone, Debug)]
-pub(super) struct Sought {
+pub(super) struct SoughtValues {
     texts: HashSet<String>,
     numbers: Vec<Number>,
     /// All values that were asked for, in the order of the filter.
     asked: Vec<Value>,
 }
 
-impl Sought {
-    pub(super) fn of(question: &Question) -> Self {
-        let asked = match question {
-            Question::Compare(Operator::Equal | Operator::NotEqual, value) => vec![value.clone()],
-            Question::In(values) => values.clone(),
-            Question::Compare(..) | Question::Missing => Vec::new(),
+impl SoughtValues {
+    pub(super) fn in_condition(condition: &Condition) -> Self {
+        let asked = match condition {
+            Condition::Compare(Operator::Equal | Operator::NotEqual, value) => vec![value.clone()],
+            Condition::In(values) => values.clone(),
+            Condition::Compare(..) | Condition::Missing => Vec::new(),
         };
         let text = |value: &Value| match value {
             Value::Text(text) => Some(text.clone()),
@@ -66,7 +66,10 @@ impl Sought {
             DataType::Utf8 => self.see_texts(values.as_string::<i32>().iter().enumerate(), counts),
             DataType::LargeUtf8 => self.see_texts(values.as_string::<i64>().iter().enumerate(), counts),
             other => {
-                let is_number = matches!(Kind::of(other), Some(Kind::Integers | Kind::Floats));
+                let is_number = matches!(
+                    ColumnKind::from_data_type(other),
+                    Some(ColumnKind::Integers | ColumnKind::Floats)
+                );
                 self.numbers.retain(|&number| {
                     let check = Check::Number(Operator::Equal, number);
                     let mut outcomes = check.outcomes(values).into_iter().enumerate();

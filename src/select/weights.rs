@@ -7,7 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type};
 use arrow_schema::DataType;
 
-use super::compare::{Kind, integers};
+use super::compare::{ColumnKind, integers};
 use super::error::SelectError;
 use crate::store::Store;
 
@@ -22,7 +22,12 @@ pub fn weights(store: &Store, column: &str) -> Result<Arc<[f32]>, SelectError> {
     let found = store.obs().column(column)?;
     let data_type = found.field().data_type();
     let is_plain = !matches!(data_type, DataType::Dictionary(..));
-    if !(is_plain && matches!(Kind::of(data_type), Some(Kind::Integers | Kind::Floats))) {
+    if !(is_plain
+        && matches!(
+            ColumnKind::from_data_type(data_type),
+            Some(ColumnKind::Integers | ColumnKind::Floats)
+        ))
+    {
         return Err(SelectError::ColumnType {
             column: column.to_owned(),
             data_type: data_type.to_string(),

@@ -59,7 +59,7 @@ impl Totals {
 
 /// A table that has been written.
 #[derive(Clone, Debug)]
-pub(super) struct Written {
+pub(super) struct WrittenTable {
     pub(super) entry: FileEntry,
     /// CRC of the whole file.
     pub(super) crc: u32,
@@ -71,8 +71,8 @@ pub(super) struct Content<'a> {
     pub(super) options: &'a WriterOptions,
     pub(super) totals: Totals,
     pub(super) shards: Vec<ShardEntry>,
-    pub(super) obs: Written,
-    pub(super) var: Written,
+    pub(super) obs: WrittenTable,
+    pub(super) var: WrittenTable,
 }
 
 /// Writes the index into `directory` and gives the manifest. What is left are the headers of the shards, and the manifest itself.

@@ -4,8 +4,8 @@
 //! [`StoreWriter::append`], in the order of the blocks; [`StoreWriter::write_table`] for `obs` and `var`;
 //! [`StoreWriter::finish`]. A writer that is dropped before that leaves nothing behind.
 //!
-//! Further matrices of the same obs have writers of their own ([`StoreWriter::further`]), which are filled in the same way and
-//! handed back ([`StoreWriter::add_further`]) before the store is finished.
+//! Further matrices of the same obs have writers of their own ([`StoreWriter::begin_matrix`]), which are filled in the same way and
+//! handed back ([`StoreWriter::add_matrix`]) before the store is finished.
 //!
 //! A store may be made in parts, each by a writer of its own that ends with [`StoreWriter::finish_part`], and put together by
 //! [`merge`]. [`StoreAppender`] adds obs to a store that is there.

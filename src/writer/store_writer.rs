@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
 use super::block::EncodedBlock;
-use super::complete::{Content, Totals, Written, complete, write_headers, write_manifest};
+use super::complete::{Content, Totals, WrittenTable, complete, write_headers, write_manifest};
 use super::error::WriteError;
 use super::options::WriterOptions;
 use super::publish::Staging;
@@ -30,8 +30,8 @@ pub struct StoreWriter {
     pub(super) index: IndexSpool,
     pub(super) totals: Totals,
     pub(super) last_block_full: bool,
-    pub(super) obs: Option<Written>,
-    pub(super) var: Option<Written>,
+    pub(super) obs: Option<WrittenTable>,
+    pub(super) var: Option<WrittenTable>,
     pub(super) name: Option<String>,
     pub(super) matrices: Vec<MatrixEntry>,
 }
@@ -98,7 +98,7 @@ impl StoreWriter {
     ///
     /// # Panics
     /// Where `obs` has not been written.
-    pub fn further(&self, options: WriterOptions) -> Result<Self, WriteError> {
+    pub fn begin_matrix(&self, options: WriterOptions) -> Result<Self, WriteError> {
         assert!(self.obs.is_some(), "obs is written before further matrices");
         let own = &self.options;
         let options = WriterOptions {
@@ -113,9 +113,9 @@ impl StoreWriter {
         let parent = self.staging.path().join(MATRICES_DIRECTORY);
         std::fs::create_dir_all(&parent).map_err(WriteError::io(&parent))?;
         let path = self.staging.path().join(matrix_directory(self.matrices.len()));
-        let mut further = Self::create_for(&path, options, Some(self.staging.owner()))?;
-        further.obs.clone_from(&self.obs);
-        Ok(further)
+        let mut matrix = Self::create_for(&path, options, Some(self.staging.owner()))?;
+        matrix.obs.clone_from(&self.obs);
+        Ok(matrix)
     }
 
     /// Completes a further matrix, which will be known by `name`: its path in AnnData, such as `layers/counts`.
@@ -124,11 +124,11 @@ impl StoreWriter {
     /// As [`finish`](Self::finish).
     ///
     /// # Panics
-    /// As [`finish`](Self::finish), and where the matrix did not begin [here](Self::further), with the number of matrices there
+    /// As [`finish`](Self::finish), and where the matrix did not begin [here](Self::begin_matrix), with the number of matrices there
     /// were then.
-    pub fn add_further(&mut self, name: &str, further: Self) -> Result<(), WriteError> {
+    pub fn add_matrix(&mut self, name: &str, matrix: Self) -> Result<(), WriteError> {
         let number = self.matrices.len();
-        let (manifest, staging) = further.complete()?;
+        let (manifest, staging) = matrix.complete()?;
         let path = self.staging.path().join(matrix_directory(number));
         assert_eq!(staging.target(), path, "further matrices are added one by one");
         staging.publish()?;

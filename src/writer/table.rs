@@ -5,7 +5,7 @@ use std::path::Path;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
-use super::complete::Written;
+use super::complete::WrittenTable;
 use super::error::WriteError;
 use crate::format::FormatError;
 use crate::format::table::TableWriter;
@@ -24,12 +24,12 @@ pub(super) fn write_table<E: From<WriteError>>(
     path: &Path,
     schema: &SchemaRef,
     batches: impl IntoIterator<Item = Result<RecordBatch, E>>,
-) -> Result<Written, E> {
+) -> Result<WrittenTable, E> {
     let convert = |error: FormatError| E::from(WriteError::from(error));
     let mut writer = TableWriter::create(path, schema).map_err(convert)?;
     for batch in batches {
         writer.write(&batch?).map_err(convert)?;
     }
     let (entry, crc, n_rows) = writer.finish().map_err(convert)?;
-    Ok(Written { entry, crc, n_rows })
+    Ok(WrittenTable { entry, crc, n_rows })
 }

@@ -380,12 +380,12 @@ fn write_layer(path: &Path, n_vars: u64, name: impl Fn(u32) -> String) {
     let (schema, var) = var_table(&(0..50).collect::<Vec<_>>());
     writer.write_table(TableKind::Var, &schema, batches(var)).unwrap();
     let mut layer = writer
-        .further(WriterOptions::new(n_vars, ValueType::F32))
+        .begin_matrix(WriterOptions::new(n_vars, ValueType::F32))
         .unwrap();
     fill(&mut layer, n_vars);
     let (schema, var) = named_var_table(&(0..n_vars as u32).collect::<Vec<_>>(), name);
     layer.write_table(TableKind::Var, &schema, batches(var)).unwrap();
-    writer.add_further("layers/x", layer).unwrap();
+    writer.add_matrix("layers/x", layer).unwrap();
     writer.finish().unwrap();
 }
 

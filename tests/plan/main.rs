@@ -14,7 +14,7 @@ mod twin;
 mod twin_sampler;
 mod user;
 
-use cellring::plan::{Fetch, Plan, Sampler, SamplerConfig};
+use cellring::plan::{Plan, PlannedFetch, Sampler, SamplerConfig};
 
 /// A minibatch as a rank gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,14 +29,14 @@ fn plan(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Plan {
     Plan::new(n_obs, config, epoch).unwrap_or_else(|error| panic!("{config:?}: {error}"))
 }
 
-/// Every minibatch of the config's rank, in order, through one `Fetch` that is used again and again.
+/// Every minibatch of the config's rank, in order, through one `PlannedFetch` that is used again and again.
 fn minibatches(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Vec<Minibatch> {
     collect(&plan(n_obs, config, epoch))
 }
 
 /// Every minibatch of the plan, in order.
 fn collect(plan: &Plan) -> Vec<Minibatch> {
-    let mut fetch = Fetch::default();
+    let mut fetch = PlannedFetch::default();
     let mut all = Vec::new();
     for number in 0..plan.n_fetches() {
         plan.fetch_into(number, &mut fetch);

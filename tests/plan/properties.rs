@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cellring::plan::{Fetch, MAX_OBS, PlanError, SamplerConfig, Strategy};
+use cellring::plan::{MAX_OBS, PlanError, PlannedFetch, SamplerConfig, Strategy};
 use proptest::prelude::*;
 
 use crate::{all_ranks, minibatches, plan, sequence, twin};
@@ -254,7 +254,7 @@ fn nothing_to_plan_is_no_error() {
 #[test]
 #[should_panic(expected = "fetch 4 of a rank that has 4")]
 fn a_fetch_behind_the_last_is_a_bug() {
-    plan(65_536, &SamplerConfig::default(), 0).fetch_into(4, &mut Fetch::default());
+    plan(65_536, &SamplerConfig::default(), 0).fetch_into(4, &mut PlannedFetch::default());
 }
 
 #[test]

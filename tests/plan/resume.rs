@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cellring::plan::{Leg, PlanError, Sampler, SamplerConfig, SamplerData, SamplerState, Subset};
+use cellring::plan::{HistoryEntry, PlanError, Sampler, SamplerConfig, SamplerData, SamplerState, Subset};
 use proptest::prelude::*;
 
 use crate::cases::cases;
@@ -133,7 +133,7 @@ fn stretches_are_dealt_before_whole_fetches() {
             .collect()
     };
     let state = sampler.plan(0).unwrap().state_after(3);
-    let legs = [Leg {
+    let legs = [HistoryEntry {
         world_size: 2,
         minibatches: 3,
     }];
@@ -173,14 +173,14 @@ fn states_of_others_are_refused() {
     );
     let beyond = "the sampler state says that each of 2 ranks consumed 6 minibatches, but each had only 5: the state is damaged";
     assert_eq!(refuse(|state| state.history[0].minibatches = 6), beyond);
-    let leg = |world_size, minibatches| Leg {
+    let leg = |world_size, minibatches| HistoryEntry {
         world_size,
         minibatches,
     };
     assert_eq!(
         refuse(|state| state.history.insert(
             0,
-            Leg {
+            HistoryEntry {
                 world_size: 0,
                 minibatches: 0
             }
@@ -190,7 +190,7 @@ fn states_of_others_are_refused() {
     assert!(
         refuse(|state| state.history.insert(
             0,
-            Leg {
+            HistoryEntry {
                 world_size: u32::MAX,
                 minibatches: 1
             }

@@ -1,7 +1,7 @@
 //! Which minibatches of the global sequence are this rank's, grouped in fetches.
 
-mod left;
 mod ranges;
+mod remaining;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -12,7 +12,7 @@ use super::config::SamplerConfig;
 use ranges::{select, total};
 use run::{cut, locate_in, skip_runs};
 
-pub(crate) use left::{Left, Shape};
+pub(crate) use remaining::{Remaining, Shape};
 pub(crate) use run::Run;
 
 /// One rank's part of what is left.
@@ -35,7 +35,7 @@ pub(crate) struct Partition {
 
 impl Partition {
     /// The part of the config's rank.
-    pub(crate) fn new(left: &Left, shape: &Shape, config: &SamplerConfig, epoch: u64) -> Self {
+    pub(crate) fn new(left: &Remaining, shape: &Shape, config: &SamplerConfig, epoch: u64) -> Self {
         let Shape {
             n_minibatches,
             fetch_factor,

@@ -7,7 +7,7 @@ fn whole(n_minibatches: u64, config: &SamplerConfig, epoch: u64) -> Partition {
         world_size: config.world_size.into(),
         drop_last: config.drop_last,
     };
-    Partition::new(&Left::all(), &shape, config, epoch)
+    Partition::new(&Remaining::all(), &shape, config, epoch)
 }
 
 fn partition(n_minibatches: u64, world_size: u32, rank: u32, drop_last: bool, epoch: u64) -> Partition {

@@ -7,7 +7,7 @@ use super::weighted::WithReplacement;
 use crate::plan::error::PlanError;
 use crate::plan::hash::Fingerprint;
 use crate::plan::order::OrderConfig;
-use crate::plan::settings::Parts;
+use crate::plan::settings::SettingsBuilder;
 use crate::plan::universe::Universe;
 use crate::plan::weights::Weights;
 
@@ -36,10 +36,10 @@ impl Method for Balanced {
         print.add(self.global.into());
     }
 
-    fn describe(&self, parts: &mut Parts) {
-        parts.add_codes("classes", &self.codes);
-        parts.add_option("n_draws", self.n_draws);
-        parts.add("global", self.global);
+    fn describe(&self, settings: &mut SettingsBuilder) {
+        settings.add_codes("classes", &self.codes);
+        settings.add_option("n_draws", self.n_draws);
+        settings.add("global", self.global);
     }
 
     fn prepare(&self, members: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, PlanError> {

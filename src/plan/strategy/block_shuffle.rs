@@ -6,7 +6,7 @@ use super::method::{Method, Prepared};
 use crate::plan::error::PlanError;
 use crate::plan::hash::Fingerprint;
 use crate::plan::order::{Drawn, EpochOrder, Order, OrderConfig};
-use crate::plan::settings::Parts;
+use crate::plan::settings::SettingsBuilder;
 use crate::plan::universe::Universe;
 
 /// Every member once in an epoch, in blocks.
@@ -20,7 +20,7 @@ impl Method for BlockShuffle {
 
     fn add_to(&self, _: &mut Fingerprint) {}
 
-    fn describe(&self, _: &mut Parts) {}
+    fn describe(&self, _: &mut SettingsBuilder) {}
 
     fn prepare(&self, members: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, PlanError> {
         Ok(Arc::new(Members(members)))

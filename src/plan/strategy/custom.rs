@@ -9,7 +9,7 @@ use crate::plan::hash::Fingerprint;
 use crate::plan::limits::MAX_OBS;
 use crate::plan::list::{ObsList, Runs};
 use crate::plan::order::{Drawn, EpochOrder, Order, OrderConfig};
-use crate::plan::settings::Parts;
+use crate::plan::settings::SettingsBuilder;
 use crate::plan::universe::Universe;
 
 /// What messages call the list.
@@ -101,9 +101,9 @@ impl Method for Custom {
         print.add_all(self.len(), self.list.iter());
     }
 
-    fn describe(&self, parts: &mut Parts) {
-        parts.add_words("order", self.list.iter());
-        parts.add("shuffle", self.shuffle);
+    fn describe(&self, settings: &mut SettingsBuilder) {
+        settings.add_words("order", self.list.iter());
+        settings.add("shuffle", self.shuffle);
     }
 
     fn prepare(&self, _: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, PlanError> {

@@ -7,7 +7,7 @@ use crate::plan::error::PlanError;
 use crate::plan::hash::Fingerprint;
 use crate::plan::limits::MAX_OBS;
 use crate::plan::order::{EpochOrder, OrderConfig};
-use crate::plan::settings::Parts;
+use crate::plan::settings::SettingsBuilder;
 use crate::plan::universe::Universe;
 
 /// A strategy with its data.
@@ -25,7 +25,7 @@ pub(crate) trait Method {
     fn add_to(&self, print: &mut Fingerprint);
 
     /// Names the parts of the data, for the message of a saved state that does not fit.
-    fn describe(&self, parts: &mut Parts);
+    fn describe(&self, settings: &mut SettingsBuilder);
 
     /// Makes what is the same in every epoch.
     fn prepare(&self, members: Universe, config: &OrderConfig) -> Result<Arc<dyn Prepared>, PlanError>;

@@ -6,7 +6,7 @@ use super::method::{Method, Prepared};
 use crate::plan::error::PlanError;
 use crate::plan::hash::Fingerprint;
 use crate::plan::order::{Drawn, EpochOrder, Order, OrderConfig};
-use crate::plan::settings::Parts;
+use crate::plan::settings::SettingsBuilder;
 use crate::plan::universe::Universe;
 
 /// Storage order, with or without shuffling each fetch.
@@ -22,7 +22,7 @@ impl Method for Sequential {
 
     fn add_to(&self, _: &mut Fingerprint) {}
 
-    fn describe(&self, _: &mut Parts) {}
+    fn describe(&self, _: &mut SettingsBuilder) {}
 
     fn prepare(&self, members: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, PlanError> {
         let shuffle = self.shuffle;

@@ -9,7 +9,7 @@ use super::method::{Method, Prepared};
 use crate::plan::error::PlanError;
 use crate::plan::hash::Fingerprint;
 use crate::plan::order::{EpochOrder, OrderConfig};
-use crate::plan::settings::Parts;
+use crate::plan::settings::SettingsBuilder;
 use crate::plan::universe::Universe;
 
 /// An order of obs that you write yourself: for [`Strategy::user`](super::Strategy::user).
@@ -103,9 +103,9 @@ impl Method for Arc<dyn UserOrder> {
         print.add(self.fingerprint());
     }
 
-    fn describe(&self, parts: &mut Parts) {
-        parts.add("user order", self.name());
-        parts.add_number("order", self.fingerprint());
+    fn describe(&self, settings: &mut SettingsBuilder) {
+        settings.add("user order", self.name());
+        settings.add_number("order", self.fingerprint());
     }
 
     fn prepare(&self, members: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, PlanError> {

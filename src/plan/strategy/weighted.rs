@@ -7,7 +7,7 @@ use crate::plan::draws::{Strata, draw_without_replacement};
 use crate::plan::error::PlanError;
 use crate::plan::hash::Fingerprint;
 use crate::plan::order::{Drawn, EpochOrder, Order, OrderConfig};
-use crate::plan::settings::Parts;
+use crate::plan::settings::SettingsBuilder;
 use crate::plan::universe::Universe;
 use crate::plan::weights::{Axis, Weights};
 
@@ -34,11 +34,11 @@ impl Method for Weighted {
         print.add(self.replacement.into());
     }
 
-    fn describe(&self, parts: &mut Parts) {
+    fn describe(&self, settings: &mut SettingsBuilder) {
         let bits = self.weights.iter().map(|weight| u64::from(weight.to_bits()));
-        parts.add_words("weights", bits);
-        parts.add_option("n_draws", self.n_draws);
-        parts.add("replacement", self.replacement);
+        settings.add_words("weights", bits);
+        settings.add_option("n_draws", self.n_draws);
+        settings.add("replacement", self.replacement);
     }
 
     fn prepare(&self, members: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, PlanError> {

@@ -14,7 +14,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
 use super::block::{BlockEncoder, EncodedBlock};
-use super::complete::{Content, Totals, Written, complete, write_headers, write_manifest};
+use super::complete::{Content, Totals, WrittenTable, complete, write_headers, write_manifest};
 use super::error::WriteError;
 use super::lock::StoreLock;
 use super::options::WriterOptions;
@@ -46,7 +46,7 @@ pub struct StoreAppender {
     index: IndexSpool,
     totals: Totals,
     last_block_full: bool,
-    obs: Option<Written>,
+    obs: Option<WrittenTable>,
 }
 
 impl StoreAppender {
@@ -244,7 +244,7 @@ impl StoreAppender {
         assert_eq!(obs.n_rows, self.totals.n_obs, "rows of obs");
         let old = self.store.manifest();
         self.store.var().verify_all()?;
-        let var = Written {
+        let var = WrittenTable {
             entry: old.var.clone(),
             crc: self.store.var().crc(),
             n_rows: old.n_vars,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::owner::{Life, Owner};
+use super::owner::{Owner, OwnerState};
 use crate::writer::error::WriteError;
 use crate::writer::rename;
 
@@ -46,7 +46,7 @@ pub(in crate::writer) fn is_abandoned(lock: &Path) -> bool {
         Err(TryLockError::Error(_)) => false,
     };
     match Owner::read(&mut file) {
-        Some(owner) => owner.life(&Owner::me()) == Life::Gone,
+        Some(owner) => owner.state(&Owner::me()) == OwnerState::Gone,
         // Made by an earlier version, or killed as it made the file.
         None => is_free,
     }
@@ -87,7 +87,7 @@ pub(super) fn remove_drafts(path: &Path, me: &Owner) {
             let since = modified.ok().and_then(|then| then.elapsed().ok());
             since.is_some_and(|since| since > LONGEST_SILENCE)
         };
-        if owner.map_or_else(is_old, |owner| owner.life(me) == Life::Gone) {
+        if owner.map_or_else(is_old, |owner| owner.state(me) == OwnerState::Gone) {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -105,8 +105,8 @@ pub(super) fn take_over(path: &Path, lock: &Path, me: &Owner, is_locked: bool) -
     };
     let owner = Owner::read(&mut file);
     let is_stale = match &owner {
-        Some(owner) if owner.pid == me.pid && owner.life(me) == Life::Alive => is_locked,
-        Some(owner) => owner.life(me) == Life::Gone,
+        Some(owner) if owner.pid == me.pid && owner.state(me) == OwnerState::Alive => is_locked,
+        Some(owner) => owner.state(me) == OwnerState::Gone,
         None => {
             let modified = file.metadata().and_then(|file| file.modified());
             let since = modified.ok().and_then(|then| then.elapsed().ok());

@@ -27,7 +27,7 @@ pub(super) struct Owner {
 
 /// Whether an owner still runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(super) enum OwnerState {
     Alive,
     Gone,
     /// It runs, or ran, on another host.
@@ -67,7 +67,7 @@ impl Owner {
         Ok(())
     }
 
-    pub(super) fn life(&self, me: &Self) -> Life {
+    pub(super) fn state(&self, me: &Self) -> OwnerState {
         let is_same_start = !me.boot_id.is_empty() && self.boot_id == me.boot_id;
         let is_named = !me.host.is_empty() && !me.host.starts_with("localhost");
         if is_same_start && self.pid_namespace == me.pid_namespace {
@@ -76,12 +76,16 @@ impl Owner {
                 (Some(then), Some(now)) => then == now,
                 _ => Path::new(&format!("/proc/{}", self.pid)).exists(),
             };
-            return if is_same { Life::Alive } else { Life::Gone };
+            return if is_same {
+                OwnerState::Alive
+            } else {
+                OwnerState::Gone
+            };
         }
         match is_same_start || self.boot_id.is_empty() || !is_named || self.host != me.host {
-            true => Life::Unknown,
+            true => OwnerState::Unknown,
             // The machine was started again.
-            false => Life::Gone,
+            false => OwnerState::Gone,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::file::{LOCK_FILE, create, held, pause, remove_drafts, take_over};
-use super::owner::{Life, Owner};
+use super::owner::{Owner, OwnerState};
 use crate::writer::error::WriteError;
 use crate::writer::unfinished::{self, Unfinished};
 
@@ -70,7 +70,7 @@ impl StoreLock {
     pub(in crate::writer) fn check(path: &Path) -> Result<(), WriteError> {
         let lock = path.join(LOCK_FILE);
         match File::open(&lock).ok().and_then(|mut file| Owner::read(&mut file)) {
-            Some(owner) if owner.life(&Owner::me()) == Life::Unknown => Err(held(path, Some(&owner))),
+            Some(owner) if owner.state(&Owner::me()) == OwnerState::Unknown => Err(held(path, Some(&owner))),
             _ => Ok(()),
         }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::file::{LOCK_FILE, LONGEST_SILENCE, claim, is_abandoned, take_over as take_over_from};
-use super::owner::{Life, Owner};
+use super::owner::{Owner, OwnerState};
 use super::store_lock::StoreLock;
 use crate::writer::error::WriteError;
 
@@ -33,30 +33,30 @@ fn gone() -> Owner {
 #[test]
 fn a_process_is_judged_by_machine_start_namespace_number_and_start() {
     let me = Owner::me();
-    assert_eq!(me.life(&me), Life::Alive);
-    assert_eq!(gone().life(&me), Life::Gone);
+    assert_eq!(me.state(&me), OwnerState::Alive);
+    assert_eq!(gone().state(&me), OwnerState::Gone);
     let other = |change: fn(&mut Owner)| {
         let mut owner = me.clone();
         change(&mut owner);
-        owner.life(&me)
+        owner.state(&me)
     };
     // Another process has got its number.
-    assert_eq!(other(|owner| owner.started = Some(1)), Life::Gone);
+    assert_eq!(other(|owner| owner.started = Some(1)), OwnerState::Gone);
     assert_eq!(
         other(|owner| owner.pid_namespace = "pid:[1]".into()),
-        Life::Unknown
+        OwnerState::Unknown
     );
     let elsewhere = |owner: &mut Owner| (owner.host, owner.boot_id) = ("other".into(), "b".into());
-    assert_eq!(other(elsewhere), Life::Unknown);
+    assert_eq!(other(elsewhere), OwnerState::Unknown);
     let mut named = me.clone();
     named.host = "node7".into();
     let before = Owner {
         boot_id: "before".into(),
         ..named.clone()
     };
-    assert_eq!(before.life(&named), Life::Gone);
+    assert_eq!(before.state(&named), OwnerState::Gone);
     named.host = "localhost".into();
-    assert_eq!(before.life(&named), Life::Unknown);
+    assert_eq!(before.state(&named), OwnerState::Unknown);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::format::checksum::{HashingWriter, crc32c};
 use crate::format::constants::CHECKSUM_PIECE_BYTES;
 use crate::format::file::{Links, open};
 use crate::format::manifest::FileEntry;
-use crate::writer::complete::Written;
+use crate::writer::complete::WrittenTable;
 use crate::writer::error::WriteError;
 
 /// Compares a file with its checksums.
@@ -41,7 +41,7 @@ pub(super) fn copy_table(
     to: &Path,
     entry: &FileEntry,
     n_rows: u64,
-) -> Result<Written, WriteError> {
+) -> Result<WrittenTable, WriteError> {
     verify_file(from, entry)?;
     let write = || -> std::io::Result<u32> {
         let mut out = HashingWriter::new(BufWriter::new(File::create_new(to)?));
@@ -50,7 +50,7 @@ pub(super) fn copy_table(
         file.flush()?;
         Ok(hasher.whole())
     };
-    Ok(Written {
+    Ok(WrittenTable {
         entry: entry.clone(),
         crc: write().map_err(WriteError::io(to))?,
         n_rows,

@@ -8,12 +8,12 @@ use arrow_schema::DataType;
 
 use super::found::FoundPart;
 use crate::format::table::Table;
-use crate::writer::complete::Written;
+use crate::writer::complete::WrittenTable;
 use crate::writer::error::WriteError;
 use crate::writer::table::write_table;
 
 /// Joins the obs tables: each has some of the store's batches.
-pub(super) fn join_obs(parts: &[FoundPart], path: &Path) -> Result<Written, WriteError> {
+pub(super) fn join_obs(parts: &[FoundPart], path: &Path) -> Result<WrittenTable, WriteError> {
     let mut tables = Vec::with_capacity(parts.len());
     for part in parts {
         let file = part.path.join(&part.manifest.obs.file);

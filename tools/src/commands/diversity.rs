@@ -5,7 +5,8 @@ use std::f64::consts::LN_2;
 
 use cellring::Store;
 use cellring::plan::{
-    Fetch, Plan, PlanError, Sampler, SamplerConfig, SamplerData, Strategy, StrategyKind, Subset, entropy_bits,
+    Plan, PlanError, PlannedFetch, Sampler, SamplerConfig, SamplerData, Strategy, StrategyKind, Subset,
+    entropy_bits,
 };
 use serde::Serialize;
 
@@ -108,7 +109,7 @@ fn measure(plan: &Plan, labels: &Labels, most: u64) -> Option<Measured> {
     let n_fetches = plan.n_fetches();
     let per_fetch = plan.n_minibatches().div_ceil(n_fetches.max(1)).max(1);
     let looked_at = most.div_ceil(per_fetch).min(n_fetches);
-    let (mut fetch, mut of_cells) = (Fetch::default(), Vec::new());
+    let (mut fetch, mut of_cells) = (PlannedFetch::default(), Vec::new());
     // Sums of what is above or below the first, which keeps all digits.
     let (mut n, mut first, mut sum, mut squares) = (0u64, None, 0.0, 0.0);
     for i in 0..looked_at {

@@ -90,7 +90,7 @@ impl<'a> Job<'a> {
         }
         writer.set_source(self.provenance(&self.inputs.elements[0], canonicalised));
         for (number, (matrix, element)) in matrices.iter().zip(&self.inputs.elements).enumerate().skip(1) {
-            let begin = || Ok(writer.further(matrix.writer_options())?);
+            let begin = || Ok(writer.begin_matrix(matrix.writer_options())?);
             // Layers have the columns of the store, so that a model finds a gene at one place in all of them.
             let given = order
                 .as_ref()
@@ -102,7 +102,7 @@ impl<'a> Job<'a> {
             }
             let mut further = written.writer;
             further.set_source(self.provenance(element, written.changed));
-            writer.add_further(&element.selection.path(), further)?;
+            writer.add_matrix(&element.selection.path(), further)?;
             canonicalised += written.changed;
         }
         if n_matrices > 1 {

@@ -20,13 +20,13 @@ pub(super) struct Groups {
     pub(super) sets_per_minibatch: u64,
     /// The largest set, controls included.
     max_set_obs: u64,
-    pub(super) controls: Option<Pool>,
+    pub(super) controls: Option<ControlPool>,
     pub(super) drop_last: bool,
 }
 
 /// The controls, by match code.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(super) struct ControlPool {
     pub(super) members: ObsList,
     /// Where the controls of each match code start, and the end.
     pub(super) starts: Vec<u64>,
@@ -79,7 +79,7 @@ impl Groups {
                     (code != MISSING && matched != MISSING && is_control(code))
                         .then(|| u64::from(matched) << 32)
                 });
-                Some(Pool::new(pool, &sorted, &sets, controls.n_per_set)?)
+                Some(ControlPool::new(pool, &sorted, &sets, controls.n_per_set)?)
             }
         };
 
@@ -135,7 +135,7 @@ impl Groups {
     }
 }
 
-impl Pool {
+impl ControlPool {
     fn new(pool: Sorted, groups: &Sorted, sets: &[u64], n_per_set: u32) -> Result<Self, PlanError> {
         let (mut match_of, mut first_set) = (Vec::new(), vec![0; pool.keys.len()]);
         for (group, key) in groups.keys.iter().enumerate() {

@@ -12,7 +12,7 @@ use super::method::{Method, Prepared, check_len};
 use crate::plan::error::PlanError;
 use crate::plan::hash::Fingerprint;
 use crate::plan::order::{EpochOrder, OrderConfig};
-use crate::plan::settings::Parts;
+use crate::plan::settings::SettingsBuilder;
 use crate::plan::universe::Universe;
 use groups::Groups;
 use sets::Sets;
@@ -48,16 +48,16 @@ impl Method for Grouped {
         }
     }
 
-    fn describe(&self, parts: &mut Parts) {
-        parts.add_codes("groups", &self.codes);
-        parts.add_option("n_per_group", self.n_per_group);
-        parts.add_option("sets_per_minibatch", self.sets_per_minibatch);
+    fn describe(&self, settings: &mut SettingsBuilder) {
+        settings.add_codes("groups", &self.codes);
+        settings.add_option("n_per_group", self.n_per_group);
+        settings.add_option("sets_per_minibatch", self.sets_per_minibatch);
         if let Some(controls) = &self.controls {
-            parts.add_codes("controls", &controls.groups);
-            parts.add("n_controls", controls.n_per_set);
+            settings.add_codes("controls", &controls.groups);
+            settings.add("n_controls", controls.n_per_set);
         }
         if let Some(codes) = self.match_codes() {
-            parts.add_codes("match codes", codes);
+            settings.add_codes("match codes", codes);
         }
     }
 

@@ -13,7 +13,7 @@ use cellring::engine::{Engine, EngineConfig, EngineError, Submission};
 use cellring::format::obs::ObsDecoder;
 use cellring::format::packed::Padded;
 use cellring::loader::{FetchExtents, extents_of};
-use cellring::plan::{Fetch, Plan, SamplerConfig};
+use cellring::plan::{Plan, PlannedFetch, SamplerConfig};
 
 use super::raw::Span;
 use crate::failure::Failure;
@@ -32,7 +32,7 @@ pub(crate) fn extents(
     number: u64,
     alignment: u32,
 ) -> Result<FetchExtents, Failure> {
-    let mut fetch = Fetch::default();
+    let mut fetch = PlannedFetch::default();
     plan.fetch_into(number, &mut fetch);
     Ok(extents_of(
         store,
@@ -99,7 +99,7 @@ pub(super) fn replay(
         read_bytes: 0,
     };
     let (mut first_bytes, mut first_reads) = (0, 0);
-    let mut fetch = Fetch::default();
+    let mut fetch = PlannedFetch::default();
     'epochs: for epoch in first_epoch.. {
         let plan = Plan::new(store.n_obs(), sampler, epoch)?;
         for number in 0..plan.n_fetches() {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cellring::plan::{Fetch, Plan, PlanError, SamplerConfig};
+use cellring::plan::{Plan, PlanError, PlannedFetch, SamplerConfig};
 
 use crate::failure::Failure;
 
@@ -74,7 +74,7 @@ impl Places {
             config,
             pass: 0,
             next_fetch: 0,
-            fetch: Fetch::default(),
+            fetch: PlannedFetch::default(),
             next: 0,
         })
     }
@@ -88,7 +88,7 @@ pub(super) struct Groups {
     plan: Plan,
     pass: u64,
     next_fetch: u64,
-    fetch: Fetch,
+    fetch: PlannedFetch,
     next: usize,
 }
 

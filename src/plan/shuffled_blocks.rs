@@ -1,20 +1,20 @@
-//! Blocks in a keyed order, the sequence of them turned: the heart of block shuffling.
+//! Blocks in a keyed order, and that sequence rotated: the heart of block shuffling.
 
 use std::ops::Range;
 
 use super::permutation::Permutation;
 use super::stream::Stream;
 
-/// `0..len` in blocks, the blocks in random order, the whole turned by a random number of entries.
+/// `0..len` in blocks, the blocks in random order, the whole rotated by a random number of entries.
 ///
-/// The turn makes every entry equally likely at every position, whatever the shape. Without it the end of a block much
-/// larger than a fetch, or of the only block, would lie at the end of the epoch too often, or always, and be dropped.
+/// The rotation makes every entry equally likely at every position, whatever the shape. Without it the end of a block much
+/// larger than a fetch, or of the only block, would be at the end of the epoch too often, or always, and be dropped.
 #[derive(Clone, Debug)]
-pub(crate) struct Circle {
+pub(crate) struct ShuffledBlocks {
     len: u64,
     block_size: u64,
     blocks: Permutation,
-    /// Where in the sequence of blocks the circle starts.
+    /// Where in the sequence of blocks it starts.
     turn: u64,
     /// Where in the sequence of blocks the last block, the only one that may be short, ends.
     last_end: u64,
@@ -22,7 +22,7 @@ pub(crate) struct Circle {
     missing: u64,
 }
 
-impl Circle {
+impl ShuffledBlocks {
     pub(crate) fn new(len: u64, block_size: u64, order: Stream, mut turn: Stream) -> Self {
         // A block larger than everything is everything: keeps every product below within bounds.
         let block_size = block_size.min(len.max(1));
@@ -48,11 +48,11 @@ impl Circle {
     pub(crate) fn visit(&self, first: u64, end: u64, mut visit: impl FnMut(Range<u64>)) {
         let wrap = (self.len - self.turn).clamp(first, end);
         self.lay_out(self.turn + first, self.turn + wrap, &mut visit);
-        let behind_wrap = wrap.max(self.len - self.turn) - (self.len - self.turn);
-        self.lay_out(behind_wrap, behind_wrap + (end - wrap), &mut visit);
+        let after_wrap = wrap.max(self.len - self.turn) - (self.len - self.turn);
+        self.lay_out(after_wrap, after_wrap + (end - wrap), &mut visit);
     }
 
-    /// As [`visit`](Self::visit), going round as often as need be; the circle must not be empty.
+    /// As [`visit`](Self::visit), going round as often as need be; it must not be empty.
     pub(crate) fn visit_around(&self, first: u64, n: u64, mut visit: impl FnMut(Range<u64>)) {
         let (mut at, mut left) = (first % self.len, n);
         while left > 0 {
@@ -67,7 +67,7 @@ impl Circle {
         if first >= end {
             return;
         }
-        // Behind the short block all blocks stand `missing` entries early.
+        // After the short block all blocks stand `missing` entries early.
         let whole = first + if first < self.last_end { 0 } else { self.missing };
         let (mut place, mut offset) = (whole / self.block_size, whole % self.block_size);
         let mut left = end - first;
@@ -92,23 +92,23 @@ mod tests {
         // 10 entries in blocks of 4: lengths 4, 4, 2.
         for seed in 0..50 {
             let stream = |purpose| Stream::new(seed, 0, purpose, 0);
-            let circle = Circle::new(10, 4, stream(Purpose::BlockOrder), stream(Purpose::Turn));
+            let shuffled = ShuffledBlocks::new(10, 4, stream(Purpose::BlockOrder), stream(Purpose::Turn));
             let expected: Vec<u64> = (0..3)
-                .flat_map(|place| [0..4, 4..8, 8..10][circle.blocks.get(place) as usize].clone())
+                .flat_map(|place| [0..4, 4..8, 8..10][shuffled.blocks.get(place) as usize].clone())
                 .collect();
             for (first, end) in (0..=10).flat_map(|end| (0..=end).map(move |first| (first, end))) {
                 let mut sequence = Vec::new();
-                circle.lay_out(first, end, &mut |range| sequence.extend(range));
+                shuffled.lay_out(first, end, &mut |range| sequence.extend(range));
                 assert_eq!(sequence, expected[first as usize..end as usize]);
             }
             let mut turned = Vec::new();
-            (0..10).for_each(|position| circle.visit(position, position + 1, |range| turned.extend(range)));
+            (0..10).for_each(|position| shuffled.visit(position, position + 1, |range| turned.extend(range)));
             let round = turned.clone();
-            turned.rotate_right(circle.turn as usize);
+            turned.rotate_right(shuffled.turn as usize);
             assert_eq!(turned, expected);
 
             let mut around = Vec::new();
-            circle.visit_around(13, 24, |range| around.extend(range));
+            shuffled.visit_around(13, 24, |range| around.extend(range));
             let endless: Vec<u64> = round.iter().cycle().skip(13).take(24).copied().collect();
             assert_eq!(around, endless);
         }

@@ -15,7 +15,7 @@ pub(crate) struct Shape {
 
 /// The minibatches of the global sequence that no rank has consumed: some stretches, ascending, then all from a fetch on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Left {
+pub(crate) struct Remaining {
     pub(super) ragged: Vec<Range<u64>>,
     /// At the start of a fetch, or the end of the sequence; no stretch reaches beyond it.
     pub(super) start: u64,
@@ -40,7 +40,7 @@ impl Division {
     }
 }
 
-impl Left {
+impl Remaining {
     /// Everything.
     pub(crate) fn all() -> Self {
         let (ragged, start) = (Vec::new(), 0);
