@@ -1,18 +1,15 @@
 //! Epochs through the loader: every cell once, the right values, the same on every backend.
-#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
-
-mod common;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::common::{Kind, matrix, value_type, write_store};
 use cellring::engine::{Backend, Direct};
 use cellring::format::{CsrRows, Encoding, ValueBuffer, ValueType};
 use cellring::minibatch::ObsValues;
 use cellring::plan::{SamplerConfig, Strategy};
 use cellring::writer::WriterOptions;
 use cellring::{Loader, LoaderConfig, LoaderError, Minibatch, Store};
-use common::{Kind, matrix, value_type, write_store};
 
 fn store(path: &Path, rows: &CsrRows, kind: Kind, encoding: Encoding, n_vars: u64) -> Arc<Store> {
     let mut options = WriterOptions::new(n_vars, value_type(kind));

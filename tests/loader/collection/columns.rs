@@ -11,9 +11,9 @@ use arrow_array::{
 use cellring::minibatch::{ColumnChoice, ObsColumn, ObsValues, OutputConfig};
 use cellring::{Collection, Loader, LoaderError};
 
-use super::common::{Kind, Mix};
 use super::config;
 use super::sources::{Obs, Source, genes, write_all};
+use crate::common::{Kind, Mix};
 
 fn categorical(values: &[Option<&str>], categories: &[&str]) -> ArrayRef {
     let place = |value: &str| categories.iter().position(|other| *other == value).unwrap() as i8;

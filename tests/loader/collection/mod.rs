@@ -1,14 +1,11 @@
 //! Several stores as one: the same epochs as one store of their concatenation, bit for bit.
-#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
-
-#[path = "../common/mod.rs"]
-mod common;
 
 mod columns;
 mod sources;
 
 use std::sync::Arc;
 
+use crate::common::Kind;
 use cellring::loader::{CollectionError, Join};
 use cellring::minibatch::{
     GeneSelection, IndexType, Indices, Layout, LibraryGenes, Normalize, ObsColumn, OutputConfig, OutputError,
@@ -18,7 +15,6 @@ use cellring::plan::{
     Balanced, Custom, PlanError, SamplerConfig, SamplerData, Strategy, StrategyKind, Subset,
 };
 use cellring::{Collection, Loader, LoaderConfig, LoaderError, Minibatch, Store};
-use common::Kind;
 use sources::{Names, Source, concatenate, different_genes, genes, join_names, sources, write_all};
 
 fn config(output: OutputConfig, decode_threads: usize) -> LoaderConfig {

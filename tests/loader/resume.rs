@@ -1,13 +1,11 @@
 //! Sampling by strategies, and going on with an epoch, through the loader.
-#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
-
-mod common;
 
 use std::error::Error;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use crate::common::{Kind, matrix, value_type, write_store};
 use cellring::loader::Epoch;
 use cellring::minibatch::{GeneSelection, IndexType, Layout, LibraryGenes, Normalize, OutputConfig};
 use cellring::plan::{
@@ -16,7 +14,6 @@ use cellring::plan::{
 };
 use cellring::writer::WriterOptions;
 use cellring::{Loader, LoaderConfig, LoaderError, Store};
-use common::{Kind, matrix, value_type, write_store};
 
 const N_OBS: u64 = 500;
 
@@ -333,7 +330,7 @@ fn an_epoch_goes_on_in_another_process() {
     let expected = take(&mut epoch, usize::MAX);
     assert!(expected.len() > 5);
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child"])
+        .args(["--exact", "resume::child"])
         .env(CHILD, dir.path())
         .output()
         .unwrap();

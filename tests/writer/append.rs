@@ -1,16 +1,13 @@
 //! Stores that obs were appended to, with the library alone.
-#![allow(clippy::unwrap_used, reason = "a test may unwrap, and its helpers too")]
-
-mod common;
 
 use std::path::Path;
 
+use crate::common::{Kind, matrix, value_bits, value_type, write_store};
 use arrow_array::RecordBatch;
 use cellring::Store;
 use cellring::format::{CsrRows, Encoding, ValueType};
 use cellring::store::verify;
 use cellring::writer::{StoreAppender, WriteError, WriterOptions};
-use common::{Kind, matrix, value_bits, value_type, write_store};
 
 const BLOCK_SIZE: usize = 8;
 

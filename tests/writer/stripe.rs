@@ -1,18 +1,15 @@
 //! Stores whose shards lie in several directories.
-#![allow(clippy::unwrap_used, reason = "a test may unwrap, and its helpers too")]
-
-mod common;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::common::{Kind, matrix, value_type, write_store};
 use cellring::Store;
 use cellring::buffer::Pool;
 use cellring::engine::{Backend, Engine, EngineConfig, Read, Submission};
 use cellring::format::Manifest;
 use cellring::store::verify;
 use cellring::writer::{StoreWriter, WriteError, WriterOptions};
-use common::{Kind, matrix, value_type, write_store};
 
 fn options(stripe: &[&Path]) -> WriterOptions {
     let mut options = WriterOptions::new(300, value_type(Kind::Counts));

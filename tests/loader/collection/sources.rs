@@ -11,7 +11,7 @@ use cellring::format::{CsrRows, Element, Encoding, ValueBuffer, ValueType};
 use cellring::loader::Join;
 use cellring::writer::WriterOptions;
 
-use super::common::{Kind, matrix, named_var_table, obs_table, role, value_type, write_store_with_tables};
+use crate::common::{Kind, matrix, named_var_table, obs_table, role, value_type, write_store_with_tables};
 
 pub(crate) type Names = Vec<String>;
 pub(crate) type Obs = Vec<(&'static str, ArrayRef)>;
