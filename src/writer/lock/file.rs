@@ -52,7 +52,7 @@ pub(in crate::writer) fn is_abandoned(lock: &Path) -> bool {
     }
 }
 
-/// Makes a lock file. It says who made it from its first moment: a process that is killed here must not leave one that names nobody.
+/// Makes a lock file. It says who made it from its first moment: a process that is killed here must not leave one that names no process.
 ///
 /// # Errors
 /// `AlreadyExists` where there is one.
