@@ -32,12 +32,12 @@ fn sources(dir: &str) -> Vec<(String, String)> {
 const UNSAFE: &[&str] = &[
     "src/buffer/arena.rs",                // maps and page advice
     "src/buffer/slot.rs",                 // slices of the arena
+    "src/engine/backend/mmap.rs",         // maps
+    "src/engine/backend/pread.rs",        // pread into a slot
+    "src/engine/backend/uring/queues.rs", // io_uring
+    "src/engine/backend/uring/setup.rs",  // registers memory with io_uring
+    "src/engine/backend/uring/thread.rs", // the clock of a thread
     "src/engine/direct.rs",               // statx, cachestat, fiemap
-    "src/engine/mmap.rs",                 // maps
-    "src/engine/pread.rs",                // pread into a slot
-    "src/engine/uring/queues.rs",         // io_uring
-    "src/engine/uring/setup.rs",          // registers memory with io_uring
-    "src/engine/uring/thread.rs",         // the clock of a thread
     "src/format/packed/arch/avx2.rs",     // vector loads and stores
     "src/format/packed/arch/avx512.rs",   // vector loads and stores
     "src/format/packed/arch/prefetch.rs", // prefetch instructions

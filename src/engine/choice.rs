@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::config::Backend;
+use super::backend::Backend;
+use super::backend::method::Variant;
 
 /// A method of reading: one step of the ladder that `auto` goes down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,15 +37,30 @@ pub struct Choice {
     pub attempts: Vec<Attempt>,
 }
 
+impl ReadMethod {
+    pub(super) fn new(backend: Backend, variant: Variant) -> ReadMethod {
+        ReadMethod {
+            backend,
+            direct: variant.direct,
+            registered_buffers: variant.registered_buffers,
+        }
+    }
+
+    pub(super) fn variant(self) -> Variant {
+        Variant {
+            direct: self.direct,
+            registered_buffers: self.registered_buffers,
+        }
+    }
+}
+
 impl fmt::Display for ReadMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let how = match (self.backend, self.registered_buffers) {
-            (Backend::Uring, true) => "io_uring with registered buffers",
-            (Backend::Uring, false) => "io_uring without registered buffers",
-            (Backend::Pread, _) => "pread by several threads",
-            (Backend::Mmap, _) => return f.write_str("copies from a memory map"),
-            (Backend::Auto, _) => "any backend",
-        };
+        let method = self.backend.method();
+        let how = method.map_or("any backend", |method| method.describe(self.variant()));
+        if method.is_some_and(|method| method.needs_page_cache().is_some()) {
+            return f.write_str(how);
+        }
         write!(
             f,
             "{how} {}",

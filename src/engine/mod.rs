@@ -41,9 +41,9 @@ mod file;
 mod in_flight;
 mod judge;
 mod ladder;
-mod mmap;
+mod names;
 mod piece;
-mod pread;
+mod port;
 mod refusal;
 mod request;
 mod share;
@@ -56,7 +56,6 @@ mod submission;
 #[cfg(test)]
 mod tests;
 mod threads;
-mod uring;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -64,17 +63,19 @@ use std::path::PathBuf;
 use std::process;
 use std::sync::Arc;
 
+pub use backend::Backend;
+pub(crate) use backend::probe_ring;
 pub use choice::{Attempt, Choice, ReadMethod};
-pub use config::{Backend, Direct, EngineConfig, ParseNameError};
+pub use config::{Direct, EngineConfig};
 pub use direct::cached_fraction;
 pub use error::EngineError;
+pub use names::ParseNameError;
 pub use stats::EngineStats;
 pub use submission::{Completion, Read, Submission};
-pub(crate) use uring::probe_ring;
 
 use crate::buffer::Pool;
-use backend::{Io, Outlet};
 use file::FileSet;
+use port::{Io, Outlet};
 
 /// Reads from a fixed list of files into the slots of one pool. Dropping it waits until the kernel is done
 /// with every slot; submissions that were not wholly in flight by then complete with

@@ -1,7 +1,7 @@
 //! Submissions and reads in flight: the state that every backend drives in the same way.
 //!
 //! A backend takes the next read with [`InFlight::next`], carries it out, and reports with [`InFlight::finish`].
-//! The table owns the slots all the while, so that nothing that fails or is dropped elsewhere can free memory
+//! [`InFlight`] owns the slots all the while, so that nothing that fails or is dropped elsewhere can free memory
 //! that is being written. It is not shared: the ring's thread has it to itself, the threads of the others put
 //! it behind a lock.
 

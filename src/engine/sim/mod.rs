@@ -1,4 +1,4 @@
-//! A device that fails on purpose: the same table, driven by a seed.
+//! A device that fails on purpose: the same state of reads in flight, driven by a seed.
 //!
 //! Reads are carried out by pread(2), one at a time, but come back in a random order, short, with errors, or
 //! not at all, as the seed has it.
@@ -13,11 +13,11 @@ use std::time::Duration;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-use crate::engine::backend::{Io, Outlet, Port, Workers};
+use crate::engine::backend::pread::Pread;
 use crate::engine::error::{EngineError, errno};
 use crate::engine::in_flight::{FlightId, InFlight};
 use crate::engine::piece::Piece;
-use crate::engine::pread::Pread;
+use crate::engine::port::{Io, Outlet, Port, Workers};
 use crate::engine::share::Task;
 use crate::engine::stats::SharedStats;
 use crate::engine::submission::Submission;
@@ -74,7 +74,7 @@ pub(in crate::engine) struct Sim {
 }
 
 struct Shared {
-    table: Mutex<InFlight>,
+    in_flight: Mutex<InFlight>,
     work: Condvar,
     reader: Pread,
     faults: Faults,
@@ -85,7 +85,7 @@ struct Shared {
 impl Sim {
     pub(in crate::engine) fn start(port: &Port, faults: Faults) -> Result<Sim, EngineError> {
         let shared = Arc::new(Shared {
-            table: Mutex::new(InFlight::new(Arc::clone(&port.files))),
+            in_flight: Mutex::new(InFlight::new(Arc::clone(&port.files))),
             work: Condvar::new(),
             reader: Pread {
                 files: Arc::clone(&port.files),
@@ -125,30 +125,30 @@ impl Shared {
     fn work(&self) {
         let mut rng = ChaCha8Rng::seed_from_u64(self.faults.seed);
         let mut held: Vec<(FlightId, Piece)> = Vec::new();
-        let mut table = self.lock();
+        let mut in_flight = self.lock();
         loop {
             while held.len() < self.faults.depth.max(1) as usize {
-                let Some(flight) = table.next() else { break };
+                let Some(flight) = in_flight.next() else { break };
                 held.push(flight);
             }
-            if let Some(completion) = table.pop_ready() {
-                drop(table);
+            if let Some(completion) = in_flight.pop_ready() {
+                drop(in_flight);
                 if let Some(gate) = &self.faults.gate {
                     gate.pass();
                 }
                 self.outlet.deliver(completion);
-                table = self.lock();
+                in_flight = self.lock();
             } else if !held.is_empty() {
                 let (id, piece) = held.swap_remove(rng.random_range(0..held.len()));
-                drop(table);
+                drop(in_flight);
                 let result = self.read(piece, &mut rng);
-                table = self.lock();
-                table.finish(id, result);
-                self.stats.publish(table.counts());
-            } else if table.is_stopped() && table.is_empty() {
+                in_flight = self.lock();
+                in_flight.finish(id, result);
+                self.stats.publish(in_flight.counts());
+            } else if in_flight.is_stopped() && in_flight.is_empty() {
                 return;
             } else {
-                table = self.work.wait(table).unwrap_or_else(PoisonError::into_inner);
+                in_flight = self.work.wait(in_flight).unwrap_or_else(PoisonError::into_inner);
             }
         }
     }
@@ -180,6 +180,6 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, InFlight> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -19,14 +19,14 @@ pub(super) struct DeviceState {
 
 /// What the caller wants of the rings.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::engine) struct RingsConfig {
-    pub(in crate::engine) window: Window,
-    pub(in crate::engine) pace: Pace,
-    pub(in crate::engine) registered_buffers: bool,
+pub(super) struct RingsConfig {
+    pub(super) window: Window,
+    pub(super) pace: Pace,
+    pub(super) registered_buffers: bool,
     /// So many rings, and never more.
-    pub(in crate::engine) rings: Option<u32>,
+    pub(super) rings: Option<u32>,
     #[cfg(any(test, feature = "sim"))]
-    pub(in crate::engine) panics_after: Option<u64>,
+    pub(super) panics_after: Option<u64>,
 }
 
 /// What one ring is to do among the others.

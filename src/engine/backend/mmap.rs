@@ -9,22 +9,46 @@ use std::sync::Arc;
 
 use memmap2::{Advice, Mmap, MmapOptions};
 
-use super::file::FileSet;
-use super::piece::Piece;
-use super::threads::ReadAt;
+use super::method::{Method, Settings, Started, Variant};
+use crate::engine::file::FileSet;
+use crate::engine::piece::Piece;
+use crate::engine::port::Port;
+use crate::engine::refusal::refusal;
+use crate::engine::threads::{self, ReadAt};
 
 /// Default number of threads: copying is work for the CPU, not waiting.
-pub(super) const DEFAULT_THREADS: u32 = 4;
+const DEFAULT_THREADS: u32 = 4;
 
 #[derive(Debug)]
-pub(super) struct MapReader {
+struct MapReader {
     files: Arc<FileSet>,
     maps: Vec<Mmap>,
 }
 
+/// See [`Backend::Mmap`](crate::engine::Backend::Mmap).
+pub(super) struct MmapBackend;
+
+impl Method for MmapBackend {
+    fn needs_page_cache(&self) -> Option<&'static str> {
+        Some("a memory map is page cache; choose backend uring or pread")
+    }
+
+    fn describe(&self, _variant: Variant) -> &'static str {
+        "copies from a memory map"
+    }
+
+    fn start(&self, _variant: Variant, port: Port, settings: &Settings) -> Started {
+        let n_threads = settings.threads.unwrap_or(DEFAULT_THREADS);
+        match MapReader::new(&port.files) {
+            Ok(reader) => threads::start(&port, reader, n_threads, "reading from a memory map"),
+            Err(e) => Ok(Err(refusal("mapping the files", &e))),
+        }
+    }
+}
+
 impl MapReader {
     /// Maps every file as long as it was when it was opened.
-    pub(super) fn new(files: &Arc<FileSet>) -> io::Result<MapReader> {
+    fn new(files: &Arc<FileSet>) -> io::Result<MapReader> {
         let maps = files.iter().zip(0..).map(|(file, i)| {
             let len_bytes = usize::try_from(files.len_bytes(i).unwrap_or(0)).map_err(|_| {
                 io::Error::new(
@@ -74,7 +98,7 @@ impl ReadAt for MapReader {
                 return if cut {
                     Ok(0)
                 } else {
-                    super::error::errno(-libc::EIO)
+                    crate::engine::error::errno(-libc::EIO)
                 };
             }
             other => other?,

@@ -15,9 +15,9 @@ use super::inbox::Inbox;
 use super::queues::Queues;
 use super::setup::build;
 use super::window::{LEVELS, Window};
-use crate::engine::backend::Port;
 use crate::engine::error::{Breakdown, name_errno};
 use crate::engine::in_flight::InFlight;
+use crate::engine::port::Port;
 use crate::engine::refusal::refusal;
 use crate::engine::stats::SharedStats;
 

@@ -14,7 +14,7 @@ pub(super) const LEVELS: (i8, i8) = (-2, 3);
 
 /// The window of a ring.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::engine) struct Window {
+pub(super) struct Window {
     /// Never more reads than this: with one more, the ring is full.
     most_reads: u32,
     /// [`TARGET_BYTES`], within [`MIN_READS`] and [`MAX_READS`], times two to the power of this; `None` for as
@@ -23,7 +23,7 @@ pub(in crate::engine) struct Window {
 }
 
 impl Window {
-    pub(in crate::engine) fn new(depth: Option<u32>) -> Window {
+    pub(super) fn new(depth: Option<u32>) -> Window {
         match depth {
             Some(reads) => Window {
                 most_reads: reads.clamp(1, MAX_DEPTH),

@@ -18,7 +18,7 @@ const TURNS: usize = 3;
 
 /// How long the controller measures and rests.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::engine) struct Pace {
+pub(super) struct Pace {
     /// How long what is read after a change of level counts for nothing: it was started before.
     pub(super) settle_ns: u64,
     /// How long one measurement lasts.
@@ -32,7 +32,7 @@ pub(in crate::engine) struct Pace {
 impl Pace {
     /// Fit for any device: a hundred reads and more to each measurement, a fast device found out in the first
     /// second, and later on less than a hundredth of the time spent on another level.
-    pub(in crate::engine) const USUAL: Pace = Pace {
+    pub(super) const USUAL: Pace = Pace {
         settle_ns: 4_000_000,
         measure_ns: 20_000_000,
         rest_ns: 250_000_000,
@@ -41,7 +41,7 @@ impl Pace {
 
     /// For tests: the level changes all the time.
     #[cfg(any(test, feature = "sim"))]
-    pub(in crate::engine) const HASTY: Pace = Pace {
+    pub(super) const HASTY: Pace = Pace {
         settle_ns: 0,
         measure_ns: 1,
         rest_ns: 1,

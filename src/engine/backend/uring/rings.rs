@@ -11,8 +11,8 @@ use std::thread;
 use super::config::{DeviceState, RingConfig, RingsConfig};
 use super::ring::Ring;
 use super::setup::SharedRegistration;
-use crate::engine::backend::{Io, Port};
 use crate::engine::error::EngineError;
+use crate::engine::port::{Io, Port};
 use crate::engine::share::Task;
 use crate::engine::submission::{Completion, Read, Submission};
 
@@ -23,7 +23,7 @@ const MAX_RINGS: usize = 64;
 const MAX_RINGS_AT_START: usize = 16;
 
 /// The rings of an engine.
-pub(in crate::engine) struct Rings {
+pub(super) struct Rings {
     port: Port,
     config: RingsConfig,
     registration: Option<Arc<SharedRegistration>>,
@@ -47,10 +47,7 @@ struct RunningRings {
 
 impl Rings {
     /// Starts the rings. The inner error says in one clause which step was refused and what can be done.
-    pub(in crate::engine) fn start(
-        port: Port,
-        config: RingsConfig,
-    ) -> Result<Result<Rings, String>, EngineError> {
+    pub(super) fn start(port: Port, config: RingsConfig) -> Result<Result<Rings, String>, EngineError> {
         let files = 0..port.files.len() as u32;
         let (device_numbers, device_of_file) = group_by_device(files.map(|file| port.files.device(file)));
         let n_devices = device_numbers.len().max(1);
@@ -248,8 +245,8 @@ mod tests {
     use super::super::window::Window;
     use super::*;
     use crate::buffer::Pool;
-    use crate::engine::backend::Outlet;
     use crate::engine::file::FileSet;
+    use crate::engine::port::Outlet;
 
     #[test]
     fn files_are_grouped_by_device_in_the_order_in_which_they_are_met() {

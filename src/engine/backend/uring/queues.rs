@@ -12,10 +12,10 @@ use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, opcode, squ
 
 use super::config::RingConfig;
 use super::setup::register_buffers;
-use crate::engine::backend::Port;
 use crate::engine::error::errno;
 use crate::engine::in_flight::FlightId;
 use crate::engine::piece::Piece;
+use crate::engine::port::Port;
 use crate::engine::refusal::refusal;
 
 /// Marks the completion of the read that wakes the thread for a new submission.
