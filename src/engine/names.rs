@@ -1,6 +1,6 @@
 //! Settings by their names.
 
-/// A name that stands for no [`Backend`] or [`Direct`].
+/// A name that stands for no [`Backend`](super::Backend) or [`Direct`](super::Direct).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid {what} {found:?}: expected one of {expected}")]
 pub struct ParseNameError {

@@ -12,7 +12,7 @@ use super::error::PlanError;
 use super::limits::MAX_FETCH_OBS;
 use super::list::ObsList;
 use super::shuffled_blocks::ShuffledBlocks;
-use super::stream::{Purpose, Stream};
+use super::stream::{Purpose, RandomStream};
 use super::universe::Universe;
 
 /// 2^64 divided by the golden ratio: multiples of it, modulo 2^64, spread over the circle as evenly as any can.
@@ -158,7 +158,7 @@ impl Order {
 
     /// Blocks in random order, each fetch shuffled.
     pub(crate) fn blocks(drawn: Drawn, config: &OrderConfig, epoch: u64) -> EpochOrder {
-        let stream = |purpose| Stream::new(config.seed, epoch, purpose, 0);
+        let stream = |purpose| RandomStream::new(config.seed, epoch, purpose, 0);
         let (order, turn) = (stream(Purpose::BlockOrder), stream(Purpose::Turn));
         let blocks = ShuffledBlocks::new(drawn.len(), config.block_size, order, turn);
         EpochOrder::Sequence(Box::new(Self {
@@ -191,7 +191,7 @@ impl Order {
             Arrangement::Blocks(blocks) => blocks.visit(first, end, |range| self.drawn.extend(range, obs)),
         }
         if let Some((seed, epoch)) = self.shuffle {
-            Stream::new(seed, epoch, Purpose::FetchShuffle, fetch).shuffle(&mut obs[from..]);
+            RandomStream::new(seed, epoch, Purpose::FetchShuffle, fetch).shuffle(&mut obs[from..]);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::permutation::Permutation;
-use super::stream::Stream;
+use super::stream::RandomStream;
 
 /// `0..len` in blocks, the blocks in random order, the whole rotated by a random number of entries.
 ///
@@ -23,7 +23,7 @@ pub(crate) struct ShuffledBlocks {
 }
 
 impl ShuffledBlocks {
-    pub(crate) fn new(len: u64, block_size: u64, order: Stream, mut turn: Stream) -> Self {
+    pub(crate) fn new(len: u64, block_size: u64, order: RandomStream, mut turn: RandomStream) -> Self {
         // A block larger than everything is everything: keeps every product below within bounds.
         let block_size = block_size.min(len.max(1));
         let n_blocks = len.div_ceil(block_size);
@@ -91,7 +91,7 @@ mod tests {
     fn blocks_stay_together() {
         // 10 entries in blocks of 4: lengths 4, 4, 2.
         for seed in 0..50 {
-            let stream = |purpose| Stream::new(seed, 0, purpose, 0);
+            let stream = |purpose| RandomStream::new(seed, 0, purpose, 0);
             let shuffled = ShuffledBlocks::new(10, 4, stream(Purpose::BlockOrder), stream(Purpose::Turn));
             let expected: Vec<u64> = (0..3)
                 .flat_map(|place| [0..4, 4..8, 8..10][shuffled.blocks.get(place) as usize].clone())

@@ -3,7 +3,7 @@
 use super::classes::MISSING;
 use super::error::PlanError;
 use super::permutation::Permutation;
-use super::stream::{Purpose, Stream};
+use super::stream::{Purpose, RandomStream};
 use super::subset::{Builder, Subset};
 
 impl Subset {
@@ -18,7 +18,7 @@ impl Subset {
     /// If a fraction is negative or not a number, or they sum to more than 1.
     pub fn split(&self, fractions: &[f64], seed: u64) -> Result<Vec<Self>, PlanError> {
         let ends = part_ends(self.len(), fractions)?;
-        let order = Permutation::new(self.len(), Stream::new(seed, 0, Purpose::Split, 0));
+        let order = Permutation::new(self.len(), RandomStream::new(seed, 0, Purpose::Split, 0));
         let mut parts: Vec<_> = ends.iter().map(|_| Builder::new(self.n_obs())).collect();
         for (place, obs) in (0..).zip(self.iter()) {
             let part = part_of(&ends, order.get(place));
@@ -72,7 +72,7 @@ impl Subset {
             .for_each(|group| sizes[group] += 1);
 
         let ends = part_ends(sizes.iter().sum(), fractions)?;
-        let order = Permutation::new(groups.len() as u64, Stream::new(seed, 0, Purpose::Split, 1));
+        let order = Permutation::new(groups.len() as u64, RandomStream::new(seed, 0, Purpose::Split, 1));
         let (mut parts_of, mut before) = (vec![0; groups.len()], 0);
         for group in (0..groups.len() as u64).map(|place| order.get(place) as usize) {
             parts_of[group] = part_of(&ends, before + sizes[group] / 2);

@@ -7,7 +7,7 @@ use super::groups::{ControlPool, Groups};
 use crate::plan::order::Minibatches;
 use crate::plan::permutation::Permutation;
 use crate::plan::shuffled_blocks::ShuffledBlocks;
-use crate::plan::stream::{Purpose, Stream};
+use crate::plan::stream::{Purpose, RandomStream};
 
 /// The sets of one epoch.
 #[derive(Debug)]
@@ -22,7 +22,10 @@ pub(super) struct Sets {
 
 impl Sets {
     pub(super) fn new(groups: Arc<Groups>, block_size: u64, seed: u64, epoch: u64) -> Self {
-        let order = Permutation::new(groups.n_sets(), Stream::new(seed, epoch, Purpose::SetOrder, 0));
+        let order = Permutation::new(
+            groups.n_sets(),
+            RandomStream::new(seed, epoch, Purpose::SetOrder, 0),
+        );
         Self {
             groups,
             order,
@@ -40,7 +43,7 @@ impl Sets {
     }
 
     fn shuffled(&self, len: u64, order: Purpose, turn: Purpose, index: u64) -> ShuffledBlocks {
-        let stream = |purpose| Stream::new(self.seed, self.epoch, purpose, index);
+        let stream = |purpose| RandomStream::new(self.seed, self.epoch, purpose, index);
         ShuffledBlocks::new(len, self.block_size, stream(order), stream(turn))
     }
 }
