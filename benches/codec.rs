@@ -8,7 +8,8 @@
 use std::hint::black_box;
 
 use cellring::format::ValueType;
-use cellring::format::packed::{FrameDecoder, FrameEncoder, Kernel, Padded};
+use cellring::format::encoding::Padded;
+use cellring::format::encoding::packed::{FrameDecoder, FrameEncoder, Kernel};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};

@@ -12,10 +12,10 @@ mod common;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 
-use cellring::buffer::{DEFAULT_SLOT_BYTES, Pool};
+use cellring::__internal::buffer::{DEFAULT_SLOT_BYTES, Pool};
+use cellring::__internal::extents_of;
 use cellring::engine::{Direct, Engine, EngineConfig, Submission};
 use cellring::format::{CsrRows, Encoding, ValueBuffer, ValueType};
-use cellring::loader::extents_of;
 use cellring::plan::{Plan, SamplerConfig};
 use cellring::writer::WriterOptions;
 use cellring::{Loader, LoaderConfig, Store};
@@ -62,12 +62,10 @@ fn cells(n_obs: usize) -> CsrRows {
 }
 
 fn sampler() -> SamplerConfig {
-    SamplerConfig {
-        block_size: 16,
-        batch_size: 64,
-        fetch_factor: 16,
-        ..SamplerConfig::default()
-    }
+    SamplerConfig::default()
+        .block_size(16)
+        .batch_size(64)
+        .fetch_factor(16)
 }
 
 fn engine() -> EngineConfig {
@@ -133,12 +131,10 @@ fn gather(c: &mut Criterion) {
         group.sample_size(20).throughput(Throughput::Elements(nnz as u64));
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         for threads in if cores > 1 { vec![1, cores] } else { vec![1] } {
-            let config = LoaderConfig {
-                sampler: sampler(),
-                engine: engine(),
-                decode_threads: threads,
-                ..LoaderConfig::default()
-            };
+            let config = LoaderConfig::default()
+                .sampler(sampler())
+                .engine(engine())
+                .decode_threads(threads);
             let mut loader = Loader::new(store.clone(), config).unwrap();
             let mut epoch = 0;
             group.bench_function(BenchmarkId::new("loader, decoding threads", threads), |b| {

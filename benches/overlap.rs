@@ -42,17 +42,15 @@ fn epoch(store: &Arc<Store>, read: Duration, consume: Duration) -> Epoch {
         delay: read,
         ..Faults::none(1)
     });
-    let config = LoaderConfig {
-        sampler: SamplerConfig {
-            block_size: BLOCK_SIZE,
-            batch_size: 64,
-            fetch_factor: 8,
-            ..SamplerConfig::default()
-        },
-        engine,
-        decode_threads: 1,
-        ..LoaderConfig::default()
-    };
+    let config = LoaderConfig::default()
+        .sampler(
+            SamplerConfig::default()
+                .block_size(BLOCK_SIZE)
+                .batch_size(64)
+                .fetch_factor(8),
+        )
+        .engine(engine)
+        .decode_threads(1);
     let mut loader = Loader::new(store.clone(), config).unwrap();
     let since = Instant::now();
     let mut epoch = loader.epoch(0).unwrap();

@@ -8,9 +8,9 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
+use cellring::__internal::extents_of;
 use cellring::Store;
-use cellring::loader::extents_of;
-use cellring::plan::{Fetch, Plan, SamplerConfig};
+use cellring::plan::{Plan, PlannedFetch, SamplerConfig};
 use cellring::writer::WriterOptions;
 use common::{Kind, matrix, value_type, write_store};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -20,10 +20,7 @@ const N_OBS: u64 = 100_000_000;
 const BLOCK_SIZES: [u64; 3] = [1, 16, 256];
 
 fn config(block_size: u64) -> SamplerConfig {
-    SamplerConfig {
-        block_size,
-        ..SamplerConfig::default()
-    }
+    SamplerConfig::default().block_size(block_size)
 }
 
 /// Criterion measures only where `cargo bench` runs it.
@@ -33,7 +30,7 @@ fn is_measuring() -> bool {
 
 fn order(c: &mut Criterion) {
     let mut group = c.benchmark_group("order of a fetch, 100 million obs");
-    let mut fetch = Fetch::default();
+    let mut fetch = PlannedFetch::default();
     for block_size in BLOCK_SIZES {
         let config = config(block_size);
         let plan = Plan::new(N_OBS, &config, 0).unwrap();
@@ -59,7 +56,7 @@ fn reads(c: &mut Criterion) {
     write_store(&path, &matrix(n_obs, 40, Kind::Counts, 1), options, None).unwrap();
     let store = Store::open(&path).unwrap();
     let mut group = c.benchmark_group("order and reads of a fetch");
-    let mut fetch = Fetch::default();
+    let mut fetch = PlannedFetch::default();
     for block_size in BLOCK_SIZES {
         let config = config(block_size);
         let plan = Plan::new(store.n_obs(), &config, 0).unwrap();

@@ -84,99 +84,44 @@ fn forms(store: &Store) -> Vec<(&'static str, OutputConfig)> {
     let all = n_vars as usize;
     let panel = N_PANEL.min(all);
     let plain = OutputConfig::default;
-    let layout = |layout| OutputConfig { layout, ..plain() };
-    let of_type = |value_type| OutputConfig {
-        value_type,
-        ..plain()
-    };
+    let layout = |layout| plain().layout(layout);
+    let of_type = |value_type| plain().value_type(value_type);
     let selected = |n, is_sorted| Some(genes(n_vars, n, is_sorted));
     let normalize = Some(Normalize::LOG1P_10K);
-    let library_size = Some(Normalize {
-        log1p: false,
-        ..Normalize::LOG1P_10K
-    });
+    let library_size = Some(Normalize::LOG1P_10K.log1p(false));
     vec![
         ("plain", plain()),
         ("plain again", plain()),
-        (
-            "csr i64",
-            OutputConfig {
-                index_type: IndexType::I64,
-                ..plain()
-            },
-        ),
+        ("csr i64", plain().index_type(IndexType::I64)),
         ("csr f16", of_type(OutputType::F16)),
         ("csr bf16", of_type(OutputType::Bf16)),
         ("csr source", of_type(OutputType::Source)),
-        (
-            "csr library size",
-            OutputConfig {
-                normalize: library_size,
-                ..plain()
-            },
-        ),
-        ("csr log1p", OutputConfig { normalize, ..plain() }),
-        (
-            "csr bf16 log1p",
-            OutputConfig {
-                normalize,
-                ..of_type(OutputType::Bf16)
-            },
-        ),
-        (
-            "csr half of the genes",
-            OutputConfig {
-                genes: selected(all / 2, true),
-                ..plain()
-            },
-        ),
-        (
-            "csr all genes reordered",
-            OutputConfig {
-                genes: selected(all, false),
-                ..plain()
-            },
-        ),
-        (
-            "csr panel reordered",
-            OutputConfig {
-                genes: selected(panel, false),
-                ..plain()
-            },
-        ),
+        ("csr library size", plain().normalize(library_size)),
+        ("csr log1p", plain().normalize(normalize)),
+        ("csr bf16 log1p", of_type(OutputType::Bf16).normalize(normalize)),
+        ("csr half of the genes", plain().genes(selected(all / 2, true))),
+        ("csr all genes reordered", plain().genes(selected(all, false))),
+        ("csr panel reordered", plain().genes(selected(panel, false))),
         ("dense f32", layout(Layout::Dense)),
-        (
-            "dense bf16",
-            OutputConfig {
-                layout: Layout::Dense,
-                ..of_type(OutputType::Bf16)
-            },
-        ),
+        ("dense bf16", of_type(OutputType::Bf16).layout(Layout::Dense)),
         (
             "dense panel f32",
-            OutputConfig {
-                genes: selected(panel, false),
-                ..layout(Layout::Dense)
-            },
+            layout(Layout::Dense).genes(selected(panel, false)),
         ),
         (
             "dense panel bf16 log1p",
-            OutputConfig {
-                layout: Layout::Dense,
-                genes: selected(panel, false),
-                normalize,
-                ..of_type(OutputType::Bf16)
-            },
+            of_type(OutputType::Bf16)
+                .layout(Layout::Dense)
+                .genes(selected(panel, false))
+                .normalize(normalize),
         ),
         ("top 64", layout(Layout::TopK(64))),
         ("top 2048", layout(Layout::TopK(2048))),
         (
             "top 2048 weighted",
-            OutputConfig {
-                normalize: library_size,
-                gene_weights: Some((0..all).map(|k| 0.5 + (k % 97) as f32 / 50.0).collect()),
-                ..layout(Layout::TopK(2048))
-            },
+            layout(Layout::TopK(2048))
+                .normalize(library_size)
+                .gene_weights((0..all).map(|k| 0.5 + (k % 97) as f32 / 50.0).collect::<Vec<_>>()),
         ),
     ]
 }
@@ -184,32 +129,22 @@ fn forms(store: &Store) -> Vec<(&'static str, OutputConfig)> {
 /// Sampling by made-up columns: classes of very different sizes in runs, groups in runs.
 fn strategies(n_obs: u64) -> Vec<(&'static str, Strategy, SamplerData)> {
     let data = SamplerData::default;
-    let runs = |len: u64| (0..n_obs).map(|obs| (obs / len) as u32).collect();
+    let runs = |len: u64| (0..n_obs).map(|obs| (obs / len) as u32).collect::<Vec<_>>();
     let skewed = || (0..n_obs).map(|obs| (obs / 1000 + 1).ilog2());
-    let subset = |keep: fn(u64) -> bool| SamplerData {
-        subset: Subset::from_fn(n_obs, keep).ok(),
-        ..data()
+    let subset = |keep: fn(u64) -> bool| data().subset(Subset::from_fn(n_obs, keep).ok());
+    let weighted = |replacement| {
+        Weighted::new(
+            skewed()
+                .map(|class| 1.0 / (1.0 + class as f32))
+                .collect::<Vec<_>>(),
+        )
+        .n_draws(Some(n_obs / 2))
+        .replacement(replacement)
     };
-    let weighted = |replacement| Weighted {
-        weights: skewed().map(|class| 1.0 / (1.0 + class as f32)).collect(),
-        n_draws: Some(n_obs / 2),
-        replacement,
-    };
-    let balanced = Balanced {
-        codes: skewed().collect(),
-        n_draws: None,
-        global: false,
-    };
-    let grouped = Grouped {
-        codes: runs(500),
-        n_per_group: Some(16),
-        sets_per_minibatch: None,
-        controls: Some(Controls {
-            groups: vec![0],
-            match_codes: None,
-            n_per_set: 16,
-        }),
-    };
+    let balanced = Balanced::new(skewed().collect::<Vec<_>>());
+    let grouped = Grouped::new(runs(500))
+        .n_per_group(Some(16))
+        .controls(Controls::new(vec![0], 16));
     let blocks = (0..n_obs / 16).rev().map(|block| 16 * block..16 * block + 16);
     let custom = Custom::from_ranges(blocks).unwrap();
     vec![
@@ -310,20 +245,18 @@ fn main() {
         .filter(|(name, ..)| is_wanted(name))
         .collect();
     let loader = |strategy: &Strategy, data: &SamplerData, output: &OutputConfig| {
-        let config = LoaderConfig {
-            sampler: SamplerConfig {
-                strategy: strategy.clone(),
-                block_size: 16,
-                batch_size: 64,
-                fetch_factor: if tiny { 2 } else { 64 },
-                ..SamplerConfig::default()
-            },
-            data: data.clone(),
-            output: output.clone(),
-            memory_bytes: 512 << 20,
-            decode_threads,
-            ..LoaderConfig::default()
-        };
+        let config = LoaderConfig::default()
+            .sampler(
+                SamplerConfig::default()
+                    .strategy(strategy.clone())
+                    .block_size(16)
+                    .batch_size(64)
+                    .fetch_factor(if tiny { 2 } else { 64 }),
+            )
+            .data(data.clone())
+            .output(output.clone())
+            .memory_bytes(512 << 20)
+            .decode_threads(decode_threads);
         Loader::new(store.clone(), config).unwrap()
     };
     let mut rates = vec![(vec![], vec![]); variants.len()];

@@ -29,10 +29,7 @@ fn main() -> linear::Result<()> {
         task.classes.len()
     );
     // Blocks of 16 cells, shuffled 16,384 cells at a time.
-    let sampler = SamplerConfig {
-        seed: 1,
-        ..SamplerConfig::default()
-    };
+    let sampler = SamplerConfig::default().seed(1);
     for n_epochs in [1, 3] {
         let model = linear::train(&store, &task, &training, sampler.clone(), n_epochs)?;
         let scores = linear::test(&store, &task, &testing, &model)?;

@@ -61,10 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let kernels = unsafe { gpu.stream_from_raw(compute.cu_stream().cast()) };
 
     let store = Arc::new(Store::open(path)?);
-    let config = LoaderConfig {
-        gpu: Some(gpu.clone()),
-        ..LoaderConfig::default()
-    };
+    let config = LoaderConfig::default().gpu(gpu.clone());
     let batch_size = config.sampler.batch_size as usize;
     let mut loader = Loader::new(store, config)?;
     let n_vars = loader.collection().n_vars();

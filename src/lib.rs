@@ -2,7 +2,7 @@
 //!
 //! A store, made by `cellring convert` or a [`writer`], holds a sparse matrix of cells by genes. A [`Loader`] runs through it in
 //! epochs of shuffled sparse [`Minibatch`]es: it plans which cells come when ([`plan`]), reads them with as few and as large requests as
-//! the plan allows ([`engine`], into the [`buffer`]s of one pool), and decodes each cell straight into its place.
+//! the plan allows ([`engine`]), and decodes each cell straight into its place.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -21,19 +21,20 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`mod@format`] | the store, byte by byte, and its codec |
+//! | [`mod@format`] | the store, byte by byte |
 //! | [`writer`] | makes stores |
 //! | [`store`] | opens, verifies and reads them |
 //! | [`plan`] | which cells make up which minibatch |
 //! | [`select`] | subsets, splits, weights and classes from the obs table |
-//! | [`engine`], [`buffer`] | moves bytes from files into buffers |
+//! | [`engine`] | how bytes are moved from files into buffers |
 //! | [`loader`], [`minibatch`] | epochs, and what they yield |
 //! | [`gpu`] | memory pinned for a GPU, and copies to it |
 //!
 //! Linux only. Damage is always an error, never wrong data: every cell is checked against its checksum when it is read.
 
-pub mod buffer;
+mod buffer;
 pub mod engine;
+mod error;
 pub mod format;
 pub mod gpu;
 pub mod guide;
@@ -41,12 +42,33 @@ pub mod loader;
 pub mod minibatch;
 pub mod plan;
 pub mod select;
+mod setters;
 pub mod store;
 pub mod writer;
 
-pub use loader::{Collection, Loader, LoaderConfig, LoaderError};
-pub use minibatch::Minibatch;
+pub use error::{Error, ErrorKind, Result};
+pub use loader::{Collection, Epoch, Join, Loader, LoaderConfig};
+pub use minibatch::{ColumnChoice, GeneSelection, Layout, Minibatch, Normalize, OutputConfig, OutputType};
+pub use plan::{SamplerConfig, SamplerState, Strategy, Subset};
 pub use store::Store;
+
+/// What this crate's tests, benchmarks and command use. No promise is made about it.
+#[doc(hidden)]
+pub mod __internal {
+    pub use crate::error::Cause;
+    pub use crate::loader::{CollectionError, FetchExtents, LoaderError, extents_of};
+
+    /// Slots of the read buffers.
+    pub mod buffer {
+        pub use crate::buffer::*;
+    }
+}
+
+/// The crates whose types are in signatures: tables and columns are Arrow's.
+pub mod arrow {
+    pub use arrow_array as array;
+    pub use arrow_schema as schema;
+}
 
 /// The example in the README compiles.
 #[cfg(doctest)]

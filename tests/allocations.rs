@@ -49,21 +49,17 @@ static COUNTING: Counting = Counting;
 fn outputs() -> Vec<OutputConfig> {
     let every_other = (0..300).rev().step_by(2).map(Some).collect::<Vec<_>>();
     let plain = OutputConfig::default;
-    let of = |layout, value_type, index_type| OutputConfig {
-        layout,
-        value_type,
-        index_type,
-        genes: Some(GeneSelection::by_columns(300, &every_other).unwrap()),
-        normalize: Some(Normalize::LOG1P_10K),
-        ..plain()
+    let of = |layout, value_type, index_type| {
+        plain()
+            .layout(layout)
+            .value_type(value_type)
+            .index_type(index_type)
+            .genes(GeneSelection::by_columns(300, &every_other).unwrap())
+            .normalize(Normalize::LOG1P_10K)
     };
     vec![
         plain(),
-        OutputConfig {
-            value_type: OutputType::Source,
-            index_type: IndexType::I64,
-            ..plain()
-        },
+        plain().value_type(OutputType::Source).index_type(IndexType::I64),
         of(Layout::Csr, OutputType::F16, IndexType::I64),
         of(Layout::Dense, OutputType::F32, IndexType::I32),
         of(Layout::Dense, OutputType::Bf16, IndexType::I32),
@@ -116,24 +112,22 @@ fn turn() -> MutexGuard<'static, ()> {
 
 fn check(collection: &Collection, batch_size: u32, fetch_factor: u32, output: OutputConfig) {
     let form = format!("{:?} {:?}", output.layout, output.value_type);
-    let config = LoaderConfig {
-        sampler: SamplerConfig {
-            block_size: 4,
-            batch_size,
-            fetch_factor,
-            ..SamplerConfig::default()
-        },
-        output,
-        obs_columns: vec![
+    let config = LoaderConfig::default()
+        .sampler(
+            SamplerConfig::default()
+                .block_size(4)
+                .batch_size(batch_size)
+                .fetch_factor(fetch_factor),
+        )
+        .output(output)
+        .obs_columns(vec![
             "plate".into(),
             "score".into(),
             ColumnChoice::codes("number"),
             ColumnChoice::strings("plate"),
-        ],
-        decode_threads: 2,
-        ..LoaderConfig::default()
-    };
-    let mut loader = Loader::of(collection.clone(), config).unwrap();
+        ])
+        .decode_threads(2);
+    let mut loader = Loader::new(collection.clone(), config).unwrap();
     // All at a time: then there are as many buffers as there can ever be in use, however far decoding gets ahead later.
     drop(loader.epoch(0).unwrap().map(Result::unwrap).collect::<Vec<_>>());
     let mut epoch = loader.epoch(1).unwrap();

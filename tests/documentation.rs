@@ -22,6 +22,7 @@ const PAGES: &[&str] = &[
     "benches/record/README.md",
     "examples/README.md",
     "tools/MANUAL.md",
+    "tools/anndata/README.md",
 ];
 
 fn pages() -> Vec<(PathBuf, String)> {

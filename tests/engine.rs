@@ -21,7 +21,7 @@ use std::process::{self, Command};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use cellring::buffer::Pool;
+use cellring::__internal::buffer::Pool;
 use cellring::engine::{
     Backend, Choice, Direct, Engine, EngineConfig, EngineError, Read, Submission, cached_fraction,
 };
@@ -92,7 +92,7 @@ fn read_all(path: &Path, config: &EngineConfig) -> Result<Choice, EngineError> {
 /// Whether the machine lets this process do all that the engine would like to.
 fn ring_and_direct_work(path: &Path) -> bool {
     match read_all(path, &config(Backend::Uring, Direct::On)) {
-        Ok(choice) => choice.way.registered_buffers,
+        Ok(choice) => choice.method.registered_buffers,
         Err(e) => {
             assert!(env::var_os("CELLRING_TEST_EVERY_BACKEND").is_none(), "{e}");
             eprintln!("skipped: {e}");
@@ -112,7 +112,12 @@ fn direct_reads_leave_the_page_cache_alone_and_auto_prefers_a_full_one() {
         "the file could not be evicted"
     );
     for backend in [Backend::Uring, Backend::Pread] {
-        assert!(read_all(&path, &config(backend, Direct::On)).unwrap().way.direct);
+        assert!(
+            read_all(&path, &config(backend, Direct::On))
+                .unwrap()
+                .method
+                .direct
+        );
         assert!(
             cached_fraction(&path).unwrap() < 0.05,
             "{backend} read through the page cache"
@@ -120,14 +125,19 @@ fn direct_reads_leave_the_page_cache_alone_and_auto_prefers_a_full_one() {
     }
     let choice = read_all(&path, &EngineConfig::default()).unwrap();
     assert!(
-        choice.way.direct && choice.way.backend == Backend::Uring,
+        choice.method.direct && choice.method.backend == Backend::Uring,
         "{}",
         choice.reason
     );
     assert!(cached_fraction(&path).unwrap() < 0.05);
     for backend in [Backend::Uring, Backend::Pread, Backend::Mmap] {
         evict(&path);
-        assert!(!read_all(&path, &config(backend, Direct::Off)).unwrap().way.direct);
+        assert!(
+            !read_all(&path, &config(backend, Direct::Off))
+                .unwrap()
+                .method
+                .direct
+        );
         assert!(
             cached_fraction(&path).unwrap() > 0.95,
             "{backend} read past the page cache"
@@ -135,7 +145,7 @@ fn direct_reads_leave_the_page_cache_alone_and_auto_prefers_a_full_one() {
     }
     let choice = read_all(&path, &EngineConfig::default()).unwrap();
     assert!(
-        !choice.way.direct && choice.reason.contains("100 % of the files"),
+        !choice.method.direct && choice.reason.contains("100 % of the files"),
         "{}",
         choice.reason
     );
@@ -143,7 +153,7 @@ fn direct_reads_leave_the_page_cache_alone_and_auto_prefers_a_full_one() {
     assert!(
         read_all(&path, &config(Backend::Auto, Direct::On))
             .unwrap()
-            .way
+            .method
             .direct
     );
 }
@@ -169,7 +179,7 @@ fn what_cannot_be_had_is_an_error_or_said() {
     );
     let choice = read_all(&path, &EngineConfig::default()).unwrap();
     assert!(
-        !choice.way.direct && choice.reason.contains(", because "),
+        !choice.method.direct && choice.reason.contains(", because "),
         "{}",
         choice.reason
     );
@@ -265,7 +275,7 @@ fn child() {
             refuse_calls(&[libc::SYS_io_uring_register], libc::EPERM, Threads::This);
             let choice = read_all(&path, &EngineConfig::default()).unwrap();
             assert!(
-                choice.way.backend == Backend::Uring && !choice.way.registered_buffers,
+                choice.method.backend == Backend::Uring && !choice.method.registered_buffers,
                 "{}",
                 choice.reason
             );
@@ -285,10 +295,10 @@ fn refused_ring(path: &Path, calls: &[libc::c_long], code: i32, step: &str, reme
     let choice = read_all(path, &EngineConfig::default()).unwrap();
     let reason = &choice.reason;
     assert!(
-        choice.way.backend == Backend::Pread && choice.way.direct,
+        choice.method.backend == Backend::Pread && choice.method.direct,
         "{reason}"
     );
-    assert_eq!(choice.rungs.len(), 3);
+    assert_eq!(choice.attempts.len(), 3);
     assert!(
         reason.contains(step) && reason.contains(&format!("(errno {code})")) && reason.contains(remedy),
         "{reason}"
@@ -365,7 +375,7 @@ fn small_memlock(path: &Path) {
     let choice = read_all(path, &EngineConfig::default()).unwrap();
     let reason = &choice.reason;
     assert!(
-        choice.way.backend == Backend::Uring && !choice.way.registered_buffers && choice.way.direct,
+        choice.method.backend == Backend::Uring && !choice.method.registered_buffers && choice.method.direct,
         "{reason}"
     );
     assert!(
@@ -376,7 +386,7 @@ fn small_memlock(path: &Path) {
     let mut several = EngineConfig::default();
     several.rings = Some(3);
     let choice = read_all(path, &several).unwrap();
-    assert!(!choice.way.registered_buffers, "{}", choice.reason);
+    assert!(!choice.method.registered_buffers, "{}", choice.reason);
 }
 
 /// Takes from this thread, and those that it starts, the right to lock memory without limit, which root has.

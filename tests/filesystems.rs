@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{self, Receiver};
 
-use cellring::buffer::Pool;
+use cellring::__internal::buffer::Pool;
 use cellring::engine::{
     Backend, Completion, Direct, Engine, EngineConfig, EngineError, EngineStats, Read, Submission,
 };
@@ -194,10 +194,10 @@ fn auto_reads_past_the_page_cache_where_the_filesystem_can_and_says_why_not_wher
         let paths = [mount.shard()];
         let (choice, _) = read_all(&paths, &EngineConfig::default()).unwrap();
         eprintln!("{kind}: {}", choice.reason);
-        assert_eq!(choice.way.direct, is_direct, "{kind}: {}", choice.reason);
+        assert_eq!(choice.method.direct, is_direct, "{kind}: {}", choice.reason);
         assert!(choice.reason.contains(why), "{kind}: {}", choice.reason);
         match read_all(&paths, &config(Direct::On)) {
-            Ok((choice, _)) => assert!(choice.way.direct && is_direct, "{kind}"),
+            Ok((choice, _)) => assert!(choice.method.direct && is_direct, "{kind}"),
             Err(refused) => {
                 assert!(
                     !is_direct && matches!(refused, EngineError::Unavailable { .. }),
@@ -206,7 +206,7 @@ fn auto_reads_past_the_page_cache_where_the_filesystem_can_and_says_why_not_wher
             }
         }
         // The page cache always works.
-        assert!(!read_all(&paths, &config(Direct::Off)).unwrap().0.way.direct);
+        assert!(!read_all(&paths, &config(Direct::Off)).unwrap().0.method.direct);
     }
 }
 
@@ -216,7 +216,7 @@ fn shards_on_two_disks_have_a_ring_each() {
         return;
     };
     let (choice, stats) = read_all(&[one.shard(), two.shard()], &config(Direct::On)).unwrap();
-    if choice.way.backend != Backend::Uring {
+    if choice.method.backend != Backend::Uring {
         return eprintln!("skipped: {}", choice.reason);
     }
     assert_eq!(

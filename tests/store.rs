@@ -5,10 +5,11 @@ mod common;
 
 use std::path::Path;
 
+use cellring::__internal::Cause;
+use cellring::__internal::buffer::Pool;
 use cellring::Store;
-use cellring::buffer::Pool;
 use cellring::engine::{Engine, EngineConfig, Read, Submission};
-use cellring::format::raw::block_view;
+use cellring::format::encoding::raw::{RawLayout, block_view};
 use cellring::format::{Encoding, FormatError, ValueType, VarOrder};
 use cellring::store::verify;
 use cellring::writer::{WriteError, WriterOptions};
@@ -29,7 +30,7 @@ fn round_trip_of_every_kind_encoding_and_order() {
     let dir = tempfile::tempdir().unwrap();
     for kind in [Kind::Counts, Kind::LogNormalised, Kind::Anything, Kind::Signed] {
         let rows = matrix(100, 700, kind, 5);
-        for encoding in [Encoding::Packed, Encoding::Raw] {
+        for &encoding in Encoding::ALL {
             for uring in [true, false] {
                 let path = dir.path().join("s.cellring");
                 let mut options = options(kind, encoding, 700);
@@ -91,7 +92,15 @@ fn a_raw_block_is_a_matrix_in_the_slot_that_it_was_read_into() {
         let done = receive.recv().unwrap();
         done.result.unwrap();
         let slot = done.slots[0].as_slice();
-        let layout = store.index().raw_layout(block, record.payload_bytes).unwrap();
+        let obs = store.index().obs_of_block(block);
+        let nnz = store
+            .index()
+            .place(obs.end - 1, record.payload_bytes)
+            .unwrap()
+            .range
+            .1;
+        let n_obs = (obs.end - obs.start) as usize;
+        let layout = RawLayout::new(n_obs, nnz as usize, 700, ValueType::U32);
         let view = block_view::<u32, u16>(slot, &layout, 700).unwrap();
 
         let start = slot.as_ptr() as usize;
@@ -123,7 +132,7 @@ fn reordered_columns_lead_back_to_the_source() {
     let rows = matrix(64, 100, Kind::Counts, 1);
     // Not an involution: a wrong inverse would show.
     let order: Vec<u32> = (0..100).map(|k| (k * 37 + 11) % 100).collect();
-    for encoding in [Encoding::Packed, Encoding::Raw] {
+    for &encoding in Encoding::ALL {
         let path = dir.path().join(encoding.name());
         let mut options = options(Kind::Counts, encoding, 100);
         options.var_order = VarOrder::Detection;
@@ -173,7 +182,7 @@ fn equal_content_gives_equal_bytes() {
 #[test]
 fn empty_matrices() {
     let dir = tempfile::tempdir().unwrap();
-    for encoding in [Encoding::Packed, Encoding::Raw] {
+    for &encoding in Encoding::ALL {
         for (n_obs, n_vars) in [(0, 5), (3, 0), (0, 0)] {
             let path = dir.path().join(format!("{}-{n_obs}-{n_vars}", encoding.name()));
             let rows = matrix(n_obs, n_vars, Kind::Counts, 3);
@@ -189,7 +198,7 @@ fn empty_matrices() {
 #[test]
 fn every_flipped_byte_is_found() {
     let dir = tempfile::tempdir().unwrap();
-    for encoding in [Encoding::Packed, Encoding::Raw] {
+    for &encoding in Encoding::ALL {
         let rows = matrix(20, 40, Kind::Counts, 4);
         let path = dir.path().join(encoding.name());
         let mut options = options(Kind::Counts, encoding, 40);
@@ -272,14 +281,20 @@ fn newer_stores_are_named_as_such() {
     std::fs::write(&manifest, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
     let error = Store::open(&path).unwrap_err();
     assert!(
-        matches!(error, FormatError::Version { found: 2, .. }) && error.to_string().contains("newer"),
+        matches!(
+            error.cause(),
+            Cause::Format(FormatError::Version { found: 2, .. })
+        ) && error.to_string().contains("newer"),
         "{error}"
     );
     let error = Store::open(dir.path().join("nothing")).unwrap_err();
-    assert!(matches!(error, FormatError::NotAStore { .. }), "{error}");
+    assert!(
+        matches!(error.cause(), Cause::Format(FormatError::NotAStore { .. })),
+        "{error}"
+    );
     assert!(matches!(
-        Store::open(dir.path()).unwrap_err(),
-        FormatError::NotAStore { .. }
+        Store::open(dir.path()).unwrap_err().cause(),
+        Cause::Format(FormatError::NotAStore { .. })
     ));
 }
 
@@ -299,7 +314,10 @@ fn existing_stores_are_replaced_only_when_asked() {
     let small = options(Kind::Counts, Encoding::Packed, 5);
     write_store(&path, &matrix(5, 5, Kind::Counts, 4), small.clone(), None).unwrap();
     let again = write_store(&path, &matrix(6, 5, Kind::Counts, 4), small.clone(), None);
-    assert!(matches!(again.unwrap_err(), WriteError::Exists { .. }));
+    assert!(matches!(
+        again.unwrap_err().cause(),
+        Cause::Write(WriteError::Exists { .. })
+    ));
     assert_eq!(Store::open(&path).unwrap().n_obs(), 5);
     let mut replace = small.clone();
     replace.replace = true;
@@ -309,7 +327,10 @@ fn existing_stores_are_replaced_only_when_asked() {
     std::fs::create_dir(&other).unwrap();
     std::fs::write(other.join("precious"), b"x").unwrap();
     let refused = write_store(&other, &matrix(6, 5, Kind::Counts, 4), replace, None);
-    assert!(matches!(refused.unwrap_err(), WriteError::NotReplaceable { .. }));
+    assert!(matches!(
+        refused.unwrap_err().cause(),
+        Cause::Write(WriteError::NotReplaceable { .. })
+    ));
     assert_eq!(
         (names(dir.path()), names(&other)),
         (vec!["other".into(), "s".into()], vec!["precious".to_string()])

@@ -20,15 +20,12 @@ pub(crate) struct Fed {
 
 /// How the model is fed. All read the same cells, each once in an epoch, in minibatches of 64.
 fn feeds() -> Vec<(&'static str, SamplerConfig)> {
-    let block_shuffle = |block_size, fetch_factor| SamplerConfig {
-        block_size,
-        fetch_factor,
-        ..SamplerConfig::default()
+    let block_shuffle = |block_size, fetch_factor| {
+        SamplerConfig::default()
+            .block_size(block_size)
+            .fetch_factor(fetch_factor)
     };
-    let stream = |strategy| SamplerConfig {
-        strategy,
-        ..block_shuffle(1, 16)
-    };
+    let stream = |strategy| block_shuffle(1, 16).strategy(strategy);
     vec![
         ("streaming", stream(Strategy::Sequential)),
         (
@@ -61,10 +58,7 @@ pub(crate) fn compare(
         let mut mean = Scores::default();
         for seed in 0..n_seeds {
             let [training, testing] = task.split(seed)?;
-            let sampler = SamplerConfig {
-                seed,
-                ..sampler.clone()
-            };
+            let sampler = sampler.clone().seed(seed);
             let model = train(&sorted, &task, &training, sampler, 1)?;
             let scores = test(&sorted, &task, &testing, &model)?;
             mean.accuracy += scores.accuracy / n_seeds as f64;

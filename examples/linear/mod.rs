@@ -68,20 +68,15 @@ impl Task {
         sampler: SamplerConfig,
         cells: &Subset,
     ) -> Result<Loader> {
-        let config = LoaderConfig {
-            sampler,
-            data: SamplerData {
-                subset: Some(cells.clone()),
-                ..SamplerData::default()
-            },
-            output: OutputConfig {
-                genes: self.genes.clone(),
-                normalize: Some(Normalize::LOG1P_10K),
-                ..OutputConfig::default()
-            },
-            memory_bytes: 64 << 20,
-            ..LoaderConfig::default()
-        };
+        let config = LoaderConfig::default()
+            .sampler(sampler)
+            .data(SamplerData::default().subset(cells.clone()))
+            .output(
+                OutputConfig::default()
+                    .genes(self.genes.clone())
+                    .normalize(Normalize::LOG1P_10K),
+            )
+            .memory_bytes(64 << 20);
         Ok(Loader::new(store.clone(), config)?)
     }
 }
@@ -212,10 +207,7 @@ pub(crate) struct Scores {
 
 /// Scores a model on cells that it has not seen.
 pub(crate) fn test(store: &Arc<Store>, task: &Task, cells: &Subset, model: &Model) -> Result<Scores> {
-    let sampler = SamplerConfig {
-        strategy: Strategy::Sequential,
-        ..SamplerConfig::default()
-    };
+    let sampler = SamplerConfig::default().strategy(Strategy::Sequential);
     let n_classes = task.classes.len();
     let mut confusion = vec![0u64; n_classes * n_classes];
     for minibatch in task.loader(store, sampler, cells)?.epoch(0)? {
@@ -250,19 +242,14 @@ const ROUNDS: usize = 20;
 /// first centres are cells that are as unlike as can be, so that nothing depends on chance.
 fn cluster(store: &Arc<Store>, genes: GeneSelection) -> Result<Vec<u32>> {
     let (n_obs, n_genes) = (store.n_obs() as usize, genes.n_genes());
-    let config = LoaderConfig {
-        sampler: SamplerConfig {
-            strategy: Strategy::Sequential,
-            ..SamplerConfig::default()
-        },
-        output: OutputConfig {
-            layout: Layout::Dense,
-            genes: Some(genes),
-            normalize: Some(Normalize::LOG1P_10K),
-            ..OutputConfig::default()
-        },
-        ..LoaderConfig::default()
-    };
+    let config = LoaderConfig::default()
+        .sampler(SamplerConfig::default().strategy(Strategy::Sequential))
+        .output(
+            OutputConfig::default()
+                .layout(Layout::Dense)
+                .genes(genes)
+                .normalize(Normalize::LOG1P_10K),
+        );
     let mut cells: Vec<f32> = Vec::with_capacity(n_obs * n_genes);
     for minibatch in Loader::new(store.clone(), config)?.epoch(0)? {
         let minibatch = minibatch?;

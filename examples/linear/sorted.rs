@@ -10,7 +10,7 @@ use cellring::Store;
 use cellring::format::constants::TABLE_BATCH_ROWS;
 use cellring::format::table::Column;
 use cellring::format::{CsrRows, Element, ValueBuffer};
-use cellring::writer::{BlockEncoder, StoreWriter, TableKind, WriteError, WriterOptions};
+use cellring::writer::{BlockEncoder, StoreWriter, TableKind, WriterOptions};
 
 use crate::linear::Result;
 
@@ -40,14 +40,14 @@ pub(crate) fn write_in_order(store: &Store, order: &[u64], path: &Path) -> Resul
     writer.write_table(
         TableKind::Obs,
         &renamed.0,
-        renamed.1.into_iter().map(Ok::<_, WriteError>),
+        renamed.1.into_iter().map(Ok::<_, cellring::Error>),
     )?;
     let batches = (0..store.var().n_batches()?).map(|i| store.var().batch(i));
     let batches: std::result::Result<Vec<_>, _> = batches.collect();
     writer.write_table(
         TableKind::Var,
         store.var().schema()?,
-        batches?.into_iter().map(Ok::<_, WriteError>),
+        batches?.into_iter().map(Ok::<_, cellring::Error>),
     )?;
     writer.finish()?;
     Ok(Arc::new(Store::open(path)?))

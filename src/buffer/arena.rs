@@ -5,132 +5,13 @@
 )]
 
 use std::any::Any;
-use std::fmt;
 use std::io;
 use std::ptr::{self, NonNull};
 use std::sync::{Mutex, PoisonError};
 
-use super::{BufferError, SLACK_BYTES, SLOT_ALIGN_BYTES};
-
-/// The kernel refuses (EFAULT) to register a buffer of more than this many bytes.
-const MAX_REGION_BYTES: usize = 1 << 30;
-/// The huge page of x86-64 and of aarch64 with 4 KiB pages; the mapping is aligned to it.
-const HUGE_PAGE_BYTES: usize = 2 << 20;
-/// Space at the end of each region that belongs to no slot: engines prove a way of reading with it.
-const PROBE_BYTES: usize = SLOT_ALIGN_BYTES;
-/// Distance from the end of a slot to the start of the next. Slack has to belong to its slot alone: were it
-/// the head of the next slot, a decoder could read what the kernel is writing.
-const TAIL_BYTES: usize = SLOT_ALIGN_BYTES;
-const _: () = assert!(TAIL_BYTES >= SLACK_BYTES);
-
-/// What kind of pages the buffers of a pool lie on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PageKind {
-    /// Pages of 2 MiB from the pool that `vm.nr_hugepages` reserves.
-    Hugetlb,
-    /// Transparent huge pages, for at least half of the memory.
-    Transparent,
-    /// Ordinary pages: reads of 64 KiB and more cost about twice the CPU time, and run slower.
-    Small,
-}
-
-impl PageKind {
-    /// What an administrator can do for faster reads; `None` when the pages are huge.
-    pub fn advice(self) -> Option<&'static str> {
-        match self {
-            PageKind::Hugetlb | PageKind::Transparent => None,
-            PageKind::Small => Some(
-                "the read buffers lie on 4 KiB pages, which makes large reads slower: write madvise to \
-                 /sys/kernel/mm/transparent_hugepage/enabled or raise vm.nr_hugepages",
-            ),
-        }
-    }
-}
-
-impl fmt::Display for PageKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            PageKind::Hugetlb => "hugetlb pages",
-            PageKind::Transparent => "transparent huge pages",
-            PageKind::Small => "4 KiB pages",
-        })
-    }
-}
-
-/// Where each slot is: regions of at most 1 GiB, each starting on a huge page, each holding whole slots.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Layout {
-    n_slots: usize,
-    slot_bytes: usize,
-    stride_bytes: usize,
-    slots_per_region: usize,
-    region_pitch_bytes: usize,
-}
-
-impl Layout {
-    /// Plans `n_slots` slots of `slot_bytes`, rounded up to [`SLOT_ALIGN_BYTES`].
-    pub(super) fn new(n_slots: usize, slot_bytes: usize) -> Result<Layout, BufferError> {
-        let max_slot_bytes = MAX_REGION_BYTES - TAIL_BYTES - PROBE_BYTES;
-        if n_slots == 0 || u32::try_from(n_slots).is_err() || slot_bytes == 0 || slot_bytes > max_slot_bytes {
-            return Err(BufferError::Shape {
-                n_slots,
-                slot_bytes,
-                max_slot_bytes,
-            });
-        }
-        let slot_bytes = slot_bytes.next_multiple_of(SLOT_ALIGN_BYTES);
-        let stride_bytes = slot_bytes + TAIL_BYTES;
-        let slots_per_region = n_slots.min((MAX_REGION_BYTES - PROBE_BYTES) / stride_bytes);
-        let region_pitch_bytes =
-            (slots_per_region * stride_bytes + PROBE_BYTES).next_multiple_of(HUGE_PAGE_BYTES);
-        Ok(Layout {
-            n_slots,
-            slot_bytes,
-            stride_bytes,
-            slots_per_region,
-            region_pitch_bytes,
-        })
-    }
-
-    pub(super) fn n_slots(&self) -> usize {
-        self.n_slots
-    }
-
-    pub(super) fn slot_bytes(&self) -> usize {
-        self.slot_bytes
-    }
-
-    fn n_regions(&self) -> usize {
-        self.n_slots.div_ceil(self.slots_per_region)
-    }
-
-    /// Bytes of the whole mapping; `None` when they do not fit the address space.
-    fn total_bytes(&self) -> Option<usize> {
-        let total = self.n_regions().checked_mul(self.region_pitch_bytes)?;
-        (total <= isize::MAX as usize - HUGE_PAGE_BYTES).then_some(total)
-    }
-
-    /// The region of a slot, and the slot's offset in bytes from the start of the mapping.
-    pub(super) fn place(&self, slot: usize) -> (usize, usize) {
-        let region = slot / self.slots_per_region;
-        (
-            region,
-            region * self.region_pitch_bytes + slot % self.slots_per_region * self.stride_bytes,
-        )
-    }
-
-    /// Offset and length in bytes of a region: its slots with their tails, and the probe space at its end.
-    fn region(&self, region: usize) -> (usize, usize) {
-        let n_slots = self
-            .slots_per_region
-            .min(self.n_slots - region * self.slots_per_region);
-        (
-            region * self.region_pitch_bytes,
-            n_slots * self.stride_bytes + PROBE_BYTES,
-        )
-    }
-}
+use super::error::BufferError;
+use super::layout::{HUGE_PAGE_BYTES, PROBE_BYTES, SlotLayout};
+use super::pages::{PageKind, huge_fraction};
 
 /// The mapping. Whoever holds a pointer into it holds an `Arc` of it too.
 #[derive(Debug)]
@@ -138,7 +19,7 @@ pub(super) struct Arena {
     base: NonNull<u8>,
     mapped_bytes: usize,
     page_kind: PageKind,
-    layout: Layout,
+    layout: SlotLayout,
     /// What must end before the memory is unmapped: its registration with a GPU driver.
     guards: Mutex<Vec<Guard>>,
 }
@@ -149,11 +30,12 @@ pub(crate) type Guard = Box<dyn Any + Send>;
 // SAFETY: the arena hands out addresses only; who may read or write through them is ruled by the ownership of
 // slots.
 unsafe impl Send for Arena {}
+
 // SAFETY: as above; no method writes to the mapping.
 unsafe impl Sync for Arena {}
 
 impl Arena {
-    pub(super) fn new(layout: Layout) -> Result<Arena, BufferError> {
+    pub(super) fn new(layout: SlotLayout) -> Result<Arena, BufferError> {
         let memory_bytes = physical_bytes();
         let needed = layout
             .total_bytes()
@@ -200,7 +82,7 @@ impl Arena {
         self.page_kind
     }
 
-    pub(super) fn layout(&self) -> &Layout {
+    pub(super) fn layout(&self) -> &SlotLayout {
         &self.layout
     }
 
@@ -330,92 +212,20 @@ fn physical_bytes() -> Option<u64> {
         .checked_mul(u64::try_from(page_bytes).ok()?)
 }
 
-/// Reads from the text of `/proc/self/smaps` which part of the memory in `start..end` is on huge pages. A
-/// line of the form `start-end perms ...` opens the account of one mapping; mappings with equal flags may
-/// have been merged, so that the answer is that of all mappings that overlap the range.
-fn huge_fraction(smaps: &str, start: usize, end: usize) -> f64 {
-    let (mut overlaps, mut resident_kib, mut huge_kib) = (false, 0u64, 0u64);
-    for line in smaps.lines() {
-        let mut words = line.split_ascii_whitespace();
-        let (Some(key), value) = (words.next(), words.next()) else {
-            continue;
-        };
-        let kib = || value.and_then(|v| v.parse::<u64>().ok()).unwrap_or(0);
-        match key {
-            "Rss:" if overlaps => resident_kib += kib(),
-            "AnonHugePages:" if overlaps => huge_kib += kib(),
-            _ => {
-                let bounds = key.split_once('-').and_then(|(from, to)| {
-                    Some((
-                        usize::from_str_radix(from, 16).ok()?,
-                        usize::from_str_radix(to, 16).ok()?,
-                    ))
-                });
-                if let Some((from, to)) = bounds {
-                    overlaps = from < end && start < to;
-                }
-            }
-        }
-    }
-    if resident_kib == 0 {
-        0.0
-    } else {
-        huge_kib as f64 / resident_kib as f64
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::layout::MAX_REGION_BYTES;
     use super::*;
 
     #[test]
-    fn slots_are_disjoint_aligned_and_inside_one_region() {
-        for (n_slots, slot_bytes) in [
-            (1, 1),
-            (3, 4096),
-            (700, 2 << 20),
-            (5, 400 << 20),
-            (3, MAX_REGION_BYTES - 8192),
-        ] {
-            let layout = Layout::new(n_slots, slot_bytes).unwrap();
-            assert!(layout.slot_bytes() >= slot_bytes);
-            let mut end = 0;
-            for slot in 0..n_slots {
-                let (region, offset) = layout.place(slot);
-                let (region_offset, region_len) = layout.region(region);
-                assert!(region_len <= MAX_REGION_BYTES, "{n_slots} x {slot_bytes}");
-                assert_eq!(region_offset % HUGE_PAGE_BYTES, 0);
-                assert_eq!(offset % SLOT_ALIGN_BYTES, 0);
-                assert!(offset >= end && offset >= region_offset);
-                end = offset + layout.slot_bytes() + SLACK_BYTES;
-                assert!(end <= region_offset + region_len - PROBE_BYTES);
-            }
-            assert!(end <= layout.total_bytes().unwrap());
-        }
-    }
-
-    #[test]
-    fn impossible_shapes_are_refused() {
-        for (n_slots, slot_bytes) in [
-            (0, 4096),
-            (1, 0),
-            (1, MAX_REGION_BYTES),
-            (usize::MAX, 1),
-            (1, usize::MAX),
-        ] {
-            let refused = Layout::new(n_slots, slot_bytes);
-            assert!(
-                matches!(refused, Err(BufferError::Shape { .. })),
-                "{n_slots} x {slot_bytes}"
-            );
-        }
-        let too_large = Arena::new(Layout::new(u32::MAX as usize, MAX_REGION_BYTES / 2).unwrap());
+    fn more_memory_than_there_is_is_refused() {
+        let too_large = Arena::new(SlotLayout::new(u32::MAX as usize, MAX_REGION_BYTES / 2).unwrap());
         assert!(matches!(too_large, Err(BufferError::TooLarge { .. })));
     }
 
     #[test]
     fn memory_is_aligned_zero_and_writable_to_its_ends() {
-        let arena = Arena::new(Layout::new(3, 1 << 20).unwrap()).unwrap();
+        let arena = Arena::new(SlotLayout::new(3, 1 << 20).unwrap()).unwrap();
         assert_eq!(arena.base.as_ptr() as usize % HUGE_PAGE_BYTES, 0);
         // SAFETY: the mapping belongs to this test alone and is as long as it says.
         let bytes = unsafe { std::slice::from_raw_parts_mut(arena.base.as_ptr(), arena.mapped_bytes) };
@@ -427,15 +237,5 @@ mod tests {
             probe.as_ptr() as usize + len,
             region.as_ptr() as usize + region_len
         );
-    }
-
-    #[test]
-    fn huge_pages_are_counted_in_the_mappings_that_overlap() {
-        let smaps = "1000-3000 rw-p 00000000 00:00 0\nSize: 8 kB\nRss:          8 kB\nAnonHugePages:    6 kB\n\
-                     3000-4000 r--p 00000000 08:01 9 /lib/x-y.so\nRss: 100 kB\nAnonHugePages: 0 kB\nVmFlags: rd\n";
-        assert_eq!(huge_fraction(smaps, 0x1000, 0x3000), 0.75);
-        assert_eq!(huge_fraction(smaps, 0x3800, 0x3900), 0.0);
-        assert_eq!(huge_fraction(smaps, 0x2000, 0x4000), 6.0 / 108.0);
-        assert_eq!(huge_fraction("", 0x1000, 0x2000), 0.0);
     }
 }

@@ -2,33 +2,19 @@
 
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use super::arena::{Arena, Guard, Layout, PageKind};
-use super::{BufferError, Slot, Target};
+use super::arena::{Arena, Guard};
+use super::error::BufferError;
+use super::layout::SlotLayout;
+use super::pages::PageKind;
+use super::shared::{FreeSlots, Shared};
+use super::slot::{Slot, Target};
 
 /// A fixed number of equal, aligned buffers. Cloning is cheap and gives the same pool.
 #[derive(Clone)]
 pub struct Pool {
     shared: Arc<Shared>,
-}
-
-/// What pools and slots hold in common.
-pub(super) struct Shared {
-    arena: Arena,
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-struct State {
-    /// Indices of the free slots; the one used last is taken first, because its bytes may still be in a CPU
-    /// cache.
-    free: Vec<u32>,
-    /// The number that the next waiter draws, and the number whose turn it is: first come, first served, so
-    /// that a caller who wants many slots is not starved by callers who want one.
-    next_ticket: u64,
-    turn: u64,
-    closed: bool,
 }
 
 impl Pool {
@@ -38,11 +24,11 @@ impl Pool {
     /// # Errors
     /// If the shape makes no sense, or is more than the machine's memory, or the kernel gives no memory.
     pub fn new(n_slots: usize, slot_bytes: usize) -> Result<Pool, BufferError> {
-        let layout = Layout::new(n_slots, slot_bytes)?;
+        let layout = SlotLayout::new(n_slots, slot_bytes)?;
         let arena = Arena::new(layout)?;
         // The lowest index at the end: taken first.
         let free = (0..n_slots as u32).rev().collect();
-        let state = Mutex::new(State {
+        let state = Mutex::new(FreeSlots {
             free,
             next_ticket: 0,
             turn: 0,
@@ -194,35 +180,6 @@ impl fmt::Debug for Pool {
             .field("slot_bytes", &self.slot_bytes())
             .field("page_kind", &self.page_kind())
             .finish_non_exhaustive()
-    }
-}
-
-impl State {
-    fn split(&mut self, n: usize) -> Vec<u32> {
-        let rest = self.free.len() - n;
-        self.free.split_off(rest)
-    }
-}
-
-impl Shared {
-    pub(super) fn arena(&self) -> &Arena {
-        &self.arena
-    }
-
-    /// No code that holds the lock can panic half-way, so that a poisoned lock still guards a sound state.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Frees the slot of this index; called when the one [`Slot`] of that index is dropped.
-    pub(super) fn give_back(&self, index: u32) {
-        let mut state = self.lock();
-        state.free.push(index);
-        let somebody_waits = state.turn != state.next_ticket;
-        drop(state);
-        if somebody_waits {
-            self.changed.notify_all();
-        }
     }
 }
 

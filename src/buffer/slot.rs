@@ -6,8 +6,8 @@ use std::ptr::NonNull;
 use std::slice;
 use std::sync::Arc;
 
-use super::SLACK_BYTES;
-use super::pool::Shared;
+use super::layout::SLACK_BYTES;
+use super::shared::Shared;
 
 /// An aligned buffer, owned by value; dropping it returns it to its [`Pool`](super::Pool).
 ///

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use super::Backend;
+use super::backend::Backend;
+use super::backend::method::Variant;
 
-/// One way of reading: a rung of the ladder that `auto` goes down.
+/// A method of reading: one step of the ladder that `auto` goes down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Way {
+pub struct ReadMethod {
     /// How bytes get from the file into a slot; never [`Backend::Auto`].
     pub backend: Backend,
     /// Past the page cache.
@@ -15,11 +16,11 @@ pub struct Way {
     pub registered_buffers: bool,
 }
 
-/// A way of reading that was tried.
+/// A method of reading that was tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rung {
-    /// The way.
-    pub way: Way,
+pub struct Attempt {
+    /// The method.
+    pub method: ReadMethod,
     /// Why it was not taken, with errno and remedy where the kernel refused it; `None` for the one that was.
     pub refusal: Option<String>,
 }
@@ -28,23 +29,38 @@ pub struct Rung {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Choice {
-    /// The way of reading.
-    pub way: Way,
+    /// The method in use.
+    pub method: ReadMethod,
     /// One sentence: what is used, and what kept the engine from using something faster.
     pub reason: String,
-    /// Every way that was tried, in that order; the last one was taken.
-    pub rungs: Vec<Rung>,
+    /// Every method that was tried, in that order; the last one was taken.
+    pub attempts: Vec<Attempt>,
 }
 
-impl fmt::Display for Way {
+impl ReadMethod {
+    pub(super) fn new(backend: Backend, variant: Variant) -> ReadMethod {
+        ReadMethod {
+            backend,
+            direct: variant.direct,
+            registered_buffers: variant.registered_buffers,
+        }
+    }
+
+    pub(super) fn variant(self) -> Variant {
+        Variant {
+            direct: self.direct,
+            registered_buffers: self.registered_buffers,
+        }
+    }
+}
+
+impl fmt::Display for ReadMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let how = match (self.backend, self.registered_buffers) {
-            (Backend::Uring, true) => "io_uring with registered buffers",
-            (Backend::Uring, false) => "io_uring without registered buffers",
-            (Backend::Pread, _) => "pread by several threads",
-            (Backend::Mmap, _) => return f.write_str("copies from a memory map"),
-            (Backend::Auto, _) => "any backend",
-        };
+        let method = self.backend.method();
+        let how = method.map_or("any backend", |method| method.describe(self.variant()));
+        if method.is_some_and(|method| method.needs_page_cache().is_some()) {
+            return f.write_str(how);
+        }
         write!(
             f,
             "{how} {}",

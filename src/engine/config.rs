@@ -1,23 +1,12 @@
 //! How an engine is asked to read.
 
+use crate::setters::setters;
 use std::fmt;
 use std::str::FromStr;
 
-/// How bytes get from a file into a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Backend {
-    /// The fastest that works here, proven by a real read.
-    #[default]
-    Auto,
-    /// Threads with an io_uring instance each, mostly one.
-    Uring,
-    /// Several threads that call pread(2).
-    Pread,
-    /// Several threads that copy from a memory map. A file that is cut short while it is read can end the
-    /// process with SIGBUS; every other backend reports an error.
-    Mmap,
-}
+use super::backend::Backend;
+use super::backend::method::Settings;
+use super::names::{ParseNameError, name, parse};
 
 /// Whether reads bypass the page cache (O_DIRECT).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -32,62 +21,10 @@ pub enum Direct {
     Off,
 }
 
-/// A name that stands for no [`Backend`] or [`Direct`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid {what} {found:?}: expected one of {expected}")]
-pub struct ParseNameError {
-    what: &'static str,
-    found: String,
-    expected: String,
-}
-
-impl Backend {
-    /// All of them, with the names that they are written and parsed with.
-    const NAMES: [(Backend, &'static str); 4] = [
-        (Backend::Auto, "auto"),
-        (Backend::Uring, "uring"),
-        (Backend::Pread, "pread"),
-        (Backend::Mmap, "mmap"),
-    ];
-}
-
 impl Direct {
     /// All of them, with the names that they are written and parsed with.
     const NAMES: [(Direct, &'static str); 3] =
         [(Direct::Auto, "auto"), (Direct::On, "on"), (Direct::Off, "off")];
-}
-
-fn parse<T: Copy>(names: &[(T, &str)], what: &'static str, text: &str) -> Result<T, ParseNameError> {
-    names
-        .iter()
-        .find(|(_, name)| *name == text)
-        .map(|&(value, _)| value)
-        .ok_or_else(|| ParseNameError {
-            what,
-            found: text.to_owned(),
-            expected: names.iter().map(|&(_, name)| name).collect::<Vec<_>>().join(", "),
-        })
-}
-
-fn name<T: Copy + PartialEq>(names: &[(T, &'static str)], value: T) -> &'static str {
-    names
-        .iter()
-        .find(|&&(v, _)| v == value)
-        .map_or("", |&(_, name)| name)
-}
-
-impl FromStr for Backend {
-    type Err = ParseNameError;
-
-    fn from_str(text: &str) -> Result<Backend, ParseNameError> {
-        parse(&Backend::NAMES, "backend", text)
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(name(&Backend::NAMES, *self))
-    }
 }
 
 impl FromStr for Direct {
@@ -140,26 +77,40 @@ pub struct EngineConfig {
     pub panics_after: Option<u64>,
 }
 
+impl EngineConfig {
+    setters! {
+        backend: as Backend,
+        direct: as Direct,
+        depth: as Option<u32>,
+        rings: as Option<u32>,
+        threads: as Option<u32>,
+        no_registered_buffers: as bool,
+    }
+
+    /// What concerns a backend.
+    pub(super) fn settings(&self) -> Settings {
+        Settings {
+            depth: self.depth,
+            rings: self.rings,
+            threads: self.threads,
+            no_registered_buffers: self.no_registered_buffers,
+            #[cfg(any(test, feature = "sim"))]
+            is_hasty: self.is_hasty,
+            #[cfg(any(test, feature = "sim"))]
+            panics_after: self.panics_after,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_go_there_and_back() {
-        for (backend, name) in Backend::NAMES {
-            assert_eq!(
-                (backend.to_string(), name.parse()),
-                (name.to_owned(), Ok(backend))
-            );
-        }
         for (direct, name) in Direct::NAMES {
             assert_eq!((direct.to_string(), name.parse()), (name.to_owned(), Ok(direct)));
         }
-        let error = "Uring".parse::<Backend>().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            r#"invalid backend "Uring": expected one of auto, uring, pread, mmap"#
-        );
         assert!(
             "yes"
                 .parse::<Direct>()

@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::EngineError;
 use super::direct::{self, DirectSupport};
+use super::error::EngineError;
 
 /// One open file and what was true of it when it was opened.
 #[derive(Debug)]

@@ -1,26 +1,21 @@
-//! Choosing a way to read: the fastest that works, each proven by a real read before it is taken.
+//! Chooses how to read: the fastest that works, each proven by a real read before it is taken.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::backend::{Io, Outlet, Port};
-use super::climb::Pace;
+use super::backend::Backend;
+use super::backend::method::Method;
+use super::choice::{Attempt, Choice, ReadMethod};
+use super::config::{Direct, EngineConfig};
 use super::direct::cached_pages;
+use super::error::EngineError;
 use super::file::FileSet;
-use super::mmap::{self, MapReader};
-use super::pread::{self, Pread};
-use super::rings::{Rings, Wish};
-use super::setup::refusal;
-use super::threads::{ReadAt, Threads};
-use super::window::Window;
-use super::{Backend, Choice, Direct, EngineConfig, EngineError, Rung, Way};
+use super::port::{Io, Outlet, Port};
 use crate::buffer::Pool;
 
 /// From this part of the files on, `auto` reads them from the page cache: memory is faster than any device,
 /// but a device is faster than reading through the cache what is not in it.
 const CACHED_ENOUGH: f64 = 0.95;
-/// Most threads of a backend.
-const MAX_THREADS: u32 = 256;
 
 /// A started backend, the files that it reads, and why it was chosen.
 pub(super) struct Chosen {
@@ -42,9 +37,9 @@ pub(super) fn choose(
     }
     let (opened, mut why) = open(paths, config)?;
     let mut files = Arc::new(opened);
-    let mut rungs: Vec<Rung> = Vec::new();
-    for way in ladder(config, files.is_direct()) {
-        if files.is_direct() && !way.direct {
+    let mut attempts: Vec<Attempt> = Vec::new();
+    for (method, backend) in ladder(config, files.is_direct()) {
+        if files.is_direct() && !method.direct {
             files = Arc::new(FileSet::open_buffered(paths)?);
         }
         let port = Port {
@@ -52,9 +47,9 @@ pub(super) fn choose(
             pool: pool.clone(),
             outlet: Arc::clone(outlet),
         };
-        match start(way, port, config)? {
+        match backend.start(method.variant(), port, &config.settings())? {
             Ok(io) => {
-                why.extend(rungs.iter().filter_map(|rung| rung.refusal.clone()));
+                why.extend(attempts.iter().filter_map(|attempt| attempt.refusal.clone()));
                 why.extend(pool.page_kind().advice().map(str::to_owned));
                 let because = if why.is_empty() {
                     String::new()
@@ -62,24 +57,30 @@ pub(super) fn choose(
                     format!(", because {}", why.join("; "))
                 };
                 let with = io.describe().map_or(String::new(), |with| format!(", {with}"));
-                rungs.push(Rung { way, refusal: None });
+                attempts.push(Attempt {
+                    method,
+                    refusal: None,
+                });
                 return Ok(Chosen {
                     io,
                     files,
                     choice: Choice {
-                        way,
-                        reason: format!("{way}{with}{because}"),
-                        rungs,
+                        method,
+                        reason: format!("{method}{with}{because}"),
+                        attempts,
                     },
                 });
             }
-            Err(refused) => rungs.push(Rung {
-                way,
+            Err(refused) => attempts.push(Attempt {
+                method,
                 refusal: Some(refused),
             }),
         }
     }
-    let refusals: Vec<_> = rungs.into_iter().filter_map(|rung| rung.refusal).collect();
+    let refusals: Vec<_> = attempts
+        .into_iter()
+        .filter_map(|attempt| attempt.refusal)
+        .collect();
     Err(EngineError::Unavailable {
         wanted: wanted(config),
         reason: refusals.join("; "),
@@ -89,11 +90,15 @@ pub(super) fn choose(
 /// Opens the files, and says what speaks against O_DIRECT if they are opened without it although that was not
 /// asked for.
 fn open(paths: &[PathBuf], config: &EngineConfig) -> Result<(FileSet, Vec<String>), EngineError> {
-    if config.backend == Backend::Mmap {
+    if let Some(reason) = config
+        .backend
+        .method()
+        .and_then(|backend| backend.needs_page_cache())
+    {
         return match config.direct {
             Direct::On => Err(EngineError::Unavailable {
                 wanted: wanted(config),
-                reason: "a memory map is page cache; choose backend uring or pread".to_owned(),
+                reason: reason.to_owned(),
             }),
             Direct::Auto | Direct::Off => Ok((FileSet::open_buffered(paths)?, Vec::new())),
         };
@@ -134,106 +139,33 @@ fn cached_fraction(files: &FileSet) -> Option<f64> {
     (total > 0).then(|| cached as f64 / total as f64)
 }
 
-/// The ways that may be tried, the fastest first. Files that are open with O_DIRECT can be opened without,
+/// The methods that may be tried, the fastest first. Files that are open with O_DIRECT can be opened without,
 /// but not the other way round.
-fn ladder(config: &EngineConfig, direct: bool) -> Vec<Way> {
-    let way = |backend, direct| Way {
-        backend,
-        direct,
-        registered_buffers: false,
+fn ladder(config: &EngineConfig, direct: bool) -> Vec<(ReadMethod, &'static dyn Method)> {
+    let settings = config.settings();
+    let offered = |backend: Backend, direct: bool| {
+        let method = backend.method().into_iter();
+        method.flat_map(move |method| {
+            let variants = method.variants(direct, &settings).into_iter();
+            variants.map(move |variant| (ReadMethod::new(backend, variant), method))
+        })
     };
-    let plain_ring = way(Backend::Uring, direct);
-    let mut ways = Vec::new();
+    if config.backend != Backend::Auto {
+        return offered(config.backend, direct).collect();
+    }
+    let mut methods = Vec::new();
     // Through the page cache a ring has one thread to copy with, and pread has several. On two busy cores pread
     // copied cached data (4 KiB to 1 MiB reads) 1.3 to 2.3 times as fast as the ring and 1.3 to 1.9 times as fast
     // as a memory map; and unlike the map it survives a file that is cut short.
-    if config.backend == Backend::Uring || (config.backend == Backend::Auto && direct) {
-        if !config.no_registered_buffers {
-            ways.push(Way {
-                registered_buffers: true,
-                ..plain_ring
-            });
-        }
-        ways.push(plain_ring);
+    if direct {
+        methods.extend(offered(Backend::Uring, true));
+        methods.extend(offered(Backend::Pread, true));
     }
-    if config.backend == Backend::Pread || (config.backend == Backend::Auto && direct) {
-        ways.push(way(Backend::Pread, direct));
+    if config.direct != Direct::On {
+        methods.extend(offered(Backend::Pread, false));
+        methods.extend(offered(Backend::Mmap, false));
     }
-    if config.backend == Backend::Auto && config.direct != Direct::On {
-        ways.extend([way(Backend::Pread, false), way(Backend::Mmap, false)]);
-    }
-    if config.backend == Backend::Mmap {
-        ways.push(way(Backend::Mmap, false));
-    }
-    ways
-}
-
-/// Starts one way of reading; the inner error is the clause that says why it is not available.
-fn start(way: Way, port: Port, config: &EngineConfig) -> Result<Result<Box<dyn Io>, String>, EngineError> {
-    let threads = |default: u32| config.threads.unwrap_or(default).clamp(1, MAX_THREADS);
-    match way.backend {
-        Backend::Uring => {
-            let wish = Wish {
-                window: Window::new(config.depth),
-                pace: pace(config),
-                registered_buffers: way.registered_buffers,
-                rings: config.rings,
-                #[cfg(any(test, feature = "sim"))]
-                panics_after: config.panics_after,
-            };
-            Ok(Rings::start(port, wish)?.map(|rings| Box::new(rings) as Box<dyn Io>))
-        }
-        Backend::Mmap => match MapReader::new(&port.files) {
-            Ok(reader) => start_threads(
-                &port,
-                reader,
-                threads(mmap::DEFAULT_THREADS),
-                "reading from a memory map",
-            ),
-            Err(e) => Ok(Err(refusal("mapping the files", &e))),
-        },
-        Backend::Pread | Backend::Auto => {
-            let reader = Pread {
-                files: Arc::clone(&port.files),
-                #[cfg(any(test, feature = "sim"))]
-                panics_after: config
-                    .panics_after
-                    .map(|n| n.try_into().unwrap_or(i64::MAX).into()),
-            };
-            let step = if way.direct {
-                "pread with O_DIRECT"
-            } else {
-                "pread"
-            };
-            start_threads(&port, reader, threads(pread::DEFAULT_THREADS), step)
-        }
-    }
-}
-
-fn start_threads<R: ReadAt>(
-    port: &Port,
-    reader: R,
-    n_threads: u32,
-    step: &str,
-) -> Result<Result<Box<dyn Io>, String>, EngineError> {
-    if let Some(piece) = port.probe(None)
-        && let Err(e) = reader.read_at(&piece)
-    {
-        return Ok(Err(refusal(
-            &format!("{step} of {}", port.files.path(piece.file).display()),
-            &e,
-        )));
-    }
-    Ok(Ok(Box::new(Threads::start(port, reader, n_threads)?)))
-}
-
-fn pace(config: &EngineConfig) -> Pace {
-    #[cfg(any(test, feature = "sim"))]
-    if config.is_hasty {
-        return Pace::HASTY;
-    }
-    let _ = config;
-    Pace::USUAL
+    methods
 }
 
 fn wanted(config: &EngineConfig) -> String {
@@ -253,16 +185,19 @@ fn simulate(
         pool: pool.clone(),
         outlet: Arc::clone(outlet),
     };
-    let way = Way {
+    let method = ReadMethod {
         backend: Backend::Pread,
         direct: false,
         registered_buffers: false,
     };
-    let rungs = vec![Rung { way, refusal: None }];
+    let attempts = vec![Attempt {
+        method,
+        refusal: None,
+    }];
     let choice = Choice {
-        way,
+        method,
         reason: format!("a simulated device with {faults:?}"),
-        rungs,
+        attempts,
     };
     Ok(Chosen {
         io: Box::new(super::sim::Sim::start(&port, faults.clone())?),

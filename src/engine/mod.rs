@@ -33,24 +33,19 @@
 //! ```
 
 mod backend;
-mod busy;
 mod choice;
-mod climb;
 mod config;
 mod direct;
 mod error;
 mod file;
-#[cfg(any(test, feature = "sim"))]
-mod gate;
-mod inbox;
+mod in_flight;
 mod judge;
 mod ladder;
-mod mmap;
-mod pread;
+mod names;
+mod piece;
+mod port;
+mod refusal;
 mod request;
-mod ring;
-mod rings;
-mod setup;
 mod share;
 #[cfg(any(test, feature = "sim"))]
 #[doc(hidden)]
@@ -58,11 +53,9 @@ pub mod sim;
 mod slab;
 mod stats;
 mod submission;
-mod table;
 #[cfg(test)]
 mod tests;
 mod threads;
-mod window;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -70,17 +63,22 @@ use std::path::PathBuf;
 use std::process;
 use std::sync::Arc;
 
-pub use choice::{Choice, Rung, Way};
-pub use config::{Backend, Direct, EngineConfig, ParseNameError};
+pub use backend::Backend;
+pub(crate) use backend::probe_ring;
+pub use choice::{Attempt, Choice, ReadMethod};
+pub use config::{Direct, EngineConfig};
+#[doc(hidden)]
 pub use direct::cached_fraction;
+#[doc(hidden)]
 pub use error::EngineError;
-pub(crate) use setup::probe_ring;
+pub use names::ParseNameError;
 pub use stats::EngineStats;
+#[doc(hidden)]
 pub use submission::{Completion, Read, Submission};
 
 use crate::buffer::Pool;
-use backend::{Io, Outlet};
 use file::FileSet;
+use port::{Io, Outlet};
 
 /// Reads from a fixed list of files into the slots of one pool. Dropping it waits until the kernel is done
 /// with every slot; submissions that were not wholly in flight by then complete with
@@ -88,6 +86,7 @@ use file::FileSet;
 ///
 /// If the ring fails or a thread that reads panics, the engine [breaks down](Engine::breakdown): everything that is submitted ends with
 /// that error, and the pool is closed, so that no thread waits for slots that are lost.
+#[doc(hidden)]
 pub struct Engine {
     io: Box<dyn Io>,
     files: Arc<FileSet>,
@@ -162,7 +161,7 @@ impl Engine {
         let files = 0..self.files.len() as u32;
         let devices: BTreeSet<u64> = files.map(|file| self.files.device(file)).collect();
         let requests = devices.into_iter().map(request::max_request_bytes);
-        requests.flatten().min().filter(|_| self.choice.way.direct)
+        requests.flatten().min().filter(|_| self.choice.method.direct)
     }
 
     /// Why the engine reads no more, if it broke down: the ring failed, or a thread panicked. Its [`Pool`] is closed then, because
@@ -171,7 +170,7 @@ impl Engine {
         self.outlet.breakdown().map(error::Breakdown::error)
     }
 
-    /// Which way of reading is used, and why.
+    /// Which method of reading is used, and why.
     pub fn choice(&self) -> &Choice {
         &self.choice
     }
@@ -198,7 +197,7 @@ impl Drop for Engine {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
-            .field("way", &self.choice.way)
+            .field("method", &self.choice.method)
             .field("alignment", &self.alignment())
             .finish_non_exhaustive()
     }

@@ -4,12 +4,13 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Completion, EngineError, Read, Submission};
+use super::error::EngineError;
+use super::submission::{Completion, Read, Submission};
 use crate::buffer::{Slot, Target};
 
-/// What a table is to carry out: a whole submission, or one ring's share of it.
+/// What a backend is to carry out: a whole submission, or one ring's share of it.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct Task {
     /// A share has some of the reads, and no slots: those belong to all shares together.
     pub(super) submission: Submission,
     /// The outcome of the [check](Submission::check).
@@ -17,22 +18,22 @@ pub(super) struct Order {
     pub(super) share: Option<Share>,
 }
 
-impl Order {
+impl Task {
     /// All of a submission.
-    pub(super) fn whole(submission: Submission, checked: Result<(), EngineError>) -> Order {
-        Order {
+    pub(super) fn whole(submission: Submission, checked: Result<(), EngineError>) -> Task {
+        Task {
             submission,
             checked,
             share: None,
         }
     }
 
-    /// Divides a submission that has passed its check: one order for each part that holds reads. The parts are
+    /// Divides a submission that has passed its check: one task for each part that holds reads. The parts are
     /// its reads, each in one of them.
-    pub(super) fn divide(submission: Submission, parts: Vec<Vec<Read>>) -> Vec<Option<Order>> {
+    pub(super) fn divide(submission: Submission, parts: Vec<Vec<Read>>) -> Vec<Option<Task>> {
         let n_shares = parts.iter().filter(|reads| !reads.is_empty()).count();
         if n_shares <= 1 {
-            let mut whole = Some(Order::whole(submission, Ok(())));
+            let mut whole = Some(Task::whole(submission, Ok(())));
             // To the part that has the reads, or to the first where there are none.
             let place = parts.iter().position(|reads| !reads.is_empty()).unwrap_or(0);
             return (0..parts.len().max(1))
@@ -45,21 +46,21 @@ impl Order {
             reads,
         } = submission;
         let starts: Vec<Target> = slots.iter_mut().map(|slot| slot.target(0, 0)).collect();
-        let rest = Rest {
+        let state = DividedState {
             slots,
             reads,
             n_shares,
             is_lost: false,
             error: None,
         };
-        let whole = Arc::new(Whole {
+        let whole = Arc::new(DividedSubmission {
             tag,
-            rest: Mutex::new(rest),
+            state: Mutex::new(state),
             has_failed: AtomicBool::new(false),
         });
         let mut is_first = true;
-        let order = |reads: Vec<Read>| {
-            (!reads.is_empty()).then(|| Order {
+        let task = |reads: Vec<Read>| {
+            (!reads.is_empty()).then(|| Task {
                 submission: Submission {
                     tag,
                     slots: Vec::new(),
@@ -73,28 +74,28 @@ impl Order {
                 }),
             })
         };
-        parts.into_iter().map(order).collect()
+        parts.into_iter().map(task).collect()
     }
 }
 
 /// One ring's share of a submission.
 #[derive(Debug)]
 pub(super) struct Share {
-    whole: Arc<Whole>,
+    whole: Arc<DividedSubmission>,
     /// Where each slot starts.
     starts: Vec<Target>,
     is_first: bool,
 }
 
 #[derive(Debug)]
-struct Whole {
+struct DividedSubmission {
     tag: u64,
-    rest: Mutex<Rest>,
+    state: Mutex<DividedState>,
     has_failed: AtomicBool,
 }
 
 #[derive(Debug)]
-struct Rest {
+struct DividedState {
     slots: Vec<Slot>,
     reads: Vec<Read>,
     /// Shares that are not over.
@@ -128,31 +129,31 @@ impl Share {
     /// This share is over. The slots are leaked if it `is_lost`, because the kernel may still write to them.
     /// Returns the completion if it was the last share.
     pub(super) fn end(self, error: Option<EngineError>, is_lost: bool) -> Option<Completion> {
-        let mut rest = self.whole.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_lost && !rest.is_lost {
+        let mut state = self.whole.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_lost && !state.is_lost {
             // Whatever went wrong before: this is what the caller has to know.
-            rest.error = None;
-            rest.is_lost = true;
+            state.error = None;
+            state.is_lost = true;
         }
         // A share that was stopped because another failed may be over before that one.
         if let Some(error) = error
-            && matches!(rest.error, None | Some(EngineError::Stopped))
+            && matches!(state.error, None | Some(EngineError::Stopped))
         {
-            rest.error = Some(error);
+            state.error = Some(error);
         }
-        rest.n_shares -= 1;
-        if rest.n_shares > 0 {
+        state.n_shares -= 1;
+        if state.n_shares > 0 {
             return None;
         }
-        let mut slots = mem::take(&mut rest.slots);
-        if rest.is_lost {
+        let mut slots = mem::take(&mut state.slots);
+        if state.is_lost {
             mem::forget(mem::take(&mut slots));
         }
         Some(Completion {
             tag: self.whole.tag,
             slots,
-            reads: mem::take(&mut rest.reads),
-            result: rest.error.take().map_or(Ok(()), Err),
+            reads: mem::take(&mut state.reads),
+            result: state.error.take().map_or(Ok(()), Err),
         })
     }
 }
@@ -179,8 +180,8 @@ mod tests {
             reads: (0..n).map(read).collect(),
         };
         let parts = (0..n).map(|file| vec![read(file)]).collect();
-        let orders = Order::divide(submission, parts).into_iter().flatten();
-        orders.map(|order| order.share.unwrap()).collect()
+        let tasks = Task::divide(submission, parts).into_iter().flatten();
+        tasks.map(|task| task.share.unwrap()).collect()
     }
 
     #[test]
@@ -221,12 +222,11 @@ mod tests {
         let divide = |parts: Vec<Vec<Read>>| {
             let reads = parts.concat();
             let slots = pool.take(1).unwrap();
-            Order::divide(Submission { tag: 1, slots, reads }, parts)
+            Task::divide(Submission { tag: 1, slots, reads }, parts)
         };
         let one = divide(vec![vec![], vec![read(0), read(1)], vec![]]);
-        let whole = |order: &Option<Order>| {
-            order
-                .as_ref()
+        let whole = |task: &Option<Task>| {
+            task.as_ref()
                 .map(|o| (o.share.is_none(), o.submission.reads.len()))
         };
         assert_eq!(

@@ -20,7 +20,7 @@ impl<T> Default for Slab<T> {
 
 #[expect(
     clippy::expect_used,
-    reason = "the table looks up only what it has inserted and not removed"
+    reason = "`InFlight` looks up only what it has inserted and not removed"
 )]
 impl<T> Slab<T> {
     pub(super) fn insert(&mut self, value: T) -> u32 {

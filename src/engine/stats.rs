@@ -66,7 +66,7 @@ impl EngineStats {
     }
 }
 
-/// Where one table's counts are published. There is one writer at a time.
+/// Where the counts of a ring, or of threads that share their reads, are published. There is one writer at a time.
 #[derive(Debug, Default)]
 pub(super) struct SharedStats {
     values: [AtomicU64; 11],
@@ -81,14 +81,14 @@ impl SharedStats {
     }
 }
 
-/// The counts of all tables of an engine.
+/// All counts of an engine.
 #[derive(Debug, Default)]
 pub(super) struct AllStats {
     parts: Mutex<Vec<Arc<SharedStats>>>,
 }
 
 impl AllStats {
-    /// A place for one more table to publish its counts.
+    /// One more place to publish counts.
     pub(super) fn add(&self) -> Arc<SharedStats> {
         let part = Arc::default();
         self.parts
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_counts_of_all_tables_are_added_up() {
+    fn all_counts_are_added_up() {
         let all = AllStats::default();
         let parts = [all.add(), all.add()];
         let counts = EngineStats {

@@ -1,6 +1,6 @@
 //! What is asked of an engine, what comes back, and the rules that a read must keep.
 
-use super::EngineError;
+use super::error::EngineError;
 use super::file::FileSet;
 use crate::buffer::{Pool, Slot};
 

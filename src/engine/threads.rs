@@ -1,45 +1,65 @@
-//! Backends whose reads are calls that return when they are done: several threads share one table.
+//! Backends whose reads are calls that return when they are done: several threads share what is in flight.
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::backend::{Io, Port, Workers};
-use super::error::Breakdown;
-use super::share::Order;
+use super::backend::method::Started;
+use super::error::{Breakdown, EngineError};
+use super::in_flight::InFlight;
+use super::piece::Piece;
+use super::port::{Io, Port, Workers};
+use super::refusal::refusal;
+use super::share::Task;
 use super::stats::SharedStats;
-use super::table::{Piece, Table};
-use super::{Completion, EngineError, Submission};
+use super::submission::{Completion, Submission};
+
+/// Most threads of a backend.
+const MAX_THREADS: u32 = 256;
 
 /// A read that blocks its thread.
 pub(super) trait ReadAt: Send + Sync + 'static {
     /// Writes as many of the piece's bytes to its target as the file has, and returns how many.
     ///
-    /// The table gives out pieces whose targets lie in slots that it owns, that do not overlap, and that
-    /// no other thread touches until [`Table::finish`].
+    /// [`InFlight`] gives out pieces whose targets lie in slots that it owns, that do not overlap, and that
+    /// no other thread touches until [`InFlight::finish`].
     fn read_at(&self, piece: &Piece) -> io::Result<u32>;
 }
 
 /// The threads and what they share.
-pub(super) struct Threads<R> {
+struct Threads<R> {
     shared: Arc<Shared<R>>,
     workers: Workers,
 }
 
 struct Shared<R> {
     reader: R,
-    table: Mutex<Table>,
+    in_flight: Mutex<InFlight>,
     work: Condvar,
     port: Port,
     stats: Arc<SharedStats>,
 }
 
+/// Starts threads that read, after a read that proves the reader; `step` says what is proven.
+pub(super) fn start<R: ReadAt>(port: &Port, reader: R, n_threads: u32, step: &str) -> Started {
+    if let Some(piece) = port.probe(None)
+        && let Err(e) = reader.read_at(&piece)
+    {
+        return Ok(Err(refusal(
+            &format!("{step} of {}", port.files.path(piece.file).display()),
+            &e,
+        )));
+    }
+    let n_threads = n_threads.clamp(1, MAX_THREADS);
+    Ok(Ok(Box::new(Threads::start(port, reader, n_threads)?)))
+}
+
 impl<R: ReadAt> Threads<R> {
-    pub(super) fn start(port: &Port, reader: R, n_threads: u32) -> Result<Threads<R>, EngineError> {
-        let table = Mutex::new(Table::new(Arc::clone(&port.files)));
+    fn start(port: &Port, reader: R, n_threads: u32) -> Result<Threads<R>, EngineError> {
+        let in_flight = Mutex::new(InFlight::new(Arc::clone(&port.files)));
         let shared = Shared {
             reader,
-            table,
+            in_flight,
             work: Condvar::new(),
             port: port.clone(),
             stats: port.outlet.stats.add(),
@@ -62,9 +82,9 @@ impl<R: ReadAt> Threads<R> {
 impl<R: ReadAt> Io for Threads<R> {
     fn submit(&self, submission: Submission, checked: Result<(), EngineError>) {
         let several = submission.reads.len() > 1;
-        let mut table = self.shared.lock();
-        if table.is_abandoned() {
-            drop(table);
+        let mut in_flight = self.shared.lock();
+        if in_flight.is_abandoned() {
+            drop(in_flight);
             let Submission { tag, slots, reads } = submission;
             return self.shared.port.outlet.deliver(Completion {
                 tag,
@@ -73,8 +93,8 @@ impl<R: ReadAt> Io for Threads<R> {
                 result: Err(Breakdown::Panic.error()),
             });
         }
-        table.push(Order::whole(submission, checked));
-        drop(table);
+        in_flight.push(Task::whole(submission, checked));
+        drop(in_flight);
         if several {
             self.shared.work.notify_all();
         } else {
@@ -96,49 +116,49 @@ impl<R: ReadAt> Shared<R> {
             return;
         }
         self.port.break_down(Breakdown::Panic);
-        let mut table = self.lock();
-        table.abandon(&Breakdown::Panic);
-        while let Some(completion) = table.pop_ready() {
-            drop(table);
+        let mut in_flight = self.lock();
+        in_flight.abandon(&Breakdown::Panic);
+        while let Some(completion) = in_flight.pop_ready() {
+            drop(in_flight);
             self.port.outlet.deliver(completion);
-            table = self.lock();
+            in_flight = self.lock();
         }
-        drop(table);
+        drop(in_flight);
         self.work.notify_all();
     }
 
     /// Hands back what is done, else reads a piece, else sleeps.
     fn work(&self) {
-        let mut table = self.lock();
+        let mut in_flight = self.lock();
         loop {
-            if table.is_abandoned() {
+            if in_flight.is_abandoned() {
                 break;
             }
-            if let Some(completion) = table.pop_ready() {
-                drop(table);
+            if let Some(completion) = in_flight.pop_ready() {
+                drop(in_flight);
                 self.port.outlet.deliver(completion);
-                table = self.lock();
-            } else if let Some((id, piece)) = table.next() {
-                drop(table);
+                in_flight = self.lock();
+            } else if let Some((id, piece)) = in_flight.next() {
+                drop(in_flight);
                 let result = self.reader.read_at(&piece);
-                table = self.lock();
-                if table.is_abandoned() {
+                in_flight = self.lock();
+                if in_flight.is_abandoned() {
                     break;
                 }
-                table.finish(id, result);
-                self.stats.publish(table.counts());
-            } else if table.is_stopped() && table.is_empty() {
+                in_flight.finish(id, result);
+                self.stats.publish(in_flight.counts());
+            } else if in_flight.is_stopped() && in_flight.is_empty() {
                 break;
             } else {
-                table = self.work.wait(table).unwrap_or_else(PoisonError::into_inner);
+                in_flight = self.work.wait(in_flight).unwrap_or_else(PoisonError::into_inner);
             }
         }
-        drop(table);
+        drop(in_flight);
         // Others may sleep, having seen reads in flight that are over now.
         self.work.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, InFlight> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

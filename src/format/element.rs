@@ -1,6 +1,6 @@
 //! What the codec needs to know about an element type.
 
-use super::value::{ValueBuffer, ValueType};
+use super::value::{Number, ValueBuffer, ValueType};
 
 mod sealed {
     pub trait Sealed {}
@@ -48,6 +48,9 @@ pub trait Element: Copy + PartialEq + Send + Sync + sealed::Sealed + 'static {
         get(bytes)
     }
 
+    /// The value as a number, exactly.
+    fn number(self) -> Number;
+
     /// The nearest `f32`.
     fn to_f32(self) -> f32;
 
@@ -58,140 +61,134 @@ pub trait Element: Copy + PartialEq + Send + Sync + sealed::Sealed + 'static {
     fn vec_mut(buffer: &mut ValueBuffer) -> Option<&mut Vec<Self>>;
 }
 
-macro_rules! integer {
-    ($type:ty, $unsigned:ty, $variant:ident) => {
-        impl sealed::Sealed for $type {}
-        impl Element for $type {
-            const VALUE_TYPE: ValueType = ValueType::$variant;
-            fn as_count(self) -> Option<u32> {
-                u32::try_from(self).ok().filter(|&c| c > 0)
-            }
-            fn from_count(count: u32) -> Self {
-                count as Self
-            }
-            fn bits(self) -> u64 {
-                self as $unsigned as u64
-            }
-            fn from_bits(bits: u64) -> Self {
-                bits as Self
-            }
-            fn to_f32(self) -> f32 {
-                self as f32
-            }
-            fn is_f32_exact(self) -> bool {
-                // Through i128, since a saturating cast would take 2^64 for u64::MAX.
-                (self as f32) as i128 == self as i128
-            }
-            fn vec_mut(buffer: &mut ValueBuffer) -> Option<&mut Vec<Self>> {
-                match buffer {
-                    ValueBuffer::$variant(v) => Some(v),
-                    _ => None,
+macro_rules! implement {
+    (() $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+        $(
+            impl sealed::Sealed for $type {}
+            impl Element for $type {
+                const VALUE_TYPE: ValueType = ValueType::$Variant;
+                fn vec_mut(buffer: &mut ValueBuffer) -> Option<&mut Vec<Self>> {
+                    match buffer {
+                        ValueBuffer::$Variant(v) => Some(v),
+                        _ => None,
+                    }
                 }
+                of_class!($Class $type $bits);
             }
+        )*
+    };
+}
+
+/// What the types of a class have in common, and what is faster for a type of its own.
+macro_rules! of_class {
+    (Unsigned $type:ident $bits:ident) => {
+        of_class!(Signed $type $bits);
+    };
+    (Signed $type:ident $bits:ident) => {
+        fn as_count(self) -> Option<u32> {
+            u32::try_from(self).ok().filter(|&c| c > 0)
+        }
+        fn from_count(count: u32) -> Self {
+            count as Self
+        }
+        fn bits(self) -> u64 {
+            self as $bits as u64
+        }
+        fn from_bits(bits: u64) -> Self {
+            bits as Self
+        }
+        fn number(self) -> Number {
+            Number::Integer(self.into())
+        }
+        fn to_f32(self) -> f32 {
+            self as f32
+        }
+        fn is_f32_exact(self) -> bool {
+            // Through i128, since a saturating cast would take 2^64 for u64::MAX.
+            (self as f32) as i128 == self as i128
+        }
+    };
+    (Float $type:ident $bits:ident) => {
+        fn as_count(self) -> Option<u32> {
+            // The cast saturates (hence the bound) and maps NaN to 0; the way back tells whether anything was lost.
+            let count = self as u32;
+            (count > 0 && self < 4_294_967_296.0 && (count as $type) == self).then_some(count)
+        }
+        fn from_count(count: u32) -> Self {
+            count as Self
+        }
+        fn bits(self) -> u64 {
+            u64::from(self.to_bits())
+        }
+        fn from_bits(bits: u64) -> Self {
+            <$type>::from_bits(bits as $bits)
+        }
+        fn number(self) -> Number {
+            Number::Float(self.into())
+        }
+        fn to_f32(self) -> f32 {
+            self as f32
+        }
+        fn is_f32_exact(self) -> bool {
+            (self as f32) as $type == self || self.is_nan()
+        }
+        of_float!($type);
+    };
+    (Boolean $type:ident $bits:ident) => {
+        fn as_count(self) -> Option<u32> {
+            self.then_some(1)
+        }
+        fn from_count(count: u32) -> Self {
+            count != 0
+        }
+        fn bits(self) -> u64 {
+            u64::from(self)
+        }
+        fn from_bits(bits: u64) -> Self {
+            bits & 0xFF != 0
+        }
+        fn number(self) -> Number {
+            Number::Integer(self.into())
+        }
+        fn to_f32(self) -> f32 {
+            f32::from(u8::from(self))
+        }
+        fn is_f32_exact(self) -> bool {
+            true
         }
     };
 }
 
-integer!(u8, u8, U8);
-integer!(u16, u16, U16);
-integer!(u32, u32, U32);
-integer!(u64, u64, U64);
-integer!(i8, u8, I8);
-integer!(i16, u16, I16);
-integer!(i32, u32, I32);
-integer!(i64, u64, I64);
+macro_rules! of_float {
+    (f32) => {
+        #[inline(always)]
+        fn as_f32s(values: &mut [Self]) -> Option<&mut [f32]> {
+            Some(values)
+        }
 
-macro_rules! float {
-    ($type:ty, $bits:ty, $variant:ident, { $($own:item)* }) => {
-        impl sealed::Sealed for $type {}
-        impl Element for $type {
-            const VALUE_TYPE: ValueType = ValueType::$variant;
-            fn as_count(self) -> Option<u32> {
-                // The cast saturates (hence the bound) and maps NaN to 0; the way back tells whether anything was lost.
-                let count = self as u32;
-                (count > 0 && self < 4_294_967_296.0 && (count as $type) == self).then_some(count)
+        #[inline(always)]
+        fn fill_counts(codes: &[u32], out: &mut [Self]) {
+            // Processors convert signed integers at once, unsigned ones in several steps.
+            if codes.iter().fold(0, |all, &code| all | code) < 1 << 30 {
+                out.iter_mut()
+                    .zip(codes)
+                    .for_each(|(value, &code)| *value = (code as i32 + 1) as Self);
+            } else {
+                out.iter_mut()
+                    .zip(codes)
+                    .for_each(|(value, &code)| *value = Self::from_count(code + 1));
             }
-            fn from_count(count: u32) -> Self {
-                count as Self
-            }
-            fn bits(self) -> u64 {
-                u64::from(self.to_bits())
-            }
-            fn from_bits(bits: u64) -> Self {
-                <$type>::from_bits(bits as $bits)
-            }
-            $($own)*
-            fn to_f32(self) -> f32 {
-                self as f32
-            }
-            fn is_f32_exact(self) -> bool {
-                (self as f32) as $type == self || self.is_nan()
-            }
-            fn vec_mut(buffer: &mut ValueBuffer) -> Option<&mut Vec<Self>> {
-                match buffer {
-                    ValueBuffer::$variant(v) => Some(v),
-                    _ => None,
-                }
-            }
+        }
+
+        #[inline]
+        fn from_stored(stored: ValueType, bytes: &[u8]) -> Self {
+            crate::with_element!(stored, S => get::<S>(bytes).to_f32())
         }
     };
+    ($type:ident) => {};
 }
 
-float!(f32, u32, F32, {
-    #[inline(always)]
-    fn as_f32s(values: &mut [Self]) -> Option<&mut [f32]> {
-        Some(values)
-    }
-
-    #[inline(always)]
-    fn fill_counts(codes: &[u32], out: &mut [Self]) {
-        // Processors convert signed integers at once, unsigned ones in several steps.
-        if codes.iter().fold(0, |all, &code| all | code) < 1 << 30 {
-            out.iter_mut()
-                .zip(codes)
-                .for_each(|(value, &code)| *value = (code as i32 + 1) as Self);
-        } else {
-            out.iter_mut()
-                .zip(codes)
-                .for_each(|(value, &code)| *value = Self::from_count(code + 1));
-        }
-    }
-
-    #[inline]
-    fn from_stored(stored: ValueType, bytes: &[u8]) -> Self {
-        crate::with_element!(stored, S => get::<S>(bytes).to_f32())
-    }
-});
-float!(f64, u64, F64, {});
-
-impl sealed::Sealed for bool {}
-impl Element for bool {
-    const VALUE_TYPE: ValueType = ValueType::Bool;
-    fn as_count(self) -> Option<u32> {
-        self.then_some(1)
-    }
-    fn from_count(count: u32) -> Self {
-        count != 0
-    }
-    fn bits(self) -> u64 {
-        u64::from(self)
-    }
-    fn from_bits(bits: u64) -> Self {
-        bits & 0xFF != 0
-    }
-    fn to_f32(self) -> f32 {
-        f32::from(u8::from(self))
-    }
-    fn is_f32_exact(self) -> bool {
-        true
-    }
-    fn vec_mut(buffer: &mut ValueBuffer) -> Option<&mut Vec<Self>> {
-        match buffer {
-            ValueBuffer::Bool(v) => Some(v),
-            _ => None,
-        }
-    }
-}
+crate::with_element_types!(implement);
 
 /// Appends the value's bytes, little endian, in the width of its type.
 pub(crate) fn put<T: Element>(value: T, out: &mut Vec<u8>) {
@@ -208,59 +205,6 @@ pub(crate) fn get<T: Element>(bytes: &[u8]) -> T {
     let mut le = [0u8; 8];
     le[..width].copy_from_slice(&bytes[..width]);
     T::from_bits(u64::from_le_bytes(le))
-}
-
-/// Runs `$body` with the type `$T` bound to the element type that the [`ValueType`] names.
-#[macro_export]
-macro_rules! with_element {
-    ($value_type:expr, $T:ident => $body:expr) => {
-        match $value_type {
-            $crate::format::ValueType::Bool => {
-                type $T = bool;
-                $body
-            }
-            $crate::format::ValueType::U8 => {
-                type $T = u8;
-                $body
-            }
-            $crate::format::ValueType::U16 => {
-                type $T = u16;
-                $body
-            }
-            $crate::format::ValueType::U32 => {
-                type $T = u32;
-                $body
-            }
-            $crate::format::ValueType::U64 => {
-                type $T = u64;
-                $body
-            }
-            $crate::format::ValueType::I8 => {
-                type $T = i8;
-                $body
-            }
-            $crate::format::ValueType::I16 => {
-                type $T = i16;
-                $body
-            }
-            $crate::format::ValueType::I32 => {
-                type $T = i32;
-                $body
-            }
-            $crate::format::ValueType::I64 => {
-                type $T = i64;
-                $body
-            }
-            $crate::format::ValueType::F32 => {
-                type $T = f32;
-                $body
-            }
-            $crate::format::ValueType::F64 => {
-                type $T = f64;
-                $body
-            }
-        }
-    };
 }
 
 #[cfg(test)]

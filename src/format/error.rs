@@ -96,7 +96,7 @@ pub enum FormatError {
         /// Byte after the last.
         end: u64,
         /// What is wrong.
-        error: super::packed::FrameError,
+        error: super::encoding::error::FrameError,
     },
     /// A table is not what the specification says, or Arrow cannot read it.
     #[error("{}: {reason}; convert again or restore the file", file.display())]

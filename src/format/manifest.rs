@@ -2,82 +2,22 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::checksum::crc32c;
 use super::constants::{VERSION, matrix_directory};
+use super::encoding::{Encoding, StoredMatrix};
 use super::error::FormatError;
-use super::file::FileName;
+use super::hex::{parse_crc, parse_id};
 use super::index::{EntryLimits, IndexLayout};
 use super::json::with_allowance;
 use super::names::version_of;
-use super::rules::{Claims, parse_crc, parse_id};
+use super::rules::Claims;
 use super::value::ValueType;
+use super::var_order::VarOrder;
 
-/// How the blocks are encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[repr(u32)]
-pub enum Encoding {
-    /// One compressed frame per obs.
-    Packed = 1,
-    /// CSR as it is in memory.
-    Raw = 2,
-}
-
-impl Encoding {
-    /// The name in the manifest.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Packed => "packed",
-            Self::Raw => "raw",
-        }
-    }
-}
-
-/// How the writer ordered the columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum VarOrder {
-    /// As in the source.
-    Source,
-    /// By the number of obs in which they occur, most frequent first.
-    Detection,
-}
-
-impl VarOrder {
-    /// The name in the manifest.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Detection => "detection",
-        }
-    }
-}
-
-/// One shard.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "FORMAT.md, section 2")]
-pub struct ShardEntry {
-    pub file: FileName,
-    pub bytes: u64,
-    pub blocks: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub store_id: Option<String>,
-}
-
-/// A file with checksums of its pieces.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "FORMAT.md, section 2")]
-pub struct FileEntry {
-    pub file: FileName,
-    pub bytes: u64,
-    /// Shared, since further matrices have the same obs.
-    #[serde(with = "hex_list")]
-    pub crc32c: Arc<[u32]>,
-}
+pub use super::entries::{FileEntry, ShardEntry};
 
 /// The members of the manifest; `FORMAT.md`, section 2, gives their meaning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -177,7 +117,7 @@ impl Manifest {
     /// Reads and checks a manifest: version and features first, so that a newer store is named as such.
     ///
     /// # Errors
-    /// [`FormatError`] that tells what is wrong.
+    /// If it is not valid: the message says what is wrong.
     pub fn from_bytes(bytes: &[u8], file: &Path) -> Result<Self, FormatError> {
         if let Err(damaged) = check_crc(bytes, file) {
             // A later version may end otherwise.
@@ -272,7 +212,7 @@ impl Manifest {
     /// Checks what the members say of each other, so that nothing later needs to.
     fn check(&self, file: &Path) -> Result<(), FormatError> {
         let refuse = |rule: String| FormatError::invalid(file, 0, rule);
-        if self.raw_value_type.is_some() != (self.encoding == Encoding::Raw) {
+        if self.raw_value_type.is_some() != self.encoding.has_raw_value_type() {
             return Err(refuse(
                 "raw_value_type belongs to the raw encoding, and to it alone".into(),
             ));
@@ -292,11 +232,9 @@ impl Manifest {
         }
         let claims = Claims {
             n_obs: self.n_obs,
-            n_vars: self.n_vars,
             nnz: self.nnz,
             encoding: self.encoding,
-            value_type: self.value_type,
-            stored: self.stored_value_type(),
+            matrix: self.stored_matrix(),
             block_size: self.block_size,
             alignment: self.alignment,
             max_obs_nnz: self.max_obs_nnz,
@@ -310,7 +248,7 @@ impl Manifest {
     }
 
     /// Where the sections of the index lie.
-    pub const fn index_layout(&self) -> IndexLayout {
+    pub fn index_layout(&self) -> IndexLayout {
         IndexLayout::new(
             self.n_obs,
             self.block_size,
@@ -331,6 +269,16 @@ impl Manifest {
     /// The type in which values lie in the blocks.
     pub fn stored_value_type(&self) -> ValueType {
         self.raw_value_type.unwrap_or(self.value_type)
+    }
+
+    /// What an encoding needs to know of the matrix.
+    pub(crate) fn stored_matrix(&self) -> StoredMatrix {
+        StoredMatrix {
+            n_vars: self.n_vars,
+            value_type: self.value_type,
+            stored: self.stored_value_type(),
+            f32_exact: self.f32_exact,
+        }
     }
 
     /// The id of a store with this shape and these CRCs of the sections of its index and of its tables (`FORMAT.md`, section 7).
@@ -454,50 +402,5 @@ pub(crate) fn check_crc(bytes: &[u8], file: &Path) -> Result<(), FormatError> {
             expected,
             found,
         })
-    }
-}
-
-/// Checksums as 8 hexadecimal digits each.
-mod hex_list {
-    use std::borrow::Cow;
-    use std::fmt;
-    use std::sync::Arc;
-
-    use serde::de::{Deserializer, Error, SeqAccess, Visitor};
-    use serde::{Deserialize, Serializer};
-
-    use super::parse_crc;
-
-    pub(super) fn serialize<S: Serializer>(list: &[u32], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(list.iter().map(|crc| format!("{crc:08x}")))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<[u32]>, D::Error> {
-        from.deserialize_seq(Checksums)
-    }
-
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-    /// Takes them one by one: a text of each would take ten times the memory.
-    struct Checksums;
-
-    impl<'de> Visitor<'de> for Checksums {
-        type Value = Arc<[u32]>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of checksums")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Arc<[u32]>, A::Error> {
-            let mut list = Vec::new();
-            while let Some(Text(text)) = from.next_element()? {
-                let crc = parse_crc(&text);
-                list.push(
-                    crc.ok_or_else(|| A::Error::custom("a checksum is not 8 lower-case hexadecimal digits"))?,
-                );
-            }
-            Ok(list.into())
-        }
     }
 }

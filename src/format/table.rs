@@ -19,12 +19,13 @@ use super::checksum::HashingWriter;
 use super::constants::{
     CHECKSUM_PIECE_BYTES, ROLE_INDEX, ROLE_KEY, ROLE_SOURCE_POSITION, SECTION_ALIGNMENT, TABLE_BATCH_ROWS,
 };
+use super::entries::FileEntry;
 use super::error::FormatError;
 use super::file::FileName;
-use super::manifest::FileEntry;
 
 /// Writes a table and the checksums of its pieces.
 #[allow(missing_debug_implementations, reason = "Arrow's writer has none")]
+#[doc(hidden)]
 pub struct TableWriter {
     path: PathBuf,
     writer: FileWriter<HashingWriter<BufWriter<File>>>,
@@ -232,7 +233,7 @@ impl Table {
     /// # Errors
     /// Where the file cannot be mapped or has another length than its entry says.
     pub(crate) fn open(path: PathBuf, entry: &FileEntry, n_rows: u64) -> Result<Self, FormatError> {
-        let map = crate::store::map::map_file(&path, entry.bytes)?;
+        let map = super::map::map_file(&path, entry.bytes)?;
         Ok(Self {
             path,
             map: Buffer::from(bytes::Bytes::from_owner(map)),
@@ -253,7 +254,7 @@ impl Table {
     ///
     /// # Errors
     /// Where the file is damaged.
-    pub fn schema(&self) -> Result<&SchemaRef, FormatError> {
+    pub fn schema(&self) -> Result<&SchemaRef, crate::Error> {
         Ok(&self.layout()?.schema)
     }
 
@@ -261,7 +262,7 @@ impl Table {
     ///
     /// # Errors
     /// Where the file is damaged.
-    pub fn column_names(&self) -> Result<Vec<String>, FormatError> {
+    pub fn column_names(&self) -> Result<Vec<String>, crate::Error> {
         let fields = self.schema()?.fields();
         Ok(fields
             .iter()
@@ -273,8 +274,8 @@ impl Table {
     /// The column of this name.
     ///
     /// # Errors
-    /// [`FormatError::NoColumn`] where there is none, other errors where its bytes are damaged.
-    pub fn column(&self, name: &str) -> Result<Column, FormatError> {
+    /// If there is none, or its bytes are damaged.
+    pub fn column(&self, name: &str) -> Result<Column, crate::Error> {
         let fields = self.schema()?.fields();
         let place = fields
             .iter()
@@ -293,7 +294,8 @@ impl Table {
                 file,
                 column,
                 columns,
-            });
+            }
+            .into());
         };
         self.column_at(place)
     }
@@ -302,7 +304,7 @@ impl Table {
     ///
     /// # Errors
     /// Where its bytes are damaged.
-    pub fn names(&self) -> Result<Column, FormatError> {
+    pub fn names(&self) -> Result<Column, crate::Error> {
         self.role(ROLE_INDEX)
     }
 
@@ -310,7 +312,7 @@ impl Table {
     ///
     /// # Errors
     /// Where the file is damaged.
-    pub(crate) fn has_positions(&self) -> Result<bool, FormatError> {
+    pub(crate) fn has_positions(&self) -> Result<bool, crate::Error> {
         let fields = self.schema()?.fields();
         let role = |field: &FieldRef| {
             field.metadata().get(ROLE_KEY).map(String::as_str) == Some(ROLE_SOURCE_POSITION)
@@ -327,17 +329,16 @@ impl Table {
     ///
     /// # Errors
     /// Where there is none or its bytes are damaged.
-    pub(crate) fn role(&self, role: &str) -> Result<Column, FormatError> {
+    pub(crate) fn role(&self, role: &str) -> Result<Column, crate::Error> {
         let fields = self.schema()?.fields();
         let place = fields
             .iter()
             .position(|f| f.metadata().get(ROLE_KEY).is_some_and(|r| r == role));
-        self.column_at(
-            place.ok_or_else(|| FormatError::table(&self.path, format!("no field has the role {role}")))?,
-        )
+        let missing = || FormatError::table(&self.path, format!("no field has the role {role}"));
+        self.column_at(place.ok_or_else(missing)?)
     }
 
-    fn column_at(&self, place: usize) -> Result<Column, FormatError> {
+    fn column_at(&self, place: usize) -> Result<Column, crate::Error> {
         let batches = self.read(Some(place), 0..self.layout()?.batches.len())?;
         let field = self.schema()?.fields()[place].clone();
         Ok(Column {
@@ -350,7 +351,7 @@ impl Table {
     ///
     /// # Errors
     /// Where the file is damaged.
-    pub fn n_batches(&self) -> Result<usize, FormatError> {
+    pub fn n_batches(&self) -> Result<usize, crate::Error> {
         Ok(self.layout()?.batches.len())
     }
 
@@ -361,10 +362,11 @@ impl Table {
     ///
     /// # Panics
     /// Where there is no such batch.
-    pub fn batch(&self, i: usize) -> Result<RecordBatch, FormatError> {
-        self.read(None, i..i + 1)?
+    pub fn batch(&self, i: usize) -> Result<RecordBatch, crate::Error> {
+        Ok(self
+            .read(None, i..i + 1)?
             .pop()
-            .ok_or_else(|| FormatError::table(&self.path, format!("batch {i} is missing")))
+            .ok_or_else(|| FormatError::table(&self.path, format!("batch {i} is missing")))?)
     }
 
     fn read(&self, column: Option<usize>, range: Range<usize>) -> Result<Vec<RecordBatch>, FormatError> {
@@ -481,7 +483,7 @@ impl Table {
     ///
     /// # Errors
     /// The first damage found.
-    pub fn verify_all(&self) -> Result<(), FormatError> {
+    pub fn verify_all(&self) -> Result<(), crate::Error> {
         self.verify(0, self.map.len())?;
         (0..self.n_batches()?).try_for_each(|i| self.batch(i).map(drop))
     }

@@ -2,98 +2,212 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Element type of the source matrix, as AnnData stores it.
+/// The table of the element types that a store can hold. Everything else that lists them is made of its rows: an enum's variant, the
+/// type, the unsigned integer of the same width, the class, and numpy's name.
 ///
-/// The store records it so that an export gives back the very dtype that came in, whatever the encoding of the
-/// values on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ValueType {
-    /// One byte, 0 or 1.
-    Bool,
-    /// Unsigned 8-bit integer.
-    U8,
-    /// Unsigned 16-bit integer.
-    U16,
-    /// Unsigned 32-bit integer.
-    U32,
-    /// Unsigned 64-bit integer.
-    U64,
-    /// Signed 8-bit integer.
-    I8,
-    /// Signed 16-bit integer.
-    I16,
-    /// Signed 32-bit integer.
-    I32,
-    /// Signed 64-bit integer.
-    I64,
-    /// IEEE 754 binary32.
-    F32,
-    /// IEEE 754 binary64.
-    F64,
+/// Hands the rows to the macro `$rule`, after `$arguments` in parentheses. Other types of values are not in it: what a minibatch may
+/// be rounded to, indices, and columns of obs.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_element_types {
+    ($($rule:ident)::+ $(, $($arguments:tt)*)?) => {
+        $($rule)::+! {
+            ($($($arguments)*)?)
+            /// One byte, 0 or 1.
+            Bool: bool, u8, Boolean, "bool";
+            /// Unsigned 8-bit integer.
+            U8: u8, u8, Unsigned, "uint8";
+            /// Unsigned 16-bit integer.
+            U16: u16, u16, Unsigned, "uint16";
+            /// Unsigned 32-bit integer.
+            U32: u32, u32, Unsigned, "uint32";
+            /// Unsigned 64-bit integer.
+            U64: u64, u64, Unsigned, "uint64";
+            /// Signed 8-bit integer.
+            I8: i8, u8, Signed, "int8";
+            /// Signed 16-bit integer.
+            I16: i16, u16, Signed, "int16";
+            /// Signed 32-bit integer.
+            I32: i32, u32, Signed, "int32";
+            /// Signed 64-bit integer.
+            I64: i64, u64, Signed, "int64";
+            /// IEEE 754 binary32.
+            F32: f32, u32, Float, "float32";
+            /// IEEE 754 binary64.
+            F64: f64, u64, Float, "float64";
+        }
+    };
 }
 
-impl ValueType {
-    /// Width of one value in bytes.
-    pub const fn size_bytes(self) -> usize {
+/// What the values of an element type are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueClass {
+    /// 0 and 1.
+    Boolean,
+    /// Integers from 0 up.
+    Unsigned,
+    /// Integers.
+    Signed,
+    /// IEEE 754.
+    Float,
+}
+
+/// A value of any element type, exactly.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Number {
+    /// An integer or a boolean.
+    Integer(i128),
+    /// A float.
+    Float(f64),
+}
+
+impl Number {
+    /// The integer that it is.
+    pub fn as_integer(self) -> Option<i128> {
         match self {
-            Self::Bool | Self::U8 | Self::I8 => 1,
-            Self::U16 | Self::I16 => 2,
-            Self::U32 | Self::I32 | Self::F32 => 4,
-            Self::U64 | Self::I64 | Self::F64 => 8,
+            Self::Integer(value) => Some(value),
+            // Beyond 2^64 no type has it; the cast is exact within.
+            Self::Float(value) if value.fract() == 0.0 && value.abs() <= u64::MAX as f64 => {
+                Some(value as i128)
+            }
+            Self::Float(_) => None,
         }
     }
 
-    /// The name in the manifest.
-    pub const fn name(self) -> &'static str {
+    /// The number as a float, if that holds it exactly.
+    pub fn as_float(self) -> Option<f64> {
         match self {
-            Self::Bool => "bool",
-            Self::U8 => "u8",
-            Self::U16 => "u16",
-            Self::U32 => "u32",
-            Self::U64 => "u64",
-            Self::I8 => "i8",
-            Self::I16 => "i16",
-            Self::I32 => "i32",
-            Self::I64 => "i64",
-            Self::F32 => "f32",
-            Self::F64 => "f64",
-        }
-    }
-
-    /// The name numpy gives this type (`float32`, `uint16`, `bool`, ...).
-    pub const fn numpy_name(self) -> &'static str {
-        match self {
-            Self::Bool => "bool",
-            Self::U8 => "uint8",
-            Self::U16 => "uint16",
-            Self::U32 => "uint32",
-            Self::U64 => "uint64",
-            Self::I8 => "int8",
-            Self::I16 => "int16",
-            Self::I32 => "int32",
-            Self::I64 => "int64",
-            Self::F32 => "float32",
-            Self::F64 => "float64",
+            Self::Float(value) => Some(value),
+            Self::Integer(value) => Some(value as f64).filter(|float| *float as i128 == value),
         }
     }
 }
 
-/// Values of a piece of the matrix, in the element type of the source.
-#[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "one variant per ValueType, named alike")]
-pub enum ValueBuffer {
-    Bool(Vec<bool>),
-    U8(Vec<u8>),
-    U16(Vec<u16>),
-    U32(Vec<u32>),
-    U64(Vec<u64>),
-    I8(Vec<i8>),
-    I16(Vec<i16>),
-    I32(Vec<i32>),
-    I64(Vec<i64>),
-    F32(Vec<f32>),
-    F64(Vec<f64>),
+macro_rules! define {
+    (() $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+        /// Element type of the source matrix, as AnnData stores it.
+        ///
+        /// The store records it so that an export gives back the very dtype that came in, whatever the encoding of the
+        /// values on disk.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum ValueType {
+            $($(#[$doc])* $Variant,)*
+        }
+
+        impl ValueType {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$Variant),*];
+
+            /// Width of one value in bytes.
+            pub const fn size_bytes(self) -> usize {
+                match self {
+                    $(Self::$Variant => size_of::<$type>(),)*
+                }
+            }
+
+            /// The name in the manifest.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$Variant => stringify!($type),)*
+                }
+            }
+
+            /// The name numpy gives this type (`float32`, `uint16`, `bool`, ...).
+            pub const fn numpy_name(self) -> &'static str {
+                match self {
+                    $(Self::$Variant => $numpy,)*
+                }
+            }
+
+            /// What the values are.
+            pub const fn class(self) -> ValueClass {
+                match self {
+                    $(Self::$Variant => ValueClass::$Class,)*
+                }
+            }
+        }
+
+        /// Values of a piece of the matrix, in the element type of the source.
+        #[derive(Clone, Debug, PartialEq)]
+        #[allow(missing_docs, reason = "one variant per ValueType, named alike")]
+        pub enum ValueBuffer {
+            $($Variant(Vec<$type>),)*
+        }
+
+        impl ValueBuffer {
+            /// An empty buffer of the given element type with room for `capacity` values.
+            pub fn with_capacity(value_type: ValueType, capacity: usize) -> Self {
+                match value_type {
+                    $(ValueType::$Variant => Self::$Variant(Vec::with_capacity(capacity)),)*
+                }
+            }
+
+            /// Element type of the values.
+            pub fn value_type(&self) -> ValueType {
+                match self {
+                    $(Self::$Variant(_) => ValueType::$Variant,)*
+                }
+            }
+        }
+    };
+}
+
+with_element_types!(define);
+
+impl ValueBuffer {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        crate::with_values!(self, v => v.len())
+    }
+
+    /// Whether the buffer holds no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Runs `$body` with `$v` bound to the vector inside a [`ValueBuffer`], whatever its type.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_values {
+    ($buffer:expr, $v:ident => $body:expr) => {
+        $crate::with_element_types!($crate::with_values_in_rows, $buffer, $v, $body)
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_values_in_rows {
+    (($buffer:expr, $v:ident, $body:expr)
+     $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+        match $buffer {
+            $($crate::format::ValueBuffer::$Variant($v) => $body,)*
+        }
+    };
+}
+
+/// Runs `$body` with the type `$T` bound to the element type that the [`ValueType`] names.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_element {
+    ($value_type:expr, $T:ident => $body:expr) => {
+        $crate::with_element_types!($crate::with_element_in_rows, $value_type, $T, $body)
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_element_in_rows {
+    (($value_type:expr, $T:ident, $body:expr)
+     $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+        match $value_type {
+            $($crate::format::ValueType::$Variant => {
+                type $T = $type;
+                $body
+            })*
+        }
+    };
 }
 
 /// Consecutive rows of a matrix as canonical CSR: in each row the column indices ascend strictly.
@@ -105,72 +219,6 @@ pub struct CsrRows {
     pub indices: Vec<u32>,
     /// The stored values, in the source's element type.
     pub values: ValueBuffer,
-}
-
-/// Runs `$body` with `$v` bound to the vector inside a [`ValueBuffer`], whatever its type.
-#[macro_export]
-macro_rules! with_values {
-    ($buffer:expr, $v:ident => $body:expr) => {
-        match $buffer {
-            $crate::format::ValueBuffer::Bool($v) => $body,
-            $crate::format::ValueBuffer::U8($v) => $body,
-            $crate::format::ValueBuffer::U16($v) => $body,
-            $crate::format::ValueBuffer::U32($v) => $body,
-            $crate::format::ValueBuffer::U64($v) => $body,
-            $crate::format::ValueBuffer::I8($v) => $body,
-            $crate::format::ValueBuffer::I16($v) => $body,
-            $crate::format::ValueBuffer::I32($v) => $body,
-            $crate::format::ValueBuffer::I64($v) => $body,
-            $crate::format::ValueBuffer::F32($v) => $body,
-            $crate::format::ValueBuffer::F64($v) => $body,
-        }
-    };
-}
-
-impl ValueBuffer {
-    /// An empty buffer of the given element type with room for `capacity` values.
-    pub fn with_capacity(value_type: ValueType, capacity: usize) -> Self {
-        match value_type {
-            ValueType::Bool => Self::Bool(Vec::with_capacity(capacity)),
-            ValueType::U8 => Self::U8(Vec::with_capacity(capacity)),
-            ValueType::U16 => Self::U16(Vec::with_capacity(capacity)),
-            ValueType::U32 => Self::U32(Vec::with_capacity(capacity)),
-            ValueType::U64 => Self::U64(Vec::with_capacity(capacity)),
-            ValueType::I8 => Self::I8(Vec::with_capacity(capacity)),
-            ValueType::I16 => Self::I16(Vec::with_capacity(capacity)),
-            ValueType::I32 => Self::I32(Vec::with_capacity(capacity)),
-            ValueType::I64 => Self::I64(Vec::with_capacity(capacity)),
-            ValueType::F32 => Self::F32(Vec::with_capacity(capacity)),
-            ValueType::F64 => Self::F64(Vec::with_capacity(capacity)),
-        }
-    }
-
-    /// Number of values.
-    pub fn len(&self) -> usize {
-        with_values!(self, v => v.len())
-    }
-
-    /// Whether the buffer holds no value.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Element type of the values.
-    pub fn value_type(&self) -> ValueType {
-        match self {
-            Self::Bool(_) => ValueType::Bool,
-            Self::U8(_) => ValueType::U8,
-            Self::U16(_) => ValueType::U16,
-            Self::U32(_) => ValueType::U32,
-            Self::U64(_) => ValueType::U64,
-            Self::I8(_) => ValueType::I8,
-            Self::I16(_) => ValueType::I16,
-            Self::I32(_) => ValueType::I32,
-            Self::I64(_) => ValueType::I64,
-            Self::F32(_) => ValueType::F32,
-            Self::F64(_) => ValueType::F64,
-        }
-    }
 }
 
 impl CsrRows {

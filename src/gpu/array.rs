@@ -2,37 +2,54 @@
 
 use super::driver::DevicePtr;
 
-/// Type of the elements of an array.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[allow(missing_docs, reason = "one variant per element type, named alike")]
-pub enum ElementType {
-    F32,
-    F16,
-    Bf16,
-    F64,
-    Bool,
-    U8,
-    U16,
-    U32,
-    U64,
-    I8,
-    I16,
-    I32,
-    I64,
+macro_rules! define {
+    (($($half:ident $half_bytes:literal $half_code:literal),*)
+     $($(#[$doc:meta])* $stored:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+        /// Type of the elements of an array: one of the types that stores hold, or one that values are rounded to.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        #[allow(missing_docs, reason = "one variant per element type, named alike")]
+        pub enum ElementType {
+            $($half,)*
+            $($stored,)*
+        }
+
+        impl ElementType {
+            /// Bytes of an element.
+            pub fn size_bytes(self) -> usize {
+                match self {
+                    $(Self::$half => $half_bytes,)*
+                    $(Self::$stored => size_of::<$type>(),)*
+                }
+            }
+
+            /// `DLDataTypeCode`: kDLInt, kDLUInt, kDLFloat, kDLBfloat or kDLBool.
+            pub(super) fn dlpack_code(self) -> u8 {
+                match self {
+                    $(Self::$half => $half_code,)*
+                    $(Self::$stored => dlpack_code!($Class),)*
+                }
+            }
+        }
+    };
 }
 
-impl ElementType {
-    /// Bytes of an element.
-    pub fn size_bytes(self) -> usize {
-        match self {
-            Self::Bool | Self::U8 | Self::I8 => 1,
-            Self::F16 | Self::Bf16 | Self::U16 | Self::I16 => 2,
-            Self::F32 | Self::U32 | Self::I32 => 4,
-            Self::F64 | Self::U64 | Self::I64 => 8,
-        }
-    }
+macro_rules! dlpack_code {
+    (Signed) => {
+        0
+    };
+    (Unsigned) => {
+        1
+    };
+    (Float) => {
+        2
+    };
+    (Boolean) => {
+        6
+    };
 }
+
+crate::with_element_types!(define, F16 2 2, Bf16 2 4);
 
 /// An array in the memory of the device, row-major without gaps. The address is a multiple of 256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,16 +80,16 @@ impl DeviceArray {
 
 /// Type and shape of an array, wherever it is. Public only as far as a sealed trait names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Form {
+pub struct ArraySpec {
     pub(super) element_type: ElementType,
     pub(super) shape: [usize; 2],
     pub(super) n_axes: usize,
 }
 
 /// Arrays on the host: what they are, and their bytes, in pieces that follow each other on the device.
-pub(crate) type Arrays<'a> = Vec<(Form, Vec<&'a [u8]>)>;
+pub(crate) type Arrays<'a> = Vec<(ArraySpec, Vec<&'a [u8]>)>;
 
-impl Form {
+impl ArraySpec {
     pub(crate) fn line(element_type: ElementType, len: usize) -> Self {
         let (shape, n_axes) = ([len, 1], 1);
         Self {

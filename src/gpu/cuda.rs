@@ -1,6 +1,7 @@
 //! The driver of NVIDIA GPUs, loaded at run time.
 #![allow(unsafe_code, reason = "calls libcuda")]
 
+use crate::Error;
 use std::ffi::{CStr, c_char, c_int};
 use std::process;
 use std::ptr;
@@ -67,11 +68,11 @@ macro_rules! call {
 }
 
 impl Cuda {
-    pub(super) fn open(ordinal: u32) -> std::result::Result<Self, GpuError> {
+    pub(super) fn open(ordinal: u32) -> std::result::Result<Self, Error> {
         let no_driver = |reason: String| GpuError::NoDriver { reason };
         // SAFETY: loads the library that goes by the driver's name, whose initialisers do no harm.
         if !unsafe { sys::is_culib_present() } {
-            return Err(no_driver("libcuda.so.1 is not there".into()));
+            return Err(no_driver("libcuda.so.1 is not there".into()).into());
         }
         // SAFETY: as above; it has just been found to load.
         let library = unsafe { sys::culib() };
@@ -80,7 +81,8 @@ impl Cuda {
             if unsafe { library.get::<unsafe extern "C" fn()>(symbol.as_bytes()) }.is_err() {
                 return Err(no_driver(format!(
                     "libcuda.so.1 is older than this program and has no {symbol}"
-                )));
+                ))
+                .into());
             }
         }
         let refused = |source| GpuError::Open { ordinal, source };

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError, Weak};
 use super::driver::{self, DevicePtr, Driver, DriverError, RawStream};
 use super::error::GpuError;
 use super::stream::Stream;
+use crate::Error;
 use crate::buffer::Pool;
 
 /// A GPU. Clones are the same device.
@@ -45,8 +46,8 @@ impl Gpu {
     /// Opens the device of this number, in its primary context.
     ///
     /// # Errors
-    /// [`GpuError`] where there is no driver, no such device, or no code for it ([`GpuError::NotBuilt`]).
-    pub fn open(ordinal: u32) -> Result<Self, GpuError> {
+    /// If there is no driver, no such device, or no code for it.
+    pub fn open(ordinal: u32) -> Result<Self, Error> {
         #[cfg(feature = "cuda")]
         {
             // Loaders of one process share a device, and so its one warning.
@@ -64,7 +65,7 @@ impl Gpu {
         #[cfg(not(feature = "cuda"))]
         {
             let _ = ordinal;
-            Err(GpuError::NotBuilt)
+            Err(GpuError::NotBuilt.into())
         }
     }
 
@@ -78,7 +79,7 @@ impl Gpu {
 
     /// The device that a stand-in for the driver pretends to be.
     #[cfg(any(test, feature = "sim"))]
-    pub fn stand_in(stand_in: &super::StandIn) -> Self {
+    pub fn stand_in(stand_in: &super::standin::StandIn) -> Self {
         Self::with(Arc::new(stand_in.clone()), 0)
     }
 
@@ -120,8 +121,8 @@ impl Gpu {
     /// A new stream, which does not wait for the default stream.
     ///
     /// # Errors
-    /// [`GpuError::Driver`].
-    pub fn stream(&self) -> Result<Stream, GpuError> {
+    /// If the driver refuses.
+    pub fn stream(&self) -> Result<Stream, Error> {
         Ok(Stream::new(&self.inner.driver)?)
     }
 
@@ -139,7 +140,7 @@ impl Gpu {
             stream as usize, 2,
             "the default stream of a thread is another one on each thread"
         );
-        Stream::of(&self.inner.driver, RawStream(stream as usize as u64), false)
+        Stream::from_raw(&self.inner.driver, RawStream(stream as usize as u64), false)
     }
 
     /// Page-locks the read buffers of a pool until they are no longer used.
@@ -203,7 +204,7 @@ impl Gpu {
         &self.inner.driver
     }
 
-    pub(super) fn allocate(&self, len_bytes: usize) -> Result<DeviceMemory, GpuError> {
+    pub(super) fn allocate(&self, len_bytes: usize) -> Result<DeviceMemory, Error> {
         let allocated = self.inner.driver.allocate(len_bytes);
         let start = allocated.map_err(|source| GpuError::Memory {
             needed_bytes: len_bytes,

@@ -12,7 +12,7 @@ use std::any::Any;
 use std::ffi::{CStr, c_void};
 use std::fmt;
 
-use super::array::{DeviceArray, ElementType, Form};
+use super::array::{ArraySpec, DeviceArray, ElementType};
 
 /// Name of a Python capsule with the pointer of [`Capsule::into_raw_versioned`].
 pub const VERSIONED_NAME: &CStr = c"dltensor_versioned";
@@ -57,16 +57,8 @@ pub struct DataType {
 
 impl From<ElementType> for DataType {
     fn from(element_type: ElementType) -> Self {
-        // kDLInt, kDLUInt, kDLFloat, kDLBfloat, kDLBool.
-        let code = match element_type {
-            ElementType::I8 | ElementType::I16 | ElementType::I32 | ElementType::I64 => 0,
-            ElementType::U8 | ElementType::U16 | ElementType::U32 | ElementType::U64 => 1,
-            ElementType::F16 | ElementType::F32 | ElementType::F64 => 2,
-            ElementType::Bf16 => 4,
-            ElementType::Bool => 6,
-        };
         Self {
-            code,
+            code: element_type.dlpack_code(),
             bits: 8 * element_type.size_bytes() as u8,
             lanes: 1,
         }
@@ -123,7 +115,7 @@ const _: () = {
 pub struct Capsule {
     data: u64,
     device: Device,
-    form: Form,
+    form: ArraySpec,
     owner: Box<dyn Any + Send>,
 }
 
@@ -141,7 +133,7 @@ impl Capsule {
     /// Memory of the host, page-locked or not: `kDLCPU`, which every library takes.
     ///
     /// The bytes must stay where and as they are as long as `owner` lives.
-    pub(crate) fn host(bytes: &[u8], form: Form, owner: Box<dyn Any + Send>) -> Self {
+    pub(crate) fn host(bytes: &[u8], form: ArraySpec, owner: Box<dyn Any + Send>) -> Self {
         let device = Device {
             device_type: CPU,
             device_id: 0,
@@ -168,7 +160,7 @@ impl Capsule {
                 device_type: CUDA,
                 device_id: ordinal as i32,
             },
-            form: Form {
+            form: ArraySpec {
                 element_type,
                 shape,
                 n_axes,

@@ -4,10 +4,13 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::vec;
 
+use super::config::{CopyStats, StagerConfig};
 use super::device::Gpu;
-use super::error::GpuError;
-use super::stager::{CopyStats, OnDevice, Source, Stager, StagerConfig};
+use super::on_device::OnDevice;
+use super::source::CopySource;
+use super::stager::Stager;
 use super::stream::Stream;
+use crate::Error;
 
 /// Why a [`Feed`] ends early.
 #[derive(Debug, thiserror::Error)]
@@ -17,14 +20,23 @@ pub enum FeedError<E> {
     Source(E),
     /// It could not be copied.
     #[error(transparent)]
-    Gpu(GpuError),
+    Gpu(Error),
+}
+
+impl<E: Into<Self>> From<FeedError<E>> for Error {
+    fn from(error: FeedError<E>) -> Self {
+        match error {
+            FeedError::Source(error) => error.into(),
+            FeedError::Gpu(error) => error,
+        }
+    }
 }
 
 /// Copies what an iterator yields to the device, in its order.
 ///
 /// Each copy is under way before what was copied earlier is handed out, so that it goes on while that is computed with. Small sources
 /// share a stage, until it holds a unit ([`StagerConfig::unit_bytes`]).
-pub struct Feed<I, S: Source, E> {
+pub struct Feed<I, S: CopySource, E> {
     sources: I,
     stager: Stager<S>,
     /// Stages on their way, the oldest first.
@@ -39,13 +51,13 @@ pub struct Feed<I, S: Source, E> {
 impl<I, S, E> Feed<I, S, E>
 where
     I: Iterator<Item = Result<S, E>>,
-    S: Source,
+    S: CopySource,
 {
     /// Feeds what `sources` yields through stages on `stream`, which is best a stream of its own.
     ///
     /// # Errors
     /// As [`Stager::new`].
-    pub fn new(gpu: &Gpu, stream: &Stream, sources: I, config: StagerConfig) -> Result<Self, GpuError> {
+    pub fn new(gpu: &Gpu, stream: &Stream, sources: I, config: StagerConfig) -> Result<Self, Error> {
         Ok(Self {
             sources,
             stager: Stager::new(gpu, stream, config)?,
@@ -110,7 +122,7 @@ where
 impl<I, S, E> Iterator for Feed<I, S, E>
 where
     I: Iterator<Item = Result<S, E>>,
-    S: Source,
+    S: CopySource,
 {
     type Item = Result<OnDevice<S>, FeedError<E>>;
 
@@ -132,7 +144,7 @@ where
     }
 }
 
-impl<I, S: Source, E> fmt::Debug for Feed<I, S, E> {
+impl<I, S: CopySource, E> fmt::Debug for Feed<I, S, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Feed")
             .field("stager", &self.stager)

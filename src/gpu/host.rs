@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::array::{Arrays, ElementType, Form};
+use super::array::{ArraySpec, Arrays, ElementType};
 use super::device::{Gpu, Locked};
-use super::stager::{Source, private};
+use super::source::{CopySource, private};
 
 const PAGE_BYTES: usize = 4096;
 
@@ -56,18 +56,18 @@ impl HostBuffer {
     }
 }
 
-impl private::Source for Arc<HostBuffer> {
-    type Head = ();
+impl private::CopySource for Arc<HostBuffer> {
+    type HostPart = ();
     const IS_SCARCE: bool = false;
 
-    fn behead(&mut self) {}
+    fn take_host_part(&mut self) {}
 
     fn arrays(&self) -> Arrays<'_> {
-        vec![(Form::line(ElementType::U8, self.len), vec![self.as_slice()])]
+        vec![(ArraySpec::line(ElementType::U8, self.len), vec![self.as_slice()])]
     }
 }
 
-impl Source for Arc<HostBuffer> {}
+impl CopySource for Arc<HostBuffer> {}
 
 impl fmt::Debug for HostBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

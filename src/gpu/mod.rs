@@ -13,7 +13,7 @@
 //!
 //! let gpu = Gpu::open(0)?;
 //! let store = Arc::new(Store::open("atlas.cellring")?);
-//! let mut loader = Loader::new(store, LoaderConfig { gpu: Some(gpu.clone()), ..LoaderConfig::default() })?;
+//! let mut loader = Loader::new(store, LoaderConfig::default().gpu(gpu.clone()))?;
 //! let (copies, kernels) = (gpu.stream()?, gpu.stream()?);
 //! for minibatch in Feed::new(&gpu, &copies, loader.epoch(0)?, StagerConfig::default())? {
 //!     let minibatch = minibatch?;
@@ -30,10 +30,12 @@
 //! [`Gpu::stream_from_raw`] takes one: so cudarc, candle and burn work with both. [`dlpack`] is for everybody else.
 //!
 //! Order of ends: reads are over and the ring has forgotten the memory, copies are over, the driver unlocks the memory, it is
-//! unmapped. Each owner sees to it as it is dropped: slots keep their arena, flights of copies keep their slots, and the arena unlocks
+//! unmapped. Each owner sees to it as it is dropped: slots keep their arena, copies under way keep their slots, and the arena unlocks
 //! itself before it goes.
 
 mod array;
+mod config;
+mod copy_plan;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod device;
@@ -42,7 +44,10 @@ mod driver;
 mod error;
 mod feed;
 mod host;
-mod layout;
+mod on_device;
+mod pending;
+mod source;
+mod stage;
 mod stager;
 #[cfg(any(test, feature = "sim"))]
 mod standin;
@@ -50,16 +55,24 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use array::{Arrays, Form};
+pub(crate) use array::{ArraySpec, Arrays};
 pub use array::{DeviceArray, ElementType};
+pub use config::{CopyStats, StagerConfig};
 pub use device::Gpu;
 pub(crate) use device::Locked;
-pub use driver::{DevicePtr, DriverError};
+pub use driver::DevicePtr;
+#[doc(hidden)]
+pub use driver::DriverError;
+#[doc(hidden)]
 pub use error::GpuError;
 pub use feed::{Feed, FeedError};
+#[doc(hidden)]
 pub use host::HostBuffer;
-pub(crate) use stager::private;
-pub use stager::{CopyStats, OnDevice, Source, Stager, StagerConfig};
+pub use on_device::OnDevice;
+pub use source::CopySource;
+pub(crate) use source::private;
+pub use stager::Stager;
 #[cfg(any(test, feature = "sim"))]
+#[doc(hidden)]
 pub use standin::{Counts, Refusals, StandIn};
 pub use stream::Stream;

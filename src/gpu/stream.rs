@@ -1,5 +1,6 @@
 //! Streams and events as values that clean up behind themselves.
 
+use crate::Error;
 use std::ffi::c_void;
 use std::fmt;
 use std::sync::Arc;
@@ -36,11 +37,11 @@ impl Eq for Stream {}
 impl Stream {
     pub(super) fn new(driver: &Arc<dyn Driver>) -> Result<Self> {
         let raw = driver.create_stream()?;
-        Ok(Self::of(driver, raw, true))
+        Ok(Self::from_raw(driver, raw, true))
     }
 
     /// The stream of somebody else.
-    pub(super) fn of(driver: &Arc<dyn Driver>, raw: RawStream, is_owned: bool) -> Self {
+    pub(super) fn from_raw(driver: &Arc<dyn Driver>, raw: RawStream, is_owned: bool) -> Self {
         let driver = driver.clone();
         Self {
             inner: Arc::new(Inner {
@@ -73,8 +74,8 @@ impl Stream {
     /// Waits for all that has been put on the stream.
     ///
     /// # Errors
-    /// [`GpuError::Driver`](super::GpuError::Driver) where that failed.
-    pub fn synchronize(&self) -> std::result::Result<(), super::GpuError> {
+    /// If the driver refuses.
+    pub fn synchronize(&self) -> std::result::Result<(), Error> {
         Ok(self.inner.driver.synchronize(self.inner.raw)?)
     }
 }

@@ -9,6 +9,7 @@ use std::thread;
 use super::driver::{Driver, code};
 use super::*;
 use crate::buffer::{Pool, Slot};
+use crate::error::Cause;
 
 const SLOT_BYTES: usize = 8192;
 
@@ -26,21 +27,21 @@ impl Block {
     }
 }
 
-impl private::Source for Block {
-    type Head = u8;
+impl private::CopySource for Block {
+    type HostPart = u8;
     const IS_SCARCE: bool = false;
 
-    fn behead(&mut self) -> u8 {
+    fn take_host_part(&mut self) -> u8 {
         self.tag[0]
     }
 
     fn arrays(&self) -> Arrays<'_> {
-        let line = |bytes| (Form::line(ElementType::U8, <[u8]>::len(bytes)), vec![bytes]);
+        let line = |bytes| (ArraySpec::line(ElementType::U8, <[u8]>::len(bytes)), vec![bytes]);
         vec![line(&self.tag), line(self.slot.as_slice())]
     }
 }
 
-impl Source for Block {}
+impl CopySource for Block {}
 
 fn config(n_stages: usize) -> StagerConfig {
     StagerConfig {
@@ -161,7 +162,7 @@ fn a_source_goes_back_when_its_event_occurs_and_not_before() {
     while pool.free() < 2 {
         thread::yield_now();
     }
-    assert_eq!(*copied[0].head(), 9);
+    assert_eq!(*copied[0].host_part(), 9);
     assert_eq!(
         copied[0].read_back(1, stager.stream()).unwrap(),
         vec![9; SLOT_BYTES]
@@ -375,13 +376,16 @@ fn stages_that_are_all_in_use_are_an_error() {
         stager.copy(vec![block()]).unwrap(),
     ];
     let error = stager.copy(vec![block()]).unwrap_err();
-    assert!(matches!(error, GpuError::NoStage { n_stages: 2 }), "{error}");
+    assert!(
+        matches!(error.cause(), Cause::Gpu(GpuError::NoStage { n_stages: 2 })),
+        "{error}"
+    );
     drop(held);
     stager.copy(vec![block()]).unwrap();
     for (n_stages, unit_bytes) in [(1, 4096), (17, 4096), (2, 0), (2, (1 << 30) + 1)] {
         let config = StagerConfig { n_stages, unit_bytes };
         let stager = Stager::<Block>::new(&gpu, &gpu.stream().unwrap(), config);
-        assert!(matches!(stager, Err(GpuError::Config { .. })));
+        assert!(matches!(stager, Err(error) if matches!(error.cause(), Cause::Gpu(GpuError::Config { .. }))));
     }
 }
 
@@ -402,7 +406,7 @@ fn a_feed_keeps_the_order_shares_stages_and_tells_an_error_in_its_place() {
     let mut feed = Feed::new(&gpu, &stream, blocks, config).unwrap();
     for k in 0..25 {
         let copied = feed.next().unwrap().unwrap();
-        assert_eq!(*copied.head(), k);
+        assert_eq!(*copied.host_part(), k);
         assert_eq!(copied.read_back(1, &stream).unwrap(), vec![k; SLOT_BYTES]);
     }
     assert!(matches!(
@@ -429,7 +433,7 @@ fn a_capsule_says_what_it_is_and_keeps_its_memory_until_it_is_deleted() {
     use super::dlpack::{Capsule, DataType, VERSION};
 
     let words: Arc<Vec<u32>> = Arc::new(vec![1, 2, 3, 4, 5, 6]);
-    let form = Form::table(ElementType::U32, [3, 2]);
+    let form = ArraySpec::table(ElementType::U32, [3, 2]);
     let capsule =
         |owner: &Arc<Vec<u32>>| Capsule::host(bytemuck::cast_slice(owner), form, Box::new(owner.clone()));
 
@@ -483,7 +487,7 @@ fn a_copy_on_the_device_stays_while_its_capsule_does() {
     let block = |k| Block::new(pool.take(1).unwrap().remove(0), k);
     let copied = stager.copy(vec![block(1)]).unwrap().remove(0);
     let array = copied.on(stager.stream()).unwrap()[1];
-    let capsule = dlpack::Capsule::device(array, 0, Box::new(copied.keeper()));
+    let capsule = dlpack::Capsule::device(array, 0, Box::new(copied.hold()));
     drop(copied);
     // Of two stages one is left.
     for k in 2..6 {

@@ -1,17 +1,14 @@
-//! What a loader is asked for, and what can go wrong.
+//! What a loader is asked for.
 
-use std::path::PathBuf;
-
-use super::collection::CollectionError;
-use crate::buffer::BufferError;
-use crate::engine::{EngineConfig, EngineError};
-use crate::format::FormatError;
+use crate::engine::EngineConfig;
 use crate::gpu::Gpu;
-use crate::minibatch::{ColumnChoice, ColumnForm, Layout, OutputConfig, OutputError, OutputType};
-use crate::plan::{PlanError, SamplerConfig, SamplerData};
+use crate::minibatch::{ColumnChoice, Layout, OutputConfig, OutputType};
+use crate::plan::{SamplerConfig, SamplerData};
+use crate::setters::setters;
 
 /// How a loader reads and what it delivers.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct LoaderConfig {
     /// Which cells make up which minibatch.
     pub sampler: SamplerConfig,
@@ -26,10 +23,10 @@ pub struct LoaderConfig {
     pub decode_threads: usize,
     /// What minibatches look like: layout, types, genes, scale.
     pub output: OutputConfig,
-    /// Further matrices of the same cells that are delivered with each minibatch ([`Minibatch::further`]): layers, `raw/X`, arrays of
+    /// Further matrices of the same cells that are delivered with each minibatch ([`Minibatch::matrices`]): layers, `raw/X`, arrays of
     /// `obsm`, as far as the store holds them ([`Store::matrices`](crate::Store::matrices)).
     ///
-    /// [`Minibatch::further`]: crate::minibatch::Minibatch::further
+    /// [`Minibatch::matrices`]: crate::minibatch::Minibatch::matrices
     pub matrices: Vec<MatrixChoice>,
     /// Columns of the obs table that are delivered with each minibatch; a name alone asks for the natural form.
     pub obs_columns: Vec<ColumnChoice>,
@@ -51,6 +48,7 @@ pub struct LoaderConfig {
 /// let pca: MatrixChoice = "obsm/X_pca".into(); // dense
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct MatrixChoice {
     /// Its path in AnnData, such as `layers/counts`, `raw/X` or `obsm/X_pca`.
     pub name: String,
@@ -75,6 +73,35 @@ impl From<&str> for MatrixChoice {
     }
 }
 
+impl LoaderConfig {
+    setters! {
+        sampler: as SamplerConfig,
+        data: as SamplerData,
+        engine: as EngineConfig,
+        memory_bytes: as usize,
+        decode_threads: as usize,
+        output: as OutputConfig,
+        matrices: as Vec<MatrixChoice>,
+        obs_columns: as Vec<ColumnChoice>,
+        gpu: into Option<Gpu>,
+        allow_rounding: as bool,
+    }
+}
+
+impl MatrixChoice {
+    /// The matrix of this name, as CSR like that of the store.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            output: OutputConfig::default(),
+        }
+    }
+
+    setters! {
+        output: as OutputConfig,
+    }
+}
+
 impl Default for LoaderConfig {
     /// Block shuffling as by default, 256 MiB, one decoding thread per core.
     fn default() -> Self {
@@ -91,140 +118,4 @@ impl Default for LoaderConfig {
             allow_rounding: false,
         }
     }
-}
-
-/// Why an epoch cannot start or go on. Every message is one sentence.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LoaderError {
-    /// The store is damaged, or a column is not there.
-    #[error(transparent)]
-    Format(#[from] FormatError),
-    /// The further matrices of several stores do not make one.
-    #[error(transparent)]
-    Collection(#[from] CollectionError),
-    /// The sampler's settings cannot be met.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// The subset has no obs.
-    #[error(
-        "the subset has none of the {n_obs} obs, so there is nothing to load; select some, or skip this part of the split"
-    )]
-    NothingSelected {
-        /// Obs in the data set.
-        n_obs: u64,
-    },
-    /// Reading failed.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// There is no memory for the read buffers.
-    #[error(transparent)]
-    Buffer(#[from] BufferError),
-    /// The output does not fit the store, the memory, or itself.
-    #[error(transparent)]
-    Output(#[from] OutputError),
-    /// A fetch needs more than the budget.
-    #[error(
-        "a fetch of {n_obs} obs needs {needed_bytes} bytes of read buffers, but the memory budget leaves {budget_bytes}; \
-         raise the budget, or lower batch_size x fetch_factor"
-    )]
-    Budget {
-        /// Obs in the fetch.
-        n_obs: usize,
-        /// What it needs.
-        needed_bytes: usize,
-        /// What there is.
-        budget_bytes: usize,
-    },
-    /// A minibatch has more values than its indptr counts.
-    #[error("a minibatch of {n_obs} obs has {nnz} values, more than 2^31 - 1; lower batch_size")]
-    TooManyValues {
-        /// Rows of the minibatch.
-        n_obs: usize,
-        /// Its values.
-        nnz: u64,
-    },
-    /// An epoch is to be resumed in another form than it began in.
-    #[error(
-        "the saved state is of a loader with other settings ({differences}): resume with the same settings, or start the epoch again"
-    )]
-    OtherOutput {
-        /// The settings that differ, with what they were and are.
-        differences: String,
-    },
-    /// A row that is to be normalised has values that are no counts.
-    #[error(
-        "{}: {cell} has {found}, so it can be neither normalised nor log-transformed; load counts, which `cellring convert` takes with --layer counts or --raw if the input has them, or leave out normalize and log1p", store.display()
-    )]
-    Unfit {
-        /// The store.
-        store: PathBuf,
-        /// Number and name of the obs.
-        cell: String,
-        /// The value and its gene, or the sum.
-        found: String,
-    },
-    /// Some values are not exact in the output type.
-    #[error(
-        "{}: the store holds {value_type} values that f32 cannot represent exactly; allow rounding (--allow-rounding) to \
-         get the nearest f32, or ask for values of the source's type", store.display()
-    )]
-    Rounding {
-        /// The store.
-        store: PathBuf,
-        /// Element type of the store.
-        value_type: &'static str,
-    },
-    /// Values of the source's type are asked for, and the stores have different ones.
-    #[error(
-        "{}: the values have the type {found}, those of {} have {expected}, and values of the source's type are requested; choose f32, f16 or bf16 values", store.display(), first.display()
-    )]
-    ValueTypes {
-        /// The store.
-        store: PathBuf,
-        /// Its element type.
-        found: &'static str,
-        /// The first store.
-        first: PathBuf,
-        /// The element type of that.
-        expected: &'static str,
-    },
-    /// A column has a type that minibatches do not carry, or not in this form.
-    #[error(
-        "{}: the obs column {column:?} has the type {data_type}, whose values minibatches do not carry as {form}; choose \
-         another column or form", store.display()
-    )]
-    ColumnType {
-        /// The store.
-        store: PathBuf,
-        /// Name of the column.
-        column: String,
-        /// Its Arrow type.
-        data_type: String,
-        /// The form that was asked for.
-        form: ColumnForm,
-    },
-    /// A column has another kind of values in another store.
-    #[error(
-        "{}: the obs column {column:?} has the type {found}, and in {} it has {expected}, whose values are not of one kind; \
-         choose a form that both have (codes, floats or strings), or another column", store.display(), first.display()
-    )]
-    ColumnKinds {
-        /// The store.
-        store: PathBuf,
-        /// Name of the column.
-        column: String,
-        /// Its Arrow type.
-        found: String,
-        /// The store that it was compared with.
-        first: PathBuf,
-        /// The column's Arrow type there.
-        expected: String,
-    },
-    /// A thread could not be started.
-    #[error("a thread for loading could not be started: {0}")]
-    Thread(std::io::Error),
-    /// A thread of the loader ended early: a bug in cellring.
-    #[error("a thread of the loader panicked; please report this, with the message that it printed")]
-    Panicked,
 }

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use super::config::LoaderError;
+use super::error::LoaderError;
 use super::extents::PlacedObs;
 use super::pipeline::{FilledFetch, Task};
-use crate::Store;
 use crate::format::Element;
-use crate::format::obs::ObsDecoder;
-use crate::format::packed::Padded;
+use crate::format::column::text_at;
+use crate::format::encoding::{ObsDecoder, Padded};
 use crate::format::table::Table;
 use crate::gpu::Gpu;
 use crate::minibatch::{
     ColumnReader, GeneSelection, IndexType, Layout, Matrix, Minibatch, Recipe, Recycler, Rows, Scratch,
-    Unfit, assemble, text_at,
+    Unfit, assemble,
 };
+use crate::{Error, Store};
 
 /// What decoding needs besides the bytes.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl PlacedRows<'_> {
 }
 
 impl Rows for PlacedRows<'_> {
-    type Error = LoaderError;
+    type Error = Error;
 
     fn nnz(&self) -> impl Iterator<Item = usize> {
         self.placed.iter().map(|placed| placed.nnz as usize)
@@ -89,12 +89,7 @@ impl Rows for PlacedRows<'_> {
     }
 
     #[inline]
-    fn decode<T: Element>(
-        &self,
-        row: usize,
-        indices: &mut [i32],
-        values: &mut [T],
-    ) -> Result<(), LoaderError> {
+    fn decode<T: Element>(&self, row: usize, indices: &mut [i32], values: &mut [T]) -> Result<(), Error> {
         if row + 1 < self.placed.len() {
             for part in self.parts(row + 1) {
                 part.prefetch();
@@ -113,7 +108,7 @@ impl Rows for PlacedRows<'_> {
     }
 
     #[cold]
-    fn unfit(&self, row: usize, column: Option<u32>, unfit: Unfit) -> LoaderError {
+    fn unfit(&self, row: usize, column: Option<u32>, unfit: Unfit) -> Error {
         let source = self.source(row);
         let obs = self.obs[row] - source.first_obs;
         let text = |table: &Table, row: u64| {
@@ -135,7 +130,7 @@ impl Rows for PlacedRows<'_> {
             }
         };
         let store = source.store.path().to_path_buf();
-        LoaderError::Unfit { store, cell, found }
+        LoaderError::Unfit { store, cell, found }.into()
     }
 }
 
@@ -147,7 +142,7 @@ pub(super) fn decode_minibatch(
     context: &DecodeContext,
     scratch: &mut Scratch,
     task: &Task,
-) -> Result<Minibatch, LoaderError> {
+) -> Result<Minibatch, Error> {
     let pending = &task.fetch.pending;
     let planned = &pending.fetch.minibatches[task.index];
     let obs = &pending.fetch.obs[planned.range.clone()];
@@ -168,10 +163,8 @@ pub(super) fn decode_minibatch(
         let nnz: u64 = rows.placed.iter().map(|placed| u64::from(placed.nnz)).sum();
         let is_narrow = (recipe.layout, recipe.index_type) == (Layout::Csr, IndexType::I32);
         if is_narrow && i32::try_from(nnz).is_err() {
-            return Err(LoaderError::TooManyValues {
-                n_obs: obs.len(),
-                nnz,
-            });
+            let n_obs = obs.len();
+            return Err(LoaderError::TooManyValues { n_obs, nnz }.into());
         }
         let nnz = assemble(recipe, &rows, scratch, &mut matrix.buffers)?;
         matrix.set_shape(recipe, obs.len(), nnz);

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::collection::Collection;
-use super::config::{LoaderConfig, LoaderError};
+use super::config::LoaderConfig;
+use super::error::LoaderError;
 use crate::minibatch::{
     ColumnForm, GeneSelection, IndexType, Layout, LibraryGenes, OutputConfig, OutputType,
 };
-use crate::plan::{SamplerState, differences, print};
+use crate::plan::{SamplerState, differences, fingerprint_text};
 
 /// Each setting by name, data by its fingerprint. Settings that change nothing unless given are there only if given.
 pub(super) type Delivered = BTreeMap<String, String>;
@@ -58,7 +59,7 @@ fn joined_genes(collection: &Collection) -> Option<String> {
         })
     };
     let n_vars = collection.n_vars() as u64;
-    is_joined.then(|| print([n_vars].into_iter().chain(collection.maps().flat_map(of_map))))
+    is_joined.then(|| fingerprint_text([n_vars].into_iter().chain(collection.maps().flat_map(of_map))))
 }
 
 fn of_output(output: &OutputConfig) -> Delivered {
@@ -82,7 +83,7 @@ fn of_output(output: &OutputConfig) -> Delivered {
     }
     if let Some(genes) = &output.genes {
         let n_genes = [genes.n_genes() as u64].into_iter();
-        add("genes", print(n_genes.chain(words(genes))));
+        add("genes", fingerprint_text(n_genes.chain(words(genes))));
     }
     if let Some(normalize) = &output.normalize {
         if let Some(target) = normalize.target_sum {
@@ -98,7 +99,7 @@ fn of_output(output: &OutputConfig) -> Delivered {
     if let Some(weights) = &output.gene_weights {
         add(
             "gene_weights",
-            print(weights.iter().map(|weight| weight.to_bits().into())),
+            fingerprint_text(weights.iter().map(|weight| weight.to_bits().into())),
         );
     }
     all
@@ -109,11 +110,12 @@ fn words(genes: &GeneSelection) -> Vec<u64> {
 }
 
 /// Refuses a state whose epoch began in another form. What was not recorded is not compared.
-pub(super) fn check(state: &SamplerState, now: &Delivered) -> Result<(), LoaderError> {
+pub(super) fn check(state: &SamplerState, now: &Delivered) -> crate::Result<()> {
     if state.output.is_empty() || state.output == *now {
         return Ok(());
     }
     Err(LoaderError::OtherOutput {
         differences: differences(&state.output, now),
-    })
+    }
+    .into())
 }

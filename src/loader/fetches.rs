@@ -3,17 +3,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::config::LoaderError;
 use super::decode::{DecodeContext, DecodeMatrix};
+use super::epoch::Epoch;
 use super::extents::{Place, PlacedObs};
 use super::pipeline::{EpochStats, FilledFetch};
-use super::{Epoch, Loader};
+use super::shared::Loader;
 use crate::buffer::Slot;
-use crate::format::Encoding;
-use crate::format::checksum::obs_crc;
-use crate::format::packed::FrameError;
 use crate::gpu::dlpack::Capsule;
-use crate::gpu::{Arrays, DeviceArray, ElementType, Form, GpuError, OnDevice, Source, Stream, private};
+use crate::gpu::{ArraySpec, Arrays, CopySource, DeviceArray, ElementType, OnDevice, Stream, private};
+use crate::{Error, Result};
 
 /// Copies to a device are not shorter than this, where there is more in a slot.
 const UNIT_BYTES: usize = 1 << 20;
@@ -51,8 +49,8 @@ pub struct Fetch {
 
 /// An epoch of fetches, in the order of the plan. After an error it ends.
 #[derive(Debug)]
-pub struct Fetches<'a> {
-    epoch: Epoch<'a>,
+pub struct Fetches {
+    epoch: Epoch,
     next: u64,
     is_over: bool,
 }
@@ -64,17 +62,17 @@ impl Loader {
     ///
     /// # Errors
     /// As [`epoch`](Self::epoch).
-    pub fn fetches(&mut self, epoch: u64) -> Result<Fetches<'_>, LoaderError> {
-        let plan = self.sampler.plan(epoch)?;
+    pub fn fetches(&mut self, epoch: u64) -> Result<Fetches> {
+        let plan = self.shared.sampler.plan(epoch)?;
         Ok(Fetches {
-            epoch: self.start(plan, 0)?,
+            epoch: Epoch::start(self.handle(), plan, 0)?,
             next: 0,
             is_over: false,
         })
     }
 }
 
-impl Fetches<'_> {
+impl Fetches {
     /// Fetches of the whole epoch, for this rank.
     pub fn n_fetches(&self) -> u64 {
         self.epoch.plan.n_fetches()
@@ -87,12 +85,12 @@ impl Fetches<'_> {
 
     /// The loader.
     pub fn loader(&self) -> &Loader {
-        self.epoch.loader
+        &self.epoch.loader
     }
 }
 
-impl Iterator for Fetches<'_> {
-    type Item = Result<Fetch, LoaderError>;
+impl Iterator for Fetches {
+    type Item = Result<Fetch, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.is_over {
@@ -100,7 +98,7 @@ impl Iterator for Fetches<'_> {
         }
         let fetch = self.epoch.running.pipeline.next_fetch()?.and_then(|filled| {
             let fetch = Fetch::new(filled, self.next);
-            fetch.check(&self.epoch.loader.context)?;
+            fetch.check(&self.epoch.loader.shared.context)?;
             Ok(fetch)
         });
         self.next += 1;
@@ -142,14 +140,15 @@ impl Fetch {
     }
 
     /// Compares every obs with its checksum.
-    fn check(&self, context: &DecodeContext) -> Result<(), LoaderError> {
+    fn check(&self, context: &DecodeContext) -> Result<()> {
         let pending = &self.filled.pending;
         for (DecodeMatrix { sources, .. }, placed) in context.matrices.iter().zip(&pending.placed) {
             for (&obs, placed) in pending.fetch.obs.iter().zip(placed) {
                 let source = &sources[placed.source as usize];
                 let obs = obs - source.first_obs;
                 let parts = placed.parts.map(|place| self.at(place));
-                if let Err(error) = check(source.store.manifest().encoding, obs, placed, parts) {
+                let encoding = source.store.manifest().encoding;
+                if let Err(error) = encoding.check_obs(obs, placed.nnz, placed.crc, parts) {
                     let location = source.store.index().locate(obs)?;
                     return Err(source.store.obs_error(obs, &location, error).into());
                 }
@@ -224,29 +223,6 @@ fn table(placed: &[PlacedObs], used: &[(usize, u64)]) -> RowTable {
     rows
 }
 
-/// Compares an obs with its checksum.
-fn check(encoding: Encoding, obs: u64, placed: &PlacedObs, parts: [&[u8]; 2]) -> Result<(), FrameError> {
-    let compare = |expected, parts: &[&[u8]]| {
-        let found = obs_crc(obs, placed.nnz, parts);
-        match found == expected {
-            true => Ok(()),
-            false => Err(FrameError::Checksum { expected, found }),
-        }
-    };
-    let [first, _] = parts;
-    match encoding {
-        Encoding::Packed if placed.nnz == 0 && first.is_empty() => Ok(()),
-        Encoding::Packed => match first.split_last_chunk() {
-            Some((body, crc)) => compare(u32::from_le_bytes(*crc), &[body]),
-            None => Err(FrameError::Short {
-                bytes: first.len(),
-                part: "checksum",
-            }),
-        },
-        Encoding::Raw => compare(placed.crc, &parts),
-    }
-}
-
 impl std::fmt::Debug for Fetch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Fetch")
@@ -264,11 +240,11 @@ pub struct FetchHead {
     minibatches: Vec<Range<usize>>,
 }
 
-impl private::Source for Fetch {
-    type Head = FetchHead;
+impl private::CopySource for Fetch {
+    type HostPart = FetchHead;
     const IS_SCARCE: bool = true;
 
-    fn behead(&mut self) -> FetchHead {
+    fn take_host_part(&mut self) -> FetchHead {
         FetchHead {
             number: self.number,
             obs: self.obs().to_vec(),
@@ -278,12 +254,12 @@ impl private::Source for Fetch {
 
     fn arrays(&self) -> Arrays<'_> {
         let n_bytes = self.used.iter().map(|(len, _)| len).sum();
-        let bytes = (Form::line(ElementType::U8, n_bytes), self.slots().collect());
+        let bytes = (ArraySpec::line(ElementType::U8, n_bytes), self.slots().collect());
         let mut arrays = vec![bytes];
         for rows in &self.tables {
             let n_obs = rows.nnz.len();
-            let pairs = |element_type, bytes| (Form::table(element_type, [n_obs, 2]), vec![bytes]);
-            let line = |bytes| (Form::line(ElementType::U32, n_obs), vec![bytes]);
+            let pairs = |element_type, bytes| (ArraySpec::table(element_type, [n_obs, 2]), vec![bytes]);
+            let line = |bytes| (ArraySpec::line(ElementType::U32, n_obs), vec![bytes]);
             arrays.extend([
                 pairs(ElementType::U64, bytemuck::cast_slice(&rows.offsets)),
                 pairs(ElementType::U32, bytemuck::cast_slice(&rows.lens)),
@@ -295,7 +271,7 @@ impl private::Source for Fetch {
     }
 }
 
-impl Source for Fetch {}
+impl CopySource for Fetch {}
 
 /// A fetch on the device: its bytes, and the row table of each matrix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -324,24 +300,24 @@ pub struct DeviceRows {
 impl OnDevice<Fetch> {
     /// As [`Fetch::number`].
     pub fn number(&self) -> u64 {
-        self.head().number
+        self.host_part().number
     }
 
     /// As [`Fetch::obs`]; on the host.
     pub fn obs(&self) -> &[u64] {
-        &self.head().obs
+        &self.host_part().obs
     }
 
     /// As [`Fetch::minibatches`].
     pub fn minibatches(&self) -> &[Range<usize>] {
-        &self.head().minibatches
+        &self.host_part().minibatches
     }
 
     /// The fetch for use on `stream` (see [`on`](Self::on)).
     ///
     /// # Errors
-    /// [`GpuError::Driver`].
-    pub fn fetch(&self, stream: &Stream) -> Result<DeviceFetch, GpuError> {
+    /// If the driver refuses.
+    pub fn fetch(&self, stream: &Stream) -> Result<DeviceFetch, crate::Error> {
         let arrays = self.on(stream)?;
         let tables = arrays[1..].as_chunks().0.iter();
         Ok(DeviceFetch {
@@ -360,11 +336,11 @@ impl OnDevice<Fetch> {
     /// The arrays as DLPack tensors, the bytes and then the arrays of each [`DeviceRows`] in its order, for use on `stream` (see [`on`](Self::on)): that of the consumer.
     ///
     /// # Errors
-    /// [`GpuError::Driver`].
-    pub fn dlpack(&self, stream: &Stream) -> Result<Vec<Capsule>, GpuError> {
+    /// If the driver refuses.
+    pub fn dlpack(&self, stream: &Stream) -> Result<Vec<Capsule>, crate::Error> {
         let arrays = self.on(stream)?.iter();
         Ok(arrays
-            .map(|&array| Capsule::device(array, self.ordinal(), Box::new(self.keeper())))
+            .map(|&array| Capsule::device(array, self.ordinal(), Box::new(self.hold())))
             .collect())
     }
 }

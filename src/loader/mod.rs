@@ -5,7 +5,7 @@
 //! use cellring::{Loader, LoaderConfig, Store};
 //!
 //! let store = Arc::new(Store::open("atlas.cellring")?);
-//! let mut loader = Loader::new(store, LoaderConfig { obs_columns: vec!["cell_type".into()], ..Default::default() })?;
+//! let mut loader = Loader::new(store, LoaderConfig::default().obs_columns(vec!["cell_type".into()]))?;
 //! for epoch in 0..10 {
 //!     for minibatch in loader.epoch(epoch)? {
 //!         let minibatch = minibatch?;
@@ -31,13 +31,13 @@
 //! let collection = Collection::join(stores, &Join::Inner)?;
 //! // As many cells from the one as from the other, however many each has.
 //! let weighted = collection.weighted(&[1.0, 1.0], None)?;
-//! let config = LoaderConfig {
-//!     sampler: SamplerConfig { strategy: weighted.into(), ..SamplerConfig::default() },
-//!     obs_columns: vec!["cell_type".into(), ColumnChoice::codes("donor_id"), ColumnChoice::from("age").or_missing()],
-//!     ..LoaderConfig::default()
-//! };
-//! let mut loader = Loader::of(collection.clone(), config)?;
-//! println!("{:?}", loader.categories("cell_type")); // merged: what the codes of every minibatch stand for
+//! let config = LoaderConfig::default()
+//!     .sampler(SamplerConfig::default().strategy(weighted))
+//!     .obs_columns(vec!["cell_type".into(), ColumnChoice::codes("donor_id"), ColumnChoice::from("age").or_missing()]);
+//! let mut loader = Loader::new(collection.clone(), config)?;
+//! for (code, cell_type) in loader.categories("cell_type").into_iter().flatten().enumerate() {
+//!     println!("{code} {cell_type}"); // merged: what the codes of every minibatch stand for
+//! }
 //! for minibatch in loader.epoch(0)? {
 //!     let (store, obs) = collection.locate(minibatch?.obs()[0]);
 //!     println!("the minibatch begins with obs {obs} of {}", collection.stores()[store].path().display());
@@ -56,110 +56,73 @@ mod collection;
 mod config;
 mod decode;
 mod delivered;
+mod driver;
+mod epoch;
+mod error;
 mod extents;
 mod fetches;
 mod fitness;
 mod memory;
 mod pipeline;
 mod reads;
+mod row_reader;
+mod rows;
 mod setup;
+mod shared;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Instant;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arrow_array::ArrayRef;
-use tracing::Span;
-use tracing::field::Empty;
 
-pub use collection::{Collection, CollectionError, Join};
-pub use config::{LoaderConfig, LoaderError, MatrixChoice};
+#[doc(hidden)]
+pub use collection::CollectionError;
+pub use collection::{Collection, Join};
+pub use config::{LoaderConfig, MatrixChoice};
+pub use epoch::{Epoch, Epochs};
+#[doc(hidden)]
+pub use error::LoaderError;
 pub use fetches::{DeviceFetch, DeviceRows, Fetch, Fetches, RowTable};
 pub use pipeline::EpochStats;
+#[doc(hidden)]
 pub use reads::{FetchExtents, extents_of};
+pub use shared::Loader;
 
-use crate::Store;
 use crate::buffer::Pool;
-use crate::engine::{Choice, Completion, Engine, EngineStats, Submission};
-use crate::minibatch::{Minibatch, Recycler, Scratch};
-use crate::plan::{Plan, Sampler, SamplerData, SamplerState, Subset};
-use decode::{DecodeContext, DecodeMatrix, decode_minibatch};
-use delivered::Delivered;
-use extents::{ReadShape, plan_reads};
+use crate::engine::{Choice, Engine, EngineStats};
+use crate::minibatch::Recycler;
+use crate::plan::{Sampler, SamplerData, SamplerState, Subset};
+use crate::{Result, Store};
+use decode::{DecodeContext, DecodeMatrix};
+use driver::Routes;
 use memory::Memory;
-use pipeline::Pipeline;
-
-/// Neighbouring obs are read at once where at most this lies between them: reading it costs less than another request.
-const GAP_BYTES: u64 = 4096;
-/// Longest read of several obs: long enough for full bandwidth, short enough to leave little of a slot unused.
-const READ_BYTES: u64 = 512 << 10;
-/// Shorter reads would cost more requests than they save, even where the device takes none that are longer.
-const LEAST_READ_BYTES: u64 = 64 << 10;
-
-/// Longest read of several obs for a device whose requests are at most this long: one request, so that none is cut into a
-/// long part and a short one.
-fn read_bytes(max_request_bytes: Option<u64>) -> u64 {
-    max_request_bytes.map_or(READ_BYTES, |bytes| bytes.clamp(LEAST_READ_BYTES, READ_BYTES))
-}
-
-/// Completions are told apart by their tag, and the tags belong to epochs.
-type Routes = Arc<Mutex<HashMap<u64, Arc<Pipeline>>>>;
-
-/// Loads epochs of a store, or of several as one. The read buffers and the engine live as long as the loader.
-pub struct Loader {
-    // Declared first, so dropped first: the engine waits for its reads before the pool goes.
-    engine: Arc<Engine>,
-    pool: Pool,
-    routes: Routes,
-    collection: Collection,
-    sampler: Sampler,
-    config: LoaderConfig,
-    context: Arc<DecodeContext>,
-    delivered: Delivered,
-    warning: Option<String>,
-    next_tag: u64,
-    ahead: u64,
-    threads: usize,
-}
-
-impl std::fmt::Debug for Loader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Loader")
-            .field("engine", &self.engine)
-            .field("config", &self.config)
-            .finish_non_exhaustive()
-    }
-}
+use shared::Shared;
 
 impl Loader {
-    /// Prepares read buffers, engine and columns for one store.
+    /// Prepares read buffers, engine and columns for a store, or for several as one [`Collection`].
     ///
-    /// # Errors
-    /// [`LoaderError`] where a setting cannot be met, a column is missing, or the store cannot be read.
-    pub fn new(store: Arc<Store>, config: LoaderConfig) -> Result<Self, LoaderError> {
-        Self::of(store.into(), config)
-    }
-
-    /// The same for several stores as one.
-    ///
-    /// Everything that knows obs by number (a subset, weights, classes, a custom order, [`Minibatch::obs`]) means numbers of
+    /// Everything that refers to obs by number (a subset, weights, classes, a custom order, [`Minibatch::obs`]) means numbers of
     /// the collection.
     ///
+    /// [`Minibatch::obs`]: crate::Minibatch::obs
+    ///
     /// # Errors
-    /// As [`new`](Self::new), and where stores have different types of values, or obs columns of different kinds, that do not
-    /// go together in the form that is asked for.
-    pub fn of(collection: Collection, config: LoaderConfig) -> Result<Self, LoaderError> {
+    /// If a setting cannot be met, a column is missing, or a store cannot be read; if stores have different types of values, or obs
+    /// columns of different kinds, that do not go together in the requested form.
+    pub fn new(data: impl Into<Collection>, config: LoaderConfig) -> Result<Self> {
+        Self::load(data.into(), config)
+    }
+
+    fn load(collection: Collection, config: LoaderConfig) -> Result<Self> {
         let stores = collection.stores();
         let is_empty = config.data.subset.as_ref().is_some_and(Subset::is_empty);
         if is_empty && collection.n_obs() > 0 {
             let n_obs = collection.n_obs();
-            return Err(LoaderError::NothingSelected { n_obs });
+            return Err(LoaderError::NothingSelected { n_obs }.into());
         }
         let data = SamplerData {
             identity: setup::identity(stores),
@@ -204,7 +167,7 @@ impl Loader {
         }
         let completions = routes.clone();
         let engine = Engine::start(&paths, &pool, &config.engine, move |completion| {
-            route(&completions, completion)
+            driver::route(&completions, completion);
         })?;
         tracing::debug!(reading = ?engine.choice(), threads, ?memory, n_stores = stores.len(), "loader is ready");
         let recycler = Arc::new(Recycler::new(memory.ahead as usize + threads + 2));
@@ -214,9 +177,9 @@ impl Loader {
             recycler,
             gpu: config.gpu.clone(),
         });
-        let (engine, ahead) = (Arc::new(engine), memory.ahead);
-        Ok(Self {
-            engine,
+        let labels = config.obs_columns.iter().map(|_| OnceLock::new()).collect();
+        let shared = Shared {
+            engine: Arc::new(engine),
             pool,
             routes,
             collection,
@@ -225,323 +188,134 @@ impl Loader {
             context,
             delivered,
             warning,
-            next_tag: 0,
-            ahead,
+            shard_paths: paths,
+            next_tag: AtomicU64::new(0),
+            running: Mutex::default(),
+            row_reader: Mutex::default(),
+            labels,
+            ahead: memory.ahead,
             threads,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
         })
     }
 
     /// How bytes are read, and why so.
     pub fn choice(&self) -> &Choice {
-        self.engine.choice()
+        self.shared.engine.choice()
     }
 
     /// What the engine has read since the loader was made.
     pub fn engine_stats(&self) -> EngineStats {
-        self.engine.stats()
+        self.shared.engine.stats()
     }
 
     /// What is doubtful about the settings, in one sentence: [`Normalize`](crate::minibatch::Normalize) is asked for, and in a few
     /// rows, looked at when the loader was made, there are values that are not whole numbers. It is an event of `tracing` at level
     /// WARN, too.
     pub fn warning(&self) -> Option<&str> {
-        self.warning.as_deref()
+        self.shared.warning.as_deref()
     }
 
     /// Number of decoding threads.
     pub fn decode_threads(&self) -> usize {
-        self.threads
+        self.shared.threads
     }
 
     /// The stores, as one.
     pub fn collection(&self) -> &Collection {
-        &self.collection
+        &self.shared.collection
     }
 
     /// The store; of several the first.
     pub fn store(&self) -> &Arc<Store> {
-        &self.collection.stores()[0]
+        &self.shared.collection.stores()[0]
     }
 
-    /// What the codes of a chosen obs column stand for: an array of which they are places. `None` for a column that has not
-    /// been chosen, or does not come as codes.
+    /// Names of the columns of a minibatch's matrix before genes are selected: those of the store, or those that the stores are joined by.
     ///
-    /// Of several stores with different categories the lists are merged: those of the first store in its order, then those
-    /// that the second adds, and so on. Where no store has categories (see [`ColumnForm::Codes`]) they are sorted.
+    /// # Errors
+    /// If the var table of the first store cannot be read.
+    pub fn var_names(&self) -> Result<Vec<String>> {
+        self.shared.collection.var_names()
+    }
+
+    /// What the codes of a chosen obs column stand for, by code; numbers and booleans are written as text. `None` for a column that
+    /// was not chosen, or is not delivered as codes.
+    ///
+    /// If several stores have different categories, the lists are merged: those of the first store in its order, then those
+    /// that the second adds, and so on. If no store has categories (see [`ColumnForm::Codes`]), they are sorted.
     ///
     /// [`ColumnForm::Codes`]: crate::minibatch::ColumnForm::Codes
-    pub fn categories(&self, column: &str) -> Option<ArrayRef> {
-        let place = self
-            .config
-            .obs_columns
-            .iter()
-            .position(|choice| choice.name == column)?;
-        self.context.columns[place].categories()
+    pub fn categories(&self, column: &str) -> Option<impl ExactSizeIterator<Item = &str>> {
+        let place = self.place(column)?;
+        let reader = &self.shared.context.columns[place];
+        reader.categories()?;
+        let labels = self.shared.labels[place].get_or_init(|| reader.labels());
+        Some(labels.iter().map(String::as_str))
+    }
+
+    /// [`categories`](Self::categories) as an Arrow array, in their own type.
+    pub fn categories_array(&self, column: &str) -> Option<ArrayRef> {
+        self.shared.context.columns[self.place(column)?].categories()
+    }
+
+    fn place(&self, column: &str) -> Option<usize> {
+        let columns = &self.shared.config.obs_columns;
+        columns.iter().position(|choice| choice.name == column)
     }
 
     /// What the epochs are planned by: for plans without reading, and for its fingerprint.
     pub fn sampler(&self) -> &Sampler {
-        &self.sampler
+        &self.shared.sampler
     }
 
-    /// Starts an epoch: its first reads are under way when this returns.
+    /// Starts an epoch: its first reads are under way when this returns. An earlier epoch of this loader that is still running ends
+    /// with an error, since both would need the read buffers.
     ///
     /// # Errors
-    /// [`LoaderError`] where a thread cannot be started, or a [`UserOrder`](crate::plan::UserOrder) fails.
-    pub fn epoch(&mut self, epoch: u64) -> Result<Epoch<'_>, LoaderError> {
-        let plan = self.sampler.plan(epoch)?;
-        self.start(plan, self.threads)
+    /// If a thread cannot be started, or a [`UserOrder`](crate::plan::UserOrder) fails.
+    pub fn epoch(&mut self, epoch: u64) -> Result<Epoch> {
+        let plan = self.shared.sampler.plan(epoch)?;
+        Epoch::start(self.handle(), plan, self.shared.threads)
     }
 
-    /// Goes on with an epoch after what its ranks have consumed: see [`Epoch::state`].
+    /// These epochs, one after the other.
+    ///
+    /// ```no_run
+    /// # use std::sync::Arc;
+    /// # use cellring::{Loader, LoaderConfig, Store};
+    /// # let store = Arc::new(Store::open("atlas.cellring")?);
+    /// let loader = Loader::new(store, LoaderConfig::default())?;
+    /// let training = std::thread::spawn(move || {
+    ///     for epoch in loader.into_epochs(0..10) {
+    ///         for minibatch in epoch? {
+    ///             println!("{} cells", minibatch?.n_obs());
+    ///         }
+    ///     }
+    ///     Ok::<(), cellring::Error>(())
+    /// });
+    /// # let _ = training.join();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn into_epochs<I: IntoIterator<Item = u64>>(self, epochs: I) -> Epochs<I::IntoIter> {
+        Epochs::new(self, epochs.into_iter())
+    }
+
+    /// Continues an epoch after what its ranks have consumed: see [`Epoch::state`].
     ///
     /// The first minibatch is the very next one, bit for bit, in another process and on another machine too; no minibatch
     /// before it is planned or read. With another `world_size` than that of the state, what is left of the epoch is divided
-    /// among the ranks there are now.
+    /// among the ranks there are now. An earlier epoch of this loader ends as with [`epoch`](Self::epoch).
     ///
     /// # Errors
-    /// [`LoaderError::Plan`] where the state is that of another store, other settings of the sampler, or another version;
-    /// [`LoaderError::OtherOutput`] where the epoch began with minibatches of another form (layout, genes, normalisation, further
-    /// matrices or columns), as far as the state says so; else as [`epoch`](Self::epoch).
-    pub fn resume(&mut self, state: &SamplerState) -> Result<Epoch<'_>, LoaderError> {
-        let plan = self.sampler.resume(state)?;
-        delivered::check(state, &self.delivered)?;
-        self.start(plan, self.threads)
-    }
-
-    /// Starts the threads of an epoch, `threads` of which decode.
-    fn start(&mut self, plan: Plan, threads: usize) -> Result<Epoch<'_>, LoaderError> {
-        let (first, n_minibatches, n_fetches) = (plan.n_before(), plan.n_minibatches(), plan.n_fetches());
-        let epoch = plan.epoch();
-        let span = tracing::debug_span!(parent: None, "epoch", epoch, first, n_minibatches, n_fetches);
-        let engine_before = self.engine.stats();
-        let pipeline = Arc::new(Pipeline::new(first, first + n_minibatches, self.ahead));
-        let mut running = Running {
-            pipeline: pipeline.clone(),
-            pool: self.pool.clone(),
-            threads: Vec::with_capacity(threads + 1),
-        };
-        let first_tag = self.next_tag;
-        self.next_tag += n_fetches;
-        let driver = Driver {
-            plan: plan.clone(),
-            context: self.context.clone(),
-            engine: self.engine.clone(),
-            pool: self.pool.clone(),
-            routes: self.routes.clone(),
-            pipeline: pipeline.clone(),
-            first_tag,
-            span: span.clone(),
-        };
-        running.spawn("cellring-plan", move |_| driver.run())?;
-        for _ in 0..threads {
-            let (context, span) = (self.context.clone(), span.clone());
-            running.spawn("cellring-decode", move |pipeline| work(pipeline, &context, &span))?;
-        }
-        Ok(Epoch {
-            running,
-            plan,
-            engine_before,
-            loader: self,
-            _span: span,
-        })
-    }
-}
-
-/// Hands a completion to the epoch that its fetch belongs to.
-fn route(routes: &Routes, completion: Completion) {
-    let pipeline = routes
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .remove(&completion.tag);
-    if let Some(pipeline) = pipeline {
-        pipeline.complete(completion);
-    }
-}
-
-/// Plans fetches and submits their reads, as far ahead as there are free slots.
-struct Driver {
-    plan: Plan,
-    context: Arc<DecodeContext>,
-    engine: Arc<Engine>,
-    pool: Pool,
-    routes: Routes,
-    pipeline: Arc<Pipeline>,
-    first_tag: u64,
-    span: Span,
-}
-
-impl Driver {
-    fn run(self) {
-        let shape = ReadShape {
-            alignment: self.engine.alignment(),
-            slot_bytes: self.pool.slot_bytes() as u32,
-            gap_bytes: GAP_BYTES,
-            read_bytes: read_bytes(self.engine.max_request_bytes()),
-        };
-        let sources = self.context.read_sources();
-        let mut first = self.plan.n_before();
-        for number in 0..self.plan.n_fetches() {
-            let since = Instant::now();
-            let span =
-                tracing::debug_span!(parent: &self.span, "fetch", number, n_obs = Empty, n_reads = Empty);
-            let _entered = span.enter();
-            let fetch = self.plan.fetch(number);
-            let reads = match plan_reads(&sources, &fetch.obs, &shape) {
-                Ok(reads) => reads,
-                Err(error) => return self.pipeline.fail_at(first, error.into()),
-            };
-            let planned = since.elapsed();
-            span.record("n_obs", fetch.obs.len());
-            span.record("n_reads", reads.reads.len());
-            if reads.n_slots > self.pool.n_slots() {
-                let error = LoaderError::Budget {
-                    n_obs: fetch.obs.len(),
-                    needed_bytes: reads.n_slots * self.pool.slot_bytes(),
-                    budget_bytes: self.pool.n_slots() * self.pool.slot_bytes(),
-                };
-                return self.pipeline.fail_at(first, error);
-            }
-            let stopped = || self.pipeline.is_stopped();
-            let Some(slots) = self.pool.take_unless(reads.n_slots, stopped) else {
-                // Not stopped, but the pool closed: the engine broke down.
-                if let Some(error) = self.engine.breakdown() {
-                    self.pipeline.fail_at(first, error.into());
-                }
-                return;
-            };
-            self.pipeline.planned(planned, since.elapsed() - planned);
-            let tag = self.first_tag + number;
-            let n_minibatches = fetch.minibatches.len() as u64;
-            let (pending, reads) = pipeline::split(fetch, reads, first);
-            if !self.pipeline.announce(tag, pending) {
-                return;
-            }
-            self.routes
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(tag, self.pipeline.clone());
-            self.engine.submit(Submission { tag, slots, reads });
-            first += n_minibatches;
-        }
-    }
-}
-
-/// Decodes minibatches until the epoch ends.
-fn work(pipeline: &Pipeline, context: &DecodeContext, epoch: &Span) {
-    let mut scratch = Scratch::default();
-    while let Some(task) = pipeline.next_task() {
-        let since = Instant::now();
-        let number = task.number;
-        let result = tracing::trace_span!(parent: epoch, "decode", number)
-            .in_scope(|| decode_minibatch(context, &mut scratch, &task));
-        // The slots of a fetch are free as soon as its last minibatch is decoded, whether or not it has been taken.
-        drop(task);
-        pipeline.put(
-            number,
-            result,
-            u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX),
-        );
-    }
-}
-
-/// The threads of an epoch. Dropping it ends them.
-struct Running {
-    pipeline: Arc<Pipeline>,
-    pool: Pool,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Running {
-    fn spawn(
-        &mut self,
-        name: &str,
-        work: impl FnOnce(&Pipeline) + Send + 'static,
-    ) -> Result<(), LoaderError> {
-        let pipeline = self.pipeline.clone();
-        let body = move || {
-            // Without this a panic would leave the consumer waiting for ever.
-            if catch_unwind(AssertUnwindSafe(|| work(&pipeline))).is_err() {
-                pipeline.fail_at(0, LoaderError::Panicked);
-            }
-        };
-        let thread = std::thread::Builder::new()
-            .name(name.into())
-            .spawn(body)
-            .map_err(LoaderError::Thread)?;
-        self.threads.push(thread);
-        Ok(())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.pipeline.stop();
-        // The driver may be waiting for slots that somebody keeps.
-        self.pool.wake();
-        for thread in self.threads.drain(..) {
-            // Panics were caught in the thread.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// A running epoch: an iterator over its minibatches, in the order of the plan. After an error it ends.
-///
-/// Dropping it early stops the reads that have not begun; a later epoch of the same loader starts afresh.
-pub struct Epoch<'a> {
-    running: Running,
-    plan: Plan,
-    engine_before: EngineStats,
-    loader: &'a Loader,
-    _span: Span,
-}
-
-impl std::fmt::Debug for Epoch<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Epoch")
-            .field("n_minibatches", &self.n_minibatches())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Epoch<'_> {
-    /// Minibatches of the whole epoch, or of what was left of it, for this rank.
-    pub fn n_minibatches(&self) -> u64 {
-        self.plan.n_minibatches()
-    }
-
-    /// What to save to go on with the minibatch after those that have been taken: a few numbers, for
-    /// [`Loader::resume`].
-    ///
-    /// Ranks work in step: it is the same on every rank that has taken as many, so one of them may save it for all.
-    pub fn state(&self) -> SamplerState {
-        SamplerState {
-            output: self.loader.delivered.clone(),
-            ..self.plan.state_after(self.stats().minibatches)
-        }
-    }
-
-    /// What has been read, and where the time has gone, so far. May be asked for at any time; takes a lock for a moment.
-    pub fn stats(&self) -> EpochStats {
-        let (before, now) = (&self.engine_before, self.loader.engine.stats());
-        EpochStats {
-            reads: now.reads - before.reads,
-            read_bytes: now.bytes - before.bytes,
-            ..self.running.pipeline.stats()
-        }
-    }
-
-    /// The loader.
-    pub fn loader(&self) -> &Loader {
-        self.loader
-    }
-}
-
-impl Iterator for Epoch<'_> {
-    type Item = Result<Minibatch, LoaderError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.running.pipeline.next()
+    /// [`ErrorKind::Resume`](crate::ErrorKind::Resume) if the state is that of another store or of other settings of the sampler, or if the
+    /// epoch began with minibatches of another form (layout, genes, normalisation, matrices or columns), as far as the state says so;
+    /// [`ErrorKind::Version`](crate::ErrorKind::Version) if it is of another version; else as [`epoch`](Self::epoch).
+    pub fn resume(&mut self, state: &SamplerState) -> Result<Epoch> {
+        let plan = self.shared.sampler.resume(state)?;
+        delivered::check(state, &self.shared.delivered)?;
+        Epoch::start(self.handle(), plan, self.shared.threads)
     }
 }

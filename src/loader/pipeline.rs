@@ -9,17 +9,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::config::LoaderError;
 use super::extents::{FetchReads, PlacedObs};
+use crate::Error;
 use crate::buffer::Slot;
-use crate::engine::{Completion, EngineError};
+use crate::engine::Completion;
 use crate::minibatch::Minibatch;
-use crate::plan::Fetch;
+use crate::plan::PlannedFetch;
 
 /// A fetch whose reads are submitted.
 #[derive(Debug)]
 pub(super) struct PendingFetch {
-    pub(super) fetch: Fetch,
+    pub(super) fetch: PlannedFetch,
     /// For each matrix.
     pub(super) placed: Vec<Vec<PlacedObs>>,
     /// Number of its first minibatch among those of the rank.
@@ -82,12 +82,12 @@ struct State {
     /// Number of the next minibatch to decode.
     next_number: u64,
     /// Minibatches that are decoded and not yet taken.
-    done: BTreeMap<u64, Result<Minibatch, LoaderError>>,
+    done: BTreeMap<u64, Result<Minibatch, Error>>,
     /// Number of the next minibatch to hand out.
     next_out: u64,
     /// Minibatches of the epoch; lowered to the place of an error.
     end: u64,
-    error: Option<LoaderError>,
+    error: Option<Error>,
     stop: bool,
     stats: EpochStats,
 }
@@ -170,13 +170,13 @@ impl Pipeline {
             Err(error) => {
                 let first = pending.first;
                 drop(state);
-                self.fail_at(first, engine_error(error));
+                self.fail_at(first, error.into());
             }
         }
     }
 
     /// Ends the epoch with an error in the place of minibatch `number`; those before it are still delivered.
-    pub(super) fn fail_at(&self, number: u64, error: LoaderError) {
+    pub(super) fn fail_at(&self, number: u64, error: Error) {
         let mut state = self.lock();
         if number < state.end || (number == state.end && state.error.is_none()) {
             state.end = number;
@@ -187,10 +187,12 @@ impl Pipeline {
         self.output.notify_all();
     }
 
-    /// Ends the epoch at once: nothing is handed out any more, and what is on its way is dropped.
-    pub(super) fn stop(&self) {
+    /// Ends the epoch at once: nothing is handed out any more but the `error`, if there was more to come; what is on its way is dropped.
+    pub(super) fn stop(&self, error: Option<Error>) {
         let mut state = self.lock();
+        let has_more = !state.stop && state.next_out < state.end;
         state.stop = true;
+        state.error = error.filter(|_| has_more);
         self.is_stopped.store(true, Ordering::Release);
         let dropped = (
             std::mem::take(&mut state.fetches),
@@ -246,7 +248,7 @@ impl Pipeline {
     }
 
     /// Puts out a decoded minibatch, or the error that is in its place.
-    pub(super) fn put(&self, number: u64, result: Result<Minibatch, LoaderError>, decode_ns: u64) {
+    pub(super) fn put(&self, number: u64, result: Result<Minibatch, Error>, decode_ns: u64) {
         let mut state = self.lock();
         state.stats.decode_ns += decode_ns;
         let is_next = number == state.next_out;
@@ -273,11 +275,11 @@ impl Pipeline {
     }
 
     /// The next minibatch in order; waits for it. `None` at the end, or after an error has been handed out.
-    pub(super) fn next(&self) -> Option<Result<Minibatch, LoaderError>> {
+    pub(super) fn next(&self) -> Option<Result<Minibatch, Error>> {
         let mut state = self.lock();
         loop {
             if state.stop {
-                return None;
+                return state.error.take().map(Err);
             }
             if state.next_out >= state.end {
                 let error = state.error.take();
@@ -299,13 +301,10 @@ impl Pipeline {
     }
 
     /// The next fetch in order, undecoded; waits for it. As [`next`](Self::next) at the end. For epochs without decoding threads.
-    pub(super) fn next_fetch(&self) -> Option<Result<Arc<FilledFetch>, LoaderError>> {
+    pub(super) fn next_fetch(&self) -> Option<Result<Arc<FilledFetch>, Error>> {
         let mut state = self.lock();
         loop {
-            if state.stop {
-                return None;
-            }
-            if state.next_number >= state.end {
+            if state.stop || state.next_number >= state.end {
                 return state.error.take().map(Err);
             }
             if matches!(state.fetches.front(), Some((_, FetchState::Filled(_))))
@@ -323,6 +322,15 @@ impl Pipeline {
         }
     }
 
+    /// Minibatches that are still to be handed out, if none of them fails.
+    pub(super) fn n_left(&self) -> u64 {
+        let state = self.lock();
+        match state.stop {
+            true => u64::from(state.error.is_some()),
+            false => state.end - state.next_out + u64::from(state.error.is_some()),
+        }
+    }
+
     /// Minibatches that are decoded and wait to be taken.
     #[cfg(test)]
     pub(super) fn n_done(&self) -> u64 {
@@ -335,7 +343,11 @@ impl Pipeline {
 }
 
 /// The reads of a fetch, apart from what the pipeline keeps of it.
-pub(super) fn split(fetch: Fetch, reads: FetchReads, first: u64) -> (PendingFetch, Vec<crate::engine::Read>) {
+pub(super) fn split(
+    fetch: PlannedFetch,
+    reads: FetchReads,
+    first: u64,
+) -> (PendingFetch, Vec<crate::engine::Read>) {
     (
         PendingFetch {
             fetch,
@@ -344,8 +356,4 @@ pub(super) fn split(fetch: Fetch, reads: FetchReads, first: u64) -> (PendingFetc
         },
         reads.reads,
     )
-}
-
-fn engine_error(error: EngineError) -> LoaderError {
-    LoaderError::Engine(error)
 }

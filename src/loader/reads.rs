@@ -1,10 +1,22 @@
 //! The reads of a loader without the loader: what a benchmark of the device replays, and what planning a fetch costs.
 
 use super::extents::{ReadShape, Source, plan_reads};
-use super::{GAP_BYTES, read_bytes};
 use crate::Store;
 use crate::engine::Read;
 use crate::format::FormatError;
+
+/// Neighbouring obs are read at once where at most this lies between them: reading it costs less than another request.
+pub(super) const GAP_BYTES: u64 = 4096;
+/// Longest read of several obs: long enough for full bandwidth, short enough to leave little of a slot unused.
+const READ_BYTES: u64 = 512 << 10;
+/// Shorter reads would cost more requests than they save, even where the device takes none that are longer.
+const LEAST_READ_BYTES: u64 = 64 << 10;
+
+/// Longest read of several obs for a device whose requests are at most this long: one request, so that none is cut into a
+/// long part and a short one.
+pub(super) fn read_bytes(max_request_bytes: Option<u64>) -> u64 {
+    max_request_bytes.map_or(READ_BYTES, |bytes| bytes.clamp(LEAST_READ_BYTES, READ_BYTES))
+}
 
 /// What a loader reads for one fetch.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +45,7 @@ impl FetchExtents {
 /// for the longest obs of the store and two more aligned units.
 ///
 /// # Errors
-/// [`FormatError`] where the index is damaged.
+/// If the index is damaged.
 ///
 /// # Panics
 /// Where an obs does not exist, or does not fit a slot.

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use arrow_schema::DataType;
 
 use super::collection::Collection;
-use super::config::{LoaderConfig, LoaderError};
+use super::config::LoaderConfig;
 use super::decode::{DecodeContext, DecodeSource};
+use super::error::LoaderError;
 use super::extents::Source;
-use crate::Store;
-use crate::format::obs::ObsDecoder;
+use crate::error::Cause;
+use crate::format::encoding::ObsDecoder;
 use crate::format::{FormatError, ValueType};
 use crate::minibatch::{
     ColumnChoice, ColumnReader, GeneSelection, Mismatch, OutputConfig, Recipe, read_columns,
 };
+use crate::{Error, Store};
 
 /// What tells a data set from others, in a sampler's fingerprint: the stores and their order.
 pub(super) fn identity(stores: &[Arc<Store>]) -> u64 {
@@ -41,7 +43,7 @@ pub(super) fn recipe(
     matrix: &Collection,
     output: &OutputConfig,
     config: &LoaderConfig,
-) -> Result<Recipe, LoaderError> {
+) -> Result<Recipe, Error> {
     let value_type = value_type(matrix.stores(), output, config.allow_rounding)?;
     Ok(output.check(matrix.n_vars() as u64, value_type)?)
 }
@@ -51,7 +53,7 @@ fn value_type(
     stores: &[Arc<Store>],
     output: &OutputConfig,
     allow_rounding: bool,
-) -> Result<ValueType, LoaderError> {
+) -> Result<ValueType, Error> {
     let first = stores[0].manifest().value_type;
     for store in stores {
         let manifest = store.manifest();
@@ -62,42 +64,44 @@ fn value_type(
                 found: manifest.value_type.numpy_name(),
                 first: stores[0].path().to_path_buf(),
                 expected: first.numpy_name(),
-            });
+            }
+            .into());
         }
         if !manifest.f32_exact && !allow_rounding && !is_exact {
             return Err(LoaderError::Rounding {
                 store: store.path().to_path_buf(),
                 value_type: manifest.value_type.numpy_name(),
-            });
+            }
+            .into());
         }
     }
     Ok(first)
 }
 
 /// The obs columns that are delivered.
-pub(super) fn columns(
-    stores: &[Arc<Store>],
-    choices: &[ColumnChoice],
-) -> Result<Vec<ColumnReader>, LoaderError> {
+pub(super) fn columns(stores: &[Arc<Store>], choices: &[ColumnChoice]) -> Result<Vec<ColumnReader>, Error> {
     choices.iter().map(|choice| column(stores, choice)).collect()
 }
 
-fn column(stores: &[Arc<Store>], choice: &ColumnChoice) -> Result<ColumnReader, LoaderError> {
+fn column(stores: &[Arc<Store>], choice: &ColumnChoice) -> Result<ColumnReader, Error> {
     let mut columns = Vec::with_capacity(stores.len());
     let mut lacking = None;
     for store in stores {
         match store.obs().column(&choice.name) {
             // An epoch takes long, and reads the column all the while.
             Ok(column) => columns.push(Some(column.detached())),
-            Err(error @ FormatError::NoColumn { .. }) if choice.or_missing => {
+            Err(error)
+                if choice.or_missing
+                    && matches!(error.cause(), Cause::Format(FormatError::NoColumn { .. })) =>
+            {
                 columns.push(None);
                 lacking = lacking.or(Some(error));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
     if let (Some(error), true) = (lacking, columns.iter().all(Option::is_none)) {
-        return Err(error.into());
+        return Err(error);
     }
     let data_types: Vec<Option<DataType>> = columns
         .iter()
@@ -107,7 +111,7 @@ fn column(stores: &[Arc<Store>], choice: &ColumnChoice) -> Result<ColumnReader, 
         let data_type = data_types[store].as_ref().map(DataType::to_string);
         (stores[store].path().to_path_buf(), data_type.unwrap_or_default())
     };
-    read_columns(choice, columns).map_err(|mismatch| match mismatch {
+    let mismatched = |mismatch| match mismatch {
         Mismatch::Form(store) => {
             let (store, data_type) = of(store);
             LoaderError::ColumnType {
@@ -127,7 +131,8 @@ fn column(stores: &[Arc<Store>], choice: &ColumnChoice) -> Result<ColumnReader, 
                 expected,
             }
         }
-    })
+    };
+    read_columns(choice, columns).map_err(|mismatch| mismatched(mismatch).into())
 }
 
 /// How a matrix of each store is decoded, the first of whose shards has this number among the files of the engine.

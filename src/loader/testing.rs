@@ -9,7 +9,7 @@ use arrow_schema::{Field, Schema};
 use crate::Store;
 use crate::format::constants::{ROLE_INDEX, ROLE_KEY, ROLE_SOURCE_POSITION, SOURCE_POSITION_FIELD};
 use crate::format::{CsrRows, Encoding, ValueBuffer, ValueType};
-use crate::writer::{BlockEncoder, StoreWriter, TableKind, WriteError, WriterOptions};
+use crate::writer::{BlockEncoder, StoreWriter, TableKind, WriterOptions};
 
 const N_VARS: u32 = 90;
 
@@ -69,7 +69,7 @@ pub(super) fn store(dir: &std::path::Path, encoding: Encoding, n_obs: u32) -> St
         (TableKind::Var, table(N_VARS, true)),
     ] {
         writer
-            .write_table(kind, &batch.schema(), [Ok::<_, WriteError>(batch)])
+            .write_table(kind, &batch.schema(), [Ok::<_, crate::Error>(batch)])
             .unwrap();
     }
     writer.finish().unwrap();

@@ -3,11 +3,14 @@
 
 use std::time::{Duration, Instant};
 
+use super::reads::read_bytes;
 use super::*;
 use crate::engine::sim::{Faults, Gate};
 use crate::engine::{Backend, Direct, EngineConfig, EngineError};
+use crate::error::Cause;
 use crate::format::Encoding;
 use crate::plan::SamplerConfig;
+use crate::{ErrorKind, Minibatch};
 
 const N_OBS: u32 = 1200;
 const BATCH_SIZE: u32 = 2;
@@ -74,7 +77,7 @@ fn content(minibatch: Minibatch) -> Content {
     )
 }
 
-fn next(epoch: &mut Epoch<'_>) -> Content {
+fn next(epoch: &mut Epoch) -> Content {
     content(epoch.next().unwrap().unwrap())
 }
 
@@ -91,7 +94,7 @@ fn fetches_are_read_ahead_and_decoded_while_later_ones_are_read() {
 
     let gate = Gate::closed();
     let mut loader = gated(&store, &gate);
-    let pool = loader.pool.clone();
+    let pool = loader.shared.pool.clone();
     let n_slots = pool.n_slots() as u64;
     assert!(1 < n_slots && n_slots < N_FETCHES, "{n_slots} slots");
     let mut epoch = loader.epoch(3).unwrap();
@@ -123,7 +126,7 @@ fn a_consumer_that_holds_still_stops_the_reads_when_the_budget_is_full() {
     let gate = Gate::closed();
     gate.open();
     let mut loader = gated(&open_store(&dir), &gate);
-    let (pool, ahead) = (loader.pool.clone(), loader.ahead);
+    let (pool, ahead) = (loader.shared.pool.clone(), loader.shared.ahead);
     let n_slots = pool.n_slots() as u64;
     assert!(0 < ahead && ahead < u64::from(FETCH_FACTOR), "{ahead} ahead");
     let mut epoch = loader.epoch(0).unwrap();
@@ -156,7 +159,7 @@ fn an_epoch_that_is_dropped_early_gives_its_slots_back() {
     let dir = tempfile::tempdir().unwrap();
     let gate = Gate::closed();
     let mut loader = gated(&open_store(&dir), &gate);
-    let pool = loader.pool.clone();
+    let pool = loader.shared.pool.clone();
     let n_slots = pool.n_slots() as u64;
     let mut epoch = loader.epoch(0).unwrap();
     gate.let_through(1);
@@ -190,7 +193,7 @@ fn an_epoch_ends_whoever_keeps_its_fetches() {
         ..config(None)
     };
     let mut loader = Loader::new(store, config).unwrap();
-    let n_slots = loader.pool.n_slots();
+    let n_slots = loader.shared.pool.n_slots();
     assert!(
         (n_slots as u64) < N_FETCHES,
         "{n_slots} slots are fewer than fetches"
@@ -198,7 +201,7 @@ fn an_epoch_ends_whoever_keeps_its_fetches() {
     let mut fetches = loader.fetches(0).unwrap();
     let kept: Vec<_> = fetches.by_ref().take(n_slots).map(Result::unwrap).collect();
     assert_eq!(kept.len(), n_slots);
-    let pool = fetches.loader().pool.clone();
+    let pool = fetches.loader().shared.pool.clone();
     until("the driver waits for a slot", || pool.n_waiting() == 1);
     drop(fetches);
     assert_eq!(pool.n_waiting(), 0);
@@ -224,8 +227,8 @@ fn an_engine_that_breaks_down_ends_this_epoch_and_every_later_one() {
         // In a thread of its own, so that a loader that waits for ever is seen.
         std::thread::spawn(move || {
             let mut loader = match Loader::new(store, config) {
-                Err(LoaderError::Engine(refused @ EngineError::Unavailable { .. })) => {
-                    return send.send(Err(refused)).unwrap();
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    return send.send(Err(error)).unwrap();
                 }
                 loader => loader.unwrap(),
             };
@@ -243,13 +246,13 @@ fn an_engine_that_breaks_down_ends_this_epoch_and_every_later_one() {
                     break;
                 }
             };
-            let (of, Some(LoaderError::Engine(error)), true) = end else {
+            let (of, Some(error), true) = end else {
                 panic!("{backend}: {end:?}");
             };
             assert_eq!(of, number);
             let is_right = match backend {
-                Backend::Uring => matches!(error, EngineError::Ring { .. }),
-                _ => matches!(error, EngineError::Panicked),
+                Backend::Uring => matches!(error.cause(), Cause::Engine(EngineError::Ring { .. })),
+                _ => matches!(error.cause(), Cause::Engine(EngineError::Panicked)),
             };
             assert!(is_right, "{backend}: {error}");
         }

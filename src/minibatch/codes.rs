@@ -8,7 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, UInt64Array};
 
-use super::columns::{Kind, integer, number, primitive, text_at};
+use crate::format::column::{ColumnKind, integer, number, primitive, text_at};
 
 /// Distinct values, and their places.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ fn places<T: Copy + Eq + Hash>(values: &[T]) -> HashMap<T, i32> {
 impl Codebook {
     /// Looks at every value of these arrays, which are of this kind. `None` for a kind whose values have no codes.
     pub(super) fn of<'a>(
-        kind: Kind,
+        kind: ColumnKind,
         arrays: impl Iterator<Item = &'a dyn Array>,
         sorted: bool,
     ) -> Option<Self> {
@@ -54,7 +54,7 @@ impl Codebook {
                 .map(move |row| (array, row))
         });
         let (places, values): (Places, ArrayRef) = match kind {
-            Kind::Strings => {
+            ColumnKind::Strings => {
                 let values = distinct(rows.filter_map(|(a, row)| text_at(a, row).flatten()), sorted);
                 let places = places(&values)
                     .into_iter()
@@ -64,21 +64,21 @@ impl Codebook {
                     Arc::new(StringArray::from(values)),
                 )
             }
-            Kind::Integers => {
+            ColumnKind::Integers => {
                 let values = distinct(rows.map(|(a, row)| integer(a, row)), sorted);
                 (
                     Places::Integers(places(&values)),
                     Arc::new(Int64Array::from(values)),
                 )
             }
-            Kind::Unsigned => {
+            ColumnKind::Unsigned => {
                 let values = distinct(rows.map(|(a, row)| primitive::<UInt64Type>(a, row)), sorted);
                 (
                     Places::Unsigned(places(&values)),
                     Arc::new(UInt64Array::from(values)),
                 )
             }
-            Kind::Booleans => {
+            ColumnKind::Booleans => {
                 let values = distinct(rows.map(|(a, row)| a.as_boolean().value(row)), sorted);
                 let place = |value| {
                     values
@@ -89,13 +89,13 @@ impl Codebook {
                 let places = Places::Booleans([place(false), place(true)]);
                 (places, Arc::new(BooleanArray::from(values)))
             }
-            Kind::Floats => {
+            ColumnKind::Floats => {
                 let values = distinct(rows.map(|(a, row)| number(a, row).to_bits()), sorted);
                 let floats = values.iter().map(|&bits| f64::from_bits(bits));
                 let floats = Float64Array::from_iter_values(floats);
                 (Places::Floats(places(&values)), Arc::new(floats))
             }
-            Kind::Codes => return None,
+            ColumnKind::Codes => return None,
         };
         Some(Self { places, values })
     }

@@ -2,14 +2,6 @@
 
 use std::fmt;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    ArrowDictionaryKeyType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
-    UInt16Type, UInt32Type, UInt64Type,
-};
-use arrow_array::{Array, ArrowPrimitiveType};
-use arrow_schema::DataType;
-
 /// An obs column to deliver, and in which form. A name alone asks for the natural form.
 ///
 /// ```
@@ -111,7 +103,32 @@ pub struct ObsColumn {
     pub valid: Option<Vec<bool>>,
 }
 
-/// Values of an obs column.
+macro_rules! accessors {
+    ($($name:ident $variant:ident $type:ty, $what:literal;)*) => {
+        impl ObsColumn {
+            $(
+                #[doc = concat!("The values, if they are ", $what, ".")]
+                pub fn $name(&self) -> Option<&[$type]> {
+                    match &self.values {
+                        ObsValues::$variant(values) => Some(values),
+                        _ => None,
+                    }
+                }
+            )*
+        }
+    };
+}
+
+accessors! {
+    as_codes Codes i32, "codes: see [`Loader::categories`](crate::Loader::categories)";
+    as_integers Integers i64, "integers";
+    as_unsigned Unsigned u64, "unsigned 64-bit integers";
+    as_floats Floats f64, "floats";
+    as_booleans Booleans bool, "booleans";
+    as_strings Strings String, "texts";
+}
+
+/// Values of an obs column. Columns of a table have types of their own: those of the matrix are not among them.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ObsValues {
@@ -127,136 +144,4 @@ pub enum ObsValues {
     Booleans(Vec<bool>),
     /// Texts.
     Strings(Vec<String>),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Kind {
-    Codes,
-    Integers,
-    Unsigned,
-    Floats,
-    Booleans,
-    Strings,
-}
-
-pub(super) fn kind_of(data_type: &DataType) -> Option<Kind> {
-    Some(match data_type {
-        DataType::Dictionary(..) => Kind::Codes,
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => Kind::Integers,
-        DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => Kind::Integers,
-        DataType::UInt64 => Kind::Unsigned,
-        DataType::Float32 | DataType::Float64 => Kind::Floats,
-        DataType::Boolean => Kind::Booleans,
-        DataType::Utf8 | DataType::LargeUtf8 => Kind::Strings,
-        _ => return None,
-    })
-}
-
-/// What the values of a column are, or those that its codes stand for.
-pub(super) fn meaning_of(data_type: &DataType) -> Option<Kind> {
-    match data_type {
-        DataType::Dictionary(_, categories) => kind_of(categories),
-        _ => kind_of(data_type),
-    }
-}
-
-pub(super) fn primitive<T: ArrowPrimitiveType>(array: &dyn Array, row: usize) -> T::Native {
-    array.as_primitive::<T>().value(row)
-}
-
-pub(super) fn integer(array: &dyn Array, row: usize) -> i64 {
-    match array.data_type() {
-        DataType::Int8 => primitive::<Int8Type>(array, row).into(),
-        DataType::Int16 => primitive::<Int16Type>(array, row).into(),
-        DataType::Int32 => primitive::<Int32Type>(array, row).into(),
-        DataType::UInt8 => primitive::<UInt8Type>(array, row).into(),
-        DataType::UInt16 => primitive::<UInt16Type>(array, row).into(),
-        DataType::UInt32 => primitive::<UInt32Type>(array, row).into(),
-        _ => primitive::<Int64Type>(array, row),
-    }
-}
-
-/// A number, a boolean, or what a category stands for. NaN where a category is missing.
-pub(super) fn number(array: &dyn Array, row: usize) -> f64 {
-    match kind_of(array.data_type()) {
-        Some(Kind::Integers) => integer(array, row) as f64,
-        Some(Kind::Unsigned) => primitive::<UInt64Type>(array, row) as f64,
-        Some(Kind::Booleans) => f64::from(u8::from(array.as_boolean().value(row))),
-        Some(Kind::Codes) => category(array, row).map_or(f64::NAN, |(values, code)| number(values, code)),
-        _ => match array.data_type() {
-            DataType::Float32 => primitive::<Float32Type>(array, row).into(),
-            _ => primitive::<Float64Type>(array, row),
-        },
-    }
-}
-
-/// A text; `None` where the array is none of texts, and `Some(None)` where this one is missing.
-pub(crate) fn text_at(array: &dyn Array, row: usize) -> Option<Option<&str>> {
-    let text = match array.data_type() {
-        DataType::LargeUtf8 => array.as_string::<i64>().value(row),
-        DataType::Utf8 => array.as_string::<i32>().value(row),
-        DataType::Dictionary(_, categories) if matches!(kind_of(categories), Some(Kind::Strings)) => {
-            return Some(
-                array
-                    .is_valid(row)
-                    .then(|| category(array, row))
-                    .flatten()
-                    .and_then(|(values, code)| text_at(values, code).flatten()),
-            );
-        }
-        _ => return None,
-    };
-    Some(array.is_valid(row).then_some(text))
-}
-
-/// Appends a text, or a number or boolean written as one.
-pub(super) fn push_text(array: &dyn Array, row: usize, out: &mut String) {
-    use fmt::Write;
-    // Writing to a String does not fail.
-    let _ = match kind_of(array.data_type()) {
-        Some(Kind::Codes) => {
-            return category(array, row).map_or((), |(values, code)| push_text(values, code, out));
-        }
-        Some(Kind::Integers) => write!(out, "{}", integer(array, row)),
-        Some(Kind::Unsigned) => write!(out, "{}", primitive::<UInt64Type>(array, row)),
-        Some(Kind::Booleans) => write!(out, "{}", array.as_boolean().value(row)),
-        _ => {
-            out.push_str(text_at(array, row).flatten().unwrap_or_default());
-            Ok(())
-        }
-    };
-}
-
-/// The categories of an array, and the place in them of the category in this row; `None` where there is no such place.
-fn category(array: &dyn Array, row: usize) -> Option<(&dyn Array, usize)> {
-    let values = array.as_any_dictionary_opt()?.values();
-    let place = usize::try_from(code(array, row)).ok()?;
-    (place < values.len() && values.is_valid(place)).then_some((values.as_ref(), place))
-}
-
-pub(super) fn code(array: &dyn Array, row: usize) -> i32 {
-    fn key<K: ArrowDictionaryKeyType>(array: &dyn Array, row: usize) -> i32
-    where
-        K::Native: TryInto<i32>,
-    {
-        array
-            .as_dictionary::<K>()
-            .keys()
-            .value(row)
-            .try_into()
-            .unwrap_or(-1)
-    }
-    match array.data_type() {
-        DataType::Dictionary(keys, _) => match keys.as_ref() {
-            DataType::Int8 => key::<Int8Type>(array, row),
-            DataType::Int16 => key::<Int16Type>(array, row),
-            DataType::Int32 => key::<Int32Type>(array, row),
-            DataType::Int64 => key::<Int64Type>(array, row),
-            DataType::UInt8 => key::<UInt8Type>(array, row),
-            DataType::UInt16 => key::<UInt16Type>(array, row),
-            DataType::UInt32 => key::<UInt32Type>(array, row),
-            _ => key::<UInt64Type>(array, row),
-        },
-        _ => -1,
-    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Indices, Layout, Matrix, Minibatch, ObsColumn, Values};
 use crate::gpu::dlpack::Capsule;
-use crate::gpu::{Arrays, DeviceArray, ElementType, Form, GpuError, OnDevice, Source, Stream, private};
+use crate::gpu::{ArraySpec, Arrays, CopySource, DeviceArray, ElementType, OnDevice, Stream, private};
 
 use super::typed::Bytes;
 
@@ -95,25 +95,28 @@ fn index_bytes(indices: Indices<'_>) -> (ElementType, &[u8]) {
     }
 }
 
+macro_rules! value_bytes {
+    (($values:expr, $($half:ident)*)
+     $($(#[$doc:meta])* $stored:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+        match $values {
+            $(Values::$half(values) => (ElementType::$half, Bytes::bytes(values)),)*
+            $(Values::$stored(values) => (ElementType::$stored, Bytes::bytes(values)),)*
+        }
+    };
+}
+
 fn value_bytes(values: Values<'_>) -> (ElementType, &[u8]) {
-    macro_rules! of {
-        ($($variant:ident)*) => {
-            match values {
-                $(Values::$variant(values) => (ElementType::$variant, Bytes::bytes(values)),)*
-            }
-        };
-    }
-    of!(F32 F16 Bf16 F64 Bool U8 U16 U32 U64 I8 I16 I32 I64)
+    crate::with_element_types!(value_bytes, values, F16 Bf16)
 }
 
 impl Matrix {
     /// The bytes of an array, and what they are.
-    fn part(&self, part: Part) -> Option<(Form, &[u8])> {
+    fn part(&self, part: Part) -> Option<(ArraySpec, &[u8])> {
         let line = |(element_type, bytes): (ElementType, _)| {
             let len = <[u8]>::len(bytes) / element_type.size_bytes();
-            (Form::line(element_type, len), bytes)
+            (ArraySpec::line(element_type, len), bytes)
         };
-        let table = |(element_type, bytes), shape| (Form::table(element_type, shape), bytes);
+        let table = |(element_type, bytes), shape| (ArraySpec::table(element_type, shape), bytes);
         if let Some(csr) = self.csr() {
             return Some(line(match part {
                 Part::Indptr => index_bytes(csr.indptr),
@@ -144,7 +147,7 @@ impl Matrix {
 }
 
 impl Minibatch {
-    /// An array of a matrix (0 is the [first](Self::matrix), from 1 on come the [further](Self::further) ones) as a DLPack tensor on the
+    /// An array of a matrix (0 is the [first](Self::matrix), from 1 on come the [others](Self::matrices)) as a DLPack tensor on the
     /// host, without a copy; `None` where there is no such matrix, or its layout has no such array. The memory goes back to the
     /// loader when the last capsule and the last `Arc` are gone.
     pub fn dlpack(self: &Arc<Self>, matrix: usize, part: Part) -> Option<Capsule> {
@@ -153,11 +156,11 @@ impl Minibatch {
     }
 }
 
-impl private::Source for Minibatch {
-    type Head = MinibatchHead;
+impl private::CopySource for Minibatch {
+    type HostPart = MinibatchHead;
     const IS_SCARCE: bool = false;
 
-    fn behead(&mut self) -> MinibatchHead {
+    fn take_host_part(&mut self) -> MinibatchHead {
         let mut first = 0;
         let matrices = self.buffers.matrices.iter().map(|matrix| {
             let begin = first;
@@ -183,47 +186,47 @@ impl private::Source for Minibatch {
     }
 }
 
-impl Source for Minibatch {}
+impl CopySource for Minibatch {}
 
 impl OnDevice<Minibatch> {
     /// As [`Minibatch::number`].
     pub fn number(&self) -> u64 {
-        self.head().number
+        self.host_part().number
     }
 
     /// As [`Minibatch::global`].
     pub fn global(&self) -> u64 {
-        self.head().global
+        self.host_part().global
     }
 
     /// As [`Minibatch::is_padding`].
     pub fn is_padding(&self) -> bool {
-        self.head().padding
+        self.host_part().padding
     }
 
     /// Number of rows.
     pub fn n_obs(&self) -> usize {
-        self.head().obs.len()
+        self.host_part().obs.len()
     }
 
     /// As [`Minibatch::obs`]; on the host.
     pub fn obs(&self) -> &[u64] {
-        &self.head().obs
+        &self.host_part().obs
     }
 
     /// As [`Minibatch::columns`]; on the host.
     pub fn columns(&self) -> &[ObsColumn] {
-        &self.head().columns
+        &self.host_part().columns
     }
 
-    /// A matrix for use on `stream` (see [`on`](Self::on)): 0 is the first, from 1 on come the [further](Minibatch::further) ones. `None`
+    /// A matrix for use on `stream` (see [`on`](Self::on)): 0 is the first, from 1 on come the [others](Minibatch::matrices). `None`
     /// where there is no such matrix.
     ///
     /// # Errors
-    /// [`GpuError::Driver`].
-    pub fn matrix(&self, matrix: usize, stream: &Stream) -> Result<Option<DeviceMatrix>, GpuError> {
+    /// If the driver refuses.
+    pub fn matrix(&self, matrix: usize, stream: &Stream) -> Result<Option<DeviceMatrix>, crate::Error> {
         let arrays = self.on(stream)?;
-        let Some(&(layout, shape, first)) = self.head().matrices.get(matrix) else {
+        let Some(&(layout, shape, first)) = self.host_part().matrices.get(matrix) else {
             return Ok(None);
         };
         Ok(match (layout, &arrays[first..first + parts(layout).len()]) {
@@ -247,8 +250,8 @@ impl OnDevice<Minibatch> {
     /// The first matrix for use on `stream` (see [`on`](Self::on)), where it is sparse.
     ///
     /// # Errors
-    /// [`GpuError::Driver`].
-    pub fn csr(&self, stream: &Stream) -> Result<Option<DeviceCsr>, GpuError> {
+    /// If the driver refuses.
+    pub fn csr(&self, stream: &Stream) -> Result<Option<DeviceCsr>, crate::Error> {
         Ok(match self.matrix(0, stream)? {
             Some(DeviceMatrix::Csr(csr)) => Some(csr),
             _ => None,
@@ -258,8 +261,8 @@ impl OnDevice<Minibatch> {
     /// The first matrix for use on `stream` (see [`on`](Self::on)), where it is dense.
     ///
     /// # Errors
-    /// [`GpuError::Driver`].
-    pub fn dense(&self, stream: &Stream) -> Result<Option<DeviceDense>, GpuError> {
+    /// If the driver refuses.
+    pub fn dense(&self, stream: &Stream) -> Result<Option<DeviceDense>, crate::Error> {
         Ok(match self.matrix(0, stream)? {
             Some(DeviceMatrix::Dense(dense)) => Some(dense),
             _ => None,
@@ -270,13 +273,22 @@ impl OnDevice<Minibatch> {
     /// as by [`Minibatch::dlpack`]. Its place is written again when the last capsule is gone.
     ///
     /// # Errors
-    /// [`GpuError::Driver`].
-    pub fn dlpack(&self, matrix: usize, part: Part, stream: &Stream) -> Result<Option<Capsule>, GpuError> {
+    /// If the driver refuses.
+    pub fn dlpack(
+        &self,
+        matrix: usize,
+        part: Part,
+        stream: &Stream,
+    ) -> Result<Option<Capsule>, crate::Error> {
         let arrays = self.on(stream)?;
-        let place = self.head().matrices.get(matrix).and_then(|&(layout, _, first)| {
-            let place = parts(layout).iter().position(|&other| other == part)?;
-            Some(first + place)
-        });
-        Ok(place.map(|place| Capsule::device(arrays[place], self.ordinal(), Box::new(self.keeper()))))
+        let place = self
+            .host_part()
+            .matrices
+            .get(matrix)
+            .and_then(|&(layout, _, first)| {
+                let place = parts(layout).iter().position(|&other| other == part)?;
+                Some(first + place)
+            });
+        Ok(place.map(|place| Capsule::device(arrays[place], self.ordinal(), Box::new(self.hold()))))
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef};
 
-use super::OutputError;
-use super::columns::text_at;
+use super::error::OutputError;
+use crate::Error;
+use crate::format::column::text_at;
 use crate::format::table::{Column, Table};
 
 /// In a map: a column of the store that no output column takes.
@@ -45,13 +46,14 @@ pub struct GeneReport {
 ///
 /// # Errors
 /// Where it holds no texts.
-pub(crate) fn texts(column: &Column) -> Result<impl Iterator<Item = Option<&str>>, OutputError> {
+pub(crate) fn texts(column: &Column) -> Result<impl Iterator<Item = Option<&str>>, Error> {
     let is_text = |array: &ArrayRef| array.is_empty() || text_at(array.as_ref(), 0).is_some();
     if !column.batches().iter().all(is_text) {
         return Err(OutputError::NotText {
             column: column.field().name().clone(),
             data_type: column.field().data_type().to_string(),
-        });
+        }
+        .into());
     }
     let batches = column.batches().iter();
     Ok(batches.flat_map(|batch| (0..batch.len()).map(|row| text_at(batch.as_ref(), row).flatten())))
@@ -61,25 +63,25 @@ impl GeneSelection {
     /// The genes with these names in the index of a var table ([`Store::var`](crate::Store::var)).
     ///
     /// # Errors
-    /// [`OutputError`] where a name is asked for twice, none is found, or the table cannot be read.
-    pub fn by_names<S: AsRef<str>>(var: &Table, names: &[S]) -> Result<(Self, GeneReport), OutputError> {
+    /// If a name is asked for twice, none is found, or the table cannot be read.
+    pub fn by_names<S: AsRef<str>>(var: &Table, names: &[S]) -> Result<(Self, GeneReport), Error> {
         Self::by_texts(&var.names()?, names)
     }
 
     /// The genes with these names in another column of the var table, as one with identifiers besides symbols.
     ///
     /// # Errors
-    /// [`OutputError`] where there is no such column or it holds no text, a name is asked for twice, none is found, or the
+    /// If there is no such column or it holds no text, a name is asked for twice, none is found, or the
     /// table cannot be read.
     pub fn by_names_in<S: AsRef<str>>(
         var: &Table,
         column: &str,
         names: &[S],
-    ) -> Result<(Self, GeneReport), OutputError> {
+    ) -> Result<(Self, GeneReport), Error> {
         Self::by_texts(&var.column(column)?, names)
     }
 
-    fn by_texts<S: AsRef<str>>(column: &Column, names: &[S]) -> Result<(Self, GeneReport), OutputError> {
+    fn by_texts<S: AsRef<str>>(column: &Column, names: &[S]) -> Result<(Self, GeneReport), Error> {
         Self::some_of(|| texts(column), names)
     }
 
@@ -87,11 +89,8 @@ impl GeneSelection {
     /// [`Collection`](crate::loader::Collection).
     ///
     /// # Errors
-    /// [`OutputError`] where a name is asked for twice, or none is found.
-    pub fn among<A: AsRef<str>, S: AsRef<str>>(
-        all: &[A],
-        names: &[S],
-    ) -> Result<(Self, GeneReport), OutputError> {
+    /// If a name is asked for twice, or none is found.
+    pub fn among<A: AsRef<str>, S: AsRef<str>>(all: &[A], names: &[S]) -> Result<(Self, GeneReport), Error> {
         Self::some_of(|| Ok(all.iter().map(|name| Some(name.as_ref()))), names)
     }
 
@@ -99,15 +98,15 @@ impl GeneSelection {
     pub(crate) fn find<A: AsRef<str>, S: AsRef<str>>(
         all: &[A],
         names: &[S],
-    ) -> Result<(Self, GeneReport), OutputError> {
+    ) -> Result<(Self, GeneReport), Error> {
         Self::of_texts(all.iter().map(|name| Some(name.as_ref())), names)
     }
 
     /// Refuses names of which none is found: they are of another kind, and the output would be zero.
     fn some_of<'a, S: AsRef<str>, I: Iterator<Item = Option<&'a str>>>(
-        all: impl Fn() -> Result<I, OutputError>,
+        all: impl Fn() -> Result<I, Error>,
         names: &[S],
-    ) -> Result<(Self, GeneReport), OutputError> {
+    ) -> Result<(Self, GeneReport), Error> {
         let (genes, report) = Self::of_texts(all()?, names)?;
         if report.missing.is_empty() || report.missing.len() < names.len() {
             return Ok((genes, report));
@@ -116,17 +115,17 @@ impl GeneSelection {
         let asked = names.iter().take(EXAMPLES).map(AsRef::as_ref).collect::<Vec<_>>();
         let held = all()?.flatten().take(EXAMPLES).collect::<Vec<_>>();
         let (asked, held) = (asked.join(", "), held.join(", "));
-        Err(OutputError::NoGenes { n_names, asked, held })
+        Err(OutputError::NoGenes { n_names, asked, held }.into())
     }
 
     fn of_texts<'a, S: AsRef<str>>(
         all: impl Iterator<Item = Option<&'a str>>,
         names: &[S],
-    ) -> Result<(Self, GeneReport), OutputError> {
+    ) -> Result<(Self, GeneReport), Error> {
         let mut wanted: HashMap<&str, usize> = HashMap::with_capacity(names.len());
         for (place, name) in names.iter().enumerate() {
             if wanted.insert(name.as_ref(), place).is_some() {
-                return Err(OutputError::RepeatedGene(name.as_ref().to_string()));
+                return Err(OutputError::RepeatedGene(name.as_ref().to_string()).into());
             }
         }
         let mut columns = vec![None; names.len()];
@@ -155,14 +154,14 @@ impl GeneSelection {
     /// Output column `j` is column `columns[j]` of a store with `n_vars` columns, or zero where that is `None`.
     ///
     /// # Errors
-    /// [`OutputError`] where a column is not below `n_vars` or occurs twice.
-    pub fn by_columns(n_vars: u64, columns: &[Option<u32>]) -> Result<Self, OutputError> {
+    /// If a column is not below `n_vars` or occurs twice.
+    pub fn by_columns(n_vars: u64, columns: &[Option<u32>]) -> Result<Self, Error> {
         let mut map = vec![DROPPED; usize::try_from(n_vars).unwrap_or(usize::MAX)];
         for (place, &column) in columns.iter().enumerate() {
             let Some(column) = column else { continue };
             match map.get_mut(column as usize) {
-                None => return Err(OutputError::NoSuchColumn { column, n_vars }),
-                Some(taken) if *taken != DROPPED => return Err(OutputError::RepeatedColumn(column)),
+                None => return Err(OutputError::NoSuchColumn { column, n_vars }.into()),
+                Some(taken) if *taken != DROPPED => return Err(OutputError::RepeatedColumn(column).into()),
                 Some(free) => *free = place as u32,
             }
         }
@@ -250,6 +249,7 @@ impl GeneSelection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Cause;
 
     #[test]
     fn a_selection_keeps_renames_and_says_whether_it_ascends() {
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(indices[..2], [2, 0]);
         assert!(matches!(
             GeneSelection::among(&["a"], &["a", "a"]),
-            Err(OutputError::RepeatedGene(name)) if name == "a"
+            Err(error) if matches!(error.cause(), Cause::Output(OutputError::RepeatedGene(name)) if name == "a")
         ));
     }
 
@@ -303,11 +303,11 @@ mod tests {
     fn columns_that_are_not_there_or_taken_twice_are_refused() {
         assert!(matches!(
             GeneSelection::by_columns(3, &[Some(3)]),
-            Err(OutputError::NoSuchColumn { column: 3, n_vars: 3 })
+            Err(error) if matches!(error.cause(), Cause::Output(OutputError::NoSuchColumn { column: 3, n_vars: 3 }))
         ));
         assert!(matches!(
             GeneSelection::by_columns(3, &[Some(1), Some(2), Some(1)]),
-            Err(OutputError::RepeatedColumn(1))
+            Err(error) if matches!(error.cause(), Cause::Output(OutputError::RepeatedColumn(1)))
         ));
     }
 }

@@ -169,4 +169,12 @@ impl Matrix {
             Err((_, _, _, error)) => unreachable!("a decoded matrix is canonical CSR: {error}"),
         }
     }
+
+    /// As [`as_sprs`](Self::as_sprs), or `None` if the matrix is not CSR with `i32` indices and `f32` values.
+    pub fn try_as_sprs(&self) -> Option<CsMatViewI<'_, f32, i32>> {
+        let csr = self.csr()?;
+        csr.indices.as_i32()?;
+        csr.values.get::<f32>()?;
+        Some(self.as_sprs())
+    }
 }

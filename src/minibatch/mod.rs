@@ -18,17 +18,15 @@
 //! let store = Arc::new(Store::open("atlas.cellring")?);
 //! let (genes, report) = GeneSelection::by_names(store.var(), &["CD3E", "MS4A1", "NKG7", "LYZ"])?;
 //! println!("{} genes are not in this store: {:?}", report.missing.len(), report.missing);
-//! let config = LoaderConfig {
-//!     output: OutputConfig {
-//!         layout: Layout::Dense,
-//!         value_type: OutputType::Bf16,
-//!         genes: Some(genes),
-//!         normalize: Some(Normalize::LOG1P_10K),
-//!         ..OutputConfig::default()
-//!     },
-//!     obs_columns: vec!["cell_type".into(), ColumnChoice::codes("donor_id")],
-//!     ..LoaderConfig::default()
-//! };
+//! let config = LoaderConfig::default()
+//!     .output(
+//!         OutputConfig::default()
+//!             .layout(Layout::Dense)
+//!             .value_type(OutputType::Bf16)
+//!             .genes(genes)
+//!             .normalize(Normalize::LOG1P_10K),
+//!     )
+//!     .obs_columns(vec!["cell_type".into(), ColumnChoice::codes("donor_id")]);
 //! let mut loader = Loader::new(store, config)?;
 //! for minibatch in loader.epoch(0)? {
 //!     let minibatch = minibatch?;
@@ -46,6 +44,7 @@ mod assemble;
 mod codes;
 mod columns;
 mod device;
+mod error;
 mod genes;
 mod matrix;
 mod normalize;
@@ -58,9 +57,10 @@ mod typed;
 mod views;
 
 pub(crate) use assemble::{Rows, Scratch, assemble};
-pub(crate) use columns::text_at;
 pub use columns::{ColumnChoice, ColumnForm, ObsColumn, ObsValues};
 pub use device::{DeviceCsr, DeviceDense, DeviceMatrix, DeviceTopK, Part};
+#[doc(hidden)]
+pub use error::OutputError;
 pub(crate) use genes::texts;
 pub use genes::{GeneReport, GeneSelection};
 pub use half::{bf16, f16};
@@ -68,11 +68,10 @@ pub use matrix::Matrix;
 pub(crate) use normalize::Unfit;
 pub use normalize::{LibraryGenes, Normalize};
 pub(crate) use output::Recipe;
-pub use output::{IndexType, Layout, OutputConfig, OutputError, OutputType};
+pub use output::{IndexType, Layout, OutputConfig, OutputType};
 pub(crate) use reader::{ColumnReader, Mismatch, read_columns};
 pub(crate) use recycle::{Buffers, Recycler};
-pub use typed::Value;
-pub use views::{CsrView, DenseView, Indices, TopKView, Values};
+pub use views::{CsrView, DenseView, Indices, TopKView, Value, Values};
 
 use std::sync::Arc;
 
@@ -81,7 +80,7 @@ use sprs::CsMatViewI;
 /// Some cells, in the order in which the plan drew them.
 ///
 /// `n_obs` rows by `n_vars` columns; columns are those of the store's `var` table (of several stores, the
-/// columns that they are joined by), or the selected genes. [Further](Self::further) matrices of the same cells are delivered if
+/// columns that they are joined by), or the selected genes. [More matrices](Self::matrices) of the same cells are delivered if
 /// they are asked for. The memory goes
 /// back to the loader when the minibatch is dropped; keeping it costs nothing but that memory.
 #[derive(Debug)]
@@ -160,14 +159,19 @@ impl Minibatch {
         &self.buffers.columns
     }
 
+    /// The chosen obs column of this name.
+    pub fn column(&self, name: &str) -> Option<&ObsColumn> {
+        self.columns().iter().find(|column| column.name == name)
+    }
+
     /// The first matrix: that of the store itself.
     pub fn matrix(&self) -> &Matrix {
         &self.buffers.matrices[0]
     }
 
-    /// The further matrices of the same cells, in the order in which they were
+    /// The other matrices of the same cells, in the order in which they were
     /// [chosen](crate::LoaderConfig::matrices).
-    pub fn further(&self) -> &[Matrix] {
+    pub fn matrices(&self) -> &[Matrix] {
         &self.buffers.matrices[1..]
     }
 
@@ -222,6 +226,11 @@ impl Minibatch {
     #[track_caller]
     pub fn as_sprs(&self) -> CsMatViewI<'_, f32, i32> {
         self.matrix().as_sprs()
+    }
+
+    /// As [`as_sprs`](Self::as_sprs), or `None` if the minibatch is not CSR with `i32` indices and `f32` values.
+    pub fn try_as_sprs(&self) -> Option<CsMatViewI<'_, f32, i32>> {
+        self.matrix().try_as_sprs()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Library size and logarithm, row by row.
 
+use crate::setters::setters;
+
 /// Library size and logarithm, as scanpy's `normalize_total` and `log1p` define them for `float32` matrices.
 ///
 /// With `s` the sum of a row's values, a value `x` becomes `x / (f32(s) / f32(target_sum))`, in `f32`; a row whose sum is 0
@@ -7,12 +9,13 @@
 /// in `f64`, which makes it exact for counts.
 ///
 /// Both are for values from 0 up. A row that has a value below 0, or one that is not finite, among the genes that count is
-/// refused ([`LoaderError::Unfit`](crate::LoaderError::Unfit)): scaled values are not counts, and their logarithms not
+/// refused ([`ErrorKind::Values`](crate::ErrorKind::Values)): scaled values are not counts, and their logarithms not
 /// numbers. So is a row whose library size `f32` does not hold.
 ///
 /// scanpy takes the median of the cells' sums where it is not given a target; a loader has not seen the other cells, so
 /// here the target is given, or the library size left as it is.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Normalize {
     /// What each row sums to afterwards; `None` leaves its size as it is.
     pub target_sum: Option<f64>,
@@ -23,6 +26,12 @@ pub struct Normalize {
 }
 
 impl Normalize {
+    setters! {
+        target_sum: into Option<f64>,
+        log1p: as bool,
+        over: as LibraryGenes,
+    }
+
     /// Ten thousand counts per cell, and the logarithm: what most models were trained on.
     pub const LOG1P_10K: Self = Self {
         target_sum: Some(1e4),

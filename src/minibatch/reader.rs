@@ -7,10 +7,8 @@ use arrow_array::types::UInt64Type;
 use arrow_array::{Array, ArrayRef};
 
 use super::codes::Codebook;
-use super::columns::{
-    ColumnChoice, ColumnForm, Kind, ObsColumn, ObsValues, code, integer, kind_of, meaning_of, number,
-    primitive, push_text,
-};
+use super::columns::{ColumnChoice, ColumnForm, ObsColumn, ObsValues};
+use crate::format::column::{ColumnKind, code, integer, number, primitive, push_text};
 use crate::format::table::Column;
 
 /// A column that minibatches take values from.
@@ -18,7 +16,7 @@ use crate::format::table::Column;
 pub(crate) struct ColumnReader {
     name: String,
     /// What comes out.
-    kind: Kind,
+    kind: ColumnKind,
     nullable: bool,
     categories: Option<ArrayRef>,
     /// One for each store.
@@ -63,12 +61,12 @@ pub(crate) fn read_columns(
         numbered.filter_map(|(store, column)| Some((store, column.as_ref()?)))
     };
     // What comes out, and what the codes among it stand for: the same for each store.
-    let mut made: Option<(usize, Kind, Kind)> = None;
+    let mut made: Option<(usize, ColumnKind, ColumnKind)> = None;
     for (store, column) in present() {
         let (kind, meaning) = form_of(choice.form, column).ok_or(Mismatch::Form(store))?;
         match made {
             None => made = Some((store, kind, meaning)),
-            Some((_, k, m)) if k == kind && (m == meaning || kind != Kind::Codes) => {}
+            Some((_, k, m)) if k == kind && (m == meaning || kind != ColumnKind::Codes) => {}
             Some((first, ..)) => return Err(Mismatch::Kinds(first, store)),
         }
     }
@@ -80,7 +78,7 @@ pub(crate) fn read_columns(
         None => true,
     };
     let (codes, categories) = match kind {
-        Kind::Codes => merge(&columns, meaning)?,
+        ColumnKind::Codes => merge(&columns, meaning)?,
         _ => (columns.iter().map(|_| Codes::Stored).collect(), None),
     };
     Ok(ColumnReader {
@@ -97,18 +95,18 @@ pub(crate) fn read_columns(
 }
 
 /// The kind of values that come out of a column in this form, and of those that it has, categories looked up.
-fn form_of(form: ColumnForm, column: &Column) -> Option<(Kind, Kind)> {
+fn form_of(form: ColumnForm, column: &Column) -> Option<(ColumnKind, ColumnKind)> {
     let data_type = column.field().data_type();
-    let stored = kind_of(data_type)?;
-    let meaning = meaning_of(data_type).unwrap_or(stored);
+    let stored = ColumnKind::of(data_type)?;
+    let meaning = ColumnKind::of_meaning(data_type).unwrap_or(stored);
     let made = match form {
         ColumnForm::Natural => stored,
-        ColumnForm::Codes if stored == Kind::Floats => return None,
-        ColumnForm::Codes => Kind::Codes,
-        ColumnForm::Floats if matches!(meaning, Kind::Strings | Kind::Codes) => return None,
-        ColumnForm::Floats => Kind::Floats,
-        ColumnForm::Strings if matches!(meaning, Kind::Floats | Kind::Codes) => return None,
-        ColumnForm::Strings => Kind::Strings,
+        ColumnForm::Codes if stored == ColumnKind::Floats => return None,
+        ColumnForm::Codes => ColumnKind::Codes,
+        ColumnForm::Floats if matches!(meaning, ColumnKind::Strings | ColumnKind::Codes) => return None,
+        ColumnForm::Floats => ColumnKind::Floats,
+        ColumnForm::Strings if matches!(meaning, ColumnKind::Floats | ColumnKind::Codes) => return None,
+        ColumnForm::Strings => ColumnKind::Strings,
     };
     Some((made, meaning))
 }
@@ -117,8 +115,12 @@ fn form_of(form: ColumnForm, column: &Column) -> Option<(Kind, Kind)> {
 ///
 /// Categories come in the order of the first store, then those that the second adds, and so on; where no store has
 /// categories, the list is sorted.
-fn merge(columns: &[Option<Column>], meaning: Kind) -> Result<(Vec<Codes>, Option<ArrayRef>), Mismatch> {
-    let is_categorical = |column: &Column| kind_of(column.field().data_type()) == Some(Kind::Codes);
+fn merge(
+    columns: &[Option<Column>],
+    meaning: ColumnKind,
+) -> Result<(Vec<Codes>, Option<ArrayRef>), Mismatch> {
+    let is_categorical =
+        |column: &Column| ColumnKind::of(column.field().data_type()) == Some(ColumnKind::Codes);
     // Without rows a column has no categories, and needs none.
     let with_rows = || {
         let numbered = columns.iter().enumerate();
@@ -195,15 +197,30 @@ impl ColumnReader {
         self.categories.clone()
     }
 
+    /// The categories as text; empty where one is missing.
+    pub(crate) fn labels(&self) -> Vec<String> {
+        let Some(categories) = &self.categories else {
+            return Vec::new();
+        };
+        let label = |place| {
+            let mut label = String::new();
+            if categories.is_valid(place) {
+                push_text(categories.as_ref(), place, &mut label);
+            }
+            label
+        };
+        (0..categories.len()).map(label).collect()
+    }
+
     /// An empty column to gather into.
     pub(crate) fn empty(&self) -> ObsColumn {
         let values = match self.kind {
-            Kind::Codes => ObsValues::Codes(Vec::new()),
-            Kind::Floats => ObsValues::Floats(Vec::new()),
-            Kind::Strings => ObsValues::Strings(Vec::new()),
-            Kind::Integers => ObsValues::Integers(Vec::new()),
-            Kind::Unsigned => ObsValues::Unsigned(Vec::new()),
-            Kind::Booleans => ObsValues::Booleans(Vec::new()),
+            ColumnKind::Codes => ObsValues::Codes(Vec::new()),
+            ColumnKind::Floats => ObsValues::Floats(Vec::new()),
+            ColumnKind::Strings => ObsValues::Strings(Vec::new()),
+            ColumnKind::Integers => ObsValues::Integers(Vec::new()),
+            ColumnKind::Unsigned => ObsValues::Unsigned(Vec::new()),
+            ColumnKind::Booleans => ObsValues::Booleans(Vec::new()),
         };
         ObsColumn {
             name: self.name.clone(),

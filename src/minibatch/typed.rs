@@ -1,12 +1,10 @@
 //! Memory for values and indices of any type, and what a row needs to know about the types.
 
-use std::fmt::Debug;
-
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use super::rank::Key;
-use super::views::{Indices, Values};
+use super::views::{Indices, Value, Values};
 use crate::format::Element;
 use crate::gpu::{Gpu, Locked};
 
@@ -74,10 +72,6 @@ impl<T: Copy + Default> Aligned<T> {
     }
 }
 
-mod sealed {
-    pub trait Sealed {}
-}
-
 /// A type whose values are bytes without gaps.
 pub(crate) trait Bytes: Sized {
     /// The bytes of some values.
@@ -85,7 +79,7 @@ pub(crate) trait Bytes: Sized {
 }
 
 macro_rules! bytes {
-    ($($type:ty)*) => {
+    (() $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
         $(impl Bytes for $type {
             fn bytes(values: &[Self]) -> &[u8] {
                 bytemuck::cast_slice(values)
@@ -94,7 +88,7 @@ macro_rules! bytes {
     };
 }
 
-bytes!(f32 f64 bool u8 u16 u32 u64 i8 i16 i32 i64);
+crate::with_element_types!(bytes);
 
 macro_rules! half_bytes {
     ($($type:ty)*) => {
@@ -107,13 +101,6 @@ macro_rules! half_bytes {
 }
 
 half_bytes!(f16 bf16);
-
-/// An element type of a minibatch: `f32`, `f16`, `bf16`, or one that a store holds.
-pub trait Value: Copy + Default + Debug + PartialEq + Send + Sync + sealed::Sealed + 'static {
-    /// The slice inside, where it is of this type.
-    #[doc(hidden)]
-    fn of_values(values: Values<'_>) -> Option<&[Self]>;
-}
 
 /// How a [`Value`] is made.
 pub(crate) trait Made: Value {
@@ -157,7 +144,11 @@ pub(crate) struct Keys {
 }
 
 macro_rules! values {
-    ($($variant:ident $type:ty),* $(,)?) => {
+    (($($half:ident: $half_type:ident),*)
+     $($(#[$doc:meta])* $stored:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+        values!($($half $half_type,)* $($stored $type,)*);
+    };
+    ($($variant:ident $type:ty,)*) => {
         /// Memory for values of some type.
         #[derive(Debug)]
         pub(crate) enum AnyValues {
@@ -179,24 +170,11 @@ macro_rules! values {
                 }
             }
         }
-
-        $(
-            impl sealed::Sealed for $type {}
-            impl Value for $type {
-                fn of_values(values: Values<'_>) -> Option<&[Self]> {
-                    match values {
-                        Values::$variant(values) => Some(values),
-                        _ => None,
-                    }
-                }
-            }
-        )*
     };
 }
 
-values!(
-    F32 f32, F16 f16, Bf16 bf16, F64 f64, Bool bool, U8 u8, U16 u16, U32 u32, U64 u64, I8 i8, I16 i16, I32 i32, I64 i64
-);
+// A minibatch has values of a type that stores hold, or rounded ones.
+crate::with_element_types!(values, F16: f16, Bf16: bf16);
 
 impl Default for AnyValues {
     fn default() -> Self {
@@ -219,10 +197,20 @@ macro_rules! of {
 }
 
 macro_rules! work {
-    ($variant:ident $type:ty, $unsigned:ty, $key:ty, $keys:ident, { $($own:item)* }) => {
+    (() $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+        $(work!($bits $Variant $type);)*
+    };
+    // A key holds the bits of a value and a column.
+    (u64 $Variant:ident $type:ident) => {
+        work!($Variant $type, u64, u128, wide);
+    };
+    ($bits:ident $Variant:ident $type:ident) => {
+        work!($Variant $type, $bits, u64, narrow);
+    };
+    ($Variant:ident $type:ident, $bits:ident, $key:ty, $keys:ident) => {
         impl Made for $type {
             type Work = Self;
-            of!($variant);
+            of!($Variant);
             fn as_work(values: &mut [Self]) -> Option<&mut [Self]> {
                 Some(values)
             }
@@ -236,35 +224,30 @@ macro_rules! work {
             #[inline(always)]
             fn key(self, column: i32) -> $key {
                 // The bits of values above 0 are ordered as the values are, for integers and floats alike.
-                <$key>::from(!(self.bits() as $unsigned)) << 32 | <$key>::from(column as u32)
+                <$key>::from(!(self.bits() as $bits)) << 32 | <$key>::from(column as u32)
             }
             #[inline(always)]
             fn of_key(key: $key) -> (i32, Self) {
-                (key as u32 as i32, <Self as Element>::from_bits(u64::from(!((key >> 32) as $unsigned))))
+                (key as u32 as i32, <Self as Element>::from_bits(u64::from(!((key >> 32) as $bits))))
             }
             fn keys(keys: &mut Keys) -> &mut [Vec<$key>; 2] {
                 &mut keys.$keys
             }
-            $($own)*
+            as_f32!($type);
         }
     };
 }
 
-work!(F32 f32, u32, u64, narrow, {
-    fn as_f32(values: &mut [Self]) -> Option<&mut [f32]> {
-        Some(values)
-    }
-});
-work!(F64 f64, u64, u128, wide, {});
-work!(Bool bool, u8, u64, narrow, {});
-work!(U8 u8, u8, u64, narrow, {});
-work!(U16 u16, u16, u64, narrow, {});
-work!(U32 u32, u32, u64, narrow, {});
-work!(U64 u64, u64, u128, wide, {});
-work!(I8 i8, u8, u64, narrow, {});
-work!(I16 i16, u16, u64, narrow, {});
-work!(I32 i32, u32, u64, narrow, {});
-work!(I64 i64, u64, u128, wide, {});
+macro_rules! as_f32 {
+    (f32) => {
+        fn as_f32(values: &mut [Self]) -> Option<&mut [f32]> {
+            Some(values)
+        }
+    };
+    ($type:ident) => {};
+}
+
+crate::with_element_types!(work);
 
 macro_rules! half {
     ($variant:ident $type:ty, $convert:expr) => {
@@ -302,7 +285,7 @@ fn nearest_bf16(x: f32) -> bf16 {
     bf16::from_bits((bits >> 16) as u16)
 }
 
-/// Memory for indices of some type.
+/// Memory for indices of some type: columns and offsets, which are not values.
 #[derive(Debug)]
 pub(crate) enum AnyIndices {
     I32(Aligned<i32>),
@@ -378,6 +361,8 @@ index!(i64, I64, |_| None);
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Debug;
+
     use super::*;
 
     #[test]

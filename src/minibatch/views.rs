@@ -1,44 +1,76 @@
 //! The content of a minibatch as slices.
 
+use std::fmt::Debug;
+
 use half::{bf16, f16};
 
-use super::Value;
-
-/// Values of some type. [`Values::get`] has them where the type is the one that is asked for.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-#[allow(missing_docs, reason = "one variant per element type, named alike")]
-pub enum Values<'a> {
-    F32(&'a [f32]),
-    F16(&'a [f16]),
-    Bf16(&'a [bf16]),
-    F64(&'a [f64]),
-    Bool(&'a [bool]),
-    U8(&'a [u8]),
-    U16(&'a [u16]),
-    U32(&'a [u32]),
-    U64(&'a [u64]),
-    I8(&'a [i8]),
-    I16(&'a [i16]),
-    I32(&'a [i32]),
-    I64(&'a [i64]),
+mod sealed {
+    pub trait Sealed {}
 }
 
-/// Runs `$body` with `$v` bound to the slice inside, whatever its type; `$same` is the variant it came from.
-macro_rules! with_slice {
-    ($values:expr, $v:ident, $same:ident => $body:expr) => {
-        with_slice!(@ $values, $v, $same => $body, F32 F16 Bf16 F64 Bool U8 U16 U32 U64 I8 I16 I32 I64)
+/// An element type of a minibatch: `f32`, `f16`, `bf16`, or one that a store holds.
+pub trait Value: Copy + Default + Debug + PartialEq + Send + Sync + sealed::Sealed + 'static {
+    /// The slice inside, where it is of this type.
+    #[doc(hidden)]
+    fn of_values(values: Values<'_>) -> Option<&[Self]>;
+}
+
+macro_rules! define {
+    (($($half:ident: $half_type:ident $half_name:literal),*)
+     $($(#[$doc:meta])* $stored:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+        define!($($half: $half_type $half_name,)* $($stored: $type $numpy,)*);
     };
-    (@ $values:expr, $v:ident, $same:ident => $body:expr, $($variant:ident)*) => {
-        match $values {
-            $(Values::$variant($v) => {
-                #[allow(unused_imports, reason = "not every body makes values again")]
-                use Values::$variant as $same;
-                $body
-            })*
+    ($($Variant:ident: $type:ident $name:literal,)*) => {
+        /// Values of some type. [`Values::get`] has them where the type is the one that is asked for.
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        #[non_exhaustive]
+        #[allow(missing_docs, reason = "one variant per element type, named alike")]
+        pub enum Values<'a> {
+            $($Variant(&'a [$type]),)*
         }
+
+        impl<'a> Values<'a> {
+            /// Number of values.
+            pub fn len(self) -> usize {
+                match self {
+                    $(Self::$Variant(values) => values.len(),)*
+                }
+            }
+
+            /// Name of the type as numpy has it; `bfloat16` for that one, which numpy has not.
+            pub fn type_name(self) -> &'static str {
+                match self {
+                    $(Self::$Variant(_) => $name,)*
+                }
+            }
+
+            /// Some of the values.
+            ///
+            /// # Panics
+            /// Where the range goes beyond the end.
+            pub fn slice(self, range: std::ops::Range<usize>) -> Values<'a> {
+                match self {
+                    $(Self::$Variant(values) => Self::$Variant(&values[range]),)*
+                }
+            }
+        }
+
+        $(
+            impl sealed::Sealed for $type {}
+            impl Value for $type {
+                fn of_values(values: Values<'_>) -> Option<&[Self]> {
+                    match values {
+                        Values::$Variant(values) => Some(values),
+                        _ => None,
+                    }
+                }
+            }
+        )*
     };
 }
+
+// What stores hold, and what a minibatch may be rounded to.
+crate::with_element_types!(define, F16: f16 "float16", Bf16: bf16 "bfloat16");
 
 impl<'a> Values<'a> {
     /// The values, where they are of type `T`.
@@ -46,45 +78,13 @@ impl<'a> Values<'a> {
         T::of_values(self)
     }
 
-    /// Number of values.
-    pub fn len(self) -> usize {
-        with_slice!(self, values, same => values.len())
-    }
-
     /// Whether there are none.
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }
-
-    /// Name of the type as numpy has it; `bfloat16` for that one, which numpy has not.
-    pub fn type_name(self) -> &'static str {
-        match self {
-            Self::F32(_) => "float32",
-            Self::F16(_) => "float16",
-            Self::Bf16(_) => "bfloat16",
-            Self::F64(_) => "float64",
-            Self::Bool(_) => "bool",
-            Self::U8(_) => "uint8",
-            Self::U16(_) => "uint16",
-            Self::U32(_) => "uint32",
-            Self::U64(_) => "uint64",
-            Self::I8(_) => "int8",
-            Self::I16(_) => "int16",
-            Self::I32(_) => "int32",
-            Self::I64(_) => "int64",
-        }
-    }
-
-    /// Some of the values.
-    ///
-    /// # Panics
-    /// Where the range goes beyond the end.
-    pub fn slice(self, range: std::ops::Range<usize>) -> Values<'a> {
-        with_slice!(self, values, same => same(&values[range]))
-    }
 }
 
-/// Indices of some type.
+/// Indices of some type. They are columns and offsets, not values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "one variant per type, named alike")]
 pub enum Indices<'a> {

@@ -1,5 +1,6 @@
 //! Classes of obs: codes of columns, and weights that balance them.
 
+use crate::Error;
 use std::collections::HashMap;
 
 use super::error::PlanError;
@@ -15,7 +16,7 @@ pub const MISSING: u32 = u32::MAX;
 ///
 /// # Errors
 /// If the columns differ in length or there are too many combinations.
-pub fn combine_codes(columns: &[&[u32]]) -> Result<Vec<u32>, PlanError> {
+pub fn combine_codes(columns: &[&[u32]]) -> Result<Vec<u32>, Error> {
     let Some((first, others)) = columns.split_first() else {
         return Ok(Vec::new());
     };
@@ -28,7 +29,8 @@ pub fn combine_codes(columns: &[&[u32]]) -> Result<Vec<u32>, PlanError> {
                 what: "a column of codes",
                 found: column.len() as u64,
                 n_obs: combined.len() as u64,
-            });
+            }
+            .into());
         }
         compress(&mut combined, column, |a, b| u64::from(a) << 32 | u64::from(b))?;
     }
@@ -36,7 +38,7 @@ pub fn combine_codes(columns: &[&[u32]]) -> Result<Vec<u32>, PlanError> {
 }
 
 /// Replaces each code by the rank of its key among all keys.
-fn compress(codes: &mut [u32], column: &[u32], key: impl Fn(u32, u32) -> u64) -> Result<(), PlanError> {
+fn compress(codes: &mut [u32], column: &[u32], key: impl Fn(u32, u32) -> u64) -> Result<(), Error> {
     let keys = |codes: &[u32]| -> Vec<Option<u64>> {
         codes
             .iter()
@@ -57,7 +59,7 @@ fn compress(codes: &mut [u32], column: &[u32], key: impl Fn(u32, u32) -> u64) ->
 }
 
 /// The rank of each key among the distinct ones.
-pub(crate) fn rank_keys(keys: impl Iterator<Item = Option<u64>>) -> Result<HashMap<u64, u32>, PlanError> {
+pub(crate) fn rank_keys(keys: impl Iterator<Item = Option<u64>>) -> Result<HashMap<u64, u32>, Error> {
     let mut ranks = HashMap::new();
     let mut last = None;
     for key in keys {
@@ -70,7 +72,7 @@ pub(crate) fn rank_keys(keys: impl Iterator<Item = Option<u64>>) -> Result<HashM
     let mut sorted: Vec<u64> = ranks.keys().copied().collect();
     sorted.sort_unstable();
     if sorted.len() >= MISSING as usize {
-        return Err(PlanError::TooManyClasses);
+        return Err(PlanError::TooManyClasses.into());
     }
     ranks.extend(sorted.into_iter().zip(0..));
     Ok(ranks)
@@ -123,7 +125,7 @@ mod tests {
 
     #[test]
     fn columns_of_different_data_sets_are_refused() {
-        assert_eq!(combine_codes(&[]), Ok(vec![]));
+        assert!(combine_codes(&[]).unwrap().is_empty());
         let error = combine_codes(&[&[0, 1], &[0]]).unwrap_err();
         assert_eq!(
             error.to_string(),

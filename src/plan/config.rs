@@ -1,5 +1,6 @@
 //! What a plan is asked for.
 
+use crate::Error;
 use std::collections::BTreeMap;
 
 use super::error::PlanError;
@@ -7,12 +8,14 @@ use super::limits::MAX_OBS;
 use super::order::OrderConfig;
 use super::strategy::Strategy;
 use super::subset::Subset;
+use crate::setters::setters;
 
 /// The order of an epoch and how ranks share it.
 ///
 /// The order itself depends on the first five fields alone (and, for some strategies, on `drop_last`); `rank` and
 /// `world_size` only say which part of it is this rank's.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SamplerConfig {
     /// How the obs are ordered, and by what.
     pub strategy: Strategy,
@@ -35,6 +38,7 @@ pub struct SamplerConfig {
 
 /// What a [`Sampler`](super::Sampler) samples from, whatever the strategy.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct SamplerData {
     /// A number that tells the data set from others, such as a checksum; it is part of the fingerprint and changes
     /// nothing else.
@@ -46,6 +50,14 @@ pub struct SamplerData {
     /// The obs to sample from; all obs without it. [`Strategy::Custom`] and [`Strategy::User`] name their
     /// obs themselves and take none.
     pub subset: Option<Subset>,
+}
+
+impl SamplerData {
+    setters! {
+        identity: as u64,
+        notes: as BTreeMap<String, String>,
+        subset: into Option<Subset>,
+    }
 }
 
 impl Default for SamplerConfig {
@@ -66,6 +78,17 @@ impl Default for SamplerConfig {
 }
 
 impl SamplerConfig {
+    setters! {
+        strategy: into Strategy,
+        block_size: as u64,
+        batch_size: as u32,
+        fetch_factor: as u32,
+        seed: as u64,
+        drop_last: as bool,
+        rank: as u32,
+        world_size: as u32,
+    }
+
     /// Obs in a full fetch.
     pub fn fetch_obs(&self) -> u64 {
         u64::from(self.batch_size) * u64::from(self.fetch_factor)
@@ -76,7 +99,7 @@ impl SamplerConfig {
     ///
     /// # Errors
     /// If a size is zero, the rank is not below the world size, or the data set or one fetch of it is too large.
-    pub fn validate(&self, n_obs: u64) -> Result<(), PlanError> {
+    pub fn validate(&self, n_obs: u64) -> Result<(), Error> {
         self.validate_sizes(n_obs)?;
         self.order().check_fetch(n_obs)
     }
@@ -93,7 +116,7 @@ impl SamplerConfig {
     }
 
     /// What does not depend on how many obs an epoch has.
-    pub(crate) fn validate_sizes(&self, n_obs: u64) -> Result<(), PlanError> {
+    pub(crate) fn validate_sizes(&self, n_obs: u64) -> Result<(), Error> {
         let sizes = [
             ("block_size", self.block_size),
             ("batch_size", self.batch_size.into()),
@@ -101,16 +124,17 @@ impl SamplerConfig {
             ("world_size", self.world_size.into()),
         ];
         if let Some((name, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
-            return Err(PlanError::ZeroSize { name });
+            return Err(PlanError::ZeroSize { name }.into());
         }
         if self.rank >= self.world_size {
             return Err(PlanError::RankOutOfRange {
                 rank: self.rank,
                 world_size: self.world_size,
-            });
+            }
+            .into());
         }
         if n_obs > MAX_OBS {
-            return Err(PlanError::TooManyObs { n_obs });
+            return Err(PlanError::TooManyObs { n_obs }.into());
         }
         Ok(())
     }
@@ -150,6 +174,6 @@ mod tests {
             fetch_factor: u32::MAX,
             ..SamplerConfig::default()
         };
-        assert_eq!(all.validate(1000), Ok(()));
+        all.validate(1000).unwrap();
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::bits::Bits;
 use super::hash::Hash;
-use super::stream::{Purpose, Stream};
+use super::stream::{Purpose, RandomStream};
 use super::subset::Subset;
 use super::universe::Universe;
 use super::weights::Axis;
@@ -23,7 +23,7 @@ pub(crate) struct Strata {
 
 impl Strata {
     pub(crate) fn new(axis: Arc<Axis>, n_draws: u64, block_size: u64, seed: u64, epoch: u64) -> Self {
-        let mut stream = Stream::new(seed, epoch, Purpose::Draws, 0);
+        let mut stream = RandomStream::new(seed, epoch, Purpose::Draws, 0);
         Self {
             // A block that holds every draw and every obs is as good as a larger one.
             block_size: block_size.min(n_draws.max(axis.len()).max(1)),
@@ -85,7 +85,7 @@ pub(crate) fn draw_without_replacement(
     epoch: u64,
 ) -> Subset {
     let n_obs = weights.len() as u64;
-    let hash = Hash::new(&mut Stream::new(seed, epoch, Purpose::Keys, 0));
+    let hash = Hash::new(&mut RandomStream::new(seed, epoch, Purpose::Keys, 0));
     // Of positive floats the bits ascend with the value.
     let key = |obs: u64| (neg_ln(hash.get(obs)) / f64::from(weights[obs as usize])).to_bits();
     // Buckets by the leading bits: a million for many obs, of which each then holds few.
@@ -158,7 +158,7 @@ mod tests {
             let n = weights.len() as u64;
             let n_draws = part % (n + 1);
             let kept = draw_without_replacement(&Universe::All(n), &weights, n_draws, seed, epoch);
-            let hash = Hash::new(&mut Stream::new(seed, epoch, Purpose::Keys, 0));
+            let hash = Hash::new(&mut RandomStream::new(seed, epoch, Purpose::Keys, 0));
             let mut keys: Vec<(f64, u64)> =
                 (0..n).map(|obs| (neg_ln(hash.get(obs)) / f64::from(weights[obs as usize]), obs)).collect();
             keys.sort_by(|a, b| a.partial_cmp(b).unwrap());

@@ -1,6 +1,6 @@
 //! How well minibatches are mixed: the entropy of the obs' labels within them.
 
-use super::epoch::{Fetch, Plan};
+use super::epoch::{Plan, PlannedFetch};
 
 /// How mixed the minibatches of a plan are.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,7 +41,7 @@ pub fn entropy_bits(labels: &mut [u64]) -> f64 {
 /// // 4,000 obs, whose label changes every 1,000.
 /// let label = |obs: u64| obs / 1_000;
 /// let bits = |block_size| -> Result<f64, Box<dyn std::error::Error>> {
-///     let config = SamplerConfig { block_size, batch_size: 50, fetch_factor: 4, ..SamplerConfig::default() };
+///     let config = SamplerConfig::default().block_size(block_size).batch_size(50).fetch_factor(4);
 ///     let entropy = mean_entropy(&Plan::new(4_000, &config, 0)?, u64::MAX, label).ok_or("no minibatch")?;
 ///     Ok(entropy.mean_bits)
 /// };
@@ -56,7 +56,7 @@ pub fn mean_entropy(
 ) -> Option<MinibatchEntropy> {
     let n_fetches = plan.n_fetches();
     let looked_at = max_fetches.min(n_fetches);
-    let (mut fetch, mut labels) = (Fetch::default(), Vec::new());
+    let (mut fetch, mut labels) = (PlannedFetch::default(), Vec::new());
     let (mut sum, mut n_minibatches) = (0.0, 0);
     for i in 0..looked_at {
         let number = (u128::from(i) * u128::from(n_fetches) / u128::from(looked_at)) as u64;

@@ -31,14 +31,14 @@ pub struct Plan {
 
 /// One fetch: the obs to read together and how they make up minibatches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fetch {
+pub struct PlannedFetch {
     /// Numbers of the obs, one minibatch behind the other.
     pub obs: Vec<u64>,
     /// The minibatches, in the order in which the rank consumes them; their ranges cover `obs` without gaps.
     pub minibatches: Vec<PlannedMinibatch>,
 }
 
-impl Fetch {
+impl PlannedFetch {
     /// The obs of the minibatch number `index` of this fetch.
     ///
     /// # Panics
@@ -48,10 +48,10 @@ impl Fetch {
     }
 }
 
-/// A minibatch within a [`Fetch`].
+/// A minibatch within a [`PlannedFetch`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedMinibatch {
-    /// Its place in [`Fetch::obs`].
+    /// Its place in [`PlannedFetch::obs`].
     pub range: Range<usize>,
     /// Its number in the global sequence of the epoch, the same for every world size.
     pub global: u64,
@@ -148,8 +148,8 @@ impl Plan {
     ///
     /// # Panics
     /// If `fetch` is not below [`n_fetches`](Self::n_fetches).
-    pub fn fetch(&self, fetch: u64) -> Fetch {
-        let mut filled = Fetch::default();
+    pub fn fetch(&self, fetch: u64) -> PlannedFetch {
+        let mut filled = PlannedFetch::default();
         self.fetch_into(fetch, &mut filled);
         filled
     }
@@ -158,7 +158,7 @@ impl Plan {
     ///
     /// # Panics
     /// If `fetch` is not below [`n_fetches`](Self::n_fetches).
-    pub fn fetch_into(&self, fetch: u64, into: &mut Fetch) {
+    pub fn fetch_into(&self, fetch: u64, into: &mut PlannedFetch) {
         into.obs.clear();
         into.minibatches.clear();
         let run = self.partition.run(fetch);

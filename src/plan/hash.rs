@@ -1,6 +1,6 @@
 //! Hashes: keyed numbers for draws that must be found one by one, and the fingerprint of what was sampled.
 
-use super::stream::Stream;
+use super::stream::RandomStream;
 
 /// 2^64 divided by the golden ratio, the increment of SplitMix64.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -21,7 +21,7 @@ pub(crate) struct Hash {
 
 impl Hash {
     /// Takes two 64-bit keys from the stream.
-    pub(crate) fn new(stream: &mut Stream) -> Self {
+    pub(crate) fn new(stream: &mut RandomStream) -> Self {
         Self {
             keys: std::array::from_fn(|_| stream.next_u64()),
         }
@@ -93,7 +93,7 @@ mod tests {
     use crate::plan::testing::assert_uniform;
 
     fn hash(seed: u64, epoch: u64) -> Hash {
-        Hash::new(&mut Stream::new(seed, epoch, Purpose::Draws, 0))
+        Hash::new(&mut RandomStream::new(seed, epoch, Purpose::Draws, 0))
     }
 
     // Chi-square tests: a false alarm once in 30,000; seeds are fixed.

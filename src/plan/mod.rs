@@ -11,7 +11,7 @@
 //! ```
 //! use cellring::plan::{Plan, SamplerConfig};
 //!
-//! let config = SamplerConfig { batch_size: 4, fetch_factor: 8, block_size: 2, ..SamplerConfig::default() };
+//! let config = SamplerConfig::default().batch_size(4).fetch_factor(8).block_size(2);
 //! let plan = Plan::new(1_000, &config, 0)?;
 //! assert_eq!((plan.n_minibatches(), plan.n_fetches()), (250, 32));
 //!
@@ -41,12 +41,9 @@
 //! ```
 //! use cellring::plan::{Balanced, Sampler, SamplerConfig, SamplerData, Subset};
 //!
-//! let classes = Balanced { codes: (0..1_000).map(|obs| obs / 900).collect(), n_draws: None, global: false };
-//! let config = SamplerConfig { strategy: classes.into(), batch_size: 10, ..SamplerConfig::default() };
-//! let data = SamplerData {
-//!     subset: Some(Subset::all(1_000)?.split(&[0.8, 0.2], 7)?.swap_remove(0)), // the training part
-//!     ..SamplerData::default()
-//! };
+//! let classes = Balanced::new((0..1_000).map(|obs| obs / 900).collect::<Vec<_>>());
+//! let config = SamplerConfig::default().strategy(classes).batch_size(10);
+//! let data = SamplerData::default().subset(Subset::all(1_000)?.split(&[0.8, 0.2], 7)?.swap_remove(0));
 //! let sampler = Sampler::new(1_000, config, data)?;
 //! let plan = sampler.plan(3)?;
 //! assert_eq!(plan.n_minibatches(), 80);
@@ -66,11 +63,11 @@
 //! | what the rest of the plan knows of a strategy | `strategy/method.rs` |
 //! | config and data, checked and prepared; the fingerprint | `sampler.rs`, `settings.rs` |
 //! | the order of an epoch, before ranks share it | `order.rs` |
-//! | parts that orders are made of: turned blocks, permutations, weighted draws, classes | `circle.rs`, `permutation.rs`, `draws.rs`, `weights.rs`, `classes.rs` |
-//! | how ranks share an epoch | `partition.rs` |
+//! | parts that orders are made of: turned blocks, permutations, weighted draws, classes | `shuffled_blocks.rs`, `permutation.rs`, `draws.rs`, `weights.rs`, `classes.rs` |
+//! | how ranks share an epoch | `partition/*.rs` |
 //! | the plan of an epoch for one rank: fetches and minibatches | `epoch.rs` |
 //! | saved states, and how an epoch goes on from one | `state.rs` |
-//! | sets of obs, and lists of them, in little memory | `subset.rs`, `split.rs`, `universe.rs`, `sorted.rs`, `list.rs`, `bits.rs` |
+//! | sets of obs, and lists of them, in little memory | `subset/mod.rs`, `split.rs`, `universe.rs`, `sorted.rs`, `list.rs`, `bits.rs` |
 //! | randomness | `stream.rs`, `hash.rs` |
 //! | how well minibatches are mixed | `entropy.rs` |
 //!
@@ -87,7 +84,6 @@
 #![doc = include_str!("SPEC.md")]
 
 mod bits;
-mod circle;
 mod classes;
 mod config;
 mod draws;
@@ -102,6 +98,7 @@ mod partition;
 mod permutation;
 mod sampler;
 mod settings;
+mod shuffled_blocks;
 mod sorted;
 mod split;
 mod state;
@@ -116,11 +113,12 @@ mod weights;
 pub use classes::{MISSING, combine_codes};
 pub use config::{SamplerConfig, SamplerData};
 pub use entropy::{MinibatchEntropy, entropy_bits, mean_entropy};
-pub use epoch::{Fetch, Plan, PlannedMinibatch};
+pub use epoch::{Plan, PlannedFetch, PlannedMinibatch};
+#[doc(hidden)]
 pub use error::PlanError;
 pub use limits::{MAX_FETCH_OBS, MAX_OBS};
 pub use sampler::Sampler;
-pub(crate) use settings::{differences, print};
-pub use state::{Leg, SamplerState};
+pub(crate) use settings::{differences, fingerprint_text};
+pub use state::{HistoryEntry, SamplerState};
 pub use strategy::*;
 pub use subset::Subset;

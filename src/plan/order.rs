@@ -3,16 +3,17 @@
 //! An arrangement orders numbers `0..n`, fetch by fetch; what they stand for, obs or draws, is another matter. Who
 //! consumes them is the business of [`Partition`](super::partition::Partition).
 
+use crate::Error;
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::circle::Circle;
 use super::draws::Strata;
 use super::error::PlanError;
 use super::limits::MAX_FETCH_OBS;
 use super::list::ObsList;
-use super::stream::{Purpose, Stream};
+use super::shuffled_blocks::ShuffledBlocks;
+use super::stream::{Purpose, RandomStream};
 use super::universe::Universe;
 
 /// 2^64 divided by the golden ratio: multiples of it, modulo 2^64, spread over the circle as evenly as any can.
@@ -30,25 +31,27 @@ pub(crate) struct OrderConfig {
 
 impl OrderConfig {
     /// Refuses a sequence of `n` obs whose largest fetch is too large.
-    pub(crate) fn check_fetch(&self, n: u64) -> Result<(), PlanError> {
+    pub(crate) fn check_fetch(&self, n: u64) -> Result<(), Error> {
         let full = u64::from(self.batch_size) * u64::from(self.fetch_factor);
         match full.min(n) > MAX_FETCH_OBS {
             true => Err(PlanError::FetchTooLarge {
                 batch_size: self.batch_size,
                 fetch_factor: self.fetch_factor,
-            }),
+            }
+            .into()),
             false => Ok(()),
         }
     }
 
     /// Refuses `n_minibatches` of at most `minibatch_obs` obs each whose largest fetch is too large.
-    pub(crate) fn check_minibatches(&self, n_minibatches: u64, minibatch_obs: u64) -> Result<(), PlanError> {
+    pub(crate) fn check_minibatches(&self, n_minibatches: u64, minibatch_obs: u64) -> Result<(), Error> {
         let n_minibatches = n_minibatches.min(self.fetch_factor.into());
         match minibatch_obs.saturating_mul(n_minibatches) > MAX_FETCH_OBS {
             true => Err(PlanError::FetchTooLarge {
                 batch_size: u32::try_from(minibatch_obs).unwrap_or(u32::MAX),
                 fetch_factor: self.fetch_factor,
-            }),
+            }
+            .into()),
             false => Ok(()),
         }
     }
@@ -94,7 +97,7 @@ enum Arrangement {
     Ascending {
         start: u64,
     },
-    Blocks(Circle),
+    Blocks(ShuffledBlocks),
 }
 
 /// What they stand for.
@@ -158,12 +161,12 @@ impl Order {
 
     /// Blocks in random order, each fetch shuffled.
     pub(crate) fn blocks(drawn: Drawn, config: &OrderConfig, epoch: u64) -> EpochOrder {
-        let stream = |purpose| Stream::new(config.seed, epoch, purpose, 0);
+        let stream = |purpose| RandomStream::new(config.seed, epoch, purpose, 0);
         let (order, turn) = (stream(Purpose::BlockOrder), stream(Purpose::Turn));
-        let circle = Circle::new(drawn.len(), config.block_size, order, turn);
+        let blocks = ShuffledBlocks::new(drawn.len(), config.block_size, order, turn);
         EpochOrder::Sequence(Box::new(Self {
             drawn,
-            arrangement: Arrangement::Blocks(circle),
+            arrangement: Arrangement::Blocks(blocks),
             shuffle: Some((config.seed, epoch)),
         }))
     }
@@ -178,7 +181,7 @@ impl Order {
         let from = obs.len();
         match &self.arrangement {
             Arrangement::Ascending { start } => {
-                // Where the circle closes: at most one jump back to the first.
+                // At the end of the sequence: at most one jump back to the first.
                 let behind = self.len() - start;
                 let wrap = behind.clamp(first, end);
                 if first < wrap {
@@ -188,10 +191,10 @@ impl Order {
                     self.drawn.extend(wrap - behind..end - behind, obs);
                 }
             }
-            Arrangement::Blocks(circle) => circle.visit(first, end, |range| self.drawn.extend(range, obs)),
+            Arrangement::Blocks(blocks) => blocks.visit(first, end, |range| self.drawn.extend(range, obs)),
         }
         if let Some((seed, epoch)) = self.shuffle {
-            Stream::new(seed, epoch, Purpose::FetchShuffle, fetch).shuffle(&mut obs[from..]);
+            RandomStream::new(seed, epoch, Purpose::FetchShuffle, fetch).shuffle(&mut obs[from..]);
         }
     }
 }

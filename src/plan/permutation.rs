@@ -18,7 +18,7 @@
 //! entries leave a factor of several thousand in reserve, and tiny domains, where no affordable number of rounds is
 //! enough, never meet the network.
 
-use super::stream::Stream;
+use super::stream::RandomStream;
 
 /// The longest permutation held as a table, in entries.
 pub(crate) const TABLE_LEN: u64 = 4096;
@@ -35,7 +35,7 @@ pub(crate) enum Permutation {
 
 impl Permutation {
     /// The permutation of `0..len` that `stream` stands for.
-    pub(crate) fn new(len: u64, mut stream: Stream) -> Self {
+    pub(crate) fn new(len: u64, mut stream: RandomStream) -> Self {
         if len <= TABLE_LEN {
             let mut table: Vec<u32> = (0..len as u32).collect();
             stream.shuffle(&mut table);
@@ -88,7 +88,7 @@ pub(crate) struct Feistel {
 }
 
 impl Feistel {
-    fn new(len: u64, mut stream: Stream) -> Self {
+    fn new(len: u64, mut stream: RandomStream) -> Self {
         // Below 4 entries the right half would have no bits.
         assert!(len >= 4, "a Feistel network on {len} entries");
         let right_bits = len.ilog2() / 2;
@@ -188,8 +188,8 @@ mod tests {
     use crate::plan::testing::assert_uniform;
     use proptest::prelude::*;
 
-    fn stream(seed: u64, epoch: u64) -> Stream {
-        Stream::new(seed, epoch, Purpose::BlockOrder, 0)
+    fn stream(seed: u64, epoch: u64) -> RandomStream {
+        RandomStream::new(seed, epoch, Purpose::BlockOrder, 0)
     }
 
     fn assert_permutes(len: u64, permutation: &Permutation) {

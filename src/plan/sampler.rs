@@ -1,5 +1,6 @@
 //! What is sampled, and by what: checked once, then a plan for every epoch.
 
+use crate::Error;
 use std::sync::Arc;
 
 use super::config::{SamplerConfig, SamplerData};
@@ -8,7 +9,7 @@ use super::error::PlanError;
 use super::hash::Fingerprint;
 use super::order::EpochOrder;
 use super::partition::Shape;
-use super::settings::{Parts, Settings};
+use super::settings::{Settings, SettingsBuilder};
 use super::state::{Progress, SamplerState};
 use super::strategy::{Method, Prepared, check_len};
 use super::universe::Universe;
@@ -33,12 +34,12 @@ impl Sampler {
     /// # Errors
     /// As [`SamplerConfig::validate`]; if the data of the strategy or the subset is of another length than the data set, or
     /// not what its documentation asks for; if a subset is given to a strategy that takes none.
-    pub fn new(n_obs: u64, config: SamplerConfig, data: SamplerData) -> Result<Self, PlanError> {
+    pub fn new(n_obs: u64, config: SamplerConfig, data: SamplerData) -> Result<Self, Error> {
         config.validate_sizes(n_obs)?;
         let method = config.strategy.method();
         if data.subset.is_some() && !method.takes_subset() {
             let strategy = config.strategy.name();
-            return Err(PlanError::UnusedSubset { strategy });
+            return Err(PlanError::UnusedSubset { strategy }.into());
         }
         if let Some(subset) = &data.subset {
             check_len("the subset", subset.n_obs(), n_obs)?;
@@ -66,7 +67,7 @@ impl Sampler {
     ///
     /// # Errors
     /// If the rank does not exist.
-    pub fn with_rank(&self, rank: u32, world_size: u32) -> Result<Self, PlanError> {
+    pub fn with_rank(&self, rank: u32, world_size: u32) -> Result<Self, Error> {
         let sampler = Self {
             config: SamplerConfig {
                 rank,
@@ -103,7 +104,7 @@ impl Sampler {
     /// # Errors
     /// Only with a [`UserOrder`](super::UserOrder): if it fails, gives obs that the data set does not have, or so many that a
     /// fetch is too large.
-    pub fn plan(&self, epoch: u64) -> Result<Plan, PlanError> {
+    pub fn plan(&self, epoch: u64) -> Result<Plan, Error> {
         self.plan_after(epoch, |_| Ok(Progress::none()))
     }
 
@@ -116,7 +117,7 @@ impl Sampler {
     /// # Errors
     /// If the state is of another version, of another config or other data, or contradicts itself; else as
     /// [`plan`](Self::plan).
-    pub fn resume(&self, state: &SamplerState) -> Result<Plan, PlanError> {
+    pub fn resume(&self, state: &SamplerState) -> Result<Plan, Error> {
         state.check(self.fingerprint, &self.settings)?;
         self.plan_after(state.epoch, |shape| Progress::after(&state.history, shape))
     }
@@ -124,8 +125,8 @@ impl Sampler {
     fn plan_after(
         &self,
         epoch: u64,
-        progress: impl FnOnce(&Shape) -> Result<Progress, PlanError>,
-    ) -> Result<Plan, PlanError> {
+        progress: impl FnOnce(&Shape) -> Result<Progress, Error>,
+    ) -> Result<Plan, Error> {
         let order = self.prepared.order(&self.config.order(), epoch)?;
         let shape = self.shape(&order);
         let progress = progress(&shape)?;
@@ -156,7 +157,7 @@ impl Plan {
     ///
     /// # Errors
     /// As [`Sampler::new`] and [`Sampler::plan`].
-    pub fn new(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Result<Self, PlanError> {
+    pub fn new(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Result<Self, Error> {
         Sampler::new(n_obs, config.clone(), SamplerData::default())?.plan(epoch)
     }
 }
@@ -185,7 +186,7 @@ fn fingerprint(n_obs: u64, config: &SamplerConfig, data: &SamplerData, method: &
 
 /// The same by name, for the message of a state that does not fit.
 fn settings(n_obs: u64, config: &SamplerConfig, data: &SamplerData, method: &dyn Method) -> Settings {
-    let mut parts = Parts::new(data.notes.clone());
+    let mut parts = SettingsBuilder::new(data.notes.clone());
     parts.add("n_obs", n_obs);
     parts.add("strategy", config.strategy.name());
     parts.add("block_size", config.block_size);

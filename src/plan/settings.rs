@@ -12,9 +12,9 @@ pub(crate) type Settings = BTreeMap<String, String>;
 
 /// Collects the parts that a sampler is made of.
 #[derive(Debug)]
-pub(crate) struct Parts(Settings);
+pub(crate) struct SettingsBuilder(Settings);
 
-impl Parts {
+impl SettingsBuilder {
     /// Begins with the notes of whoever makes the sampler.
     pub(crate) fn new(notes: Settings) -> Self {
         Self(notes)
@@ -40,7 +40,7 @@ impl Parts {
 
     /// Data by the fingerprint of its words.
     pub(crate) fn add_words(&mut self, name: &str, words: impl IntoIterator<Item = u64>) {
-        self.add(name, print(words));
+        self.add(name, fingerprint_text(words));
     }
 
     /// A code for each obs.
@@ -55,7 +55,7 @@ impl Parts {
 }
 
 /// Data that is too large to be recorded itself, by its fingerprint.
-pub(crate) fn print(words: impl IntoIterator<Item = u64>) -> String {
+pub(crate) fn fingerprint_text(words: impl IntoIterator<Item = u64>) -> String {
     let mut print = Fingerprint::new(1);
     words.into_iter().for_each(|word| print.add(word));
     shown_number(print.value())

@@ -3,8 +3,9 @@
 use super::classes::MISSING;
 use super::error::PlanError;
 use super::permutation::Permutation;
-use super::stream::{Purpose, Stream};
+use super::stream::{Purpose, RandomStream};
 use super::subset::{Builder, Subset};
+use crate::Error;
 
 impl Subset {
     /// Divides the subset at random, obs by obs, into as many parts as there are fractions.
@@ -16,9 +17,9 @@ impl Subset {
     ///
     /// # Errors
     /// If a fraction is negative or not a number, or they sum to more than 1.
-    pub fn split(&self, fractions: &[f64], seed: u64) -> Result<Vec<Self>, PlanError> {
+    pub fn split(&self, fractions: &[f64], seed: u64) -> Result<Vec<Self>, Error> {
         let ends = part_ends(self.len(), fractions)?;
-        let order = Permutation::new(self.len(), Stream::new(seed, 0, Purpose::Split, 0));
+        let order = Permutation::new(self.len(), RandomStream::new(seed, 0, Purpose::Split, 0));
         let mut parts: Vec<_> = ends.iter().map(|_| Builder::new(self.n_obs())).collect();
         for (place, obs) in (0..).zip(self.iter()) {
             let part = part_of(&ends, order.get(place));
@@ -38,18 +39,14 @@ impl Subset {
     ///
     /// # Errors
     /// If `codes` has another length than the data set, or the fractions are none, as in [`split`](Self::split).
-    pub fn split_by_group(
-        &self,
-        codes: &[u32],
-        fractions: &[f64],
-        seed: u64,
-    ) -> Result<Vec<Self>, PlanError> {
+    pub fn split_by_group(&self, codes: &[u32], fractions: &[f64], seed: u64) -> Result<Vec<Self>, Error> {
         if codes.len() as u64 != self.n_obs() {
             return Err(PlanError::WrongLength {
                 what: "the codes of the groups",
                 found: codes.len() as u64,
                 n_obs: self.n_obs(),
-            });
+            }
+            .into());
         }
         // Codes need not be dense: groups in ascending order of their codes, and how many members each has.
         let mut groups: Vec<u32> = Vec::new();
@@ -72,7 +69,7 @@ impl Subset {
             .for_each(|group| sizes[group] += 1);
 
         let ends = part_ends(sizes.iter().sum(), fractions)?;
-        let order = Permutation::new(groups.len() as u64, Stream::new(seed, 0, Purpose::Split, 1));
+        let order = Permutation::new(groups.len() as u64, RandomStream::new(seed, 0, Purpose::Split, 1));
         let (mut parts_of, mut before) = (vec![0; groups.len()], 0);
         for group in (0..groups.len() as u64).map(|place| order.get(place) as usize) {
             parts_of[group] = part_of(&ends, before + sizes[group] / 2);
@@ -90,7 +87,7 @@ impl Subset {
 }
 
 /// Where each part ends.
-fn part_ends(len: u64, fractions: &[f64]) -> Result<Vec<u64>, PlanError> {
+fn part_ends(len: u64, fractions: &[f64]) -> Result<Vec<u64>, Error> {
     let mut sum = 0.0;
     let mut ends = Vec::with_capacity(fractions.len());
     for fraction in fractions {
@@ -99,7 +96,8 @@ fn part_ends(len: u64, fractions: &[f64]) -> Result<Vec<u64>, PlanError> {
         if !(*fraction >= 0.0 && sum <= 1.0 + 1e-9) {
             return Err(PlanError::BadFractions {
                 found: format!("{fractions:?}"),
-            });
+            }
+            .into());
         }
         ends.push(((len as f64 * sum).round() as u64).min(len));
     }

@@ -1,12 +1,13 @@
 //! Where in an epoch the ranks are: what is saved to go on later.
 
+use crate::Error;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::PlanError;
 use super::limits::MAX_HISTORY_RANKS;
-use super::partition::{Left, Shape};
+use super::partition::{Remaining, Shape};
 use super::settings::{Settings, differences};
 
 /// The version of [`SamplerState`].
@@ -25,7 +26,7 @@ pub struct SamplerState {
     /// The epoch under way.
     pub epoch: u64,
     /// What was consumed since the epoch began, one entry for each time the world size changed.
-    pub history: Vec<Leg>,
+    pub history: Vec<HistoryEntry>,
     /// What the sampler that saved it was made of, each part by name: settings by their values, data by fingerprints, and
     /// [`SamplerData::notes`](super::SamplerData::notes). Only for the message of a state that does not fit. Empty in
     /// states of releases that did not record it.
@@ -41,7 +42,7 @@ pub struct SamplerState {
 /// A stretch of an epoch under one world size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Leg {
+pub struct HistoryEntry {
     /// How many ranks shared the epoch.
     pub world_size: u32,
     /// How many minibatches each of them consumed meanwhile, padding included.
@@ -49,7 +50,7 @@ pub struct Leg {
 }
 
 impl SamplerState {
-    pub(crate) fn new(fingerprint: u64, epoch: u64, history: Vec<Leg>, settings: Settings) -> Self {
+    pub(crate) fn new(fingerprint: u64, epoch: u64, history: Vec<HistoryEntry>, settings: Settings) -> Self {
         let version = VERSION;
         Self {
             version,
@@ -62,10 +63,10 @@ impl SamplerState {
     }
 
     /// Refuses a state that another sampler or another release saved.
-    pub(crate) fn check(&self, fingerprint: u64, settings: &Settings) -> Result<(), PlanError> {
+    pub(crate) fn check(&self, fingerprint: u64, settings: &Settings) -> Result<(), Error> {
         if self.version != VERSION {
             let (found, expected) = (self.version, VERSION);
-            return Err(PlanError::StateVersion { found, expected });
+            return Err(PlanError::StateVersion { found, expected }.into());
         }
         if self.fingerprint != fingerprint {
             let (found, expected) = (self.fingerprint, fingerprint);
@@ -74,7 +75,8 @@ impl SamplerState {
                 found,
                 expected,
                 differences,
-            });
+            }
+            .into());
         }
         Ok(())
     }
@@ -84,9 +86,9 @@ impl SamplerState {
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
     /// What happened under other world sizes.
-    pub(crate) earlier: Vec<Leg>,
+    pub(crate) earlier: Vec<HistoryEntry>,
     /// What that has left.
-    pub(crate) left: Left,
+    pub(crate) left: Remaining,
     /// What each rank has consumed of its part of that.
     pub(crate) skipped: u64,
 }
@@ -96,13 +98,13 @@ impl Progress {
     pub(crate) fn none() -> Self {
         Self {
             earlier: Vec::new(),
-            left: Left::all(),
+            left: Remaining::all(),
             skipped: 0,
         }
     }
 
     /// After a history, under the world size of `shape`.
-    pub(crate) fn after(history: &[Leg], shape: &Shape) -> Result<Self, PlanError> {
+    pub(crate) fn after(history: &[HistoryEntry], shape: &Shape) -> Result<Self, Error> {
         let (earlier, skipped) = match history.split_last() {
             Some((last, earlier)) if u64::from(last.world_size) == shape.world_size => {
                 (earlier, last.minibatches)
@@ -111,22 +113,22 @@ impl Progress {
         };
         let found = earlier
             .iter()
-            .map(|leg| u64::from(leg.world_size))
+            .map(|entry| u64::from(entry.world_size))
             .fold(0, u64::saturating_add);
         if found > MAX_HISTORY_RANKS {
-            return Err(PlanError::StateTooLong { found });
+            return Err(PlanError::StateTooLong { found }.into());
         }
-        let mut left = Left::all();
-        for leg in earlier {
-            if leg.world_size == 0 {
-                return Err(PlanError::ZeroSize { name: "world_size" });
+        let mut left = Remaining::all();
+        for entry in earlier {
+            if entry.world_size == 0 {
+                return Err(PlanError::ZeroSize { name: "world_size" }.into());
             }
             let shape = Shape {
-                world_size: leg.world_size.into(),
+                world_size: entry.world_size.into(),
                 ..*shape
             };
-            check_end(&left, &shape, leg.world_size, leg.minibatches)?;
-            left = left.after(&shape, leg.minibatches);
+            check_end(&left, &shape, entry.world_size, entry.minibatches)?;
+            left = left.after(&shape, entry.minibatches);
         }
         check_end(&left, shape, shape.world_size as u32, skipped)?;
         Ok(Self {
@@ -138,16 +140,16 @@ impl Progress {
 
     /// Minibatches that each rank has consumed since the epoch began.
     pub(crate) fn n_before(&self) -> u64 {
-        let earlier: u64 = self.earlier.iter().map(|leg| leg.minibatches).sum();
+        let earlier: u64 = self.earlier.iter().map(|entry| entry.minibatches).sum();
         earlier + self.skipped
     }
 
     /// The history once each rank has consumed `minibatches` more.
-    pub(crate) fn history(&self, world_size: u32, minibatches: u64) -> Vec<Leg> {
+    pub(crate) fn history(&self, world_size: u32, minibatches: u64) -> Vec<HistoryEntry> {
         let mut history = self.earlier.clone();
         let minibatches = self.skipped + minibatches;
         if minibatches > 0 {
-            history.push(Leg {
+            history.push(HistoryEntry {
                 world_size,
                 minibatches,
             });
@@ -156,14 +158,15 @@ impl Progress {
     }
 }
 
-fn check_end(left: &Left, shape: &Shape, world_size: u32, found: u64) -> Result<(), PlanError> {
+fn check_end(left: &Remaining, shape: &Shape, world_size: u32, found: u64) -> Result<(), Error> {
     let available = left.n_minibatches(shape);
     match found > available {
         true => Err(PlanError::StateBeyondEnd {
             world_size,
             found,
             available,
-        }),
+        }
+        .into()),
         false => Ok(()),
     }
 }

@@ -53,9 +53,9 @@ impl Purpose {
 }
 
 /// A value-stable stream of random words.
-pub(crate) struct Stream(ChaCha8Rng);
+pub(crate) struct RandomStream(ChaCha8Rng);
 
-impl Stream {
+impl RandomStream {
     pub(crate) fn new(seed: u64, epoch: u64, purpose: Purpose, index: u64) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -118,14 +118,14 @@ mod tests {
     #[test]
     fn key_stream_is_chacha8() {
         // The published vector of ChaCha8 for a zero 256-bit key and a zero nonce.
-        let mut stream = Stream(ChaCha8Rng::from_seed([0; 32]));
+        let mut stream = RandomStream(ChaCha8Rng::from_seed([0; 32]));
         let words: Vec<u64> = (0..2).map(|_| stream.next_u64().swap_bytes()).collect();
         assert_eq!(words, [0x3e00_ef2f_895f_40d6, 0x7f5b_b8e8_1f09_a5a1]);
     }
 
     #[test]
     fn each_part_of_the_name_makes_another_stream() {
-        let first = |seed, epoch, purpose, index| Stream::new(seed, epoch, purpose, index).next_u64();
+        let first = |seed, epoch, purpose, index| RandomStream::new(seed, epoch, purpose, index).next_u64();
         use Purpose::{
             BlockOrder, ControlOrder, ControlTurn, Draws, FetchShuffle, GroupOrder, GroupTurn, Keys,
             SetOrder, Split, Turn,
@@ -157,7 +157,7 @@ mod tests {
     fn draws_are_uniform_also_where_words_are_rejected() {
         for bound in [1, 2, 3, 5, 7, 100, 1000] {
             let mut counts = vec![0; bound as usize];
-            let mut stream = Stream::new(3, 1, Purpose::FetchShuffle, u64::from(bound));
+            let mut stream = RandomStream::new(3, 1, Purpose::FetchShuffle, u64::from(bound));
             for _ in 0..200_000 {
                 counts[stream.below(bound) as usize] += 1;
             }
@@ -165,7 +165,7 @@ mod tests {
         }
         // Here a quarter of the words is rejected; without that, multiples of 3 would come half of the time.
         let (mut narrow, mut wide) = ([0; 3], [0; 3]);
-        let mut stream = Stream::new(3, 2, Purpose::FetchShuffle, 0);
+        let mut stream = RandomStream::new(3, 2, Purpose::FetchShuffle, 0);
         for _ in 0..200_000 {
             narrow[stream.below(3 << 30) as usize % 3] += 1;
             wide[stream.below_u64(3 << 62) as usize % 3] += 1;
@@ -179,7 +179,7 @@ mod tests {
         let mut counts = vec![0; 256];
         for epoch in 0..100_000 {
             let mut items = [0, 1, 2, 3];
-            Stream::new(9, epoch, Purpose::FetchShuffle, 0).shuffle(&mut items);
+            RandomStream::new(9, epoch, Purpose::FetchShuffle, 0).shuffle(&mut items);
             counts[items.iter().fold(0, |code, item| code * 4 + item)] += 1;
         }
         counts.retain(|count| *count > 0);

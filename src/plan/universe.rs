@@ -1,8 +1,8 @@
 //! What is drawn from: all obs, or a subset of them.
 
+use crate::Error;
 use std::ops::Range;
 
-use super::error::PlanError;
 use super::subset::Subset;
 
 /// All obs of a data set, or a subset of them, in storage order.
@@ -37,11 +37,7 @@ impl Universe {
     }
 
     /// The members that `is_member` tells: itself where that is all of them.
-    pub(crate) fn filter(
-        self,
-        n_obs: u64,
-        mut is_member: impl FnMut(u64) -> bool,
-    ) -> Result<Self, PlanError> {
+    pub(crate) fn filter(self, n_obs: u64, mut is_member: impl FnMut(u64) -> bool) -> Result<Self, Error> {
         let subset = match &self {
             Self::All(_) => Subset::from_fn(n_obs, is_member)?,
             Self::Subset(subset) => subset.filter(&mut is_member),

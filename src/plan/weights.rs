@@ -1,5 +1,6 @@
 //! Weights of obs as whole numbers, laid end to end on an axis on which draws fall.
 
+use crate::Error;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -27,19 +28,20 @@ pub(crate) enum Weights {
 
 impl Weights {
     /// The members whose weight is positive, and their weights.
-    pub(crate) fn per_obs(universe: Universe, weights: &Arc<[f32]>) -> Result<(Universe, Self), PlanError> {
+    pub(crate) fn per_obs(universe: Universe, weights: &Arc<[f32]>) -> Result<(Universe, Self), Error> {
         let n_obs = weights.len() as u64;
         if let Some(obs) = weights.iter().position(|w| !(w.is_finite() && *w >= 0.0)) {
             return Err(PlanError::BadWeight {
                 obs: obs as u64,
                 found: weights[obs].to_string(),
-            });
+            }
+            .into());
         }
         let before = universe.len();
         let universe = universe.filter(n_obs, |obs| weights[obs as usize] > 0.0)?;
         if universe.len() == 0 {
             let what = "a weight above 0";
-            return Err(PlanError::NothingToDraw { n_obs: before, what });
+            return Err(PlanError::NothingToDraw { n_obs: before, what }.into());
         }
         let mut sum = 0.0;
         universe.for_each(|obs| sum += f64::from(weights[obs as usize]));
@@ -56,13 +58,13 @@ impl Weights {
         universe: Universe,
         codes: &Arc<[u32]>,
         global: bool,
-    ) -> Result<(Universe, Self), PlanError> {
+    ) -> Result<(Universe, Self), Error> {
         let n_obs = codes.len() as u64;
         let before = universe.len();
         let universe = universe.filter(n_obs, |obs| codes[obs as usize] != MISSING)?;
         if universe.len() == 0 {
             let what = "a class";
-            return Err(PlanError::NothingToDraw { n_obs: before, what });
+            return Err(PlanError::NothingToDraw { n_obs: before, what }.into());
         }
         let counts = match global {
             true => count_classes(&Universe::All(n_obs), codes),

@@ -8,8 +8,10 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_schema::DataType;
 
-use super::compare::{Kind, categories_of, integers};
+use super::compare::kind_of;
 use super::error::SelectError;
+use crate::Error;
+use crate::format::column::{ColumnKind, Texts, categories_of, integers};
 use crate::format::table::Column;
 use crate::plan::{MISSING, PlanError, combine_codes};
 use crate::store::Store;
@@ -43,9 +45,9 @@ impl Codes {
 /// on what the columns hold alone. Four bytes for each obs and column, and up to 20 more while columns are combined.
 ///
 /// # Errors
-/// [`SelectError`] where there is no such column, it holds floats or what has no classes, or there are 2^32 - 1 classes or
+/// If there is no such column, it holds floats or what has no classes, or there are 2^32 - 1 classes or
 /// more.
-pub fn codes(store: &Store, columns: &[&str]) -> Result<Codes, SelectError> {
+pub fn codes(store: &Store, columns: &[&str]) -> Result<Codes, Error> {
     let mut by_column = Vec::with_capacity(columns.len());
     let mut names = Vec::with_capacity(columns.len());
     for &name in columns {
@@ -93,9 +95,10 @@ impl fmt::Display for Key<'_> {
 
 /// The values of an array that is no dictionary.
 fn keys<'a>(array: &'a dyn Array) -> Box<dyn Iterator<Item = Option<Key<'a>>> + 'a> {
+    if let Some(texts) = Texts::of(array) {
+        return Box::new(texts.map(|text| text.map(Key::Text)));
+    }
     match array.data_type() {
-        DataType::Utf8 => Box::new(array.as_string::<i32>().iter().map(|text| text.map(Key::Text))),
-        DataType::LargeUtf8 => Box::new(array.as_string::<i64>().iter().map(|text| text.map(Key::Text))),
         DataType::Boolean => Box::new(array.as_boolean().iter().map(|value| value.map(Key::Boolean))),
         _ => Box::new(
             integers(array)
@@ -106,17 +109,17 @@ fn keys<'a>(array: &'a dyn Array) -> Box<dyn Iterator<Item = Option<Key<'a>>> + 
 }
 
 /// A code for each obs, ascending as the values are, and the values.
-fn codes_of(column: &Column) -> Result<(Vec<u32>, Vec<String>), SelectError> {
+fn codes_of(column: &Column) -> Result<(Vec<u32>, Vec<String>), Error> {
     let field = column.field();
-    if !matches!(
-        Kind::of(field.data_type()),
-        Some(Kind::Texts | Kind::Integers | Kind::Booleans)
-    ) {
+    let has_classes =
+        |kind: ColumnKind| kind.is_integer() || matches!(kind, ColumnKind::Strings | ColumnKind::Booleans);
+    if !kind_of(field.data_type()).is_some_and(has_classes) {
         return Err(SelectError::ColumnType {
             column: field.name().clone(),
             data_type: field.data_type().to_string(),
             expected: "but classes must be categories, texts, integers or booleans",
-        });
+        }
+        .into());
     }
     let mut codes = Vec::with_capacity(column.batches().iter().map(|batch| batch.len()).sum());
     let dictionary = column

@@ -4,15 +4,13 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    ArrowDictionaryKeyType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
-    UInt16Type, UInt32Type, UInt64Type,
-};
+use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{Array, ArrowPrimitiveType};
 use arrow_schema::DataType;
 
-use super::parse::{Operator, Question};
+use super::parse::{Condition, Operator};
 use super::token::{Number, Value};
+use crate::format::column::{ColumnKind, Texts, with_integers};
 
 /// What a test says of an obs. In this order, so that `and` is the lower, `or` the higher of two, and `not` turns it over.
 pub(super) type Outcome = u8;
@@ -20,42 +18,22 @@ pub(super) const FALSE: Outcome = 0;
 pub(super) const UNKNOWN: Outcome = 1;
 pub(super) const TRUE: Outcome = 2;
 
-/// What the values of a column are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Integers,
-    Floats,
-    Booleans,
-    Texts,
+/// The kind of a column of this type, or of its categories, if it can be compared.
+pub(super) fn kind_of(data_type: &DataType) -> Option<ColumnKind> {
+    ColumnKind::of_meaning(data_type).filter(|&kind| kind != ColumnKind::Codes)
 }
 
-impl Kind {
-    /// Of a column of this type, or of its categories.
-    pub(super) fn of(data_type: &DataType) -> Option<Self> {
-        Some(match data_type {
-            DataType::Dictionary(_, categories) if !matches!(**categories, DataType::Dictionary(..)) => {
-                return Self::of(categories);
-            }
-            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => Self::Integers,
-            DataType::UInt8 | DataType::UInt16 | DataType::UInt32 | DataType::UInt64 => Self::Integers,
-            DataType::Float32 | DataType::Float64 => Self::Floats,
-            DataType::Boolean => Self::Booleans,
-            DataType::Utf8 | DataType::LargeUtf8 => Self::Texts,
-            _ => return None,
-        })
-    }
-
-    /// For messages.
-    pub(super) fn plural(self) -> &'static str {
-        match self {
-            Self::Integers | Self::Floats => "numbers",
-            Self::Booleans => "booleans",
-            Self::Texts => "texts",
-        }
+/// For messages.
+fn plural(kind: ColumnKind) -> &'static str {
+    match kind {
+        ColumnKind::Integers | ColumnKind::Unsigned | ColumnKind::Floats => "numbers",
+        ColumnKind::Booleans => "booleans",
+        ColumnKind::Strings => "texts",
+        ColumnKind::Codes => "categories",
     }
 }
 
-/// A question that fits the kind of its column.
+/// A condition that fits the kind of its column.
 #[derive(Clone, Debug)]
 pub(super) enum Check {
     Missing,
@@ -101,13 +79,13 @@ impl NumberSet {
 }
 
 impl Check {
-    /// The question put to a column of this kind, or what is wrong with it.
-    pub(super) fn new(question: &Question, kind: Kind) -> Result<Self, String> {
+    /// The condition put to a column of this kind, or what is wrong with it.
+    pub(super) fn new(condition: &Condition, kind: ColumnKind) -> Result<Self, String> {
         let refuse = |value: &Value| {
             let (what, hint) = match value {
                 Value::Number(_) => (
                     "a number",
-                    if kind == Kind::Texts {
+                    if kind == ColumnKind::Strings {
                         ": write it in quotes"
                     } else {
                         ""
@@ -115,7 +93,7 @@ impl Check {
                 ),
                 Value::Text(_) => (
                     "a text",
-                    if kind == Kind::Texts {
+                    if kind == ColumnKind::Strings {
                         ""
                     } else {
                         ": leave out the quotes"
@@ -125,23 +103,23 @@ impl Check {
             };
             format!(
                 "the column holds {}, which cannot be compared with {what}{hint}",
-                kind.plural()
+                plural(kind)
             )
         };
-        let is_number = matches!(kind, Kind::Integers | Kind::Floats);
-        match question {
-            Question::Missing => Ok(Self::Missing),
-            Question::Compare(operator, value) => match value {
+        let is_number = kind.is_number();
+        match condition {
+            Condition::Missing => Ok(Self::Missing),
+            Condition::Compare(operator, value) => match value {
                 Value::Number(number) if is_number => Ok(Self::Number(*operator, *number)),
-                Value::Text(text) if kind == Kind::Texts => Ok(Self::Text(*operator, text.clone())),
-                Value::Bool(value) if kind == Kind::Booleans => match operator {
+                Value::Text(text) if kind == ColumnKind::Strings => Ok(Self::Text(*operator, text.clone())),
+                Value::Bool(value) if kind == ColumnKind::Booleans => match operator {
                     Operator::Equal => Ok(Self::bools([!*value, *value])),
                     Operator::NotEqual => Ok(Self::bools([*value, !*value])),
                     _ => Err("booleans are compared by == and != only".into()),
                 },
                 other => Err(refuse(other)),
             },
-            Question::In(values) if is_number => {
+            Condition::In(values) if is_number => {
                 let numbers = values.iter().map(|value| match value {
                     Value::Number(number) => Ok(*number),
                     other => Err(refuse(other)),
@@ -149,14 +127,14 @@ impl Check {
                 let numbers: Vec<Number> = numbers.collect::<Result<_, _>>()?;
                 Ok(Self::Numbers(NumberSet::new(numbers.into_iter())))
             }
-            Question::In(values) if kind == Kind::Texts => {
+            Condition::In(values) if kind == ColumnKind::Strings => {
                 let texts = values.iter().map(|value| match value {
                     Value::Text(text) => Ok(text.clone()),
                     other => Err(refuse(other)),
                 });
                 Ok(Self::Texts(texts.collect::<Result<_, _>>()?))
             }
-            Question::In(values) => {
+            Condition::In(values) => {
                 let mut among = [false; 2];
                 for value in values {
                     match value {
@@ -193,14 +171,6 @@ impl Check {
     /// The outcomes for the values of an array, which is no dictionary.
     pub(super) fn outcomes(&self, array: &dyn Array) -> Vec<Outcome> {
         match array.data_type() {
-            DataType::Int8 => self.ints::<Int8Type>(array),
-            DataType::Int16 => self.ints::<Int16Type>(array),
-            DataType::Int32 => self.ints::<Int32Type>(array),
-            DataType::Int64 => self.ints::<Int64Type>(array),
-            DataType::UInt8 => self.ints::<UInt8Type>(array),
-            DataType::UInt16 => self.ints::<UInt16Type>(array),
-            DataType::UInt32 => self.ints::<UInt32Type>(array),
-            DataType::UInt64 => self.ints::<UInt64Type>(array),
             DataType::Float32 => {
                 let value = match self {
                     Self::Number(_, number) => single(*number),
@@ -225,9 +195,10 @@ impl Check {
                 Self::Bool(outcomes) => outcomes[usize::from(x)],
                 _ => FALSE,
             }),
-            DataType::Utf8 => self.each(array.as_string::<i32>().iter(), |x| self.text(x)),
-            DataType::LargeUtf8 => self.each(array.as_string::<i64>().iter(), |x| self.text(x)),
-            _ => vec![UNKNOWN; array.len()],
+            data_type => with_integers!(data_type, T => self.ints::<T>(array), _ => match Texts::of(array) {
+                Some(texts) => self.each(texts, |x| self.text(x)),
+                None => vec![UNKNOWN; array.len()],
+            }),
         }
     }
 
@@ -300,55 +271,5 @@ fn compare_number(number: Number, double: f64) -> Ordering {
                 false => whole,
             }
         }
-    }
-}
-
-/// The place in its categories of each value of a dictionary; `None` where it is missing or there is no such place.
-pub(super) fn categories_of(array: &dyn Array, mut visit: impl FnMut(Option<usize>)) {
-    fn keys<K: ArrowDictionaryKeyType>(array: &dyn Array, visit: &mut impl FnMut(Option<usize>))
-    where
-        K::Native: TryInto<usize>,
-    {
-        let n_categories = array.as_dictionary::<K>().values().len();
-        for key in array.as_dictionary::<K>().keys() {
-            let place = key.and_then(|key| key.try_into().ok());
-            visit(place.filter(|place| *place < n_categories));
-        }
-    }
-    let visit = &mut visit;
-    match array.data_type() {
-        DataType::Dictionary(key_type, _) => match key_type.as_ref() {
-            DataType::Int8 => keys::<Int8Type>(array, visit),
-            DataType::Int16 => keys::<Int16Type>(array, visit),
-            DataType::Int32 => keys::<Int32Type>(array, visit),
-            DataType::Int64 => keys::<Int64Type>(array, visit),
-            DataType::UInt8 => keys::<UInt8Type>(array, visit),
-            DataType::UInt16 => keys::<UInt16Type>(array, visit),
-            DataType::UInt32 => keys::<UInt32Type>(array, visit),
-            _ => keys::<UInt64Type>(array, visit),
-        },
-        _ => (0..array.len()).for_each(|_| visit(None)),
-    }
-}
-
-/// The values of a column of integers of any width.
-pub(super) fn integers(array: &dyn Array) -> Vec<Option<i128>> {
-    fn all<T: ArrowPrimitiveType>(array: &dyn Array) -> Vec<Option<i128>>
-    where
-        T::Native: Into<i128>,
-    {
-        let values = array.as_primitive::<T>().iter();
-        values.map(|value| value.map(Into::into)).collect()
-    }
-    match array.data_type() {
-        DataType::Int8 => all::<Int8Type>(array),
-        DataType::Int16 => all::<Int16Type>(array),
-        DataType::Int32 => all::<Int32Type>(array),
-        DataType::Int64 => all::<Int64Type>(array),
-        DataType::UInt8 => all::<UInt8Type>(array),
-        DataType::UInt16 => all::<UInt16Type>(array),
-        DataType::UInt32 => all::<UInt32Type>(array),
-        DataType::UInt64 => all::<UInt64Type>(array),
-        _ => vec![None; array.len()],
     }
 }

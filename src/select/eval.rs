@@ -5,11 +5,13 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_data::ArrayData;
 use arrow_schema::{Field, Schema};
 
-use super::compare::{Check, FALSE, Kind, Outcome, TRUE, categories_of};
+use super::compare::{Check, FALSE, Outcome, TRUE, kind_of};
 use super::error::SelectError;
 use super::parse::{Node, Test, parse};
 use super::review::{Matches, Reviewed, SelectWarning, review};
-use super::sought::Sought;
+use super::sought::SoughtValues;
+use crate::Error;
+use crate::format::column::{ColumnKind, categories_of};
 use crate::format::constants::ROLE_KEY;
 use crate::plan::Subset;
 use crate::store::Store;
@@ -52,7 +54,7 @@ struct Bound {
     /// Which of the filter's columns.
     place: usize,
     check: Check,
-    sought: Sought,
+    sought: SoughtValues,
     /// Of a categorical column its categories, as last seen, and the outcome of each.
     categories: Option<(ArrayData, Vec<Outcome>)>,
 }
@@ -61,8 +63,8 @@ impl Filter {
     /// Parses a filter.
     ///
     /// # Errors
-    /// [`SelectError::Filter`] with the place where it stops making sense, and what was expected there.
-    pub fn parse(text: &str) -> Result<Self, SelectError> {
+    /// If it is not valid: the message has the place, and what was expected there.
+    pub fn parse(text: &str) -> Result<Self, Error> {
         let root = parse(text).map_err(|(at, what)| wrong(text, at, what))?;
         let text = text.to_owned();
         Ok(Self { text, root })
@@ -88,8 +90,8 @@ impl Filter {
     /// [`Self::matches`] returns them.
     ///
     /// # Errors
-    /// As [`Self::matches`], and [`SelectError::NothingTaken`] where it takes none.
-    pub fn apply(&self, store: &Store) -> Result<Subset, SelectError> {
+    /// As [`Self::matches`], and if it takes none.
+    pub fn apply(&self, store: &Store) -> Result<Subset, Error> {
         let (subset, warnings) = self.matches(store)?.some()?;
         for warning in warnings {
             tracing::warn!("{warning}");
@@ -100,9 +102,9 @@ impl Filter {
     /// The obs that it takes, which may be none, and what is odd about it.
     ///
     /// # Errors
-    /// [`SelectError::Filter`] where the store lacks a column or a column holds what it is not compared with;
-    /// [`SelectError::Format`] where the table is damaged.
-    pub fn matches(&self, store: &Store) -> Result<Matches, SelectError> {
+    /// If the store lacks a column, a column holds what it is not compared with,
+    /// or the table is damaged.
+    pub fn matches(&self, store: &Store) -> Result<Matches, Error> {
         let mut bound = self.bind(store.obs().schema()?)?;
         let columns = self.columns().into_iter().map(|name| store.obs().column(name));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
@@ -148,8 +150,8 @@ impl Filter {
     /// ```
     ///
     /// # Errors
-    /// [`SelectError::Filter`] where a column does not exist or holds what it is not compared with.
-    pub fn bind(&self, schema: &Schema) -> Result<BatchFilter, SelectError> {
+    /// If a column does not exist or holds what it is not compared with.
+    pub fn bind(&self, schema: &Schema) -> Result<BatchFilter, Error> {
         let columns: Vec<String> = self.columns().into_iter().map(str::to_owned).collect();
         let mut bind = |test: &Test| {
             let place = columns.binary_search(&test.column).unwrap_or_default();
@@ -165,7 +167,7 @@ impl Filter {
         })
     }
 
-    fn bind_test(&self, schema: &Schema, test: &Test, place: usize) -> Result<Bound, SelectError> {
+    fn bind_test(&self, schema: &Schema, test: &Test, place: usize) -> Result<Bound, Error> {
         let Some(field) = column_of(schema, &test.column) else {
             let fields = schema.fields().iter().filter(|field| is_column(field));
             let columns: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
@@ -175,29 +177,29 @@ impl Filter {
                 &columns.join(", ")
             };
             let what = format!("there is no obs column {:?} (there are: {columns})", test.column);
-            return Err(wrong(&self.text, test.column_at, what));
+            return Err(wrong(&self.text, test.column_at, what).into());
         };
         let field = schema.field(field);
-        let kind = Kind::of(field.data_type()).ok_or_else(|| SelectError::ColumnType {
+        let kind = kind_of(field.data_type()).ok_or_else(|| SelectError::ColumnType {
             column: test.column.clone(),
             data_type: field.data_type().to_string(),
             expected: "but filters support numbers, texts, booleans and categories of these",
         })?;
         let refused = |what| wrong(&self.text, test.at, format!("{what} (column {:?})", test.column));
-        let check = Check::new(&test.question, kind).map_err(refused)?;
+        let check = Check::new(&test.condition, kind).map_err(refused)?;
         let is_ordered = field
             .metadata()
             .get("anndata.ordered")
             .is_some_and(|ordered| ordered == "true");
-        if check.orders() && is_ordered && kind == Kind::Texts {
+        if check.orders() && is_ordered && kind == ColumnKind::Strings {
             let what =
                 "the categories have an order of their own, so they are compared by ==, != and in only";
-            return Err(refused(what.into()));
+            return Err(refused(what.into()).into());
         }
         Ok(Bound {
             place,
             check,
-            sought: Sought::of(&test.question),
+            sought: SoughtValues::in_condition(&test.condition),
             categories: None,
         })
     }
@@ -222,8 +224,8 @@ impl BatchFilter {
     /// row has. `batches` are all of the table once more; they are only read where there is something to say.
     ///
     /// # Errors
-    /// [`SelectError::NothingTaken`] where no row was taken, and those of `batches`.
-    pub fn review<E: From<SelectError>>(
+    /// If no row was taken, and those of `batches`.
+    pub fn review<E: From<Error>>(
         &self,
         mut batches: impl Iterator<Item = Result<RecordBatch, E>>,
     ) -> Result<Vec<SelectWarning>, E> {
@@ -237,7 +239,7 @@ impl BatchFilter {
     fn review_arrays<E>(
         &self,
         next: impl FnMut() -> Option<Result<Vec<ArrayRef>, E>>,
-    ) -> Result<Result<Vec<SelectWarning>, SelectError>, E> {
+    ) -> Result<Result<Vec<SelectWarning>, Error>, E> {
         fn collect<'a>(node: &'a Node<Bound>, tests: &mut Vec<Reviewed<'a>>) {
             match node {
                 Node::All(nodes) | Node::Any(nodes) => nodes.iter().for_each(|node| collect(node, tests)),

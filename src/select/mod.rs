@@ -11,12 +11,10 @@
 //! let parts = select::split(&store, "train=0.8,val=0.1,test=0.1", 7, Some("donor_id"))?; // whole donors
 //! let healthy = select::filter(&store, r#"disease == "normal" and (n_genes >= 200 or not is_doublet)"#)?;
 //! let classes = select::codes(&store, &["cell_type"])?;
-//! let balanced = Balanced { codes: classes.codes, n_draws: None, global: false };
-//! let config = LoaderConfig {
-//!     sampler: SamplerConfig { strategy: balanced.into(), ..SamplerConfig::default() },
-//!     data: SamplerData { subset: Some(parts[0].1.intersect(&healthy)?), ..SamplerData::default() },
-//!     ..LoaderConfig::default()
-//! };
+//! let balanced = Balanced::new(classes.codes);
+//! let config = LoaderConfig::default()
+//!     .sampler(SamplerConfig::default().strategy(balanced))
+//!     .data(SamplerData::default().subset(parts[0].1.intersect(&healthy)?));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -51,7 +49,7 @@
 //!   `unknown or true` is true, `unknown and false` is false, all else of unknown is unknown. What is unknown is not taken:
 //!   `x != 3` and `not x == 3` both leave out what is missing; `x != 3 or x is missing` takes it.
 //! - A value that no obs has equals nothing. It is a warning, with the nearest values that there are; and a filter that takes
-//!   no obs at all is an error ([`SelectError::NothingTaken`]). [`Filter::apply`] tells warnings to `tracing`;
+//!   no obs at all is an error . [`Filter::apply`] tells warnings to `tracing`;
 //!   [`Filter::matches`] returns them, and takes an empty result for what it is, so that one filter serves many stores.
 //!   Numbers are looked for in lists of up to 64.
 //! - Parentheses and `not` nest at most 100 deep.
@@ -80,14 +78,20 @@ mod token;
 mod weights;
 
 pub use codes::{Codes, codes};
+#[doc(hidden)]
 pub use error::SelectError;
-pub use eval::{BatchFilter, Filter};
+#[doc(hidden)]
+pub use eval::BatchFilter;
+pub use eval::Filter;
+#[doc(hidden)]
 pub use profile::{N_NEAREST, nearest};
+#[doc(hidden)]
 pub use quote::{quote_column, quote_text};
 pub use review::{Matches, SelectWarning};
 pub use split::{SplitSpec, split};
 pub use weights::weights;
 
+use crate::Error;
 use crate::plan::Subset;
 use crate::store::Store;
 
@@ -95,6 +99,6 @@ use crate::store::Store;
 ///
 /// # Errors
 /// As [`Filter::parse`] and [`Filter::apply`].
-pub fn filter(store: &Store, text: &str) -> Result<Subset, SelectError> {
+pub fn filter(store: &Store, text: &str) -> Result<Subset, Error> {
     Filter::parse(text)?.apply(store)
 }

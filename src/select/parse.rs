@@ -1,6 +1,6 @@
 //! From the text of a filter to its tree, by recursive descent.
 
-use super::token::{Token, Tokens, Value, Wrong};
+use super::token::{SyntaxError, Token, Tokens, Value};
 
 /// How deep parentheses and `not` may nest: far more than anybody writes, far less than a stack holds.
 const MAX_DEPTH: usize = 100;
@@ -17,7 +17,7 @@ pub(super) enum Operator {
 
 /// What is asked about a column.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Question {
+pub(super) enum Condition {
     Compare(Operator, Value),
     In(Vec<Value>),
     Missing,
@@ -28,8 +28,8 @@ pub(super) enum Question {
 pub(super) struct Test {
     pub(super) column: String,
     pub(super) column_at: usize,
-    pub(super) question: Question,
-    /// Where the question begins.
+    pub(super) condition: Condition,
+    /// Where the condition begins.
     pub(super) at: usize,
 }
 
@@ -56,7 +56,7 @@ impl<T> Node<T> {
     }
 }
 
-pub(super) fn parse(text: &str) -> Result<Node<Test>, Wrong> {
+pub(super) fn parse(text: &str) -> Result<Node<Test>, SyntaxError> {
     let mut parser = Parser {
         tokens: Tokens::new(text),
         next: None,
@@ -83,7 +83,7 @@ struct Parser<'a> {
 
 impl Parser<'_> {
     /// Takes the next token and reads the one after it.
-    fn advance(&mut self) -> Result<Option<(usize, Token)>, Wrong> {
+    fn advance(&mut self) -> Result<Option<(usize, Token)>, SyntaxError> {
         let behind = self.tokens.next()?;
         Ok(std::mem::replace(&mut self.next, behind))
     }
@@ -92,7 +92,7 @@ impl Parser<'_> {
         self.next.as_ref().map_or(self.end, |(at, _)| *at)
     }
 
-    fn expected(&self, what: &str) -> Wrong {
+    fn expected(&self, what: &str) -> SyntaxError {
         let found = self
             .next
             .as_ref()
@@ -101,7 +101,7 @@ impl Parser<'_> {
     }
 
     /// Takes this word or sign, if it comes next.
-    fn takes(&mut self, wanted: &Token) -> Result<bool, Wrong> {
+    fn takes(&mut self, wanted: &Token) -> Result<bool, SyntaxError> {
         let found = self.next.as_ref().is_some_and(|(_, token)| token == wanted);
         if found {
             self.advance()?;
@@ -109,7 +109,7 @@ impl Parser<'_> {
         Ok(found)
     }
 
-    fn filter(&mut self) -> Result<Node<Test>, Wrong> {
+    fn filter(&mut self) -> Result<Node<Test>, SyntaxError> {
         let mut nodes = vec![self.conjunction()?];
         while self.takes(&Token::Word("or"))? {
             nodes.push(self.conjunction()?);
@@ -117,7 +117,7 @@ impl Parser<'_> {
         Ok(join(nodes, Node::Any))
     }
 
-    fn conjunction(&mut self) -> Result<Node<Test>, Wrong> {
+    fn conjunction(&mut self) -> Result<Node<Test>, SyntaxError> {
         let mut nodes = vec![self.factor()?];
         while self.takes(&Token::Word("and"))? {
             nodes.push(self.factor()?);
@@ -125,7 +125,7 @@ impl Parser<'_> {
         Ok(join(nodes, Node::All))
     }
 
-    fn factor(&mut self) -> Result<Node<Test>, Wrong> {
+    fn factor(&mut self) -> Result<Node<Test>, SyntaxError> {
         let at = self.at();
         let negated = self.takes(&Token::Word("not"))?;
         if !negated && !self.takes(&Token::Sign("("))? {
@@ -151,16 +151,16 @@ impl Parser<'_> {
         Ok(node)
     }
 
-    fn test(&mut self) -> Result<Node<Test>, Wrong> {
+    fn test(&mut self) -> Result<Node<Test>, SyntaxError> {
         let Some((column_at, Token::Name(column))) = self.next.clone() else {
             return Err(self.expected("the name of an obs column, not, or ("));
         };
         self.advance()?;
         let at = self.at();
-        let test = |question| Test {
+        let test = |condition| Test {
             column,
             column_at,
-            question,
+            condition,
             at,
         };
         let operator = match &self.next {
@@ -170,26 +170,26 @@ impl Parser<'_> {
         if let Some(operator) = operator {
             self.advance()?;
             let value = self.value()?;
-            return Ok(Node::Test(test(Question::Compare(operator, value))));
+            return Ok(Node::Test(test(Condition::Compare(operator, value))));
         }
         if self.takes(&Token::Word("is"))? {
             let negated = self.takes(&Token::Word("not"))?;
             if !self.takes(&Token::Word("missing"))? {
                 return Err(self.expected("missing (values are compared by ==)"));
             }
-            return Ok(negate(negated, Node::Test(test(Question::Missing))));
+            return Ok(negate(negated, Node::Test(test(Condition::Missing))));
         }
         let negated = self.takes(&Token::Word("not"))?;
         if self.takes(&Token::Word("in"))? {
             let values = self.values()?;
-            return Ok(negate(negated, Node::Test(test(Question::In(values)))));
+            return Ok(negate(negated, Node::Test(test(Condition::In(values)))));
         }
         if negated {
             return Err(self.expected("in"));
         }
         match &self.next {
             None | Some((_, Token::Word("and" | "or") | Token::Sign(")"))) => {
-                let is_true = Question::Compare(Operator::Equal, Value::Bool(true));
+                let is_true = Condition::Compare(Operator::Equal, Value::Bool(true));
                 Ok(Node::Test(Test {
                     at: column_at,
                     ..test(is_true)
@@ -199,7 +199,7 @@ impl Parser<'_> {
         }
     }
 
-    fn values(&mut self) -> Result<Vec<Value>, Wrong> {
+    fn values(&mut self) -> Result<Vec<Value>, SyntaxError> {
         if !self.takes(&Token::Sign("["))? {
             return Err(self.expected("[ and a list of values"));
         }
@@ -218,7 +218,7 @@ impl Parser<'_> {
         }
     }
 
-    fn value(&mut self) -> Result<Value, Wrong> {
+    fn value(&mut self) -> Result<Value, SyntaxError> {
         if !matches!(self.next, Some((_, Token::Value(_)))) {
             return Err(self.expected("a number, a text in quotes, true or false"));
         }

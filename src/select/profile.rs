@@ -3,12 +3,11 @@
 use std::collections::HashSet;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef};
-use arrow_schema::DataType;
 
-use super::compare::{Kind, integers};
+use super::compare::kind_of;
 use super::sought::used_categories;
+use crate::format::column::{ColumnKind, integers, number, text_at};
 
 /// Distinct values that are kept of a column; of more it is only known that there are.
 const MAX_DISTINCT: usize = 1 << 14;
@@ -46,29 +45,23 @@ impl Profile {
     fn add_values(&mut self, values: &dyn Array, is_used: Option<&[bool]>) {
         let counts = |row: &usize| is_used.is_none_or(|is_used| is_used[*row]) && values.is_valid(*row);
         let rows = (0..values.len()).filter(counts);
-        match values.data_type() {
-            DataType::Utf8 => rows.for_each(|row| self.add_text(values.as_string::<i32>().value(row))),
-            DataType::LargeUtf8 => rows.for_each(|row| self.add_text(values.as_string::<i64>().value(row))),
-            DataType::Boolean => rows.for_each(|row| {
+        match kind_of(values.data_type()) {
+            Some(ColumnKind::Strings) => rows.for_each(|row| {
+                self.add_text(text_at(values, row).flatten().unwrap_or_default());
+            }),
+            Some(ColumnKind::Booleans) => rows.for_each(|row| {
                 let value = values.as_boolean().value(row);
                 self.add_value(if value { "true" } else { "false" });
             }),
-            DataType::Float32 => {
-                let floats = values.as_primitive::<Float32Type>();
-                rows.for_each(|row| self.add_float(f64::from(floats.value(row))));
-            }
-            DataType::Float64 => {
-                let floats = values.as_primitive::<Float64Type>();
-                rows.for_each(|row| self.add_float(floats.value(row)));
-            }
-            other if Kind::of(other) == Some(Kind::Integers) => {
+            Some(ColumnKind::Floats) => rows.for_each(|row| self.add_float(number(values, row))),
+            Some(ColumnKind::Integers | ColumnKind::Unsigned) => {
                 let integers = integers(values);
                 for value in rows.filter_map(|row| integers[row]) {
                     let (least, most) = self.integers.get_or_insert((value, value));
                     (*least, *most) = ((*least).min(value), (*most).max(value));
                 }
             }
-            _ => {}
+            Some(ColumnKind::Codes) | None => {}
         }
     }
 

@@ -6,8 +6,9 @@ use arrow_array::ArrayRef;
 
 use super::error::SelectError;
 use super::profile::{Profile, quoted};
-use super::sought::Sought;
+use super::sought::SoughtValues;
 use super::token::{Number, Value};
+use crate::Error;
 use crate::plan::Subset;
 
 /// Values that a message names, and columns.
@@ -21,11 +22,11 @@ pub struct Matches {
     pub subset: Subset,
     /// Values that the filter asks for and that no obs has; empty where it takes nothing, which is an error of its own.
     pub warnings: Vec<SelectWarning>,
-    nothing: Option<SelectError>,
+    nothing: Option<Error>,
 }
 
 impl Matches {
-    pub(super) fn new(subset: Subset, reviewed: Result<Vec<SelectWarning>, SelectError>) -> Self {
+    pub(super) fn new(subset: Subset, reviewed: Result<Vec<SelectWarning>, Error>) -> Self {
         let (warnings, nothing) = match reviewed {
             Ok(warnings) => (warnings, None),
             Err(nothing) => (Vec::new(), Some(nothing)),
@@ -40,8 +41,8 @@ impl Matches {
     /// The obs, of which there are some, and the warnings.
     ///
     /// # Errors
-    /// [`SelectError::NothingTaken`] where there is none.
-    pub fn some(self) -> Result<(Subset, Vec<SelectWarning>), SelectError> {
+    /// If there is none.
+    pub fn some(self) -> Result<(Subset, Vec<SelectWarning>), Error> {
         match self.nothing {
             None => Ok((self.subset, self.warnings)),
             Some(nothing) => Err(nothing),
@@ -86,20 +87,20 @@ impl fmt::Display for SelectWarning {
 pub(super) struct Reviewed<'a> {
     /// Which of the filter's columns.
     pub(super) place: usize,
-    pub(super) sought: &'a Sought,
+    pub(super) sought: &'a SoughtValues,
 }
 
 /// Looks at the values of a filter that no row has, after all rows were seen, and at whether it took any of `n_obs` rows.
 /// The columns are read again, by `next`, only where there is something to say.
 ///
-/// The outer error is one of `next`; the inner one is [`SelectError::NothingTaken`].
+/// The outer error is one of `next`; the inner one says that no row was taken.
 pub(super) fn review<E>(
     filter: &str,
     columns: &[String],
     tests: &[Reviewed<'_>],
     (n_taken, n_obs): (u64, u64),
     mut next: impl FnMut() -> Option<Result<Vec<ArrayRef>, E>>,
-) -> Result<Result<Vec<SelectWarning>, SelectError>, E> {
+) -> Result<Result<Vec<SelectWarning>, Error>, E> {
     let is_odd = |test: &&Reviewed<'_>| n_taken == 0 || !test.sought.absent().is_empty();
     let odd: Vec<&Reviewed<'_>> = tests.iter().filter(is_odd).collect();
     if odd.is_empty() {
@@ -154,7 +155,7 @@ pub(super) fn review<E>(
     clauses.truncate(SHOWN);
     let why = clauses.join("; ");
     let filter = filter.to_owned();
-    Ok(Err(SelectError::NothingTaken { filter, n_obs, why }))
+    Ok(Err(SelectError::NothingTaken { filter, n_obs, why }.into()))
 }
 
 fn shown(value: &Value) -> String {

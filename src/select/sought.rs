@@ -4,30 +4,30 @@ use std::collections::HashSet;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use arrow_schema::DataType;
 
-use super::compare::{Check, Kind, TRUE, categories_of};
-use super::parse::{Operator, Question};
+use super::compare::{Check, TRUE, kind_of};
+use super::parse::{Condition, Operator};
 use super::token::{Number, Value};
+use crate::format::column::{ColumnKind, Texts, categories_of};
 
 /// The most numbers of one list that are looked for, since each takes a pass of its own until it is found.
 const MAX_NUMBERS: usize = 64;
 
 /// The values that a test compares for equality and that no row so far has.
 #[derive(Clone, Debug)]
-pub(super) struct Sought {
+pub(super) struct SoughtValues {
     texts: HashSet<String>,
     numbers: Vec<Number>,
     /// All values that were asked for, in the order of the filter.
     asked: Vec<Value>,
 }
 
-impl Sought {
-    pub(super) fn of(question: &Question) -> Self {
-        let asked = match question {
-            Question::Compare(Operator::Equal | Operator::NotEqual, value) => vec![value.clone()],
-            Question::In(values) => values.clone(),
-            Question::Compare(..) | Question::Missing => Vec::new(),
+impl SoughtValues {
+    pub(super) fn in_condition(condition: &Condition) -> Self {
+        let asked = match condition {
+            Condition::Compare(Operator::Equal | Operator::NotEqual, value) => vec![value.clone()],
+            Condition::In(values) => values.clone(),
+            Condition::Compare(..) | Condition::Missing => Vec::new(),
         };
         let text = |value: &Value| match value {
             Value::Text(text) => Some(text.clone()),
@@ -62,11 +62,10 @@ impl Sought {
 
     fn see_values(&mut self, values: &dyn Array, is_used: Option<&[bool]>) {
         let counts = |row: usize| is_used.is_none_or(|is_used| is_used[row]);
-        match values.data_type() {
-            DataType::Utf8 => self.see_texts(values.as_string::<i32>().iter().enumerate(), counts),
-            DataType::LargeUtf8 => self.see_texts(values.as_string::<i64>().iter().enumerate(), counts),
-            other => {
-                let is_number = matches!(Kind::of(other), Some(Kind::Integers | Kind::Floats));
+        match Texts::of(values) {
+            Some(texts) => self.see_texts(texts.enumerate(), counts),
+            None => {
+                let is_number = kind_of(values.data_type()).is_some_and(ColumnKind::is_number);
                 self.numbers.retain(|&number| {
                     let check = Check::Number(Operator::Equal, number);
                     let mut outcomes = check.outcomes(values).into_iter().enumerate();

@@ -2,6 +2,7 @@
 
 use super::codes::codes;
 use super::error::SelectError;
+use crate::Error;
 use crate::plan::Subset;
 use crate::store::Store;
 
@@ -24,8 +25,8 @@ impl SplitSpec {
     /// Parses `name=fraction,...`. Fractions may sum to less than 1: the rest of the obs is in no part.
     ///
     /// # Errors
-    /// [`SelectError::Split`] where it is none, a name comes twice, or fractions are negative or sum to more than 1.
-    pub fn parse(spec: &str) -> Result<Self, SelectError> {
+    /// If it is none, a name comes twice, or fractions are negative or sum to more than 1.
+    pub fn parse(spec: &str) -> Result<Self, Error> {
         let wrong = |what: String| SelectError::Split {
             spec: spec.to_owned(),
             what,
@@ -38,7 +39,7 @@ impl SplitSpec {
                 .filter(|(name, _)| !name.is_empty())
                 .ok_or_else(|| wrong(format!("has the part {part:?}, which is not NAME=FRACTION")))?;
             if names.iter().any(|known| known == name) {
-                return Err(wrong(format!("has two parts named {name:?}")));
+                return Err(wrong(format!("has two parts named {name:?}")).into());
             }
             let fraction: f64 = fraction
                 .parse()
@@ -55,7 +56,7 @@ impl SplitSpec {
         let sum: f64 = fractions.iter().sum();
         // As the plan allows: ten tenths are a little off one.
         if sum > 1.0 + 1e-9 {
-            return Err(wrong(format!("has fractions that sum to {sum}, more than 1")));
+            return Err(wrong(format!("has fractions that sum to {sum}, more than 1")).into());
         }
         Ok(Self { names, fractions })
     }
@@ -69,12 +70,7 @@ impl SplitSpec {
     ///
     /// # Errors
     /// As [`split()`].
-    pub fn divide(
-        &self,
-        store: &Store,
-        seed: u64,
-        by: Option<&str>,
-    ) -> Result<Vec<(String, Subset)>, SelectError> {
+    pub fn divide(&self, store: &Store, seed: u64, by: Option<&str>) -> Result<Vec<(String, Subset)>, Error> {
         let all = Subset::all(store.n_obs())?;
         let parts = match by {
             None => all.split(&self.fractions, seed)?,
@@ -92,12 +88,7 @@ impl SplitSpec {
 /// tested on under another.
 ///
 /// # Errors
-/// [`SelectError`] if the text is not a valid split, or the column has no classes.
-pub fn split(
-    store: &Store,
-    spec: &str,
-    seed: u64,
-    by: Option<&str>,
-) -> Result<Vec<(String, Subset)>, SelectError> {
+/// If the text is not a valid split, or the column has no classes.
+pub fn split(store: &Store, spec: &str, seed: u64, by: Option<&str>) -> Result<Vec<(String, Subset)>, Error> {
     SplitSpec::parse(spec)?.divide(store, seed, by)
 }

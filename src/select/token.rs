@@ -27,7 +27,7 @@ pub(super) enum Token {
 }
 
 /// What is wrong, and at which byte.
-pub(super) type Wrong = (usize, String);
+pub(super) type SyntaxError = (usize, String);
 
 const WORDS: &[&str] = &["and", "or", "not", "in", "is", "missing"];
 /// Longer ones first.
@@ -45,7 +45,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// The next token and the byte where it begins; `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<(usize, Token)>, Wrong> {
+    pub(super) fn next(&mut self) -> Result<Option<(usize, Token)>, SyntaxError> {
         let rest = self.text[self.at..].trim_start();
         self.at = self.text.len() - rest.len();
         let start = self.at;
@@ -84,7 +84,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// What stands between this quote and the next one.
-    fn quoted(&mut self, quote: char) -> Result<String, Wrong> {
+    fn quoted(&mut self, quote: char) -> Result<String, SyntaxError> {
         let start = self.at;
         let mut text = String::new();
         let mut chars = self.text[start..].char_indices().skip(1);
@@ -111,7 +111,7 @@ impl<'a> Tokens<'a> {
         Err((start, format!("the text that begins with {quote} is not closed")))
     }
 
-    fn number(&mut self) -> Result<Number, Wrong> {
+    fn number(&mut self) -> Result<Number, SyntaxError> {
         let start = self.at;
         let mut before = ' ';
         let word = self.text[start..]

@@ -7,8 +7,9 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type};
 use arrow_schema::DataType;
 
-use super::compare::{Kind, integers};
 use super::error::SelectError;
+use crate::Error;
+use crate::format::column::{ColumnKind, integers};
 use crate::store::Store;
 
 /// A weight for each obs, from a column of numbers: for [`Weighted`](crate::plan::Weighted).
@@ -16,18 +17,18 @@ use crate::store::Store;
 /// Four bytes for each obs. Integers and 64-bit floats become the nearest `f32`.
 ///
 /// # Errors
-/// [`SelectError`] where there is no such column or it holds no numbers, or a value is missing, negative, NaN, or infinite
+/// If there is no such column or it holds no numbers, or a value is missing, negative, NaN, or infinite
 /// as `f32`; it names the first obs with such a value.
-pub fn weights(store: &Store, column: &str) -> Result<Arc<[f32]>, SelectError> {
+pub fn weights(store: &Store, column: &str) -> Result<Arc<[f32]>, Error> {
     let found = store.obs().column(column)?;
     let data_type = found.field().data_type();
-    let is_plain = !matches!(data_type, DataType::Dictionary(..));
-    if !(is_plain && matches!(Kind::of(data_type), Some(Kind::Integers | Kind::Floats))) {
+    if !ColumnKind::of(data_type).is_some_and(ColumnKind::is_number) {
         return Err(SelectError::ColumnType {
             column: column.to_owned(),
             data_type: data_type.to_string(),
             expected: "but weights must be numbers",
-        });
+        }
+        .into());
     }
     let mut weights = Vec::with_capacity(store.n_obs() as usize);
     for batch in found.batches() {
@@ -37,9 +38,9 @@ pub fn weights(store: &Store, column: &str) -> Result<Arc<[f32]>, SelectError> {
                 Some(weight) if weight >= 0.0 && weight.is_finite() => weights.push(weight),
                 Some(_) => {
                     let found = shown(batch, row);
-                    return Err(SelectError::BadWeight { column, obs, found });
+                    return Err(SelectError::BadWeight { column, obs, found }.into());
                 }
-                None => return Err(SelectError::MissingWeight { column, obs }),
+                None => return Err(SelectError::MissingWeight { column, obs }.into()),
             }
         }
     }

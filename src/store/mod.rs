@@ -1,11 +1,8 @@
 //! Opens stores: checks what can be checked without reading cells, and maps the index and the tables.
 
-pub(crate) mod lazy;
-pub(crate) mod map;
 mod not_a_store;
 mod rows;
 mod verify;
-mod window;
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -13,8 +10,10 @@ use std::sync::Arc;
 
 pub use verify::{VerifyReport, verify};
 
+use crate::Error;
 use crate::format::constants::{MANIFEST_FILE, MAX_MANIFEST_BYTES, ROLE_SOURCE_POSITION};
 use crate::format::file::{Links, open, read_whole};
+use crate::format::lazy::Lazy;
 use crate::format::manifest::MatrixEntry;
 use crate::format::table::Table;
 use crate::format::{FormatError, Index, Manifest, shard};
@@ -54,9 +53,9 @@ impl Store {
     /// What is open stays as it is when obs are appended to the store: who wants to see those opens it again.
     ///
     /// # Errors
-    /// [`FormatError`] that names the file and what is wrong with it: no store, a newer version, a file that is missing
+    /// If it is not a whole store; the message names the file and what is wrong with it: no store, a newer version, a file that is missing
     /// or has another length, a damaged manifest or header.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, FormatError> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let mut bytes = read_manifest(path)?;
         for _ in 0..MAX_REPLACED {
@@ -74,11 +73,11 @@ impl Store {
     }
 
     /// Opens a store that no other process sees, and that is complete but for the headers of its shards.
-    pub(crate) fn open_unfinished(path: &Path) -> Result<Self, FormatError> {
+    pub(crate) fn open_unfinished(path: &Path) -> Result<Self, Error> {
         Self::open_files(path, &read_manifest(path)?, Headers::Unwritten)
     }
 
-    fn open_files(path: &Path, manifest_bytes: &[u8], headers: Headers) -> Result<Self, FormatError> {
+    fn open_files(path: &Path, manifest_bytes: &[u8], headers: Headers) -> Result<Self, Error> {
         let manifest = Manifest::from_bytes(manifest_bytes, &path.join(MANIFEST_FILE))?;
         let obs = Table::open(path.join(&manifest.obs.file), &manifest.obs, manifest.n_obs)?;
         let length = manifest_bytes.len() as u64;
@@ -103,7 +102,7 @@ impl Store {
         manifest_bytes: u64,
         obs: Arc<Table>,
         headers: Headers,
-    ) -> Result<Self, FormatError> {
+    ) -> Result<Self, Error> {
         for (number, entry) in manifest.shards.iter().enumerate() {
             let header = check_shard(&path.join(&entry.file), entry.bytes, &manifest)?;
             if headers == Headers::Written {
@@ -114,7 +113,7 @@ impl Store {
         }
         let index_path = path.join(&manifest.index.file);
         let index = Index::new(
-            lazy::Lazy::open(&index_path, manifest.index.bytes)?,
+            Lazy::open(&index_path, manifest.index.bytes)?,
             index_path,
             &manifest,
         )?;
@@ -154,10 +153,10 @@ impl Store {
     /// The further matrix of this name.
     ///
     /// # Errors
-    /// [`FormatError::NoMatrix`] where there is none.
-    pub fn matrix(&self, name: &str) -> Result<&Arc<Self>, FormatError> {
+    /// If there is none.
+    pub fn matrix(&self, name: &str) -> Result<&Arc<Self>, Error> {
         let found = self.matrices.iter().find(|matrix| matrix.name() == Some(name));
-        found.ok_or_else(|| FormatError::NoMatrix {
+        Ok(found.ok_or_else(|| FormatError::NoMatrix {
             store: self.path.clone(),
             name: name.to_owned(),
             available: match self.matrices.len() {
@@ -169,7 +168,7 @@ impl Store {
                     .collect::<Vec<_>>()
                     .join(", "),
             },
-        })
+        })?)
     }
 
     /// Where each obs is.
@@ -225,14 +224,14 @@ impl Store {
     ///
     /// # Errors
     /// Where the var table is damaged, or its positions are not a permutation of `0..n_vars`.
-    pub fn source_positions(&self) -> Result<Vec<u32>, FormatError> {
+    pub fn source_positions(&self) -> Result<Vec<u32>, Error> {
         let file = self.path.join(&self.manifest.var.file);
         positions_of(&self.var, &file)
     }
 }
 
 /// The positions in the source that a table gives for its rows, each once.
-fn positions_of(table: &Table, file: &Path) -> Result<Vec<u32>, FormatError> {
+fn positions_of(table: &Table, file: &Path) -> Result<Vec<u32>, Error> {
     let column = table.role(ROLE_SOURCE_POSITION)?;
     let mut positions = Vec::with_capacity(table.n_rows() as usize);
     for batch in column.batches() {
@@ -253,7 +252,8 @@ fn positions_of(table: &Table, file: &Path) -> Result<Vec<u32>, FormatError> {
                 return Err(FormatError::table(
                     file,
                     format!("the source position {position} occurs twice or is out of range"),
-                ));
+                )
+                .into());
             }
         }
     }
@@ -261,17 +261,17 @@ fn positions_of(table: &Table, file: &Path) -> Result<Vec<u32>, FormatError> {
 }
 
 /// The bytes of the manifest.
-fn read_manifest(path: &Path) -> Result<Vec<u8>, FormatError> {
+fn read_manifest(path: &Path) -> Result<Vec<u8>, Error> {
     let manifest_path = path.join(MANIFEST_FILE);
     match std::fs::symlink_metadata(&manifest_path) {
-        Ok(_) => read_whole(&manifest_path, Links::Followed, MAX_MANIFEST_BYTES)
-            .map_err(FormatError::io(&manifest_path)),
-        Err(error) => Err(not_a_store::instead_of_a_store(path, error)),
+        Ok(_) => Ok(read_whole(&manifest_path, Links::Followed, MAX_MANIFEST_BYTES)
+            .map_err(FormatError::io(&manifest_path))?),
+        Err(error) => Err(not_a_store::instead_of_a_store(path, error).into()),
     }
 }
 
 /// Compares the length of a shard, and gives its header.
-fn check_shard(path: &Path, expected: u64, manifest: &Manifest) -> Result<Vec<u8>, FormatError> {
+fn check_shard(path: &Path, expected: u64, manifest: &Manifest) -> Result<Vec<u8>, Error> {
     let file = open(path, Links::Followed).map_err(FormatError::io(path))?;
     let found = file.metadata().map_err(FormatError::io(path))?.len();
     if found != expected || found < u64::from(manifest.alignment) {
@@ -279,7 +279,8 @@ fn check_shard(path: &Path, expected: u64, manifest: &Manifest) -> Result<Vec<u8
             file: path.to_path_buf(),
             expected,
             found,
-        });
+        }
+        .into());
     }
     let mut header = vec![0; manifest.alignment as usize];
     file.read_exact_at(&mut header, 0)

@@ -5,8 +5,10 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use super::Store;
+use crate::Error;
+use crate::format::encoding::{FrameError, ObsDecoder};
 use crate::format::file::{Links, open};
-use crate::format::obs::{Location, ObsDecoder};
+use crate::format::obs::Location;
 use crate::format::{CsrRows, Element, FormatError, ValueBuffer};
 
 impl Store {
@@ -15,11 +17,11 @@ impl Store {
     /// Memory is that of the result and of the bytes of the longest obs: call it on ranges that fit.
     ///
     /// # Errors
-    /// [`FormatError`] where a shard cannot be read or an obs is damaged.
+    /// If a shard cannot be read or an obs is damaged.
     ///
     /// # Panics
     /// Where the range goes beyond the last obs.
-    pub fn rows(&self, range: Range<u64>) -> Result<CsrRows, FormatError> {
+    pub fn rows(&self, range: Range<u64>) -> Result<CsrRows, Error> {
         assert!(
             range.start <= range.end && range.end <= self.n_obs(),
             "obs {range:?} of {}",
@@ -28,7 +30,7 @@ impl Store {
         crate::with_element!(self.manifest.value_type, T => self.typed_rows::<T>(range))
     }
 
-    fn typed_rows<T: Element>(&self, range: Range<u64>) -> Result<CsrRows, FormatError> {
+    fn typed_rows<T: Element>(&self, range: Range<u64>) -> Result<CsrRows, Error> {
         let decoder = ObsDecoder::new(&self.manifest);
         let mut current: Option<(u32, File)> = None;
         let mut indptr = vec![0u64];
@@ -74,12 +76,7 @@ impl Store {
     }
 
     /// Names the place of a damaged obs.
-    pub(crate) fn obs_error(
-        &self,
-        obs: u64,
-        at: &Location,
-        error: crate::format::packed::FrameError,
-    ) -> FormatError {
+    pub(crate) fn obs_error(&self, obs: u64, at: &Location, error: FrameError) -> FormatError {
         let file = self.path.join(&self.manifest.shards[at.shard as usize].file);
         let ends = at.parts.iter().filter(|part| part.len_bytes > 0);
         let start = ends.clone().map(|part| part.offset_bytes).min().unwrap_or(0);

@@ -1,22 +1,22 @@
 //! Compares a store with everything that the specification says of it.
 
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::Store;
-use super::window::{ShardFile, Window};
+use crate::Error;
 use crate::format::checksum::crc32c;
 use crate::format::constants::{
     BLOCK_RECORD_BYTES, INDEX_HEADER_BYTES, MANIFEST_FILE, MATRICES_DIRECTORY, matrix_directory,
 };
+use crate::format::encoding::ObsDecoder;
 use crate::format::index::{Misplaced, check_order};
 use crate::format::manifest::LAYERS;
 use crate::format::names::is_left_by_append;
-use crate::format::obs::ObsDecoder;
 use crate::format::table::verify_piece;
-use crate::format::{Element, Encoding, FormatError, Manifest};
+use crate::format::window::{ShardFile, Window};
+use crate::format::{Element, FormatError, Manifest};
 
 /// What was verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,11 +44,7 @@ struct Found {
 ///
 /// # Errors
 /// The first damage found.
-pub fn verify(
-    store: &Store,
-    threads: usize,
-    progress: &(dyn Fn(u64) + Sync),
-) -> Result<VerifyReport, FormatError> {
+pub fn verify(store: &Store, threads: usize, progress: &(dyn Fn(u64) + Sync)) -> Result<VerifyReport, Error> {
     check_files(store)?;
     store.obs().verify_all()?;
     check_obs_positions(store)?;
@@ -68,7 +64,7 @@ pub fn verify(
 }
 
 /// Verifies one matrix and the table of its columns. Gives the number of values.
-fn verify_matrix(store: &Store, threads: usize, progress: &(dyn Fn(u64) + Sync)) -> Result<u64, FormatError> {
+fn verify_matrix(store: &Store, threads: usize, progress: &(dyn Fn(u64) + Sync)) -> Result<u64, Error> {
     let manifest = store.manifest();
     let index = store.index();
     for (piece, &expected) in manifest.index.crc32c.iter().enumerate() {
@@ -95,7 +91,7 @@ fn verify_matrix(store: &Store, threads: usize, progress: &(dyn Fn(u64) + Sync))
         let rule = format!(
             "the manifest says (nnz, max_obs_nnz, max_obs_bytes, f32_exact) = {says:?}, the matrix has {is:?}"
         );
-        return Err(FormatError::invalid(&store.path().join(MANIFEST_FILE), 0, rule));
+        return Err(FormatError::invalid(&store.path().join(MANIFEST_FILE), 0, rule).into());
     }
     check_positions(store)?;
     Ok(found.nnz)
@@ -103,7 +99,7 @@ fn verify_matrix(store: &Store, threads: usize, progress: &(dyn Fn(u64) + Sync))
 
 /// Nothing else is in the directory, but for what a writer has under way there, whose names begin with a dot, or has left when it
 /// was killed.
-fn check_files(store: &Store) -> Result<(), FormatError> {
+fn check_files(store: &Store) -> Result<(), Error> {
     let manifest = store.manifest();
     let has_matrices = !manifest.matrices.is_empty();
     check_directory(store.path(), |name| {
@@ -126,7 +122,7 @@ fn check_files(store: &Store) -> Result<(), FormatError> {
 }
 
 /// Nothing else is in the directory of a further matrix.
-fn check_matrix_files(matrix: &Store) -> Result<(), FormatError> {
+fn check_matrix_files(matrix: &Store) -> Result<(), Error> {
     check_directory(matrix.path(), |name| is_of_matrix(matrix.manifest(), name))
 }
 
@@ -138,25 +134,23 @@ fn is_of_matrix(manifest: &Manifest, name: &str) -> bool {
 }
 
 /// Names that begin with a dot are ignored everywhere: a filesystem too may leave such, as NFS does of a file that is open.
-fn check_directory(directory: &Path, is_known: impl Fn(&str) -> bool) -> Result<(), FormatError> {
+fn check_directory(directory: &Path, is_known: impl Fn(&str) -> bool) -> Result<(), Error> {
     let entries = std::fs::read_dir(directory).map_err(FormatError::io(directory))?;
     for entry in entries {
         let entry = entry.map_err(FormatError::io(directory))?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if !name.starts_with('.') && !is_known(&name) {
-            return Err(FormatError::invalid(
-                &entry.path(),
-                0,
-                "this file does not belong to the store",
-            ));
+            return Err(
+                FormatError::invalid(&entry.path(), 0, "this file does not belong to the store").into(),
+            );
         }
     }
     Ok(())
 }
 
 /// The bytes between the sections of the index are zero.
-fn check_gaps(store: &Store) -> Result<(), FormatError> {
+fn check_gaps(store: &Store) -> Result<(), Error> {
     let (layout, index) = (store.manifest().index_layout(), store.index());
     let blocks_end = INDEX_HEADER_BYTES as u64 + layout.n_blocks * BLOCK_RECORD_BYTES as u64;
     let gaps = [
@@ -168,21 +162,22 @@ fn check_gaps(store: &Store) -> Result<(), FormatError> {
         .try_for_each(|(from, to)| check_zero(index.file(), &bytes[from as usize..to as usize], from))
 }
 
-fn check_zero(file: &Path, bytes: &[u8], at: u64) -> Result<(), FormatError> {
+fn check_zero(file: &Path, bytes: &[u8], at: u64) -> Result<(), Error> {
     match bytes.iter().position(|&byte| byte != 0) {
         None => Ok(()),
         Some(k) => Err(FormatError::invalid(
             file,
             at + k as u64,
             format!("padding is {}, expected 0", bytes[k]),
-        )),
+        )
+        .into()),
     }
 }
 
 /// Blocks follow each other, without gaps, in the shards that the manifest gives them to.
-fn check_blocks(store: &Store) -> Result<(), FormatError> {
+fn check_blocks(store: &Store) -> Result<(), Error> {
     let (manifest, index) = (store.manifest(), store.index());
-    check_order(
+    Ok(check_order(
         &manifest.shards,
         manifest.alignment,
         |block| index.block(block),
@@ -195,11 +190,11 @@ fn check_blocks(store: &Store) -> Result<(), FormatError> {
                 FormatError::invalid(&store.path().join(&manifest.shards[shard].file), at, rule)
             }
         },
-    )
+    )?)
 }
 
 /// The store id is made of the content, as section 7 says.
-fn check_store_id(store: &Store) -> Result<(), FormatError> {
+fn check_store_id(store: &Store) -> Result<(), Error> {
     let (manifest, index) = (store.manifest(), store.index());
     let sections = crc32c(&index.bytes()?[INDEX_HEADER_BYTES..]);
     let expected = manifest.id_of_content(sections, store.obs().crc(), store.var().crc());
@@ -211,19 +206,19 @@ fn check_store_id(store: &Store) -> Result<(), FormatError> {
                 manifest.store_id,
                 crate::format::manifest::id_text(expected)
             );
-            Err(FormatError::invalid(&store.path().join(MANIFEST_FILE), 0, rule))
+            Err(FormatError::invalid(&store.path().join(MANIFEST_FILE), 0, rule).into())
         }
     }
 }
 
-fn decode_all(store: &Store, threads: usize, progress: &(dyn Fn(u64) + Sync)) -> Result<Found, FormatError> {
+fn decode_all(store: &Store, threads: usize, progress: &(dyn Fn(u64) + Sync)) -> Result<Found, Error> {
     let files: Vec<ShardFile> = store
         .shard_paths()
         .into_iter()
         .map(ShardFile::open)
         .collect::<Result<_, _>>()?;
     let (next, done, stop) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-    let outcome: Mutex<Result<Found, FormatError>> = Mutex::new(Ok(Found::default()));
+    let outcome: Mutex<Result<Found, Error>> = Mutex::new(Ok(Found::default()));
     let work = || {
         let mut scratch = Scratch::default();
         let mut sum = Found::default();
@@ -283,9 +278,9 @@ impl Found {
 /// memory, or of one obs where that is longer.
 #[derive(Default)]
 struct Scratch {
-    /// Raw: the indptr, and the bytes between the sections.
+    /// What is not of an obs.
     block: Window,
-    /// Packed: the frames. Raw: the indices and the values.
+    /// The parts of the obs.
     parts: [Window; 2],
     indices: Vec<i32>,
 }
@@ -296,34 +291,29 @@ fn check_block<T: Element>(
     files: &[ShardFile],
     block: u64,
     scratch: &mut Scratch,
-) -> Result<Found, FormatError> {
+) -> Result<Found, Error> {
     let (manifest, index) = (store.manifest(), store.index());
     let record = index.block(block)?;
     let file = &files[record.shard as usize];
     let payload_end = record.offset_bytes + u64::from(record.payload_bytes);
     let padded = payload_end.next_multiple_of(u64::from(manifest.alignment));
-    let obs = index.obs_of_block(block);
-    // Where what a window reads ends: packed there are frames alone, and the padding comes along.
-    let first_end = match manifest.encoding {
-        Encoding::Packed => padded,
-        Encoding::Raw => record.offset_bytes + index.raw_layout(block, record.payload_bytes)?.data_at as u64,
-    };
     scratch.block.forget();
     scratch.parts.iter_mut().for_each(Window::forget);
-    check_sections(store, file, block, obs.clone(), &mut scratch.block)?;
+    let encoding = manifest.encoding;
+    let ends = encoding.check_block(index, block, record, padded, file, &mut scratch.block)?;
     let decoder = ObsDecoder::new(manifest);
     let mut found = Found::default();
     let mut values: Vec<T> = Vec::new();
-    let [first, second] = &mut scratch.parts;
-    for obs in obs {
+    for obs in index.obs_of_block(block) {
         let location = index.locate(obs)?;
+        let [first, second] = &mut scratch.parts;
         let [a, b] = location.parts;
         let parts = [
             first
-                .part(file, a.offset_bytes, a.len_bytes as usize, first_end)?
+                .part(file, a.offset_bytes, a.len_bytes as usize, ends[0])?
                 .into(),
             second
-                .part(file, b.offset_bytes, b.len_bytes as usize, padded)?
+                .part(file, b.offset_bytes, b.len_bytes as usize, ends[1])?
                 .into(),
         ];
         scratch.indices.resize(location.nnz as usize, 0);
@@ -338,65 +328,14 @@ fn check_block<T: Element>(
             f32_inexact: !values.iter().all(|value| value.is_f32_exact()),
         });
     }
-    let last = match manifest.encoding {
-        Encoding::Packed => first,
-        Encoding::Raw => second,
-    };
+    // The last part was read along with the padding.
+    let last = &mut scratch.parts[encoding.n_parts() - 1];
     last.check_zero(file, payload_end..padded)?;
     Ok(found)
 }
 
-/// Packed: the frames fill the payload. Raw: the block's indptr is that of the index, and the sections have zeros between.
-fn check_sections(
-    store: &Store,
-    file: &ShardFile,
-    block: u64,
-    obs: Range<u64>,
-    window: &mut Window,
-) -> Result<(), FormatError> {
-    let index = store.index();
-    let record = index.block(block)?;
-    let offset = record.offset_bytes;
-    let end_of = |obs: u64| index.place(obs, record.payload_bytes).map(|place| place.range.1);
-    if index.encoding() == Encoding::Packed {
-        let end = end_of(obs.end - 1)?;
-        return if end == record.payload_bytes {
-            Ok(())
-        } else {
-            let rule = format!(
-                "the frames of block {block} end at byte {end} of {}",
-                record.payload_bytes
-            );
-            Err(FormatError::invalid(file.path(), offset + u64::from(end), rule))
-        };
-    }
-    let layout = index.raw_layout(block, record.payload_bytes)?;
-    let indptr_bytes = (layout.n_obs + 1) * 4;
-    let indptr = window.part(file, offset, indptr_bytes, offset + layout.indices_at as u64)?;
-    let mut expected = 0;
-    for (k, entry) in indptr.chunks_exact(4).enumerate() {
-        let found = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
-        if k > 0 {
-            expected = end_of(obs.start + k as u64 - 1)?;
-        }
-        if found != expected {
-            let rule = format!("indptr[{k}] of block {block} is {found}, the index says {expected}");
-            return Err(FormatError::invalid(file.path(), offset + k as u64 * 4, rule));
-        }
-    }
-    let gaps = [
-        (indptr_bytes, layout.indices_at),
-        (
-            layout.indices_at + layout.nnz * layout.index_bytes,
-            layout.data_at,
-        ),
-    ];
-    gaps.into_iter()
-        .try_for_each(|(from, to)| window.check_zero(file, offset + from as u64..offset + to as u64))
-}
-
 /// A layer has the columns of the store, in the same order.
-fn check_layer(store: &Store, matrix: &Store) -> Result<(), FormatError> {
+fn check_layer(store: &Store, matrix: &Store) -> Result<(), Error> {
     if !matrix.name().is_some_and(|name| name.starts_with(LAYERS)) {
         return Ok(());
     }
@@ -413,11 +352,12 @@ fn check_layer(store: &Store, matrix: &Store) -> Result<(), FormatError> {
     Err(FormatError::table(
         &file,
         "the layer does not have the columns of the store in the same order",
-    ))
+    )
+    .into())
 }
 
 /// The positions of the obs in the source, where the table gives them, are a permutation.
-fn check_obs_positions(store: &Store) -> Result<(), FormatError> {
+fn check_obs_positions(store: &Store) -> Result<(), Error> {
     let obs = store.obs();
     let file = store.path().join(&store.manifest().obs.file);
     match obs.has_positions()? {
@@ -427,7 +367,7 @@ fn check_obs_positions(store: &Store) -> Result<(), FormatError> {
 }
 
 /// The var table's source positions are a permutation, and count up where the order is that of the source.
-fn check_positions(store: &Store) -> Result<(), FormatError> {
+fn check_positions(store: &Store) -> Result<(), Error> {
     let positions = store.source_positions()?;
     let source_order = store.manifest().var_order == crate::format::VarOrder::Source;
     match positions
@@ -439,6 +379,7 @@ fn check_positions(store: &Store) -> Result<(), FormatError> {
         Some((k, position)) => Err(FormatError::table(
             &store.path().join(&store.manifest().var.file),
             format!("column {k} has source position {position} although var_order is source"),
-        )),
+        )
+        .into()),
     }
 }

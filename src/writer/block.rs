@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::reorder::RowSorter;
 use crate::format::element::Element;
-use crate::format::packed::FrameEncoder;
-use crate::format::{CsrRows, Encoding, ValueType, raw};
+use crate::format::encoding::{self, BlockBytes, BlockShape, TooLong};
+use crate::format::{CsrRows, Encoding, ValueType};
 
 /// What all blocks of a store have in common.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ impl BlockEncoder {
     /// Encodes rows `range` of `rows` as the block whose first obs is `first_obs`.
     ///
     /// # Errors
-    /// [`EncodeError`] where the block is too large for the format.
+    /// If the block is too large for the format.
     ///
     /// # Panics
     /// Where rows are not canonical or a column is not below `n_vars`.
@@ -83,28 +83,22 @@ impl BlockEncoder {
         let n_rows = range.len();
         let (from, to) = (rows.indptr[range.start] as usize, rows.indptr[range.end] as usize);
         let mut sorter = RowSorter::new(self.n_vars, to - from);
-        let expected_bytes = match self.encoding {
-            // Rarely exceeded, and then the vector grows.
-            Encoding::Packed => (to - from) * 3 / 2 + n_rows * 8,
-            Encoding::Raw => {
-                raw::RawLayout::new(n_rows, to - from, self.n_vars, self.raw_value_type).payload_bytes
-            }
+        let shape = BlockShape {
+            first_obs,
+            n_obs: n_rows,
+            nnz: to - from,
+            n_vars: self.n_vars,
+            stored: match self.encoding.has_raw_value_type() {
+                true => self.raw_value_type,
+                false => T::VALUE_TYPE,
+            },
         };
-        let mut block = EncodedBlock {
-            payload: Vec::with_capacity(expected_bytes),
-            ends: Vec::with_capacity(n_rows),
-            details: Vec::with_capacity(n_rows),
-            nnz: (to - from) as u64,
-            f32_exact: values[from..to].iter().all(|value| value.is_f32_exact()),
-            ..EncodedBlock::default()
-        };
-        let mut frames = FrameEncoder::default();
-        let mut indptr = vec![0u32];
-        let (mut indices, mut data) = (Vec::new(), Vec::new());
-        for (j, row) in range.enumerate() {
+        let too_large = |TooLong { bytes }| EncodeError::BlockTooLarge { first_obs, bytes };
+        let mut encoder = encoding::BlockEncoder::<T>::new(self.encoding, shape);
+        let mut max_obs_nnz = 0;
+        for row in range {
             let row = rows.indptr[row] as usize..rows.indptr[row + 1] as usize;
-            let nnz = row.len();
-            block.max_obs_nnz = block.max_obs_nnz.max(nnz as u32);
+            max_obs_nnz = max_obs_nnz.max(row.len() as u32);
             let (row_indices, row_values) = match &self.column_of_source {
                 None => (&rows.indices[row.clone()], &values[row]),
                 Some(map) => sorter.reorder(map, &rows.indices[row.clone()], &values[row]),
@@ -115,44 +109,22 @@ impl BlockEncoder {
                     .is_none_or(|&last| u64::from(last) < self.n_vars),
                 "a column is out of range"
             );
-            match self.encoding {
-                Encoding::Packed => {
-                    let start = block.payload.len();
-                    frames.encode(first_obs + j as u64, row_indices, row_values, &mut block.payload);
-                    block.max_obs_bytes = block.max_obs_bytes.max((block.payload.len() - start) as u64);
-                    block.ends.push(self.fits(first_obs, block.payload.len() as u64)?);
-                    block.details.push(nnz as u32);
-                }
-                Encoding::Raw => {
-                    indices.extend_from_slice(row_indices);
-                    data.extend_from_slice(row_values);
-                    let width = raw::index_bytes(self.n_vars) + self.raw_value_type.size_bytes();
-                    block.max_obs_bytes = block.max_obs_bytes.max((nnz * width) as u64);
-                    indptr.push(
-                        self.fits(first_obs, (indices.len() * width) as u64 + 4096)?
-                            .min(indices.len() as u32),
-                    );
-                }
-            }
+            encoder.push(row_indices, row_values).map_err(too_large)?;
         }
-        if self.encoding == Encoding::Raw {
-            let stored = self.raw_value_type;
-            block.details = raw::encode_block(
-                first_obs,
-                &indptr,
-                &indices,
-                &data,
-                self.n_vars,
-                stored,
-                &mut block.payload,
-            );
-            block.ends = indptr.split_off(1);
-            self.fits(first_obs, block.payload.len() as u64)?;
-        }
-        Ok(block)
-    }
-
-    fn fits(&self, first_obs: u64, bytes: u64) -> Result<u32, EncodeError> {
-        u32::try_from(bytes).map_err(|_| EncodeError::BlockTooLarge { first_obs, bytes })
+        let BlockBytes {
+            payload,
+            ends,
+            details,
+            max_obs_bytes,
+        } = encoder.finish().map_err(too_large)?;
+        Ok(EncodedBlock {
+            payload,
+            ends,
+            details,
+            nnz: (to - from) as u64,
+            max_obs_nnz,
+            max_obs_bytes,
+            f32_exact: values[from..to].iter().all(|value| value.is_f32_exact()),
+        })
     }
 }

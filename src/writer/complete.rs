@@ -4,13 +4,16 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::block::EncodedBlock;
+use super::error::WriteError;
+use super::options::WriterOptions;
 use super::spool::IndexSpool;
-use super::{EncodedBlock, WriteError, WriterOptions};
+use crate::Error;
 use crate::format::constants::{MANIFEST_FILE, VERSION};
 use crate::format::file::{FileName, open_to_write};
 use crate::format::index::IndexLayout;
 use crate::format::manifest::{FileEntry, ShardEntry, id_text};
-use crate::format::{Encoding, Manifest, shard};
+use crate::format::{Manifest, shard};
 
 /// What is known of all obs together.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +60,7 @@ impl Totals {
 
 /// A table that has been written.
 #[derive(Clone, Debug)]
-pub(super) struct Written {
+pub(super) struct WrittenTable {
     pub(super) entry: FileEntry,
     /// CRC of the whole file.
     pub(super) crc: u32,
@@ -69,8 +72,8 @@ pub(super) struct Content<'a> {
     pub(super) options: &'a WriterOptions,
     pub(super) totals: Totals,
     pub(super) shards: Vec<ShardEntry>,
-    pub(super) obs: Written,
-    pub(super) var: Written,
+    pub(super) obs: WrittenTable,
+    pub(super) var: WrittenTable,
 }
 
 /// Writes the index into `directory` and gives the manifest. What is left are the headers of the shards, and the manifest itself.
@@ -79,7 +82,7 @@ pub(super) fn complete(
     content: Content<'_>,
     mut index: IndexSpool,
     index_file: &str,
-) -> Result<Manifest, WriteError> {
+) -> Result<Manifest, Error> {
     let Content {
         options,
         totals,
@@ -105,7 +108,10 @@ pub(super) fn complete(
         nnz: totals.nnz,
         encoding: options.encoding,
         value_type: options.value_type,
-        raw_value_type: (options.encoding == Encoding::Raw).then_some(options.raw_value_type),
+        raw_value_type: options
+            .encoding
+            .has_raw_value_type()
+            .then_some(options.raw_value_type),
         f32_exact: totals.f32_exact,
         block_size: options.block_size,
         alignment: options.alignment,
@@ -132,7 +138,7 @@ pub(super) fn complete(
 }
 
 /// Writes the headers of shards that are new: those without an id of their own.
-pub(super) fn write_headers(directory: &Path, manifest: &Manifest) -> Result<(), WriteError> {
+pub(super) fn write_headers(directory: &Path, manifest: &Manifest) -> Result<(), Error> {
     for (number, path) in new_shards(directory, manifest) {
         let header = shard::encode_header(number, manifest.store_id(), manifest.alignment);
         open_to_write(&path)
@@ -156,7 +162,7 @@ pub(super) fn new_shards<'a>(
 }
 
 /// Writes the manifest into a directory that has none.
-pub(super) fn write_manifest(directory: &Path, manifest: &Manifest) -> Result<(), WriteError> {
+pub(super) fn write_manifest(directory: &Path, manifest: &Manifest) -> Result<(), Error> {
     let path = directory.join(MANIFEST_FILE);
     let bytes = manifest
         .to_bytes()
@@ -165,8 +171,8 @@ pub(super) fn write_manifest(directory: &Path, manifest: &Manifest) -> Result<()
 }
 
 /// Writes a file that does not exist yet.
-pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
-    std::fs::File::create_new(path)
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    Ok(std::fs::File::create_new(path)
         .and_then(|mut file| file.write_all(bytes))
-        .map_err(WriteError::io(path))
+        .map_err(WriteError::io(path))?)
 }

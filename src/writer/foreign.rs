@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::part::PART_INDEX_FILE;
+use super::part::names::PART_INDEX_FILE;
 use crate::format::constants::{MANIFEST_FILE, MATRICES_DIRECTORY, PART_FILE, VAR_FILE};
 use crate::format::names::{shard_number, version_of};
 

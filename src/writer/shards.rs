@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::WriteError;
 use super::sink::{CHUNK_BYTES, Chunk, Sink};
+use crate::Error;
 use crate::format::file::FileName;
 use crate::format::index::BlockRecord;
 use crate::format::manifest::ShardEntry;
@@ -47,7 +47,7 @@ impl ShardWriter {
     }
 
     /// Begins the next shard, as this file.
-    pub(super) fn begin(&mut self, path: &Path) -> Result<(), WriteError> {
+    pub(super) fn begin(&mut self, path: &Path) -> Result<(), Error> {
         self.flush()?;
         self.sink.create(path)?;
         self.entries.push(ShardEntry {
@@ -62,7 +62,7 @@ impl ShardWriter {
     }
 
     /// Writes a block into the shard that was begun last; says where it is.
-    pub(super) fn put_block(&mut self, payload: &[u8]) -> Result<BlockRecord, WriteError> {
+    pub(super) fn put_block(&mut self, payload: &[u8]) -> Result<BlockRecord, Error> {
         let record = BlockRecord {
             offset_bytes: self.bytes().unwrap_or(0),
             shard: self.first + (self.entries.len() - 1) as u32,
@@ -78,13 +78,13 @@ impl ShardWriter {
     }
 
     /// Waits for all writes. The headers are still zero, and nothing is synced.
-    pub(super) fn finish(mut self) -> Result<Vec<ShardEntry>, WriteError> {
+    pub(super) fn finish(mut self) -> Result<Vec<ShardEntry>, Error> {
         self.flush()?;
         self.sink.finish()?;
         Ok(self.entries)
     }
 
-    fn put(&mut self, mut bytes: &[u8]) -> Result<(), WriteError> {
+    fn put(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         if let Some(shard) = self.entries.last_mut() {
             shard.bytes += bytes.len() as u64;
         }
@@ -103,7 +103,7 @@ impl ShardWriter {
         Ok(())
     }
 
-    fn put_zeros(&mut self, mut n: u64) -> Result<(), WriteError> {
+    fn put_zeros(&mut self, mut n: u64) -> Result<(), Error> {
         const ZEROS: [u8; 4096] = [0; 4096];
         while n > 0 {
             let now = n.min(ZEROS.len() as u64);
@@ -113,7 +113,7 @@ impl ShardWriter {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), WriteError> {
+    fn flush(&mut self) -> Result<(), Error> {
         if let Some(chunk) = self.chunk.take() {
             let at = self.chunk_at;
             self.chunk_at += chunk.len() as u64;

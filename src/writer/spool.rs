@@ -6,7 +6,8 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::WriteError;
+use super::error::WriteError;
+use crate::Error;
 use crate::format::checksum::{HashingWriter, PieceHasher};
 use crate::format::constants::{INDEX_HEADER_BYTES, SECTION_ALIGNMENT};
 use crate::format::index::{BlockRecord, IndexLayout};
@@ -26,7 +27,7 @@ struct Spool {
 }
 
 impl Spool {
-    fn create(path: PathBuf) -> Result<Self, WriteError> {
+    fn create(path: PathBuf) -> Result<Self, Error> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -39,11 +40,11 @@ impl Spool {
         })
     }
 
-    fn append(&mut self, entries: &[u32]) -> Result<(), WriteError> {
-        entries
+    fn append(&mut self, entries: &[u32]) -> Result<(), Error> {
+        Ok(entries
             .iter()
             .try_for_each(|e| self.writer.write_all(&e.to_le_bytes()))
-            .map_err(WriteError::io(&self.path))
+            .map_err(WriteError::io(&self.path))?)
     }
 
     /// Copies the entries, cut to `width` bytes, and removes the file.
@@ -62,7 +63,7 @@ impl Spool {
 }
 
 impl IndexSpool {
-    pub(super) fn create(directory: &Path) -> Result<Self, WriteError> {
+    pub(super) fn create(directory: &Path) -> Result<Self, Error> {
         let spool = |name| Spool::create(directory.join(name));
         Ok(Self {
             records: Vec::new(),
@@ -71,18 +72,13 @@ impl IndexSpool {
         })
     }
 
-    pub(super) fn append(
-        &mut self,
-        record: BlockRecord,
-        ends: &[u32],
-        details: &[u32],
-    ) -> Result<(), WriteError> {
+    pub(super) fn append(&mut self, record: BlockRecord, ends: &[u32], details: &[u32]) -> Result<(), Error> {
         self.records.push(record);
         self.append_obs(ends, details)
     }
 
     /// The entries of obs whose blocks' records come apart from them.
-    pub(super) fn append_obs(&mut self, ends: &[u32], details: &[u32]) -> Result<(), WriteError> {
+    pub(super) fn append_obs(&mut self, ends: &[u32], details: &[u32]) -> Result<(), Error> {
         self.ends.append(ends)?;
         self.details.append(details)
     }
@@ -92,7 +88,7 @@ impl IndexSpool {
     }
 
     /// Writes the sections behind the place of the header; gives their CRC.
-    pub(super) fn write_sections(&mut self, path: &Path, layout: &IndexLayout) -> Result<u32, WriteError> {
+    pub(super) fn write_sections(&mut self, path: &Path, layout: &IndexLayout) -> Result<u32, Error> {
         let write = || -> io::Result<u32> {
             let mut file = File::create_new(path)?;
             file.seek(io::SeekFrom::Start(INDEX_HEADER_BYTES as u64))?;
@@ -111,11 +107,11 @@ impl IndexSpool {
             Ok(hasher.whole())
         };
         let mut write = write;
-        write().map_err(WriteError::io(path))
+        Ok(write().map_err(WriteError::io(path))?)
     }
 
     /// Writes the records and the entries, each of 4 bytes, one after the other: the index of a part.
-    pub(super) fn write_part(&mut self, path: &Path) -> Result<(u64, Vec<u32>), WriteError> {
+    pub(super) fn write_part(&mut self, path: &Path) -> Result<(u64, Vec<u32>), Error> {
         let mut write = || -> io::Result<(u64, Vec<u32>)> {
             let file = File::create_new(path)?;
             let mut out = HashingWriter::new(BufWriter::with_capacity(1 << 20, file));
@@ -128,11 +124,11 @@ impl IndexSpool {
             file.flush()?;
             Ok((hasher.bytes(), hasher.finish()))
         };
-        write().map_err(WriteError::io(path))
+        Ok(write().map_err(WriteError::io(path))?)
     }
 
     /// Writes the header and gives the checksums of the whole file's pieces.
-    pub(super) fn write_header(&self, path: &Path, header: &[u8]) -> Result<Vec<u32>, WriteError> {
+    pub(super) fn write_header(&self, path: &Path, header: &[u8]) -> Result<Vec<u32>, Error> {
         let write = || -> io::Result<Vec<u32>> {
             let file = OpenOptions::new().read(true).write(true).open(path)?;
             file.write_all_at(header, 0)?;
@@ -146,7 +142,7 @@ impl IndexSpool {
                 }
             }
         };
-        write().map_err(WriteError::io(path))
+        Ok(write().map_err(WriteError::io(path))?)
     }
 }
 

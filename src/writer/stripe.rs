@@ -12,8 +12,11 @@ use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::WriteError;
+use super::error::WriteError;
 use super::link::{Linked, link_or_copy};
+use super::paths::absolute;
+use super::sync::sync;
+use crate::Error;
 use crate::format::constants::shard_file;
 use crate::format::explain;
 use crate::format::file::{FileName, Links, open, read_whole};
@@ -46,7 +49,7 @@ pub(super) struct Stripe {
 
 impl Stripe {
     /// Makes a directory in each of `parents` for the store that is built in `staging`.
-    pub(super) fn create(staging: &Path, target: &Path, parents: &[PathBuf]) -> Result<Self, WriteError> {
+    pub(super) fn create(staging: &Path, target: &Path, parents: &[PathBuf]) -> Result<Self, Error> {
         let mut stripe = Self {
             staging: staging.to_path_buf(),
             target: target.to_path_buf(),
@@ -60,7 +63,7 @@ impl Stripe {
     }
 
     /// Where to write shard `number`; where that is not in the store, the store has a link to it.
-    pub(super) fn new_shard(&mut self, number: u32) -> Result<PathBuf, WriteError> {
+    pub(super) fn new_shard(&mut self, number: u32) -> Result<PathBuf, Error> {
         let link = self.staging.join(shard_file(number));
         if self.n_wanted == 0 {
             return Ok(link);
@@ -80,7 +83,7 @@ impl Stripe {
         name: &FileName,
         number: u32,
         header_bytes: u32,
-    ) -> Result<(), WriteError> {
+    ) -> Result<(), Error> {
         let shard = part.join(name);
         let refuse = |problem: &str| WriteError::Part {
             path: part.to_path_buf(),
@@ -99,7 +102,7 @@ impl Stripe {
         if is_link && !(belongs_to(directory, &owner) && file.file_name().is_some_and(is_shard)) {
             return Err(refuse(
                 "is a link to a file outside this part, which would be written to; replace the link with a copy of that file",
-            ));
+            ).into());
         }
         let opened = open(&file, Links::Refused).map_err(WriteError::io(&file))?;
         let about = opened.metadata().map_err(WriteError::io(&file))?;
@@ -108,9 +111,7 @@ impl Stripe {
             .read_exact_at(&mut header, 0)
             .map_err(WriteError::io(&file))?;
         if !may_be_written(&header) {
-            return Err(refuse(
-                "is not a shard of a part; convert the part again with --force",
-            ));
+            return Err(refuse("is not a shard of a part; convert the part again with --force").into());
         }
         let own = match is_link {
             false => link.clone(),
@@ -127,17 +128,15 @@ impl Stripe {
         let linked = link_or_copy(&file, &own).map_err(WriteError::io(&file))?;
         let taken = fs::symlink_metadata(&own).map_err(WriteError::io(&own))?;
         if linked == Linked::Shared && (taken.dev(), taken.ino()) != (about.dev(), about.ino()) {
-            return Err(refuse(
-                "was changed while it was being taken; run the merge again",
-            ));
+            return Err(refuse("was changed while it was being taken; run the merge again").into());
         }
         match is_link {
             false => Ok(()),
-            true => symlink(&own, &link).map_err(WriteError::io(&link)),
+            true => Ok(symlink(&own, &link).map_err(WriteError::io(&link))?),
         }
     }
 
-    fn make_in(&mut self, parent: &Path) -> Result<PathBuf, WriteError> {
+    fn make_in(&mut self, parent: &Path) -> Result<PathBuf, Error> {
         let failed = |error| WriteError::Stripe {
             path: parent.to_path_buf(),
             error: explain(parent, error),
@@ -163,19 +162,19 @@ impl Stripe {
     }
 
     /// Appends to the list: what stands there is never written again, so that it is never lost.
-    fn list(&self, directory: &Path) -> Result<(), WriteError> {
+    fn list(&self, directory: &Path) -> Result<(), Error> {
         let path = self.staging.join(LIST);
         let write = || {
             let mut file = File::options().append(true).create(true).open(&path)?;
             file.write_all(&[directory.as_os_str().as_bytes(), b"\0"].concat())?;
             file.sync_all()
         };
-        write().map_err(WriteError::io(&path))
+        Ok(write().map_err(WriteError::io(&path))?)
     }
 
     /// Syncs the directories; the shards are synced through their links. The list of them is no longer needed: what holds no
     /// shard, and so would be found by no link, goes.
-    pub(super) fn publish(&self) -> Result<(), WriteError> {
+    pub(super) fn publish(&self) -> Result<(), Error> {
         for (parent, directory) in &self.made {
             let mut entries = fs::read_dir(directory).map_err(WriteError::io(directory))?;
             if !entries.any(|entry| entry.is_ok_and(|entry| is_shard(&entry.file_name()))) {
@@ -183,12 +182,12 @@ impl Stripe {
                 fs::remove_dir(directory).map_err(WriteError::io(directory))?;
                 continue;
             }
-            super::publish::sync(directory)?;
-            super::publish::sync(parent)?;
+            sync(directory)?;
+            sync(parent)?;
         }
         match fs::remove_file(self.staging.join(LIST)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(WriteError::io(&self.staging.join(LIST))(error))
+                Err(WriteError::io(&self.staging.join(LIST))(error).into())
             }
             _ => Ok(()),
         }
@@ -200,15 +199,6 @@ fn prefix(target: &Path) -> OsString {
     let mut name = target.file_name().unwrap_or(OsStr::new("store")).to_os_string();
     name.push(".stripe-");
     name
-}
-
-/// The path of a store, from the root, so that it is the same from every working directory.
-pub(super) fn absolute(target: &Path) -> io::Result<PathBuf> {
-    let parent = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    Ok(fs::canonicalize(parent)?.join(target.file_name().unwrap_or_default()))
 }
 
 /// The directories that hold shards of the store in `directory`: those that it links to, and those that its list names; of

@@ -18,7 +18,7 @@ use cellring::format::constants::{
     ROLE_INDEX, ROLE_KEY, ROLE_SOURCE_POSITION, SOURCE_POSITION_FIELD, TABLE_BATCH_ROWS,
 };
 use cellring::format::{CsrRows, Manifest, ValueBuffer, ValueType};
-use cellring::writer::{BlockEncoder, StoreWriter, TableKind, WriteError, WriterOptions};
+use cellring::writer::{BlockEncoder, StoreWriter, TableKind, WriterOptions};
 
 /// A small stable generator: tests must give the same data with every version of every crate.
 pub(crate) struct Mix(pub(crate) u64);
@@ -173,7 +173,7 @@ pub(crate) fn write_store(
     rows: &CsrRows,
     options: WriterOptions,
     order: Option<&[u32]>,
-) -> Result<Manifest, WriteError> {
+) -> Result<Manifest, cellring::Error> {
     write_store_with_obs(path, rows, options, order, obs_table(rows.n_rows()))
 }
 
@@ -184,7 +184,7 @@ pub(crate) fn write_store_with_obs(
     options: WriterOptions,
     order: Option<&[u32]>,
     obs: (SchemaRef, Vec<RecordBatch>),
-) -> Result<Manifest, WriteError> {
+) -> Result<Manifest, cellring::Error> {
     let identity: Vec<u32> = (0..options.n_vars as u32).collect();
     let var = var_table(order.unwrap_or(&identity));
     write_store_with_tables(path, rows, options, order, obs, var)
@@ -198,7 +198,7 @@ pub(crate) fn write_store_with_tables(
     order: Option<&[u32]>,
     (schema, batches): (SchemaRef, Vec<RecordBatch>),
     (var_schema, var_batches): (SchemaRef, Vec<RecordBatch>),
-) -> Result<Manifest, WriteError> {
+) -> Result<Manifest, cellring::Error> {
     let column_of_source = order.map(|order| {
         let mut inverse = vec![0; order.len()];
         order
@@ -222,12 +222,12 @@ pub(crate) fn write_store_with_tables(
     writer.write_table(
         TableKind::Obs,
         &schema,
-        batches.into_iter().map(Ok::<_, WriteError>),
+        batches.into_iter().map(Ok::<_, cellring::Error>),
     )?;
     writer.write_table(
         TableKind::Var,
         &var_schema,
-        var_batches.into_iter().map(Ok::<_, WriteError>),
+        var_batches.into_iter().map(Ok::<_, cellring::Error>),
     )?;
     writer.finish()
 }

@@ -38,39 +38,35 @@ impl Case {
             .subset
             .as_ref()
             .map(|ids| Subset::from_ids(self.n_obs, ids.iter().copied()).unwrap());
-        SamplerData {
-            subset: subset.filter(|_| self.strategy != StrategyKind::Custom),
-            ..SamplerData::default()
-        }
+        SamplerData::default().subset(subset.filter(|_| self.strategy != StrategyKind::Custom))
     }
 
     fn strategy(&self) -> Strategy {
         match self.strategy {
-            StrategyKind::Weighted => Strategy::Weighted(Weighted {
-                weights: self.weights.clone(),
-                n_draws: self.n_draws,
-                replacement: self.replacement,
-            }),
-            StrategyKind::Balanced => Strategy::Balanced(Balanced {
-                codes: self.codes.clone(),
-                n_draws: self.n_draws,
-                global: self.global,
-            }),
+            StrategyKind::Weighted => Strategy::Weighted(
+                Weighted::new(self.weights.clone())
+                    .n_draws(self.n_draws)
+                    .replacement(self.replacement),
+            ),
+            StrategyKind::Balanced => Strategy::Balanced(
+                Balanced::new(self.codes.clone())
+                    .n_draws(self.n_draws)
+                    .global(self.global),
+            ),
             StrategyKind::Grouped => {
-                let controls = self
-                    .controls
-                    .clone()
-                    .map(|(groups, match_codes, n_per_set)| Controls {
-                        groups,
-                        match_codes,
-                        n_per_set,
-                    });
-                Strategy::Grouped(Grouped {
-                    codes: self.codes.clone(),
-                    n_per_group: self.n_per_group,
-                    sets_per_minibatch: self.sets_per_minibatch,
-                    controls,
-                })
+                let controls = self.controls.clone().map(|(groups, match_codes, n_per_set)| {
+                    let controls = Controls::new(groups, n_per_set);
+                    match match_codes {
+                        Some(codes) => controls.match_codes(codes),
+                        None => controls,
+                    }
+                });
+                Strategy::Grouped(
+                    Grouped::new(self.codes.clone())
+                        .n_per_group(self.n_per_group)
+                        .sets_per_minibatch(self.sets_per_minibatch)
+                        .controls(controls),
+                )
             }
             StrategyKind::Custom => {
                 let custom = Custom::from_ranges(self.order.iter().cloned()).unwrap();
@@ -82,10 +78,7 @@ impl Case {
 
     /// The sampler; none if there is nothing to draw from, too little, or no controls for some.
     pub(crate) fn sampler(&self) -> Option<Sampler> {
-        let config = SamplerConfig {
-            strategy: self.strategy(),
-            ..self.config.clone()
-        };
+        let config = self.config.clone().strategy(self.strategy());
         Sampler::new(self.n_obs, config, self.data()).ok()
     }
 
@@ -108,9 +101,7 @@ prop_compose! {
         drop_last: bool,
         world_size in 1u32..=7,
     ) -> SamplerConfig {
-        SamplerConfig {
-            block_size, batch_size, fetch_factor, seed, drop_last, rank: 0, world_size, ..SamplerConfig::default()
-        }
+        SamplerConfig::default().block_size(block_size).batch_size(batch_size).fetch_factor(fetch_factor).seed(seed).drop_last(drop_last).rank(0).world_size(world_size)
     }
 }
 
@@ -154,7 +145,7 @@ prop_compose! {
         Case {
             n_obs,
             strategy,
-            config: SamplerConfig { batch_size, ..config },
+            config: config.batch_size(batch_size),
             subset,
             weights: weights.collect(),
             replacement,

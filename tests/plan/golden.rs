@@ -17,23 +17,16 @@ struct Golden {
 }
 
 fn goldens() -> Vec<Golden> {
-    let base = SamplerConfig {
-        strategy: Strategy::BlockShuffle,
-        block_size: 16,
-        batch_size: 64,
-        fetch_factor: 256,
-        seed: 0,
-        drop_last: false,
-        rank: 0,
-        world_size: 1,
-    };
-    let small = SamplerConfig {
-        block_size: 4,
-        batch_size: 8,
-        fetch_factor: 4,
-        seed: 42,
-        ..base.clone()
-    };
+    let base = SamplerConfig::default()
+        .strategy(Strategy::BlockShuffle)
+        .block_size(16)
+        .batch_size(64)
+        .fetch_factor(256)
+        .seed(0)
+        .drop_last(false)
+        .rank(0)
+        .world_size(1);
+    let small = base.clone().block_size(4).batch_size(8).fetch_factor(4).seed(42);
     vec![
         Golden {
             n_obs: 100_003,
@@ -51,11 +44,7 @@ fn goldens() -> Vec<Golden> {
         },
         Golden {
             n_obs: 100_003,
-            config: SamplerConfig {
-                block_size: 1,
-                seed: u64::MAX,
-                ..base.clone()
-            },
+            config: base.clone().block_size(1).seed(u64::MAX),
             epoch: 7,
             first: [8979, 8187, 57317, 68282, 97219, 96189, 99847, 51645],
             digest: 0x5e57_4717_8a53_ad55,
@@ -69,32 +58,21 @@ fn goldens() -> Vec<Golden> {
         },
         Golden {
             n_obs: 1_001,
-            config: SamplerConfig {
-                world_size: 3,
-                ..small.clone()
-            },
+            config: small.clone().world_size(3),
             epoch: 5,
             first: [848, 751, 319, 700, 317, 851, 293, 925],
             digest: 0x94ac_3178_7ccf_3df8,
         },
         Golden {
             n_obs: 1_001,
-            config: SamplerConfig {
-                world_size: 3,
-                drop_last: true,
-                ..small.clone()
-            },
+            config: small.clone().world_size(3).drop_last(true),
             epoch: 5,
             first: [848, 751, 319, 700, 317, 851, 293, 925],
             digest: 0x850d_66ea_de3a_a56e,
         },
         Golden {
             n_obs: 1_001,
-            config: SamplerConfig {
-                strategy: Strategy::Sequential,
-                drop_last: true,
-                ..small
-            },
+            config: small.strategy(Strategy::Sequential).drop_last(true),
             epoch: 1,
             first: [618, 619, 620, 621, 622, 623, 624, 625],
             digest: 0x2e6c_bf27_7f32_daf3,

@@ -20,38 +20,31 @@ fn goldens() -> Vec<(&'static str, Strategy, SamplerData, [&'static str; 3])> {
         }
     };
     let weighted = |replacement, n_draws| {
-        Strategy::Weighted(Weighted {
-            weights: (0..n_obs).map(|obs| (obs % 13) as f32 * 0.37).collect(),
-            n_draws,
-            replacement,
-        })
+        Strategy::Weighted(
+            Weighted::new((0..n_obs).map(|obs| (obs % 13) as f32 * 0.37).collect::<Vec<_>>())
+                .n_draws(n_draws)
+                .replacement(replacement),
+        )
     };
     let grouped = |controls: bool, n_per_group| {
-        Strategy::Grouped(Grouped {
-            codes: (0..n_obs).map(code).collect(),
-            n_per_group,
-            sets_per_minibatch: n_per_group.is_none().then_some(1),
-            controls: controls.then(|| Controls {
-                groups: vec![3, 4, 5],
-                match_codes: Some((0..n_obs).map(|obs| (obs % 3) as u32).collect()),
-                n_per_set: 2,
-            }),
-        })
+        Strategy::Grouped(
+            Grouped::new((0..n_obs).map(code).collect::<Vec<_>>())
+                .n_per_group(n_per_group)
+                .sets_per_minibatch(n_per_group.is_none().then_some(1))
+                .controls(controls.then(|| {
+                    Controls::new(vec![3, 4, 5], 2)
+                        .match_codes((0..n_obs).map(|obs| (obs % 3) as u32).collect::<Vec<_>>())
+                })),
+        )
     };
-    let balanced = Strategy::Balanced(Balanced {
-        codes: (0..n_obs).map(code).collect(),
-        n_draws: Some(5000),
-        global: false,
-    });
+    let balanced =
+        Strategy::Balanced(Balanced::new((0..n_obs).map(code).collect::<Vec<_>>()).n_draws(Some(5000)));
     let custom = Custom::from_ranges((0..500).map(|i| i * 7919 % 10_000..i * 7919 % 10_000 + 3)).unwrap();
     vec![
         (
             "subset",
             Strategy::BlockShuffle,
-            SamplerData {
-                subset: subset(),
-                ..none()
-            },
+            none().subset(subset()),
             ["23134d93e9cdb063", "31c0aeda820d3492", "70313ca47f2992fb"],
         ),
         (
@@ -69,19 +62,13 @@ fn goldens() -> Vec<(&'static str, Strategy, SamplerData, [&'static str; 3])> {
         (
             "without",
             weighted(false, Some(4000)),
-            SamplerData {
-                subset: subset(),
-                ..none()
-            },
+            none().subset(subset()),
             ["5084e0b9112ed680", "6caa0982b396ede3", "ea83639ba6be8924"],
         ),
         (
             "balanced",
             balanced,
-            SamplerData {
-                subset: subset(),
-                ..none()
-            },
+            none().subset(subset()),
             ["2859a8c843bd6ce2", "8682d8ff9fa0d17d", "83c26b61efdeb35f"],
         ),
         (
@@ -114,16 +101,15 @@ fn goldens() -> Vec<(&'static str, Strategy, SamplerData, [&'static str; 3])> {
 #[test]
 fn order_and_fingerprint_never_change() {
     let of = |strategy, data| {
-        let config = SamplerConfig {
-            strategy,
-            block_size: 3,
-            batch_size: 32,
-            fetch_factor: 4,
-            seed: 11,
-            drop_last: false,
-            rank: 0,
-            world_size: 3,
-        };
+        let config = SamplerConfig::default()
+            .strategy(strategy)
+            .block_size(3)
+            .batch_size(32)
+            .fetch_factor(4)
+            .seed(11)
+            .drop_last(false)
+            .rank(0)
+            .world_size(3);
         let sampler = Sampler::new(10_007, config, data).unwrap();
         let digest = |epoch| {
             let ranks = sampler_ranks(&sampler, epoch);

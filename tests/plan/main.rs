@@ -14,7 +14,7 @@ mod twin;
 mod twin_sampler;
 mod user;
 
-use cellring::plan::{Fetch, Plan, Sampler, SamplerConfig};
+use cellring::plan::{Plan, PlannedFetch, Sampler, SamplerConfig};
 
 /// A minibatch as a rank gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,14 +29,14 @@ fn plan(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Plan {
     Plan::new(n_obs, config, epoch).unwrap_or_else(|error| panic!("{config:?}: {error}"))
 }
 
-/// Every minibatch of the config's rank, in order, through one `Fetch` that is used again and again.
+/// Every minibatch of the config's rank, in order, through one `PlannedFetch` that is used again and again.
 fn minibatches(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Vec<Minibatch> {
     collect(&plan(n_obs, config, epoch))
 }
 
 /// Every minibatch of the plan, in order.
 fn collect(plan: &Plan) -> Vec<Minibatch> {
-    let mut fetch = Fetch::default();
+    let mut fetch = PlannedFetch::default();
     let mut all = Vec::new();
     for number in 0..plan.n_fetches() {
         plan.fetch_into(number, &mut fetch);
@@ -62,26 +62,13 @@ fn collect(plan: &Plan) -> Vec<Minibatch> {
 /// The minibatches of every rank.
 fn all_ranks(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Vec<Vec<Minibatch>> {
     (0..config.world_size)
-        .map(|rank| {
-            minibatches(
-                n_obs,
-                &SamplerConfig {
-                    rank,
-                    ..config.clone()
-                },
-                epoch,
-            )
-        })
+        .map(|rank| minibatches(n_obs, &config.clone().rank(rank), epoch))
         .collect()
 }
 
 /// The obs of the whole epoch in global order, as one rank alone sees them.
 fn sequence(n_obs: u64, config: &SamplerConfig, epoch: u64) -> Vec<u64> {
-    let alone = SamplerConfig {
-        rank: 0,
-        world_size: 1,
-        ..config.clone()
-    };
+    let alone = config.clone().rank(0).world_size(1);
     minibatches(n_obs, &alone, epoch)
         .into_iter()
         .flat_map(|minibatch| minibatch.obs)

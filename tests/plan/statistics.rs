@@ -34,12 +34,10 @@ fn positions_are_uniform_whatever_the_shape() {
         (25, 12, 4),
     ];
     for (n_obs, block_size, fetch_factor) in shapes {
-        let config = SamplerConfig {
-            block_size,
-            batch_size: 1,
-            fetch_factor,
-            ..SamplerConfig::default()
-        };
+        let config = SamplerConfig::default()
+            .block_size(block_size)
+            .batch_size(1)
+            .fetch_factor(fetch_factor);
         let mut counts = vec![vec![0; n_obs as usize]; n_obs as usize];
         for epoch in 0..20_000 {
             for (position, obs) in sequence(n_obs, &config, epoch).into_iter().enumerate() {
@@ -57,12 +55,10 @@ fn positions_are_uniform_whatever_the_shape() {
 
 #[test]
 fn pairs_of_obs_meet_by_chance() {
-    let config = SamplerConfig {
-        block_size: 1,
-        batch_size: 8,
-        fetch_factor: 1,
-        ..SamplerConfig::default()
-    };
+    let config = SamplerConfig::default()
+        .block_size(1)
+        .batch_size(8)
+        .fetch_factor(1);
     let mut partners = vec![0; 48];
     for epoch in 0..20_000 {
         let order = sequence(48, &config, epoch);
@@ -79,24 +75,15 @@ fn pairs_of_obs_meet_by_chance() {
 #[test]
 fn every_order_of_few_obs_comes_equally_often_with_block_size_1() {
     // Fetches of 2, so that both the order of the blocks and the shuffles of the fetches matter.
-    let config = SamplerConfig {
-        block_size: 1,
-        batch_size: 1,
-        fetch_factor: 2,
-        ..SamplerConfig::default()
-    };
+    let config = SamplerConfig::default()
+        .block_size(1)
+        .batch_size(1)
+        .fetch_factor(2);
     for n_obs in [2u64, 3, 5] {
         let mut counts = std::collections::BTreeMap::new();
         for seed in 0..30_000 {
             *counts
-                .entry(sequence(
-                    n_obs,
-                    &SamplerConfig {
-                        seed,
-                        ..config.clone()
-                    },
-                    4,
-                ))
+                .entry(sequence(n_obs, &config.clone().seed(seed), 4))
                 .or_insert(0) += 1;
         }
         assert_eq!(counts.len() as u64, (1..=n_obs).product::<u64>());
@@ -109,13 +96,11 @@ fn every_order_of_few_obs_comes_equally_often_with_block_size_1() {
 
 #[test]
 fn every_obs_is_dropped_equally_often_with_block_size_1() {
-    let config = SamplerConfig {
-        block_size: 1,
-        batch_size: 4,
-        fetch_factor: 2,
-        drop_last: true,
-        ..SamplerConfig::default()
-    };
+    let config = SamplerConfig::default()
+        .block_size(1)
+        .batch_size(4)
+        .fetch_factor(2)
+        .drop_last(true);
     let mut dropped = vec![20_000; 23];
     for epoch in 0..20_000 {
         sequence(23, &config, epoch)
@@ -129,12 +114,10 @@ fn every_obs_is_dropped_equally_often_with_block_size_1() {
 /// Mean entropy, in bits, of the plate within minibatches of 64 from 14 plates in storage order.
 fn plate_entropy(block_size: u64, fetch_factor: u32) -> f64 {
     let n_obs = 140_000;
-    let config = SamplerConfig {
-        block_size,
-        fetch_factor,
-        drop_last: true,
-        ..SamplerConfig::default()
-    };
+    let config = SamplerConfig::default()
+        .block_size(block_size)
+        .fetch_factor(fetch_factor)
+        .drop_last(true);
     let minibatches = minibatches(n_obs, &config, 0);
     let entropy = |obs: &[u64]| -> f64 {
         let mut plates = [0.0; 14];

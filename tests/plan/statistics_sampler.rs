@@ -33,24 +33,20 @@ fn assert_law(counts: &[u64], law: &[f64], what: &str) {
 }
 
 fn config(strategy: Strategy, block_size: u64, fetch_factor: u32) -> SamplerConfig {
-    SamplerConfig {
-        strategy,
-        block_size,
-        batch_size: 1,
-        fetch_factor,
-        ..SamplerConfig::default()
-    }
+    SamplerConfig::default()
+        .strategy(strategy)
+        .block_size(block_size)
+        .batch_size(1)
+        .fetch_factor(fetch_factor)
 }
 
 const WEIGHTS: [f32; 11] = [1.0, 2.5, 0.25, 4.0, 0.0, 1.0, 1.0, 7.0, 0.5, 3.0, 1.0];
 
 /// A sampler of 11 obs by these weights.
 fn weighted(n_draws: u64, replacement: bool, block_size: u64, fetch_factor: u32) -> Sampler {
-    let weighted = Weighted {
-        weights: WEIGHTS.as_slice().into(),
-        n_draws: Some(n_draws),
-        replacement,
-    };
+    let weighted = Weighted::new(WEIGHTS.as_slice())
+        .n_draws(Some(n_draws))
+        .replacement(replacement);
     let config = config(weighted.into(), block_size, fetch_factor);
     Sampler::new(11, config, SamplerData::default()).unwrap()
 }
@@ -147,15 +143,8 @@ fn every_position_of_balanced_draws_holds_each_class_alike() {
                 false => 0.0,
             })
             .collect();
-        let balanced = Balanced {
-            codes: (0..27).map(code).collect(),
-            n_draws: None,
-            global,
-        };
-        let data = SamplerData {
-            subset: Some(subset.clone()),
-            ..SamplerData::default()
-        };
+        let balanced = Balanced::new((0..27).map(code).collect::<Vec<_>>()).global(global);
+        let data = SamplerData::default().subset(subset.clone());
         let sampler = Sampler::new(27, config(balanced.into(), 3, 5), data).unwrap();
         let counts = positions(&sampler, 20_000, 19);
         for (position, counts) in counts.iter().enumerate() {
@@ -171,10 +160,7 @@ fn members_of_a_subset_are_uniform_at_every_position() {
         .map(|obs| f64::from(u8::from(subset.contains(obs))))
         .collect();
     for (strategy, positions_of) in [(Strategy::BlockShuffle, 11), (Strategy::SequentialShuffle, 0)] {
-        let data = SamplerData {
-            subset: Some(subset.clone()),
-            ..SamplerData::default()
-        };
+        let data = SamplerData::default().subset(subset.clone());
         let sampler = Sampler::new(30, config(strategy, 3, 4), data).unwrap();
         let counts = positions(&sampler, 20_000, 11);
         for (position, counts) in counts.iter().enumerate().take(positions_of) {
@@ -194,22 +180,14 @@ fn groups_and_controls_pair_uniformly() {
     // Groups of 5, 7 and 4 in two match codes; controls of 6 and 5.
     let codes: Vec<u32> = [vec![1; 5], vec![2; 7], vec![3; 4], vec![0; 11]].concat();
     let matches: Vec<u32> = [vec![8; 12], vec![9; 4], vec![8; 6], vec![9; 5]].concat();
-    let grouped = Grouped {
-        codes: codes.into(),
-        n_per_group: Some(2),
-        sets_per_minibatch: Some(1),
-        controls: Some(Controls {
-            groups: vec![0],
-            match_codes: Some(matches.into()),
-            n_per_set: 1,
-        }),
-    };
+    let grouped = Grouped::new(codes)
+        .n_per_group(Some(2))
+        .sets_per_minibatch(Some(1))
+        .controls(Controls::new(vec![0], 1).match_codes(matches));
     for (block_size, drop_last) in [(1, false), (3, false), (3, true), (50, true)] {
-        let config = SamplerConfig {
-            batch_size: 3,
-            drop_last,
-            ..config(grouped.clone().into(), block_size, 2)
-        };
+        let config = config(grouped.clone().into(), block_size, 2)
+            .batch_size(3)
+            .drop_last(drop_last);
         let sampler = Sampler::new(27, config, SamplerData::default()).unwrap();
         let n_sets = if drop_last { 7 } else { 9 };
         let mut control = vec![0; 27];

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::ops::Range;
 
+use cellring::__internal::Cause;
 use cellring::plan::{
     Custom, PlanError, Sampler, SamplerConfig, SamplerData, Strategy, StrategyKind, Subset, UserOrder,
 };
@@ -59,16 +60,13 @@ prop_compose! {
     fn configs()(
         batch_size in 1u32..=20, fetch_factor in 1u32..=12, seed: u64, drop_last: bool, world_size in 1u32..=7,
     ) -> SamplerConfig {
-        SamplerConfig { batch_size, fetch_factor, seed, drop_last, world_size, ..SamplerConfig::default() }
+        SamplerConfig::default().batch_size(batch_size).fetch_factor(fetch_factor).seed(seed).drop_last(drop_last).world_size(world_size)
     }
 }
 
 fn sampler(order: &Stretches, config: &SamplerConfig) -> Sampler {
     let strategy = Strategy::user(order.clone());
-    let config = SamplerConfig {
-        strategy,
-        ..config.clone()
-    };
+    let config = config.clone().strategy(strategy);
     Sampler::new(N_OBS, config, SamplerData::default()).unwrap()
 }
 
@@ -80,7 +78,7 @@ proptest! {
         let sampler = sampler(&order, &config);
         let list: Vec<u64> = order.of_epoch(epoch).into_iter().flatten().collect();
         // The list begins with its first obs whatever is dropped.
-        let whole = SamplerConfig { drop_last: false, ..config.clone() };
+        let whole = config.clone().drop_last(false);
         let global = cut(&sequential(&list, &whole, epoch, order.shuffle), &config);
         let ranks = sampler_ranks(&sampler, epoch);
         prop_assert!(ranks.iter().all(|rank| rank.len() == ranks[0].len()));
@@ -150,12 +148,10 @@ impl UserOrder for Faulty {
 
 #[test]
 fn bad_orders_are_errors_of_their_epoch() {
-    let config = SamplerConfig {
-        strategy: Strategy::user(Faulty),
-        batch_size: 1 << 14,
-        fetch_factor: 1 << 14,
-        ..SamplerConfig::default()
-    };
+    let config = SamplerConfig::default()
+        .strategy(Strategy::user(Faulty))
+        .batch_size(1 << 14)
+        .fetch_factor(1 << 14);
     assert_eq!(config.strategy.kind(), StrategyKind::User);
     let sampler = Sampler::new(N_OBS, config.clone(), SamplerData::default()).unwrap();
     assert_eq!(alone(&sampler, 0), [[3, 1, 2]]);
@@ -164,7 +160,7 @@ fn bad_orders_are_errors_of_their_epoch() {
         let error = sampler.plan(epoch).unwrap_err();
         let mut state = sampler.plan(0).unwrap().state_after(0);
         state.epoch = epoch;
-        assert_eq!(sampler.resume(&state).unwrap_err(), error);
+        assert_eq!(sampler.resume(&state).unwrap_err().to_string(), error.to_string());
         error.to_string()
     };
     assert_eq!(
@@ -178,10 +174,10 @@ fn bad_orders_are_errors_of_their_epoch() {
             "a fetch of 16384 minibatches of 16384 obs exceeds 67108864 obs: lower fetch_factor or batch_size",
         ]
     );
-    let data = SamplerData {
-        subset: Some(Subset::all(N_OBS).unwrap()),
-        ..SamplerData::default()
-    };
+    let data = SamplerData::default().subset(Subset::all(N_OBS).unwrap());
     let error = Sampler::new(N_OBS, config, data).unwrap_err();
-    assert_eq!(error, PlanError::UnusedSubset { strategy: "user" });
+    assert!(matches!(
+        error.cause(),
+        Cause::Plan(PlanError::UnusedSubset { strategy: "user" })
+    ));
 }

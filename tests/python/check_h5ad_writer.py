@@ -1,9 +1,9 @@
 """Reads with anndata what the Rust writer of .h5ad made, and compares values and dtypes.
 
-    cargo run -p cellring-tools --example h5ad_samples -- DIRECTORY
+    cargo run -p cellring-anndata --example h5ad_samples -- DIRECTORY
     python tests/python/check_h5ad_writer.py DIRECTORY
 
-The formulas are those of tools/tests/samples/mod.rs. Also writes each file again with anndata and compares that what
+The formulas are those of tools/anndata/tests/samples/mod.rs. Also writes each file again with anndata and compares that what
 comes back is the same, so that nothing here is readable only by luck.
 """
 

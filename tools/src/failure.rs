@@ -2,15 +2,13 @@
 
 use std::error::Error;
 use std::fmt;
-use std::process::ExitCode;
 
+use crate::convert::ConvertError;
+use crate::export::ExportError;
+use crate::paths::PathError;
+use cellring::__internal::Cause;
 use cellring::format::FormatError;
 use cellring::writer::WriteError;
-use cellring_tools::convert::ConvertError;
-use cellring_tools::export::ExportError;
-use cellring_tools::paths::PathError;
-
-use crate::{output, process};
 
 /// Why a command ends early. Any error becomes one with `?`.
 #[derive(Debug)]
@@ -36,21 +34,18 @@ impl Failure {
         Self::Failed(sentence.into().into())
     }
 
-    /// Says what went wrong, and returns the exit code for it.
-    pub(crate) fn report(&self) -> ExitCode {
-        let code = match self {
+    /// The exit code that the process ends with.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::Interrupted { signal, .. } => 128 + signal,
-            Self::NoReader => return ExitCode::SUCCESS,
-        };
-        let sentence = self.to_string();
-        output::error(self.kind(), &format!("{sentence}{}", process::remedy(&sentence)));
-        ExitCode::from(code)
+            Self::NoReader => 0,
+        }
     }
 
     /// What kind of failure it is, for programs; `tools/MANUAL.md` lists all.
-    fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Failed(error) => kind_of(error.as_ref()),
             Self::Usage(_) => "usage",
@@ -63,45 +58,35 @@ impl Failure {
 fn kind_of(error: &(dyn Error + Send + Sync + 'static)) -> &'static str {
     if let Some(error) = error.downcast_ref::<ConvertError>() {
         return match error {
-            ConvertError::Write(error) => of_write(error),
+            ConvertError::Store(error) => of_library(error),
             _ => "failed",
         };
     }
     if let Some(error) = error.downcast_ref::<ExportError>() {
         return match error {
             ExportError::Exists { .. } => "exists",
-            ExportError::Store(error) => of_format(error),
+            ExportError::Store(error) => of_library(error),
             _ => "failed",
         };
     }
-    if let Some(error) = error.downcast_ref::<WriteError>() {
-        return of_write(error);
-    }
-    if let Some(error) = error.downcast_ref::<FormatError>() {
-        return of_format(error);
+    if let Some(error) = error.downcast_ref::<cellring::Error>() {
+        return of_library(error);
     }
     match error.downcast_ref::<PathError>() {
         Some(PathError::Exists { .. } | PathError::NotReplaceable { .. }) => "exists",
-        Some(PathError::Output(error)) => of_write(error),
+        Some(PathError::Output(error)) => of_library(error),
         Some(_) => "path",
         None => "failed",
     }
 }
 
-fn of_write(error: &WriteError) -> &'static str {
-    match error {
-        WriteError::Exists { .. } | WriteError::NotReplaceable { .. } | WriteError::NotRemovable { .. } => {
-            "exists"
-        }
-        WriteError::Directory { .. } | WriteError::NoName { .. } => "path",
-        WriteError::Format(error) => of_format(error),
-        _ => "failed",
-    }
-}
-
-fn of_format(error: &FormatError) -> &'static str {
-    match error {
-        FormatError::NotAStore { .. } => "not-a-store",
+fn of_library(error: &cellring::Error) -> &'static str {
+    match error.cause() {
+        Cause::Write(
+            WriteError::Exists { .. } | WriteError::NotReplaceable { .. } | WriteError::NotRemovable { .. },
+        ) => "exists",
+        Cause::Write(WriteError::Directory { .. } | WriteError::NoName { .. }) => "path",
+        Cause::Format(FormatError::NotAStore { .. }) => "not-a-store",
         _ => "failed",
     }
 }

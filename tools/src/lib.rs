@@ -1,12 +1,25 @@
-//! What the `cellring` command is made of: reading and writing AnnData, synthetic data sets, and the conversion of one into
-//! the other.
+//! What the `cellring` command is made of: the conversion of AnnData to stores and back, synthetic data sets, measurements, and
+//! the command line itself.
 
-pub mod anndata;
+mod bench;
+pub mod cli;
+mod commands;
 pub mod convert;
+mod diversity;
 pub mod export;
+mod failure;
+mod interrupt;
 pub mod list;
+mod measure;
 pub mod message;
+mod options;
+mod output;
 pub mod page_cache;
 pub mod paths;
+mod process;
+mod progress;
+mod sampler_record;
 pub mod size;
 pub mod synth;
+mod usage;
+mod warnings;

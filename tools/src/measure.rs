@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::message::MessageKind;
 use cellring::engine::{Choice, EngineStats};
 use cellring::minibatch::{Indices, Matrix, Values};
 use cellring::plan::SamplerState;
 use cellring::{Loader, LoaderConfig, Minibatch, Store};
-use cellring_tools::message::MessageKind;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::output;
-use crate::process::cpu_time;
 use crate::progress::Epochs;
+use crate::usage::cpu_time;
 
 /// How far to run.
 #[derive(Clone, Debug, Default)]
@@ -128,7 +128,7 @@ impl Run {
             {
                 let minibatch = minibatch?;
                 sum.cells += minibatch.n_obs() as u64;
-                let further = minibatch.further().iter().map(Matrix::nnz);
+                let further = minibatch.matrices().iter().map(Matrix::nnz);
                 sum.nnz += (minibatch.nnz() + further.sum::<usize>()) as u64;
                 sum.minibatches += 1;
                 if let Some(digest) = &mut digest {
@@ -183,7 +183,7 @@ impl Digest {
         self.0.update(&(minibatch.nnz() as u64).to_le_bytes());
         self.0.update(bytemuck::cast_slice(minibatch.obs()));
         self.add_matrix(minibatch.matrix());
-        for matrix in minibatch.further() {
+        for matrix in minibatch.matrices() {
             self.0.update(&(matrix.nnz() as u64).to_le_bytes());
             self.add_matrix(matrix);
         }
@@ -247,20 +247,27 @@ impl Digest {
 /// choices are not worth one; nor are buffers that an ordinary user may not register, which cost little (the reason in
 /// the report tells of them).
 pub(crate) fn fallback(choice: &Choice) -> Option<String> {
-    let first = choice.rungs.first().filter(|rung| rung.refusal.is_some())?;
-    if (first.way.backend, first.way.direct) == (choice.way.backend, choice.way.direct) {
+    let first = choice
+        .attempts
+        .first()
+        .filter(|attempt| attempt.refusal.is_some())?;
+    if (first.method.backend, first.method.direct) == (choice.method.backend, choice.method.direct) {
         return None;
     }
     let mut refusals: Vec<&str> = Vec::new();
-    for refusal in choice.rungs.iter().filter_map(|rung| rung.refusal.as_deref()) {
+    for refusal in choice
+        .attempts
+        .iter()
+        .filter_map(|attempt| attempt.refusal.as_deref())
+    {
         if !refusals.contains(&refusal) {
             refusals.push(refusal);
         }
     }
     Some(format!(
         "{} is not available ({}); reading with {} instead",
-        first.way,
+        first.method,
         refusals.join("; "),
-        choice.way
+        choice.method
     ))
 }

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use cellring_tools::message::{Message, MessageKind};
+use crate::message::{Message, MessageKind};
 use serde::Serialize;
 use serde_json::json;
 

@@ -9,7 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use cellring::format::explain;
-use cellring::writer::{WriteError, check_directory, check_target};
+use cellring::writer::{check_directory, check_target};
+use cellring_anndata::__internal::directory_of;
 
 /// Why a path cannot be used. Every message is one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +42,7 @@ pub enum PathError {
     },
     /// An output cannot be made there.
     #[error(transparent)]
-    Output(#[from] WriteError),
+    Output(#[from] cellring::Error),
 }
 
 impl PathError {
@@ -67,13 +68,6 @@ pub fn check_input(path: &Path) -> Result<(), PathError> {
         // Opening a pipe would wait for its other end.
         () => Ok(()),
     }
-}
-
-/// The directory of a path.
-pub fn directory_of(path: &Path) -> &Path {
-    path.parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
 }
 
 /// Whether a file may be written to `path`: nothing is there, or with `force` a file.

@@ -1,4 +1,4 @@
-//! This process: how it ends when a signal tells it to, its limits, and what it has used so far by the kernel's account.
+//! This process: how it ends when a signal tells it to, and its limits.
 
 use std::fs;
 use std::io;
@@ -7,17 +7,16 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use cellring::writer::unfinished;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::time::{ClockId, clock_gettime};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::failure::Failure;
+use crate::output;
 
 /// A signal has told the process to end, and a thread removes what is under way.
 static IS_ENDING: AtomicBool = AtomicBool::new(false);
@@ -83,7 +82,7 @@ fn end(signal: i32) -> ! {
     unfinished::remove_all();
     if signal == SIGXFSZ {
         let sentence = "a file has reached the limit on the length of files; raise it (ulimit -f)";
-        let _ = Failure::because(sentence).report();
+        report(&Failure::because(sentence));
         // By default it leaves a core dump.
         let limit = Rlimit {
             current: Some(0),
@@ -132,7 +131,7 @@ pub(crate) fn start_threads() -> Result<(), Failure> {
 }
 
 /// What can be done about a limit that an error tells of, as the end of its sentence; empty if it says so itself.
-pub(crate) fn remedy(sentence: &str) -> &'static str {
+fn remedy(sentence: &str) -> &'static str {
     let of = |errno: u32| sentence.contains(&format!("(os error {errno})")) && !sentence.contains("ulimit");
     const EMFILE: u32 = 24;
     const EFBIG: u32 = 27;
@@ -143,22 +142,13 @@ pub(crate) fn remedy(sentence: &str) -> &'static str {
     }
 }
 
-/// The most memory that was resident at a time, in bytes, mapped files included; `None` where /proc is not there.
-pub(crate) fn peak_rss_bytes() -> Option<u64> {
-    parse_peak(&fs::read_to_string("/proc/self/status").ok()?)
-}
-
-fn parse_peak(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
-    Some(kib * 1024)
-}
-
-/// CPU time of all threads, also of those that have ended and of those that the kernel runs for the ring.
-pub(crate) fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+/// Says what went wrong, and returns the exit code for it.
+pub(crate) fn report(failure: &Failure) -> u8 {
+    if !matches!(failure, Failure::NoReader) {
+        let sentence = failure.to_string();
+        output::error(failure.kind(), &format!("{sentence}{}", remedy(&sentence)));
+    }
+    failure.exit_code()
 }
 
 #[cfg(test)]
@@ -177,29 +167,5 @@ mod tests {
         assert!(remedy("x: Too many open files (os error 24)").contains("ulimit -n"));
         assert_eq!(remedy("x (os error 24); raise the limit (ulimit -n)"), "");
         assert_eq!(remedy("x (os error 2)"), "");
-    }
-
-    #[test]
-    fn the_peak_is_read_in_bytes() {
-        let status = "Name:\tcellring\nVmPeak:\t  999 kB\nVmHWM:\t   51200 kB\nVmRSS:\t 1 kB\n";
-        assert_eq!(parse_peak(status), Some(50 << 20));
-        assert_eq!(parse_peak("VmPeak:\t 1 kB\n"), None);
-    }
-
-    #[test]
-    fn the_peak_covers_what_was_touched() {
-        let before = peak_rss_bytes().unwrap();
-        let touched = std::hint::black_box(vec![1u8; 64 << 20]);
-        assert!(peak_rss_bytes().unwrap() >= (64 << 20).max(before));
-        drop(touched);
-        assert!(peak_rss_bytes().unwrap() >= 64 << 20, "a peak stays");
-    }
-
-    #[test]
-    fn cpu_time_counts_threads_that_have_ended() {
-        let before = cpu_time();
-        let work = || (0..20_000_000u64).fold(1, |hash, i| std::hint::black_box(hash ^ i).wrapping_mul(31));
-        std::thread::spawn(work).join().unwrap();
-        assert!(cpu_time() > before + Duration::from_millis(1));
     }
 }

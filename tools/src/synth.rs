@@ -14,12 +14,11 @@ mod alias;
 mod burst;
 mod depth;
 mod obs;
-mod parts;
+mod ordered;
 mod random;
 mod rows;
 mod store;
 
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::Path;
@@ -27,20 +26,14 @@ use std::sync::Arc;
 use std::thread;
 
 use arrow_array::{RecordBatch, StringArray};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{Schema, SchemaRef};
 use cellring::format::{CsrRows, ValueType};
+use cellring_anndata::write::{AnnDataWriter, Axis, MatrixSpec, WriteError};
 
 pub use store::StoreOptions;
 
-use crate::anndata::write::{AnnDataWriter, Axis, MatrixSpec, WriteError};
 use rows::Model;
 
-/// Plates, and so runs of the first label.
-const N_PLATES: usize = 14;
-/// Cell lines.
-const N_LINES: usize = 50;
-/// Drugs.
-const N_DRUGS: usize = 380;
 /// Rows of obs or var made at a time for a file.
 const TABLE_ROWS: u64 = 1 << 16;
 /// Rows of the matrix made by one task for a file.
@@ -53,20 +46,20 @@ pub struct Synth {
     n_obs: u64,
     n_vars: u32,
     seed: u64,
-    layout: obs::Layout,
+    labels: obs::LabelRuns,
     model: Model,
 }
 
 impl Synth {
     /// The data set of this size and seed. Builds the sampling tables, which takes a fraction of a second.
     pub fn new(n_obs: u64, n_vars: u32, seed: u64) -> Self {
-        let layout = obs::Layout::new(n_obs, seed);
+        let labels = obs::LabelRuns::new(n_obs, seed);
         Self {
             n_obs,
             n_vars,
             seed,
             model: Model::new(n_vars, seed),
-            layout,
+            labels,
         }
     }
 
@@ -91,7 +84,7 @@ impl Synth {
     /// If the range is not within the data set.
     pub fn rows(&self, range: Range<u64>) -> CsrRows {
         self.check(&range);
-        self.model.rows(range, &self.layout)
+        self.model.rows(range, &self.labels)
     }
 
     /// Makes the rows of `range` with so many threads and hands them to `consume` on the calling thread, in order, in
@@ -112,7 +105,7 @@ impl Synth {
         consume: impl FnMut(CsrRows) -> Result<(), E>,
     ) -> Result<(), E> {
         self.check(&range);
-        parts::in_order(range, block_rows, threads, |rows| self.rows(rows), consume)
+        ordered::in_order(range, block_rows, threads, |rows| self.rows(rows), consume)
     }
 
     /// Columns of obs: the index `barcode`, the categories `plate`, `cell_line` and `drug`, and `pct_mito`.
@@ -127,7 +120,7 @@ impl Synth {
     /// (100 million rows do not).
     pub fn obs(&self, range: Range<u64>) -> RecordBatch {
         self.check(&range);
-        self.layout.batch(range)
+        self.labels.batch(range)
     }
 
     /// The var table: nothing but the index, `gene_id`.
@@ -135,7 +128,7 @@ impl Synth {
         let names: StringArray = (0..self.n_vars)
             .map(|gene| Some(format!("ENSG{gene:011}")))
             .collect();
-        let schema = Schema::new(vec![index_field("gene_id")]);
+        let schema = Schema::new(vec![obs::index_field("gene_id")]);
         #[expect(clippy::expect_used, reason = "one column of the type in the schema")]
         RecordBatch::try_new(Arc::new(schema), vec![Arc::new(names)]).expect("a table of one column")
     }
@@ -179,18 +172,4 @@ impl Synth {
             self.n_obs
         );
     }
-}
-
-/// The field of an index with this name.
-fn index_field(name: &str) -> Field {
-    let about = [
-        ("cellring.role", "index"),
-        ("anndata.index_name", name),
-        ("anndata.encoding", "string-array"),
-    ];
-    let about: HashMap<String, String> = about
-        .iter()
-        .map(|(k, v)| (k.to_string(), v.to_string()))
-        .collect();
-    Field::new(name, DataType::Utf8, false).with_metadata(about)
 }

@@ -273,12 +273,10 @@ fn without_a_report_only_the_loader_is_measured() {
 /// Entropy of the plates under a plan, in bits: `plate` as the test store has it.
 fn entropy(path: &Path, advice: &Value) -> f64 {
     let store = Store::open(path).unwrap();
-    let config = SamplerConfig {
-        block_size: advice["block_size"].as_u64().unwrap(),
-        batch_size: advice["batch_size"].as_u64().unwrap() as u32,
-        fetch_factor: advice["fetch_factor"].as_u64().unwrap() as u32,
-        ..SamplerConfig::default()
-    };
+    let config = SamplerConfig::default()
+        .block_size(advice["block_size"].as_u64().unwrap())
+        .batch_size(advice["batch_size"].as_u64().unwrap() as u32)
+        .fetch_factor(advice["fetch_factor"].as_u64().unwrap() as u32);
     let plan = Plan::new(store.n_obs(), &config, 0).unwrap();
     let plate = |obs: u64| {
         if obs % 11 == 5 {

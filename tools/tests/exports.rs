@@ -9,8 +9,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use cellring_tools::anndata::write::{Compression, ZarrFormat};
-use cellring_tools::anndata::{Selection, SourceError};
+use cellring_anndata::write::{Compression, ZarrFormat};
+use cellring_anndata::{ReadError, Selection};
 use cellring_tools::convert::{ConvertError, ConvertOptions, ConvertReport, ObsOrder, convert};
 use cellring_tools::export::{ContainerChoice, ExportError, ExportOptions, ExportReport, FormChoice, export};
 use tempfile::TempDir;
@@ -56,11 +56,11 @@ fn check(lines: &[String]) {
 fn options(obsm: &[&str]) -> ConvertOptions {
     let layers = ["csr", "csc", "dense"].map(|name| Selection::Layer(name.to_owned()));
     let obsm = obsm.iter().map(|name| Selection::Obsm((*name).to_owned()));
-    let mut further: Vec<Selection> = layers.into_iter().collect();
-    further.push(Selection::Raw);
-    further.extend(obsm);
+    let mut other_matrices: Vec<Selection> = layers.into_iter().collect();
+    other_matrices.push(Selection::Raw);
+    other_matrices.extend(obsm);
     ConvertOptions {
-        further,
+        other_matrices,
         ..ConvertOptions::default()
     }
 }
@@ -254,13 +254,13 @@ fn data_frames_that_are_no_matrices_are_refused_by_column() {
         ("gap", "a", "has no value in row 7"),
     ] {
         let options = ConvertOptions {
-            further: vec![Selection::Obsm(name.to_owned())],
+            other_matrices: vec![Selection::Obsm(name.to_owned())],
             ..ConvertOptions::default()
         };
         let error = run_convert(&source, &directory.path().join("store"), &options).unwrap_err();
         let is_of_column = matches!(
             &error,
-            ConvertError::Source(SourceError::FrameColumn { column: found, .. }) if found == column
+            ConvertError::Source(ReadError::FrameColumn { column: found, .. }) if found == column
         );
         assert!(is_of_column && error.to_string().contains(expected), "{error}");
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use cellring::Store;
 use cellring::format::{CsrRows, ValueBuffer, ValueType};
 use cellring::store::verify;
-use cellring_tools::anndata::write::{self, AnnDataWriter, Axis, MatrixSpec};
+use cellring_anndata::write::{self, AnnDataWriter, Axis, MatrixSpec};
 use cellring_tools::synth::Synth;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use cellring::format::{CsrRows, ValueBuffer, ValueType};
-use cellring_tools::anndata::write::{AnnDataWriter, Axis, Form, MatrixSpec, Place};
+use cellring_anndata::write::{AnnDataWriter, Axis, Form, MatrixSpec, Place};
 use serde_json::Value;
 use tempfile::TempDir;
 

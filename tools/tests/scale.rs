@@ -60,10 +60,7 @@ fn opening_reads_no_table(path: &Path) {
 
     // A column is read when it is asked for, and others are not.
     let obs_columns = vec!["plate".into()];
-    let config = LoaderConfig {
-        obs_columns,
-        ..LoaderConfig::default()
-    };
+    let config = LoaderConfig::default().obs_columns(obs_columns);
     Loader::new(store, config).unwrap();
     assert!(before == 1.0 || cached_fraction(&obs).unwrap() > before);
 }

@@ -14,6 +14,12 @@ use cellring::Store;
 use cellring::format::{CsrRows, Encoding, ValueBuffer, ValueType};
 use cellring_tools::convert::{ConvertOptions, convert};
 use cellring_tools::synth::{StoreOptions, Synth};
+use hdf5_reader::Hdf5File;
+
+#[path = "../../tests/common/seccomp.rs"]
+mod seccomp;
+
+use seccomp::{Threads, refuse_calls};
 
 fn counts(rows: &CsrRows) -> &[f32] {
     let ValueBuffer::F32(values) = &rows.values else {
@@ -370,4 +376,92 @@ fn a_store_without_cells_is_one() {
         .write_store(&path, &StoreOptions::default(), |_, _| ())
         .unwrap_err();
     assert!(error.to_string().contains("exists already"), "{error}");
+}
+
+fn integers(file: &Hdf5File, path: &str) -> Vec<i64> {
+    let dataset = file.dataset(path).unwrap();
+    let width = dataset.raw_element_size().unwrap();
+    let bytes = dataset.read_raw_bytes().unwrap();
+    assert_eq!(bytes.len(), width * dataset.num_elements().unwrap() as usize);
+    bytes
+        .chunks_exact(width)
+        .map(|value| {
+            let mut wide = if value[width - 1] & 0x80 != 0 {
+                [0xff; 8]
+            } else {
+                [0; 8]
+            };
+            wide[..width].copy_from_slice(value);
+            i64::from_le_bytes(wide)
+        })
+        .collect()
+}
+
+fn texts(file: &Hdf5File, path: &str) -> Vec<String> {
+    file.dataset(path).unwrap().read_strings().unwrap()
+}
+
+fn files_in(directory: &Path) -> usize {
+    std::fs::read_dir(directory).unwrap().count()
+}
+
+#[test]
+fn a_synthetic_data_set_reads_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.h5ad");
+    let synth = Synth::new(700, 3_000, 2);
+    let mut rows_told = 0;
+    let nnz = synth.write_h5ad(&path, |rows| rows_told = rows).unwrap();
+    let expected = synth.rows(0..700);
+    assert_eq!((rows_told, nnz), (700, expected.nnz() as u64));
+    let file = Hdf5File::open(&path).unwrap();
+    assert_eq!(
+        integers(&file, "X/indices"),
+        expected.indices.iter().map(|&i| i64::from(i)).collect::<Vec<_>>()
+    );
+    let ValueBuffer::F32(values) = &expected.values else {
+        panic!("counts are float32")
+    };
+    assert_eq!(
+        file.dataset("X/data")
+            .unwrap()
+            .read_array::<f32>()
+            .unwrap()
+            .into_raw_vec_and_offset()
+            .0,
+        *values
+    );
+    assert_eq!(texts(&file, "obs/drug/categories").len(), 380);
+    assert_eq!(texts(&file, "var/gene_id").len(), 3_000);
+    assert_eq!(files_in(directory.path()), 1);
+}
+
+/// Runs a part of a test in a thread that can start no other.
+fn without_threads<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            refuse_calls(&[libc::SYS_clone, libc::SYS_clone3], libc::EAGAIN, Threads::This);
+            work()
+        });
+        worker.join().unwrap()
+    })
+}
+
+#[test]
+fn synthetic_cells_are_made_without_threads() {
+    let synth = Synth::new(1000, 300, 5);
+    let all = |threads| {
+        let mut rows = Vec::new();
+        let threads = NonZeroUsize::new(threads).unwrap();
+        synth
+            .for_each_block(10..990, 64, threads, |block| {
+                rows.push((block.indptr, block.indices));
+                Ok::<(), ()>(())
+            })
+            .unwrap();
+        rows
+    };
+    let expected = all(3);
+    assert_eq!(expected.len(), 16);
+    assert!(without_threads(|| all(3)) == expected);
 }

@@ -23,7 +23,10 @@ pub(super) fn run_on(bench: &Bench, config: &EngineConfig) {
     let Some((engine, _)) = bench.engine(config, &pool) else {
         return;
     };
-    assert_eq!(engine.choice().rungs.last().unwrap().way, engine.choice().way);
+    assert_eq!(
+        engine.choice().attempts.last().unwrap().method,
+        engine.choice().method
+    );
     assert!(engine.alignment().is_power_of_two() && engine.alignment() <= 4096);
     eprintln!("{}", engine.choice().reason);
     drop(engine);
@@ -78,7 +81,7 @@ fn random_reads(bench: &Bench, config: &EngineConfig, pool: &Pool, rng: &mut Cha
     assert!(stats.bytes >= expected_bytes && stats.reads > 24, "{stats:?}");
     assert_eq!(
         stats.enter_calls > 0,
-        engine.choice().way.backend == Backend::Uring && config.sim.is_none()
+        engine.choice().method.backend == Backend::Uring && config.sim.is_none()
     );
     drop(engine);
     assert!(done.recv().is_err(), "more completions than submissions");

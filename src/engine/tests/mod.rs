@@ -1,7 +1,6 @@
 //! One body of tests that every backend passes, and what only one of them can be asked.
 
 mod body;
-mod climb;
 mod faults;
 mod rings;
 
@@ -29,8 +28,19 @@ fn config(backend: Backend, direct: Direct) -> EngineConfig {
 }
 
 #[test]
-fn ring_with_registered_buffers_past_the_page_cache() {
-    body::run(&config(Backend::Uring, Direct::On));
+fn every_backend_past_the_page_cache() {
+    for (backend, method) in Backend::every() {
+        if method.needs_page_cache().is_none() {
+            body::run(&config(backend, Direct::On));
+        }
+    }
+}
+
+#[test]
+fn every_backend_through_the_page_cache() {
+    for (backend, _) in Backend::every() {
+        body::run(&config(backend, Direct::Off));
+    }
 }
 
 #[test]
@@ -42,11 +52,6 @@ fn ring_without_registered_buffers_past_the_page_cache() {
 }
 
 #[test]
-fn ring_through_the_page_cache() {
-    body::run(&config(Backend::Uring, Direct::Off));
-}
-
-#[test]
 fn ring_with_one_read_in_flight() {
     body::run(&EngineConfig {
         depth: Some(1),
@@ -55,26 +60,11 @@ fn ring_with_one_read_in_flight() {
 }
 
 #[test]
-fn pread_past_the_page_cache() {
-    body::run(&config(Backend::Pread, Direct::On));
-}
-
-#[test]
-fn pread_through_the_page_cache() {
-    body::run(&config(Backend::Pread, Direct::Off));
-}
-
-#[test]
 fn pread_by_one_thread() {
     body::run(&EngineConfig {
         threads: Some(1),
         ..config(Backend::Pread, Direct::Off)
     });
-}
-
-#[test]
-fn mmap() {
-    body::run(&config(Backend::Mmap, Direct::Auto));
 }
 
 #[test]

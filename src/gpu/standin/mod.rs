@@ -137,15 +137,15 @@ fn refused(call: &'static str, code: u32) -> DriverError {
 impl StandIn {
     /// A device that goes on, one operation at a time, whenever somebody waits for it.
     pub fn new(seed: u64) -> Self {
-        Self::of(seed, true)
+        Self::with_state(seed, true)
     }
 
     /// A device that does nothing but for [`step`](Self::step).
     pub fn stopped(seed: u64) -> Self {
-        Self::of(seed, false)
+        Self::with_state(seed, false)
     }
 
-    fn of(seed: u64, runs: bool) -> Self {
+    fn with_state(seed: u64, runs: bool) -> Self {
         let state = State {
             random: Some(ChaCha8Rng::seed_from_u64(seed)),
             runs,

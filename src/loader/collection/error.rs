@@ -2,19 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::format::FormatError;
-use crate::minibatch::OutputError;
-
 /// Why stores cannot be taken as one. Every message is one sentence.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CollectionError {
-    /// A var table is damaged, or has no such column.
-    #[error(transparent)]
-    Format(#[from] FormatError),
-    /// The genes asked for make no list, or the column that names them holds no text.
-    #[error(transparent)]
-    Genes(#[from] OutputError),
     /// There is no store.
     #[error("a collection needs at least one store")]
     Empty,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::CollectionError;
 use super::error::listed;
+use crate::Result;
 use crate::Store;
 use crate::format::table::Column;
 use crate::minibatch::{GeneSelection, texts};
@@ -54,7 +55,7 @@ struct Names<'a> {
 }
 
 /// The column of the var table that tells genes.
-pub(super) fn var_column(store: &Store, column: Option<&str>) -> Result<Column, CollectionError> {
+pub(super) fn var_column(store: &Store, column: Option<&str>) -> Result<Column> {
     Ok(match column {
         None => store.var().names()?,
         Some(column) => store.var().column(column)?,
@@ -62,22 +63,18 @@ pub(super) fn var_column(store: &Store, column: Option<&str>) -> Result<Column, 
 }
 
 /// The names in it.
-pub(super) fn names_in<'a>(store: &Store, column: &'a Column) -> Result<Vec<&'a str>, CollectionError> {
+pub(super) fn names_in<'a>(store: &Store, column: &'a Column) -> Result<Vec<&'a str>> {
     let name = |(column, text): (usize, Option<&'a str>)| {
         let store = || store.path().to_path_buf();
-        text.ok_or_else(|| CollectionError::NoName {
-            store: store(),
-            column,
+        text.ok_or_else(|| {
+            let store = store();
+            CollectionError::NoName { store, column }.into()
         })
     };
     texts(column)?.enumerate().map(name).collect()
 }
 
-pub(super) fn join(
-    stores: &[Arc<Store>],
-    join: &Join,
-    column: Option<&str>,
-) -> Result<Joined, CollectionError> {
+pub(super) fn join(stores: &[Arc<Store>], join: &Join, column: Option<&str>) -> Result<Joined> {
     let is_list = matches!(join, Join::Names(_));
     let one = |map_of| Joined {
         n_vars: stores[0].n_vars() as usize,
@@ -89,7 +86,7 @@ pub(super) fn join(
         return Ok(one(vec![0]));
     }
     let columns = stores.iter().map(|store| var_column(store, column));
-    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    let columns = columns.collect::<Result<Vec<_>>>()?;
     // Most stores of many have the same genes: what differs is kept.
     let mut lists: Vec<Names<'_>> = Vec::new();
     let mut map_of = Vec::with_capacity(stores.len());
@@ -110,10 +107,10 @@ pub(super) fn join(
     let genes = genes_of(join, &lists);
     if genes.is_empty() && *join == Join::Inner && lists.len() > 1 {
         let remedy = "join them by the genes that any has, or leave out a store";
-        return Err(nothing_in_common(stores.len(), &lists[0], &lists[1], remedy));
+        return Err(nothing_in_common(stores.len(), &lists[0], &lists[1], remedy).into());
     }
     if i32::try_from(genes.len()).is_err() {
-        return Err(CollectionError::TooManyGenes(genes.len()));
+        return Err(CollectionError::TooManyGenes(genes.len()).into());
     }
     let mut maps = Vec::with_capacity(lists.len());
     let mut finds_any = false;
@@ -124,10 +121,11 @@ pub(super) fn join(
                 store: list.store.path().to_path_buf(),
                 n: report.ambiguous.len(),
                 names: examples(report.ambiguous.iter()),
-            });
+            }
+            .into());
         }
         if *join == Join::Same && (!report.missing.is_empty() || list.names.len() != genes.len()) {
-            return Err(other_genes(&lists[0], list, &report.missing));
+            return Err(other_genes(&lists[0], list, &report.missing).into());
         }
         finds_any |= report.missing.len() < genes.len();
         maps.push((!map.is_identity()).then_some(map));
@@ -146,7 +144,7 @@ pub(super) fn join(
 
 /// Refuses a store without any gene that another one has, and tells where there are few: genes are named in another way then,
 /// and all but its own are zero.
-fn check_shared(lists: &[Names<'_>], n_stores: usize) -> Result<(), CollectionError> {
+fn check_shared(lists: &[Names<'_>], n_stores: usize) -> Result<()> {
     let distinct: Vec<HashSet<&str>> = lists
         .iter()
         .map(|list| list.names.iter().copied().collect())
@@ -164,7 +162,7 @@ fn check_shared(lists: &[Names<'_>], n_stores: usize) -> Result<(), CollectionEr
         let n_shared = names.iter().filter(|name| n_having.get(*name) > Some(&1)).count();
         if n_shared == 0 && smaller > 0 {
             let remedy = "join them by a var column that names genes the same way";
-            return Err(nothing_in_common(n_stores, &lists[place], &lists[other], remedy));
+            return Err(nothing_in_common(n_stores, &lists[place], &lists[other], remedy).into());
         }
         if n_shared * FEW < smaller {
             tracing::warn!(

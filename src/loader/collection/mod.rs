@@ -9,9 +9,9 @@ use std::sync::Arc;
 pub use error::CollectionError;
 pub use join::Join;
 
-use crate::Store;
 use crate::minibatch::GeneSelection;
 use crate::plan::{Subset, Weighted};
+use crate::{Result, Store};
 
 /// Stores, one after the other: obs `i` of store `k` has the number [`range(k)`](Self::range)`.start + i`.
 ///
@@ -44,6 +44,18 @@ struct Inner {
     var_column: Option<String>,
 }
 
+impl From<Store> for Collection {
+    fn from(store: Store) -> Self {
+        Arc::new(store).into()
+    }
+}
+
+impl From<&Self> for Collection {
+    fn from(collection: &Self) -> Self {
+        collection.clone()
+    }
+}
+
 impl From<Arc<Store>> for Collection {
     fn from(store: Arc<Store>) -> Self {
         let joined = join::Joined {
@@ -61,15 +73,15 @@ impl Collection {
     ///
     /// # Errors
     /// As [`join`](Self::join).
-    pub fn new(stores: Vec<Arc<Store>>) -> Result<Self, CollectionError> {
+    pub fn new(stores: Vec<Arc<Store>>) -> Result<Self> {
         Self::join(stores, &Join::Same)
     }
 
     /// Stores whose genes are identified by the names in the index of the var table.
     ///
     /// # Errors
-    /// [`CollectionError`] where there is no store, a var table cannot be read, or the genes cannot be joined so.
-    pub fn join(stores: Vec<Arc<Store>>, join: &Join) -> Result<Self, CollectionError> {
+    /// If there is no store, a var table cannot be read, or the genes cannot be joined so.
+    pub fn join(stores: Vec<Arc<Store>>, join: &Join) -> Result<Self> {
         Self::joined(stores, join, None)
     }
 
@@ -77,13 +89,13 @@ impl Collection {
     ///
     /// # Errors
     /// As [`join`](Self::join), and where a store has no such column.
-    pub fn join_by(stores: Vec<Arc<Store>>, join: &Join, var_column: &str) -> Result<Self, CollectionError> {
+    pub fn join_by(stores: Vec<Arc<Store>>, join: &Join, var_column: &str) -> Result<Self> {
         Self::joined(stores, join, Some(var_column))
     }
 
-    fn joined(stores: Vec<Arc<Store>>, join: &Join, column: Option<&str>) -> Result<Self, CollectionError> {
+    fn joined(stores: Vec<Arc<Store>>, join: &Join, column: Option<&str>) -> Result<Self> {
         if stores.is_empty() {
-            return Err(CollectionError::Empty);
+            return Err(CollectionError::Empty.into());
         }
         let joined = join::join(&stores, join, column)?;
         Ok(Self::of(stores, joined, join, column))
@@ -113,7 +125,7 @@ impl Collection {
     ///
     /// # Errors
     /// Where a store has no such matrix, or they cannot be joined.
-    pub fn matrix(&self, name: &str) -> Result<Self, CollectionError> {
+    pub fn matrix(&self, name: &str) -> Result<Self> {
         let inner = &*self.0;
         let stores = inner.stores.iter().map(|store| store.matrix(name).cloned());
         let stores = stores.collect::<Result<Vec<_>, _>>()?;
@@ -146,8 +158,8 @@ impl Collection {
     /// Names of the genes, in the order of the columns: for [`GeneSelection::among`].
     ///
     /// # Errors
-    /// [`CollectionError`] where the var table of the first store cannot be read.
-    pub fn var_names(&self) -> Result<Vec<String>, CollectionError> {
+    /// If the var table of the first store cannot be read.
+    pub fn var_names(&self) -> Result<Vec<String>> {
         if let Some(names) = &self.0.joined.names {
             return Ok(names.clone());
         }
@@ -166,7 +178,7 @@ impl Collection {
     ///
     /// # Panics
     /// Where there is no such store.
-    pub fn missing(&self, store: usize) -> Result<Vec<String>, CollectionError> {
+    pub fn missing(&self, store: usize) -> Result<Vec<String>> {
         let n_vars = self.0.stores[store].n_vars() as usize;
         let there = match self.map(store) {
             Some(map) => map.present(),
@@ -221,21 +233,18 @@ impl Collection {
     /// # fn f(collection: Collection) -> Result<LoaderConfig, Box<dyn std::error::Error>> {
     /// // Half of the draws from the first store, a quarter from each other.
     /// let weighted = collection.weighted(&[2.0, 1.0, 1.0], None)?;
-    /// let config = LoaderConfig {
-    ///     sampler: SamplerConfig { strategy: weighted.into(), ..SamplerConfig::default() },
-    ///     ..LoaderConfig::default()
-    /// };
+    /// let config = LoaderConfig::default().sampler(SamplerConfig::default().strategy(weighted));
     /// # Ok(config) }
     /// ```
     ///
     /// # Errors
-    /// [`CollectionError`] where there is not one share for each store, a share is negative or not finite, or a store
+    /// If there is not one share for each store, a share is negative or not finite, or a store
     /// with a share above 0 has no obs to draw.
-    pub fn weighted(&self, shares: &[f64], subset: Option<&Subset>) -> Result<Weighted, CollectionError> {
+    pub fn weighted(&self, shares: &[f64], subset: Option<&Subset>) -> Result<Weighted> {
         let stores = &self.0.stores;
         if shares.len() != stores.len() {
             let (expected, found) = (stores.len(), shares.len());
-            return Err(CollectionError::Shares { expected, found });
+            return Err(CollectionError::Shares { expected, found }.into());
         }
         let mut counts: Vec<u64> = stores.iter().map(|store| store.n_obs()).collect();
         if let Some(subset) = subset {
@@ -251,11 +260,11 @@ impl Collection {
             let path = || store.path().to_path_buf();
             if !(share.is_finite() && share >= 0.0) {
                 let (store, found) = (path(), share);
-                return Err(CollectionError::BadShare { store, found });
+                return Err(CollectionError::BadShare { store, found }.into());
             }
             if share > 0.0 && count == 0 {
                 let store = path();
-                return Err(CollectionError::NothingToDraw { store, share });
+                return Err(CollectionError::NothingToDraw { store, share }.into());
             }
         }
         let each = shares

@@ -2,7 +2,7 @@
 
 use crate::engine::Read;
 use crate::format::obs::{Location, Part};
-use crate::format::{Encoding, FormatError, Index};
+use crate::format::{FormatError, Index};
 
 /// Reads begin at multiples of this in the file and in the slot.
 const CACHE_LINE_BYTES: u64 = 64;
@@ -79,7 +79,7 @@ impl Source<'_> {
 /// of a matrix follow those of the one before it.
 ///
 /// # Errors
-/// [`FormatError`] where the index is damaged.
+/// If the index is damaged.
 pub(super) fn plan_reads(
     matrices: &[Vec<Source<'_>>],
     obs: &[u64],
@@ -120,9 +120,10 @@ pub(super) fn plan_reads(
         .iter()
         .map(|key| (key >> 16, (key & 0xFFFF) as u32))
         .chain(by_obs.iter().copied());
-    let is_raw = |source: &Source<'_>| source.index.encoding() == Encoding::Raw;
-    let any_raw = matrices.iter().flatten().any(is_raw);
-    let n_pieces = obs.len() * matrices.len() * if any_raw { 2 } else { 1 };
+    let sources = matrices.iter().flatten();
+    let n_parts = sources.map(|source| source.index.encoding().n_parts()).max();
+    let n_parts = n_parts.unwrap_or(1);
+    let n_pieces = obs.len() * matrices.len() * n_parts;
     let mut pieces: Vec<Piece> = Vec::with_capacity(n_pieces);
     for (matrix, sources) in matrices.iter().enumerate() {
         let mut placed = vec![empty; obs.len()];
@@ -175,7 +176,7 @@ pub(super) fn plan_reads(
         }
         fetch.placed.push(placed);
     }
-    if any_raw {
+    if n_parts > 1 {
         pieces.sort_unstable_by_key(|piece| (piece.file, piece.part.offset_bytes));
     }
     let mut cursor = Cursor {

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::format::Encoding;
 use crate::loader::testing::store;
 
 const N_OBS: u32 = 300;

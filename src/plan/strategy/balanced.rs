@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use super::method::{Method, Prepared, check_draws, check_len};
 use super::weighted::WithReplacement;
-use crate::plan::error::PlanError;
+use crate::Error;
 use crate::plan::hash::Fingerprint;
 use crate::plan::order::OrderConfig;
-use crate::plan::settings::Parts;
+use crate::plan::settings::SettingsBuilder;
 use crate::plan::universe::Universe;
 use crate::plan::weights::Weights;
+use crate::setters::setters;
 
 /// Classes to balance: for [`Strategy::Balanced`](super::Strategy::Balanced).
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Balanced {
     /// The class of each obs of the data set; obs that are [`MISSING`](crate::plan::MISSING) are never drawn. See
     /// [`combine_codes`](crate::plan::combine_codes) for classes by several columns.
@@ -24,8 +26,25 @@ pub struct Balanced {
     pub global: bool,
 }
 
+impl Balanced {
+    /// Balances these classes within the subset; an epoch has as many draws as there are obs with a class.
+    pub fn new(codes: impl Into<Arc<[u32]>>) -> Self {
+        Self {
+            codes: codes.into(),
+            n_draws: None,
+            global: false,
+        }
+    }
+
+    setters! {
+        codes: into Arc<[u32]>,
+        n_draws: as Option<u64>,
+        global: as bool,
+    }
+}
+
 impl Method for Balanced {
-    fn check(&self, n_obs: u64) -> Result<(), PlanError> {
+    fn check(&self, n_obs: u64) -> Result<(), Error> {
         check_len("the list of classes", self.codes.len() as u64, n_obs)
     }
 
@@ -36,13 +55,13 @@ impl Method for Balanced {
         print.add(self.global.into());
     }
 
-    fn describe(&self, parts: &mut Parts) {
-        parts.add_codes("classes", &self.codes);
-        parts.add_option("n_draws", self.n_draws);
-        parts.add("global", self.global);
+    fn describe(&self, settings: &mut SettingsBuilder) {
+        settings.add_codes("classes", &self.codes);
+        settings.add_option("n_draws", self.n_draws);
+        settings.add("global", self.global);
     }
 
-    fn prepare(&self, members: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, PlanError> {
+    fn prepare(&self, members: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, Error> {
         let (members, weights) = Weights::per_class(members, &self.codes, self.global)?;
         let n_draws = check_draws(self.n_draws.unwrap_or(members.len()))?;
         Ok(Arc::new(WithReplacement::new(members, weights, n_draws)))

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::method::{Method, Prepared};
-use crate::plan::error::PlanError;
+use crate::Error;
 use crate::plan::hash::Fingerprint;
 use crate::plan::order::{Drawn, EpochOrder, Order, OrderConfig};
-use crate::plan::settings::Parts;
+use crate::plan::settings::SettingsBuilder;
 use crate::plan::universe::Universe;
 
 /// Every member once in an epoch, in blocks.
@@ -14,15 +14,15 @@ use crate::plan::universe::Universe;
 pub(super) struct BlockShuffle;
 
 impl Method for BlockShuffle {
-    fn check(&self, _: u64) -> Result<(), PlanError> {
+    fn check(&self, _: u64) -> Result<(), Error> {
         Ok(())
     }
 
     fn add_to(&self, _: &mut Fingerprint) {}
 
-    fn describe(&self, _: &mut Parts) {}
+    fn describe(&self, _: &mut SettingsBuilder) {}
 
-    fn prepare(&self, members: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, PlanError> {
+    fn prepare(&self, members: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, Error> {
         Ok(Arc::new(Members(members)))
     }
 }
@@ -31,11 +31,11 @@ impl Method for BlockShuffle {
 struct Members(Universe);
 
 impl Prepared for Members {
-    fn check_fetch(&self, config: &OrderConfig) -> Result<(), PlanError> {
+    fn check_fetch(&self, config: &OrderConfig) -> Result<(), Error> {
         config.check_fetch(self.0.len())
     }
 
-    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, PlanError> {
+    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, Error> {
         Ok(Order::blocks(Drawn::Members(self.0.clone()), config, epoch))
     }
 }

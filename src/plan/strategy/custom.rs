@@ -4,12 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::method::{Method, Prepared};
+use crate::Error;
 use crate::plan::error::PlanError;
 use crate::plan::hash::Fingerprint;
 use crate::plan::limits::MAX_OBS;
 use crate::plan::list::{ObsList, Runs};
 use crate::plan::order::{Drawn, EpochOrder, Order, OrderConfig};
-use crate::plan::settings::Parts;
+use crate::plan::settings::SettingsBuilder;
 use crate::plan::universe::Universe;
 
 /// What messages call the list.
@@ -30,7 +31,7 @@ impl Custom {
     ///
     /// # Errors
     /// If there are too many to be planned or a number is too large for any data set.
-    pub fn from_ids(ids: impl IntoIterator<Item = u64>) -> Result<Self, PlanError> {
+    pub fn from_ids(ids: impl IntoIterator<Item = u64>) -> Result<Self, Error> {
         Self::from_ranges(ids.into_iter().map(|obs| obs..obs.saturating_add(1)))
     }
 
@@ -38,17 +39,17 @@ impl Custom {
     ///
     /// # Errors
     /// If there are too many to be planned or a range reaches beyond any data set.
-    pub fn from_ranges(ranges: impl IntoIterator<Item = Range<u64>>) -> Result<Self, PlanError> {
+    pub fn from_ranges(ranges: impl IntoIterator<Item = Range<u64>>) -> Result<Self, Error> {
         let mut runs = Runs::default();
         for range in ranges {
             if range.end > MAX_OBS {
                 let (what, obs) = (WHAT, range.end - 1);
                 let n_obs = MAX_OBS;
-                return Err(PlanError::ObsOutOfRange { what, obs, n_obs });
+                return Err(PlanError::ObsOutOfRange { what, obs, n_obs }.into());
             }
             runs.push(range);
             if runs.len() > MAX_OBS {
-                return Err(PlanError::TooManyDraws { n_draws: runs.len() });
+                return Err(PlanError::TooManyDraws { n_draws: runs.len() }.into());
             }
         }
         Ok(Self {
@@ -85,11 +86,11 @@ impl Method for Custom {
         false
     }
 
-    fn check(&self, n_obs: u64) -> Result<(), PlanError> {
+    fn check(&self, n_obs: u64) -> Result<(), Error> {
         match self.list.last_obs().filter(|obs| *obs >= n_obs) {
             Some(obs) => {
                 let what = WHAT;
-                Err(PlanError::ObsOutOfRange { what, obs, n_obs })
+                Err(PlanError::ObsOutOfRange { what, obs, n_obs }.into())
             }
             None => Ok(()),
         }
@@ -101,22 +102,22 @@ impl Method for Custom {
         print.add_all(self.len(), self.list.iter());
     }
 
-    fn describe(&self, parts: &mut Parts) {
-        parts.add_words("order", self.list.iter());
-        parts.add("shuffle", self.shuffle);
+    fn describe(&self, settings: &mut SettingsBuilder) {
+        settings.add_words("order", self.list.iter());
+        settings.add("shuffle", self.shuffle);
     }
 
-    fn prepare(&self, _: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, PlanError> {
+    fn prepare(&self, _: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, Error> {
         Ok(Arc::new(self.clone()))
     }
 }
 
 impl Prepared for Custom {
-    fn check_fetch(&self, config: &OrderConfig) -> Result<(), PlanError> {
+    fn check_fetch(&self, config: &OrderConfig) -> Result<(), Error> {
         config.check_fetch(self.len())
     }
 
-    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, PlanError> {
+    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, Error> {
         Ok(Order::ascending(
             Drawn::Listed(self.list.clone()),
             self.shuffle,

@@ -40,8 +40,8 @@ macro_rules! strategies {
         /// use cellring::plan::{SamplerConfig, Strategy, Weighted};
         ///
         /// let weights = (0..100).map(|obs| 1.0 + obs as f32).collect();
-        /// let weighted = Weighted { weights, n_draws: Some(1_000), replacement: true };
-        /// let config = SamplerConfig { strategy: weighted.into(), ..SamplerConfig::default() };
+        /// let weighted = Weighted::new(weights).n_draws(Some(1_000));
+        /// let config = SamplerConfig::default().strategy(weighted);
         /// assert_eq!(config.strategy.name(), "weighted");
         /// ```
         #[derive(Clone, Debug, Default)]

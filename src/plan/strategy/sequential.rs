@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::method::{Method, Prepared};
-use crate::plan::error::PlanError;
+use crate::Error;
 use crate::plan::hash::Fingerprint;
 use crate::plan::order::{Drawn, EpochOrder, Order, OrderConfig};
-use crate::plan::settings::Parts;
+use crate::plan::settings::SettingsBuilder;
 use crate::plan::universe::Universe;
 
 /// Storage order, with or without shuffling each fetch.
@@ -16,15 +16,15 @@ pub(super) struct Sequential {
 }
 
 impl Method for Sequential {
-    fn check(&self, _: u64) -> Result<(), PlanError> {
+    fn check(&self, _: u64) -> Result<(), Error> {
         Ok(())
     }
 
     fn add_to(&self, _: &mut Fingerprint) {}
 
-    fn describe(&self, _: &mut Parts) {}
+    fn describe(&self, _: &mut SettingsBuilder) {}
 
-    fn prepare(&self, members: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, PlanError> {
+    fn prepare(&self, members: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, Error> {
         let shuffle = self.shuffle;
         Ok(Arc::new(Members { members, shuffle }))
     }
@@ -37,11 +37,11 @@ struct Members {
 }
 
 impl Prepared for Members {
-    fn check_fetch(&self, config: &OrderConfig) -> Result<(), PlanError> {
+    fn check_fetch(&self, config: &OrderConfig) -> Result<(), Error> {
         config.check_fetch(self.members.len())
     }
 
-    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, PlanError> {
+    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, Error> {
         Ok(Order::ascending(
             Drawn::Members(self.members.clone()),
             self.shuffle,

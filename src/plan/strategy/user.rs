@@ -1,15 +1,15 @@
 //! `user`: orders that users write themselves.
 
-use std::error::Error;
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::custom::Custom;
 use super::method::{Method, Prepared};
+use crate::Error;
 use crate::plan::error::PlanError;
 use crate::plan::hash::Fingerprint;
 use crate::plan::order::{EpochOrder, OrderConfig};
-use crate::plan::settings::Parts;
+use crate::plan::settings::SettingsBuilder;
 use crate::plan::universe::Universe;
 
 /// An order of obs that you write yourself: for [`Strategy::user`](super::Strategy::user).
@@ -57,12 +57,10 @@ use crate::plan::universe::Universe;
 ///
 /// // 1,000 cells in stretches of 50, of which the last are the easiest.
 /// let stretches = (0..20).rev().map(|stretch| 50 * stretch..50 * stretch + 50).collect();
-/// let config = SamplerConfig {
-///     strategy: Strategy::user(Curriculum { stretches, n_epochs: 4 }),
-///     batch_size: 10,
-///     fetch_factor: 5,
-///     ..SamplerConfig::default()
-/// };
+/// let config = SamplerConfig::default()
+///     .strategy(Strategy::user(Curriculum { stretches, n_epochs: 4 }))
+///     .batch_size(10)
+///     .fetch_factor(5);
 /// let sampler = Sampler::new(1_000, config, SamplerData::default())?;
 /// assert_eq!(sampler.plan(0)?.n_minibatches(), 25);
 /// assert_eq!(sampler.plan(7)?.n_minibatches(), 100);
@@ -84,7 +82,7 @@ pub trait UserOrder: Debug + Send + Sync {
     ///
     /// # Errors
     /// Any reason why the list cannot be made. The epoch is then refused, with the reason in the message.
-    fn order(&self, seed: u64, epoch: u64) -> Result<Custom, Box<dyn Error + Send + Sync>>;
+    fn order(&self, seed: u64, epoch: u64) -> Result<Custom, Box<dyn std::error::Error + Send + Sync>>;
 }
 
 impl Method for Arc<dyn UserOrder> {
@@ -93,7 +91,7 @@ impl Method for Arc<dyn UserOrder> {
     }
 
     /// Each order is checked once it is there.
-    fn check(&self, _: u64) -> Result<(), PlanError> {
+    fn check(&self, _: u64) -> Result<(), Error> {
         Ok(())
     }
 
@@ -103,12 +101,12 @@ impl Method for Arc<dyn UserOrder> {
         print.add(self.fingerprint());
     }
 
-    fn describe(&self, parts: &mut Parts) {
-        parts.add("user order", self.name());
-        parts.add_number("order", self.fingerprint());
+    fn describe(&self, settings: &mut SettingsBuilder) {
+        settings.add("user order", self.name());
+        settings.add_number("order", self.fingerprint());
     }
 
-    fn prepare(&self, members: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, PlanError> {
+    fn prepare(&self, members: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, Error> {
         let (order, n_obs) = (self.clone(), members.len());
         Ok(Arc::new(Orders { order, n_obs }))
     }
@@ -123,11 +121,11 @@ struct Orders {
 
 impl Prepared for Orders {
     /// Epochs may be of any length.
-    fn check_fetch(&self, _: &OrderConfig) -> Result<(), PlanError> {
+    fn check_fetch(&self, _: &OrderConfig) -> Result<(), Error> {
         Ok(())
     }
 
-    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, PlanError> {
+    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, Error> {
         let failed = |reason: String| PlanError::UserOrder {
             name: self.order.name().to_owned(),
             epoch,

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use super::method::{Method, Prepared, check_draws, check_len};
+use crate::Error;
 use crate::plan::draws::{Strata, draw_without_replacement};
 use crate::plan::error::PlanError;
 use crate::plan::hash::Fingerprint;
 use crate::plan::order::{Drawn, EpochOrder, Order, OrderConfig};
-use crate::plan::settings::Parts;
+use crate::plan::settings::SettingsBuilder;
 use crate::plan::universe::Universe;
 use crate::plan::weights::{Axis, Weights};
+use crate::setters::setters;
 
 /// Weights to draw by: for [`Strategy::Weighted`](super::Strategy::Weighted).
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Weighted {
     /// A weight for each obs of the data set, finite and not negative, in any unit. Obs of weight 0 are never drawn.
     pub weights: Arc<[f32]>,
@@ -22,8 +25,25 @@ pub struct Weighted {
     pub replacement: bool,
 }
 
+impl Weighted {
+    /// Draws with replacement by these weights, as many as there are obs with a positive weight.
+    pub fn new(weights: impl Into<Arc<[f32]>>) -> Self {
+        Self {
+            weights: weights.into(),
+            n_draws: None,
+            replacement: true,
+        }
+    }
+
+    setters! {
+        weights: into Arc<[f32]>,
+        n_draws: as Option<u64>,
+        replacement: as bool,
+    }
+}
+
 impl Method for Weighted {
-    fn check(&self, n_obs: u64) -> Result<(), PlanError> {
+    fn check(&self, n_obs: u64) -> Result<(), Error> {
         check_len("the list of weights", self.weights.len() as u64, n_obs)
     }
 
@@ -34,14 +54,14 @@ impl Method for Weighted {
         print.add(self.replacement.into());
     }
 
-    fn describe(&self, parts: &mut Parts) {
+    fn describe(&self, settings: &mut SettingsBuilder) {
         let bits = self.weights.iter().map(|weight| u64::from(weight.to_bits()));
-        parts.add_words("weights", bits);
-        parts.add_option("n_draws", self.n_draws);
-        parts.add("replacement", self.replacement);
+        settings.add_words("weights", bits);
+        settings.add_option("n_draws", self.n_draws);
+        settings.add("replacement", self.replacement);
     }
 
-    fn prepare(&self, members: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, PlanError> {
+    fn prepare(&self, members: Universe, _: &OrderConfig) -> Result<Arc<dyn Prepared>, Error> {
         let (members, weights) = Weights::per_obs(members, &self.weights)?;
         let (available, n_draws) = (members.len(), self.n_draws.unwrap_or(members.len()));
         let n_draws = check_draws(n_draws)?;
@@ -49,7 +69,7 @@ impl Method for Weighted {
             return Ok(Arc::new(WithReplacement::new(members, weights, n_draws)));
         }
         if n_draws > available {
-            return Err(PlanError::TooFewObs { n_draws, available });
+            return Err(PlanError::TooFewObs { n_draws, available }.into());
         }
         let weights = self.weights.clone();
         Ok(Arc::new(WithoutReplacement {
@@ -75,11 +95,11 @@ impl WithReplacement {
 }
 
 impl Prepared for WithReplacement {
-    fn check_fetch(&self, config: &OrderConfig) -> Result<(), PlanError> {
+    fn check_fetch(&self, config: &OrderConfig) -> Result<(), Error> {
         config.check_fetch(self.n_draws)
     }
 
-    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, PlanError> {
+    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, Error> {
         let (block_size, seed) = (config.block_size, config.seed);
         let strata = Strata::new(self.axis.clone(), self.n_draws, block_size, seed, epoch);
         Ok(Order::blocks(Drawn::Draws(strata), config, epoch))
@@ -95,11 +115,11 @@ struct WithoutReplacement {
 }
 
 impl Prepared for WithoutReplacement {
-    fn check_fetch(&self, config: &OrderConfig) -> Result<(), PlanError> {
+    fn check_fetch(&self, config: &OrderConfig) -> Result<(), Error> {
         config.check_fetch(self.n_draws)
     }
 
-    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, PlanError> {
+    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, Error> {
         let (members, weights) = (&self.members, &*self.weights);
         let drawn = draw_without_replacement(members, weights, self.n_draws, config.seed, epoch);
         Ok(Order::blocks(

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use cellring_tools::anndata::{LeftOut, Selection};
-use cellring_tools::convert::{AppendOptions, AppendReport, append};
-use cellring_tools::paths::check_input;
-use cellring_tools::size::parse_size;
+use crate::convert::{AppendOptions, AppendReport, append};
+use crate::paths::check_input;
+use crate::size::parse_size;
+use cellring_anndata::{LeftOut, Selection};
 use clap::value_parser;
 
-use crate::commands::inputs::InputArgs;
 use crate::failure::Failure;
+use crate::options::InputArgs;
 use crate::output::{self, Show};
 use crate::progress;
 

@@ -3,17 +3,18 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use crate::convert::{ConvertOptions, ConvertReport, ObsOrder, Parts, convert};
+use crate::paths::{check_input, check_store};
+use crate::size::parse_size;
 use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
 use cellring::format::{Encoding, VarOrder};
 use cellring::writer::check_directory;
-use cellring_tools::anndata::{JoinOptions, LeftOut, Selection, VarJoin};
-use cellring_tools::convert::{ConvertOptions, ConvertReport, ObsOrder, Parts, convert};
-use cellring_tools::paths::{check_input, check_store};
-use cellring_tools::size::parse_size;
+use cellring_anndata::{JoinOptions, LeftOut, Selection, VarJoin};
 use clap::{ValueEnum, value_parser};
 
-use crate::commands::inputs::InputArgs;
+use crate::commands::encoding::encoding_parser;
 use crate::failure::Failure;
+use crate::options::InputArgs;
 use crate::output::{self, Show};
 use crate::progress;
 
@@ -68,8 +69,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     obsm: Vec<String>,
     /// packed: compressed, each cell by itself; raw: CSR as it is in memory, several times larger
-    #[arg(long, value_enum, default_value_t = EncodingName::Packed)]
-    encoding: EncodingName,
+    #[arg(long, default_value = Encoding::Packed.name(), value_parser = encoding_parser())]
+    encoding: Encoding,
     /// Cells per stored block; the block size of sampling is chosen when reading
     #[arg(long, value_name = "N", default_value_t = DEFAULT_BLOCK_SIZE, value_parser = value_parser!(u32).range(1..=i64::from(MAX_BLOCK_SIZE)))]
     block_size: u32,
@@ -152,12 +153,6 @@ enum JoinName {
     Same,
     Inner,
     Outer,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum EncodingName {
-    Packed,
-    Raw,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -264,11 +259,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             ..JoinOptions::default()
         },
         selection,
-        further: selections.collect(),
-        encoding: match args.encoding {
-            EncodingName::Packed => Encoding::Packed,
-            EncodingName::Raw => Encoding::Raw,
-        },
+        other_matrices: selections.collect(),
+        encoding: args.encoding,
         block_size: args.block_size,
         var_order: args.var_order.map(|order| match order {
             VarOrderName::Source => VarOrder::Source,

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::convert::{ConvertOptions, convert};
+use crate::paths::PathError;
 use cellring::store::verify;
 use cellring::writer::unfinished;
 use cellring::{LoaderConfig, Store};
-use cellring_tools::convert::{ConvertOptions, convert};
-use cellring_tools::paths::PathError;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -220,7 +220,7 @@ impl Tale {
         self.lines.flush()
     }
 
-    fn converted(&mut self, report: &cellring_tools::convert::ConvertReport) -> Result<(), Failure> {
+    fn converted(&mut self, report: &crate::convert::ConvertReport) -> Result<(), Failure> {
         let text = Fields::new(format!("1. Converted in {}", output::seconds(report.seconds)))
             .add(
                 "matrix",

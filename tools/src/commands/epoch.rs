@@ -3,20 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cellring::LoaderConfig;
 use cellring::engine::Choice;
 use clap::value_parser;
 use serde::Serialize;
 
-use super::form::OutputArgs;
-use super::options::{ReadArgs, SamplerArgs, StoreArg, parse_seconds};
 use super::state;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::measure::{Limits, Measured, Run, fallback};
+use crate::options::{OutputArgs, ReadArgs, SamplerArgs, StoreArg, parse_seconds};
 use crate::output::{self, Fields, Show};
-use crate::process::peak_rss_bytes;
 use crate::progress::Epochs;
+use crate::usage::peak_rss_bytes;
 
 /// Run through an epoch, every minibatch fully decoded, and report how fast
 ///
@@ -96,9 +94,9 @@ impl Report {
             bytes_read: run.engine.bytes,
             reads: run.engine.reads,
             bytes_read_per_second: run.per_second(run.engine.bytes),
-            backend: choice.way.backend.to_string(),
-            direct: choice.way.direct,
-            registered_buffers: choice.way.registered_buffers,
+            backend: choice.method.backend.to_string(),
+            direct: choice.method.direct,
+            registered_buffers: choice.method.registered_buffers,
             reason: choice.reason,
             depth,
             decode_threads,
@@ -169,12 +167,10 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
     let store = args.store.open()?;
     let (sampler, data) = args.sampler.sampler(&store)?;
-    let config = LoaderConfig {
-        data,
-        output: args.output.config(&store)?,
-        matrices: args.output.matrices(),
-        ..args.read.loader(sampler)?
-    };
+    let config = (args.read.loader(sampler)?)
+        .data(data)
+        .output(args.output.config(&store)?)
+        .matrices(args.output.matrices());
     let depth = config.engine.depth;
     let run = Run::start(&store, config)?;
     let (choice, decode_threads) = (run.choice().clone(), run.decode_threads());

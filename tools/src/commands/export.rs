@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
+use crate::export::{ContainerChoice, ExportOptions, ExportReport, FormChoice, export};
+use crate::paths::check_file;
+use crate::size::parse_size;
 use cellring::writer::check_directory;
-use cellring_tools::anndata::write::{Compression, Container, ZarrFormat};
-use cellring_tools::export::{ContainerChoice, ExportOptions, ExportReport, FormChoice, export};
-use cellring_tools::paths::check_file;
-use cellring_tools::size::parse_size;
+use cellring_anndata::write::{Compression, Container, ZarrFormat};
 use clap::value_parser;
 
 use crate::failure::Failure;

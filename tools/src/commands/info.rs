@@ -3,8 +3,8 @@
 use cellring::Store;
 use serde::Serialize;
 
-use super::options::StoreArg;
 use crate::failure::Failure;
+use crate::options::StoreArg;
 use crate::output::{self, Fields, Show};
 
 /// Show the shape, encoding, size and columns of a store
@@ -63,7 +63,7 @@ struct MatrixInfo<'a> {
 
 impl<'a> MatrixInfo<'a> {
     /// `None` for a store with one matrix, which needs no name.
-    fn of(store: &'a Store) -> Option<Self> {
+    fn named(store: &'a Store) -> Option<Self> {
         Some(Self {
             name: store.name()?,
             n_vars: store.n_vars(),
@@ -75,7 +75,7 @@ impl<'a> MatrixInfo<'a> {
 }
 
 impl<'a> Info<'a> {
-    fn of(store: &'a Store) -> Result<Self, Failure> {
+    fn new(store: &'a Store) -> Result<Self, Failure> {
         let manifest = store.manifest();
         Ok(Self {
             store_id: &manifest.store_id,
@@ -99,7 +99,7 @@ impl<'a> Info<'a> {
             bytes_per_nnz: (manifest.nnz > 0).then(|| store.matrix_bytes() as f64 / manifest.nnz as f64),
             matrices: std::iter::once(store)
                 .chain(store.matrices().iter().map(AsRef::as_ref))
-                .filter_map(MatrixInfo::of)
+                .filter_map(MatrixInfo::named)
                 .collect(),
             obs_columns: store.obs().column_names()?,
             var_columns: store.var().column_names()?,
@@ -248,5 +248,5 @@ fn columns(names: &[String], command: &str, store: &str) -> String {
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let store = args.store.open()?;
-    output::print(args.json, &Info::of(&store)?)
+    output::print(args.json, &Info::new(&store)?)
 }

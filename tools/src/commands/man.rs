@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use cellring_tools::paths::{check_file, write_file};
+use crate::paths::{check_file, write_file};
 use clap_mangen::Man;
 
 use crate::failure::Failure;

@@ -1,14 +1,14 @@
 //! `cellring plan`: which cells an epoch delivers, in which order.
 
-use cellring::plan::{Fetch, Plan, Sampler, StrategyKind};
+use cellring::plan::{Plan, PlannedFetch, Sampler, StrategyKind};
 use clap::value_parser;
 use serde::Serialize;
 
-use super::diversity::{Diversity, Question};
-use super::options::{SamplerArgs, StoreArg};
-use super::sampler::SamplerRecord;
+use crate::diversity::{Diversity, Question};
 use crate::failure::Failure;
+use crate::options::{SamplerArgs, StoreArg};
 use crate::output::{self, Fields, Lines, Show};
+use crate::sampler_record::SamplerRecord;
 
 /// Show the minibatches of an epoch without reading cells
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Also a table over these block sizes, and streaming
     #[arg(long, value_name = "N,...", value_delimiter = ',', requires = "entropy", value_parser = value_parser!(u64).range(1..))]
     block_sizes: Vec<u64>,
-    /// Fetch factors of the table [default: --fetch-factor]
+    /// PlannedFetch factors of the table [default: --fetch-factor]
     #[arg(long, value_name = "N,...", value_delimiter = ',', requires = "block_sizes", value_parser = value_parser!(u32).range(1..))]
     fetch_factors: Vec<u32>,
     /// Print a line of JSON for each minibatch: its number on this rank and in the whole epoch, and its obs; "padding" is true for
@@ -190,7 +190,7 @@ fn n_padding(plan: &Plan) -> u64 {
 
 fn first_minibatches(plan: &Plan, most: u64) -> Vec<Shown> {
     let mut shown = Vec::new();
-    let mut fetch = Fetch::default();
+    let mut fetch = PlannedFetch::default();
     for number in 0..plan.n_fetches() {
         plan.fetch_into(number, &mut fetch);
         for planned in &fetch.minibatches {
@@ -211,7 +211,7 @@ fn first_minibatches(plan: &Plan, most: u64) -> Vec<Shown> {
 /// One fetch at a time, so that an epoch of any size takes little memory and begins at once.
 fn print_minibatches(plan: &Plan, most: u64) -> Result<(), Failure> {
     let mut lines = Lines::new();
-    let mut fetch = Fetch::default();
+    let mut fetch = PlannedFetch::default();
     let mut minibatch = 0;
     for number in 0..plan.n_fetches() {
         plan.fetch_into(number, &mut fetch);

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use crate::paths::{PathError, check_file, write_file};
 use cellring::plan::SamplerState;
-use cellring_tools::paths::{PathError, check_file, write_file};
 
 use crate::failure::Failure;
 

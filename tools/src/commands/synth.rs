@@ -4,14 +4,15 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::paths::{check_file, check_store};
+use crate::synth::{StoreOptions, Synth};
 use cellring::Store;
 use cellring::format::Encoding;
 use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
-use cellring_tools::paths::{check_file, check_store};
-use cellring_tools::synth::{StoreOptions, Synth};
 use clap::value_parser;
 use serde::Serialize;
 
+use crate::commands::encoding::encoding_parser;
 use crate::failure::Failure;
 use crate::output::{self, Show};
 use crate::progress;
@@ -34,8 +35,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
     /// Encoding of a store: packed or raw [default: packed]
-    #[arg(long, value_name = "NAME", value_parser = ["packed", "raw"])]
-    encoding: Option<String>,
+    #[arg(long, value_name = "NAME", value_parser = encoding_parser())]
+    encoding: Option<Encoding>,
     /// Cells in a block of a store [default: 256]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=i64::from(MAX_BLOCK_SIZE)))]
     block_size: Option<u32>,
@@ -51,7 +52,7 @@ pub(crate) struct Args {
 const MAX_GENES: i64 = 1 << 24;
 
 #[derive(Debug, Serialize)]
-struct Made {
+struct SynthReport {
     path: PathBuf,
     n_obs: u64,
     n_vars: u32,
@@ -61,7 +62,7 @@ struct Made {
     seconds: f64,
 }
 
-impl Show for Made {
+impl Show for SynthReport {
     fn text(&self) -> String {
         format!(
             "{}: {} cells x {} genes, {} values, {}, made in {}",
@@ -89,7 +90,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         }
         _ => make_store(&path, &args)?,
     };
-    let made = Made {
+    let made = SynthReport {
         nnz,
         n_obs: args.n_obs,
         n_vars: args.n_vars,
@@ -127,10 +128,7 @@ fn make_file(path: &Path, args: &Args) -> Result<(u64, u64), Failure> {
 fn make_store(path: &Path, args: &Args) -> Result<(u64, u64), Failure> {
     check_store(path, args.force)?;
     let options = StoreOptions {
-        encoding: match args.encoding.as_deref() {
-            Some("raw") => Encoding::Raw,
-            _ => Encoding::Packed,
-        },
+        encoding: args.encoding.unwrap_or(Encoding::Packed),
         block_size: args.block_size.unwrap_or(DEFAULT_BLOCK_SIZE),
         replace: args.force,
         ..StoreOptions::default()

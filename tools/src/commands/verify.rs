@@ -6,8 +6,8 @@ use cellring::store::verify;
 use clap::value_parser;
 use serde::Serialize;
 
-use super::options::StoreArg;
 use crate::failure::Failure;
+use crate::options::StoreArg;
 use crate::output::{self, Show};
 use crate::progress;
 

@@ -2,12 +2,9 @@
 
 use std::path::PathBuf;
 
-use cellring::format::FormatError;
-use cellring::select::SelectError;
-use cellring::writer::{EncodeError, WriteError};
-
-use crate::anndata::SourceError;
-use crate::anndata::write::ColumnFault;
+use cellring::writer::EncodeError;
+use cellring_anndata::ReadError;
+use cellring_anndata::write::ColumnFault;
 
 /// Why a conversion failed. Nothing is left under the store's name then. Every message is one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -15,13 +12,10 @@ use crate::anndata::write::ColumnFault;
 pub enum ConvertError {
     /// The input is missing, damaged, or of a form that is not read.
     #[error(transparent)]
-    Source(#[from] SourceError),
-    /// The store cannot be written.
+    Source(#[from] ReadError),
+    /// The store cannot be written, or opened when it was; or the filter of obs is not valid, or does not fit the columns.
     #[error(transparent)]
-    Write(#[from] WriteError),
-    /// The store that was written cannot be opened.
-    #[error(transparent)]
-    Format(#[from] FormatError),
+    Store(#[from] cellring::Error),
     /// The matrix and a table contradict each other.
     #[error(
         "{matrix} in {} has {expected} {axis}, but its table {table} has {found} rows; the file is damaged",
@@ -84,16 +78,13 @@ pub enum ConvertError {
         /// The part.
         path: PathBuf,
     },
-    /// The filter of obs is not understood, or does not fit the columns.
-    #[error(transparent)]
-    Filter(#[from] SelectError),
     /// The filter takes no obs.
     #[error("{}: {nothing}", file.display())]
     NothingTaken {
         /// The input.
         file: PathBuf,
-        /// [`SelectError::NothingTaken`].
-        nothing: SelectError,
+        /// What the filter's columns hold instead.
+        nothing: cellring::Error,
     },
     /// Columns were named that do not exist.
     #[error("obs of {} has no column {}; its columns are {available}", file.display(), names.join(", "))]
@@ -148,6 +139,6 @@ pub enum ConvertError {
 
 impl From<EncodeError> for ConvertError {
     fn from(error: EncodeError) -> Self {
-        Self::Write(error.into())
+        Self::Store(error.into())
     }
 }

@@ -2,21 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
+use cellring_anndata::__internal::{Looks, directory_of};
+use cellring_anndata::{Input, InputStamp, LeftOut, Selection, TableSource, Workspace};
+
+use super::error::ConvertError;
+use super::options::ConvertOptions;
 use super::select::GeneList;
-use super::{ConvertError, ConvertOptions, order, select};
-use crate::anndata::{AnnData, InputStamp, LeftOut, Looks, MatrixSource, Selection, TableSource, Workspace};
+use super::selected::SelectedMatrix;
+use super::{open, order, select};
 use crate::message::{Message, MessageKind};
-use crate::paths::directory_of;
 
 /// Inputs that have been looked at and found fit.
 pub(super) struct Inputs {
-    file: AnnData,
+    file: Input,
     /// How messages name them.
     pub(super) name: PathBuf,
     /// What they were like before anything was read.
     stamps: Vec<InputStamp>,
     /// The matrix of the store, and further ones.
-    pub(super) elements: Vec<Element>,
+    pub(super) selected_matrices: Vec<SelectedMatrix>,
     /// The genes that are kept, where not all are.
     pub(super) genes: Option<GeneList>,
     /// In the order of the store.
@@ -31,13 +35,6 @@ pub(super) struct Inputs {
     pub(super) warnings: Vec<Message>,
 }
 
-/// One matrix, its rows in the order of the store, and the table of its columns.
-pub(super) struct Element {
-    pub(super) selection: Selection,
-    pub(super) matrix: MatrixSource,
-    pub(super) var: TableSource,
-}
-
 impl Inputs {
     pub(super) fn open(
         inputs: &[PathBuf],
@@ -46,21 +43,21 @@ impl Inputs {
     ) -> Result<Self, ConvertError> {
         let name = name_of(inputs);
         let input = name.as_path();
-        let stamps: Result<_, _> = inputs.iter().map(|path| InputStamp::of(path)).collect();
+        let stamps: Result<_, _> = inputs.iter().map(|path| InputStamp::read(path)).collect();
         let file = match inputs {
-            [one] if options.join.is_default_for_one() => AnnData::open_with(one, &options.open)?,
+            [one] if options.join.is_default_for_one() => open::open(one, &options.open)?,
             several => {
                 let mut join = options.join.clone();
                 join.obs_columns = select::asked_columns(options)?;
-                AnnData::join(several, &options.open, &join)?
+                open::join(several, &options.open, &join)?
             }
         };
         let workspace = Workspace {
             directory: directory_of(output).to_path_buf(),
             // What one matrix holds it holds while the others are read.
-            memory_bytes: options.memory_bytes / (1 + options.further.len() as u64),
+            memory_bytes: options.memory_bytes / (1 + options.other_matrices.len() as u64),
         };
-        let selections = || std::iter::once(&options.selection).chain(&options.further);
+        let selections = || std::iter::once(&options.selection).chain(&options.other_matrices);
         let mut matrices = Vec::new();
         for selection in selections() {
             matrices.push(file.matrix_in(selection, &workspace)?);
@@ -69,20 +66,20 @@ impl Inputs {
         let mut warnings = Vec::new();
         let rows = select::rows(input, options, &obs, &mut warnings)?;
         let genes = options.genes.as_deref().map(GeneList::read).transpose()?;
-        let mut elements = Vec::new();
+        let mut selected_matrices = Vec::new();
         for (selection, matrix) in selections().zip(matrices) {
-            let element = Element {
+            let selected = SelectedMatrix {
                 selection: selection.clone(),
                 matrix,
                 var: file.var(selection)?,
             };
-            element.check(input, &obs)?;
-            elements.push(select::part(
+            selected.check(input, &obs)?;
+            selected_matrices.push(select::part(
                 input,
                 options,
                 genes.as_ref(),
                 rows.as_ref(),
-                element,
+                selected,
                 &mut warnings,
             )?);
         }
@@ -92,14 +89,14 @@ impl Inputs {
         };
         let order = match &options.obs_order {
             None => None,
-            Some(order) => Some(order::of(order, input, &obs, options.memory_bytes)?),
+            Some(order) => Some(order::places(order, input, &obs, options.memory_bytes)?),
         };
         let mut held_bytes = 0;
         obs = select::columns(input, options, obs)?;
         if let Some(order) = &order {
             held_bytes = 4 * obs.n_rows();
-            for element in &mut elements {
-                element.matrix = element.matrix.reordered(order, &workspace)?;
+            for selected in &mut selected_matrices {
+                selected.matrix = selected.matrix.reordered(order, &workspace)?;
             }
             obs = obs.reordered(order, &workspace);
         }
@@ -109,7 +106,7 @@ impl Inputs {
             name,
             // An input that is not there has been named above.
             stamps: stamps?,
-            elements,
+            selected_matrices,
             genes,
             obs,
             order,
@@ -122,11 +119,15 @@ impl Inputs {
     /// Where counts are, if the first matrix holds something else and none of those that are taken is them.
     pub(super) fn counts_beside(&self, x: Looks) -> Option<Message> {
         let found = x.no_counts()?;
-        let taken: Vec<&Selection> = self.elements.iter().map(|element| &element.selection).collect();
+        let taken: Vec<&Selection> = self
+            .selected_matrices
+            .iter()
+            .map(|selected| &selected.selection)
+            .collect();
         let counts = self.file.counts_beside(&taken)?;
         let sentence = format!(
             "{} of {} has {found}, while {} holds counts; {} takes those",
-            self.elements[0].selection.path(),
+            self.selected_matrices[0].selection.path(),
             self.name.display(),
             counts.path(),
             counts.option()
@@ -136,7 +137,7 @@ impl Inputs {
 
     /// Says if inputs of counts are joined with others.
     pub(super) fn mixed_counts(&self) -> Option<Message> {
-        let selection = &self.elements.first()?.selection;
+        let selection = &self.selected_matrices.first()?.selection;
         let mixed = self.file.mixed_counts(selection)?;
         let sentence = format!(
             "{} of {} holds counts, that of {} {}; the store holds both, so normalise neither or convert the counts of all",
@@ -165,29 +166,5 @@ fn name_of(inputs: &[PathBuf]) -> PathBuf {
         [] => PathBuf::new(),
         [one] => one.clone(),
         [first, others @ ..] => format!("{} and {} more inputs", first.display(), others.len()).into(),
-    }
-}
-
-impl Element {
-    /// Compares the shape of the matrix with the tables.
-    fn check(&self, input: &Path, obs: &TableSource) -> Result<(), ConvertError> {
-        let (matrix, var) = (&self.matrix, &self.var);
-        let sides = [
-            ("rows", matrix.n_obs(), "obs", obs.n_rows()),
-            ("columns", matrix.n_vars(), "var", var.n_rows()),
-        ];
-        for (axis, expected, table, found) in sides {
-            if expected != found {
-                return Err(ConvertError::Shape {
-                    file: input.to_path_buf(),
-                    matrix: self.selection.path(),
-                    axis,
-                    expected,
-                    table,
-                    found,
-                });
-            }
-        }
-        Ok(())
     }
 }

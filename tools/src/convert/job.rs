@@ -5,11 +5,16 @@ use std::path::{Path, PathBuf};
 
 use cellring::Store;
 use cellring::writer::{PartManifest, StoreWriter, WriteError, part_table_rows};
+use cellring_anndata::__internal::Looks;
+use cellring_anndata::{Canonicalised, FrameColumn, Selection, TableSource};
 
-use super::inputs::{Element, Inputs};
+use super::error::ConvertError;
+use super::inputs::Inputs;
 use super::matrix::{MatrixJob, Written};
-use super::{ConvertError, ConvertOptions, ConvertReport, ObsOrder, PartReport, Parts, parts, tables};
-use crate::anndata::{Canonicalised, FrameColumn, Looks, Selection, TableSource};
+use super::options::{ConvertOptions, ObsOrder, Parts};
+use super::report::{ConvertReport, PartReport};
+use super::selected::SelectedMatrix;
+use super::{parts, tables};
 use crate::message::{Message, MessageKind};
 
 /// A conversion whose inputs have been looked at and found fit.
@@ -30,9 +35,8 @@ impl<'a> Job<'a> {
     ) -> Result<Self, ConvertError> {
         if !options.force && output.symlink_metadata().is_ok() {
             // The writer says so too, but only after the input was looked at.
-            return Err(ConvertError::Write(WriteError::Exists {
-                path: output.to_path_buf(),
-            }));
+            let path = output.to_path_buf();
+            return Err(cellring::Error::from(WriteError::Exists { path }).into());
         }
         parts::check(options)?;
         let inputs = Inputs::open(paths, output, options)?;
@@ -57,10 +61,10 @@ impl<'a> Job<'a> {
         if let Some(Parts::One { number, of }) = self.options.parts {
             return self.run_part(number, of);
         }
-        let n_matrices = self.inputs.elements.len() as u64;
+        let n_matrices = self.inputs.selected_matrices.len() as u64;
         let mut matrices = Vec::new();
-        for element in &self.inputs.elements {
-            matrices.push(self.plan(element)?);
+        for selected in &self.inputs.selected_matrices {
+            matrices.push(self.plan(selected)?);
         }
         // Of a thousand for each matrix.
         let progress = |number: u64| {
@@ -83,26 +87,31 @@ impl<'a> Job<'a> {
         } = matrices[0].write(None, begin, &progress(0))?;
         // Whoever asks for a layer knows it by its name.
         if matches!(
-            self.inputs.elements[0].selection,
+            self.inputs.selected_matrices[0].selection,
             Selection::Layer(_) | Selection::Obsm(_)
         ) {
             looks = Looks::default();
         }
-        writer.set_source(self.provenance(&self.inputs.elements[0], canonicalised));
-        for (number, (matrix, element)) in matrices.iter().zip(&self.inputs.elements).enumerate().skip(1) {
-            let begin = || Ok(writer.further(matrix.writer_options())?);
+        writer.set_source(self.provenance(&self.inputs.selected_matrices[0], canonicalised));
+        for (number, (matrix, selected)) in matrices
+            .iter()
+            .zip(&self.inputs.selected_matrices)
+            .enumerate()
+            .skip(1)
+        {
+            let begin = || Ok(writer.begin_matrix(matrix.writer_options())?);
             // Layers have the columns of the store, so that a model finds a gene at one place in all of them.
             let given = order
                 .as_ref()
-                .filter(|_| matches!(element.selection, Selection::Layer(_)));
+                .filter(|_| matches!(selected.selection, Selection::Layer(_)));
             let written = matrix.write(given, begin, &progress(number as u64))?;
             if written.looks.are_counts() {
                 // Who takes them beside X knows of them.
                 looks = Looks::default();
             }
             let mut further = written.writer;
-            further.set_source(self.provenance(element, written.changed));
-            writer.add_further(&element.selection.path(), further)?;
+            further.set_source(self.provenance(selected, written.changed));
+            writer.add_matrix(&selected.selection.path(), further)?;
             canonicalised += written.changed;
         }
         if n_matrices > 1 {
@@ -115,8 +124,8 @@ impl<'a> Job<'a> {
 
     /// Makes one part of the store.
     fn run_part(&self, number: u32, of: u32) -> Result<ConvertReport, ConvertError> {
-        let (options, inputs, element) = (self.options, &self.inputs, &self.inputs.elements[0]);
-        let source = self.provenance(element, Canonicalised::default());
+        let (options, inputs, selected) = (self.options, &self.inputs, &self.inputs.selected_matrices[0]);
+        let source = self.provenance(selected, Canonicalised::default());
         let settings = parts::settings(options, inputs, source.clone());
         let path = parts::directory(self.output, options);
         let report = |part: &PartManifest, was_there| PartReport {
@@ -129,7 +138,7 @@ impl<'a> Job<'a> {
         if let Some(part) = parts::existing(&path, options, &settings)? {
             return Ok(self.report_part(&part, report(&part, true), Looks::default()));
         }
-        let matrix = self.plan(element)?;
+        let matrix = self.plan(selected)?;
         let n_obs = inputs.obs.n_rows();
         let begin = || {
             let mut writer = StoreWriter::create(&path, matrix.writer_options())?;
@@ -142,33 +151,33 @@ impl<'a> Job<'a> {
         let about = parts::part((number, of), options, inputs, settings, written.changed);
         inputs.check_unchanged()?;
         let part = written.writer.finish_part(about)?;
-        let looks = match element.selection {
+        let looks = match selected.selection {
             Selection::X | Selection::Raw => written.looks,
             _ => Looks::default(),
         };
         Ok(self.report_part(&part, report(&part, false), looks))
     }
 
-    fn plan<'b>(&'b self, element: &'b Element) -> Result<MatrixJob<'b>, ConvertError> {
+    fn plan<'b>(&'b self, selected: &'b SelectedMatrix) -> Result<MatrixJob<'b>, ConvertError> {
         let others = self
             .inputs
-            .elements
+            .selected_matrices
             .iter()
-            .filter(|other| !std::ptr::eq(*other, element));
+            .filter(|other| !std::ptr::eq(*other, selected));
         // Of each matrix where its rows begin, and what it holds once it has been read.
-        let held = |other: &Element| 8 * other.matrix.n_obs() + other.matrix.working_bytes();
+        let held = |other: &SelectedMatrix| 8 * other.matrix.n_obs() + other.matrix.working_bytes();
         let held_bytes = self.inputs.held_bytes + others.map(held).sum::<u64>();
         MatrixJob::plan(
             &self.inputs.name,
             self.options,
-            element,
+            selected,
             &self.inputs.obs,
             held_bytes,
         )
     }
 
     /// What the manifest says of the source: nothing that differs between two conversions of the same files.
-    fn provenance(&self, element: &Element, canonicalised: Canonicalised) -> serde_json::Value {
+    fn provenance(&self, selected: &SelectedMatrix, canonicalised: Canonicalised) -> serde_json::Value {
         let file = |path: &PathBuf| {
             path.file_name()
                 .unwrap_or_default()
@@ -176,9 +185,9 @@ impl<'a> Job<'a> {
                 .into_owned()
         };
         let mut source = serde_json::json!({
-            "matrix": element.selection.path(),
-            "encoding_type": element.matrix.form(),
-            "indices_type": element.matrix.indices_type(),
+            "matrix": selected.selection.path(),
+            "encoding_type": selected.matrix.form(),
+            "indices_type": selected.matrix.indices_type(),
             "obs_order": match &self.options.obs_order {
                 None => "source".to_owned(),
                 Some(ObsOrder::Shuffled { seed }) => format!("shuffled with seed {seed}"),
@@ -195,7 +204,7 @@ impl<'a> Job<'a> {
         if !open.feature_types.is_empty() {
             source["feature_types"] = open.feature_types.clone().into();
         }
-        if let Some(columns) = element.matrix.frame_columns() {
+        if let Some(columns) = selected.matrix.frame_columns() {
             let about = |column: &FrameColumn| serde_json::json!({ "name": column.name, "type": column.numpy_name, "encoding": column.encoding });
             source["columns"] = columns.iter().map(about).collect();
         }
@@ -287,8 +296,8 @@ impl<'a> Job<'a> {
             sentences.map(|sentence| Message::new(kind, sentence)).collect()
         };
         let mut warnings = of_table(MessageKind::Obs, &self.inputs.obs);
-        for element in &self.inputs.elements {
-            warnings.extend(of_table(MessageKind::Var, &element.var));
+        for selected in &self.inputs.selected_matrices {
+            warnings.extend(of_table(MessageKind::Var, &selected.var));
         }
         warnings.extend(self.inputs.warnings.iter().cloned());
         warnings.extend(self.inputs.counts_beside(looks));
@@ -307,22 +316,22 @@ mod tests {
     /// The least memory that X can be converted with beside these layers: what the layers hold, and all else but what X and obs need
     /// to be put into another order.
     fn needed(further: &[&str], obs_order: Option<ObsOrder>) -> (u64, u64) {
-        let input = [Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/matrices.h5ad")];
+        let input = [Path::new(env!("CARGO_MANIFEST_DIR")).join("anndata/tests/data/matrices.h5ad")];
         let layers = further.iter().map(|name| Selection::Layer((*name).to_owned()));
         let options = ConvertOptions {
             memory_bytes: 1 << 20,
-            further: layers.collect(),
+            other_matrices: layers.collect(),
             obs_order,
             ..ConvertOptions::default()
         };
         let output = std::env::temp_dir().join("never-written.cellring");
         let job = Job::open(&input, &output, &options, &|_, _| {}).unwrap();
-        let (elements, obs) = (&job.inputs.elements, &job.inputs.obs);
-        let held = |other: &Element| 8 * other.matrix.n_obs() + other.matrix.working_bytes();
-        let layers: u64 = elements[1..].iter().map(held).sum();
-        match job.plan(&elements[0]) {
+        let (selected_matrices, obs) = (&job.inputs.selected_matrices, &job.inputs.obs);
+        let held = |other: &SelectedMatrix| 8 * other.matrix.n_obs() + other.matrix.working_bytes();
+        let layers: u64 = selected_matrices[1..].iter().map(held).sum();
+        match job.plan(&selected_matrices[0]) {
             Err(ConvertError::Memory { needed_bytes, .. }) => {
-                let own = elements[0].matrix.working_bytes() + obs.working_bytes();
+                let own = selected_matrices[0].matrix.working_bytes() + obs.working_bytes();
                 (layers, needed_bytes - own - layers)
             }
             _ => panic!("1 MiB is too little"),

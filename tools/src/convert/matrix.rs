@@ -2,15 +2,18 @@
 
 use std::path::Path;
 
-use cellring::format::{Encoding, VarOrder};
+use cellring::format::VarOrder;
 use cellring::writer::{BlockEncoder, EncodedBlock, StoreWriter, WriterOptions};
+use cellring_anndata::__internal::Looks;
+use cellring_anndata::{Canonicalised, Selection, TableSource};
 
 use super::blocks::BlockCutter;
-use super::inputs::Element;
+use super::error::ConvertError;
 use super::memory::Needs;
+use super::options::{ConvertOptions, Parts};
+use super::selected::SelectedMatrix;
 use super::survey::{self, ColumnOrder, Survey};
-use super::{ConvertError, ConvertOptions, Parts, parts, tables};
-use crate::anndata::{Canonicalised, Looks, Selection, TableSource};
+use super::{parts, tables};
 
 /// Windows of which some values are looked at.
 const SAMPLE_WINDOWS: u32 = 16;
@@ -18,7 +21,7 @@ const SAMPLE_WINDOWS: u32 = 16;
 /// How one matrix is written.
 pub(super) struct MatrixJob<'a> {
     options: &'a ConvertOptions,
-    element: &'a Element,
+    selected: &'a SelectedMatrix,
     var_order: VarOrder,
     window_nnz: usize,
 }
@@ -39,12 +42,12 @@ impl<'a> MatrixJob<'a> {
     pub(super) fn plan(
         input: &Path,
         options: &'a ConvertOptions,
-        element: &'a Element,
+        selected: &'a SelectedMatrix,
         obs: &TableSource,
         held_bytes: u64,
     ) -> Result<Self, ConvertError> {
-        let (matrix, threads) = (&element.matrix, rayon::current_num_threads());
-        let needs = Needs::of(matrix, obs, &element.var, options.block_size, threads).and(held_bytes);
+        let (matrix, threads) = (&selected.matrix, rayon::current_num_threads());
+        let needs = Needs::new(matrix, obs, &selected.var, options.block_size, threads).and(held_bytes);
         let window_nnz = needs
             .window_nnz(options.memory_bytes)
             .map_err(|(needed_bytes, reason)| ConvertError::Memory {
@@ -53,32 +56,29 @@ impl<'a> MatrixJob<'a> {
                 needed_bytes,
                 reason,
             })?;
-        let var_order = match (&element.selection, options.var_order, options.encoding) {
+        let var_order = match (&selected.selection, options.var_order, options.encoding) {
             // Dimensions, which are in all obs alike.
             (Selection::Obsm(_), ..) => VarOrder::Source,
             (_, Some(order), _) => order,
-            (_, None, Encoding::Packed) => VarOrder::Detection,
-            (_, None, Encoding::Raw) => VarOrder::Source,
+            (_, None, encoding) => encoding.preferred_var_order(),
         };
         Ok(Self {
             options,
-            element,
+            selected,
             var_order,
             window_nnz,
         })
     }
 
     pub(super) fn writer_options(&self) -> WriterOptions {
-        let matrix = &self.element.matrix;
-        WriterOptions {
-            encoding: self.options.encoding,
-            var_order: self.var_order,
-            block_size: self.options.block_size,
-            replace: self.options.force,
-            shard_bytes: parts::shard_bytes(self.options),
-            stripe: parts::stripe(self.options),
-            ..WriterOptions::new(matrix.n_vars(), matrix.value_type())
-        }
+        let matrix = &self.selected.matrix;
+        WriterOptions::new(matrix.n_vars(), matrix.value_type())
+            .encoding(self.options.encoding)
+            .var_order(self.var_order)
+            .block_size(self.options.block_size)
+            .replace(self.options.force)
+            .shard_bytes(parts::shard_bytes(self.options))
+            .stripe(parts::stripe(self.options))
     }
 
     /// Writes var and all blocks, or those of a part, with a writer that `begin` makes. The columns come in the order `given`, if
@@ -89,13 +89,14 @@ impl<'a> MatrixJob<'a> {
         begin: impl Fn() -> Result<StoreWriter, ConvertError>,
         progress: &dyn Fn(u64, u64),
     ) -> Result<Written, ConvertError> {
-        let first = match (self.options.encoding, self.var_order) {
-            (Encoding::Raw, _) => Some(Survey::Exact),
-            (Encoding::Packed, VarOrder::Detection) if given.is_none() => match self.options.parts {
+        let first = match self.var_order {
+            // Of all values, the narrowest type that holds them.
+            _ if self.options.encoding.has_raw_value_type() => Some(Survey::Exact),
+            VarOrder::Detection if given.is_none() => match self.options.parts {
                 Some(_) => Some(Survey::Sample),
                 None => Some(Survey::StoredCounts),
             },
-            (Encoding::Packed, _) => None,
+            _ => None,
         };
         // Few files have explicit zeros or duplicates: only then is counted what remains of them.
         for survey in [first, Some(Survey::Exact)] {
@@ -114,7 +115,7 @@ impl<'a> MatrixJob<'a> {
         survey: Option<Survey>,
         progress: &dyn Fn(u64, u64),
     ) -> Result<Option<Written>, ConvertError> {
-        let (matrix, var) = (&self.element.matrix, &self.element.var);
+        let (matrix, var) = (&self.selected.matrix, &self.selected.var);
         let (n_obs, value_type) = (matrix.n_obs(), matrix.value_type());
         let (stretch, begin_shards) = (
             parts::obs(self.options, n_obs),

@@ -2,8 +2,7 @@
 
 use arrow_schema::DataType;
 use cellring::format::constants::TABLE_BATCH_ROWS;
-
-use crate::anndata::{MatrixSource, TableSource};
+use cellring_anndata::{MatrixSource, TableSource};
 
 /// Memory for keys to sort obs by, and for texts that are told apart while they are read.
 pub(super) const KEY_BYTES: u64 = 8;
@@ -55,7 +54,7 @@ pub(super) struct Needs {
 
 impl Needs {
     /// Reads the needs off the input, without reading a matrix entry; obs passes in batches, var may be held whole.
-    pub(super) fn of(
+    pub(super) fn new(
         matrix: &MatrixSource,
         obs: &TableSource,
         var: &TableSource,

@@ -10,16 +10,17 @@ use arrow_array::types::{
     UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_schema::DataType;
+use cellring_anndata::__internal::codes_of;
+use cellring_anndata::TableSource;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, SeedableRng};
 
+use super::error::ConvertError;
 use super::memory::{BASE_BYTES, KEY_BYTES};
-use super::{ConvertError, ObsOrder};
-use crate::anndata::TableSource;
-use crate::anndata::unify::codes_of;
+use super::options::ObsOrder;
 
 /// For each obs of the store its place in the source.
-pub(super) fn of(
+pub(super) fn places(
     order: &ObsOrder,
     input: &Path,
     obs: &TableSource,

@@ -10,31 +10,15 @@ use std::path::{Path, PathBuf};
 
 use cellring::format::checksum::crc32c;
 use cellring::writer::{Part, PartManifest, WriterOptions, part_path};
-use serde::Serialize;
+use cellring_anndata::Canonicalised;
 
+use super::error::ConvertError;
 use super::inputs::Inputs;
-use super::{ConvertError, ConvertOptions, Parts};
-use crate::anndata::Canonicalised;
+use super::options::{ConvertOptions, Parts};
 
 /// Length of shards that are put in several directories, unless another one is asked for: with fewer shards than a store
 /// has gigabytes the disks would not be equally full.
 const STRIPE_SHARD_BYTES: u64 = 1 << 30;
-
-/// What became of a part.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct PartReport {
-    /// Its number, from 1 on.
-    pub number: u32,
-    /// Number of parts.
-    pub of: u32,
-    /// Where it is.
-    pub path: PathBuf,
-    /// First obs.
-    pub first_obs: u64,
-    /// Whether it was there already, made from this input with these settings, and was left alone.
-    pub was_there: bool,
-}
 
 /// Options that contradict each other, or name a part that cannot be.
 pub(super) fn check(options: &ConvertOptions) -> Result<(), ConvertError> {
@@ -44,7 +28,7 @@ pub(super) fn check(options: &ConvertOptions) -> Result<(), ConvertError> {
         Some(Parts::One { number, of }) if !(1..=of).contains(&number) => refuse(&format!(
             "there is no part {number} of {of}; the first is part 1 of {of}"
         )),
-        Some(_) if !options.further.is_empty() => {
+        Some(_) if !options.other_matrices.is_empty() => {
             refuse("a store with several matrices is not made in parts; convert it in one go")
         }
         _ => Ok(()),
@@ -118,19 +102,19 @@ pub(super) fn settings(
     source: serde_json::Value,
 ) -> serde_json::Value {
     let genes = inputs.genes.as_ref().map(|list| crc32c(list.text().as_bytes()));
-    let element = &inputs.elements[0];
-    let columns = |table: &crate::anndata::TableSource| -> Vec<String> {
+    let selected = &inputs.selected_matrices[0];
+    let columns = |table: &cellring_anndata::TableSource| -> Vec<String> {
         let fields = table.schema().fields();
         fields.iter().map(|field| field.name().clone()).collect()
     };
     serde_json::json!({
         "source": source,
         "inputs": inputs.content(),
-        "n_obs": element.matrix.n_obs(),
-        "n_vars": element.matrix.n_vars(),
-        "nnz": element.matrix.nnz(),
+        "n_obs": selected.matrix.n_obs(),
+        "n_vars": selected.matrix.n_vars(),
+        "nnz": selected.matrix.nnz(),
         "obs_columns": columns(&inputs.obs),
-        "var_columns": columns(&element.var),
+        "var_columns": columns(&selected.var),
         "genes_crc32c": genes,
         "group": options.open.group,
         "genome": options.open.genome,
@@ -174,7 +158,7 @@ pub(super) fn part(
     settings: serde_json::Value,
     changed: Canonicalised,
 ) -> Part {
-    let matrix = &inputs.elements[0].matrix;
+    let matrix = &inputs.selected_matrices[0].matrix;
     // With a filter neighbours of the obs that it takes are read and counted too, more or fewer of them with other memory.
     let recorded = |changed| match options.obs_filter {
         None => counts(changed),

@@ -4,13 +4,16 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use arrow_array::StringArray;
+use cellring::__internal::Cause;
 use cellring::select::{Filter, SelectError};
+use cellring_anndata::__internal::few;
+use cellring_anndata::{RowSet, RowSetBuilder, Selection, TableSource};
 
-use super::inputs::Element;
-use super::{ConvertError, ConvertOptions, ObsOrder};
-use crate::anndata::{RowSet, RowSetBuilder, Selection, TableSource};
+use super::error::ConvertError;
+use super::options::{ConvertOptions, ObsOrder};
+use super::selected::SelectedMatrix;
 use crate::list;
-use crate::message::{Message, MessageKind, few};
+use crate::message::{Message, MessageKind};
 
 /// Names of genes that a message shows.
 const SHOWN: usize = 5;
@@ -69,10 +72,12 @@ pub(super) fn rows(
     if has_seen_all {
         let again = starts().map(|start| read(start).map_err(ConvertError::from));
         let odd = bound.review(again).map_err(|error| match error {
-            ConvertError::Filter(nothing @ SelectError::NothingTaken { .. }) => ConvertError::NothingTaken {
-                file: input.to_path_buf(),
-                nothing,
-            },
+            ConvertError::Store(nothing)
+                if matches!(nothing.cause(), Cause::Select(SelectError::NothingTaken { .. })) =>
+            {
+                let file = input.to_path_buf();
+                ConvertError::NothingTaken { file, nothing }
+            }
             other => other,
         })?;
         let messages = odd.iter().map(|odd| {
@@ -113,14 +118,14 @@ pub(super) fn part(
     options: &ConvertOptions,
     genes: Option<&GeneList>,
     rows: Option<&RowSet>,
-    element: Element,
+    selected: SelectedMatrix,
     warnings: &mut Vec<Message>,
-) -> Result<Element, ConvertError> {
-    let Element {
+) -> Result<SelectedMatrix, ConvertError> {
+    let SelectedMatrix {
         selection,
         matrix,
         var,
-    } = element;
+    } = selected;
     let genes = match (genes, &selection) {
         (None, _) | (_, Selection::Obsm(_)) => None,
         (Some(list), Selection::Raw) => Some(places_of(list, input, ("raw/var", &var), warnings)?),
@@ -139,7 +144,7 @@ pub(super) fn part(
         None => var,
         Some(genes) => var.with_rows(genes)?,
     };
-    Ok(Element {
+    Ok(SelectedMatrix {
         selection,
         matrix,
         var,

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use cellring::format::{CsrRows, Element, ValueType};
 use cellring::with_values;
+use cellring_anndata::{CountMode, MatrixSource, ReadError};
 use rayon::prelude::*;
-
-use crate::anndata::{CountMode, MatrixSource, SourceError};
 
 /// Stored entries between two reports of progress.
 const REPORT_NNZ: u64 = 32 << 20;
@@ -73,7 +72,7 @@ pub(super) fn run(
     survey: Survey,
     window_nnz: usize,
     progress: &dyn Fn(u64),
-) -> Result<Found, SourceError> {
+) -> Result<Found, ReadError> {
     let mut counts = vec![0u64; matrix.n_vars() as usize];
     match survey {
         Survey::StoredCounts => {
@@ -145,7 +144,7 @@ fn add(window: &CsrRows, counts: &mut [u64], range: &mut ValueRange) {
             };
             window.indices.par_chunks(part_nnz).map(count).collect::<Vec<_>>()
         },
-        || with_values!(&window.values, values => ValueRange::of(values)),
+        || with_values!(&window.values, values => ValueRange::measure(values)),
     );
     for part in parts {
         counts
@@ -173,7 +172,7 @@ impl Default for ValueRange {
 }
 
 impl ValueRange {
-    fn of<T: Element>(values: &[T]) -> Self {
+    fn measure<T: Element>(values: &[T]) -> Self {
         values
             .par_chunks(PART_NNZ)
             .map(|part| {
@@ -264,17 +263,24 @@ mod tests {
     #[test]
     fn the_narrowest_type_holds_every_value() {
         let narrowest = |range: ValueRange| range.narrowest(ValueType::F32);
-        assert_eq!(narrowest(ValueRange::of::<f32>(&[])), ValueType::U8);
-        assert_eq!(narrowest(ValueRange::of(&[1.0f32, 255.0])), ValueType::U8);
-        assert_eq!(narrowest(ValueRange::of(&[256.0f32, 1.0])), ValueType::U16);
-        assert_eq!(narrowest(ValueRange::of(&[65_536.0f32])), ValueType::U32);
+        assert_eq!(narrowest(ValueRange::measure::<f32>(&[])), ValueType::U8);
+        assert_eq!(narrowest(ValueRange::measure(&[1.0f32, 255.0])), ValueType::U8);
+        assert_eq!(narrowest(ValueRange::measure(&[256.0f32, 1.0])), ValueType::U16);
+        assert_eq!(narrowest(ValueRange::measure(&[65_536.0f32])), ValueType::U32);
         for odd in [0.5f32, -1.0, -0.0, f32::NAN, 4_294_967_296.0] {
-            assert_eq!(narrowest(ValueRange::of(&[1.0, odd])), ValueType::F32, "{odd}");
+            assert_eq!(
+                narrowest(ValueRange::measure(&[1.0, odd])),
+                ValueType::F32,
+                "{odd}"
+            );
         }
         assert_eq!(
-            ValueRange::of(&[true]).narrowest(ValueType::Bool),
+            ValueRange::measure(&[true]).narrowest(ValueType::Bool),
             ValueType::Bool
         );
-        assert_eq!(ValueRange::of(&[-1i8]).narrowest(ValueType::I8), ValueType::I8);
+        assert_eq!(
+            ValueRange::measure(&[-1i8]).narrowest(ValueType::I8),
+            ValueType::I8
+        );
     }
 }

@@ -8,11 +8,11 @@ use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use cellring::format::constants::{ROLE_KEY, ROLE_SOURCE_POSITION, SOURCE_POSITION_FIELD, TABLE_BATCH_ROWS};
 use cellring::writer::{StoreWriter, TableKind};
+use cellring_anndata::TableSource;
+use cellring_anndata::write::TableCheck;
 
-use super::ConvertError;
+use super::error::ConvertError;
 use super::survey::ColumnOrder;
-use crate::anndata::TableSource;
-use crate::anndata::write::TableCheck;
 
 /// Copies the batches of obs that begin within `rows`, a multiple of their length; where obs is in another order than the source, each obs's place in that is added.
 pub(super) fn write_obs(

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use arrow_array::StringArray;
 use arrow_schema::{DataType, Field};
 use cellring::Store;
-use cellring::format::FormatError;
+use cellring_anndata::__internal::type_of_numpy_name;
+use cellring_anndata::write::{Form, MatrixSpec, Place};
 
-use super::{ExportError, ExportedMatrix};
-use crate::anndata::type_of_numpy_name;
-use crate::anndata::write::{Form, MatrixSpec, Place};
+use super::error::ExportError;
+use super::report::ExportedMatrix;
 
 /// The longest row of a dense matrix: a chunk is at least one row.
 const MAX_ROW_BYTES: u64 = 1 << 28;
@@ -48,7 +48,7 @@ impl FromStr for FormChoice {
 }
 
 /// How one matrix is written.
-pub(super) struct Plan {
+pub(super) struct MatrixPlan {
     pub(super) place: Place,
     pub(super) spec: MatrixSpec,
     source_path: Option<String>,
@@ -57,8 +57,8 @@ pub(super) struct Plan {
     pub(super) difference: Option<String>,
 }
 
-impl Plan {
-    pub(super) fn of(
+impl MatrixPlan {
+    pub(super) fn new(
         store: &Arc<Store>,
         place: Place,
         obs: &Range<u64>,
@@ -143,7 +143,7 @@ fn spec(store: &Store, obs: &Range<u64>) -> Result<MatrixSpec, ExportError> {
         store.manifest().nnz
     } else {
         obs.clone().try_fold(0, |nnz, obs| {
-            Ok::<_, FormatError>(nnz + u64::from(store.index().locate(obs)?.nnz))
+            Ok::<_, cellring::Error>(nnz + u64::from(store.index().locate(obs)?.nnz))
         })?
     };
     let mut spec = MatrixSpec::new(n_obs, store.n_vars(), store.manifest().value_type).with_nnz(nnz);

@@ -1,230 +1,31 @@
 //! Writes a store, or some of its obs, as AnnData: with the source's element types, order of columns and forms.
 
+mod error;
 mod form;
+mod options;
+mod report;
 mod rows;
+mod stored;
 mod tables;
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow_schema::ArrowError;
 use cellring::Store;
-use cellring::format::{FormatError, VarOrder};
-use cellring::select::nearest;
-use serde::Serialize;
+use cellring::format::VarOrder;
+use cellring_anndata::__internal::directory_of;
+use cellring_anndata::Workspace;
+use cellring_anndata::write::{AnnDataWriter, Axis, Place, WriteOptions};
 
+pub use error::ExportError;
 pub use form::FormChoice;
+pub use options::{ContainerChoice, ExportOptions};
+pub use report::{ExportReport, ExportedMatrix};
 
-use crate::anndata::write::{
-    AnnDataWriter, Axis, Compression, Container, Place, WriteError, WriteOptions, ZarrFormat,
-};
-use crate::anndata::{SourceError, Workspace};
-use crate::paths::directory_of;
-use form::Plan;
+use form::MatrixPlan;
 use rows::MatrixExport;
-
-/// Why an export failed. Nothing is left under the file's name then. Every message is one sentence.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ExportError {
-    /// The store cannot be read.
-    #[error(transparent)]
-    Store(#[from] FormatError),
-    /// The file cannot be written.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-    /// There is something under the file's name.
-    #[error("{}: exists already; give --force to replace it, or another name", path.display())]
-    Exists {
-        /// The path.
-        path: PathBuf,
-    },
-    /// Obs that do not exist were asked for.
-    #[error("obs {start} to {end} of {} were asked for, but it has {n_obs} obs; give a range A..B with A <= B <= {n_obs}", store.display())]
-    ObsRange {
-        /// The store.
-        store: PathBuf,
-        /// First obs.
-        start: u64,
-        /// Obs after the last.
-        end: u64,
-        /// Number of obs.
-        n_obs: u64,
-    },
-    /// The obs cannot be brought back into the source's order.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// A zip file was asked for.
-    #[error("{}: zarr is written as a directory, not as a zip file; export to a name that ends in .zarr and zip that", path.display())]
-    Zip {
-        /// The path.
-        path: PathBuf,
-    },
-    /// The name does not say whether the output is HDF5 or zarr.
-    #[error(
-        "{}: the name {found}, so it does not say whether to write HDF5 or zarr; give one that ends in .{nearest}, or say what to write with \
-         --container h5ad or --container zarr", path.display()
-    )]
-    Ending {
-        /// The path.
-        path: PathBuf,
-        /// How it ends, as words.
-        found: String,
-        /// The known ending that is most like it.
-        nearest: &'static str,
-    },
-    /// A matrix has a name that has no place in AnnData.
-    #[error("{} has a matrix called {name:?}, which is not a path in AnnData (X, raw/X, layers/NAME or obsm/NAME); convert the source again", store.display())]
-    Name {
-        /// The store.
-        store: PathBuf,
-        /// The name.
-        name: String,
-    },
-    /// The positions of the obs in the source are no permutation.
-    #[error("{} has source positions of obs that are missing, repeated or out of range; convert the source again", store.display())]
-    Positions {
-        /// The store.
-        store: PathBuf,
-    },
-    /// A table cannot be brought back into the source's order.
-    #[error("{} has a table that cannot be brought into the source's order ({error}); convert the source again", store.display())]
-    Table {
-        /// The store.
-        store: PathBuf,
-        /// Why not.
-        error: ArrowError,
-    },
-}
-
-/// What is exported.
-#[derive(Clone, Debug)]
-pub struct ExportOptions {
-    /// Which obs; all where `None`.
-    pub obs_range: Option<Range<u64>>,
-    /// Whether an existing file is replaced.
-    pub force: bool,
-    /// Memory, in bytes, by which temporary files are cut where the obs of the store are in another order than the source's, or a
-    /// matrix is written by columns.
-    pub memory_bytes: u64,
-    /// What holds the output. `None`: what its name says, by its ending.
-    pub container: Option<ContainerChoice>,
-    /// Form of X, the layers and raw.
-    pub form: FormChoice,
-    /// Compression of all arrays. `None`: none in `.h5ad`, zstd in zarr.
-    pub compression: Option<Compression>,
-    /// Elements of a chunk of an array of one dimension; see [`WriteOptions::chunk_len`].
-    pub chunk_len: Option<u32>,
-    /// Version of the format, where the output is zarr.
-    pub zarr_format: ZarrFormat,
-}
-
-impl Default for ExportOptions {
-    fn default() -> Self {
-        Self {
-            obs_range: None,
-            force: false,
-            memory_bytes: 1 << 30,
-            container: None,
-            form: FormChoice::default(),
-            compression: None,
-            chunk_len: None,
-            zarr_format: ZarrFormat::default(),
-        }
-    }
-}
-
-/// An HDF5 file or a directory of zarr.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "named as the formats are")]
-pub enum ContainerChoice {
-    Hdf5,
-    Zarr,
-}
-
-impl FromStr for ContainerChoice {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "h5ad" => Ok(Self::Hdf5),
-            "zarr" => Ok(Self::Zarr),
-            _ => Err("expected h5ad or zarr".to_owned()),
-        }
-    }
-}
-
-impl ExportOptions {
-    /// What holds an output of this name.
-    ///
-    /// # Errors
-    /// [`ExportError::Ending`] where neither the options nor the name say so, [`ExportError::Zip`] for a zip file.
-    pub fn container_of(&self, output: &Path) -> Result<Container, ExportError> {
-        let named = Container::of_path(output, self.zarr_format);
-        match (self.container, named) {
-            (Some(ContainerChoice::Hdf5), _) => return Ok(Container::Hdf5),
-            (Some(ContainerChoice::Zarr), _) => return Ok(Container::Zarr(self.zarr_format)),
-            (None, Some(container)) => return Ok(container),
-            (None, None) => {}
-        }
-        let path = output.to_path_buf();
-        let ending = output
-            .extension()
-            .map(|ending| ending.to_string_lossy().into_owned());
-        if ending
-            .as_ref()
-            .is_some_and(|ending| ending.eq_ignore_ascii_case("zip"))
-        {
-            return Err(ExportError::Zip { path });
-        }
-        let [usual, ..] = Container::ENDINGS;
-        let (found, nearest) = match &ending {
-            None => ("has no ending".to_owned(), usual),
-            Some(ending) => {
-                let nearest = nearest(ending, &Container::ENDINGS).into_iter().next();
-                (format!("ends in .{ending}"), nearest.unwrap_or(usual))
-            }
-        };
-        Err(ExportError::Ending { path, found, nearest })
-    }
-}
-
-/// What an export did.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct ExportReport {
-    /// Number of rows.
-    pub n_obs: u64,
-    /// Number of columns.
-    pub n_vars: u64,
-    /// Number of values.
-    pub nnz: u64,
-    /// Length of the file; of a zarr directory, of all its files.
-    pub bytes: u64,
-    /// The matrices that were written.
-    pub matrices: Vec<ExportedMatrix>,
-    /// One sentence for each matrix that is not what it was in the source: in another form or at another place.
-    pub differences: Vec<String>,
-    /// Wall time.
-    pub seconds: f64,
-}
-
-/// A matrix that was written.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct ExportedMatrix {
-    /// Its path in the output.
-    pub path: String,
-    /// Its encoding-type in the output.
-    pub form: String,
-    /// Its path in the source, if the store says so.
-    pub source_path: Option<String>,
-    /// Its form in the source, if the store says so.
-    pub source_form: Option<String>,
-}
 
 /// Writes `output` from the store at `store`, on the current thread pool: a zarr directory or an HDF5 file, as
 /// [`ExportOptions::container_of`] says. It has its name when this returns without an error, and not before.
@@ -316,14 +117,14 @@ pub fn export(
         n_vars: store.n_vars(),
         nnz: nnz.unwrap_or(0),
         bytes: bytes_of(output),
-        matrices: plans.iter().map(Plan::report).collect(),
+        matrices: plans.iter().map(MatrixPlan::report).collect(),
         differences: plans.iter().filter_map(|plan| plan.difference.clone()).collect(),
         seconds: started.elapsed().as_secs_f64(),
     })
 }
 
 /// Where each matrix of the store goes, and how. The first is X, unless it is a layer among others.
-fn plans(store: &Arc<Store>, obs: &Range<u64>, choice: FormChoice) -> Result<Vec<Plan>, ExportError> {
+fn plans(store: &Arc<Store>, obs: &Range<u64>, choice: FormChoice) -> Result<Vec<MatrixPlan>, ExportError> {
     let place_of = |matrix: &Store| {
         let name = matrix.name().unwrap_or_default();
         Place::of_path(name).ok_or_else(|| ExportError::Name {
@@ -335,9 +136,9 @@ fn plans(store: &Arc<Store>, obs: &Range<u64>, choice: FormChoice) -> Result<Vec
         None | Some("raw/X") => Place::X,
         Some(_) => place_of(store)?,
     };
-    let mut plans = vec![Plan::of(store, first, obs, choice)?];
+    let mut plans = vec![MatrixPlan::new(store, first, obs, choice)?];
     for matrix in store.matrices() {
-        plans.push(Plan::of(matrix, place_of(matrix)?, obs, choice)?);
+        plans.push(MatrixPlan::new(matrix, place_of(matrix)?, obs, choice)?);
     }
     Ok(plans)
 }

@@ -4,14 +4,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use cellring::Store;
-use cellring::format::{CsrRows, Element, FormatError};
+use cellring::format::{CsrRows, Element};
 use cellring::with_element;
 use cellring::writer::RowSorter;
+use cellring_anndata::Workspace;
+use cellring_anndata::write::{AnnDataWriter, Form};
 use rayon::prelude::*;
 
-use super::ExportError;
-use crate::anndata::write::{AnnDataWriter, Form};
-use crate::anndata::{MatrixSource, Workspace};
+use super::error::ExportError;
+use super::stored;
 
 /// Entries, and rows, that one thread reads and reorders in one go.
 const PART_NNZ: u64 = 1 << 19;
@@ -55,7 +56,7 @@ impl MatrixExport<'_> {
             }
             place_of_row
         });
-        let matrix = MatrixSource::of_store(self.store)?;
+        let matrix = stored::matrix(self.store)?;
         let place_of_column = self.columns.map(<[u32]>::to_vec);
         let turned = matrix.transposed(self.obs.clone(), place_of_row, place_of_column, self.workspace)?;
         let (n_obs, n_columns) = (self.obs.end - self.obs.start, turned.n_obs());
@@ -98,7 +99,7 @@ fn write_rows<T: Element>(
         let parts: Vec<CsrRows> = parts
             .into_par_iter()
             .map(read)
-            .collect::<Result<_, FormatError>>()?;
+            .collect::<Result<_, cellring::Error>>()?;
         parts.iter().try_for_each(|rows| writer.push_rows(rows))?;
         progress(at - obs.start);
     }
@@ -106,7 +107,7 @@ fn write_rows<T: Element>(
 }
 
 /// The first rows of a range: as many as one thread reads in one go, at least one.
-fn part(store: &Store, obs: Range<u64>) -> Result<Range<u64>, FormatError> {
+fn part(store: &Store, obs: Range<u64>) -> Result<Range<u64>, cellring::Error> {
     let (mut end, mut nnz) = (obs.start, 0);
     while end < obs.end.min(obs.start + PART_ROWS) {
         nnz += u64::from(store.index().locate(end)?.nnz);
@@ -128,7 +129,7 @@ fn restore_rows<T: Element>(
     workspace: &Workspace,
     progress: &dyn Fn(u64),
 ) -> Result<(), ExportError> {
-    let matrix = MatrixSource::of_store(store)?.reordered(places, workspace)?;
+    let matrix = stored::matrix(store)?.reordered(places, workspace)?;
     let (mut done, n_obs) = (0, matrix.n_obs());
     let mut windows = matrix.rows(0..n_obs, PART_NNZ as usize)?;
     loop {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow_schema::{ArrowError, FieldRef, Schema, SchemaRef};
 use cellring::Store;
-use cellring::format::FormatError;
 use cellring::format::constants::{ROLE_KEY, ROLE_SOURCE_POSITION, TABLE_BATCH_ROWS};
 use cellring::format::table::Table;
+use cellring_anndata::__internal::{Scatter, ScatterError};
+use cellring_anndata::write::{AnnDataWriter, Axis};
+use cellring_anndata::{ReadError, Workspace};
 
-use super::ExportError;
-use crate::anndata::write::{AnnDataWriter, Axis};
-use crate::anndata::{Scatter, ScatterError, SourceError, Workspace};
+use super::error::ExportError;
 
 /// For each obs of the source its place in the store, where that is another.
 pub(super) fn obs_places(store: &Store) -> Result<Option<Vec<u32>>, ExportError> {
@@ -93,7 +93,7 @@ pub(super) fn restore_obs(
     let table = store.obs();
     let (kept, schema) = kept_fields(store)?;
     let failed = |error: ScatterError| match error {
-        ScatterError::Io(source) => ExportError::Source(SourceError::Spill {
+        ScatterError::Io(source) => ExportError::Source(ReadError::Spill {
             directory: workspace.directory.clone(),
             source,
         }),
@@ -167,7 +167,7 @@ pub(super) fn write_var(
 ///
 /// Column by column, since the batches of a column that are read together share one dictionary, which joining them
 /// then leaves as it is.
-fn source_columns(table: &Table) -> Result<(SchemaRef, Vec<Vec<ArrayRef>>), FormatError> {
+fn source_columns(table: &Table) -> Result<(SchemaRef, Vec<Vec<ArrayRef>>), cellring::Error> {
     let (mut fields, mut columns) = (Vec::new(), Vec::new());
     for field in table.schema()?.fields() {
         let column = match field.metadata().get(ROLE_KEY).map(String::as_str) {

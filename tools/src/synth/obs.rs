@@ -9,8 +9,13 @@ use arrow_array::{ArrayRef, DictionaryArray, Float32Array, Int8Array, Int16Array
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use super::random::{Purpose, below, beta_2_30, cumulated_shares, draw, stream};
-use super::{N_DRUGS, N_LINES, N_PLATES, index_field};
 
+/// Plates, and so runs of the first label.
+pub(super) const N_PLATES: usize = 14;
+/// Cell lines.
+pub(super) const N_LINES: usize = 50;
+/// Drugs.
+const N_DRUGS: usize = 380;
 /// Drugs on one plate.
 const DRUGS_PER_PLATE: usize = 95;
 /// How alike the shares of plates and lines are.
@@ -24,7 +29,7 @@ pub(super) struct Labels {
 }
 
 /// Runs of equal labels, and the drugs of each plate.
-pub(super) struct Layout {
+pub(super) struct LabelRuns {
     seed: u64,
     /// End of each run and its labels; runs without cells are left out.
     runs: Vec<(u64, Labels)>,
@@ -32,7 +37,7 @@ pub(super) struct Layout {
     dictionaries: [ArrayRef; 3],
 }
 
-impl Layout {
+impl LabelRuns {
     pub(super) fn new(n_obs: u64, seed: u64) -> Self {
         let mut runs: Vec<(u64, Labels)> = Vec::with_capacity(N_PLATES * N_LINES);
         let plates = cumulated_shares(&mut stream(seed, Purpose::Plates, 0), N_PLATES, CONCENTRATION);
@@ -151,4 +156,18 @@ pub(super) fn schema() -> SchemaRef {
         category("drug", DataType::Int16),
         Field::new("pct_mito", DataType::Float32, false).with_metadata(array),
     ]))
+}
+
+/// The field of an index with this name.
+pub(super) fn index_field(name: &str) -> Field {
+    let about = [
+        ("cellring.role", "index"),
+        ("anndata.index_name", name),
+        ("anndata.encoding", "string-array"),
+    ];
+    let about: HashMap<String, String> = about
+        .iter()
+        .map(|(k, v)| (k.to_string(), v.to_string()))
+        .collect();
+    Field::new(name, DataType::Utf8, false).with_metadata(about)
 }

@@ -8,9 +8,8 @@ use rayon::prelude::*;
 use super::alias::AliasTable;
 use super::burst::Bursts;
 use super::depth::DepthCurve;
-use super::obs::{Labels, Layout};
+use super::obs::{LabelRuns, Labels, N_LINES, N_PLATES};
 use super::random::{Purpose, normal_pair, stream};
-use super::{N_LINES, N_PLATES};
 
 /// Spread of the logarithm of gene popularity.
 const SIGMA_GENE: f64 = 2.0;
@@ -86,7 +85,7 @@ impl Model {
     }
 
     /// The rows of these cells.
-    pub(super) fn rows(&self, cells: Range<u64>, layout: &Layout) -> CsrRows {
+    pub(super) fn rows(&self, cells: Range<u64>, labels: &LabelRuns) -> CsrRows {
         let n_rows = (cells.end - cells.start) as usize;
         let mut scratch = Scratch {
             hits: vec![0; self.n_vars],
@@ -98,7 +97,7 @@ impl Model {
         let expected = (n_rows as f64 * self.medians.iter().sum::<f64>() / N_PLATES as f64 * 1.5) as usize;
         let (mut indices, mut values) = (Vec::with_capacity(expected), Vec::with_capacity(expected));
         for cell in cells {
-            self.row(cell, layout.labels(cell), &mut scratch, &mut indices, &mut values);
+            self.row(cell, labels.labels(cell), &mut scratch, &mut indices, &mut values);
             indptr.push(indices.len() as u64);
         }
         CsrRows {

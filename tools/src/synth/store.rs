@@ -15,12 +15,10 @@ use cellring::format::constants::{
     DEFAULT_BLOCK_SIZE, ROLE_KEY, ROLE_SOURCE_POSITION, SOURCE_POSITION_FIELD, TABLE_BATCH_ROWS,
 };
 use cellring::format::{CsrRows, Encoding, Manifest, ValueBuffer, ValueType, VarOrder};
-use cellring::writer::{
-    BlockEncoder, EncodeError, EncodedBlock, StoreWriter, TableKind, WriteError, WriterOptions,
-};
+use cellring::writer::{BlockEncoder, EncodeError, EncodedBlock, StoreWriter, TableKind, WriterOptions};
 
 use super::Synth;
-use super::parts::in_order;
+use super::ordered::in_order;
 
 /// Cells that the detection order of a larger data set is estimated from, spread evenly over it. Genes that these many
 /// cells do not show hardly ever occur, so their order does not matter.
@@ -73,38 +71,35 @@ impl Synth {
         path: impl AsRef<Path>,
         options: &StoreOptions,
         mut progress: impl FnMut(u64, u64),
-    ) -> Result<Manifest, WriteError> {
+    ) -> Result<Manifest, cellring::Error> {
         let value_type = self.value_type();
-        let packed = options.encoding == Encoding::Packed;
-        let writer_options = WriterOptions {
-            encoding: options.encoding,
-            var_order: if packed {
-                VarOrder::Detection
-            } else {
-                VarOrder::Source
-            },
-            block_size: options.block_size,
-            replace: options.replace,
-            source: self.provenance(),
-            ..WriterOptions::new(self.n_vars.into(), value_type)
-        };
+        let (narrows, var_order) = (
+            options.encoding.has_raw_value_type(),
+            options.encoding.preferred_var_order(),
+        );
+        let writer_options = WriterOptions::new(self.n_vars.into(), value_type)
+            .encoding(options.encoding)
+            .var_order(var_order)
+            .block_size(options.block_size)
+            .replace(options.replace)
+            .source(self.provenance());
         let mut writer = StoreWriter::create(path.as_ref(), writer_options)?;
 
-        let surveyed = if packed {
-            self.n_obs.min(SAMPLE_CELLS)
-        } else {
+        let surveyed = if narrows {
             self.n_obs
+        } else {
+            self.n_obs.min(SAMPLE_CELLS)
         };
         let work = surveyed + self.n_obs;
         let survey = self.survey(surveyed, options.threads, |done| progress(done, work));
-        let order = packed.then(|| by_detection(&survey.counts));
+        let order = (var_order == VarOrder::Detection).then(|| by_detection(&survey.counts));
         let encoder = BlockEncoder {
             encoding: options.encoding,
             n_vars: self.n_vars.into(),
-            raw_value_type: if packed {
-                value_type
-            } else {
+            raw_value_type: if narrows {
                 narrowest(survey.largest)
+            } else {
+                value_type
             },
             column_of_source: order.as_deref().map(inverse),
         };
@@ -120,7 +115,7 @@ impl Synth {
                 done += block.ends.len() as u64;
             }
             progress(done, work);
-            Ok::<(), WriteError>(())
+            Ok::<(), cellring::Error>(())
         })?;
         self.write_tables(&mut writer, order)?;
         writer.finish()
@@ -147,10 +142,10 @@ impl Synth {
             .collect()
     }
 
-    fn write_tables(&self, writer: &mut StoreWriter, order: Option<Vec<u32>>) -> Result<(), WriteError> {
+    fn write_tables(&self, writer: &mut StoreWriter, order: Option<Vec<u32>>) -> Result<(), cellring::Error> {
         let batches = (0..self.n_obs).step_by(TABLE_BATCH_ROWS).map(|start| {
             let end = self.n_obs.min(start + TABLE_BATCH_ROWS as u64);
-            Ok::<_, WriteError>(self.obs(start..end))
+            Ok::<_, cellring::Error>(self.obs(start..end))
         });
         writer.write_table(TableKind::Obs, &self.obs_schema(), batches)?;
 
@@ -162,7 +157,7 @@ impl Synth {
         let var = with_positions(&self.var(), positions).expect("a column more");
         let batches = (0..var.num_rows()).step_by(TABLE_BATCH_ROWS).map(|start| {
             let len = TABLE_BATCH_ROWS.min(var.num_rows() - start);
-            Ok::<_, WriteError>(var.slice(start, len))
+            Ok::<_, cellring::Error>(var.slice(start, len))
         });
         writer.write_table(TableKind::Var, &var.schema(), batches)
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use arrow_array::RecordBatch;
 use cellring::engine::cached_fraction;
 use cellring::format::{CsrRows, Encoding};
-use cellring::writer::{BlockEncoder, StoreWriter, TableKind, WriteError, WriterOptions};
+use cellring::writer::{BlockEncoder, StoreWriter, TableKind, WriterOptions};
 use cellring_tools::page_cache::evict;
 use cellring_tools::synth::Synth;
 use tempfile::TempDir;
@@ -44,7 +44,7 @@ fn synthetic(n_obs: u64, n_vars: u32) -> (TempDir, PathBuf) {
         (TableKind::Obs, obs_table(n_obs as usize)),
         (TableKind::Var, var_table(&genes)),
     ] {
-        let batches = batches.into_iter().map(Ok::<RecordBatch, WriteError>);
+        let batches = batches.into_iter().map(Ok::<RecordBatch, cellring::Error>);
         writer.write_table(kind, &schema, batches).unwrap();
     }
     writer.finish().unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cellring_tools::anndata::{JoinOptions, LeftOut, PartKind, Selection, VarJoin};
+use cellring_anndata::{JoinOptions, LeftOut, PartKind, Selection, VarJoin};
 use cellring_tools::convert::{
     AppendOptions, ConvertError, ConvertOptions, ConvertReport, Parts, append, convert,
 };
@@ -19,7 +19,7 @@ fn inputs() -> TempDir {
 fn options(selection: Selection, further: &[Selection]) -> ConvertOptions {
     ConvertOptions {
         selection,
-        further: further.to_vec(),
+        other_matrices: further.to_vec(),
         force: true,
         ..ConvertOptions::default()
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cellring_tools::anndata::SourceError;
+use cellring_anndata::ReadError;
 use cellring_tools::convert::{ConvertError, ConvertOptions};
 
 use crate::round_trip::{check, selections};
@@ -56,7 +56,7 @@ fn every_file_comes_back_equal_or_is_refused_with_its_reason() {
     for path in &files {
         for error in selections(path).1 {
             assert!(
-                matches!(error, SourceError::NoMatrix { .. }),
+                matches!(error, ReadError::NoMatrix { .. }),
                 "{}: {error}",
                 path.display()
             );

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use cellring::Store;
 use cellring::format::{CsrRows, Encoding, ValueBuffer, ValueType, VarOrder};
-use cellring_tools::anndata::write::{AnnDataWriter, Axis, MatrixSpec};
-use cellring_tools::anndata::{AnnData, CountMode, Selection};
+use cellring_anndata::write::{AnnDataWriter, Axis, MatrixSpec};
+use cellring_anndata::{CountMode, Input, Selection};
 use cellring_tools::convert::{ConvertError, ConvertOptions};
 
 use crate::{cellring, fail, names, run_convert, samples, scratch, synthetic};
@@ -205,7 +205,7 @@ fn detection_counts_what_remains() {
     let input = synthetic(directory.path());
     let store = directory.path().join("b.cellring");
     run_convert(&input, &store, &ConvertOptions::default()).unwrap();
-    let matrix = AnnData::open(&input).unwrap().matrix(&Selection::X).unwrap();
+    let matrix = Input::open(&input).unwrap().matrix(&Selection::X).unwrap();
     let counts = matrix
         .detection_counts(0..matrix.n_obs(), CountMode::Exact)
         .unwrap();

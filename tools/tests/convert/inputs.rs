@@ -6,7 +6,7 @@ use std::process::Command;
 
 use cellring::Store;
 use cellring::format::ValueBuffer;
-use cellring_tools::anndata::{InputStamp, SourceError};
+use cellring_anndata::{InputStamp, ReadError};
 use cellring_tools::export::{ExportOptions, export};
 use tempfile::TempDir;
 
@@ -159,7 +159,7 @@ fn all_commands_read_the_part_that_is_asked_for() {
 fn stores_and_parts_are_no_inputs() {
     let directory = scratch();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let input = crate::fixture("../../data/mousebrain10k.h5ad");
+    let input = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mousebrain10k.h5ad");
     let input = input.to_str().unwrap();
     let (store, out) = (path("a.cellring"), path("b.cellring"));
     let (code, _, stderr) = cellring(&["convert", input, "-o", &store, "--max-obs", "50"]);
@@ -192,9 +192,9 @@ fn names_that_change_beside_a_matrix_are_noticed() {
     write("GSM1_barcodes.tsv", "cell\n");
     write("GSM1_genes.tsv", "gene\n");
     let matrix = directory.path().join("GSM1_matrix.mtx");
-    let stamp = InputStamp::of(&matrix).unwrap();
+    let stamp = InputStamp::read(&matrix).unwrap();
     write("else.tsv", "other\n");
     stamp.check().unwrap();
     write("GSM1_barcodes.tsv", "another\n");
-    assert!(matches!(stamp.check(), Err(SourceError::Changed { .. })));
+    assert!(matches!(stamp.check(), Err(ReadError::Changed { .. })));
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use cellring_tools::anndata::{AnnData, Selection, SourceError, Workspace};
+use cellring_anndata::{Input, ReadError, Selection, Workspace};
 use cellring_tools::convert::{ConvertOptions, convert};
 use tempfile::TempDir;
 
@@ -94,7 +94,7 @@ fn a_full_disk_leaves_nothing() {
 fn a_matrix_is_not_turned_where_there_is_no_room() {
     let Some(folder) = shared_data() else { return };
     let Some(disk) = SmallDisk::mount() else { return };
-    let file = AnnData::open(&folder.join("pbmc3k_csc_gzip_v012.h5ad")).unwrap();
+    let file = Input::open(folder.join("pbmc3k_csc_gzip_v012.h5ad")).unwrap();
     let turn = |directory: &Path| {
         let workspace = Workspace {
             directory: directory.to_path_buf(),
@@ -107,12 +107,12 @@ fn a_matrix_is_not_turned_where_there_is_no_room() {
     };
     let error = turn(disk.path());
     assert!(
-        matches!(error, SourceError::NoRoom { needed_bytes, free_bytes, .. } if needed_bytes == 2_286_884 * 12 && free_bytes <= 2 << 20),
+        matches!(error, ReadError::NoRoom { needed_bytes, free_bytes, .. } if needed_bytes == 2_286_884 * 12 && free_bytes <= 2 << 20),
         "{error}"
     );
     assert_eq!(names(disk.path()), [""; 0]);
     let error = turn(&disk.path().join("no/such"));
-    assert!(matches!(error, SourceError::Spill { .. }), "{error}");
+    assert!(matches!(error, ReadError::Spill { .. }), "{error}");
 }
 
 const CHILD: &str = "CELLRING_TEST_CONVERT";

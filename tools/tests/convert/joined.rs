@@ -13,8 +13,8 @@ use arrow_array::{
 use cellring::Store;
 use cellring::format::{CsrRows, ValueBuffer, ValueType};
 use cellring::store::verify;
-use cellring_tools::anndata::write::{AnnDataWriter, Axis, MatrixSpec};
-use cellring_tools::anndata::{JoinOptions, VarJoin};
+use cellring_anndata::write::{AnnDataWriter, Axis, MatrixSpec};
+use cellring_anndata::{JoinOptions, VarJoin};
 use cellring_tools::convert::{ConvertOptions, ConvertReport, ObsOrder, convert};
 use cellring_tools::export::{ExportOptions, export};
 use cellring_tools::synth::Synth;

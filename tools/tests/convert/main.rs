@@ -7,20 +7,25 @@
 )]
 
 mod aloud;
+mod append;
 mod changes;
 mod collection;
+mod command;
 mod equality;
 mod forms;
 mod hostile;
 mod inputs;
 mod interruption;
 mod joined;
+mod machines;
 mod matrices;
 mod orders;
+mod parts;
 mod refusals;
 mod round_trip;
-#[path = "../samples/mod.rs"]
+#[path = "../../anndata/tests/samples/mod.rs"]
 mod samples;
+mod stripe;
 mod zip64;
 
 use std::path::{Path, PathBuf};
@@ -32,7 +37,7 @@ use tempfile::TempDir;
 
 pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data")
+        .join("anndata/tests/data")
         .join(name)
 }
 

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use cellring::engine::{Backend, EngineConfig};
 use cellring::format::{CsrRows, Encoding, ValueBuffer, VarOrder};
 use cellring::loader::{Collection, MatrixChoice};
-use cellring::minibatch::{Layout, Matrix, OutputConfig, OutputType, Values};
+use cellring::minibatch::{Layout, Matrix, OutputType, Values};
 use cellring::plan::SamplerConfig;
 use cellring::store::verify;
-use cellring::{Loader, LoaderConfig, LoaderError, Store};
-use cellring_tools::anndata::Selection;
+use cellring::{ErrorKind, Loader, LoaderConfig, Store};
+use cellring_anndata::Selection;
 use cellring_tools::convert::{ConvertOptions, ObsOrder};
 use cellring_tools::export::{ExportOptions, export};
 
@@ -62,7 +62,7 @@ fn inputs() -> Vec<(PathBuf, Selection, Vec<Selection>)> {
 fn options(selection: &Selection, further: &[Selection]) -> ConvertOptions {
     ConvertOptions {
         selection: selection.clone(),
-        further: further.to_vec(),
+        other_matrices: further.to_vec(),
         block_size: 16,
         force: true,
         ..ConvertOptions::default()
@@ -170,27 +170,22 @@ fn expected_row(rows: &CsrRows) -> Row {
 }
 
 fn config(further: &[Selection], engine: EngineConfig) -> LoaderConfig {
-    let exact = |name: String| MatrixChoice {
-        output: OutputConfig {
-            layout: MatrixChoice::from(name.as_str()).output.layout,
-            value_type: OutputType::Source,
-            ..OutputConfig::default()
-        },
-        name,
+    let exact = |name: String| {
+        let choice = MatrixChoice::from(name.as_str());
+        let output = choice.output.clone().value_type(OutputType::Source);
+        choice.output(output)
     };
-    LoaderConfig {
-        sampler: SamplerConfig {
-            block_size: 4,
-            batch_size: 10,
-            fetch_factor: 3,
-            ..SamplerConfig::default()
-        },
-        engine,
-        memory_bytes: 16 << 20,
-        allow_rounding: true,
-        matrices: further.iter().map(|selection| exact(selection.path())).collect(),
-        ..LoaderConfig::default()
-    }
+    LoaderConfig::default()
+        .sampler(
+            SamplerConfig::default()
+                .block_size(4)
+                .batch_size(10)
+                .fetch_factor(3),
+        )
+        .engine(engine)
+        .memory_bytes(16 << 20)
+        .allow_rounding(true)
+        .matrices(further.iter().map(|selection| exact(selection.path())).collect())
 }
 
 /// The further matrices of a minibatch are those of its cells, whatever reads them, and with which encoding.
@@ -215,8 +210,8 @@ fn minibatches_hold_the_same_cells_of_every_matrix() {
                     let mut cells = 0;
                     for minibatch in loader.epoch(epoch).unwrap() {
                         let minibatch = minibatch.unwrap();
-                        assert_eq!(minibatch.further().len(), further.len());
-                        for (matrix, source) in minibatch.further().iter().zip(store.matrices()) {
+                        assert_eq!(minibatch.matrices().len(), further.len());
+                        for (matrix, source) in minibatch.matrices().iter().zip(store.matrices()) {
                             assert_eq!(
                                 (matrix.n_obs(), matrix.n_vars()),
                                 (minibatch.n_obs(), source.n_vars() as usize)
@@ -271,12 +266,12 @@ fn layers_of_several_stores_have_the_genes_of_the_collection() {
         );
     }
     let collection = Collection::new(stores.to_vec()).unwrap();
-    let mut loader = Loader::of(collection, config(&further, EngineConfig::default())).unwrap();
+    let mut loader = Loader::new(collection, config(&further, EngineConfig::default())).unwrap();
     let mut rows = vec![vec![]; 2 * n_obs as usize];
     for minibatch in loader.epoch(0).unwrap() {
         let minibatch = minibatch.unwrap();
         for (row, &obs) in minibatch.obs().iter().enumerate() {
-            let all = std::iter::once(minibatch.matrix()).chain(minibatch.further());
+            let all = std::iter::once(minibatch.matrix()).chain(minibatch.matrices());
             rows[obs as usize] = all.map(|matrix| row_of(matrix, row)).collect();
         }
     }
@@ -296,7 +291,7 @@ fn matrices_that_are_not_there_are_named() {
     let opened = Arc::new(Store::open(&store).unwrap());
     let engine = EngineConfig::default();
     let error = Loader::new(opened.clone(), config(&[Selection::Raw], engine.clone())).unwrap_err();
-    assert!(matches!(error, LoaderError::Collection(_)), "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
     let message = error.to_string();
     assert!(
         message.contains("\"raw/X\"") && message.contains("layers/spliced"),

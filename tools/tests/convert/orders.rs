@@ -8,7 +8,7 @@ use arrow_array::types::UInt32Type;
 use cellring::Store;
 use cellring::format::Encoding;
 use cellring::store::verify;
-use cellring_tools::anndata::{AnnData, Selection};
+use cellring_anndata::{Input, Selection};
 use cellring_tools::convert::{ConvertOptions, ObsOrder};
 use cellring_tools::export::{ExportOptions, export};
 
@@ -28,7 +28,7 @@ fn positions(store: &Store) -> Vec<u32> {
 
 /// The store's rows are those of the source, each at its place.
 fn check_rows(source: &Path, store: &Store) {
-    let matrix = AnnData::open(source).unwrap().matrix(&Selection::X).unwrap();
+    let matrix = Input::open(source).unwrap().matrix(&Selection::X).unwrap();
     for (obs, &place) in positions(store).iter().enumerate().step_by(97) {
         let place = u64::from(place);
         let expected = matrix
@@ -47,7 +47,7 @@ fn other_orders_come_back_as_they_were() {
     let directory = scratch();
     let source = synthetic(directory.path());
     let small = directory.path().join("small.h5ad");
-    let spec = cellring_tools::anndata::write::MatrixSpec::new(7, 9, cellring::format::ValueType::F64);
+    let spec = cellring_anndata::write::MatrixSpec::new(7, 9, cellring::format::ValueType::F64);
     samples::write(&small, spec, &samples::columns(), &samples::names("gene", 9), 3);
     let by = |names: &[&str]| ObsOrder::SortedBy(names.iter().map(|name| name.to_string()).collect());
     let mut lines = String::new();
@@ -119,7 +119,7 @@ fn other_orders_come_back_as_they_were() {
 fn parts_are_those_of_the_source() {
     let directory = scratch();
     let source = synthetic(directory.path());
-    let var = AnnData::open(&source).unwrap().var(&Selection::X).unwrap();
+    let var = Input::open(&source).unwrap().var(&Selection::X).unwrap();
     let names = var.read(0..var.n_rows()).unwrap();
     let names = names.column(0).as_string::<i32>();
     let list = directory.path().join("genes.txt");

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use cellring::Store;
 use cellring::format::{Encoding, VarOrder};
 use cellring::store::verify;
-use cellring_tools::anndata::{AnnData, Selection, SourceError};
+use cellring_anndata::{Input, ReadError, Selection};
 use cellring_tools::convert::ConvertOptions;
 use cellring_tools::export::{ExportError, ExportOptions, export};
 
@@ -34,9 +34,9 @@ pub(crate) fn compare(lines: &str) {
 }
 
 /// The matrices of a file that can be converted, and why each of the others cannot.
-pub(crate) fn selections(path: &Path) -> (Vec<Selection>, Vec<SourceError>) {
+pub(crate) fn selections(path: &Path) -> (Vec<Selection>, Vec<ReadError>) {
     let (mut fit, mut refused) = (vec![], vec![]);
-    let Ok(file) = AnnData::open(path) else {
+    let Ok(file) = Input::open(path) else {
         return (fit, refused);
     };
     // The message on a matrix that does not exist lists those that do.
@@ -151,7 +151,7 @@ pub(crate) fn check(files: &[PathBuf]) -> Vec<(String, usize)> {
 fn samples_come_back_equal() {
     let directory = scratch();
     samples::write_all(directory.path());
-    let spec = cellring_tools::anndata::write::MatrixSpec::new(7, 70_000, cellring::format::ValueType::U16);
+    let spec = cellring_anndata::write::MatrixSpec::new(7, 70_000, cellring::format::ValueType::U16);
     let wide = directory.path().join("long_var.h5ad");
     samples::write(&wide, spec, &samples::columns(), &samples::long(70_000), 7_000);
     let mut files: Vec<PathBuf> = std::fs::read_dir(directory.path())
@@ -175,7 +175,7 @@ fn a_range_of_obs_comes_back_equal() {
         directory.path().join("a.h5ad"),
         directory.path().join("a.cellring"),
     );
-    let spec = cellring_tools::anndata::write::MatrixSpec::new(7, 9, cellring::format::ValueType::I64);
+    let spec = cellring_anndata::write::MatrixSpec::new(7, 9, cellring::format::ValueType::I64);
     samples::write(&source, spec, &samples::columns(), &samples::names("gene", 9), 3);
     run_convert(&source, &store, &ConvertOptions::default()).unwrap();
     let mut lines = String::new();

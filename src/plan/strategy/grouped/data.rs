@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::setters::setters;
+
 /// Groups to make sets of: for [`Strategy::Grouped`](crate::plan::Strategy::Grouped).
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Grouped {
     /// The group of each obs of the data set, such as its perturbation; obs that are [`MISSING`](crate::plan::MISSING)
     /// are left out.
@@ -19,6 +22,7 @@ pub struct Grouped {
 
 /// The controls of sets.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Controls {
     /// Which group codes are controls. They form no sets of their own.
     pub groups: Vec<u32>,
@@ -29,7 +33,41 @@ pub struct Controls {
     pub n_per_set: u32,
 }
 
+impl Controls {
+    /// So many controls of these groups after each set, whatever they have in common with it.
+    pub fn new(groups: impl Into<Vec<u32>>, n_per_set: u32) -> Self {
+        Self {
+            groups: groups.into(),
+            match_codes: None,
+            n_per_set,
+        }
+    }
+
+    setters! {
+        groups: into Vec<u32>,
+        match_codes: some Arc<[u32]>,
+        n_per_set: as u32,
+    }
+}
+
 impl Grouped {
+    /// Sets of whole groups, as many in a minibatch as fit it, without controls.
+    pub fn new(codes: impl Into<Arc<[u32]>>) -> Self {
+        Self {
+            codes: codes.into(),
+            n_per_group: None,
+            sets_per_minibatch: None,
+            controls: None,
+        }
+    }
+
+    setters! {
+        codes: into Arc<[u32]>,
+        n_per_group: as Option<u32>,
+        sets_per_minibatch: as Option<u32>,
+        controls: into Option<Controls>,
+    }
+
     /// The match code of each obs, if controls are matched.
     pub(super) fn match_codes(&self) -> Option<&[u32]> {
         self.controls.as_ref()?.match_codes.as_deref()

@@ -1,6 +1,7 @@
 //! Groups and their controls: what is the same in every epoch.
 
 use super::data::Grouped;
+use crate::Error;
 use crate::plan::classes::MISSING;
 use crate::plan::error::PlanError;
 use crate::plan::list::ObsList;
@@ -20,13 +21,13 @@ pub(super) struct Groups {
     pub(super) sets_per_minibatch: u64,
     /// The largest set, controls included.
     max_set_obs: u64,
-    pub(super) controls: Option<Pool>,
+    pub(super) controls: Option<ControlPool>,
     pub(super) drop_last: bool,
 }
 
 /// The controls, by match code.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(super) struct ControlPool {
     pub(super) members: ObsList,
     /// Where the controls of each match code start, and the end.
     pub(super) starts: Vec<u64>,
@@ -43,7 +44,7 @@ impl Groups {
         grouped: &Grouped,
         batch_size: u32,
         drop_last: bool,
-    ) -> Result<Self, PlanError> {
+    ) -> Result<Self, Error> {
         let codes = &grouped.codes;
         let match_codes = grouped.match_codes();
         let match_code = |obs: u64| match_codes.map_or(0, |codes| codes[obs as usize]);
@@ -79,7 +80,7 @@ impl Groups {
                     (code != MISSING && matched != MISSING && is_control(code))
                         .then(|| u64::from(matched) << 32)
                 });
-                Some(Pool::new(pool, &sorted, &sets, controls.n_per_set)?)
+                Some(ControlPool::new(pool, &sorted, &sets, controls.n_per_set)?)
             }
         };
 
@@ -90,7 +91,8 @@ impl Groups {
             return Err(PlanError::SetTooLarge {
                 set_obs: max_set_obs,
                 batch_size,
-            });
+            }
+            .into());
         }
         Ok(Self {
             members: sorted.members,
@@ -135,15 +137,16 @@ impl Groups {
     }
 }
 
-impl Pool {
-    fn new(pool: Sorted, groups: &Sorted, sets: &[u64], n_per_set: u32) -> Result<Self, PlanError> {
+impl ControlPool {
+    fn new(pool: Sorted, groups: &Sorted, sets: &[u64], n_per_set: u32) -> Result<Self, Error> {
         let (mut match_of, mut first_set) = (Vec::new(), vec![0; pool.keys.len()]);
         for (group, key) in groups.keys.iter().enumerate() {
             let Ok(matched) = pool.keys.binary_search(&(key >> 32 << 32)) else {
                 return Err(PlanError::NoControls {
                     match_code: (key >> 32) as u32,
                     n_obs: groups.starts[group + 1] - groups.starts[group],
-                });
+                }
+                .into());
             };
             if match_of.last() != Some(&(matched as u32)) {
                 first_set[matched] = sets[group];

@@ -9,16 +9,17 @@ use std::sync::Arc;
 pub use data::{Controls, Grouped};
 
 use super::method::{Method, Prepared, check_len};
+use crate::Error;
 use crate::plan::error::PlanError;
 use crate::plan::hash::Fingerprint;
 use crate::plan::order::{EpochOrder, OrderConfig};
-use crate::plan::settings::Parts;
+use crate::plan::settings::SettingsBuilder;
 use crate::plan::universe::Universe;
 use groups::Groups;
 use sets::Sets;
 
 impl Method for Grouped {
-    fn check(&self, n_obs: u64) -> Result<(), PlanError> {
+    fn check(&self, n_obs: u64) -> Result<(), Error> {
         check_len("the list of groups", self.codes.len() as u64, n_obs)?;
         if let Some(codes) = self.match_codes() {
             check_len("the list of match codes", codes.len() as u64, n_obs)?;
@@ -30,7 +31,7 @@ impl Method for Grouped {
             ("n_per_set", n_per_set),
         ];
         match sizes.into_iter().find(|(_, size)| *size == Some(0)) {
-            Some((name, _)) => Err(PlanError::ZeroSize { name }),
+            Some((name, _)) => Err(PlanError::ZeroSize { name }.into()),
             None => Ok(()),
         }
     }
@@ -48,20 +49,20 @@ impl Method for Grouped {
         }
     }
 
-    fn describe(&self, parts: &mut Parts) {
-        parts.add_codes("groups", &self.codes);
-        parts.add_option("n_per_group", self.n_per_group);
-        parts.add_option("sets_per_minibatch", self.sets_per_minibatch);
+    fn describe(&self, settings: &mut SettingsBuilder) {
+        settings.add_codes("groups", &self.codes);
+        settings.add_option("n_per_group", self.n_per_group);
+        settings.add_option("sets_per_minibatch", self.sets_per_minibatch);
         if let Some(controls) = &self.controls {
-            parts.add_codes("controls", &controls.groups);
-            parts.add("n_controls", controls.n_per_set);
+            settings.add_codes("controls", &controls.groups);
+            settings.add("n_controls", controls.n_per_set);
         }
         if let Some(codes) = self.match_codes() {
-            parts.add_codes("match codes", codes);
+            settings.add_codes("match codes", codes);
         }
     }
 
-    fn prepare(&self, members: Universe, config: &OrderConfig) -> Result<Arc<dyn Prepared>, PlanError> {
+    fn prepare(&self, members: Universe, config: &OrderConfig) -> Result<Arc<dyn Prepared>, Error> {
         let groups = Groups::new(&members, self, config.batch_size, config.drop_last)?;
         Ok(Arc::new(Sampled(Arc::new(groups))))
     }
@@ -72,11 +73,11 @@ impl Method for Grouped {
 struct Sampled(Arc<Groups>);
 
 impl Prepared for Sampled {
-    fn check_fetch(&self, config: &OrderConfig) -> Result<(), PlanError> {
+    fn check_fetch(&self, config: &OrderConfig) -> Result<(), Error> {
         config.check_minibatches(self.0.n_minibatches(), self.0.max_minibatch_obs())
     }
 
-    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, PlanError> {
+    fn order(&self, config: &OrderConfig, epoch: u64) -> Result<EpochOrder, Error> {
         let sets = Sets::new(self.0.clone(), config.block_size, config.seed, epoch);
         Ok(EpochOrder::Minibatches(Arc::new(sets)))
     }

@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::groups::{Groups, Pool};
-use crate::plan::circle::Circle;
+use super::groups::{ControlPool, Groups};
 use crate::plan::order::Minibatches;
 use crate::plan::permutation::Permutation;
-use crate::plan::stream::{Purpose, Stream};
+use crate::plan::shuffled_blocks::ShuffledBlocks;
+use crate::plan::stream::{Purpose, RandomStream};
 
 /// The sets of one epoch.
 #[derive(Debug)]
@@ -22,7 +22,10 @@ pub(super) struct Sets {
 
 impl Sets {
     pub(super) fn new(groups: Arc<Groups>, block_size: u64, seed: u64, epoch: u64) -> Self {
-        let order = Permutation::new(groups.n_sets(), Stream::new(seed, epoch, Purpose::SetOrder, 0));
+        let order = Permutation::new(
+            groups.n_sets(),
+            RandomStream::new(seed, epoch, Purpose::SetOrder, 0),
+        );
         Self {
             groups,
             order,
@@ -39,9 +42,9 @@ impl Sets {
         start..self.groups.n_sets().min(start.saturating_add(each))
     }
 
-    fn circle(&self, len: u64, order: Purpose, turn: Purpose, index: u64) -> Circle {
-        let stream = |purpose| Stream::new(self.seed, self.epoch, purpose, index);
-        Circle::new(len, self.block_size, stream(order), stream(turn))
+    fn shuffled(&self, len: u64, order: Purpose, turn: Purpose, index: u64) -> ShuffledBlocks {
+        let stream = |purpose| RandomStream::new(self.seed, self.epoch, purpose, index);
+        ShuffledBlocks::new(len, self.block_size, stream(order), stream(turn))
     }
 }
 
@@ -52,7 +55,7 @@ impl Minibatches for Sets {
 
     /// Appends the obs of a minibatch: its sets one after the other.
     fn fill(&self, minibatch: u64, obs: &mut Vec<u64>) {
-        let mut circles = Circles {
+        let mut shuffled = ShuffledGroups {
             sets: self,
             group: None,
             controls: None,
@@ -65,7 +68,7 @@ impl Minibatches for Sets {
                 None => self.groups.members.extend(start..start + size, obs),
                 Some(n) => {
                     let first = (set - self.groups.sets[group]) * n;
-                    circles.of_group(group).visit_around(first, n, |range| {
+                    shuffled.of_group(group).visit_around(first, n, |range| {
                         self.groups
                             .members
                             .extend(start + range.start..start + range.end, obs);
@@ -76,7 +79,7 @@ impl Minibatches for Sets {
                 let matched = pool.match_of[group] as usize;
                 let start = pool.starts[matched];
                 let first = (set - pool.first_set[matched]) * pool.n_per_set;
-                circles
+                shuffled
                     .of_controls(pool, matched)
                     .visit_around(first, pool.n_per_set, |range| {
                         pool.members.extend(start + range.start..start + range.end, obs);
@@ -105,34 +108,38 @@ impl Minibatches for Sets {
     }
 }
 
-/// The circles last used: sets of one group often follow each other where groups are few.
-struct Circles<'a> {
+/// The blocks last used: sets of one group often follow each other where groups are few.
+struct ShuffledGroups<'a> {
     sets: &'a Sets,
-    group: Option<(usize, Circle)>,
-    controls: Option<(usize, Circle)>,
+    group: Option<(usize, ShuffledBlocks)>,
+    controls: Option<(usize, ShuffledBlocks)>,
 }
 
-impl Circles<'_> {
-    fn of_group(&mut self, group: usize) -> &Circle {
+impl ShuffledGroups<'_> {
+    fn of_group(&mut self, group: usize) -> &ShuffledBlocks {
         let sets = self.sets;
         let make = || {
             let len = sets.groups.size(group);
-            sets.circle(len, Purpose::GroupOrder, Purpose::GroupTurn, group as u64)
+            sets.shuffled(len, Purpose::GroupOrder, Purpose::GroupTurn, group as u64)
         };
         cached(&mut self.group, group, make)
     }
 
-    fn of_controls(&mut self, pool: &Pool, matched: usize) -> &Circle {
+    fn of_controls(&mut self, pool: &ControlPool, matched: usize) -> &ShuffledBlocks {
         let sets = self.sets;
         let make = || {
             let len = pool.starts[matched + 1] - pool.starts[matched];
-            sets.circle(len, Purpose::ControlOrder, Purpose::ControlTurn, matched as u64)
+            sets.shuffled(len, Purpose::ControlOrder, Purpose::ControlTurn, matched as u64)
         };
         cached(&mut self.controls, matched, make)
     }
 }
 
-fn cached(slot: &mut Option<(usize, Circle)>, number: usize, make: impl FnOnce() -> Circle) -> &Circle {
+fn cached(
+    slot: &mut Option<(usize, ShuffledBlocks)>,
+    number: usize,
+    make: impl FnOnce() -> ShuffledBlocks,
+) -> &ShuffledBlocks {
     if slot.as_ref().is_some_and(|(cached, _)| *cached != number) {
         *slot = None;
     }

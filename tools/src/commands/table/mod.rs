@@ -3,19 +3,20 @@
 mod quantiles;
 mod report;
 mod rows;
+mod subject;
 mod summary;
 mod value;
 
 use cellring::Store;
 use cellring::format::constants::ROLE_KEY;
-use cellring::format::table::Table;
 use clap::value_parser;
 use rayon::prelude::*;
 
-use super::options::StoreArg;
 use crate::failure::Failure;
+use crate::options::StoreArg;
 use crate::output;
 use report::{ColumnReport, TableReport};
+use subject::Subject;
 
 /// Show what is in the obs table: its columns, or the values of one
 ///
@@ -69,15 +70,6 @@ struct ViewArgs {
     json: bool,
 }
 
-/// A table and what its rows are called.
-struct Subject<'a> {
-    table: &'a Table,
-    /// cells, or genes.
-    rows: &'static str,
-    /// Whether filters ask about its columns.
-    has_filters: bool,
-}
-
 pub(crate) fn obs(args: ObsArgs) -> Result<(), Failure> {
     let store = args.store.open()?;
     let subject = Subject {
@@ -113,7 +105,7 @@ fn show(subject: &Subject<'_>, column: Option<&str>, view: &ViewArgs) -> Result<
     }
     match column {
         Some(name) => {
-            let report = ColumnReport::of(subject, &subject.table.column(name)?, view.limit);
+            let report = ColumnReport::whole(subject, &subject.table.column(name)?, view.limit);
             output::print(view.json, &report)
         }
         None => output::print(view.json, &overview(subject)?),
@@ -126,7 +118,7 @@ fn overview<'a>(subject: &Subject<'a>) -> Result<TableReport<'a>, Failure> {
     let table = subject.table;
     let columns = names.par_iter().map(|name| table.column(name));
     let columns = columns.map(|column| Ok(ColumnReport::brief(subject.has_filters, &column?)));
-    let columns: Result<Vec<_>, cellring::format::FormatError> = columns.collect();
+    let columns: Result<Vec<_>, cellring::Error> = columns.collect();
     let fields = table.schema()?.fields().iter();
     let index = fields.filter(|field| field.metadata().contains_key(ROLE_KEY));
     TableReport::new(subject, index.map(|field| field.name().as_str()).next(), columns?)

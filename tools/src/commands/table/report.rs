@@ -6,8 +6,8 @@ use cellring::select::quote_column;
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::Subject;
 use super::quantiles::{PERCENT, quantiles};
+use super::subject::Subject;
 use super::summary::{MOST_DISTINCT, Summary, numbers};
 use super::value::Value;
 use crate::failure::Failure;
@@ -92,7 +92,7 @@ impl ColumnReport {
     }
 
     /// A column by itself, with so many of its values, 0 for all.
-    pub(super) fn of(subject: &Subject<'_>, column: &Column, limit: usize) -> Self {
+    pub(super) fn whole(subject: &Subject<'_>, column: &Column, limit: usize) -> Self {
         let limit = if limit == 0 { usize::MAX } else { limit };
         let mut report = Self::new(subject.has_filters, column, limit);
         report.rows = subject.rows;
@@ -116,7 +116,7 @@ impl ColumnReport {
             values,
             first,
             range,
-        } = Summary::of(column);
+        } = Summary::new(column);
         let filter_name = has_filters.then(|| quote_column(field.name())).flatten();
         let counted = |(value, count): (&Value, Option<u64>)| Counted {
             filter: filter_name
@@ -272,7 +272,7 @@ impl<'a> TableReport<'a> {
         Ok(Self {
             n_rows: subject.table.n_rows(),
             index,
-            n_distinct_names: Summary::of(&names).n_distinct,
+            n_distinct_names: Summary::new(&names).n_distinct,
             first_name: first.map(|name| match name {
                 Value::Text(name) => name,
                 other => other.literal(),

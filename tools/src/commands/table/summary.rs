@@ -36,7 +36,7 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    pub(super) fn of(column: &Column) -> Self {
+    pub(super) fn new(column: &Column) -> Self {
         let mut summary = match column.field().data_type() {
             DataType::Dictionary(..) => of_categories(column),
             _ => of_values(column),

@@ -3,13 +3,12 @@
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, UInt32Array, new_empty_array, new_null_array};
 use arrow_schema::{ArrowError, DataType, Field};
-
-use crate::anndata::ORDERED;
-use crate::anndata::unify::{CastError, cast, code_type, coded_as, codes_of, union, value_type};
+use cellring_anndata::__internal::ORDERED;
+use cellring_anndata::__internal::{CastError, cast, code_type, coded_as, codes_of, union, value_type};
 
 /// How a column of the enlarged store is made of those of the store and of the inputs.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct ColumnPlan {
     /// The column as it will be.
     pub(super) field: Field,
     /// Where it is categorical: all categories, those of the store first.
@@ -35,7 +34,7 @@ impl From<CastError> for Mismatch {
     }
 }
 
-impl Plan {
+impl ColumnPlan {
     /// Begins with the column of the store. `sample` has its categories, where the store has any obs.
     pub(super) fn new(field: &Field, sample: Option<&ArrayRef>) -> Result<Self, Mismatch> {
         let labels = match (field.data_type(), sample) {
@@ -231,7 +230,7 @@ mod tests {
         let own = categorical(&[Some("b"), None, Some("a")]);
         let more = categorical(&[Some("c"), Some("a"), None]);
         let text: ArrayRef = Arc::new(StringArray::from(vec![Some("d"), None, Some("b")]));
-        let mut plan = Plan::new(&field(&own), Some(&own)).unwrap();
+        let mut plan = ColumnPlan::new(&field(&own), Some(&own)).unwrap();
         plan.add(Some((&field(&more), &more))).unwrap();
         plan.add(Some((&field(&text), &text))).unwrap();
         plan.add(None).unwrap();
@@ -263,7 +262,7 @@ mod tests {
         let names: Vec<String> = (0..200).map(|i| format!("c{i}")).collect();
         let own = categorical(&[Some("c0")]);
         let text: ArrayRef = Arc::new(StringArray::from(names.clone()));
-        let mut plan = Plan::new(&field(&own), Some(&own)).unwrap();
+        let mut plan = ColumnPlan::new(&field(&own), Some(&own)).unwrap();
         plan.add(Some((&field(&text), &text))).unwrap();
         plan.settle();
         let aligned = plan.align(Some(&text), 200).unwrap();

@@ -7,12 +7,15 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_schema::DataType;
 use cellring::Store;
+use cellring_anndata::TableSource;
 
-use super::{AppendError, SHOWN};
-use crate::anndata::TableSource;
+use super::error::AppendError;
+
+/// Names that a message shows.
+const SHOWN: usize = 5;
 
 /// The names of a store's genes.
-pub(super) struct Names {
+pub(super) struct StoreGenes {
     /// In the order in which the store was made of them.
     in_source: Vec<String>,
     /// For each of these its column in the store.
@@ -21,8 +24,8 @@ pub(super) struct Names {
     duplicates: Vec<String>,
 }
 
-impl Names {
-    pub(super) fn of(store: &Store) -> Result<Self, AppendError> {
+impl StoreGenes {
+    pub(super) fn read(store: &Store) -> Result<Self, AppendError> {
         let positions = store.source_positions()?;
         let names = store.var().names()?;
         let mut in_source = vec![String::new(); positions.len()];

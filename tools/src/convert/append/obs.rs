@@ -7,15 +7,17 @@ use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use cellring::Store;
 use cellring::format::constants::{ROLE_KEY, ROLE_SOURCE_POSITION, TABLE_BATCH_ROWS};
 use cellring::writer::StoreAppender;
+use cellring_anndata::__internal::texts_of;
+use cellring_anndata::TableSource;
+use cellring_anndata::write::{ColumnFault, TableCheck};
 
-use super::columns::{Mismatch, Plan};
-use super::{AppendError, Input};
-use crate::anndata::write::{ColumnFault, TableCheck};
-use crate::anndata::{TableSource, texts_of};
+use super::addition::Addition;
+use super::columns::{ColumnPlan, Mismatch};
+use super::error::AppendError;
 
 /// One column of the enlarged table, and where it comes from.
 struct Column {
-    plan: Plan,
+    plan: ColumnPlan,
     /// Its place in the store's table.
     place: usize,
     /// For each input its place there.
@@ -39,7 +41,7 @@ impl Column {
 pub(super) fn write(
     appender: &mut StoreAppender,
     store: &Store,
-    inputs: &[Input],
+    inputs: &[Addition],
     warnings: &mut Vec<String>,
 ) -> Result<(), AppendError> {
     let columns = plan(store, inputs, warnings)?;
@@ -63,7 +65,7 @@ pub(super) fn write(
     appender.write_obs(&schema, batches)
 }
 
-fn plan(store: &Store, inputs: &[Input], warnings: &mut Vec<String>) -> Result<Vec<Column>, AppendError> {
+fn plan(store: &Store, inputs: &[Addition], warnings: &mut Vec<String>) -> Result<Vec<Column>, AppendError> {
     let schema = store.obs().schema()?;
     let sample = match store.n_obs() {
         0 => None,
@@ -74,7 +76,7 @@ fn plan(store: &Store, inputs: &[Input], warnings: &mut Vec<String>) -> Result<V
         let role = field.metadata().get(ROLE_KEY).map(String::as_str);
         let is_position = role == Some(ROLE_SOURCE_POSITION);
         let sample = sample.as_ref().map(|batch| batch.column(place));
-        let plan = Plan::new(field, sample).map_err(|mismatch| table_error(store, mismatch.0))?;
+        let plan = ColumnPlan::new(field, sample).map_err(|mismatch| table_error(store, mismatch.0))?;
         let in_input = inputs.iter().map(|input| match role {
             // Names of obs may be called otherwise.
             Some(_) => (!is_position).then_some(0),
@@ -148,7 +150,7 @@ fn place_of(table: &TableSource, name: &str) -> Option<usize> {
         .map(|place| place + 1)
 }
 
-fn column_error(input: &Input, store: &Store, column: &str, mismatch: Mismatch) -> AppendError {
+fn column_error(input: &Addition, store: &Store, column: &str, mismatch: Mismatch) -> AppendError {
     AppendError::Column {
         input: input.path.clone(),
         store: store.path().to_path_buf(),
@@ -167,7 +169,7 @@ fn table_error(store: &Store, why: String) -> AppendError {
 /// Rows `start` to `end` of the enlarged table, which begin with a batch of the store where they begin within it.
 fn batch(
     store: &Store,
-    inputs: &[Input],
+    inputs: &[Addition],
     columns: &[Column],
     schema: &SchemaRef,
     start: u64,

@@ -1,6 +1,6 @@
 //! Brings rows into the columns and the element type of a store.
 
-use cellring::format::{CsrRows, Element, ValueBuffer, ValueType};
+use cellring::format::{CsrRows, Element, Number, ValueBuffer, ValueClass, ValueType};
 use cellring::writer::RowSorter;
 use cellring::{with_element, with_values};
 use rayon::prelude::*;
@@ -93,29 +93,8 @@ fn is_stored<T: Element>(value: T, target: Target) -> bool {
     value.as_count().is_some_and(|count| count <= largest)
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Number {
-    Integer(i128),
-    Float(f64),
-}
-
-fn number<S: Element>(value: S) -> Number {
-    let bits = value.bits();
-    match S::VALUE_TYPE {
-        ValueType::F32 => Number::Float(f64::from(f32::from_bits(bits as u32))),
-        ValueType::F64 => Number::Float(f64::from_bits(bits)),
-        ValueType::I8 => Number::Integer((bits as u8).cast_signed().into()),
-        ValueType::I16 => Number::Integer((bits as u16).cast_signed().into()),
-        ValueType::I32 => Number::Integer((bits as u32).cast_signed().into()),
-        ValueType::I64 => Number::Integer(bits.cast_signed().into()),
-        ValueType::Bool | ValueType::U8 | ValueType::U16 | ValueType::U32 | ValueType::U64 => {
-            Number::Integer(bits.into())
-        }
-    }
-}
-
 fn shown<S: Element>(value: S) -> String {
-    match number(value) {
+    match value.number() {
         Number::Integer(value) => value.to_string(),
         Number::Float(value) => value.to_string(),
     }
@@ -130,26 +109,16 @@ fn exact<S: Element, T: Element>(value: S) -> Option<T> {
         let value = T::from_count(count);
         return (value.as_count() == Some(count)).then_some(value);
     }
-    let number = number(value);
-    let integer = match number {
-        Number::Integer(value) => Some(value),
-        // What is too large for the cast is no integer of any type.
-        Number::Float(value) => {
-            Some(value as i128).filter(|&integer| integer as f64 == value && value.abs() < 1e30)
-        }
-    };
-    let float = match number {
-        Number::Integer(value) => Some(value as f64).filter(|&float| float as i128 == value),
-        Number::Float(value) => Some(value),
-    };
+    let number = value.number();
+    let (integer, float) = (number.as_integer(), number.as_float());
     let is_zero_with_sign =
         matches!(number, Number::Float(value) if value == 0.0 && value.is_sign_negative());
     let whole = |least: i128, most: i128| {
         integer.filter(|value| (least..=most).contains(value) && !is_zero_with_sign)
     };
-    let bits = match T::VALUE_TYPE {
-        ValueType::F64 => float?.to_bits(),
-        ValueType::F32 => {
+    let width = 8 * T::VALUE_TYPE.size_bytes();
+    let bits = match T::VALUE_TYPE.class() {
+        ValueClass::Float if width == 32 => {
             let float = float?;
             let narrow = float as f32;
             if f64::from(narrow) != float && !float.is_nan() {
@@ -157,15 +126,10 @@ fn exact<S: Element, T: Element>(value: S) -> Option<T> {
             }
             u64::from(narrow.to_bits())
         }
-        ValueType::I8 => whole(i8::MIN.into(), i8::MAX.into())? as u64,
-        ValueType::I16 => whole(i16::MIN.into(), i16::MAX.into())? as u64,
-        ValueType::I32 => whole(i32::MIN.into(), i32::MAX.into())? as u64,
-        ValueType::I64 => whole(i64::MIN.into(), i64::MAX.into())? as u64,
-        ValueType::U8 => whole(0, u8::MAX.into())? as u64,
-        ValueType::U16 => whole(0, u16::MAX.into())? as u64,
-        ValueType::U32 => whole(0, u32::MAX.into())? as u64,
-        ValueType::U64 => whole(0, u64::MAX.into())? as u64,
-        ValueType::Bool => return None,
+        ValueClass::Float => float?.to_bits(),
+        ValueClass::Signed => whole(-1 << (width - 1), (1 << (width - 1)) - 1)? as u64,
+        ValueClass::Unsigned => whole(0, (1 << width) - 1)? as u64,
+        ValueClass::Boolean => return None,
     };
     Some(T::from_bits(bits))
 }

@@ -1,0 +1,29 @@
+//! Setters of configurations: all are made the same way, a default and a setter for each field.
+
+/// Setters named as the fields: each takes the configuration and gives it back. Fields marked `into` take what converts to their type;
+/// those marked `some` are optional, and take what converts to the type of what they may hold.
+macro_rules! setters {
+    () => {};
+    ($name:ident: into $type:ty, $($rest:tt)*) => {
+        setters!(@ $name, impl Into<$type>, $name.into());
+        setters!($($rest)*);
+    };
+    ($name:ident: some $type:ty, $($rest:tt)*) => {
+        setters!(@ $name, impl Into<$type>, Some($name.into()));
+        setters!($($rest)*);
+    };
+    ($name:ident: as $type:ty, $($rest:tt)*) => {
+        setters!(@ $name, $type, $name);
+        setters!($($rest)*);
+    };
+    (@ $name:ident, $type:ty, $value:expr) => {
+        #[doc = concat!("Sets [`", stringify!($name), "`](Self#structfield.", stringify!($name), ").")]
+        #[must_use]
+        pub fn $name(mut self, $name: $type) -> Self {
+            self.$name = $value;
+            self
+        }
+    };
+}
+
+pub(crate) use setters;

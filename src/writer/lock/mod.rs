@@ -1,0 +1,14 @@
+//! Locks against other processes, on this and on other hosts.
+//!
+//! flock(2) is the best of locks: it ends with its process. But Lustre and some FUSE filesystems refuse it, NFS refuses it on
+//! directories, and elsewhere (BeeGFS, `local_lock`, `localflock`) it holds on one host only. So each lock is also a file that says who
+//! holds it. A lock file whose process is gone is taken over, where that can be told: on the same machine.
+
+mod file;
+mod owner;
+mod store_lock;
+#[cfg(test)]
+mod tests;
+
+pub(super) use file::{LOCK_FILE, claim, is_abandoned};
+pub(super) use store_lock::StoreLock;

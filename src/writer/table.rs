@@ -1,0 +1,36 @@
+//! Writes the tables of a store.
+
+use std::path::Path;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+
+use super::complete::WrittenTable;
+use super::error::WriteError;
+use crate::Error;
+use crate::format::FormatError;
+use crate::format::table::TableWriter;
+
+/// Which table is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableKind {
+    /// The rows' table.
+    Obs,
+    /// The columns' table.
+    Var,
+}
+
+/// Writes a table as this file.
+pub(super) fn write_table<E: From<Error>>(
+    path: &Path,
+    schema: &SchemaRef,
+    batches: impl IntoIterator<Item = Result<RecordBatch, E>>,
+) -> Result<WrittenTable, E> {
+    let convert = |error: FormatError| E::from(WriteError::from(error).into());
+    let mut writer = TableWriter::create(path, schema).map_err(convert)?;
+    for batch in batches {
+        writer.write(&batch?).map_err(convert)?;
+    }
+    let (entry, crc, n_rows) = writer.finish().map_err(convert)?;
+    Ok(WrittenTable { entry, crc, n_rows })
+}

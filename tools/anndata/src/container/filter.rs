@@ -1,0 +1,335 @@
+//! Undoes the filters of one chunk.
+
+use super::bitshuffle::Bitshuffle;
+use super::stream::{self, unshuffle};
+use super::{Filter, blosc};
+
+const DEFLATE: u16 = 1;
+const SHUFFLE: u16 = 2;
+const FLETCHER32: u16 = 3;
+const LZF: u16 = 32000;
+const BLOSC: u16 = 32001;
+const LZ4: u16 = 32004;
+const BITSHUFFLE: u16 = 32008;
+const ZSTD: u16 = 32015;
+
+/// Bytes of the checksum that fletcher32 appends.
+pub(super) const FLETCHER32_BYTES: usize = 4;
+
+/// Filter pipelines have at most this many filters (a chunk's mask has as many bits).
+const MAX_FILTERS: usize = 32;
+
+/// One step of a pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Deflate,
+    Shuffle { element_bytes: usize },
+    Fletcher32,
+    Lzf,
+    Blosc,
+    Lz4,
+    Bitshuffle(Bitshuffle),
+    Zstd,
+}
+
+/// The filters of a dataset, known to be readable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pipeline {
+    steps: Vec<Step>,
+}
+
+/// A filter that cannot be undone: number and name.
+pub(super) type Unknown = (u16, String);
+
+impl Pipeline {
+    pub(super) fn new(filters: &[Filter], element_bytes: usize) -> Result<Self, Unknown> {
+        let mut steps = Vec::with_capacity(filters.len());
+        let mut n_compressors = 0;
+        for filter in filters {
+            let step = match filter.id {
+                DEFLATE => Step::Deflate,
+                SHUFFLE => {
+                    let recorded = filter.client_data.first().map_or(0, |&size| size as usize);
+                    Step::Shuffle {
+                        element_bytes: if recorded == 0 { element_bytes } else { recorded },
+                    }
+                }
+                FLETCHER32 => Step::Fletcher32,
+                LZF => Step::Lzf,
+                BLOSC => Step::Blosc,
+                LZ4 => Step::Lz4,
+                ZSTD => Step::Zstd,
+                BITSHUFFLE => match Bitshuffle::from_client_data(&filter.client_data, element_bytes) {
+                    Some(bitshuffle) => Step::Bitshuffle(bitshuffle),
+                    None => return Err((filter.id, "bitshuffle with an unknown compression".to_owned())),
+                },
+                id => return Err((id, name_of(id, filter.name.as_deref()))),
+            };
+            n_compressors += usize::from(!matches!(step, Step::Shuffle { .. } | Step::Fletcher32));
+            if n_compressors > 1 || steps.len() == MAX_FILTERS {
+                return Err((filter.id, "a second compression of the same chunk".to_owned()));
+            }
+            steps.push(step);
+        }
+        Ok(Self { steps })
+    }
+
+    /// Whether the bytes in the file are the elements themselves.
+    pub(super) fn is_plain(&self, filter_mask: u32) -> bool {
+        (0..self.steps.len()).all(|position| filter_mask >> position & 1 == 1)
+    }
+
+    /// Decodes `stored` into `decoded`, whose length is that of the decoded chunk. Both buffers are clobbered.
+    pub(super) fn decode(
+        &self,
+        stored: &mut Vec<u8>,
+        filter_mask: u32,
+        decoded: &mut Vec<u8>,
+        decoded_bytes: usize,
+    ) -> Result<(), String> {
+        let is_active = |position: usize| filter_mask >> position & 1 == 0;
+        for (position, step) in self.steps.iter().enumerate().rev() {
+            if !is_active(position) {
+                continue;
+            }
+            // What this step was given when the chunk was written: the chunk and the checksums appended before it.
+            let n_checksums = (0..position)
+                .filter(|&before| is_active(before) && self.steps[before] == Step::Fletcher32)
+                .count();
+            let expected_bytes = decoded_bytes + n_checksums * FLETCHER32_BYTES;
+            match *step {
+                Step::Fletcher32 => strip_fletcher32(stored)?,
+                Step::Deflate => {
+                    decoded.resize(expected_bytes, 0);
+                    stream::inflate(stored, decoded)?;
+                    std::mem::swap(stored, decoded);
+                }
+                Step::Lzf => {
+                    decoded.clear();
+                    decoded.reserve(expected_bytes);
+                    decode_lzf(stored, decoded, expected_bytes)?;
+                    std::mem::swap(stored, decoded);
+                }
+                Step::Zstd => {
+                    decoded.resize(expected_bytes, 0);
+                    stream::zstd(stored, decoded)?;
+                    std::mem::swap(stored, decoded);
+                }
+                Step::Lz4 => {
+                    decoded.resize(expected_bytes, 0);
+                    decode_lz4(stored, decoded)?;
+                    std::mem::swap(stored, decoded);
+                }
+                Step::Blosc => {
+                    decoded.resize(expected_bytes, 0);
+                    blosc::decode(stored, decoded)?;
+                    std::mem::swap(stored, decoded);
+                }
+                Step::Bitshuffle(bitshuffle) => {
+                    decoded.resize(expected_bytes, 0);
+                    bitshuffle.decode(stored, decoded)?;
+                    std::mem::swap(stored, decoded);
+                }
+                Step::Shuffle { element_bytes } => {
+                    decoded.resize(stored.len(), 0);
+                    unshuffle(stored, decoded, element_bytes);
+                    std::mem::swap(stored, decoded);
+                }
+            }
+        }
+        if stored.len() != decoded_bytes {
+            return Err(format!(
+                "a chunk decodes to {} bytes, expected {decoded_bytes}",
+                stored.len()
+            ));
+        }
+        std::mem::swap(stored, decoded);
+        Ok(())
+    }
+
+    /// Decodes a chunk that is only deflated straight into its place; `false` when the pipeline is another one.
+    pub(super) fn decode_into(
+        &self,
+        stored: &[u8],
+        filter_mask: u32,
+        place: &mut [u8],
+    ) -> Result<bool, String> {
+        if self.steps != [Step::Deflate] || filter_mask != 0 {
+            return Ok(false);
+        }
+        stream::inflate(stored, place)?;
+        Ok(true)
+    }
+}
+
+fn name_of(id: u16, recorded: Option<&str>) -> String {
+    let known = match id {
+        4 => "szip",
+        5 => "nbit",
+        6 => "scaleoffset",
+        307 => "bzip2",
+        32013 => "zfp",
+        32026 => "blosc2",
+        _ => recorded.unwrap_or("unknown"),
+    };
+    known.to_owned()
+}
+
+/// Decodes the lz4 filter's format: the length and that of a block, big-endian, then each block behind its length. A block
+/// that did not shrink is stored as it is.
+fn decode_lz4(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
+    let cut = || "an lz4 chunk ends early".to_owned();
+    let (total, rest) = stored.split_first_chunk::<8>().ok_or_else(cut)?;
+    let (block, mut rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+    let total_bytes = u64::from_be_bytes(*total);
+    if total_bytes != place.len() as u64 {
+        return Err(format!(
+            "an lz4 chunk decodes to {total_bytes} bytes, expected {}",
+            place.len()
+        ));
+    }
+    let block_bytes = (u32::from_be_bytes(*block) as usize).max(1);
+    for place in place.chunks_mut(block_bytes) {
+        let (length, after) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+        let (now, after) = after
+            .split_at_checked(u32::from_be_bytes(*length) as usize)
+            .ok_or_else(cut)?;
+        rest = after;
+        if now.len() == place.len() {
+            place.copy_from_slice(now);
+            continue;
+        }
+        stream::lz4_block(now, place)?;
+    }
+    Ok(())
+}
+
+/// Verifies and removes the checksum that follows the chunk.
+pub(super) fn strip_fletcher32(stored: &mut Vec<u8>) -> Result<(), String> {
+    let Some((body, tail)) = stored.split_last_chunk::<FLETCHER32_BYTES>() else {
+        return Err(format!(
+            "a chunk of {} bytes is too short for its checksum",
+            stored.len()
+        ));
+    };
+    let found = u32::from_le_bytes(*tail);
+    let expected = fletcher32(body);
+    // HDF5 before 1.6.3 swapped the bytes of each half on little-endian machines; the library accepts both.
+    let swapped = (expected & 0x00ff_00ff) << 8 | (expected & 0xff00_ff00) >> 8;
+    if found != expected && found != swapped {
+        return Err(format!(
+            "the fletcher32 checksum of a chunk is {found:#010x}, expected {expected:#010x}"
+        ));
+    }
+    let body_bytes = body.len();
+    stored.truncate(body_bytes);
+    Ok(())
+}
+
+/// Fletcher's checksum over big-endian 16-bit words, as HDF5 computes it (sums folded with end-around carry).
+fn fletcher32(bytes: &[u8]) -> u32 {
+    /// The most words whose sums cannot overflow 32 bits.
+    const WORDS_PER_FOLD: usize = 360;
+    let fold = |sum: u32| (sum & 0xffff) + (sum >> 16);
+    let (mut low, mut high) = (0u32, 0u32);
+    for run in bytes.chunks(2 * WORDS_PER_FOLD) {
+        for word in run.chunks(2) {
+            low += u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0));
+            high += low;
+        }
+        low = fold(low);
+        high = fold(high);
+    }
+    fold(high) << 16 | fold(low)
+}
+
+/// Decodes LZF (liblzf's format): a control byte below 32 starts a run of literals, any other a copy of earlier output.
+fn decode_lzf(input: &[u8], output: &mut Vec<u8>, expected_bytes: usize) -> Result<(), String> {
+    let cut = || "an lzf chunk ends early".to_owned();
+    let mut rest = input.iter();
+    while let Some(&control) = rest.next() {
+        let control = usize::from(control);
+        if control < 32 {
+            let n = control + 1;
+            let literals = rest.as_slice().get(..n).ok_or_else(cut)?;
+            output.extend_from_slice(literals);
+            rest = rest.as_slice()[n..].iter();
+        } else {
+            let mut n = control >> 5;
+            if n == 7 {
+                n += usize::from(*rest.next().ok_or_else(cut)?);
+            }
+            n += 2;
+            let distance = ((control & 0x1f) << 8 | usize::from(*rest.next().ok_or_else(cut)?)) + 1;
+            let start = output.len().checked_sub(distance).ok_or_else(|| {
+                format!(
+                    "an lzf chunk refers {distance} bytes back from byte {}",
+                    output.len()
+                )
+            })?;
+            if distance >= n {
+                output.extend_from_within(start..start + n);
+            } else {
+                // The copy overlaps what it writes: the last `distance` bytes repeat.
+                for position in start..start + n {
+                    output.push(output[position]);
+                }
+            }
+        }
+        if output.len() > expected_bytes {
+            return Err(format!(
+                "an lzf chunk decodes to more than its {expected_bytes} bytes"
+            ));
+        }
+    }
+    if output.len() != expected_bytes {
+        return Err(format!(
+            "an lzf chunk decodes to {} bytes, expected {expected_bytes}",
+            output.len()
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lzf_decodes_literals_and_overlapping_copies_and_refuses_damage() {
+        // "abc", then 3 + 2 bytes from 3 back (overlapping), then a long copy of 7 + 1 + 2 bytes from 1 back.
+        let stream = [2, b'a', b'b', b'c', 3 << 5, 2, 7 << 5, 1, 0];
+        let mut output = Vec::new();
+        decode_lzf(&stream, &mut output, 18).unwrap();
+        assert_eq!(output, b"abcabcabbbbbbbbbbb"[..18].to_vec());
+        for cut in 1..stream.len() {
+            assert!(
+                decode_lzf(&stream[..cut], &mut Vec::new(), 18).is_err(),
+                "cut at {cut}"
+            );
+        }
+        assert!(
+            decode_lzf(&[1 << 5, 0], &mut Vec::new(), 3).is_err(),
+            "a copy from before the start"
+        );
+        assert!(
+            decode_lzf(&stream, &mut Vec::new(), 17).is_err(),
+            "more than expected"
+        );
+    }
+
+    #[test]
+    fn fletcher32_equals_known_values_and_detects_a_flip() {
+        // Words 0x0102, 0x0304: low = 0x0406, high = 0x0102 + 0x0406 = 0x0508. An odd last byte is a word's high half.
+        assert_eq!(fletcher32(&[1, 2, 3, 4]), 0x0508_0406);
+        assert_eq!(fletcher32(&[1, 2, 3]), 0x0504_0402);
+        let body: Vec<u8> = (0..5000).map(|i| (i % 251) as u8).collect();
+        let mut stored = body.clone();
+        stored.extend(fletcher32(&body).to_le_bytes());
+        stored[17] ^= 4;
+        assert!(strip_fletcher32(&mut stored.clone()).is_err());
+        stored[17] ^= 4;
+        strip_fletcher32(&mut stored).unwrap();
+        assert_eq!(stored, body);
+    }
+}

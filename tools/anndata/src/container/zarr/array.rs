@@ -1,0 +1,375 @@
+//! Arrays of a zarr hierarchy: their chunks are found and read here, and decoded by `zarrs`.
+//!
+//! A chunk is decoded whole, or not at all: only then are all its checksums looked at. How long it is, stored and decoded, is
+//! compared with its array before memory is taken for it.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
+use serde_json::Value;
+use zarrs::array::Array;
+
+use super::decoder::{Decoder, array_of, lengths, product};
+use super::shards::Shards;
+use super::storage::Storage;
+use crate::container::limits::MAX_CHUNK_BYTES;
+use crate::container::{Class, Element, Fault, Foreign};
+
+/// Chunks that any array may have, whatever the length of its files: those that hold only the fill value are not there.
+const MANY_CHUNKS: u64 = 1 << 20;
+
+/// Stored chunks are at most so many times as long as what they hold (numbers may be stored as wider ones), and these bytes more.
+const MAX_STORED_SHARE: u64 = 8;
+const MAX_OVERHEAD_BYTES: u64 = 1 << 16;
+
+/// The longest text that stands for strings that are not stored.
+const MAX_FILL_BYTES: usize = 1 << 10;
+
+/// An array of one dimension or two, or a scalar, which is read as one row.
+pub(super) struct ZarrArray {
+    storage: Arc<Storage>,
+    path: String,
+    /// Gives the names of chunks; of shards, where chunks lie in those.
+    names: Array<()>,
+    decoder: Decoder,
+    shards: Option<Shards>,
+    n_rows: u64,
+    /// 1 of an array of less than two dimensions.
+    n_columns: u64,
+    n_dimensions: usize,
+    chunk_rows: u64,
+    chunk_columns: u64,
+    /// Bytes of an element, which are as many elements of the array where it is one of bytes.
+    width_bytes: usize,
+    /// An element that is not stored.
+    fill: Vec<u8>,
+    /// The most bytes of a stored chunk.
+    most_stored_bytes: u64,
+    /// The chunk of which only a part was wanted last: the rest of it is wanted next.
+    tail: Mutex<Option<(u64, Vec<u8>)>>,
+}
+
+impl std::fmt::Debug for ZarrArray {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ZarrArray")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ZarrArray {
+    /// Opens the array of a document, in which an element is one of the array or, of `record_bytes`, as many of bytes. The files of its
+    /// hierarchy have `len_bytes` together.
+    pub(super) fn open(
+        storage: &Arc<Storage>,
+        path: &str,
+        document: Value,
+        record_bytes: Option<usize>,
+        element: &Element,
+        len_bytes: u64,
+    ) -> Result<Self, Fault> {
+        let grid = &document["chunk_grid"];
+        if !grid.is_null() && grid["name"] != "regular" {
+            return Err(Fault::Unsupported {
+                detail: format!(
+                    "its chunks lie in a grid called {}, and only regular ones are read",
+                    grid["name"]
+                ),
+                remedy: "open it with anndata and write it again".to_owned(),
+            });
+        }
+        let outer = lengths(
+            grid.pointer("/configuration/chunk_shape")
+                .or(document.get("chunks")),
+        )?;
+        let is_text = element.class == Class::VarText;
+        let names = array_of(path, document.clone())?;
+        let shape = names.shape().to_vec();
+        if outer.len() != shape.len() || shape.len() > 2 {
+            return Err(format!(
+                "its chunks have {} dimensions, expected {}",
+                outer.len(),
+                shape.len()
+            )
+            .into());
+        }
+        let shards = Shards::open(path, &document, &shape, &outer)?;
+        let (decoder, chunk) = match &shards {
+            None => (Decoder::new(&names, outer.clone())?, outer),
+            Some(shards) => {
+                let inner = shards.inner_document(document.clone());
+                let chunk = shards.chunk().to_vec();
+                (Decoder::new(&array_of(path, inner)?, chunk.clone())?, chunk)
+            }
+        };
+        let units = record_bytes.unwrap_or(1) as u64;
+        let unit_bytes = match record_bytes {
+            Some(_) => 1,
+            None => element.size_bytes as u64,
+        };
+        let n_elements = product(chunk.iter().map(|length| length.get()));
+        let chunk_bytes = n_elements
+            .and_then(|n| n.checked_mul(unit_bytes))
+            .filter(|&bytes| bytes <= MAX_CHUNK_BYTES);
+        let Some(chunk_bytes) = chunk_bytes else {
+            return Err(format!(
+                "its chunks have {} elements, expected at most {MAX_CHUNK_BYTES} bytes",
+                n_elements.unwrap_or(u64::MAX)
+            )
+            .into());
+        };
+        let pairs = shape.iter().zip(&chunk);
+        let n_chunks = product(pairs.map(|(length, chunk)| length.div_ceil(chunk.get())));
+        if n_chunks.is_none_or(|n| n > len_bytes.saturating_add(MANY_CHUNKS)) {
+            return Err(format!(
+                "it claims {} chunks, which is more than {len_bytes} bytes can hold",
+                n_chunks.unwrap_or(u64::MAX)
+            )
+            .into());
+        }
+        let fill = names.fill_value().as_ne_bytes();
+        if match is_text {
+            true => fill.len() > MAX_FILL_BYTES,
+            false => fill.len() as u64 != unit_bytes,
+        } {
+            return Err(format!("its fill value has {} bytes", fill.len()).into());
+        }
+        let most_stored_bytes = match is_text {
+            true => MAX_CHUNK_BYTES,
+            false => {
+                let most = chunk_bytes.saturating_mul(MAX_STORED_SHARE) + MAX_OVERHEAD_BYTES;
+                most.min(MAX_CHUNK_BYTES + MAX_CHUNK_BYTES / MAX_STORED_SHARE)
+            }
+        };
+        Ok(Self {
+            storage: Arc::clone(storage),
+            path: path.to_owned(),
+            shards,
+            n_rows: shape.first().map_or(1, |length| length / units),
+            n_columns: shape.get(1).copied().unwrap_or(1),
+            n_dimensions: shape.len(),
+            chunk_rows: chunk.first().map_or(1, |length| (length.get() / units).max(1)),
+            chunk_columns: chunk.get(1).map_or(1, |length| length.get()),
+            width_bytes: element.size_bytes,
+            fill: match is_text {
+                true => fill.to_vec(),
+                false => fill.repeat(units as usize),
+            },
+            most_stored_bytes,
+            tail: Mutex::new(None),
+            decoder,
+            names,
+        })
+    }
+
+    pub(super) fn shape(&self) -> Vec<u64> {
+        match self.n_dimensions {
+            0 => vec![],
+            1 => vec![self.n_rows],
+            _ => vec![self.n_rows, self.n_columns],
+        }
+    }
+
+    /// The bytes of a chunk as they are stored; `None` if it is not.
+    fn stored(&self, row: u64, column: u64) -> Result<Option<Vec<u8>>, Fault> {
+        let at = &[row, column][..self.n_dimensions];
+        match &self.shards {
+            None => self
+                .storage
+                .read(self.names.chunk_key(at).as_str(), self.most_stored_bytes),
+            Some(shards) => {
+                let key = |shard: &[u64]| self.names.chunk_key(shard).to_string();
+                let held_bytes = |shard: &[u64]| self.storage.held_bytes(&key(shard));
+                shards.read(at, self.most_stored_bytes, held_bytes, |shard| {
+                    let key = key(shard);
+                    Ok((self.storage.pieces(&key, MAX_CHUNK_BYTES)?, key))
+                })
+            }
+        }
+    }
+
+    fn decoded(&self, row: u64, column: u64) -> Result<Option<Vec<u8>>, Fault> {
+        let Some(stored) = self.stored(row, column)? else {
+            return Ok(None);
+        };
+        let n_bytes = (self.chunk_rows * self.chunk_columns) as usize * self.width_bytes;
+        Ok(Some(self.decoder.decode_fixed(stored, n_bytes)?))
+    }
+
+    fn fill(&self, place: &mut [u8]) {
+        for element in place.chunks_exact_mut(self.fill.len()) {
+            element.copy_from_slice(&self.fill);
+        }
+    }
+
+    /// Reads rows that lie in one row of chunks.
+    fn read_band(&self, rows: Range<u64>, band: &mut [u8]) -> Result<(), Fault> {
+        let row = rows.start / self.chunk_rows;
+        let skip = (rows.start - row * self.chunk_rows) as usize;
+        let n_tiles = self.n_columns.div_ceil(self.chunk_columns);
+        if n_tiles == 1 {
+            self.deliver(self.decoded(row, 0)?.as_deref(), 0, skip, band);
+            return Ok(());
+        }
+        let band = Mutex::new(band);
+        (0..n_tiles).into_par_iter().try_for_each(|column| {
+            let decoded = self.decoded(row, column)?;
+            let mut band = band.lock().unwrap_or_else(PoisonError::into_inner);
+            self.deliver(decoded.as_deref(), column, skip, &mut band);
+            Ok(())
+        })
+    }
+
+    /// Copies from a chunk, of which `skip` rows are passed over, what a band holds of it; the fill value where there is none.
+    fn deliver(&self, chunk: Option<&[u8]>, column: u64, skip: usize, band: &mut [u8]) {
+        let row_bytes = self.n_columns as usize * self.width_bytes;
+        let chunk_row_bytes = self.chunk_columns as usize * self.width_bytes;
+        if row_bytes == chunk_row_bytes {
+            match chunk {
+                Some(chunk) => band.copy_from_slice(&chunk[skip * row_bytes..][..band.len()]),
+                None => self.fill(band),
+            }
+            return;
+        }
+        let start = column as usize * chunk_row_bytes;
+        let end = row_bytes.min(start + chunk_row_bytes);
+        for (row, place) in band.chunks_exact_mut(row_bytes).enumerate() {
+            let place = &mut place[start..end];
+            match chunk {
+                Some(chunk) => place.copy_from_slice(&chunk[(skip + row) * chunk_row_bytes..][..end - start]),
+                None => self.fill(place),
+            }
+        }
+    }
+
+    /// Adds the strings of rows that lie in one chunk; gives their bytes.
+    fn add_text(&self, rows: Range<u64>, most_bytes: u64, strings: &mut Vec<String>) -> Result<u64, Fault> {
+        let chunk = rows.start / self.chunk_rows;
+        let Some(stored) = self.stored(chunk, 0)? else {
+            let fill = text(&self.fill, strings.len())?;
+            let n_bytes = (fill.len() as u64).saturating_mul(rows.end - rows.start);
+            if n_bytes > most_bytes {
+                return Err(too_much_text().into());
+            }
+            strings.extend({ rows }.map(|_| fill.clone()));
+            return Ok(n_bytes);
+        };
+        let decoded = self.decoder.decode(stored)?.into_variable();
+        let (bytes, offsets) = decoded.map_err(|error| error.to_string())?;
+        if offsets.len() as u64 != self.chunk_rows + 1 {
+            return Err(format!(
+                "it decodes to {} strings, expected {}",
+                offsets.len().saturating_sub(1),
+                self.chunk_rows
+            )
+            .into());
+        }
+        let first = (rows.start - chunk * self.chunk_rows) as usize;
+        let offsets = &offsets[first..=first + (rows.end - rows.start) as usize];
+        let n_bytes = (offsets[offsets.len() - 1] - offsets[0]) as u64;
+        if n_bytes > most_bytes {
+            return Err(too_much_text().into());
+        }
+        for pair in offsets.windows(2) {
+            let string = bytes.get(pair[0]..pair[1]).unwrap_or_default();
+            strings.push(text(string, strings.len())?);
+        }
+        Ok(n_bytes)
+    }
+}
+
+/// Why text is refused that is more than its file can be meant to hold.
+fn too_much_text() -> String {
+    "its strings are longer together than those of any sound file of this length".to_owned()
+}
+
+fn text(bytes: &[u8], row: usize) -> Result<String, String> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| format!("string {row} is not UTF-8"))
+}
+
+impl Foreign for ZarrArray {
+    fn read(&self, range: Range<u64>, place: &mut [u8]) -> Result<(), Fault> {
+        if place.is_empty() {
+            return Ok(());
+        }
+        let chunk = range.start / self.chunk_rows;
+        let first = chunk * self.chunk_rows;
+        let until = first.saturating_add(self.chunk_rows).min(self.n_rows);
+        if self.n_dimensions < 2 && range.end <= until {
+            let skip = (range.start - first) as usize;
+            if (range.start, range.end) == (first, until) {
+                self.deliver(self.decoded(chunk, 0)?.as_deref(), 0, skip, place);
+                return Ok(());
+            }
+            // Not locked while it is decoded, which others that wait for another chunk do meanwhile.
+            let tail = || self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept = tail().take_if(|(kept, _)| *kept == chunk);
+            let decoded = match kept {
+                Some((_, decoded)) => Some(decoded),
+                None => self.decoded(chunk, 0)?,
+            };
+            self.deliver(decoded.as_deref(), 0, skip, place);
+            if range.end < until
+                && let Some(decoded) = decoded
+            {
+                *tail() = Some((chunk, decoded));
+            }
+            return Ok(());
+        }
+        let row_bytes = self.n_columns as usize * self.width_bytes;
+        let mut bands = Vec::new();
+        let mut rest = place;
+        let mut start = range.start;
+        while start < range.end {
+            let end = (start / self.chunk_rows + 1).saturating_mul(self.chunk_rows);
+            let end = end.min(range.end);
+            let (band, after) = std::mem::take(&mut rest).split_at_mut((end - start) as usize * row_bytes);
+            rest = after;
+            bands.push((start..end, band));
+            start = end;
+        }
+        bands
+            .into_par_iter()
+            .try_for_each(|(rows, band)| self.read_band(rows, band))
+    }
+
+    fn read_text(&self, range: Range<u64>, most_bytes: u64) -> Result<Vec<String>, Fault> {
+        let n = range.end - range.start;
+        if n.saturating_mul(size_of::<String>() as u64) > most_bytes {
+            return Err(too_much_text().into());
+        }
+        let mut strings = Vec::with_capacity(n as usize);
+        let mut left_bytes = most_bytes;
+        let mut start = range.start;
+        while start < range.end {
+            let end = (start / self.chunk_rows + 1).saturating_mul(self.chunk_rows);
+            let end = end.min(range.end);
+            left_bytes -= self.add_text(start..end, left_bytes, &mut strings)?;
+            start = end;
+        }
+        Ok(strings)
+    }
+
+    fn rows_together(&self) -> u64 {
+        self.chunk_rows
+    }
+
+    fn chunk_bytes(&self) -> u64 {
+        self.chunk_rows * self.chunk_columns * self.width_bytes as u64
+    }
+
+    fn held_bytes(&self) -> u64 {
+        match &self.shards {
+            None => 0,
+            Some(shards) => {
+                let first = self.names.chunk_key(&[0, 0][..self.n_dimensions]);
+                shards.held_bytes(self.storage.held_bytes(first.as_str()))
+            }
+        }
+    }
+
+    fn place_of(&self, row: u64) -> String {
+        format!("chunk {} of {}", row / self.chunk_rows, self.path)
+    }
+}

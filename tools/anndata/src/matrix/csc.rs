@@ -1,0 +1,126 @@
+//! Matrices that are stored by columns.
+
+use std::path::Path;
+
+use cellring::format::ValueType;
+use cellring::with_values;
+
+use super::compressed::Compressed;
+use super::row_sorted::{Entries, EntrySource, SORT_NNZ};
+use super::value::Value;
+use crate::error::{ReadError, Result};
+
+/// Rows that a byte of a file can name, however it is compressed, and those that any file may have.
+const MAX_NAMES_PER_BYTE: u64 = 128;
+const MANY_NAMES: u64 = 1 << 20;
+
+/// A CSC matrix.
+#[derive(Debug)]
+pub(super) struct Csc(pub(super) Compressed);
+
+impl Csc {
+    fn check(&self, rows: &[u32], first_position: u64) -> Result<()> {
+        let n_obs = self.0.n_minor;
+        let Some(at) = rows.iter().position(|&row| u64::from(row) >= n_obs) else {
+            return Ok(());
+        };
+        let position = first_position + at as u64;
+        Err(ReadError::RowIndexRange {
+            file: self.0.file.path().to_owned(),
+            object: self.0.indices.path().to_owned(),
+            column: self.0.major_of(position),
+            position,
+            found: self.0.index_at(position)?,
+            n_obs,
+        })
+    }
+}
+
+impl EntrySource for Csc {
+    fn place(&self) -> (&Path, &str) {
+        (self.0.file.path(), &self.0.object)
+    }
+
+    fn form(&self) -> &'static str {
+        "csc_matrix"
+    }
+
+    fn n_obs(&self) -> u64 {
+        self.0.n_minor
+    }
+
+    fn n_vars(&self) -> u64 {
+        self.0.n_major()
+    }
+
+    fn value_type(&self) -> ValueType {
+        self.0.value_type
+    }
+
+    fn indices_type(&self) -> String {
+        self.0.indices_type()
+    }
+
+    fn working_bytes(&self) -> u64 {
+        let windows = SORT_NNZ * (12 + self.value_type().size_bytes() as u64);
+        windows + self.0.decoding_bytes(rayon::current_num_threads())
+    }
+
+    fn count(&self) -> Result<Vec<u64>> {
+        // Each row has a name in the file.
+        let (n_obs, file) = (self.0.n_minor, &self.0.file);
+        let len_bytes = file.len_bytes();
+        if n_obs
+            > len_bytes
+                .saturating_mul(MAX_NAMES_PER_BYTE)
+                .saturating_add(MANY_NAMES)
+        {
+            let detail = format!("it claims {n_obs} rows in a file of {len_bytes} bytes");
+            return Err(file.damaged(&self.0.object, detail));
+        }
+        let mut counts = vec![0u64; self.0.n_minor as usize];
+        let mut rows = Vec::new();
+        let nnz = self.0.nnz();
+        for start in (0..nnz).step_by(SORT_NNZ as usize) {
+            let end = nnz.min(start + SORT_NNZ);
+            rows.resize((end - start) as usize, 0);
+            self.0.read_indices(start..end, &mut rows)?;
+            self.check(&rows, start)?;
+            rows.iter().for_each(|&row| counts[row as usize] += 1);
+        }
+        Ok(counts)
+    }
+
+    fn read(&self, take: &mut dyn FnMut(&Entries) -> Result<()>) -> Result<()> {
+        let mut entries = Entries::new(self.0.value_type);
+        let nnz = self.0.nnz();
+        let mut column = 0;
+        for start in (0..nnz).step_by(SORT_NNZ as usize) {
+            let end = nnz.min(start + SORT_NNZ);
+            let n = (end - start) as usize;
+            entries.rows.resize(n, 0);
+            with_values!(&mut entries.values, values => {
+                values.resize(n, Default::default());
+                let (rows_read, values_read) = rayon::join(
+                    || self.0.read_indices(start..end, &mut entries.rows),
+                    || Value::read(&self.0.data, start..end, values),
+                );
+                rows_read?;
+                values_read?;
+            });
+            self.check(&entries.rows, start)?;
+            entries.columns.clear();
+            let mut at = start;
+            while at < end {
+                while self.0.indptr[column + 1] <= at {
+                    column += 1;
+                }
+                let until = self.0.indptr[column + 1].min(end);
+                entries.columns.resize((until - start) as usize, column as u32);
+                at = until;
+            }
+            take(&entries)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,153 @@
+//! Matrices that are read by rows, whatever they are stored as.
+
+use std::sync::Arc;
+
+use cellring::format::ValueType;
+
+use super::canonical::Canonicalised;
+use super::frame_column::FrameColumn;
+use super::permuted::Permuted;
+use super::picked::Picked;
+use super::row_sorted::RowSorted;
+use super::selected::Selected;
+use super::source::RowSource;
+use super::transposed::Transposed;
+use crate::error::Result;
+use crate::rows::RowSet;
+use crate::workspace::Workspace;
+
+/// A matrix of `n_obs` rows and `n_vars` columns, readable as canonical CSR in storage order, as often as wanted.
+#[derive(Clone, Debug)]
+pub struct MatrixSource {
+    pub(super) source: Arc<dyn RowSource>,
+}
+
+impl MatrixSource {
+    /// A matrix whose rows come from elsewhere than a file.
+    #[doc(hidden)]
+    pub fn from_rows(source: impl RowSource + 'static) -> Self {
+        Self::new(source)
+    }
+
+    pub(super) fn new(source: impl RowSource + 'static) -> Self {
+        Self {
+            source: Arc::new(source),
+        }
+    }
+
+    /// Number of rows.
+    pub fn n_obs(&self) -> u64 {
+        self.source.n_obs()
+    }
+
+    /// Number of columns.
+    pub fn n_vars(&self) -> u64 {
+        self.source.n_vars()
+    }
+
+    /// Stored entries, before duplicates are summed and explicit zeros dropped; all elements of a dense matrix.
+    pub fn nnz(&self) -> u64 {
+        self.source.nnz()
+    }
+
+    /// Element type of the values.
+    pub fn value_type(&self) -> ValueType {
+        self.source.value_type()
+    }
+
+    /// How the matrix is stored, as AnnData names it: `csr_matrix`, `csc_matrix`, `array`, `dataframe`.
+    pub fn form(&self) -> &'static str {
+        self.source.form()
+    }
+
+    /// The columns of a data frame; nothing if the matrix is none.
+    pub fn frame_columns(&self) -> Option<Vec<FrameColumn>> {
+        self.source.frame_columns()
+    }
+
+    /// numpy name of the element type of `indices` in the file (`int32`, `int64`, ...); `int32` where there are none.
+    pub fn indices_type(&self) -> String {
+        self.source.indices_type()
+    }
+
+    /// Stored entries of each of the rows `range`, in order (before canonicalising); a bound where they are not known.
+    ///
+    /// # Panics
+    /// If `range` does not lie within the rows.
+    pub fn stored_per_row(&self, range: std::ops::Range<u64>) -> impl Iterator<Item = u64> + '_ {
+        range.map(|row| self.source.stored_in(row))
+    }
+
+    /// The first `n_obs` rows (all where there are fewer), and of the columns those in `columns`, which ascend.
+    pub fn select(&self, n_obs: u64, columns: Option<&[u32]>) -> Self {
+        Self::new(Selected::new(Arc::clone(&self.source), n_obs, columns))
+    }
+
+    /// The rows of a set. Of chunks without any of them little is read.
+    ///
+    /// # Panics
+    /// Where the set is not one of as many rows.
+    #[must_use]
+    pub fn pick(&self, rows: &RowSet) -> Self {
+        Self::new(Picked::new(Arc::clone(&self.source), rows))
+    }
+
+    /// The rows in another order: `order` names for each new row the row that it was. They are put there by way of a
+    /// temporary file in the workspace when they are first read; this counts them.
+    ///
+    /// # Errors
+    /// As reading the rows.
+    ///
+    /// # Panics
+    /// If `order` is not as long as there are rows.
+    pub fn reordered(&self, order: &[u32], workspace: &Workspace) -> Result<Self> {
+        assert_eq!(order.len() as u64, self.n_obs(), "rows of the order");
+        let permuted = Permuted::new(Arc::clone(&self.source), order);
+        Ok(Self::new(RowSorted::new(permuted, workspace)?))
+    }
+
+    /// The columns as rows, of the rows `rows`: `place_of_row` and `place_of_column` name for each row (from the first one on) and
+    /// column its new place, where that is another one. They are put there by way of a temporary file in the workspace when they are
+    /// first read; this counts them.
+    ///
+    /// # Errors
+    /// As reading the rows.
+    ///
+    /// # Panics
+    /// If `rows` do not lie within the rows, or the places are not as many as there are rows and columns.
+    pub fn transposed(
+        &self,
+        rows: std::ops::Range<u64>,
+        place_of_row: Option<Vec<u32>>,
+        place_of_column: Option<Vec<u32>>,
+        workspace: &Workspace,
+    ) -> Result<Self> {
+        assert!(
+            rows.start <= rows.end && rows.end <= self.n_obs(),
+            "rows {rows:?}"
+        );
+        let n_places = |places: &Option<Vec<u32>>, n: u64| places.as_ref().map_or(n, |p| p.len() as u64);
+        assert_eq!(
+            n_places(&place_of_row, rows.end - rows.start),
+            rows.end - rows.start
+        );
+        assert_eq!(n_places(&place_of_column, self.n_vars()), self.n_vars());
+        let transposed = Transposed {
+            inner: Arc::clone(&self.source),
+            rows,
+            place_of_row,
+            place_of_column,
+        };
+        Ok(Self::new(RowSorted::new(transposed, workspace)?))
+    }
+
+    /// What was changed in the matrix while its rows were put into another order: not seen by those who read them then.
+    pub fn changed_before(&self) -> Canonicalised {
+        self.source.changed_before()
+    }
+
+    /// The most memory that reading needs besides windows, in bytes.
+    pub fn working_bytes(&self) -> u64 {
+        self.source.working_bytes()
+    }
+}

@@ -1,0 +1,152 @@
+//! What every stored form of a matrix gives: rows.
+
+use std::fmt::Debug;
+use std::ops::Range;
+use std::path::Path;
+
+use cellring::format::{CsrRows, ValueBuffer, ValueType};
+
+use super::canonical::{Canonicalised, Fault};
+use super::frame_column::FrameColumn;
+use crate::error::{ReadError, Result};
+
+/// The most stored entries of one row. A row is held whole, so a file must not choose how much that is.
+pub(super) const MAX_ROW_NNZ: u64 = 1 << 28;
+
+/// The most rows of one window, so that empty rows are bounded too.
+pub const MAX_WINDOW_ROWS: u64 = 1 << 20;
+
+/// A matrix in some stored form, readable by rows.
+pub trait RowSource: Debug + Send + Sync {
+    /// Path of the input, and that of the matrix in it.
+    fn place(&self) -> (&Path, &str);
+    /// How the matrix is stored, as AnnData names it: `csr_matrix`, `csc_matrix`, `array`, ...
+    fn form(&self) -> &'static str;
+    /// The columns of a data frame.
+    fn frame_columns(&self) -> Option<Vec<FrameColumn>> {
+        None
+    }
+    /// Number of rows.
+    fn n_obs(&self) -> u64;
+    /// Number of columns.
+    fn n_vars(&self) -> u64;
+    /// Stored entries; elements of a dense matrix.
+    fn nnz(&self) -> u64;
+    /// Element type of the values.
+    fn value_type(&self) -> ValueType;
+    /// numpy name of the type of the column indices; `int32` where there are none.
+    fn indices_type(&self) -> String;
+    /// Stored entries of a row, or a bound for them.
+    fn stored_in(&self, row: u64) -> u64;
+    /// Decodes windows. Its own pool, so that a consumer that waits inside a rayon pool cannot starve it.
+    fn pool(&self) -> &rayon::ThreadPool;
+    /// Memory besides that of windows.
+    fn working_bytes(&self) -> u64 {
+        0
+    }
+    /// What was changed in all rows before any of them is read here.
+    fn changed_before(&self) -> Canonicalised {
+        Canonicalised::default()
+    }
+    /// Does what must be done once before rows can be read.
+    ///
+    /// # Errors
+    /// As reading the input.
+    fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+    /// The longest run of rows from `start`, ending at or before `end`, of at most `max_nnz` entries; at least one row.
+    fn window(&self, start: u64, end: u64, max_nnz: usize) -> Range<u64>;
+    /// Decodes the rows of a window and makes them canonical, reusing the memory of `spent`.
+    ///
+    /// # Errors
+    /// As reading the input.
+    fn read(&self, rows: &Range<u64>, spent: Option<CsrRows>) -> Result<(CsrRows, Canonicalised)>;
+    /// Decodes only the columns of a window, in range, but perhaps as they are stored.
+    ///
+    /// # Errors
+    /// As reading the input.
+    fn read_columns(&self, rows: &Range<u64>, indices: &mut Vec<u32>) -> Result<()>;
+}
+
+/// As many threads as the pool that the caller runs in has, so that who limits those limits these.
+///
+/// # Errors
+/// If the system gives no thread.
+pub fn decoding_pool(file: &Path) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(rayon::current_num_threads())
+        .thread_name(|number| format!("cellring-source-{number}"))
+        .build()
+        .map_err(|error| no_thread(file, error))
+}
+
+/// The error of a system that gives no thread.
+pub(super) fn no_thread(file: &Path, error: impl std::fmt::Display) -> ReadError {
+    let detail = format!(
+        "a thread to decode it could not be started ({error}); raise the limit on processes (ulimit -u)"
+    );
+    ReadError::Io {
+        file: file.to_owned(),
+        source: std::io::Error::other(detail),
+    }
+}
+
+/// The vectors of a window that is no longer needed, or new ones.
+pub(super) fn reuse(spent: Option<CsrRows>, value_type: ValueType) -> CsrRows {
+    match spent {
+        Some(mut spent) if spent.values.value_type() == value_type => {
+            spent.indptr.clear();
+            spent.indices.clear();
+            spent
+        }
+        _ => CsrRows {
+            indptr: Vec::new(),
+            indices: Vec::new(),
+            values: ValueBuffer::with_capacity(value_type, 0),
+        },
+    }
+}
+
+/// The longest run of rows by `indptr`; see [`RowSource::window`].
+pub(super) fn window_of(indptr: &[u64], start: u64, end: u64, max_nnz: usize) -> Range<u64> {
+    let first = start as usize;
+    let last = end.min(start + MAX_WINDOW_ROWS) as usize;
+    let limit = indptr[first].saturating_add(max_nnz as u64);
+    let n_rows = indptr[first + 1..=last].partition_point(|&until| until <= limit);
+    start..start + n_rows.max(1) as u64
+}
+
+/// Refuses a row that is longer than what is read at once.
+pub(super) fn check_row_nnz(source: &dyn RowSource, row: u64, nnz: u64) -> Result<()> {
+    if nnz <= MAX_ROW_NNZ {
+        return Ok(());
+    }
+    let (file, object) = source.place();
+    Err(ReadError::RowTooLong {
+        file: file.to_owned(),
+        object: object.to_owned(),
+        row,
+        nnz,
+        limit: MAX_ROW_NNZ,
+    })
+}
+
+/// Names the place of duplicates whose sum does not fit. Indices are known to be in range here.
+pub(super) fn blame_overflow(source: &dyn RowSource, fault: Fault, first_row: u64) -> ReadError {
+    let (file, object) = source.place();
+    match fault {
+        Fault::Overflow { row, column } => ReadError::DuplicateOverflow {
+            file: file.to_owned(),
+            object: object.to_owned(),
+            row: first_row + row as u64,
+            column,
+            value_type: source.value_type().numpy_name(),
+        },
+        Fault::Index { row, .. } => ReadError::Damaged {
+            file: file.to_owned(),
+            object: object.to_owned(),
+            detail: format!("row {} changed while it was read", first_row + row as u64),
+        },
+    }
+}

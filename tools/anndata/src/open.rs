@@ -1,0 +1,38 @@
+//! Options for opening an input: the group, genome and feature types to read.
+
+use std::path::Path;
+
+use super::error::{ReadError, Result};
+
+pub(crate) const GROUP_OPTION: &str = "--group";
+
+/// Which part of an input is read. The default is an AnnData at the root, or all features of a matrix of 10x Genomics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// The group that holds the AnnData, as `mod/rna` of MuData or `tables/table` of SpatialData.
+    pub group: Option<String>,
+    /// Of 10x Genomics and Matrix Market: only the features of this genome.
+    pub genome: Option<String>,
+    /// Of 10x Genomics and Matrix Market: only features of these types; all where there are none.
+    pub feature_types: Vec<String>,
+    /// Read an HDF5 file even while a writer has it open, or was killed while it had: what was written last may be missing
+    /// or wrong.
+    pub force_read: bool,
+}
+
+impl OpenOptions {
+    /// Refuses what AnnData does not have.
+    pub(super) fn check_anndata(&self, file: &Path) -> Result<()> {
+        let option = match (&self.genome, self.feature_types.as_slice()) {
+            (Some(_), _) => "--genome",
+            (None, [_, ..]) => "--feature-types",
+            (None, []) => return Ok(()),
+        };
+        Err(ReadError::Inapplicable {
+            file: file.to_owned(),
+            option,
+            detail: "it is for inputs of 10x Genomics and Matrix Market, and this is AnnData; list the genes to keep in a file for --genes"
+                .to_owned(),
+        })
+    }
+}

@@ -1,0 +1,163 @@
+//! An input that is appended.
+
+use std::path::{Path, PathBuf};
+
+use cellring::Store;
+use cellring_anndata::__internal::{Looks, directory_of};
+use cellring_anndata::{Input, InputStamp, MatrixSource, Selection, TableSource, Workspace};
+
+use super::error::AppendError;
+use super::genes::StoreGenes;
+use super::options::AppendOptions;
+use super::values;
+use crate::convert::error::ConvertError;
+use crate::convert::memory::Needs;
+use crate::message::{Message, MessageKind};
+
+/// Less than one gene in so many is few.
+const FEW: u64 = 10;
+
+/// An input that has been looked at and found fit.
+pub(super) struct Addition {
+    pub(super) path: PathBuf,
+    /// What it was like before anything was read.
+    pub(super) stamp: InputStamp,
+    pub(super) matrix: MatrixSource,
+    pub(super) obs: TableSource,
+    /// For each column of `matrix` that of the store.
+    pub(super) column_of: Vec<u32>,
+    pub(super) n_ignored: u64,
+    /// Genes of the store that it does not have.
+    pub(super) n_missing: u64,
+    pub(super) window_nnz: usize,
+    pub(super) file: Input,
+    pub(super) selection: Selection,
+}
+
+impl Addition {
+    /// Opens an input and brings its genes into the order of the store.
+    pub(super) fn open(
+        path: &Path,
+        store: &Store,
+        names: &StoreGenes,
+        options: &AppendOptions,
+    ) -> Result<Self, AppendError> {
+        let stamp = InputStamp::read(path);
+        let file = crate::convert::open::open(path, &options.open)?;
+        let workspace = Workspace {
+            directory: directory_of(store.path()).to_path_buf(),
+            memory_bytes: options.memory_bytes,
+        };
+        let selection = match &options.selection {
+            Some(selection) => selection.clone(),
+            None => selection_of(store),
+        };
+        let matrix = file.matrix_in(&selection, &workspace)?;
+        let (obs, var) = (file.obs()?, file.var(&selection)?);
+        let sides = [
+            ("rows", matrix.n_obs(), "obs", obs.n_rows()),
+            ("columns", matrix.n_vars(), "var", var.n_rows()),
+        ];
+        for (axis, expected, table, found) in sides {
+            if expected != found {
+                return Err(AppendError::Convert(ConvertError::Shape {
+                    file: path.to_path_buf(),
+                    matrix: selection.path(),
+                    axis,
+                    expected,
+                    table,
+                    found,
+                }));
+            }
+        }
+        let manifest = store.manifest();
+        if !values::may_fit(matrix.value_type(), manifest.value_type) {
+            return Err(AppendError::ValueType {
+                input: path.to_path_buf(),
+                store: store.path().to_path_buf(),
+                found: matrix.value_type().numpy_name(),
+                expected: manifest.value_type.numpy_name(),
+            });
+        }
+        let places = names.find(path, store.path(), &var, options.ignore_new_genes)?;
+        let kept: Vec<u32> = (0..)
+            .zip(&places)
+            .filter(|(_, place)| place.is_some())
+            .map(|(column, _)| column)
+            .collect();
+        let n_ignored = (places.len() - kept.len()) as u64;
+        let n_missing = manifest.n_vars - kept.len() as u64;
+        let matrix = match n_ignored {
+            0 => matrix,
+            _ => matrix.select(u64::MAX, Some(&kept)),
+        };
+        let threads = rayon::current_num_threads();
+        // What is read of the store and of the inputs' tables, and where rows of all inputs begin, is small beside the rest.
+        let needs = Needs::new(&matrix, &obs, &var, manifest.block_size, threads).and(8 * manifest.n_vars);
+        let window_nnz = needs
+            .window_nnz(options.memory_bytes)
+            .map_err(|(needed_bytes, reason)| ConvertError::Memory {
+                file: path.to_path_buf(),
+                limit_bytes: options.memory_bytes,
+                needed_bytes,
+                reason,
+            })?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            // An input that is not there has been named above.
+            stamp: stamp?,
+            matrix,
+            obs,
+            column_of: places.into_iter().flatten().collect(),
+            n_ignored,
+            n_missing,
+            window_nnz,
+            file,
+            selection,
+        })
+    }
+
+    /// Says that an input and the store hardly share genes.
+    pub(super) fn warn_of_genes(&self, store: &Store) -> Option<Message> {
+        let (n_found, n_store) = (self.column_of.len() as u64, store.n_vars());
+        let n_input = n_found + self.n_ignored;
+        (n_found * FEW < n_store.min(n_input)).then(|| {
+            let sentence = format!(
+                "{} has {n_found} of the {n_store} genes of {}, and {n_input} genes itself; the others are zero in its obs or left out",
+                self.path.display(),
+                store.path().display(),
+            );
+            Message::new(MessageKind::Genes, sentence)
+        })
+    }
+
+    /// Says where counts are, where the values are none.
+    pub(super) fn warn_of_counts(&self, looks: Looks) -> Option<Message> {
+        let found = looks.no_counts().filter(|_| self.selection == Selection::X)?;
+        let counts = self.file.counts_beside(&[&self.selection])?;
+        let sentence = format!(
+            "X of {} has {found}, while {} holds counts; append takes those with {}",
+            self.path.display(),
+            counts.path(),
+            counts.option()
+        );
+        Some(Message::new(MessageKind::Counts, sentence))
+    }
+}
+
+/// The matrix that the store was made of, as its manifest says; X where it says nothing of that kind.
+fn selection_of(store: &Store) -> Selection {
+    match store
+        .manifest()
+        .source
+        .get("matrix")
+        .and_then(|matrix| matrix.as_str())
+    {
+        Some("raw/X") => Selection::Raw,
+        Some(path) => match path.strip_prefix("layers/") {
+            Some(layer) => Selection::Layer(layer.to_owned()),
+            None => Selection::X,
+        },
+        None => Selection::X,
+    }
+}
