@@ -64,6 +64,9 @@ pub mod __internal {
     }
 }
 
+#[doc(hidden)]
+pub use cellring_core::{with_element, with_element_types, with_values};
+
 /// The crates whose types are in signatures: tables and columns are Arrow's.
 pub mod arrow {
     pub use arrow_array as array;

@@ -8,7 +8,7 @@ fn root() -> &'static Path {
 }
 
 /// Where the sources of the crates are.
-const SOURCES: [&str; 3] = ["src", "tools/src", "tools/anndata/src"];
+const SOURCES: [&str; 4] = ["src", "tools/core/src", "tools/anndata/src", "tools/src"];
 
 fn sources(dir: &str) -> Vec<(String, String)> {
     fn walk(dir: &Path, out: &mut Vec<PathBuf>) {

@@ -308,7 +308,7 @@ fn range_of(buffer: &arrow_ipc::Buffer, body_bytes: usize) -> Result<Range<usize
 
 /// Runs code of Arrow on data that may be anything. What it panics with after all becomes an error.
 fn caught<T>(call: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, String> {
-    match super::caught::caught(call) {
+    match cellring_core::caught::caught(call) {
         Some(result) => result.map_err(|error| error.to_string()),
         None => Err("Arrow cannot read it".into()),
     }

@@ -133,7 +133,7 @@ impl FormatError {
     pub(crate) fn io(file: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let file = file.to_path_buf();
         move |error| {
-            let error = super::explain(&file, error);
+            let error = cellring_core::explain(&file, error);
             Self::Io { file, error }
         }
     }

@@ -14,8 +14,8 @@ use super::index::{EntryLimits, IndexLayout};
 use super::json::with_allowance;
 use super::names::version_of;
 use super::rules::Claims;
-use super::value::ValueType;
 use super::var_order::VarOrder;
+use cellring_core::ValueType;
 
 pub use super::entries::{FileEntry, ShardEntry};
 

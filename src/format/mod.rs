@@ -2,13 +2,9 @@
 
 mod arrow;
 #[doc(hidden)]
-pub mod caught;
-#[doc(hidden)]
 pub mod checksum;
 pub(crate) mod column;
 pub mod constants;
-#[doc(hidden)]
-pub mod element;
 #[doc(hidden)]
 pub mod encoding;
 mod entries;
@@ -26,28 +22,21 @@ mod map;
 pub(crate) mod names;
 #[doc(hidden)]
 pub mod obs;
-mod path;
 pub(crate) mod rules;
 #[doc(hidden)]
 pub mod shard;
 pub mod table;
-#[doc(hidden)]
-pub mod value;
 mod var_order;
 pub(crate) mod window;
 
+#[doc(inline)]
+pub use cellring_core::{CsrRows, ValueBuffer, ValueType};
 #[doc(hidden)]
-pub use element::Element;
+pub use cellring_core::{Element, Number, ValueClass, caught, explain};
 pub use encoding::Encoding;
 #[doc(hidden)]
 pub use error::FormatError;
 #[doc(hidden)]
 pub use index::Index;
 pub use manifest::Manifest;
-#[doc(hidden)]
-pub use path::explain;
-pub(crate) use path::obstacle;
-pub use value::{CsrRows, ValueBuffer, ValueType};
-#[doc(hidden)]
-pub use value::{Number, ValueClass};
 pub use var_order::VarOrder;

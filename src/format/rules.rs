@@ -7,7 +7,7 @@ use super::encoding::{Encoding, StoredMatrix};
 use super::entries::{FileEntry, ShardEntry};
 use super::file::FileName;
 use super::hex::parse_id;
-use super::value::ValueType;
+use cellring_core::ValueType;
 
 /// Numbers of bytes and of values, and their sums, stay below this.
 const LIMIT: u64 = 1 << 63;

@@ -49,7 +49,7 @@ macro_rules! dlpack_code {
     };
 }
 
-crate::with_element_types!(define, F16 2 2, Bf16 2 4);
+cellring_core::with_element_types!(define, F16 2 2, Bf16 2 4);
 
 /// An array in the memory of the device, row-major without gaps. The address is a multiple of 256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -59,7 +59,7 @@ pub enum LoaderError {
     },
     /// Some values are not exact in the output type.
     #[error(
-        "{}: the store holds {value_type} values that f32 cannot represent exactly; allow rounding (--allow-rounding) to \
+        "{}: the store holds {value_type} values that f32 cannot represent exactly; allow rounding to \
          get the nearest f32, or ask for values of the source's type", store.display()
     )]
     Rounding {

@@ -62,7 +62,7 @@ pub(crate) fn assemble<R: Rows>(
         MadeType::F16 => of_type::<half::f16, R>(recipe, rows, scratch, buffers),
         MadeType::Bf16 => of_type::<half::bf16, R>(recipe, rows, scratch, buffers),
         MadeType::Stored(stored) => {
-            crate::with_element!(stored, T => of_type::<T, R>(recipe, rows, scratch, buffers))
+            cellring_core::with_element!(stored, T => of_type::<T, R>(recipe, rows, scratch, buffers))
         }
     }
 }

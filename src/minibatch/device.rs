@@ -106,7 +106,7 @@ macro_rules! value_bytes {
 }
 
 fn value_bytes(values: Values<'_>) -> (ElementType, &[u8]) {
-    crate::with_element_types!(value_bytes, values, F16 Bf16)
+    cellring_core::with_element_types!(value_bytes, values, F16 Bf16)
 }
 
 impl Matrix {

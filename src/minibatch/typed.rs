@@ -88,7 +88,7 @@ macro_rules! bytes {
     };
 }
 
-crate::with_element_types!(bytes);
+cellring_core::with_element_types!(bytes);
 
 macro_rules! half_bytes {
     ($($type:ty)*) => {
@@ -174,7 +174,7 @@ macro_rules! values {
 }
 
 // A minibatch has values of a type that stores hold, or rounded ones.
-crate::with_element_types!(values, F16: f16, Bf16: bf16);
+cellring_core::with_element_types!(values, F16: f16, Bf16: bf16);
 
 impl Default for AnyValues {
     fn default() -> Self {
@@ -247,7 +247,7 @@ macro_rules! as_f32 {
     ($type:ident) => {};
 }
 
-crate::with_element_types!(work);
+cellring_core::with_element_types!(work);
 
 macro_rules! half {
     ($variant:ident $type:ty, $convert:expr) => {

@@ -70,7 +70,7 @@ macro_rules! define {
 }
 
 // What stores hold, and what a minibatch may be rounded to.
-crate::with_element_types!(define, F16: f16 "float16", Bf16: bf16 "bfloat16");
+cellring_core::with_element_types!(define, F16: f16 "float16", Bf16: bf16 "bfloat16");
 
 impl<'a> Values<'a> {
     /// The values, where they are of type `T`.

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use crate::format::FormatError;
 use crate::format::constants::PART_FILE;
-use crate::format::{FormatError, obstacle};
+use cellring_core::obstacle;
 
 /// How an HDF5 file begins, and a zip file.
 const HDF5: [u8; 8] = *b"\x89HDF\r\n\x1a\n";

@@ -27,7 +27,7 @@ impl Store {
             "obs {range:?} of {}",
             self.n_obs()
         );
-        crate::with_element!(self.manifest.value_type, T => self.typed_rows::<T>(range))
+        cellring_core::with_element!(self.manifest.value_type, T => self.typed_rows::<T>(range))
     }
 
     fn typed_rows<T: Element>(&self, range: Range<u64>) -> Result<CsrRows, Error> {

@@ -227,7 +227,7 @@ fn decode_all(store: &Store, threads: usize, progress: &(dyn Fn(u64) + Sync)) ->
             if block >= store.index().n_blocks() {
                 break;
             }
-            let found = crate::with_element!(store.manifest().value_type, T => check_block::<T>(store, &files, block, &mut scratch));
+            let found = cellring_core::with_element!(store.manifest().value_type, T => check_block::<T>(store, &files, block, &mut scratch));
             match found {
                 Ok(found) => sum = sum.and(found),
                 Err(error) => {

@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::reorder::RowSorter;
-use crate::format::element::Element;
 use crate::format::encoding::{self, BlockBytes, BlockShape, TooLong};
 use crate::format::{CsrRows, Encoding, ValueType};
+use cellring_core::Element;
 
 /// What all blocks of a store have in common.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ pub struct EncodedBlock {
 pub enum EncodeError {
     /// The block is too large for the format's 32-bit offsets.
     #[error(
-        "the block that begins with obs {first_obs} takes {bytes} bytes, more than 4 GiB; choose a smaller --block-size"
+        "the block that begins with obs {first_obs} takes {bytes} bytes, more than 4 GiB; choose a smaller block size"
     )]
     BlockTooLarge {
         /// First obs of the block.
@@ -70,7 +70,7 @@ impl BlockEncoder {
         rows: &CsrRows,
         range: Range<usize>,
     ) -> Result<EncodedBlock, EncodeError> {
-        crate::with_values!(&rows.values, values => self.encode_values(first_obs, rows, values, range))
+        cellring_core::with_values!(&rows.values, values => self.encode_values(first_obs, rows, values, range))
     }
 
     fn encode_values<T: Element>(

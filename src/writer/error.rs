@@ -19,7 +19,7 @@ pub enum WriteError {
         error: io::Error,
     },
     /// There is something under the store's name.
-    #[error("{}: exists already; give --force to replace it, or another name", path.display())]
+    #[error("{}: exists already; allow it to be replaced, or give another name", path.display())]
     Exists {
         /// The store's path.
         path: PathBuf,
@@ -142,7 +142,7 @@ impl WriteError {
     pub(super) fn io(file: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let file = file.to_path_buf();
         move |error| {
-            let error = crate::format::explain(&file, error);
+            let error = cellring_core::explain(&file, error);
             Self::Io { file, error }
         }
     }

@@ -31,13 +31,13 @@ mod store_writer;
 mod stripe;
 mod sync;
 mod table;
-#[doc(hidden)]
-pub mod unfinished;
 
 pub use append::StoreAppender;
 #[doc(hidden)]
 pub use block::EncodeError;
 pub use block::{BlockEncoder, EncodedBlock};
+#[doc(hidden)]
+pub use cellring_core::{sync_directory, unfinished};
 #[doc(hidden)]
 pub use error::WriteError;
 pub use merge::{Merged, merge};
@@ -50,6 +50,4 @@ pub use publish::{check_directory, check_target, recover};
 #[doc(hidden)]
 pub use reorder::RowSorter;
 pub use store_writer::StoreWriter;
-#[doc(hidden)]
-pub use sync::sync_directory;
 pub use table::TableKind;

@@ -1,6 +1,6 @@
 //! Brings rows into the store's column order: the hot spot of a conversion that orders columns by detection.
 
-use crate::format::element::Element;
+use cellring_core::Element;
 
 /// Up to this many columns a value array of their length stays in a core's cache.
 const MAX_SCATTER_VARS: u64 = 1 << 20;

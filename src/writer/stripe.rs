@@ -18,10 +18,10 @@ use super::paths::absolute;
 use super::sync::sync;
 use crate::Error;
 use crate::format::constants::shard_file;
-use crate::format::explain;
 use crate::format::file::{FileName, Links, open, read_whole};
 use crate::format::names::shard_number;
 use crate::format::shard::may_be_written;
+use cellring_core::explain;
 
 /// The file that tells to which store a directory of shards belongs.
 pub(super) const MARKER: &str = "cellring-stripe";
@@ -111,7 +111,7 @@ impl Stripe {
             .read_exact_at(&mut header, 0)
             .map_err(WriteError::io(&file))?;
         if !may_be_written(&header) {
-            return Err(refuse("is not a shard of a part; convert the part again with --force").into());
+            return Err(refuse("is not a shard of a part; convert the part again and replace it").into());
         }
         let own = match is_link {
             false => link.clone(),

@@ -1,11 +1,11 @@
-//! Writes files and directories to the disk.
+//! Writes a file or a directory to the disk.
 
 use crate::Error;
 use std::fs::File;
-use std::io;
 use std::path::Path;
 
 use super::error::WriteError;
+use cellring_core::sync_directory;
 
 /// Writes a file or the entries of a directory to the disk.
 pub(super) fn sync(path: &Path) -> Result<(), Error> {
@@ -22,24 +22,4 @@ pub(super) fn sync(path: &Path) -> Result<(), Error> {
         }
     };
     Ok(write().map_err(WriteError::io(path))?)
-}
-
-/// Writes the entries of a directory to the disk, on filesystems that do so.
-///
-/// # Errors
-/// Where the directory cannot be opened, or the disk fails.
-pub fn sync_directory(path: &Path) -> io::Result<()> {
-    match File::open(path)?.sync_all() {
-        // Their entries are written by the server, or with the files.
-        Err(error) if is_directory_refusal(&error) => Ok(()),
-        synced => synced,
-    }
-}
-
-/// What filesystems say that sync files, but not directories.
-fn is_directory_refusal(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP | libc::EBADF | libc::EISDIR)
-    )
 }

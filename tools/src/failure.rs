@@ -91,6 +91,36 @@ fn of_library(error: &cellring::Error) -> &'static str {
     }
 }
 
+/// What the library advises, and the options of this command that do it.
+const OPTIONS: [(&str, &str); 5] = [
+    (
+        "; allow it to be replaced, or give another name",
+        "; give --force to replace it, or another name",
+    ),
+    (
+        "convert the part again and replace it",
+        "convert the part again with --force",
+    ),
+    (
+        "convert them again and replace them",
+        "convert them again with --force",
+    ),
+    (
+        "; allow rounding to get",
+        "; allow rounding (--allow-rounding) to get",
+    ),
+    ("; choose a smaller block size", "; choose a smaller --block-size"),
+];
+
+/// A sentence of the library, which knows no command line, with the options that it is about.
+fn with_options(sentence: String) -> String {
+    let option = OPTIONS.iter().find(|(advice, _)| sentence.contains(advice));
+    option.map_or_else(
+        || sentence.clone(),
+        |(advice, option)| sentence.replace(advice, option),
+    )
+}
+
 /// What the command line's parser says, without the usage that follows it.
 pub(crate) fn of_parser(error: &clap::Error) -> Failure {
     let text = error.render().to_string();
@@ -105,7 +135,7 @@ pub(crate) fn of_parser(error: &clap::Error) -> Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(error) => error.fmt(f),
+            Self::Failed(error) => f.write_str(&with_options(error.to_string())),
             Self::Usage(sentence) | Self::Interrupted { sentence, .. } => f.write_str(sentence),
             Self::NoReader => f.write_str("the reader of the output has closed it"),
         }

@@ -4,13 +4,13 @@ use std::ops::{Range, RangeInclusive};
 
 use super::bytes::Padded;
 use super::error::FrameError;
-use crate::format::element::Element;
 use crate::format::error::FormatError;
 use crate::format::index::record::{BlockRecord, ObsPlace};
 use crate::format::obs::Part;
-use crate::format::value::ValueType;
 use crate::format::var_order::VarOrder;
 use crate::format::window::{ShardFile, Window};
+use cellring_core::Element;
+use cellring_core::ValueType;
 
 /// An encoding of the blocks. The codec is a type without values; it is chosen once for each obs or block, never for a value.
 pub(crate) trait Codec {

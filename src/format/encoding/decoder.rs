@@ -3,8 +3,8 @@
 use super::AnyDecoder;
 use super::bytes::Padded;
 use super::error::FrameError;
-use crate::format::element::Element;
 use crate::format::manifest::Manifest;
+use cellring_core::Element;
 
 /// Turns the bytes of obs into columns and values. Everything that reads obs goes through here.
 #[derive(Clone, Copy, Debug)]

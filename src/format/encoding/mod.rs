@@ -22,12 +22,12 @@ use codec::{Codec, DecodeObs, EncodeBlock};
 pub use decoder::ObsDecoder;
 pub use error::FrameError;
 
-use super::element::Element;
 use super::error::FormatError;
 use super::index::record::{BlockRecord, ObsPlace};
 use super::obs::Part;
 use super::var_order::VarOrder;
 use super::window::{ShardFile, Window};
+use cellring_core::Element;
 
 /// The table of the encodings: each with its number in the header of an index, and its codec. Hands the rows to another macro.
 macro_rules! encodings {

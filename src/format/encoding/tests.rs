@@ -1,5 +1,5 @@
 use super::*;
-use crate::format::value::ValueType;
+use cellring_core::ValueType;
 
 #[test]
 fn names_are_those_of_the_manifest() {

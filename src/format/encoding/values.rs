@@ -1,8 +1,8 @@
 //! What values may be: those of the store's element type, and, where the manifest says that an `f32` rounds none, those of an `f32`.
 
 use super::error::FrameError;
-use crate::format::element::{Element, get};
-use crate::format::value::{ValueClass, ValueType};
+use cellring_core::{Element, get};
+use cellring_core::{ValueClass, ValueType};
 
 /// Whether an output of type `T` may round values of this type.
 pub(crate) fn may_round<T: Element>(value_type: ValueType) -> bool {
@@ -16,7 +16,7 @@ pub(crate) fn may_round<T: Element>(value_type: ValueType) -> bool {
 
 /// Checks that no value, as it is stored, is rounded by an `f32`.
 pub(crate) fn check_exact(values: &[u8], value_type: ValueType) -> Result<(), FrameError> {
-    let exact = crate::with_element!(value_type, S => {
+    let exact = cellring_core::with_element!(value_type, S => {
         let each = values.chunks_exact(value_type.size_bytes());
         each.fold(true, |all, bytes| all & get::<S>(bytes).is_f32_exact())
     });
@@ -63,7 +63,7 @@ pub(crate) fn check_large_count(
     value_type: ValueType,
     must_be_exact: bool,
 ) -> Result<(), FrameError> {
-    let (fits, exact) = crate::with_element!(value_type, S => {
+    let (fits, exact) = cellring_core::with_element!(value_type, S => {
         let value = S::from_count(count);
         (value.as_count() == Some(count), value.is_f32_exact())
     });

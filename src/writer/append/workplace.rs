@@ -11,7 +11,7 @@ use crate::writer::error::WriteError;
 use crate::writer::lock::StoreLock;
 use crate::writer::paths::absolute;
 use crate::writer::stripe::{belongs_to, directories_of, is_shard};
-use crate::writer::unfinished::{self, Unfinished};
+use cellring_core::unfinished::{self, Unfinished};
 
 /// The directory within the store in which everything new is prepared.
 const WORK_DIRECTORY: &str = ".append";

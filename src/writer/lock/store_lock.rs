@@ -10,7 +10,7 @@ use super::owner::{Owner, OwnerState};
 use crate::Error;
 use crate::error::Cause;
 use crate::writer::error::WriteError;
-use crate::writer::unfinished::{self, Unfinished};
+use cellring_core::unfinished::{self, Unfinished};
 
 /// A lock on a store, against others that append to it or replace it.
 #[derive(Debug)]

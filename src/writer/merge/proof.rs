@@ -47,7 +47,7 @@ pub(super) fn check_store(
     let text = text.replace(&staging.display().to_string(), "the merged store");
     Err(WriteError::Part {
         path: target.to_path_buf(),
-        problem: format!("the parts do not make a sound store ({text}); convert them again with --force"),
+        problem: format!("the parts do not make a sound store ({text}); convert them again and replace them"),
     }
     .into())
 }
@@ -65,7 +65,7 @@ pub(super) fn check_headers(staging: &Path, manifest: &Manifest, target: &Path) 
         if n_names > 2 && !is_own && !is_free {
             let problem = format!(
                 "shard {number} of the parts is also a shard of another store (by a hard link), which would be damaged; copy the parts, \
-                 or convert them again with --force"
+                 or convert them again and replace them"
             );
             return Err(WriteError::Part {
                 path: target.to_path_buf(),

@@ -124,7 +124,7 @@ impl PartManifest {
         check_crc(&bytes, &file)?;
         let wrong = |error| {
             refuse(format!(
-                "a member of its {PART_FILE} is wrong ({error}); convert the part again with --force"
+                "a member of its {PART_FILE} is wrong ({error}); convert the part again and replace it"
             ))
         };
         let head: FormatVersion = serde_json::from_slice(&bytes).map_err(wrong)?;
@@ -136,7 +136,7 @@ impl PartManifest {
         let part: Self = with_allowance(|| serde_json::from_slice(&bytes)).map_err(wrong)?;
         part.check().map_err(|rule| {
             refuse(format!(
-                "the members of its {PART_FILE} contradict each other ({rule}); convert the part again with --force"
+                "the members of its {PART_FILE} contradict each other ({rule}); convert the part again and replace it"
             ))
         })?;
         part.check_files(path)?;
@@ -209,7 +209,7 @@ impl PartManifest {
         for (name, expected, links) in files.into_iter().chain(shards) {
             let refuse = |what: String| WriteError::Part {
                 path: path.to_path_buf(),
-                problem: format!("{name}{what}; convert the part again with --force"),
+                problem: format!("{name}{what}; convert the part again and replace it"),
             };
             let found = open(&path.join(name), links).and_then(|file| Ok(file.metadata()?.len()));
             let found = found.map_err(|error| refuse(format!(": {error}")))?;

@@ -9,7 +9,8 @@ use super::remains::{removal, remove_remains};
 use crate::Error;
 use crate::writer::error::WriteError;
 use crate::writer::paths::{absolute, parent_of};
-use crate::writer::{stripe, unfinished};
+use crate::writer::stripe;
+use cellring_core::unfinished;
 
 /// In the name of a part that is being removed: what follows the part's own name.
 const MERGED: &str = ".merged-";

@@ -16,7 +16,7 @@ use crate::writer::paths::{absolute, parent_of};
 use crate::writer::rename::{self, Ability};
 use crate::writer::stripe::{self, Stripe};
 use crate::writer::sync::sync;
-use crate::writer::unfinished::{self, Unfinished};
+use cellring_core::unfinished::{self, Unfinished};
 
 /// A directory that exists under a temporary name until it is published; dropped before that, it is removed.
 ///

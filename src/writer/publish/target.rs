@@ -10,11 +10,11 @@ use std::path::Path;
 
 use super::remains::is_ours;
 use crate::Error;
-use crate::format::{explain, obstacle};
 use crate::writer::error::WriteError;
 use crate::writer::foreign::foreign_in;
 use crate::writer::paths::{absolute, parent_of};
 use crate::writer::stripe;
+use cellring_core::{explain, obstacle};
 
 /// Whether a store could be published as `target`, before anything is done for it: the path has a name, its directory exists and
 /// can be written, nothing is there, or with `replace` a store that can be removed.

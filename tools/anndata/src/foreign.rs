@@ -36,7 +36,7 @@ const SHOWN: usize = 8;
 pub(super) fn explain(path: &Path, error: ReadError) -> ReadError {
     match error {
         ReadError::Io { file, source } => ReadError::Io {
-            source: cellring::format::explain(&file, source),
+            source: cellring_core::explain(&file, source),
             file,
         },
         ReadError::NotHdf5 { .. } if path.is_dir() => of_directory(path),
@@ -259,7 +259,7 @@ fn of_directory(path: &Path) -> ReadError {
         Err(source) => {
             return ReadError::Io {
                 file: path.to_owned(),
-                source: cellring::format::explain(path, source),
+                source: cellring_core::explain(path, source),
             };
         }
     };

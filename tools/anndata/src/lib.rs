@@ -82,7 +82,7 @@ mod tenx;
 mod workspace;
 pub mod write;
 
-pub use cellring::format::{CsrRows, ValueBuffer, ValueType};
+pub use cellring_core::{CsrRows, ValueBuffer, ValueType};
 
 pub use error::{ReadError, Result};
 pub use input::Input;

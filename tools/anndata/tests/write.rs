@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use arrow_array::types::Int8Type;
 use arrow_array::{ArrayRef, DictionaryArray, Int8Array, Int32Array, ListArray, StringArray};
-use cellring::format::{CsrRows, ValueBuffer, ValueType};
 use cellring_anndata::write::{AnnDataWriter, Axis, ColumnFault, ColumnProblem, MatrixSpec, WriteErrorKind};
+use cellring_core::{CsrRows, ValueBuffer, ValueType};
 use hdf5_reader::Hdf5File;
 use samples::{N_COLUMN_ROWS, VALUE_TYPES, columns, matrix, names, table, write};
 
@@ -88,7 +88,7 @@ fn every_value_type_and_index_width_reads_back() {
             assert_eq!(data.max_dims(), Some(&[u64::MAX][..]));
             let bytes = data.read_raw_bytes().unwrap();
             let expected: Vec<u8> =
-                cellring::with_values!(&expected.values, v => bytemuck::cast_slice(v).to_vec());
+                cellring_core::with_values!(&expected.values, v => bytemuck::cast_slice(v).to_vec());
             assert_eq!(bytes, expected, "{}", value_type.numpy_name());
             assert_eq!(
                 file.group("X")

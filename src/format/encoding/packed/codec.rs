@@ -8,7 +8,6 @@ use super::encode::FrameEncoder;
 use crate::format::constants::{
     DESCRIPTOR_BYTES, FRAME_CRC_BYTES, GROUP_LEN, MAX_DICTIONARY, MAX_EXCEPTIONS, MAX_WIDTH,
 };
-use crate::format::element::Element;
 use crate::format::encoding::bytes::Padded;
 use crate::format::encoding::codec::{
     BlockBytes, BlockShape, Codec, DecodeObs, EncodeBlock, Entries, StoredMatrix, TooLong,
@@ -17,9 +16,10 @@ use crate::format::encoding::error::FrameError;
 use crate::format::error::FormatError;
 use crate::format::index::record::{BlockRecord, ObsPlace};
 use crate::format::obs::Part;
-use crate::format::value::ValueType;
 use crate::format::var_order::VarOrder;
 use crate::format::window::{ShardFile, Window};
+use cellring_core::Element;
+use cellring_core::ValueType;
 
 /// The packed encoding.
 pub(crate) enum PackedCodec {}

@@ -10,11 +10,11 @@ use super::encode::Mode;
 use super::group::{Descriptor, Group, Packed, Stream};
 use super::patch::patch;
 use crate::format::constants::{DESCRIPTOR_BYTES, GROUP_LEN};
-use crate::format::element::Element;
 use crate::format::encoding::bytes::Padded;
 use crate::format::encoding::error::FrameError;
 use crate::format::encoding::values::{check_bools, check_counts, check_exact, may_round, safe_codes};
-use crate::format::value::ValueType;
+use cellring_core::Element;
+use cellring_core::ValueType;
 
 /// Decodes frames of one store.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@ use super::group::{Descriptor, Stream};
 use super::pack::pack;
 use crate::format::checksum::obs_crc;
 use crate::format::constants::{GROUP_LEN, MAX_DICTIONARY, MAX_EXCEPTIONS, MAX_WIDTH};
-use crate::format::element::{Element, put};
+use cellring_core::{Element, put};
 
 /// How the values of a frame are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

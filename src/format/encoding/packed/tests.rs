@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::group::{Descriptor, Stream};
 use super::{FrameDecoder, FrameEncoder, Kernel, Mode};
-use crate::format::element::Element;
 use crate::format::encoding::{FrameError, Padded};
+use cellring_core::Element;
 
 const N_VARS: u32 = 1 << 30;
 

@@ -6,7 +6,6 @@ use super::decode::{RawDecoder, check_obs};
 use super::encode::RawEncoder;
 use super::layout::{index_bytes, layout_of};
 use super::verify::check_block;
-use crate::format::element::Element;
 use crate::format::encoding::codec::{Codec, Entries, StoredMatrix};
 use crate::format::encoding::error::FrameError;
 use crate::format::error::FormatError;
@@ -14,6 +13,7 @@ use crate::format::index::record::{BlockRecord, ObsPlace};
 use crate::format::obs::Part;
 use crate::format::var_order::VarOrder;
 use crate::format::window::{ShardFile, Window};
+use cellring_core::Element;
 
 /// The raw encoding.
 pub(crate) enum RawCodec {}

@@ -2,12 +2,12 @@
 
 use super::layout::index_bytes;
 use crate::format::checksum::obs_crc;
-use crate::format::element::Element;
 use crate::format::encoding::bytes::Padded;
 use crate::format::encoding::codec::{DecodeObs, StoredMatrix};
 use crate::format::encoding::error::FrameError;
 use crate::format::encoding::values::{check_bools, check_exact, check_large_count, may_round, safe_codes};
-use crate::format::value::ValueType;
+use cellring_core::Element;
+use cellring_core::ValueType;
 
 /// Decodes obs of one store.
 #[derive(Clone, Copy, Debug)]

@@ -2,9 +2,9 @@
 
 use super::layout::{RawLayout, index_bytes};
 use crate::format::checksum::obs_crc;
-use crate::format::element::{Element, put};
 use crate::format::encoding::codec::{BlockBytes, BlockShape, EncodeBlock, TooLong};
-use crate::format::value::ValueType;
+use cellring_core::ValueType;
+use cellring_core::{Element, put};
 
 /// Collects the rows of a block.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use crate::format::constants::{MAX_U16_VARS, SECTION_ALIGNMENT};
 use crate::format::encoding::codec::Entries;
 use crate::format::error::FormatError;
-use crate::format::value::ValueType;
+use cellring_core::ValueType;
 
 /// Where the sections of a raw block lie, in bytes from its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

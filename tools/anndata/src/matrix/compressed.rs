@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use cellring::format::{ValueClass, ValueType};
+use cellring_core::{ValueClass, ValueType};
 
 use crate::container::{Array, Class, Element, IntKind, Kind, SourceFile};
 use crate::error::{ReadError, Result};

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use cellring::format::ValueType;
-use cellring::with_values;
+use cellring_core::ValueType;
+use cellring_core::with_values;
 
 use super::compressed::Compressed;
 use super::row_sorted::{Entries, EntrySource, SORT_NNZ};

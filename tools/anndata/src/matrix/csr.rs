@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::path::Path;
 
-use cellring::format::{CsrRows, ValueType};
-use cellring::with_values;
+use cellring_core::with_values;
+use cellring_core::{CsrRows, ValueType};
 
 use super::canonical::{Canonicalised, Fault, canonicalise};
 use super::compressed::Compressed;

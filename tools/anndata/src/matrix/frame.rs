@@ -11,8 +11,8 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
-use cellring::format::{CsrRows, Element, ValueBuffer, ValueType};
-use cellring::with_element;
+use cellring_core::with_element;
+use cellring_core::{CsrRows, Element, ValueBuffer, ValueType};
 
 use super::canonical::Canonicalised;
 use super::frame_column::FrameColumn;

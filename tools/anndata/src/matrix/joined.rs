@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cellring::format::{CsrRows, ValueBuffer, ValueType};
-use cellring::with_values;
+use cellring_core::with_values;
+use cellring_core::{CsrRows, ValueBuffer, ValueType};
 
 use super::canonical::{Canonicalised, canonicalise};
 use super::frame_column::FrameColumn;

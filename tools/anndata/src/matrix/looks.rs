@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use cellring::format::{Element, Number, ValueBuffer};
-use cellring::{with_element, with_values};
+use cellring_core::{Element, Number, ValueBuffer};
+use cellring_core::{with_element, with_values};
 
 use super::compressed::value_type_of;
 use super::open::open;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cellring::format::{ValueBuffer, ValueType};
+use cellring_core::{ValueBuffer, ValueType};
 
 use super::row_sorted::{Entries, EntrySource, SORT_NNZ};
 use crate::error::{ReadError, Result};

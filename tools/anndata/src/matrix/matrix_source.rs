@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cellring::format::ValueType;
+use cellring_core::ValueType;
 
 use super::canonical::Canonicalised;
 use super::frame_column::FrameColumn;

@@ -1,7 +1,7 @@
 //! Values of one element type in another one: exactly, or not at all.
 
-use cellring::format::{Element, Number, ValueBuffer, ValueClass, ValueType};
-use cellring::{with_element, with_values};
+use cellring_core::{Element, Number, ValueBuffer, ValueClass, ValueType};
+use cellring_core::{with_element, with_values};
 
 trait Widen: Element + Default {
     /// The value, if the type holds it exactly.
@@ -48,7 +48,7 @@ macro_rules! of_class {
     };
 }
 
-cellring::with_element_types!(implement);
+cellring_core::with_element_types!(implement);
 
 /// The narrowest type for the values of both.
 ///

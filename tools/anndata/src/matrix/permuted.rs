@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cellring::format::ValueType;
+use cellring_core::ValueType;
 
 use super::canonical::Canonicalised;
 use super::frame_column::FrameColumn;
@@ -37,10 +37,7 @@ impl Permuted {
         }
     }
 
-    fn for_each_window(
-        &self,
-        mut take: impl FnMut(u64, cellring::format::CsrRows) -> Result<()>,
-    ) -> Result<()> {
+    fn for_each_window(&self, mut take: impl FnMut(u64, cellring_core::CsrRows) -> Result<()>) -> Result<()> {
         self.inner.prepare()?;
         let mut report = Canonicalised::default();
         let mut at = 0;

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use cellring::format::{CsrRows, Element, ValueBuffer, ValueType};
-use cellring::with_element;
+use cellring_core::with_element;
+use cellring_core::{CsrRows, Element, ValueBuffer, ValueType};
 
 use super::canonical::Canonicalised;
 use super::frame_column::FrameColumn;

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use cellring::format::{CsrRows, Element, ValueBuffer, ValueType};
-use cellring::{with_element, with_values};
+use cellring_core::{CsrRows, Element, ValueBuffer, ValueType};
+use cellring_core::{with_element, with_values};
 
 use super::canonical::{Canonicalised, canonicalise};
 use super::frame_column::FrameColumn;

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use cellring::format::{CsrRows, ValueType};
-use cellring::with_values;
+use cellring_core::with_values;
+use cellring_core::{CsrRows, ValueType};
 
 use super::canonical::Canonicalised;
 use super::frame_column::FrameColumn;

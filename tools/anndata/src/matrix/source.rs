@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 use std::path::Path;
 
-use cellring::format::{CsrRows, ValueBuffer, ValueType};
+use cellring_core::{CsrRows, ValueBuffer, ValueType};
 
 use super::canonical::{Canonicalised, Fault};
 use super::frame_column::FrameColumn;

@@ -10,7 +10,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use cellring::format::{CsrRows, Element};
+use cellring_core::{CsrRows, Element};
 
 use super::value::Value;
 use crate::workspace::Workspace;

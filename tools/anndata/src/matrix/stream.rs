@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use cellring::format::CsrRows;
+use cellring_core::CsrRows;
 use rayon::prelude::*;
 
 use super::canonical::Canonicalised;

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use cellring::format::{CsrRows, ValueType};
+use cellring_core::{CsrRows, ValueType};
 
 use super::row_sorted::{Entries, EntrySource};
 use super::source::RowSource;

@@ -109,4 +109,4 @@ macro_rules! of_class {
     };
 }
 
-cellring::with_element_types!(implement);
+cellring_core::with_element_types!(implement);

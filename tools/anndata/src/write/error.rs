@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use arrow_schema::DataType;
-use cellring::format::ValueType;
+use cellring_core::ValueType;
 
 use super::axis::Axis;
 

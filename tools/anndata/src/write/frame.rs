@@ -8,8 +8,8 @@ use arrow_array::types::{
 };
 use arrow_array::{ArrayRef, ArrowPrimitiveType, BooleanArray, PrimitiveArray};
 use arrow_schema::{DataType, Field};
-use cellring::format::{CsrRows, Element, Number, ValueBuffer};
-use cellring::with_values;
+use cellring_core::with_values;
+use cellring_core::{CsrRows, Element, Number, ValueBuffer};
 
 use super::column::{ColumnError, ColumnWriter};
 use super::error::{ColumnFault, WriteErrorKind};

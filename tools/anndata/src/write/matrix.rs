@@ -4,8 +4,8 @@ use std::io;
 
 use arrow_schema::{DataType, Field, Schema};
 use bytemuck::cast_slice;
-use cellring::format::{CsrRows, ValueClass, ValueType};
-use cellring::with_values;
+use cellring_core::with_values;
+use cellring_core::{CsrRows, ValueClass, ValueType};
 
 use super::check::TableCheck;
 use super::column::array_encoding;

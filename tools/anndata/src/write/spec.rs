@@ -1,7 +1,7 @@
 //! Describes a matrix before it is written: shape, type, form, and its place in AnnData.
 
 use arrow_schema::Field;
-use cellring::format::ValueType;
+use cellring_core::ValueType;
 
 /// How a matrix is stored.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cellring::format::CsrRows;
+use cellring_core::CsrRows;
 
 use super::axis::Axis;
 use super::compress::Compression;

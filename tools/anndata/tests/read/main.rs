@@ -16,9 +16,9 @@ mod threads;
 
 use std::path::{Path, PathBuf};
 
-use cellring::format::CsrRows;
-use cellring::with_values;
 use cellring_anndata::{Canonicalised, MatrixSource, ReadError, Selection};
+use cellring_core::CsrRows;
+use cellring_core::with_values;
 
 pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -1,7 +1,7 @@
 //! Matrices: real files, every element type, every way to store an array.
 
-use cellring::format::{CsrRows, ValueBuffer, ValueType};
 use cellring_anndata::{Canonicalised, CountMode, Input, MatrixSource, ReadError, Selection};
+use cellring_core::{CsrRows, ValueBuffer, ValueType};
 
 use crate::{Whole, append, expected, fixture, layer, open_and_read, read, real};
 

@@ -16,8 +16,8 @@ use arrow_array::{
     UInt32Array, UInt64Array,
 };
 use arrow_schema::{Field, Schema};
-use cellring::format::{CsrRows, ValueBuffer, ValueType};
 use cellring_anndata::write::{AnnDataWriter, Axis, MatrixSpec};
+use cellring_core::{CsrRows, ValueBuffer, ValueType};
 
 /// Every element type of a matrix.
 pub(crate) const VALUE_TYPES: [ValueType; 11] = [

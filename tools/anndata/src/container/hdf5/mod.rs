@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cellring::format::caught::caught;
+use cellring_core::caught::caught;
 use hdf5_reader::error::Error;
 use hdf5_reader::messages::HdfMessage;
 use hdf5_reader::{Hdf5File, OpenOptions, RawAttribute, Storage};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use cellring::format::caught::caught;
+use cellring_core::caught::caught;
 use serde_json::Value;
 use zarrs::array::codec::{ArrayToBytesCodecTraits, CodecOptions};
 use zarrs::array::{Array, ArrayBytes, BytesRepresentation, ChunkRepresentation, CodecChain, DataType};

@@ -3,7 +3,7 @@
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use cellring::writer::sync_directory;
+use cellring_core::sync_directory;
 use tempfile::NamedTempFile;
 
 use super::error::Hdf5Error;

@@ -14,7 +14,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cellring::writer::sync_directory;
+use cellring_core::sync_directory;
 use serde_json::Value;
 
 use super::compress::Compression;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// use std::path::Path;
 ///
 /// let path = Path::new("/no such directory/atlas.cellring");
-/// let error = cellring::format::explain(path, std::fs::read(path).unwrap_err());
+/// let error = cellring_core::explain(path, std::fs::read(path).unwrap_err());
 /// assert_eq!(error.to_string(), "the directory \"/no such directory\" does not exist");
 /// ```
 pub fn explain(path: &Path, error: io::Error) -> io::Error {
@@ -28,7 +28,7 @@ pub fn explain(path: &Path, error: io::Error) -> io::Error {
 }
 
 /// What stands between the start of a path and what it names; `None` if it can be looked at.
-pub(crate) fn obstacle(path: &Path) -> Option<String> {
+pub fn obstacle(path: &Path) -> Option<String> {
     let mut reached = PathBuf::new();
     let mut components = path.components().peekable();
     while let Some(component) = components.next() {

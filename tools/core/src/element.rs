@@ -67,6 +67,7 @@ macro_rules! implement {
             impl sealed::Sealed for $type {}
             impl Element for $type {
                 const VALUE_TYPE: ValueType = ValueType::$Variant;
+                #[inline]
                 fn vec_mut(buffer: &mut ValueBuffer) -> Option<&mut Vec<Self>> {
                     match buffer {
                         ValueBuffer::$Variant(v) => Some(v),
@@ -85,74 +86,95 @@ macro_rules! of_class {
         of_class!(Signed $type $bits);
     };
     (Signed $type:ident $bits:ident) => {
+        #[inline]
         fn as_count(self) -> Option<u32> {
             u32::try_from(self).ok().filter(|&c| c > 0)
         }
+        #[inline]
         fn from_count(count: u32) -> Self {
             count as Self
         }
+        #[inline]
         fn bits(self) -> u64 {
             self as $bits as u64
         }
+        #[inline]
         fn from_bits(bits: u64) -> Self {
             bits as Self
         }
+        #[inline]
         fn number(self) -> Number {
             Number::Integer(self.into())
         }
+        #[inline]
         fn to_f32(self) -> f32 {
             self as f32
         }
+        #[inline]
         fn is_f32_exact(self) -> bool {
             // Through i128, since a saturating cast would take 2^64 for u64::MAX.
             (self as f32) as i128 == self as i128
         }
     };
     (Float $type:ident $bits:ident) => {
+        #[inline]
         fn as_count(self) -> Option<u32> {
             // The cast saturates (hence the bound) and maps NaN to 0; the way back tells whether anything was lost.
             let count = self as u32;
             (count > 0 && self < 4_294_967_296.0 && (count as $type) == self).then_some(count)
         }
+        #[inline]
         fn from_count(count: u32) -> Self {
             count as Self
         }
+        #[inline]
         fn bits(self) -> u64 {
             u64::from(self.to_bits())
         }
+        #[inline]
         fn from_bits(bits: u64) -> Self {
             <$type>::from_bits(bits as $bits)
         }
+        #[inline]
         fn number(self) -> Number {
             Number::Float(self.into())
         }
+        #[inline]
         fn to_f32(self) -> f32 {
             self as f32
         }
+        #[inline]
         fn is_f32_exact(self) -> bool {
             (self as f32) as $type == self || self.is_nan()
         }
         of_float!($type);
     };
     (Boolean $type:ident $bits:ident) => {
+        #[inline]
         fn as_count(self) -> Option<u32> {
             self.then_some(1)
         }
+        #[inline]
         fn from_count(count: u32) -> Self {
             count != 0
         }
+        #[inline]
         fn bits(self) -> u64 {
             u64::from(self)
         }
+        #[inline]
         fn from_bits(bits: u64) -> Self {
             bits & 0xFF != 0
         }
+        #[inline]
         fn number(self) -> Number {
             Number::Integer(self.into())
         }
+        #[inline]
         fn to_f32(self) -> f32 {
             f32::from(u8::from(self))
         }
+        #[inline]
         fn is_f32_exact(self) -> bool {
             true
         }
@@ -191,7 +213,8 @@ macro_rules! of_float {
 crate::with_element_types!(implement);
 
 /// Appends the value's bytes, little endian, in the width of its type.
-pub(crate) fn put<T: Element>(value: T, out: &mut Vec<u8>) {
+#[inline]
+pub fn put<T: Element>(value: T, out: &mut Vec<u8>) {
     out.extend_from_slice(&value.bits().to_le_bytes()[..T::VALUE_TYPE.size_bytes()]);
 }
 
@@ -200,7 +223,7 @@ pub(crate) fn put<T: Element>(value: T, out: &mut Vec<u8>) {
 /// # Panics
 /// Where `bytes` is shorter than the type.
 #[inline]
-pub(crate) fn get<T: Element>(bytes: &[u8]) -> T {
+pub fn get<T: Element>(bytes: &[u8]) -> T {
     let width = T::VALUE_TYPE.size_bytes();
     let mut le = [0u8; 8];
     le[..width].copy_from_slice(&bytes[..width]);

@@ -100,6 +100,7 @@ macro_rules! define {
             pub const ALL: &[Self] = &[$(Self::$Variant),*];
 
             /// Width of one value in bytes.
+            #[inline]
             pub const fn size_bytes(self) -> usize {
                 match self {
                     $(Self::$Variant => size_of::<$type>(),)*
@@ -144,6 +145,7 @@ macro_rules! define {
             }
 
             /// Element type of the values.
+            #[inline]
             pub fn value_type(&self) -> ValueType {
                 match self {
                     $(Self::$Variant(_) => ValueType::$Variant,)*
@@ -182,7 +184,7 @@ macro_rules! with_values_in_rows {
     (($buffer:expr, $v:ident, $body:expr)
      $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
         match $buffer {
-            $($crate::format::ValueBuffer::$Variant($v) => $body,)*
+            $($crate::ValueBuffer::$Variant($v) => $body,)*
         }
     };
 }
@@ -202,7 +204,7 @@ macro_rules! with_element_in_rows {
     (($value_type:expr, $T:ident, $body:expr)
      $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
         match $value_type {
-            $($crate::format::ValueType::$Variant => {
+            $($crate::ValueType::$Variant => {
                 type $T = $type;
                 $body
             })*

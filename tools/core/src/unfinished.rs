@@ -54,7 +54,7 @@ impl Unfinished {
     ///
     /// # Errors
     /// `Interrupted` where [`remove_all`] has been called: it is gone then, and `finish` is not called.
-    pub(crate) fn commit<T>(&self, finish: impl FnOnce() -> T) -> io::Result<T> {
+    pub fn commit<T>(&self, finish: impl FnOnce() -> T) -> io::Result<T> {
         let registry = registry();
         if registry.is_ending {
             return Err(io::Error::new(

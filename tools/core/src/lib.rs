@@ -1,0 +1,19 @@
+//! What `cellring` and `cellring-anndata` share, so that neither needs the other.
+//!
+//! - the table of [element types](ValueType), [buffers](ValueBuffer) of their values and [rows](CsrRows) of a matrix;
+//! - [`explain`], which says what is wrong with a path;
+//! - [`caught`](caught::caught), which keeps panics of other libraries from a terminal;
+//! - [`unfinished`], which removes files that were not finished when a process ends;
+//! - [`sync_directory`].
+
+pub mod caught;
+mod directory;
+mod element;
+mod path;
+pub mod unfinished;
+mod value;
+
+pub use directory::sync_directory;
+pub use element::{Element, get, put};
+pub use path::{explain, obstacle};
+pub use value::{CsrRows, Number, ValueBuffer, ValueClass, ValueType};
