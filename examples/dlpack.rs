@@ -12,7 +12,7 @@ use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
 use std::sync::Arc;
 
-use cellring::minibatch::Part;
+use cellring::minibatch::ArrayRole;
 use cellring::{Loader, LoaderConfig, Minibatch, Store};
 
 /// The first minibatch of epoch 0 of a store; null where there is none.
@@ -46,9 +46,9 @@ pub unsafe extern "C" fn cellring_tensor(
     // SAFETY: the caller's promise.
     let minibatch = unsafe { &*minibatch.cast::<Arc<Minibatch>>() };
     let part = match part {
-        0 => Part::Indptr,
-        1 => Part::Indices,
-        _ => Part::Values,
+        0 => ArrayRole::Indptr,
+        1 => ArrayRole::Indices,
+        _ => ArrayRole::Values,
     };
     match (minibatch.dlpack(0, part), versioned) {
         (Some(capsule), true) => capsule.into_raw_versioned().cast(),

@@ -26,7 +26,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// ```
 /// use cellring::{ErrorKind, Store};
 ///
-/// let error = cellring::Error::from(Store::open("nowhere.cellring").unwrap_err());
+/// let error = Store::open("nowhere.cellring").unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::NotAStore);
 /// assert_eq!(error.path(), Some("nowhere.cellring".as_ref()));
 /// ```
@@ -36,7 +36,8 @@ pub struct Error(Box<Cause>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The system refused to read, to write or to start a thread: see [`Error::io_error`].
+    /// The system, or a device, refused to read, to write or to start a thread. [`Error::io_error`] has what the system said, if it said it
+    /// by a number.
     Io,
     /// The path is not a store.
     NotAStore,
@@ -58,8 +59,10 @@ pub enum ErrorKind {
     Memory,
     /// The system does not offer what was asked for: a backend, a GPU, a filesystem that renames directories.
     Unavailable,
-    /// What is to be written exists already, or another process is writing it.
-    Occupied,
+    /// Something has the name of what is to be written, and is not replaced.
+    Exists,
+    /// Another process is writing to the store: try again when it is done.
+    Busy,
     /// What was in progress was ended: by another epoch of the same loader, by a fork, or by dropping it.
     Stopped,
     /// A bug of this library.
@@ -309,7 +312,7 @@ fn of_gpu(error: &GpuError) -> ErrorKind {
 fn of_loader(error: &LoaderError) -> ErrorKind {
     match error {
         LoaderError::NothingSelected { .. } | LoaderError::ColumnType { .. } => ErrorKind::Config,
-        LoaderError::Budget { .. } => ErrorKind::Memory,
+        LoaderError::Budget { .. } | LoaderError::RowsBudget { .. } => ErrorKind::Memory,
         LoaderError::TooManyValues { .. } => ErrorKind::Config,
         LoaderError::OtherOutput { .. } => ErrorKind::Resume,
         LoaderError::Unfit { .. } | LoaderError::Rounding { .. } => ErrorKind::Values,
@@ -385,11 +388,10 @@ fn of_write(error: &WriteError) -> ErrorKind {
         | WriteError::Remains { .. }
         | WriteError::Directory { .. }
         | WriteError::Stripe { .. } => ErrorKind::Io,
-        WriteError::Exists { .. }
-        | WriteError::NotReplaceable { .. }
-        | WriteError::NotRemovable { .. }
-        | WriteError::Busy { .. }
-        | WriteError::Held { .. } => ErrorKind::Occupied,
+        WriteError::Exists { .. } | WriteError::NotReplaceable { .. } | WriteError::NotRemovable { .. } => {
+            ErrorKind::Exists
+        }
+        WriteError::Busy { .. } | WriteError::Held { .. } => ErrorKind::Busy,
         WriteError::NoRename { .. } => ErrorKind::Unavailable,
         WriteError::Part { .. } => ErrorKind::Mismatch,
         WriteError::Sink => ErrorKind::Bug,

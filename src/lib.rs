@@ -47,9 +47,9 @@ pub mod store;
 pub mod writer;
 
 pub use error::{Error, ErrorKind, Result};
-pub use loader::{Collection, Epoch, Join, Loader, LoaderConfig};
+pub use loader::{Collection, Epoch, Join, Loader, LoaderConfig, MatrixChoice};
 pub use minibatch::{ColumnChoice, GeneSelection, Layout, Minibatch, Normalize, OutputConfig, OutputType};
-pub use plan::{SamplerConfig, SamplerState, Strategy, Subset};
+pub use plan::{SamplerConfig, SamplerData, SamplerState, Strategy, Subset};
 pub use store::Store;
 
 /// What this crate's tests, benchmarks and command use. No promise is made about it.

@@ -1,7 +1,9 @@
 //! Setters of configurations: all are made the same way, a default and a setter for each field.
 
 /// Setters named as the fields: each takes the configuration and gives it back. Fields marked `into` take what converts to their type;
-/// those marked `some` are optional, and take what converts to the type of what they may hold.
+/// those marked `some`
+/// are optional, and take what converts to what they may hold (a list does not convert to an optional one); those marked `each` are lists of
+/// what converts to their type.
 macro_rules! setters {
     () => {};
     ($name:ident: into $type:ty, $($rest:tt)*) => {
@@ -10,6 +12,10 @@ macro_rules! setters {
     };
     ($name:ident: some $type:ty, $($rest:tt)*) => {
         setters!(@ $name, impl Into<$type>, Some($name.into()));
+        setters!($($rest)*);
+    };
+    ($name:ident: each $type:ty, $($rest:tt)*) => {
+        setters!(@ $name, impl IntoIterator<Item = impl Into<$type>>, $name.into_iter().map(Into::into).collect());
         setters!($($rest)*);
     };
     ($name:ident: as $type:ty, $($rest:tt)*) => {

@@ -9,7 +9,7 @@
 //! of the hugetlb pool, transparent huge pages, and 4 KiB pages; [`Pool::page_kind`] says which it got.
 //!
 //! ```
-//! use cellring::buffer::Pool;
+//! use cellring::__internal::buffer::Pool;
 //!
 //! let pool = Pool::new(4, 64 * 1024)?;
 //! let mut slots = pool.take(3).expect("nobody closed the pool");
@@ -17,7 +17,7 @@
 //! assert_eq!(pool.free(), 1);
 //! drop(slots);
 //! assert_eq!(pool.free(), 4);
-//! # Ok::<(), cellring::buffer::BufferError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod arena;

@@ -81,9 +81,9 @@ impl EngineConfig {
     setters! {
         backend: as Backend,
         direct: as Direct,
-        depth: as Option<u32>,
-        rings: as Option<u32>,
-        threads: as Option<u32>,
+        depth: into Option<u32>,
+        rings: into Option<u32>,
+        threads: into Option<u32>,
         no_registered_buffers: as bool,
     }
 

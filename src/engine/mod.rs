@@ -1,17 +1,20 @@
 //! Moves bytes from files into pooled buffers; knows offsets, never cells. Linux only.
 //!
+//! [`EngineConfig`] says how a loader reads, and [`Choice`] how it does: there are three ways to read ([`Backend`]), past the page cache or
+//! through it ([`Direct`]). By default the engine takes the fastest that works, proven by a real read; [`Loader::choice`] tells which, and
+//! why not a faster one.
+//!
+//! [`Loader::choice`]: crate::Loader::choice
+//!
+//! # How it works
 //! An [`Engine`] is started on a list of files and a [`Pool`]. A [`Submission`] gives it some slots and the
 //! reads that fill them; when all of them are done it hands the slots back in a [`Completion`], to a function
 //! that the caller supplied, on a thread of its own. Submissions are worked on in their order, but the reads
 //! of several are in flight at a time: to keep a device busy, submit the next before the last one is done.
 //!
-//! There are three ways to read ([`Backend`]), past the page cache or through it ([`Direct`]). By default the
-//! engine takes the fastest that works, proven by a real read; [`Engine::choice`] tells which, and why not a
-//! faster one.
-//!
 //! ```
 //! use std::sync::mpsc;
-//! use cellring::buffer::Pool;
+//! use cellring::__internal::buffer::Pool;
 //! use cellring::engine::{Engine, EngineConfig, Read, Submission};
 //!
 //! # let dir = tempfile::tempdir()?;

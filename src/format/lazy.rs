@@ -78,10 +78,10 @@ impl Lazy {
     /// A few bytes. What has not been read yet is read now.
     ///
     /// # Errors
-    /// Where the file cannot be read, or has become shorter.
+    /// If the file cannot be read, or has become shorter.
     ///
     /// # Panics
-    /// Where they do not lie within the file.
+    /// If they do not lie within the file.
     #[inline]
     pub(crate) fn array<const N: usize>(&self, at: usize) -> Result<[u8; N], FormatError> {
         assert!(at + N <= self.len, "{N} bytes at {at} of {}", self.len);
@@ -99,10 +99,10 @@ impl Lazy {
     /// Some bytes. What has not been read yet is read now.
     ///
     /// # Errors
-    /// Where the file cannot be read, or has become shorter.
+    /// If the file cannot be read, or has become shorter.
     ///
     /// # Panics
-    /// Where the range is not within the file.
+    /// If the range is not within the file.
     pub(crate) fn bytes(&self, range: Range<usize>) -> Result<&[u8], FormatError> {
         assert!(
             range.start <= range.end && range.end <= self.len,

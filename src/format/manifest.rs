@@ -109,7 +109,7 @@ impl Manifest {
     /// The bytes of the file.
     ///
     /// # Errors
-    /// Where the members cannot be written as JSON, which no manifest made by a writer causes.
+    /// If the members cannot be written as JSON, which no manifest made by a writer causes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
         seal(self)
     }
@@ -309,7 +309,7 @@ impl Manifest {
     /// The id in the header of a shard: that of the store, or the one it had when the shard was written.
     ///
     /// # Panics
-    /// Where there is no such shard.
+    /// If there is no such shard.
     pub fn shard_store_id(&self, shard: usize) -> [u8; 16] {
         let own = self.shards[shard].store_id.as_deref().and_then(parse_id);
         own.unwrap_or_else(|| self.store_id())

@@ -38,7 +38,7 @@ impl TableWriter {
     /// allows.
     ///
     /// # Errors
-    /// Where the file cannot be created or the schema is not one of a store.
+    /// If the file cannot be created or the schema is not one of a store.
     pub fn create(path: &Path, schema: &SchemaRef) -> Result<Self, FormatError> {
         check_schema(schema).map_err(|reason| FormatError::table(path, reason))?;
         let file = File::create_new(path).map_err(FormatError::io(path))?;
@@ -58,10 +58,10 @@ impl TableWriter {
     /// Writes the next rows: [`TABLE_BATCH_ROWS`] of them, fewer only in the last batch.
     ///
     /// # Errors
-    /// Where writing fails.
+    /// If writing fails.
     ///
     /// # Panics
-    /// Where a batch follows a shorter one or has too many rows.
+    /// If a batch follows a shorter one or has too many rows.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), FormatError> {
         assert!(
             self.last_batch_rows == TABLE_BATCH_ROWS && batch.num_rows() <= TABLE_BATCH_ROWS,
@@ -80,7 +80,7 @@ impl TableWriter {
     /// Completes and syncs the file; gives its entry for the manifest, the CRC of the whole and the number of rows.
     ///
     /// # Errors
-    /// Where writing fails.
+    /// If writing fails.
     pub fn finish(mut self) -> Result<(FileEntry, u32, u64), FormatError> {
         self.writer
             .finish()
@@ -216,7 +216,7 @@ impl Column {
     /// The batch that holds `row`, and the row's place in it.
     ///
     /// # Panics
-    /// Where there is no such row.
+    /// If there is no such row.
     #[inline]
     pub fn at(&self, row: u64) -> (&dyn Array, usize) {
         let row = row as usize;
@@ -231,7 +231,7 @@ impl Table {
     /// Maps a table of `n_rows` rows. Nothing but its length is checked yet.
     ///
     /// # Errors
-    /// Where the file cannot be mapped or has another length than its entry says.
+    /// If the file cannot be mapped or has another length than its entry says.
     pub(crate) fn open(path: PathBuf, entry: &FileEntry, n_rows: u64) -> Result<Self, FormatError> {
         let map = super::map::map_file(&path, entry.bytes)?;
         Ok(Self {
@@ -253,7 +253,7 @@ impl Table {
     /// Fields of the table, the index first.
     ///
     /// # Errors
-    /// Where the file is damaged.
+    /// If the file is damaged.
     pub fn schema(&self) -> Result<&SchemaRef, crate::Error> {
         Ok(&self.layout()?.schema)
     }
@@ -261,7 +261,7 @@ impl Table {
     /// Names of the columns, without the index and without those that the format adds.
     ///
     /// # Errors
-    /// Where the file is damaged.
+    /// If the file is damaged.
     pub fn column_names(&self) -> Result<Vec<String>, crate::Error> {
         let fields = self.schema()?.fields();
         Ok(fields
@@ -303,7 +303,7 @@ impl Table {
     /// The names of the rows.
     ///
     /// # Errors
-    /// Where its bytes are damaged.
+    /// If its bytes are damaged.
     pub fn names(&self) -> Result<Column, crate::Error> {
         self.role(ROLE_INDEX)
     }
@@ -311,7 +311,7 @@ impl Table {
     /// Whether the rows have positions in the source.
     ///
     /// # Errors
-    /// Where the file is damaged.
+    /// If the file is damaged.
     pub(crate) fn has_positions(&self) -> Result<bool, crate::Error> {
         let fields = self.schema()?.fields();
         let role = |field: &FieldRef| {
@@ -328,7 +328,7 @@ impl Table {
     /// The column with this role ([`ROLE_KEY`]).
     ///
     /// # Errors
-    /// Where there is none or its bytes are damaged.
+    /// If there is none or its bytes are damaged.
     pub(crate) fn role(&self, role: &str) -> Result<Column, crate::Error> {
         let fields = self.schema()?.fields();
         let place = fields
@@ -350,7 +350,7 @@ impl Table {
     /// Number of record batches.
     ///
     /// # Errors
-    /// Where the file is damaged.
+    /// If the file is damaged.
     pub fn n_batches(&self) -> Result<usize, crate::Error> {
         Ok(self.layout()?.batches.len())
     }
@@ -358,10 +358,10 @@ impl Table {
     /// Batch `i` with all its columns.
     ///
     /// # Errors
-    /// Where its bytes are damaged.
+    /// If its bytes are damaged.
     ///
     /// # Panics
-    /// Where there is no such batch.
+    /// If there is no such batch.
     pub fn batch(&self, i: usize) -> Result<RecordBatch, crate::Error> {
         Ok(self
             .read(None, i..i + 1)?

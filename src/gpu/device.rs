@@ -133,7 +133,7 @@ impl Gpu {
     /// that was [used on](super::OnDevice::on) the stream holds.
     ///
     /// # Panics
-    /// Where it is the default stream of a thread (`cudaStreamPerThread`, 2): on each thread that is another stream.
+    /// If it is the default stream of a thread (`cudaStreamPerThread`, 2): on each thread that is another stream.
     #[allow(unsafe_code, reason = "only its contract is unsafe")]
     pub unsafe fn stream_from_raw(&self, stream: *mut c_void) -> Stream {
         assert_ne!(

@@ -17,7 +17,7 @@ pub struct LoaderConfig {
     /// How bytes are read.
     pub engine: EngineConfig,
     /// Memory for read buffers and for decoded minibatches that wait to be taken, in bytes. Minibatches that the caller
-    /// keeps come on top, and so do the mapped index and tables.
+    /// keeps come on top, and so do the mapped index and tables, and what [`Loader::rows`](crate::Loader::rows) reads.
     pub memory_bytes: usize,
     /// Threads that decode; 0 for one per core.
     pub decode_threads: usize,
@@ -58,18 +58,13 @@ pub struct MatrixChoice {
 
 impl From<&str> for MatrixChoice {
     fn from(name: &str) -> Self {
-        let (layout, value_type) = match name.starts_with("obsm/") {
-            true => (Layout::Dense, OutputType::Source),
-            false => (Layout::Csr, OutputType::F32),
-        };
-        Self {
-            name: name.to_owned(),
-            output: OutputConfig {
-                layout,
-                value_type,
-                ..OutputConfig::default()
-            },
-        }
+        Self::new(name)
+    }
+}
+
+impl From<String> for MatrixChoice {
+    fn from(name: String) -> Self {
+        Self::new(name)
     }
 }
 
@@ -81,20 +76,24 @@ impl LoaderConfig {
         memory_bytes: as usize,
         decode_threads: as usize,
         output: as OutputConfig,
-        matrices: as Vec<MatrixChoice>,
-        obs_columns: as Vec<ColumnChoice>,
+        matrices: each MatrixChoice,
+        obs_columns: each ColumnChoice,
         gpu: into Option<Gpu>,
         allow_rounding: as bool,
     }
 }
 
 impl MatrixChoice {
-    /// The matrix of this name, as CSR like that of the store.
+    /// The matrix of this name, in the form that a name alone asks for.
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            output: OutputConfig::default(),
-        }
+        let name = name.into();
+        let output = match name.starts_with("obsm/") {
+            true => OutputConfig::default()
+                .layout(Layout::Dense)
+                .value_type(OutputType::Source),
+            false => OutputConfig::default(),
+        };
+        Self { name, output }
     }
 
     setters! {

@@ -11,8 +11,8 @@ use crate::format::encoding::{ObsDecoder, Padded};
 use crate::format::table::Table;
 use crate::gpu::Gpu;
 use crate::minibatch::{
-    ColumnReader, GeneSelection, IndexType, Layout, Matrix, Minibatch, Recipe, Recycler, Rows, Scratch,
-    Unfit, assemble,
+    ColumnReader, GeneSelection, IndexType, Layout, Matrix, Minibatch, Recycler, ResolvedOutput, Rows,
+    Scratch, Unfit, assemble,
 };
 use crate::{Error, Store};
 
@@ -32,7 +32,7 @@ pub(super) struct DecodeContext {
 pub(super) struct DecodeMatrix {
     /// One for each store.
     pub(super) sources: Vec<DecodeSource>,
-    pub(super) recipe: Recipe,
+    pub(super) resolved: ResolvedOutput,
 }
 
 /// What decoding the obs of one store needs.
@@ -140,20 +140,21 @@ impl Rows for PlacedRows<'_> {
 /// done to it.
 pub(super) fn decode_minibatch(
     context: &DecodeContext,
+    recycler: &Arc<Recycler>,
     scratch: &mut Scratch,
     task: &Task,
 ) -> Result<Minibatch, Error> {
     let pending = &task.fetch.pending;
     let planned = &pending.fetch.minibatches[task.index];
     let obs = &pending.fetch.obs[planned.range.clone()];
-    let mut buffers = context.recycler.take();
+    let mut buffers = recycler.take();
     buffers.obs.clear();
     buffers.obs.extend_from_slice(obs);
     buffers
         .matrices
         .resize_with(context.matrices.len(), Matrix::default);
     let matrices = context.matrices.iter().zip(&pending.placed);
-    for ((DecodeMatrix { sources, recipe }, placed), matrix) in matrices.zip(&mut buffers.matrices) {
+    for ((DecodeMatrix { sources, resolved }, placed), matrix) in matrices.zip(&mut buffers.matrices) {
         let rows = PlacedRows {
             sources,
             fetch: &task.fetch,
@@ -161,13 +162,13 @@ pub(super) fn decode_minibatch(
             placed: &placed[planned.range.clone()],
         };
         let nnz: u64 = rows.placed.iter().map(|placed| u64::from(placed.nnz)).sum();
-        let is_narrow = (recipe.layout, recipe.index_type) == (Layout::Csr, IndexType::I32);
+        let is_narrow = (resolved.layout, resolved.index_type) == (Layout::Csr, IndexType::I32);
         if is_narrow && i32::try_from(nnz).is_err() {
             let n_obs = obs.len();
             return Err(LoaderError::TooManyValues { n_obs, nnz }.into());
         }
-        let nnz = assemble(recipe, &rows, scratch, &mut matrix.buffers)?;
-        matrix.set_shape(recipe, obs.len(), nnz);
+        let nnz = assemble(resolved, &rows, scratch, &mut matrix.buffers)?;
+        matrix.set_shape(resolved, obs.len(), nnz);
         if let Some(gpu) = &context.gpu {
             matrix.buffers.pin(gpu);
         }
@@ -187,5 +188,5 @@ pub(super) fn decode_minibatch(
         reader.gather(each, column);
     }
     let numbers = (task.number, planned.global, planned.padding);
-    Ok(Minibatch::new(buffers, numbers, context.recycler.clone()))
+    Ok(Minibatch::new(buffers, numbers, recycler.clone()))
 }

@@ -109,7 +109,7 @@ pub(super) fn decode(pipeline: &Pipeline, context: &DecodeContext, epoch: &Span)
         let since = Instant::now();
         let number = task.number;
         let result = tracing::trace_span!(parent: epoch, "decode", number)
-            .in_scope(|| decode_minibatch(context, &mut scratch, &task));
+            .in_scope(|| decode_minibatch(context, &context.recycler, &mut scratch, &task));
         // The slots of a fetch are free as soon as its last minibatch is decoded, whether or not it has been taken.
         drop(task);
         pipeline.put(

@@ -16,7 +16,8 @@ use crate::{Error, Result};
 
 /// A running epoch: an iterator over its minibatches, in the order of the plan. After an error it ends.
 ///
-/// It shares the loader's buffers and needs no reference to it. Its [`len`](ExactSizeIterator::len) is the number of minibatches still to
+/// It shares the loader's buffers and needs no reference to it. Another epoch of the same loader ends it with an error of the kind
+/// [`Stopped`](crate::ErrorKind::Stopped), since both would need the buffers. Its [`len`](ExactSizeIterator::len) is the number of minibatches still to
 /// come, if none of them fails. Dropping it early stops the reads that have not begun.
 pub struct Epoch {
     pub(super) running: Running,
@@ -129,7 +130,7 @@ impl ExactSizeIterator for Epoch {}
 
 impl std::iter::FusedIterator for Epoch {}
 
-/// Epochs of a loader, one after the other: see [`Loader::into_epochs`].
+/// Epochs of a loader, one after the other: see [`Loader::into_epochs`]. Asking for the next one ends the one before it.
 #[derive(Debug)]
 pub struct Epochs<I> {
     loader: Loader,

@@ -29,8 +29,22 @@ pub enum LoaderError {
         /// What there is.
         budget_bytes: usize,
     },
+    /// Obs that were asked for by number need more than the budget.
+    #[error(
+        "{n_obs} obs need {needed_bytes} bytes, but the memory budget is {budget_bytes}; ask for fewer obs at a time, or raise the budget"
+    )]
+    RowsBudget {
+        /// Obs asked for.
+        n_obs: usize,
+        /// What they need.
+        needed_bytes: usize,
+        /// What there is.
+        budget_bytes: usize,
+    },
     /// A minibatch has more values than its indptr counts.
-    #[error("a minibatch of {n_obs} obs has {nnz} values, more than 2^31 - 1; lower batch_size")]
+    #[error(
+        "a minibatch of {n_obs} obs has {nnz} values, more than 2^31 - 1; lower batch_size, or ask for fewer obs at a time"
+    )]
     TooManyValues {
         /// Rows of the minibatch.
         n_obs: usize,
@@ -47,7 +61,7 @@ pub enum LoaderError {
     },
     /// A row that is to be normalised has values that are no counts.
     #[error(
-        "{}: {cell} has {found}, so it can be neither normalised nor log-transformed; load counts, which `cellring convert` takes with --layer counts or --raw if the input has them, or leave out normalize and log1p", store.display()
+        "{}: {cell} has {found}, so it can be neither normalised nor log-transformed; load counts, which `cellring convert` takes from a layer or from raw if the input has them, or leave out normalize and log1p", store.display()
     )]
     Unfit {
         /// The store.

@@ -196,7 +196,7 @@ impl Fetch {
     /// The bytes of one obs in a matrix.
     ///
     /// # Panics
-    /// Where there is no such matrix or row.
+    /// If there is no such matrix or row.
     pub fn row(&self, matrix: usize, row: usize) -> [&[u8]; 2] {
         self.filled.pending.placed[matrix][row]
             .parts

@@ -52,8 +52,8 @@ pub(super) fn warning(
             };
             return Some(format!(
                 "{}: {asked} counts, but obs {obs} has the value {value}; if the values were normalised or log-transformed \
-                 before, this does it again: leave the option out, or load counts, which `cellring convert` takes with \
-                 --layer counts or --raw if the input has them",
+                 before, this does it again: leave the option out, or load counts, which `cellring convert` takes from a \
+                 layer or from raw if the input has them",
                 store.path().display()
             ));
         }

@@ -3,7 +3,7 @@
 use super::collection::Collection;
 use super::config::LoaderConfig;
 use crate::buffer::DEFAULT_SLOT_BYTES;
-use crate::minibatch::{OutputError, Recipe};
+use crate::minibatch::{OutputError, ResolvedOutput};
 
 /// How the memory budget is spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(super) struct Memory {
 impl Memory {
     /// `matrices`: the stores of each matrix, and what is made of it.
     pub(super) fn divide(
-        matrices: &[(Collection, Recipe)],
+        matrices: &[(Collection, ResolvedOutput)],
         config: &LoaderConfig,
         threads: usize,
     ) -> Result<Self, OutputError> {
@@ -33,10 +33,11 @@ impl Memory {
             + 2 * 4096;
         let slot_bytes = longest.next_multiple_of(DEFAULT_SLOT_BYTES);
         let n_obs = config.sampler.batch_size as usize;
-        let bytes =
-            |(collection, recipe): &(Collection, Recipe)| recipe.minibatch_bytes(n_obs, mean_nnz(collection));
+        let bytes = |(collection, resolved): &(Collection, ResolvedOutput)| {
+            resolved.minibatch_bytes(n_obs, mean_nnz(collection))
+        };
         let minibatch_bytes = matrices.iter().map(bytes).fold(0, usize::saturating_add);
-        let fixed = matrices.iter().filter(|(_, recipe)| recipe.is_fixed_size());
+        let fixed = matrices.iter().filter(|(_, resolved)| resolved.is_fixed_size());
         let fixed_bytes = fixed.map(bytes).fold(0, usize::saturating_add);
         let budget_bytes = config.memory_bytes;
         if fixed_bytes > budget_bytes {

@@ -5,7 +5,7 @@
 //! use cellring::{Loader, LoaderConfig, Store};
 //!
 //! let store = Arc::new(Store::open("atlas.cellring")?);
-//! let mut loader = Loader::new(store, LoaderConfig::default().obs_columns(vec!["cell_type".into()]))?;
+//! let mut loader = Loader::new(store, LoaderConfig::default().obs_columns(["cell_type"]))?;
 //! for epoch in 0..10 {
 //!     for minibatch in loader.epoch(epoch)? {
 //!         let minibatch = minibatch?;
@@ -132,17 +132,17 @@ impl Loader {
         let delivered = delivered::delivered(&collection, &config);
         let mut matrices = vec![(
             collection.clone(),
-            setup::recipe(&collection, &config.output, &config)?,
+            setup::resolved(&collection, &config.output, &config)?,
         )];
         for choice in &config.matrices {
             let matrix = collection.matrix(&choice.name)?;
-            let recipe = setup::recipe(&matrix, &choice.output, &config)?;
-            matrices.push((matrix, recipe));
+            let resolved = setup::resolved(&matrix, &choice.output, &config)?;
+            matrices.push((matrix, resolved));
         }
         let subset = config.data.subset.as_ref();
         let warning = matrices
             .iter()
-            .find_map(|(matrix, recipe)| fitness::warning(matrix, subset, recipe.normalize?));
+            .find_map(|(matrix, resolved)| fitness::warning(matrix, subset, resolved.normalize?));
         if let Some(warning) = &warning {
             tracing::warn!("{warning}");
         }
@@ -160,10 +160,10 @@ impl Loader {
         let (mut paths, mut decoded) = (Vec::new(), Vec::new());
         let outputs =
             std::iter::once(&config.output).chain(config.matrices.iter().map(|choice| &choice.output));
-        for ((matrix, recipe), output) in matrices.into_iter().zip(outputs) {
+        for ((matrix, resolved), output) in matrices.into_iter().zip(outputs) {
             let sources = setup::sources(&matrix, output.genes.as_ref(), paths.len() as u32);
             paths.extend(matrix.stores().iter().flat_map(|store| store.shard_paths()));
-            decoded.push(DecodeMatrix { sources, recipe });
+            decoded.push(DecodeMatrix { sources, resolved });
         }
         let completions = routes.clone();
         let engine = Engine::start(&paths, &pool, &config.engine, move |completion| {
@@ -281,7 +281,7 @@ impl Loader {
         Epoch::start(self.handle(), plan, self.shared.threads)
     }
 
-    /// These epochs, one after the other.
+    /// These epochs, one after the other: take all minibatches of one before asking for the next, which ends it.
     ///
     /// ```no_run
     /// # use std::sync::Arc;

@@ -89,7 +89,17 @@ struct State {
     end: u64,
     error: Option<Error>,
     stop: bool,
+    /// The end, or an error, was handed out: nothing follows.
+    is_over: bool,
     stats: EpochStats,
+}
+
+impl State {
+    /// The error that ended the epoch, or the end. Nothing follows it.
+    fn take_end<T>(&mut self) -> Option<Result<T, Error>> {
+        self.is_over = true;
+        self.error.take().map(Err)
+    }
 }
 
 /// Shared by the driver, the engine's completions, the workers and the caller of one epoch.
@@ -121,6 +131,7 @@ impl Pipeline {
             end,
             error: None,
             stop: false,
+            is_over: false,
             stats: EpochStats::default(),
         };
         Self {
@@ -178,6 +189,9 @@ impl Pipeline {
     /// Ends the epoch with an error in the place of minibatch `number`; those before it are still delivered.
     pub(super) fn fail_at(&self, number: u64, error: Error) {
         let mut state = self.lock();
+        if state.is_over {
+            return;
+        }
         if number < state.end || (number == state.end && state.error.is_none()) {
             state.end = number;
             state.error = Some(error);
@@ -190,9 +204,14 @@ impl Pipeline {
     /// Ends the epoch at once: nothing is handed out any more but the `error`, if there was more to come; what is on its way is dropped.
     pub(super) fn stop(&self, error: Option<Error>) {
         let mut state = self.lock();
-        let has_more = !state.stop && state.next_out < state.end;
+        let has_more = state.next_out < state.end;
+        match state.is_over || state.stop {
+            true => state.error = None,
+            // An error whose turn it is says more than this one.
+            false if has_more => state.error = error,
+            false => {}
+        }
         state.stop = true;
-        state.error = error.filter(|_| has_more);
         self.is_stopped.store(true, Ordering::Release);
         let dropped = (
             std::mem::take(&mut state.fetches),
@@ -278,12 +297,8 @@ impl Pipeline {
     pub(super) fn next(&self) -> Option<Result<Minibatch, Error>> {
         let mut state = self.lock();
         loop {
-            if state.stop {
-                return state.error.take().map(Err);
-            }
-            if state.next_out >= state.end {
-                let error = state.error.take();
-                return error.map(Err);
+            if state.stop || state.next_out >= state.end {
+                return state.take_end();
             }
             let number = state.next_out;
             if let Some(result) = state.done.remove(&number) {
@@ -305,7 +320,7 @@ impl Pipeline {
         let mut state = self.lock();
         loop {
             if state.stop || state.next_number >= state.end {
-                return state.error.take().map(Err);
+                return state.take_end();
             }
             if matches!(state.fetches.front(), Some((_, FetchState::Filled(_))))
                 && let Some((_, FetchState::Filled(fetch))) = state.fetches.pop_front()
@@ -325,10 +340,12 @@ impl Pipeline {
     /// Minibatches that are still to be handed out, if none of them fails.
     pub(super) fn n_left(&self) -> u64 {
         let state = self.lock();
-        match state.stop {
-            true => u64::from(state.error.is_some()),
-            false => state.end - state.next_out + u64::from(state.error.is_some()),
-        }
+        let left = match state.stop {
+            true => 0,
+            // An error may lower the end below what was handed out.
+            false => state.end.saturating_sub(state.next_out),
+        };
+        left + u64::from(state.error.is_some())
     }
 
     /// Minibatches that are decoded and wait to be taken.

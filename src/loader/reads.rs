@@ -48,7 +48,7 @@ impl FetchExtents {
 /// If the index is damaged.
 ///
 /// # Panics
-/// Where an obs does not exist, or does not fit a slot.
+/// If an obs does not exist, or does not fit a slot.
 pub fn extents_of(
     store: &Store,
     obs: &[u64],

@@ -1,13 +1,16 @@
 //! Reads chosen obs beside a running epoch.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use super::config::LoaderConfig;
+use super::extents::ReadShape;
+use super::reads::{GAP_BYTES, read_bytes};
 use crate::Result;
 use crate::buffer::Pool;
-use crate::engine::{Completion, Engine};
-use crate::minibatch::Scratch;
+use crate::engine::{Completion, Engine, EngineError};
+use crate::minibatch::{Recycler, Scratch};
 
 /// An engine of its own, so that a running epoch neither waits nor is waited for.
 #[derive(Debug)]
@@ -17,6 +20,8 @@ pub(super) struct RowReader {
     pub(super) pool: Pool,
     pub(super) completions: Receiver<Completion>,
     pub(super) scratch: Scratch,
+    /// Keeps nothing: minibatches of chosen rows have no common size.
+    pub(super) recycler: Arc<Recycler>,
 }
 
 impl RowReader {
@@ -41,6 +46,22 @@ impl RowReader {
             pool,
             completions,
             scratch: Scratch::default(),
+            recycler: Arc::new(Recycler::new(0)),
         })
+    }
+
+    /// How its reads are made.
+    pub(super) fn read_shape(&self) -> ReadShape {
+        ReadShape {
+            alignment: self.engine.alignment(),
+            slot_bytes: self.pool.slot_bytes() as u32,
+            gap_bytes: GAP_BYTES,
+            read_bytes: read_bytes(self.engine.max_request_bytes()),
+        }
+    }
+
+    /// Why it reads no more.
+    pub(super) fn breakdown(&self) -> EngineError {
+        self.engine.breakdown().unwrap_or(EngineError::Stopped)
     }
 }

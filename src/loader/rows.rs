@@ -4,13 +4,12 @@ use std::sync::{Arc, PoisonError};
 
 use super::decode::decode_minibatch;
 use super::error::LoaderError;
-use super::extents::{ReadShape, plan_reads};
+use super::extents::{FetchReads, plan_reads};
 use super::pipeline::{FilledFetch, PendingFetch, Task};
-use super::reads::{GAP_BYTES, read_bytes};
 use super::row_reader::RowReader;
 use super::shared::Loader;
 use crate::Result;
-use crate::engine::{EngineError, Submission};
+use crate::engine::Submission;
 use crate::minibatch::Minibatch;
 use crate::plan::{PlannedFetch, PlannedMinibatch};
 
@@ -19,8 +18,8 @@ impl Loader {
     /// normalisation, types, columns.
     ///
     /// It may be called while an epoch runs, and from several threads (which take turns). The first call starts a reader of its own, whose
-    /// buffers hold the bytes of all obs of the largest call so far; they are limited by
-    /// [`LoaderConfig::memory_bytes`](crate::LoaderConfig::memory_bytes).
+    /// buffers hold the bytes of all obs of the largest call so far. Buffers and output of a call may take
+    /// [`LoaderConfig::memory_bytes`](crate::LoaderConfig::memory_bytes) once more.
     ///
     /// ```no_run
     /// # use std::sync::Arc;
@@ -40,43 +39,36 @@ impl Loader {
         if let Some(&obs) = obs.iter().find(|&&obs| obs >= n_obs) {
             return Err(LoaderError::NoSuchObs { obs, n_obs }.into());
         }
-        let slot_bytes = shared.pool.slot_bytes();
-        let shape = ReadShape {
-            alignment: shared.engine.alignment(),
-            slot_bytes: slot_bytes as u32,
-            gap_bytes: GAP_BYTES,
-            read_bytes: read_bytes(shared.engine.max_request_bytes()),
-        };
-        let planned = plan_reads(&shared.context.read_sources(), obs, &shape)?;
-        let (needed_bytes, budget_bytes) = (planned.n_slots * slot_bytes, shared.config.memory_bytes);
-        if needed_bytes > budget_bytes.max(shared.pool.n_slots() * slot_bytes) {
-            let n_obs = obs.len();
-            return Err(LoaderError::Budget {
-                n_obs,
-                needed_bytes,
-                budget_bytes,
-            }
-            .into());
-        }
         let mut kept = shared.row_reader.lock().unwrap_or_else(PoisonError::into_inner);
         // An error leaves none: the next call starts another.
         let mut reader = match kept.take() {
-            Some(reader) if reader.pool.n_slots() >= planned.n_slots => reader,
-            _ => {
-                let n_slots = planned.n_slots.max(1);
-                RowReader::start(&shared.shard_paths, &shared.config, n_slots, slot_bytes)?
+            Some(reader) => reader,
+            None => self.row_reader(1)?,
+        };
+        let sources = shared.context.read_sources();
+        let planned = loop {
+            // As its own engine reads: another one may have found other files in the page cache.
+            let planned = plan_reads(&sources, obs, &reader.read_shape())?;
+            self.check_budget(&planned)?;
+            if planned.n_slots <= reader.pool.n_slots() {
+                break planned;
             }
+            // Ended before the next one begins: both together would take the memory twice.
+            drop(reader);
+            reader = self.row_reader(planned.n_slots.next_power_of_two())?;
         };
         let mut slots = Vec::new();
         if planned.n_slots > 0 {
-            let closed = || EngineError::Stopped;
             let submission = Submission {
                 tag: 0,
-                slots: reader.pool.take(planned.n_slots).ok_or_else(closed)?,
+                slots: reader
+                    .pool
+                    .take(planned.n_slots)
+                    .ok_or_else(|| reader.breakdown())?,
                 reads: planned.reads,
             };
             reader.engine.submit(submission);
-            let completion = reader.completions.recv().map_err(|_| closed())?;
+            let completion = reader.completions.recv().map_err(|_| reader.breakdown())?;
             completion.result?;
             slots = completion.slots;
         }
@@ -101,9 +93,41 @@ impl Loader {
             index: 0,
             number: 0,
         };
-        let minibatch = decode_minibatch(&shared.context, &mut reader.scratch, &task)?;
+        let minibatch = decode_minibatch(&shared.context, &reader.recycler, &mut reader.scratch, &task)?;
         drop(task);
         *kept = Some(reader);
         Ok(minibatch)
+    }
+
+    fn row_reader(&self, n_slots: usize) -> Result<RowReader> {
+        let shared = &self.shared;
+        let slot_bytes = shared.pool.slot_bytes();
+        RowReader::start(&shared.shard_paths, &shared.config, n_slots, slot_bytes)
+    }
+
+    /// Refuses rows whose bytes and values need more than the budget, before either are allocated.
+    fn check_budget(&self, planned: &FetchReads) -> Result<()> {
+        let shared = &self.shared;
+        let slot_bytes = shared.pool.slot_bytes();
+        let mut needed_bytes = planned.n_slots.saturating_mul(slot_bytes);
+        let mut n_obs = 0;
+        for (matrix, placed) in shared.context.matrices.iter().zip(&planned.placed) {
+            n_obs = placed.len();
+            let nnz: u64 = placed.iter().map(|placed| u64::from(placed.nnz)).sum();
+            let mean_nnz = nnz.div_ceil(n_obs.max(1) as u64) as usize;
+            needed_bytes = needed_bytes.saturating_add(matrix.resolved.minibatch_bytes(n_obs, mean_nnz));
+        }
+        // Whatever the setting, a loader has slots enough for a few obs.
+        let least_bytes = shared.pool.n_slots() * slot_bytes;
+        let budget_bytes = shared.config.memory_bytes.max(least_bytes);
+        match needed_bytes > budget_bytes {
+            true => Err(LoaderError::RowsBudget {
+                n_obs,
+                needed_bytes,
+                budget_bytes,
+            }
+            .into()),
+            false => Ok(()),
+        }
     }
 }

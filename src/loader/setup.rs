@@ -13,7 +13,7 @@ use crate::error::Cause;
 use crate::format::encoding::ObsDecoder;
 use crate::format::{FormatError, ValueType};
 use crate::minibatch::{
-    ColumnChoice, ColumnReader, GeneSelection, Mismatch, OutputConfig, Recipe, read_columns,
+    ColumnChoice, ColumnReader, GeneSelection, Mismatch, OutputConfig, ResolvedOutput, read_columns,
 };
 use crate::{Error, Store};
 
@@ -39,11 +39,11 @@ fn identity_of(store_id: &[u8; 16]) -> u64 {
 }
 
 /// What is made of a matrix.
-pub(super) fn recipe(
+pub(super) fn resolved(
     matrix: &Collection,
     output: &OutputConfig,
     config: &LoaderConfig,
-) -> Result<Recipe, Error> {
+) -> Result<ResolvedOutput, Error> {
     let value_type = value_type(matrix.stores(), output, config.allow_rounding)?;
     Ok(output.check(matrix.n_vars() as u64, value_type)?)
 }

@@ -258,3 +258,28 @@ fn an_engine_that_breaks_down_ends_this_epoch_and_every_later_one() {
         }
     }
 }
+
+/// An error may come from a thread that is behind what was handed out: the length stays a length, and what is over stays over.
+#[test]
+fn nothing_follows_the_end_of_an_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut loader = Loader::new(open_store(&dir), config(None)).unwrap();
+    let mut epoch = loader.epoch(0).unwrap();
+    epoch.by_ref().take(3).for_each(drop);
+    let pipeline = epoch.running.pipeline.clone();
+    pipeline.fail_at(0, LoaderError::Panicked.into());
+    assert_eq!(epoch.len(), 1);
+    assert_eq!(epoch.next().unwrap().unwrap_err().kind(), ErrorKind::Bug);
+    pipeline.fail_at(0, LoaderError::Panicked.into());
+    assert!(epoch.next().is_none() && epoch.len() == 0);
+
+    // An error that was not taken yet is not lost to another epoch.
+    let mut first = loader.epoch(0).unwrap();
+    first.by_ref().take(2).for_each(drop);
+    first.running.pipeline.fail_at(2, LoaderError::Panicked.into());
+    let second = loader.epoch(1).unwrap();
+    assert_eq!(first.next().unwrap().unwrap_err().kind(), ErrorKind::Bug);
+    assert!(first.next().is_none());
+    drop(first);
+    assert!(second.into_iter().all(|minibatch| minibatch.is_ok()));
+}

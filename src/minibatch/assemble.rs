@@ -7,10 +7,10 @@ use super::GeneSelection;
 use super::matrix::MatrixBuffers;
 use super::normalize::{Logarithms, Unfit, sum};
 use super::order::Order;
-use super::output::{IndexType, Layout, MadeType, Recipe};
+use super::output::{DeliveredType, IndexType, Layout, ResolvedOutput};
 use super::rank::rank;
 
-use super::typed::{Aligned, AnyValues, Index, Keys, Made, Work};
+use super::typed::{Aligned, AnyValues, ComputedValue, DeliveredValue, Index, Keys};
 use crate::format::Element;
 
 /// The rows of a minibatch, not yet decoded.
@@ -51,39 +51,39 @@ pub(crate) struct Scratch {
 /// Fills `buffers` with these rows. Gives the number of values.
 ///
 /// # Errors
-/// Where a row cannot be decoded; then the content is unspecified, and the buffers must not be used again.
+/// If a row cannot be decoded; then the content is unspecified, and the buffers must not be used again.
 pub(crate) fn assemble<R: Rows>(
-    recipe: &Recipe,
+    resolved: &ResolvedOutput,
     rows: &R,
     scratch: &mut Scratch,
     buffers: &mut MatrixBuffers,
 ) -> Result<usize, R::Error> {
-    match recipe.made {
-        MadeType::F16 => of_type::<half::f16, R>(recipe, rows, scratch, buffers),
-        MadeType::Bf16 => of_type::<half::bf16, R>(recipe, rows, scratch, buffers),
-        MadeType::Stored(stored) => {
-            cellring_core::with_element!(stored, T => of_type::<T, R>(recipe, rows, scratch, buffers))
+    match resolved.delivered_type {
+        DeliveredType::F16 => of_type::<half::f16, R>(resolved, rows, scratch, buffers),
+        DeliveredType::Bf16 => of_type::<half::bf16, R>(resolved, rows, scratch, buffers),
+        DeliveredType::Stored(stored) => {
+            cellring_core::with_element!(stored, T => of_type::<T, R>(resolved, rows, scratch, buffers))
         }
     }
 }
 
-fn of_type<T: Made, R: Rows>(
-    recipe: &Recipe,
+fn of_type<T: DeliveredValue, R: Rows>(
+    resolved: &ResolvedOutput,
     rows: &R,
     scratch: &mut Scratch,
     buffers: &mut MatrixBuffers,
 ) -> Result<usize, R::Error> {
-    match (recipe.layout, recipe.index_type) {
-        (Layout::Csr, IndexType::I32) => csr::<T, i32, R>(recipe, rows, scratch, buffers),
-        (Layout::Csr, IndexType::I64) => csr::<T, i64, R>(recipe, rows, scratch, buffers),
-        (Layout::Dense, _) => dense::<T, R>(recipe, rows, scratch, buffers),
-        (Layout::TopK(k), IndexType::I32) => top_k::<T, i32, R>(recipe, k, rows, scratch, buffers),
-        (Layout::TopK(k), IndexType::I64) => top_k::<T, i64, R>(recipe, k, rows, scratch, buffers),
+    match (resolved.layout, resolved.index_type) {
+        (Layout::Csr, IndexType::I32) => csr::<T, i32, R>(resolved, rows, scratch, buffers),
+        (Layout::Csr, IndexType::I64) => csr::<T, i64, R>(resolved, rows, scratch, buffers),
+        (Layout::Dense, _) => dense::<T, R>(resolved, rows, scratch, buffers),
+        (Layout::TopK(k), IndexType::I32) => top_k::<T, i32, R>(resolved, k, rows, scratch, buffers),
+        (Layout::TopK(k), IndexType::I64) => top_k::<T, i64, R>(resolved, k, rows, scratch, buffers),
     }
 }
 
-fn csr<T: Made, I: Index, R: Rows>(
-    recipe: &Recipe,
+fn csr<T: DeliveredValue, I: Index, R: Rows>(
+    resolved: &ResolvedOutput,
     rows: &R,
     scratch: &mut Scratch,
     buffers: &mut MatrixBuffers,
@@ -98,8 +98,8 @@ fn csr<T: Made, I: Index, R: Rows>(
     for (row, nnz) in rows.nnz().enumerate() {
         let (indices, values) = (&mut indices[start..start + nnz], &mut values[start..start + nnz]);
         start += match rows.genes(row) {
-            None => whole_row(recipe, rows, row, scratch, indices, values)?,
-            Some(genes) => selected_row(recipe, rows, row, genes, scratch, indices, values)?,
+            None => whole_row(resolved, rows, row, scratch, indices, values)?,
+            Some(genes) => selected_row(resolved, rows, row, genes, scratch, indices, values)?,
         };
         indptr[row + 1] = I::from_offset(start);
     }
@@ -108,8 +108,8 @@ fn csr<T: Made, I: Index, R: Rows>(
 
 /// A row of a sparse minibatch with all its genes: what need not be converted is decoded into its place.
 #[inline]
-fn whole_row<T: Made, I: Index, R: Rows>(
-    recipe: &Recipe,
+fn whole_row<T: DeliveredValue, I: Index, R: Rows>(
+    resolved: &ResolvedOutput,
     rows: &R,
     row: usize,
     scratch: &mut Scratch,
@@ -121,9 +121,9 @@ fn whole_row<T: Made, I: Index, R: Rows>(
         Some(indices) => indices,
         None => first(&mut scratch.indices, nnz),
     };
-    let row_values = match T::as_work(values) {
+    let row_values = match T::as_computed(values) {
         Some(values) => values,
-        None => T::Work::of(&mut scratch.values).first_mut(nnz),
+        None => T::ComputedValue::of(&mut scratch.values).first_mut(nnz),
     };
     rows.decode(row, row_indices, row_values)?;
     // All genes or the selected ones: here they are the same.
@@ -132,17 +132,17 @@ fn whole_row<T: Made, I: Index, R: Rows>(
         row,
         genes: None,
     };
-    let total = total(recipe, true, &place, row_indices, row_values)?;
+    let total = total(resolved, true, &place, row_indices, row_values)?;
     compute(
-        recipe,
+        resolved,
         total,
         &place,
         row_indices,
         row_values,
         &mut scratch.logarithms,
     )?;
-    if T::as_work(values).is_none() {
-        let row_values = T::Work::of(&mut scratch.values).first_mut(nnz);
+    if T::as_computed(values).is_none() {
+        let row_values = T::ComputedValue::of(&mut scratch.values).first_mut(nnz);
         values.copy_from_slice(T::converted(row_values, &mut scratch.converted));
     }
     if I::as_i32(indices).is_none() {
@@ -152,8 +152,8 @@ fn whole_row<T: Made, I: Index, R: Rows>(
 }
 
 /// A row of a sparse minibatch, its genes selected and perhaps in another order.
-fn selected_row<T: Made, I: Index, R: Rows>(
-    recipe: &Recipe,
+fn selected_row<T: DeliveredValue, I: Index, R: Rows>(
+    resolved: &ResolvedOutput,
     rows: &R,
     row: usize,
     genes: &GeneSelection,
@@ -161,17 +161,19 @@ fn selected_row<T: Made, I: Index, R: Rows>(
     indices: &mut [I],
     values: &mut [T],
 ) -> Result<usize, R::Error> {
-    let prepared = prepare::<T::Work, R>(recipe, rows, row, indices.len(), scratch)?;
+    let prepared = prepare::<T::ComputedValue, R>(resolved, rows, row, indices.len(), scratch)?;
     let (mut row_indices, mut row_values) = (prepared.indices, &*prepared.values);
     let n = row_indices.len();
     if !genes.is_ascending() {
         // To its final place a row goes from front to back: all over it, memory would be too slow.
         let (ordered_indices, ordered_values) = prepared.ordered;
         let ordered_indices = first(ordered_indices, n);
-        let ordered_values = T::Work::of(ordered_values).first_mut(n);
-        prepared.order.ascending(row_indices, recipe.n_vars, |from, to| {
-            (ordered_indices[to], ordered_values[to]) = (row_indices[from], row_values[from]);
-        });
+        let ordered_values = T::ComputedValue::of(ordered_values).first_mut(n);
+        prepared
+            .order
+            .ascending(row_indices, resolved.n_vars, |from, to| {
+                (ordered_indices[to], ordered_values[to]) = (row_indices[from], row_values[from]);
+            });
         (row_indices, row_values) = (ordered_indices, ordered_values);
     }
     widen(row_indices, indices);
@@ -179,13 +181,13 @@ fn selected_row<T: Made, I: Index, R: Rows>(
     Ok(n)
 }
 
-fn dense<T: Made, R: Rows>(
-    recipe: &Recipe,
+fn dense<T: DeliveredValue, R: Rows>(
+    resolved: &ResolvedOutput,
     rows: &R,
     scratch: &mut Scratch,
     buffers: &mut MatrixBuffers,
 ) -> Result<usize, R::Error> {
-    let n_vars = recipe.n_vars;
+    let n_vars = resolved.n_vars;
     let n_rows = rows.nnz().count();
     let memory = T::of(&mut buffers.values);
     let is_new = memory.reserve(n_rows * n_vars, 0);
@@ -203,7 +205,7 @@ fn dense<T: Made, R: Rows>(
             clear(values, &scratch.former[former_start..former_end]);
             former_start = former_end;
         }
-        let prepared = prepare::<T::Work, R>(recipe, rows, row, nnz, scratch)?;
+        let prepared = prepare::<T::ComputedValue, R>(resolved, rows, row, nnz, scratch)?;
         let converted = T::converted(prepared.values, prepared.converted);
         for (&column, &value) in prepared.indices.iter().zip(converted) {
             values[column as usize] = value;
@@ -233,8 +235,8 @@ fn clear<T: Copy + Default>(row: &mut [T], columns: &[i32]) {
     }
 }
 
-fn top_k<T: Made, I: Index, R: Rows>(
-    recipe: &Recipe,
+fn top_k<T: DeliveredValue, I: Index, R: Rows>(
+    resolved: &ResolvedOutput,
     k: usize,
     rows: &R,
     scratch: &mut Scratch,
@@ -248,14 +250,14 @@ fn top_k<T: Made, I: Index, R: Rows>(
     for (row, nnz) in rows.nnz().enumerate() {
         let indices = &mut all_indices[row * k..(row + 1) * k];
         let values = &mut all_values[row * k..(row + 1) * k];
-        let prepared = prepare::<T::Work, R>(recipe, rows, row, nnz, scratch)?;
-        let [keys, spare] = T::Work::keys(prepared.keys);
+        let prepared = prepare::<T::ComputedValue, R>(resolved, rows, row, nnz, scratch)?;
+        let [keys, spare] = T::ComputedValue::keys(prepared.keys);
         // Nearly all values are above 0: a place is made for each, and without a branch.
         keys.resize(prepared.indices.len(), Default::default());
         let mut n_keys = 0;
         for (&column, &value) in prepared.indices.iter().zip(prepared.values.iter()) {
             keys[n_keys] = value.key(column);
-            n_keys += usize::from(value > T::Work::default());
+            n_keys += usize::from(value > T::ComputedValue::default());
         }
         keys.truncate(n_keys);
         let is_ascending = rows.genes(row).is_none_or(GeneSelection::is_ascending);
@@ -266,7 +268,7 @@ fn top_k<T: Made, I: Index, R: Rows>(
             .zip(indices.iter_mut())
             .zip(prepared.values.iter_mut())
         {
-            let (column, of_key) = T::Work::of_key(key);
+            let (column, of_key) = T::ComputedValue::of_key(key);
             (*index, *value) = (I::from_i32(column), of_key);
         }
         values[..n].copy_from_slice(T::converted(&prepared.values[..n], prepared.converted));
@@ -279,7 +281,7 @@ fn top_k<T: Made, I: Index, R: Rows>(
 }
 
 /// A row in scratch memory, with what else of the scratch is needed afterwards.
-struct Prepared<'a, W: Work> {
+struct Prepared<'a, W: ComputedValue> {
     /// Columns of the output; ascending if the selection is.
     indices: &'a [i32],
     values: &'a mut [W],
@@ -291,8 +293,8 @@ struct Prepared<'a, W: Work> {
 
 /// Decodes a row, selects, normalises and weighs.
 #[inline]
-fn prepare<'a, W: Work, R: Rows>(
-    recipe: &Recipe,
+fn prepare<'a, W: ComputedValue, R: Rows>(
+    resolved: &ResolvedOutput,
     rows: &R,
     row: usize,
     nnz: usize,
@@ -304,11 +306,11 @@ fn prepare<'a, W: Work, R: Rows>(
     rows.decode(row, indices, values)?;
     let genes = rows.genes(row);
     let place = Place { rows, row, genes };
-    let over_all = recipe.normalize.is_some_and(|normalize| normalize.counts_all());
+    let over_all = resolved.normalize.is_some_and(|normalize| normalize.counts_all());
     let mut sum = None;
     if over_all {
         let before = Place { genes: None, ..place };
-        sum = total(recipe, genes.is_none(), &before, indices, values)?;
+        sum = total(resolved, genes.is_none(), &before, indices, values)?;
     }
     let n = match genes {
         None => nnz,
@@ -316,9 +318,9 @@ fn prepare<'a, W: Work, R: Rows>(
     };
     let (indices, values) = (&indices[..n], &mut values[..n]);
     if !over_all {
-        sum = total(recipe, true, &place, indices, values)?;
+        sum = total(resolved, true, &place, indices, values)?;
     }
-    compute(recipe, sum, &place, indices, values, &mut scratch.logarithms)?;
+    compute(resolved, sum, &place, indices, values, &mut scratch.logarithms)?;
     Ok(Prepared {
         indices,
         values,
@@ -354,16 +356,16 @@ impl<R: Rows> Place<'_, R> {
 /// The sum of a row that is to be normalised, over the genes that count; `all` of them are normalised.
 ///
 /// # Errors
-/// Where the row has values that are not from 0 up.
+/// If the row has values that are not from 0 up.
 #[inline]
-fn total<W: Work, R: Rows>(
-    recipe: &Recipe,
+fn total<W: ComputedValue, R: Rows>(
+    resolved: &ResolvedOutput,
     all: bool,
     place: &Place<'_, R>,
     indices: &[i32],
     values: &mut [W],
 ) -> Result<Option<f64>, R::Error> {
-    let (Some(normalize), Some(values)) = (&recipe.normalize, W::as_f32(values)) else {
+    let (Some(normalize), Some(values)) = (&resolved.normalize, W::as_f32(values)) else {
         return Ok(None);
     };
     let sum = sum(values);
@@ -376,27 +378,27 @@ fn total<W: Work, R: Rows>(
 /// Normalises and weighs a row.
 ///
 /// # Errors
-/// Where the row has values that are not from 0 up.
+/// If the row has values that are not from 0 up.
 #[inline]
-fn compute<W: Work, R: Rows>(
-    recipe: &Recipe,
+fn compute<W: ComputedValue, R: Rows>(
+    resolved: &ResolvedOutput,
     total: Option<f64>,
     place: &Place<'_, R>,
     indices: &[i32],
     values: &mut [W],
     logarithms: &mut Logarithms,
 ) -> Result<(), R::Error> {
-    if recipe.normalize.is_none() && recipe.weights.is_none() {
+    if resolved.normalize.is_none() && resolved.weights.is_none() {
         return Ok(());
     }
     let Some(values) = W::as_f32(values) else {
         return Ok(());
     };
-    if let (Some(normalize), Some(total)) = (&recipe.normalize, total) {
+    if let (Some(normalize), Some(total)) = (&resolved.normalize, total) {
         let applied = normalize.apply(total, values, logarithms);
         applied.map_err(|unfit| place.refuse(indices, unfit))?;
     }
-    if let Some(weights) = &recipe.weights {
+    if let Some(weights) = &resolved.weights {
         for (&column, value) in indices.iter().zip(values) {
             *value *= weights[column as usize];
         }

@@ -10,7 +10,7 @@ use super::typed::Bytes;
 
 /// One array of a minibatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Part {
+pub enum ArrayRole {
     /// Of CSR: where rows begin.
     Indptr,
     /// Of CSR and top k: columns.
@@ -80,11 +80,11 @@ pub struct MinibatchHead {
     columns: Vec<ObsColumn>,
 }
 
-fn parts(layout: Layout) -> &'static [Part] {
+fn parts(layout: Layout) -> &'static [ArrayRole] {
     match layout {
-        Layout::Csr => &[Part::Indptr, Part::Indices, Part::Values],
-        Layout::Dense => &[Part::Values],
-        Layout::TopK(_) => &[Part::Indices, Part::Values, Part::Lens],
+        Layout::Csr => &[ArrayRole::Indptr, ArrayRole::Indices, ArrayRole::Values],
+        Layout::Dense => &[ArrayRole::Values],
+        Layout::TopK(_) => &[ArrayRole::Indices, ArrayRole::Values, ArrayRole::Lens],
     }
 }
 
@@ -111,7 +111,7 @@ fn value_bytes(values: Values<'_>) -> (ElementType, &[u8]) {
 
 impl Matrix {
     /// The bytes of an array, and what they are.
-    fn part(&self, part: Part) -> Option<(ArraySpec, &[u8])> {
+    fn part(&self, part: ArrayRole) -> Option<(ArraySpec, &[u8])> {
         let line = |(element_type, bytes): (ElementType, _)| {
             let len = <[u8]>::len(bytes) / element_type.size_bytes();
             (ArraySpec::line(element_type, len), bytes)
@@ -119,21 +119,21 @@ impl Matrix {
         let table = |(element_type, bytes), shape| (ArraySpec::table(element_type, shape), bytes);
         if let Some(csr) = self.csr() {
             return Some(line(match part {
-                Part::Indptr => index_bytes(csr.indptr),
-                Part::Indices => index_bytes(csr.indices),
-                Part::Values => value_bytes(csr.values),
-                Part::Lens => return None,
+                ArrayRole::Indptr => index_bytes(csr.indptr),
+                ArrayRole::Indices => index_bytes(csr.indices),
+                ArrayRole::Values => value_bytes(csr.values),
+                ArrayRole::Lens => return None,
             }));
         }
         if let Some(top_k) = self.top_k() {
             return Some(match part {
-                Part::Indptr => return None,
-                Part::Indices => table(index_bytes(top_k.indices), top_k.shape),
-                Part::Values => table(value_bytes(top_k.values), top_k.shape),
-                Part::Lens => line((ElementType::U32, Bytes::bytes(top_k.lens))),
+                ArrayRole::Indptr => return None,
+                ArrayRole::Indices => table(index_bytes(top_k.indices), top_k.shape),
+                ArrayRole::Values => table(value_bytes(top_k.values), top_k.shape),
+                ArrayRole::Lens => line((ElementType::U32, Bytes::bytes(top_k.lens))),
             });
         }
-        let dense = self.dense().filter(|_| part == Part::Values)?;
+        let dense = self.dense().filter(|_| part == ArrayRole::Values)?;
         Some(table(value_bytes(dense.values), dense.shape))
     }
 
@@ -150,7 +150,7 @@ impl Minibatch {
     /// An array of a matrix (0 is the [first](Self::matrix), from 1 on come the [others](Self::matrices)) as a DLPack tensor on the
     /// host, without a copy; `None` where there is no such matrix, or its layout has no such array. The memory goes back to the
     /// loader when the last capsule and the last `Arc` are gone.
-    pub fn dlpack(self: &Arc<Self>, matrix: usize, part: Part) -> Option<Capsule> {
+    pub fn dlpack(self: &Arc<Self>, matrix: usize, part: ArrayRole) -> Option<Capsule> {
         let (form, bytes) = self.buffers.matrices.get(matrix)?.part(part)?;
         Some(Capsule::host(bytes, form, Box::new(self.clone())))
     }
@@ -277,7 +277,7 @@ impl OnDevice<Minibatch> {
     pub fn dlpack(
         &self,
         matrix: usize,
-        part: Part,
+        part: ArrayRole,
         stream: &Stream,
     ) -> Result<Option<Capsule>, crate::Error> {
         let arrays = self.on(stream)?;

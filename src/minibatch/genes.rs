@@ -45,7 +45,7 @@ pub struct GeneReport {
 /// The texts of a column, `None` where one is missing.
 ///
 /// # Errors
-/// Where it holds no texts.
+/// If it holds no texts.
 pub(crate) fn texts(column: &Column) -> Result<impl Iterator<Item = Option<&str>>, Error> {
     let is_text = |array: &ArrayRef| array.is_empty() || text_at(array.as_ref(), 0).is_some();
     if !column.batches().iter().all(is_text) {

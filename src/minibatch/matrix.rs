@@ -2,7 +2,7 @@
 
 use sprs::CsMatViewI;
 
-use super::output::{Layout, Recipe};
+use super::output::{Layout, ResolvedOutput};
 use super::typed::{AnyIndices, AnyValues};
 use super::views::{CsrView, DenseView, TopKView};
 use crate::gpu::Gpu;
@@ -51,9 +51,9 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Says what the buffers hold, once they are filled as `recipe` says.
-    pub(crate) fn set_shape(&mut self, recipe: &Recipe, n_obs: usize, nnz: usize) {
-        (self.layout, self.n_vars) = (recipe.layout, recipe.n_vars);
+    /// Says what the buffers hold, once they are filled as `resolved` says.
+    pub(crate) fn set_shape(&mut self, resolved: &ResolvedOutput, n_obs: usize, nnz: usize) {
+        (self.layout, self.n_vars) = (resolved.layout, resolved.n_vars);
         (self.n_obs, self.nnz) = (n_obs, nnz);
     }
 
@@ -114,7 +114,7 @@ impl Matrix {
     /// `n_obs + 1` offsets into `indices` and `data`, the first 0.
     ///
     /// # Panics
-    /// Where the matrix is not CSR with `i32` indices: then [`Matrix::csr`] and its neighbours have the content.
+    /// If the matrix is not CSR with `i32` indices: then [`Matrix::csr`] and its neighbours have the content.
     #[track_caller]
     pub fn indptr(&self) -> &[i32] {
         match &self.buffers.indptr {
@@ -126,7 +126,7 @@ impl Matrix {
     /// The column of each value, strictly ascending in each row.
     ///
     /// # Panics
-    /// Where the matrix is not CSR with `i32` indices: then [`Matrix::csr`] and its neighbours have the content.
+    /// If the matrix is not CSR with `i32` indices: then [`Matrix::csr`] and its neighbours have the content.
     #[track_caller]
     pub fn indices(&self) -> &[i32] {
         match &self.buffers.indices {
@@ -138,7 +138,7 @@ impl Matrix {
     /// The values.
     ///
     /// # Panics
-    /// Where the matrix is not CSR with `f32` values: then [`Matrix::csr`] and its neighbours have the content.
+    /// If the matrix is not CSR with `f32` values: then [`Matrix::csr`] and its neighbours have the content.
     #[track_caller]
     pub fn data(&self) -> &[f32] {
         match &self.buffers.values {
@@ -160,7 +160,7 @@ impl Matrix {
     /// `sprs` checks the structure, which takes a pass over `indices`.
     ///
     /// # Panics
-    /// Where the matrix is not CSR with `i32` indices and `f32` values.
+    /// If the matrix is not CSR with `i32` indices and `f32` values.
     #[track_caller]
     pub fn as_sprs(&self) -> CsMatViewI<'_, f32, i32> {
         let shape = (self.n_obs, self.n_vars);

@@ -58,7 +58,7 @@ mod views;
 
 pub(crate) use assemble::{Rows, Scratch, assemble};
 pub use columns::{ColumnChoice, ColumnForm, ObsColumn, ObsValues};
-pub use device::{DeviceCsr, DeviceDense, DeviceMatrix, DeviceTopK, Part};
+pub use device::{ArrayRole, DeviceCsr, DeviceDense, DeviceMatrix, DeviceTopK};
 #[doc(hidden)]
 pub use error::OutputError;
 pub(crate) use genes::texts;
@@ -67,7 +67,7 @@ pub use half::{bf16, f16};
 pub use matrix::Matrix;
 pub(crate) use normalize::Unfit;
 pub use normalize::{LibraryGenes, Normalize};
-pub(crate) use output::Recipe;
+pub(crate) use output::ResolvedOutput;
 pub use output::{IndexType, Layout, OutputConfig, OutputType};
 pub(crate) use reader::{ColumnReader, Mismatch, read_columns};
 pub(crate) use recycle::{Buffers, Recycler};
@@ -193,7 +193,7 @@ impl Minibatch {
     /// `n_obs + 1` offsets into `indices` and `data`, the first 0.
     ///
     /// # Panics
-    /// Where the minibatch is not CSR with `i32` indices: then [`Minibatch::csr`] and its neighbours have the content.
+    /// If the minibatch is not CSR with `i32` indices: then [`Minibatch::csr`] and its neighbours have the content.
     #[track_caller]
     pub fn indptr(&self) -> &[i32] {
         self.matrix().indptr()
@@ -202,7 +202,7 @@ impl Minibatch {
     /// The column of each value, strictly ascending in each row.
     ///
     /// # Panics
-    /// Where the minibatch is not CSR with `i32` indices: then [`Minibatch::csr`] and its neighbours have the content.
+    /// If the minibatch is not CSR with `i32` indices: then [`Minibatch::csr`] and its neighbours have the content.
     #[track_caller]
     pub fn indices(&self) -> &[i32] {
         self.matrix().indices()
@@ -211,7 +211,7 @@ impl Minibatch {
     /// The values.
     ///
     /// # Panics
-    /// Where the minibatch is not CSR with `f32` values: then [`Minibatch::csr`] and its neighbours have the content.
+    /// If the minibatch is not CSR with `f32` values: then [`Minibatch::csr`] and its neighbours have the content.
     #[track_caller]
     pub fn data(&self) -> &[f32] {
         self.matrix().data()
@@ -222,7 +222,7 @@ impl Minibatch {
     /// `sprs` checks the structure, which takes a pass over `indices`.
     ///
     /// # Panics
-    /// Where the minibatch is not CSR with `i32` indices and `f32` values.
+    /// If the minibatch is not CSR with `i32` indices and `f32` values.
     #[track_caller]
     pub fn as_sprs(&self) -> CsMatViewI<'_, f32, i32> {
         self.matrix().as_sprs()

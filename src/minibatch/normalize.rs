@@ -126,7 +126,7 @@ impl Normalize {
     /// Normalises the values of a row with this sum.
     ///
     /// # Errors
-    /// Where the logarithm of a value that is not from 0 up is to be taken; the values are no good then.
+    /// If the logarithm of a value that is not from 0 up is to be taken; the values are no good then.
     #[inline]
     pub(crate) fn apply(
         &self,

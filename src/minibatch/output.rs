@@ -72,7 +72,7 @@ pub enum OutputType {
 
 /// Type of values, once the store is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum MadeType {
+pub(crate) enum DeliveredType {
     Stored(ValueType),
     F16,
     Bf16,
@@ -80,10 +80,10 @@ pub(crate) enum MadeType {
 
 /// An [`OutputConfig`] that was checked against a store. The genes are apart: each store of several has its own selection.
 #[derive(Clone, Debug)]
-pub(crate) struct Recipe {
+pub(crate) struct ResolvedOutput {
     pub(crate) layout: Layout,
     pub(crate) index_type: IndexType,
-    pub(crate) made: MadeType,
+    pub(crate) delivered_type: DeliveredType,
     pub(crate) normalize: Option<Normalize>,
     pub(crate) weights: Option<Arc<[f32]>>,
     /// Columns of the output.
@@ -106,12 +106,12 @@ impl OutputConfig {
     }
 
     /// Checks the output against a store of `n_vars` columns whose values are `stored`.
-    pub(crate) fn check(&self, n_vars: u64, stored: ValueType) -> Result<Recipe, OutputError> {
-        let made = match self.value_type {
-            OutputType::F32 => MadeType::Stored(ValueType::F32),
-            OutputType::F16 => MadeType::F16,
-            OutputType::Bf16 => MadeType::Bf16,
-            OutputType::Source => MadeType::Stored(stored),
+    pub(crate) fn check(&self, n_vars: u64, stored: ValueType) -> Result<ResolvedOutput, OutputError> {
+        let delivered_type = match self.value_type {
+            OutputType::F32 => DeliveredType::Stored(ValueType::F32),
+            OutputType::F16 => DeliveredType::F16,
+            OutputType::Bf16 => DeliveredType::Bf16,
+            OutputType::Source => DeliveredType::Stored(stored),
         };
         let is_computed = self.normalize.is_some() || self.gene_weights.is_some();
         if is_computed && self.is_exact() && stored != ValueType::F32 {
@@ -144,10 +144,10 @@ impl OutputConfig {
         if self.layout == Layout::TopK(0) {
             return Err(OutputError::NoRanks);
         }
-        Ok(Recipe {
+        Ok(ResolvedOutput {
             layout: self.layout,
             index_type: self.index_type,
-            made,
+            delivered_type,
             normalize: self.normalize,
             weights: self.gene_weights.clone(),
             n_vars: n_out,
@@ -155,12 +155,12 @@ impl OutputConfig {
     }
 }
 
-impl Recipe {
+impl ResolvedOutput {
     /// Bytes of a minibatch whose rows have `mean_nnz` values in the store.
     pub(crate) fn minibatch_bytes(&self, n_obs: usize, mean_nnz: usize) -> usize {
-        let value_bytes = match self.made {
-            MadeType::Stored(stored) => stored.size_bytes(),
-            MadeType::F16 | MadeType::Bf16 => 2,
+        let value_bytes = match self.delivered_type {
+            DeliveredType::Stored(stored) => stored.size_bytes(),
+            DeliveredType::F16 | DeliveredType::Bf16 => 2,
         };
         let index_bytes = match self.index_type {
             IndexType::I32 => 4,

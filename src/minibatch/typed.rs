@@ -103,22 +103,24 @@ macro_rules! half_bytes {
 half_bytes!(f16 bf16);
 
 /// How a [`Value`] is made.
-pub(crate) trait Made: Value {
+pub(crate) trait DeliveredValue: Value {
     /// What a row is decoded and computed in.
-    type Work: Work;
+    type ComputedValue: ComputedValue;
 
     /// The memory inside, which becomes memory of this type if it is of another one.
     fn of(any: &mut AnyValues) -> &mut Aligned<Self>;
 
     /// The values themselves, where nothing lies between them and what a row is computed in.
-    fn as_work(values: &mut [Self]) -> Option<&mut [Self::Work]>;
+    fn as_computed(values: &mut [Self]) -> Option<&mut [Self::ComputedValue]>;
 
     /// The nearest values of this type; `memory` holds them where they differ from `work`.
-    fn converted<'a>(work: &'a [Self::Work], memory: &'a mut AnyValues) -> &'a [Self];
+    fn converted<'a>(work: &'a [Self::ComputedValue], memory: &'a mut AnyValues) -> &'a [Self];
 }
 
 /// What a row is decoded and computed in.
-pub(crate) trait Work: Element + Made<Work = Self> + Default + PartialOrd {
+pub(crate) trait ComputedValue:
+    Element + DeliveredValue<ComputedValue = Self> + Default + PartialOrd
+{
     /// Value and column in one number: the larger the value and then the smaller the column, the smaller the number.
     type Key: Key;
 
@@ -208,10 +210,10 @@ macro_rules! work {
         work!($Variant $type, $bits, u64, narrow);
     };
     ($Variant:ident $type:ident, $bits:ident, $key:ty, $keys:ident) => {
-        impl Made for $type {
-            type Work = Self;
+        impl DeliveredValue for $type {
+            type ComputedValue = Self;
             of!($Variant);
-            fn as_work(values: &mut [Self]) -> Option<&mut [Self]> {
+            fn as_computed(values: &mut [Self]) -> Option<&mut [Self]> {
                 Some(values)
             }
             fn converted<'a>(work: &'a [Self], _memory: &'a mut AnyValues) -> &'a [Self] {
@@ -219,7 +221,7 @@ macro_rules! work {
             }
         }
 
-        impl Work for $type {
+        impl ComputedValue for $type {
             type Key = $key;
             #[inline(always)]
             fn key(self, column: i32) -> $key {
@@ -251,10 +253,10 @@ cellring_core::with_element_types!(work);
 
 macro_rules! half {
     ($variant:ident $type:ty, $convert:expr) => {
-        impl Made for $type {
-            type Work = f32;
+        impl DeliveredValue for $type {
+            type ComputedValue = f32;
             of!($variant);
-            fn as_work(_values: &mut [Self]) -> Option<&mut [f32]> {
+            fn as_computed(_values: &mut [Self]) -> Option<&mut [f32]> {
                 None
             }
             fn converted<'a>(work: &'a [f32], memory: &'a mut AnyValues) -> &'a [Self] {
@@ -405,7 +407,7 @@ mod tests {
 
     #[test]
     fn keys_order_by_falling_value_then_rising_column_and_give_both_back() {
-        fn check<T: Work + Debug>(values: &[T]) {
+        fn check<T: ComputedValue + Debug>(values: &[T]) {
             for (&large, &small) in values.iter().zip(&values[1..]) {
                 assert!(large > small);
                 assert!(large.key(i32::MAX - 1) < small.key(0));

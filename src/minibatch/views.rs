@@ -47,7 +47,7 @@ macro_rules! define {
             /// Some of the values.
             ///
             /// # Panics
-            /// Where the range goes beyond the end.
+            /// If the range goes beyond the end.
             pub fn slice(self, range: std::ops::Range<usize>) -> Values<'a> {
                 match self {
                     $(Self::$Variant(values) => Self::$Variant(&values[range]),)*
@@ -125,7 +125,7 @@ impl<'a> Indices<'a> {
     /// One of them, widened.
     ///
     /// # Panics
-    /// Where there is no such place.
+    /// If there is no such place.
     pub fn at(self, place: usize) -> i64 {
         match self {
             Self::I32(indices) => indices[place].into(),
@@ -164,7 +164,7 @@ impl<'a> DenseView<'a> {
     /// One row.
     ///
     /// # Panics
-    /// Where there is no such row.
+    /// If there is no such row.
     pub fn row(self, row: usize) -> Values<'a> {
         let [n_rows, n_columns] = self.shape;
         assert!(row < n_rows, "row {row} of {n_rows}");

@@ -78,7 +78,7 @@
 //! 3. Its section in `SPEC.md`, and its test: in `tests/plan`, how random cases make one (`cases.rs`), a plain twin made from
 //!    the section alone (`twin_sampler.rs`), and golden vectors (`golden_sampler.rs`).
 //!
-//! An option of the command is one more file, `tools/src/commands/data.rs`. For an order of one project alone, implement
+//! An option of the command is one more file, `tools/src/options/strategy.rs`. For an order of one project alone, implement
 //! [`UserOrder`] instead.
 //!
 #![doc = include_str!("SPEC.md")]

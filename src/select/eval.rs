@@ -28,7 +28,7 @@ use crate::store::Store;
 ///     error.to_string(),
 ///     "in the filter at character 9, = is not an operator; write == for equality: n_genes = 200"
 /// );
-/// # Ok::<(), cellring::select::SelectError>(())
+/// # Ok::<(), cellring::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Filter {
@@ -209,7 +209,7 @@ impl BatchFilter {
     /// Which rows of a batch are taken.
     ///
     /// # Panics
-    /// Where the batch lacks a column, or has one of another type than it was told.
+    /// If the batch lacks a column, or has one of another type than it was told.
     pub fn mask(&mut self, batch: &RecordBatch) -> Vec<bool> {
         self.mask_of(&self.arrays(batch))
     }

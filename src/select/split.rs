@@ -13,7 +13,7 @@ use crate::store::Store;
 ///
 /// let spec = SplitSpec::parse("train=0.8, val=0.1, test=0.1")?;
 /// assert_eq!(spec.names().collect::<Vec<_>>(), ["train", "val", "test"]);
-/// # Ok::<(), cellring::select::SelectError>(())
+/// # Ok::<(), cellring::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct SplitSpec {

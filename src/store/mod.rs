@@ -34,7 +34,7 @@ enum Headers {
 /// ```no_run
 /// let store = cellring::Store::open("atlas.cellring")?;
 /// println!("{} cells x {} genes", store.manifest().n_obs, store.manifest().n_vars);
-/// # Ok::<(), cellring::format::FormatError>(())
+/// # Ok::<(), cellring::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Store {
@@ -223,7 +223,7 @@ impl Store {
     /// For each column of the store its position in the source.
     ///
     /// # Errors
-    /// Where the var table is damaged, or its positions are not a permutation of `0..n_vars`.
+    /// If the var table is damaged, or its positions are not a permutation of `0..n_vars`.
     pub fn source_positions(&self) -> Result<Vec<u32>, Error> {
         let file = self.path.join(&self.manifest.var.file);
         positions_of(&self.var, &file)

@@ -20,7 +20,7 @@ impl Store {
     /// If a shard cannot be read or an obs is damaged.
     ///
     /// # Panics
-    /// Where the range goes beyond the last obs.
+    /// If the range goes beyond the last obs.
     pub fn rows(&self, range: Range<u64>) -> Result<CsrRows, Error> {
         assert!(
             range.start <= range.end && range.end <= self.n_obs(),

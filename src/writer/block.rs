@@ -63,7 +63,7 @@ impl BlockEncoder {
     /// If the block is too large for the format.
     ///
     /// # Panics
-    /// Where rows are not canonical or a column is not below `n_vars`.
+    /// If rows are not canonical or a column is not below `n_vars`.
     pub fn encode(
         &self,
         first_obs: u64,

@@ -37,7 +37,7 @@ pub(super) fn link_or_copy(from: &Path, to: &Path) -> io::Result<Linked> {
 }
 
 /// What filesystems say that know no hard links, or no more of a file; and kernels that protect the files of other users.
-fn is_refusal(error: &io::Error) -> bool {
+pub(super) fn is_refusal(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS | libc::EMLINK)

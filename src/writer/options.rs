@@ -44,7 +44,7 @@ impl WriterOptions {
         block_size: as u32,
         alignment: as u32,
         shard_bytes: as u64,
-        stripe: as Vec<PathBuf>,
+        stripe: each PathBuf,
         replace: as bool,
         uring: as bool,
         source: as serde_json::Value,

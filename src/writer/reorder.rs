@@ -41,7 +41,7 @@ impl<T: Element> RowSorter<T> {
     /// The row with its columns replaced by `map`, ascending.
     ///
     /// # Panics
-    /// Where a column is not in `map`, or `map` gives a column beyond `n_vars`.
+    /// If a column is not in `map`, or `map` gives a column beyond `n_vars`.
     pub fn reorder(&mut self, map: &[u32], indices: &[u32], values: &[T]) -> (&[u32], &[T]) {
         if indices.len() * WORDS_PER_VALUE < self.filled.len() || self.places.is_empty() {
             self.sort(map, indices, values);

@@ -99,7 +99,7 @@ impl StoreWriter {
     /// As [`create`](Self::create).
     ///
     /// # Panics
-    /// Where `obs` has not been written.
+    /// If `obs` has not been written.
     pub fn begin_matrix(&self, options: WriterOptions) -> Result<Self, Error> {
         assert!(self.obs.is_some(), "obs is written before further matrices");
         let own = &self.options;
@@ -165,7 +165,7 @@ impl StoreWriter {
     /// If this or an earlier write failed.
     ///
     /// # Panics
-    /// Where a block follows one that is not full, or has more obs than a block holds.
+    /// If a block follows one that is not full, or has more obs than a block holds.
     pub fn append(&mut self, block: &EncodedBlock) -> Result<(), Error> {
         let n_obs = block.ends.len();
         assert!(
@@ -192,7 +192,7 @@ impl StoreWriter {
     /// Writes a table from its batches: 65,536 rows each, fewer only in the last.
     ///
     /// # Errors
-    /// Where a batch is an error, or writing fails.
+    /// If a batch is an error, or writing fails.
     pub fn write_table<E: From<Error>>(
         &mut self,
         kind: TableKind,
@@ -214,10 +214,10 @@ impl StoreWriter {
     /// Completes the store and gives it its name.
     ///
     /// # Errors
-    /// Where a write failed, or the store cannot be renamed. Nothing is left under the final name then.
+    /// If a write failed, or the store cannot be renamed. Nothing is left under the final name then.
     ///
     /// # Panics
-    /// Where a table was not written or has not one row per obs or var.
+    /// If a table was not written or has not one row per obs or var.
     pub fn finish(mut self) -> Result<Manifest, Error> {
         let (name, matrices) = (self.name.take(), std::mem::take(&mut self.matrices));
         let (mut manifest, staging) = self.complete()?;

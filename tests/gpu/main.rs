@@ -66,7 +66,7 @@ fn config(gpu: Option<&Gpu>, output: OutputConfig) -> LoaderConfig {
         )
         .memory_bytes(16 << 20)
         .decode_threads(2)
-        .obs_columns(vec!["number".into()])
+        .obs_columns(["number"])
         .output(output)
         .gpu(gpu.cloned())
 }

@@ -33,7 +33,7 @@ fn config() -> LoaderConfig {
                 .fetch_factor(2)
                 .seed(3),
         )
-        .obs_columns(vec!["plate".into()])
+        .obs_columns(["plate"])
         .memory_bytes(8 << 20)
         .decode_threads(2)
 }
@@ -170,7 +170,7 @@ fn errors_have_a_kind_a_path_and_one_sentence() {
     let error = Store::open(&path).unwrap_err();
     assert_eq!((error.kind(), error.path()), (ErrorKind::NotAStore, Some(&*path)));
     let store = store(dir.path());
-    let no_column = Loader::new(store.clone(), config().obs_columns(vec!["tissue".into()])).unwrap_err();
+    let no_column = Loader::new(store.clone(), config().obs_columns(["tissue"])).unwrap_err();
     assert_eq!(no_column.kind(), ErrorKind::NotFound);
     let no_size = config().sampler(SamplerConfig::default().batch_size(0));
     let no_size = Loader::new(store.clone(), no_size).unwrap_err();

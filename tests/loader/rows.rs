@@ -35,7 +35,7 @@ fn config(output: OutputConfig) -> LoaderConfig {
                 .fetch_factor(2),
         )
         .output(output)
-        .obs_columns(vec!["number".into()])
+        .obs_columns(["number"])
         .memory_bytes(16 << 20)
 }
 
@@ -217,6 +217,14 @@ fn rows_that_do_not_exist_or_fit_are_refused() {
         error.to_string().contains("obs 400 does not exist among 400 obs"),
         "{error}"
     );
+    // Dense rows have their size before any of them is read.
+    let output = OutputConfig::default().layout(Layout::Dense);
+    let dense = Loader::new(store, config(output).memory_bytes(4 << 20)).unwrap();
+    let many: Vec<u64> = (0..100_000).map(|k| k % N_OBS as u64).collect();
+    let error = dense.rows(&many).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Memory);
+    assert!(error.to_string().starts_with("100000 obs need "), "{error}");
+    assert_eq!(dense.rows(&many[..50]).unwrap().n_obs(), 50);
     // The loader works on.
     assert_eq!(loader.rows(&[3]).unwrap().obs(), [3]);
 }

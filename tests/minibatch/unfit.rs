@@ -90,7 +90,7 @@ fn values_that_are_no_counts_are_refused_by_their_place() {
                     for part in [
                         "obs 100 (",
                         &format!("the value {value} for the gene {gene:?}"),
-                        "--layer counts or --raw",
+                        "from a layer or from raw",
                         store.path().to_str().unwrap(),
                     ] {
                         assert!(message.contains(part), "{part}: {message}");

@@ -26,7 +26,7 @@ fn goldens() -> Vec<(&'static str, Strategy, SamplerData, [&'static str; 3])> {
                 .replacement(replacement),
         )
     };
-    let grouped = |controls: bool, n_per_group| {
+    let grouped = |controls: bool, n_per_group: Option<u32>| {
         Strategy::Grouped(
             Grouped::new((0..n_obs).map(code).collect::<Vec<_>>())
                 .n_per_group(n_per_group)

@@ -92,7 +92,7 @@ fn of_library(error: &cellring::Error) -> &'static str {
 }
 
 /// What the library advises, and the options of this command that do it.
-const OPTIONS: [(&str, &str); 5] = [
+const OPTIONS: [(&str, &str); 6] = [
     (
         "; allow it to be replaced, or give another name",
         "; give --force to replace it, or another name",
@@ -109,14 +109,18 @@ const OPTIONS: [(&str, &str); 5] = [
         "; allow rounding to get",
         "; allow rounding (--allow-rounding) to get",
     ),
+    (
+        "takes from a layer or from raw if",
+        "takes with --layer counts or --raw if",
+    ),
     ("; choose a smaller block size", "; choose a smaller --block-size"),
 ];
 
 /// A sentence of the library, which knows no command line, with the options that it is about.
-fn with_options(sentence: String) -> String {
+pub(crate) fn with_options(sentence: &str) -> String {
     let option = OPTIONS.iter().find(|(advice, _)| sentence.contains(advice));
     option.map_or_else(
-        || sentence.clone(),
+        || sentence.to_owned(),
         |(advice, option)| sentence.replace(advice, option),
     )
 }
@@ -135,7 +139,7 @@ pub(crate) fn of_parser(error: &clap::Error) -> Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(error) => f.write_str(&with_options(error.to_string())),
+            Self::Failed(error) => f.write_str(&with_options(&error.to_string())),
             Self::Usage(sentence) | Self::Interrupted { sentence, .. } => f.write_str(sentence),
             Self::NoReader => f.write_str("the reader of the output has closed it"),
         }
@@ -145,5 +149,58 @@ impl fmt::Display for Failure {
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Failed(Box::new(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use cellring::__internal::LoaderError;
+    use cellring::writer::EncodeError;
+
+    use super::*;
+
+    /// A reworded sentence of the library must not lose the option that it is about.
+    #[test]
+    fn sentences_of_the_library_name_the_options_of_the_command() {
+        let store = PathBuf::from("s");
+        let cases: [(cellring::Error, &str); 5] = [
+            (
+                WriteError::Exists { path: store.clone() }.into(),
+                "; give --force to replace it",
+            ),
+            (
+                EncodeError::BlockTooLarge {
+                    first_obs: 0,
+                    bytes: 1 << 33,
+                }
+                .into(),
+                "--block-size",
+            ),
+            (
+                LoaderError::Rounding {
+                    store: store.clone(),
+                    value_type: "int64",
+                }
+                .into(),
+                "--allow-rounding",
+            ),
+            (
+                LoaderError::Unfit {
+                    store: store.clone(),
+                    cell: "obs 1".into(),
+                    found: "the value -1".into(),
+                }
+                .into(),
+                "--layer counts or --raw",
+            ),
+            (cellring::writer::PartManifest::open(&store).unwrap_err(), ""),
+        ];
+        for (error, option) in cases {
+            assert!(!error.to_string().contains("--"), "{error}");
+            let said = Failure::from(error).to_string();
+            assert!(said.contains(option), "{said}");
+        }
     }
 }

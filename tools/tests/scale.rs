@@ -59,7 +59,7 @@ fn opening_reads_no_table(path: &Path) {
     assert_eq!(cached_fraction(&obs).unwrap(), before, "no page of obs was read");
 
     // A column is read when it is asked for, and others are not.
-    let obs_columns = vec!["plate".into()];
+    let obs_columns = ["plate"];
     let config = LoaderConfig::default().obs_columns(obs_columns);
     Loader::new(store, config).unwrap();
     assert!(before == 1.0 || cached_fraction(&obs).unwrap() > before);

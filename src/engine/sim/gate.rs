@@ -52,7 +52,7 @@ impl Gate {
     /// Waits until `n` submissions have been handed in.
     ///
     /// # Panics
-    /// Where that does not happen in two minutes.
+    /// If that does not happen in two minutes.
     pub fn wait_for_submissions(&self, n: u64) {
         let waited = self
             .shared

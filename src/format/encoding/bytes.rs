@@ -15,7 +15,7 @@ impl<'a> Padded<'a> {
     /// The first `len` bytes of `readable`.
     ///
     /// # Panics
-    /// Where there are not as many.
+    /// If there are not as many.
     #[inline]
     pub fn new(readable: &'a [u8], len: usize) -> Self {
         assert!(len <= readable.len(), "{len} of {} bytes", readable.len());

@@ -24,7 +24,7 @@ impl ObsDecoder {
     /// [`FrameError`] where the bytes are not those that were written for this obs.
     ///
     /// # Panics
-    /// Where the outputs differ in length, or `T` is neither `f32` nor the store's type.
+    /// If the outputs differ in length, or `T` is neither `f32` nor the store's type.
     #[inline]
     pub fn decode<T: Element>(
         &self,

@@ -96,7 +96,7 @@ impl Index {
     /// The bytes of the whole file.
     ///
     /// # Errors
-    /// Where it cannot be read, or has become shorter.
+    /// If it cannot be read, or has become shorter.
     pub(crate) fn bytes(&self) -> Result<&[u8], FormatError> {
         self.content.bytes(0..self.content.len())
     }
@@ -145,7 +145,7 @@ impl Index {
     /// If it does not: the index is damaged. Else where the index has become shorter.
     ///
     /// # Panics
-    /// Where there is no such block.
+    /// If there is no such block.
     #[inline]
     pub fn block(&self, block: u64) -> Result<BlockRecord, FormatError> {
         assert!(block < self.n_blocks(), "block {block} of {}", self.n_blocks());
@@ -172,7 +172,7 @@ impl Index {
     /// If it does not fit: the index is damaged.
     ///
     /// # Panics
-    /// Where there is no such obs.
+    /// If there is no such obs.
     #[inline]
     pub fn place(&self, obs: u64, payload_bytes: u32) -> Result<ObsPlace, FormatError> {
         assert!(obs < self.n_obs(), "obs {obs} of {}", self.n_obs());

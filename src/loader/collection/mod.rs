@@ -124,7 +124,7 @@ impl Collection {
     /// store.
     ///
     /// # Errors
-    /// Where a store has no such matrix, or they cannot be joined.
+    /// If a store has no such matrix, or they cannot be joined.
     pub fn matrix(&self, name: &str) -> Result<Self> {
         let inner = &*self.0;
         let stores = inner.stores.iter().map(|store| store.matrix(name).cloned());
@@ -177,7 +177,7 @@ impl Collection {
     /// As [`var_names`](Self::var_names).
     ///
     /// # Panics
-    /// Where there is no such store.
+    /// If there is no such store.
     pub fn missing(&self, store: usize) -> Result<Vec<String>> {
         let n_vars = self.0.stores[store].n_vars() as usize;
         let there = match self.map(store) {
@@ -194,7 +194,7 @@ impl Collection {
     /// The numbers of the obs of a store: for a [`Subset`] of some stores, say.
     ///
     /// # Panics
-    /// Where there is no such store.
+    /// If there is no such store.
     pub fn range(&self, store: usize) -> Range<u64> {
         self.0.starts[store]..self.0.starts[store + 1]
     }
@@ -202,7 +202,7 @@ impl Collection {
     /// Which store an obs is in, and its number there.
     ///
     /// # Panics
-    /// Where there is no such obs.
+    /// If there is no such obs.
     pub fn locate(&self, obs: u64) -> (usize, u64) {
         assert!(obs < self.n_obs(), "obs {obs} of {}", self.n_obs());
         // Behind all stores that start at or before it; stores without obs have none.

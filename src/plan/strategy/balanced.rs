@@ -38,7 +38,7 @@ impl Balanced {
 
     setters! {
         codes: into Arc<[u32]>,
-        n_draws: as Option<u64>,
+        n_draws: into Option<u64>,
         global: as bool,
     }
 }

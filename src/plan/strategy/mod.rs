@@ -16,6 +16,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::error::PlanError;
+use crate::Error;
 
 pub use balanced::Balanced;
 pub use custom::Custom;
@@ -39,7 +40,7 @@ macro_rules! strategies {
         /// ```
         /// use cellring::plan::{SamplerConfig, Strategy, Weighted};
         ///
-        /// let weights = (0..100).map(|obs| 1.0 + obs as f32).collect();
+        /// let weights = (0..100).map(|obs| 1.0 + obs as f32).collect::<Vec<_>>();
         /// let weighted = Weighted::new(weights).n_draws(Some(1_000));
         /// let config = SamplerConfig::default().strategy(weighted);
         /// assert_eq!(config.strategy.name(), "weighted");
@@ -165,17 +166,18 @@ impl fmt::Display for StrategyKind {
 }
 
 impl FromStr for StrategyKind {
-    type Err = PlanError;
+    type Err = Error;
 
-    fn from_str(name: &str) -> Result<Self, PlanError> {
+    fn from_str(name: &str) -> Result<Self, Error> {
         let found = Self::ALL.iter().copied().find(|kind| kind.name() == name);
-        found.ok_or_else(|| {
+        let unknown = || {
             let known: Vec<&str> = Self::ALL.iter().map(|kind| kind.name()).collect();
             PlanError::UnknownStrategy {
                 found: name.to_owned(),
                 known: known.join(", "),
             }
-        })
+        };
+        Ok(found.ok_or_else(unknown)?)
     }
 }
 
@@ -186,7 +188,7 @@ mod tests {
     #[test]
     fn strategies_read_as_they_write() {
         for &strategy in StrategyKind::ALL {
-            assert_eq!(strategy.to_string().parse(), Ok(strategy));
+            assert_eq!(strategy.to_string().parse::<StrategyKind>().unwrap(), strategy);
             assert_eq!(serde_json::to_value(strategy).unwrap(), strategy.name());
             let read: StrategyKind = serde_json::from_value(strategy.name().into()).unwrap();
             assert_eq!(read, strategy);

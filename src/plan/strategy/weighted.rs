@@ -37,7 +37,7 @@ impl Weighted {
 
     setters! {
         weights: into Arc<[f32]>,
-        n_draws: as Option<u64>,
+        n_draws: into Option<u64>,
         replacement: as bool,
     }
 }

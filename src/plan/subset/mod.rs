@@ -31,7 +31,7 @@ use super::list::{ObsList, Runs};
 ///
 /// let parts = filter.split(&[0.8, 0.1, 0.1], 42)?; // train, validation, test
 /// assert_eq!(parts.iter().map(Subset::len).collect::<Vec<_>>(), [72, 9, 9]);
-/// # Ok::<(), cellring::plan::PlanError>(())
+/// # Ok::<(), cellring::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Subset {

@@ -216,7 +216,7 @@ impl StoreAppender {
     /// last.
     ///
     /// # Errors
-    /// Where a batch is an error, or writing fails.
+    /// If a batch is an error, or writing fails.
     pub fn write_obs<E: From<Error>>(
         &mut self,
         schema: &SchemaRef,
@@ -233,10 +233,10 @@ impl StoreAppender {
     /// Makes the obs a part of the store.
     ///
     /// # Errors
-    /// Where a write failed. The store is what it was then.
+    /// If a write failed. The store is what it was then.
     ///
     /// # Panics
-    /// Where obs was not written, or has not one row per obs.
+    /// If obs was not written, or has not one row per obs.
     pub fn finish(self) -> Result<Manifest, Error> {
         let kept = self.kept_shards();
         let Some(obs) = self.obs else {

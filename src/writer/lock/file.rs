@@ -2,13 +2,15 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::owner::{Owner, OwnerState};
 use crate::Error;
 use crate::writer::error::WriteError;
+use crate::writer::link::is_refusal as is_link_refusal;
 use crate::writer::rename;
 
 /// Name of a lock file.
@@ -62,15 +64,35 @@ pub(super) fn create(lock: &Path, me: &Owner) -> io::Result<()> {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     let draft = draft(lock, me);
-    let linked = File::create(&draft)
-        .and_then(|mut file| me.write(&mut file))
-        .and_then(|()| fs::hard_link(&draft, lock));
+    let written = File::create_new(&draft).and_then(|mut file| me.write(&mut file));
+    if let Err(error) = written {
+        let _ = fs::remove_file(&draft);
+        return Err(match error.kind() {
+            // Not to be taken for the lock's.
+            io::ErrorKind::AlreadyExists => io::Error::other("the name of a draft is taken"),
+            _ => error,
+        });
+    }
+    let linked = match fs::hard_link(&draft, lock) {
+        // An answer of a server may be lost, and the question asked again: then the draft has both names.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && has_two_names(&draft) => Ok(()),
+        linked => linked,
+    };
     let _ = fs::remove_file(&draft);
     match linked {
-        // Not every filesystem has hard links. There a process that is killed in between may leave an empty file.
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => me.write(&mut File::create_new(lock)?),
+        // Without hard links a process that is killed in between may leave an empty file.
+        Err(error) if is_link_refusal(&error) => {
+            let mut file = File::create_new(lock)?;
+            me.write(&mut file).inspect_err(|_| {
+                let _ = fs::remove_file(lock);
+            })
+        }
         linked => linked,
     }
+}
+
+fn has_two_names(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|file| file.nlink() == 2)
 }
 
 /// Removes what processes that are gone left of lock files. The store is locked.
@@ -129,9 +151,12 @@ pub(super) fn take_over(path: &Path, lock: &Path, me: &Owner, is_locked: bool) -
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(WriteError::io(lock)(error).into()),
     }
-    let taken = File::open(&aside)
-        .ok()
-        .and_then(|mut file| Owner::read(&mut file));
+    let taken = match File::open(&aside) {
+        Ok(mut file) => Owner::read(&mut file),
+        // Another process that has the lock by now has cleaned up: it is found at the next look.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(_) => None,
+    };
     if taken == owner {
         let _ = fs::remove_file(&aside);
         return Ok(());
@@ -144,7 +169,12 @@ pub(super) fn take_over(path: &Path, lock: &Path, me: &Owner, is_locked: bool) -
 fn draft(lock: &Path, me: &Owner) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    lock.with_file_name(format!("{LOCK_FILE}-{}-{}-{number}", me.host, me.pid))
+    // Processes of two containers may have the same host and number.
+    let nanos = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |now| now.subsec_nanos());
+    let (host, pid) = (&me.host, me.pid);
+    lock.with_file_name(format!("{LOCK_FILE}-{host}-{pid}-{nanos}-{number}"))
 }
 
 pub(super) fn held(path: &Path, owner: Option<&Owner>) -> WriteError {

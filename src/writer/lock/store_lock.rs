@@ -48,7 +48,7 @@ impl StoreLock {
     /// Locks a store that is about to be replaced, or removed; waits for those that append to it.
     ///
     /// # Errors
-    /// Where it cannot be read.
+    /// If it cannot be read.
     pub(in crate::writer) fn wait(path: &Path) -> Result<Self, Error> {
         let mut has_warned = false;
         loop {

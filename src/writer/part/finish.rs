@@ -17,7 +17,7 @@ impl StoreWriter {
     /// As [`Self::finish`].
     ///
     /// # Panics
-    /// Where a table was not written.
+    /// If a table was not written.
     pub fn finish_part(mut self, part: Part) -> Result<PartManifest, Error> {
         let (Some(obs), Some(var)) = (self.obs, self.var) else {
             panic!("both tables are written before the part is finished");

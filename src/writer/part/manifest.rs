@@ -47,7 +47,7 @@ impl Part {
     /// The blocks of part `number` (from 1 on) of `of`, of `n_blocks`: whole blocks, as equally many as can be.
     ///
     /// # Panics
-    /// Where there is no such part.
+    /// If there is no such part.
     pub fn blocks(number: u32, of: u32, n_blocks: u64) -> std::ops::Range<u64> {
         assert!((1..=of).contains(&number), "part {number} of {of}");
         let end = |number: u32| (u128::from(n_blocks) * u128::from(number) / u128::from(of)) as u64;

@@ -37,7 +37,7 @@ pub(in crate::writer) fn is_part_of(path: &Path, store: &Path) -> bool {
 /// The parts of a store that lie where [`part_path`] says, in order.
 ///
 /// # Errors
-/// Where the directory cannot be read.
+/// If the directory cannot be read.
 pub fn parts_of(store: &Path) -> Result<Vec<PathBuf>, Error> {
     let parent = parent_of(store);
     let entries = std::fs::read_dir(parent).map_err(WriteError::io(parent))?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::common::Kind;
 use cellring::__internal::{Cause, CollectionError, LoaderError};
-use cellring::loader::Join;
+use cellring::Join;
 use cellring::minibatch::{
     GeneSelection, IndexType, Indices, Layout, LibraryGenes, Normalize, ObsColumn, OutputConfig, OutputError,
     OutputType, Values,

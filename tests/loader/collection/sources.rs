@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use cellring::Join;
 use cellring::Store;
 use cellring::format::constants::ROLE_INDEX;
 use cellring::format::{CsrRows, Element, Encoding, ValueBuffer, ValueType};
-use cellring::loader::Join;
 use cellring::writer::WriterOptions;
 
 use crate::common::{Kind, matrix, named_var_table, obs_table, role, value_type, write_store_with_tables};

@@ -50,7 +50,7 @@ impl Input {
     /// As [`Self::open_with`] for each of them; and [`JoinError`](crate::JoinError), here or where a matrix or table is opened or read.
     ///
     /// # Panics
-    /// Where there is no input.
+    /// If there is no input.
     pub fn join(inputs: &[PathBuf], open: &OpenOptions, options: &JoinOptions) -> Result<Self> {
         assert!(!inputs.is_empty(), "an input");
         let joined = Joined::open(inputs, open, options)?;

@@ -89,7 +89,7 @@ impl RowSet {
     /// Member number `place`, from 0.
     ///
     /// # Panics
-    /// Where there are not so many.
+    /// If there are not so many.
     pub fn nth(&self, place: u64) -> u64 {
         assert!(place < self.len, "member {place} of {}", self.len);
         let step = self.before.partition_point(|&before| before <= place) - 1;

@@ -7,7 +7,7 @@ use std::path::Path;
 /// Writes the entries of a directory to the disk, on filesystems that do so.
 ///
 /// # Errors
-/// Where the directory cannot be opened, or the disk fails.
+/// If the directory cannot be opened, or the disk fails.
 pub fn sync_directory(path: &Path) -> io::Result<()> {
     match File::open(path)?.sync_all() {
         // Their entries are written by the server, or with the files.

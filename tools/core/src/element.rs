@@ -41,7 +41,7 @@ pub trait Element: Copy + PartialEq + Send + Sync + sealed::Sealed + 'static {
     /// type only from itself.
     ///
     /// # Panics
-    /// Where another type than `f32` is read from a type that is not its own, or `bytes` is too short.
+    /// If another type than `f32` is read from a type that is not its own, or `bytes` is too short.
     #[inline]
     fn from_stored(stored: ValueType, bytes: &[u8]) -> Self {
         assert_eq!(stored, Self::VALUE_TYPE, "only f32 is read from another type");
@@ -221,7 +221,7 @@ pub fn put<T: Element>(value: T, out: &mut Vec<u8>) {
 /// Reads the value at the start of `bytes`.
 ///
 /// # Panics
-/// Where `bytes` is shorter than the type.
+/// If `bytes` is shorter than the type.
 #[inline]
 pub fn get<T: Element>(bytes: &[u8]) -> T {
     let width = T::VALUE_TYPE.size_bytes();

@@ -45,7 +45,7 @@ use threads::thread_pool;
 /// [`ConvertError`]; nothing is left at `output` then (an existing store that was to be replaced is left as it was).
 ///
 /// # Panics
-/// Where there is no input.
+/// If there is no input.
 pub fn convert(
     inputs: &[PathBuf],
     output: &Path,

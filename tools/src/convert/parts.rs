@@ -131,7 +131,7 @@ pub(super) fn settings(
 /// A part that is there already and is what would be made.
 ///
 /// # Errors
-/// Where it is another one, or damaged.
+/// If it is another one, or damaged.
 pub(super) fn existing(
     path: &Path,
     options: &ConvertOptions,

@@ -75,7 +75,7 @@ impl ReadArgs {
             .engine(self.engine()?)
             .memory_bytes(self.memory_bytes())
             .decode_threads(self.threads.map_or(0, usize::from))
-            .obs_columns(self.obs_columns.iter().map(|name| name.as_str().into()).collect())
+            .obs_columns(self.obs_columns.iter().map(String::as_str))
             .allow_rounding(self.allow_rounding))
     }
 }

@@ -185,7 +185,7 @@ fn config(further: &[Selection], engine: EngineConfig) -> LoaderConfig {
         .engine(engine)
         .memory_bytes(16 << 20)
         .allow_rounding(true)
-        .matrices(further.iter().map(|selection| exact(selection.path())).collect())
+        .matrices(further.iter().map(|selection| exact(selection.path())))
 }
 
 /// The further matrices of a minibatch are those of its cells, whatever reads them, and with which encoding.

@@ -57,7 +57,7 @@ impl FrameDecoder {
     /// The same with other loops.
     ///
     /// # Panics
-    /// Where this processor cannot run them.
+    /// If this processor cannot run them.
     pub fn with_kernel(self, kernel: Kernel) -> Self {
         assert!(kernel.is_available(), "this processor cannot run {kernel:?}");
         Self { kernel, ..self }
@@ -72,7 +72,7 @@ impl FrameDecoder {
     /// [`FrameError`] where the bytes are not a whole and valid frame of this obs.
     ///
     /// # Panics
-    /// Where the outputs differ in length, or the type of `data` is neither `f32` nor the stored one.
+    /// If the outputs differ in length, or the type of `data` is neither `f32` nor the stored one.
     #[inline]
     pub fn decode<T: Element>(
         &self,

@@ -42,7 +42,7 @@ impl FrameEncoder {
     /// `indices` ascend strictly and stay below 2^31; `values` are as many. The caller has dropped zeros.
     ///
     /// # Panics
-    /// Where `indices` do not ascend strictly or the lengths differ: canonical rows are the caller's duty.
+    /// If `indices` do not ascend strictly or the lengths differ: canonical rows are the caller's duty.
     pub fn encode<T: Element>(&mut self, obs: u64, indices: &[u32], values: &[T], out: &mut Vec<u8>) {
         assert_eq!(indices.len(), values.len(), "one value per index");
         if indices.is_empty() {

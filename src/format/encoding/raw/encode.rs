@@ -71,7 +71,7 @@ impl<T: Element> EncodeBlock<T> for RawEncoder<T> {
 /// `values` are in the source's type `T`; `stored` is `T`'s own type or an unsigned integer that holds them all.
 ///
 /// # Panics
-/// Where a value is not representable in `stored`: the writer has determined it from all values.
+/// If a value is not representable in `stored`: the writer has determined it from all values.
 fn encode_block<T: Element>(
     first_obs: u64,
     indptr: &[u32],

@@ -63,8 +63,8 @@ impl Grouped {
 
     setters! {
         codes: into Arc<[u32]>,
-        n_per_group: as Option<u32>,
-        sets_per_minibatch: as Option<u32>,
+        n_per_group: into Option<u32>,
+        sets_per_minibatch: into Option<u32>,
         controls: into Option<Controls>,
     }
 

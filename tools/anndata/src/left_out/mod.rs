@@ -40,7 +40,7 @@ impl Input {
     /// cannot be looked into is one.
     ///
     /// # Errors
-    /// Where an input cannot be opened.
+    /// If an input cannot be opened.
     pub fn left_out(&self, taken: &[&Selection]) -> Result<Vec<LeftOut>> {
         Ok(bounded(&self.parts(taken)?))
     }

@@ -86,7 +86,7 @@ impl MatrixSource {
     /// The rows of a set. Of chunks without any of them little is read.
     ///
     /// # Panics
-    /// Where the set is not one of as many rows.
+    /// If the set is not one of as many rows.
     #[must_use]
     pub fn pick(&self, rows: &RowSet) -> Self {
         Self::new(Picked::new(Arc::clone(&self.source), rows))

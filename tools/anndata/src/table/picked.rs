@@ -24,7 +24,7 @@ impl TableSource {
     /// The rows of a set.
     ///
     /// # Panics
-    /// Where the set is not one of as many rows.
+    /// If the set is not one of as many rows.
     #[must_use]
     pub fn pick(self, rows: &RowSet) -> Self {
         assert_eq!(rows.n_rows(), self.n_rows, "rows of the set");

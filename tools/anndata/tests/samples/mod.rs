@@ -17,7 +17,7 @@ use arrow_array::{
 };
 use arrow_schema::{Field, Schema};
 use cellring_anndata::write::{AnnDataWriter, Axis, MatrixSpec};
-use cellring_core::{CsrRows, ValueBuffer, ValueType};
+use cellring_anndata::{CsrRows, ValueBuffer, ValueType};
 
 /// Every element type of a matrix.
 pub(crate) const VALUE_TYPES: [ValueType; 11] = [

@@ -26,7 +26,7 @@ pub(in crate::format::encoding::packed) fn pack(values: &[u32], width: u32, out:
 /// Reads `m` entries of `width` bits (0 to 31) from the start of `bytes` into `out[..m]`.
 ///
 /// # Panics
-/// Where `m` is above the group's length. Bytes beyond the end count as zero.
+/// If `m` is above the group's length. Bytes beyond the end count as zero.
 #[inline(always)]
 pub(in crate::format::encoding::packed) fn unpack(bytes: &[u8], width: u32, m: usize, out: &mut Group) {
     let mask = (1u64 << width) - 1;
