@@ -75,7 +75,7 @@ fn engine() -> EngineConfig {
 }
 
 /// Decodes an epoch, and returns the number of its values.
-fn run_epoch(loader: &mut Loader, epoch: u64) -> usize {
+fn run_epoch(loader: &Loader, epoch: u64) -> usize {
     loader
         .epoch(epoch)
         .unwrap()
@@ -135,12 +135,12 @@ fn gather(c: &mut Criterion) {
                 .sampler(sampler())
                 .engine(engine())
                 .decode_threads(threads);
-            let mut loader = Loader::new(store.clone(), config).unwrap();
+            let loader = Loader::new(store.clone(), config).unwrap();
             let mut epoch = 0;
             group.bench_function(BenchmarkId::new("loader, decoding threads", threads), |b| {
                 b.iter(|| {
                     epoch += 1;
-                    assert_eq!(run_epoch(&mut loader, epoch), nnz);
+                    assert_eq!(run_epoch(&loader, epoch), nnz);
                 });
             });
         }

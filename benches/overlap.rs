@@ -51,7 +51,7 @@ fn epoch(store: &Arc<Store>, read: Duration, consume: Duration) -> Epoch {
         )
         .engine(engine)
         .decode_threads(1);
-    let mut loader = Loader::new(store.clone(), config).unwrap();
+    let loader = Loader::new(store.clone(), config).unwrap();
     let since = Instant::now();
     let mut epoch = loader.epoch(0).unwrap();
     for minibatch in epoch.by_ref() {

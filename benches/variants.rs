@@ -186,7 +186,7 @@ fn look(minibatch: &Minibatch) -> usize {
 }
 
 /// Cells per second of an epoch or its beginning, and nanoseconds of decoding per cell.
-fn epoch(loader: &mut Loader, number: u64, seconds: f64) -> (f64, f64) {
+fn epoch(loader: &Loader, number: u64, seconds: f64) -> (f64, f64) {
     let since = Instant::now();
     let mut epoch = loader.epoch(number).unwrap();
     let mut n_cells = 0;
@@ -263,9 +263,9 @@ fn main() {
     for round in 0..rounds {
         for ((_, strategy, data, output), (rates, decode)) in variants.iter().zip(&mut rates) {
             // One loader at a time, whose first epoch fills its memory.
-            let mut loader = loader(strategy, data, output);
-            epoch(&mut loader, 2 * round, seconds);
-            let (rate, decode_ns) = epoch(&mut loader, 2 * round + 1, seconds);
+            let loader = loader(strategy, data, output);
+            epoch(&loader, 2 * round, seconds);
+            let (rate, decode_ns) = epoch(&loader, 2 * round + 1, seconds);
             rates.push(rate);
             decode.push(decode_ns);
         }

@@ -25,7 +25,7 @@ pub unsafe extern "C" fn cellring_first(path: *const c_char) -> *mut c_void {
     let path = unsafe { CStr::from_ptr(path) }.to_string_lossy().into_owned();
     let first = || {
         let store = Arc::new(Store::open(path).ok()?);
-        let mut loader = Loader::new(store, LoaderConfig::default()).ok()?;
+        let loader = Loader::new(store, LoaderConfig::default()).ok()?;
         loader.epoch(0).ok()?.next()?.ok()
     };
     first().map_or(ptr::null_mut(), |minibatch| {

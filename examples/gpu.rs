@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let store = Arc::new(Store::open(path)?);
     let config = LoaderConfig::default().gpu(gpu.clone());
     let batch_size = config.sampler.batch_size as usize;
-    let mut loader = Loader::new(store, config)?;
+    let loader = Loader::new(store, config)?;
     let n_vars = loader.collection().n_vars();
     let weights: Vec<f32> = (0..n_vars * N_OUT).map(|k| (k % 17) as f32 - 8.0).collect();
     let dense = compute.clone_htod(&weights)?;

@@ -47,6 +47,8 @@ pub enum ErrorKind {
     Damaged,
     /// A column, gene, matrix or obs that was asked for by name or number does not exist.
     NotFound,
+    /// A filter takes no obs.
+    Empty,
     /// A setting, a filter or a list is not valid, or does not fit the data or another setting.
     Config,
     /// Several stores do not go together.
@@ -105,7 +107,7 @@ impl Error {
         }
     }
 
-    /// The store, file or directory that it is about, if it is about one.
+    /// The store, file or directory that it is about, if it is about one. Errors of settings, lists and filters have none.
     pub fn path(&self) -> Option<&Path> {
         match &*self.0 {
             Cause::Collection(error) => path_of_collection(error),
@@ -370,7 +372,8 @@ fn of_select(error: &SelectError) -> ErrorKind {
     match error {
         SelectError::Format(error) => of_format(error),
         SelectError::Plan(error) => of_plan(error),
-        SelectError::NothingTaken { .. } => ErrorKind::NotFound,
+        SelectError::NothingTaken { .. } => ErrorKind::Empty,
+        SelectError::FilterColumn { .. } => ErrorKind::NotFound,
         SelectError::Filter { .. } | SelectError::ColumnType { .. } | SelectError::Split { .. } => {
             ErrorKind::Config
         }

@@ -9,7 +9,7 @@
 //! use cellring::{Loader, LoaderConfig, Store};
 //!
 //! let store = Arc::new(Store::open("atlas.cellring")?);
-//! let mut loader = Loader::new(store, LoaderConfig::default())?;
+//! let loader = Loader::new(store, LoaderConfig::default())?;
 //! for minibatch in loader.epoch(0)? {
 //!     let minibatch = minibatch?;
 //!     println!("{} cells, {} values", minibatch.n_obs(), minibatch.nnz());

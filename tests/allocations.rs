@@ -127,7 +127,7 @@ fn check(collection: &Collection, batch_size: u32, fetch_factor: u32, output: Ou
             ColumnChoice::strings("plate"),
         ])
         .decode_threads(2);
-    let mut loader = Loader::new(collection.clone(), config).unwrap();
+    let loader = Loader::new(collection.clone(), config).unwrap();
     // All at a time: then there are as many buffers as there can ever be in use, however far decoding gets ahead later.
     drop(loader.epoch(0).unwrap().map(Result::unwrap).collect::<Vec<_>>());
     let mut epoch = loader.epoch(1).unwrap();

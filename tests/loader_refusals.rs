@@ -152,7 +152,7 @@ fn config(backend: Backend) -> LoaderConfig {
 fn ring_later(path: &Path) {
     write(path);
     let store = Arc::new(Store::open(path).unwrap());
-    let mut loader = match Loader::new(store, config(Backend::Uring)) {
+    let loader = match Loader::new(store, config(Backend::Uring)) {
         Err(error) if error.kind() == ErrorKind::Unavailable => return eprintln!("skipped: {error}"),
         loader => loader.unwrap(),
     };
@@ -177,7 +177,7 @@ fn cut(path: &Path) {
     for file in ["index.bin", "obs.arrow"] {
         let whole = std::fs::read(path.join(file)).unwrap();
         let store = Arc::new(Store::open(path).unwrap());
-        let mut loader = Loader::new(store, config(Backend::Pread)).unwrap();
+        let loader = Loader::new(store, config(Backend::Pread)).unwrap();
         let mut epoch = loader.epoch(0).unwrap();
         epoch.next().unwrap().unwrap();
         let opened = File::options().write(true).open(path.join(file)).unwrap();

@@ -180,7 +180,7 @@ pub(crate) fn train(
         .as_ref()
         .map_or(store.n_vars() as usize, GeneSelection::n_genes);
     let mut model = Model::new(n_genes, task.classes.len());
-    let mut loader = task.loader(store, sampler, cells)?;
+    let loader = task.loader(store, sampler, cells)?;
     for number in 0..n_epochs {
         let epoch = loader.epoch(number)?;
         let n_minibatches = epoch.n_minibatches();

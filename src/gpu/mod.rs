@@ -13,7 +13,7 @@
 //!
 //! let gpu = Gpu::open(0)?;
 //! let store = Arc::new(Store::open("atlas.cellring")?);
-//! let mut loader = Loader::new(store, LoaderConfig::default().gpu(gpu.clone()))?;
+//! let loader = Loader::new(store, LoaderConfig::default().gpu(gpu.clone()))?;
 //! let (copies, kernels) = (gpu.stream()?, gpu.stream()?);
 //! for minibatch in Feed::new(&gpu, &copies, loader.epoch(0)?, StagerConfig::default())? {
 //!     let minibatch = minibatch?;

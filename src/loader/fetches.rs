@@ -62,7 +62,7 @@ impl Loader {
     ///
     /// # Errors
     /// As [`epoch`](Self::epoch).
-    pub fn fetches(&mut self, epoch: u64) -> Result<Fetches> {
+    pub fn fetches(&self, epoch: u64) -> Result<Fetches> {
         let plan = self.shared.sampler.plan(epoch)?;
         Ok(Fetches {
             epoch: Epoch::start(self.handle(), plan, 0)?,

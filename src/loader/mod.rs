@@ -5,7 +5,7 @@
 //! use cellring::{Loader, LoaderConfig, Store};
 //!
 //! let store = Arc::new(Store::open("atlas.cellring")?);
-//! let mut loader = Loader::new(store, LoaderConfig::default().obs_columns(["cell_type"]))?;
+//! let loader = Loader::new(store, LoaderConfig::default().obs_columns(["cell_type"]))?;
 //! for epoch in 0..10 {
 //!     for minibatch in loader.epoch(epoch)? {
 //!         let minibatch = minibatch?;
@@ -34,7 +34,7 @@
 //! let config = LoaderConfig::default()
 //!     .sampler(SamplerConfig::default().strategy(weighted))
 //!     .obs_columns(vec!["cell_type".into(), ColumnChoice::codes("donor_id"), ColumnChoice::from("age").or_missing()]);
-//! let mut loader = Loader::new(collection.clone(), config)?;
+//! let loader = Loader::new(collection.clone(), config)?;
 //! for (code, cell_type) in loader.categories("cell_type").into_iter().flatten().enumerate() {
 //!     println!("{code} {cell_type}"); // merged: what the codes of every minibatch stand for
 //! }
@@ -275,8 +275,9 @@ impl Loader {
     /// with an error, since both would need the read buffers.
     ///
     /// # Errors
-    /// If a thread cannot be started, or a [`UserOrder`](crate::plan::UserOrder) fails.
-    pub fn epoch(&mut self, epoch: u64) -> Result<Epoch> {
+    /// If a thread cannot be started, or a [`UserOrder`](crate::plan::UserOrder) fails. A fetch that does not fit
+    /// [`memory_bytes`](LoaderConfig::memory_bytes) is an error of the first minibatch that needs it.
+    pub fn epoch(&self, epoch: u64) -> Result<Epoch> {
         let plan = self.shared.sampler.plan(epoch)?;
         Epoch::start(self.handle(), plan, self.shared.threads)
     }
@@ -313,7 +314,7 @@ impl Loader {
     /// [`ErrorKind::Resume`](crate::ErrorKind::Resume) if the state is that of another store or of other settings of the sampler, or if the
     /// epoch began with minibatches of another form (layout, genes, normalisation, matrices or columns), as far as the state says so;
     /// [`ErrorKind::Version`](crate::ErrorKind::Version) if it is of another version; else as [`epoch`](Self::epoch).
-    pub fn resume(&mut self, state: &SamplerState) -> Result<Epoch> {
+    pub fn resume(&self, state: &SamplerState) -> Result<Epoch> {
         let plan = self.shared.sampler.resume(state)?;
         delivered::check(state, &self.shared.delivered)?;
         Epoch::start(self.handle(), plan, self.shared.threads)

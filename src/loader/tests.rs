@@ -93,7 +93,7 @@ fn fetches_are_read_ahead_and_decoded_while_later_ones_are_read() {
         .collect();
 
     let gate = Gate::closed();
-    let mut loader = gated(&store, &gate);
+    let loader = gated(&store, &gate);
     let pool = loader.shared.pool.clone();
     let n_slots = pool.n_slots() as u64;
     assert!(1 < n_slots && n_slots < N_FETCHES, "{n_slots} slots");
@@ -125,7 +125,7 @@ fn a_consumer_that_holds_still_stops_the_reads_when_the_budget_is_full() {
     let dir = tempfile::tempdir().unwrap();
     let gate = Gate::closed();
     gate.open();
-    let mut loader = gated(&open_store(&dir), &gate);
+    let loader = gated(&open_store(&dir), &gate);
     let (pool, ahead) = (loader.shared.pool.clone(), loader.shared.ahead);
     let n_slots = pool.n_slots() as u64;
     assert!(0 < ahead && ahead < u64::from(FETCH_FACTOR), "{ahead} ahead");
@@ -158,7 +158,7 @@ fn a_consumer_that_holds_still_stops_the_reads_when_the_budget_is_full() {
 fn an_epoch_that_is_dropped_early_gives_its_slots_back() {
     let dir = tempfile::tempdir().unwrap();
     let gate = Gate::closed();
-    let mut loader = gated(&open_store(&dir), &gate);
+    let loader = gated(&open_store(&dir), &gate);
     let pool = loader.shared.pool.clone();
     let n_slots = pool.n_slots() as u64;
     let mut epoch = loader.epoch(0).unwrap();
@@ -192,7 +192,7 @@ fn an_epoch_ends_whoever_keeps_its_fetches() {
         memory_bytes: 1,
         ..config(None)
     };
-    let mut loader = Loader::new(store, config).unwrap();
+    let loader = Loader::new(store, config).unwrap();
     let n_slots = loader.shared.pool.n_slots();
     assert!(
         (n_slots as u64) < N_FETCHES,
@@ -226,7 +226,7 @@ fn an_engine_that_breaks_down_ends_this_epoch_and_every_later_one() {
         let (send, ends) = std::sync::mpsc::channel();
         // In a thread of its own, so that a loader that waits for ever is seen.
         std::thread::spawn(move || {
-            let mut loader = match Loader::new(store, config) {
+            let loader = match Loader::new(store, config) {
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
                     return send.send(Err(error)).unwrap();
                 }
@@ -263,7 +263,7 @@ fn an_engine_that_breaks_down_ends_this_epoch_and_every_later_one() {
 #[test]
 fn nothing_follows_the_end_of_an_epoch() {
     let dir = tempfile::tempdir().unwrap();
-    let mut loader = Loader::new(open_store(&dir), config(None)).unwrap();
+    let loader = Loader::new(open_store(&dir), config(None)).unwrap();
     let mut epoch = loader.epoch(0).unwrap();
     epoch.by_ref().take(3).for_each(drop);
     let pipeline = epoch.running.pipeline.clone();

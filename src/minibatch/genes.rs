@@ -32,7 +32,7 @@ struct Inner {
     is_ascending: bool,
 }
 
-/// What a list of names did not find, or not once.
+/// What names of a list were found nowhere, or more than once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GeneReport {

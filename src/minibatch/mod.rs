@@ -27,7 +27,7 @@
 //!             .normalize(Normalize::LOG1P_10K),
 //!     )
 //!     .obs_columns(vec!["cell_type".into(), ColumnChoice::codes("donor_id")]);
-//! let mut loader = Loader::new(store, config)?;
+//! let loader = Loader::new(store, config)?;
 //! for minibatch in loader.epoch(0)? {
 //!     let minibatch = minibatch?;
 //!     let Some(dense) = minibatch.dense() else { continue };

@@ -37,7 +37,7 @@ macro_rules! define {
                 }
             }
 
-            /// Name of the type as numpy has it; `bfloat16` for that one, which numpy has not.
+            /// Name of the type as numpy has it; `bfloat16` for that one, which numpy lacks.
             pub fn type_name(self) -> &'static str {
                 match self {
                     $(Self::$Variant(_) => $name,)*

@@ -71,15 +71,7 @@
 //! | randomness | `stream.rs`, `hash.rs` |
 //! | how well minibatches are mixed | `entropy.rs` |
 //!
-//! ## To add a strategy
-//! 1. Its file in `strategy/`: the data, and a `Method` for it. An order that is cut from one sequence is an `Order` of
-//!    `order.rs`; for minibatches that are made one by one there is the trait `Minibatches`.
-//! 2. Its row in `strategy/mod.rs`. No other file of the crate knows the strategies one by one.
-//! 3. Its section in `SPEC.md`, and its test: in `tests/plan`, how random cases make one (`cases.rs`), a plain twin made from
-//!    the section alone (`twin_sampler.rs`), and golden vectors (`golden_sampler.rs`).
-//!
-//! An option of the command is one more file, `tools/src/options/strategy.rs`. For an order of one project alone, implement
-//! [`UserOrder`] instead.
+//! `CONTRIBUTING.md` in the repository lists what a new strategy takes. For an order of one project alone, implement [`UserOrder`] instead.
 //!
 #![doc = include_str!("SPEC.md")]
 

@@ -23,6 +23,16 @@ pub enum SelectError {
         /// What is wrong there, with what was expected and found.
         what: String,
     },
+    /// A filter names a column that does not exist.
+    #[error("in the filter at character {at}, {what}: {filter}")]
+    FilterColumn {
+        /// The filter.
+        filter: String,
+        /// Where, in characters from 1.
+        at: usize,
+        /// What is wrong there, with the columns that there are.
+        what: String,
+    },
     /// A filter takes no obs.
     #[error("the filter matches none of the {n_obs} obs: {why}: {filter}")]
     NothingTaken {

@@ -177,7 +177,12 @@ impl Filter {
                 &columns.join(", ")
             };
             let what = format!("there is no obs column {:?} (there are: {columns})", test.column);
-            return Err(wrong(&self.text, test.column_at, what).into());
+            return Err(SelectError::FilterColumn {
+                filter: self.text.clone(),
+                at: test.column_at,
+                what,
+            }
+            .into());
         };
         let field = schema.field(field);
         let kind = kind_of(field.data_type()).ok_or_else(|| SelectError::ColumnType {

@@ -49,7 +49,7 @@
 //!   `unknown or true` is true, `unknown and false` is false, all else of unknown is unknown. What is unknown is not taken:
 //!   `x != 3` and `not x == 3` both leave out what is missing; `x != 3 or x is missing` takes it.
 //! - A value that no obs has equals nothing. It is a warning, with the nearest values that there are; and a filter that takes
-//!   no obs at all is an error . [`Filter::apply`] tells warnings to `tracing`;
+//!   no obs at all is an error. [`Filter::apply`] reports warnings through `tracing`;
 //!   [`Filter::matches`] returns them, and takes an empty result for what it is, so that one filter serves many stores.
 //!   Numbers are looked for in lists of up to 64.
 //! - Parentheses and `not` nest at most 100 deep.
@@ -80,7 +80,6 @@ mod weights;
 pub use codes::{Codes, codes};
 #[doc(hidden)]
 pub use error::SelectError;
-#[doc(hidden)]
 pub use eval::BatchFilter;
 pub use eval::Filter;
 #[doc(hidden)]

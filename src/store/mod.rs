@@ -11,6 +11,7 @@ use std::sync::Arc;
 pub use verify::{VerifyReport, verify};
 
 use crate::Error;
+use crate::format::column::text_at;
 use crate::format::constants::{MANIFEST_FILE, MAX_MANIFEST_BYTES, ROLE_SOURCE_POSITION};
 use crate::format::file::{Links, open, read_whole};
 use crate::format::lazy::Lazy;
@@ -50,7 +51,7 @@ pub struct Store {
 impl Store {
     /// Opens the store at `path`.
     ///
-    /// What is open stays as it is when obs are appended to the store: who wants to see those opens it again.
+    /// What is open stays as it is when obs are appended to the store: open the store again to see them.
     ///
     /// # Errors
     /// If it is not a whole store; the message names the file and what is wrong with it: no store, a newer version, a file that is missing
@@ -172,6 +173,7 @@ impl Store {
     }
 
     /// Where each obs is.
+    #[doc(hidden)]
     pub fn index(&self) -> &Index {
         &self.index
     }
@@ -184,6 +186,24 @@ impl Store {
     /// The table of the columns.
     pub fn var(&self) -> &Table {
         &self.var
+    }
+
+    /// Names of the genes, in the order of the columns; empty where one is missing.
+    ///
+    /// # Errors
+    /// If the var table is damaged.
+    pub fn var_names(&self) -> Result<Vec<String>, Error> {
+        let names = self.var.names()?;
+        let batches = names.batches().iter();
+        let texts = batches.flat_map(|batch| {
+            (0..batch.len()).map(|row| {
+                text_at(batch.as_ref(), row)
+                    .flatten()
+                    .unwrap_or_default()
+                    .to_owned()
+            })
+        });
+        Ok(texts.collect())
     }
 
     /// Number of obs.

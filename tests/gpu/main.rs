@@ -146,9 +146,9 @@ fn device_arrays(minibatch: &OnDevice<Minibatch>, stream: &Stream) -> Vec<Device
 /// Every minibatch is on the device as it is on the host.
 fn check_minibatches(gpu: &Gpu, store: &Arc<Store>) {
     for output in outputs() {
-        let mut plain = Loader::new(store.clone(), config(None, output.clone())).unwrap();
+        let plain = Loader::new(store.clone(), config(None, output.clone())).unwrap();
         let expected: Vec<Minibatch> = plain.epoch(3).unwrap().map(Result::unwrap).collect();
-        let mut loader = Loader::new(store.clone(), config(Some(gpu), output)).unwrap();
+        let loader = Loader::new(store.clone(), config(Some(gpu), output)).unwrap();
         let (copies, kernels) = (gpu.stream().unwrap(), gpu.stream().unwrap());
         let feed = Feed::new(gpu, &copies, loader.epoch(3).unwrap(), STAGES).unwrap();
         let mut n = 0;
@@ -173,7 +173,7 @@ fn check_minibatches(gpu: &Gpu, store: &Arc<Store>) {
 
 /// The rows of a store, found on the device by the row table and decoded, are those that were written.
 fn check_fetches(gpu: &Gpu, store: &Arc<Store>) {
-    let mut loader = Loader::new(store.clone(), config(Some(gpu), OutputConfig::default())).unwrap();
+    let loader = Loader::new(store.clone(), config(Some(gpu), OutputConfig::default())).unwrap();
     let stream = gpu.stream().unwrap();
     let fetches = loader.fetches(2).unwrap();
     let n_fetches = fetches.n_fetches();
@@ -336,7 +336,7 @@ fn the_driver_lets_go_of_the_memory_behind_the_ring_and_before_it_is_unmapped() 
     let before = n_rings();
     let mut config = config(Some(&gpu), OutputConfig::default());
     (config.engine.backend, config.engine.direct) = (Backend::Uring, Direct::Auto);
-    let mut loader = match Loader::new(store, config) {
+    let loader = match Loader::new(store, config) {
         Ok(loader) => loader,
         Err(error) if error.kind() == ErrorKind::Unavailable => return eprintln!("skipped: {error}"),
         Err(error) => panic!("{error}"),
@@ -367,7 +367,7 @@ fn an_early_drop_or_a_panic_leaves_nothing_behind() {
         let gpu = Gpu::stand_in(&stand_in);
         let stream = gpu.stream().unwrap();
         let run = || {
-            let mut loader = Loader::new(store.clone(), config(Some(&gpu), OutputConfig::default())).unwrap();
+            let loader = Loader::new(store.clone(), config(Some(&gpu), OutputConfig::default())).unwrap();
             let mut held = Vec::new();
             if seed % 2 == 0 {
                 let mut feed = Feed::new(&gpu, &stream, loader.epoch(0).unwrap(), STAGES).unwrap();
@@ -404,7 +404,7 @@ fn damage_is_an_error_for_those_who_decode_elsewhere_too() {
         assert!(location.nnz > 0 && location.shard == 0);
         bytes[location.parts[0].offset_bytes as usize] ^= 4;
         std::fs::write(&shard, bytes).unwrap();
-        let mut loader = Loader::new(store, config(None, OutputConfig::default())).unwrap();
+        let loader = Loader::new(store, config(None, OutputConfig::default())).unwrap();
         let mut fetches = loader.fetches(0).unwrap();
         let error = fetches.find_map(Result::err).unwrap().to_string();
         assert!(error.contains("obs 5"), "{error}");

@@ -41,7 +41,7 @@ fn numpy_reads_a_minibatch_where_it_lies() {
         .unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let seen: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
-    let mut loader = Loader::new(store, LoaderConfig::default()).unwrap();
+    let loader = Loader::new(store, LoaderConfig::default()).unwrap();
     let first = loader.epoch(0).unwrap().next().unwrap().unwrap();
     for (kind, writeable) in [("versioned", false), ("old", seen["old"]["writeable"] == true)] {
         let expected = json!({

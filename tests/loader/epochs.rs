@@ -53,7 +53,7 @@ fn content(minibatch: &Minibatch) -> Content {
 }
 
 fn epoch(store: &Arc<Store>, config: &LoaderConfig, epoch: u64) -> Vec<Content> {
-    let mut loader = Loader::new(store.clone(), config.clone()).unwrap();
+    let loader = Loader::new(store.clone(), config.clone()).unwrap();
     loader
         .epoch(epoch)
         .unwrap()
@@ -84,7 +84,7 @@ fn every_row_is_delivered_once_and_equals_the_source() {
                 sampler(3, 1000, 1),
                 sampler(1, 13, 5).strategy(Strategy::Sequential),
             ] {
-                let mut loader = Loader::new(store.clone(), config(sampler)).unwrap();
+                let loader = Loader::new(store.clone(), config(sampler)).unwrap();
                 let mut seen = vec![0; 500];
                 for minibatch in loader.epoch(1).unwrap() {
                     let minibatch = minibatch.unwrap();
@@ -172,7 +172,7 @@ fn ranks_share_an_epoch() {
     let mut parts = vec![];
     for rank in 0..3 {
         let sampler = sampler(2, 8, 4).rank(rank).world_size(3);
-        let mut loader = Loader::new(store.clone(), config(sampler)).unwrap();
+        let loader = Loader::new(store.clone(), config(sampler)).unwrap();
         let minibatches: Vec<Minibatch> = loader.epoch(0).unwrap().map(Result::unwrap).collect();
         assert_eq!(minibatches.len(), 14);
         parts.extend(
@@ -196,7 +196,7 @@ fn obs_columns_come_along() {
     let store = store(&dir.path().join("s"), &rows, Kind::Counts, Encoding::Packed, 50);
     let mut config = config(sampler(4, 16, 4));
     config.obs_columns = vec!["plate".into(), "score".into(), "number".into()];
-    let mut loader = Loader::new(store.clone(), config.clone()).unwrap();
+    let loader = Loader::new(store.clone(), config.clone()).unwrap();
     assert_eq!(loader.categories("plate").unwrap().len(), 7);
     for minibatch in loader.epoch(0).unwrap() {
         let minibatch = minibatch.unwrap();
@@ -255,7 +255,7 @@ fn an_epoch_may_be_left_early_and_minibatches_kept() {
     let store = store(&dir.path().join("s"), &rows, Kind::Counts, Encoding::Packed, 300);
     let base = config(sampler(4, 8, 4));
     let expected = epoch(&store, &base, 0);
-    let mut loader = Loader::new(store, base).unwrap();
+    let loader = Loader::new(store, base).unwrap();
     for taken in [0, 1, 30] {
         let mut kept: Vec<Minibatch> = loader.epoch(0).unwrap().take(taken).map(Result::unwrap).collect();
         assert_eq!(kept.iter().map(content).collect::<Vec<_>>(), expected[..taken]);
@@ -276,7 +276,7 @@ fn a_fetch_beyond_the_budget_is_refused() {
     let store = store(&dir.path().join("s"), &rows, Kind::Counts, Encoding::Raw, 2000);
     let mut config = config(sampler(4, 64, 1000));
     config.memory_bytes = 1;
-    let mut loader = Loader::new(store, config).unwrap();
+    let loader = Loader::new(store, config).unwrap();
     let results: Vec<_> = loader.epoch(0).unwrap().collect();
     assert!(
         matches!(&results[..], [Err(error)] if matches!(error.cause(), Cause::Loader(LoaderError::Budget { .. }))),
@@ -312,7 +312,7 @@ fn damage_is_never_delivered() {
                     noticed += 1;
                     continue;
                 };
-                let Ok(mut loader) = Loader::new(Arc::new(store), config.clone()) else {
+                let Ok(loader) = Loader::new(Arc::new(store), config.clone()) else {
                     noticed += 1;
                     continue;
                 };
@@ -357,7 +357,7 @@ fn a_shard_cut_short_under_the_loader_is_an_error() {
     for backend in [Backend::Uring, Backend::Pread] {
         let mut config = config(sampler(4, 8, 4));
         config.engine.backend = backend;
-        let mut loader = Loader::new(store.clone(), config).unwrap();
+        let loader = Loader::new(store.clone(), config).unwrap();
         let shard = store.shard_paths()[1].clone();
         let good = std::fs::read(&shard).unwrap();
         std::fs::OpenOptions::new()

@@ -51,7 +51,7 @@ fn contents(epoch: Epoch) -> Vec<(Vec<u64>, Vec<i32>, Vec<f32>)> {
 #[test]
 fn an_epoch_outlives_its_loader_on_another_thread() {
     let dir = tempfile::tempdir().unwrap();
-    let mut loader = Loader::new(store(dir.path()), config()).unwrap();
+    let loader = Loader::new(store(dir.path()), config()).unwrap();
     let expected = contents(loader.epoch(4).unwrap());
     let epoch = loader.epoch(4).unwrap();
     drop(loader);
@@ -62,7 +62,7 @@ fn an_epoch_outlives_its_loader_on_another_thread() {
 fn epochs_follow_each_other() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
-    let mut loader = Loader::new(store.clone(), config()).unwrap();
+    let loader = Loader::new(store.clone(), config()).unwrap();
     let expected: Vec<_> = [2, 0, 7]
         .map(|epoch| contents(loader.epoch(epoch).unwrap()))
         .into();
@@ -75,7 +75,7 @@ fn epochs_follow_each_other() {
 #[test]
 fn the_length_is_what_is_left() {
     let dir = tempfile::tempdir().unwrap();
-    let mut loader = Loader::new(store(dir.path()), config()).unwrap();
+    let loader = Loader::new(store(dir.path()), config()).unwrap();
     let mut epoch = loader.epoch(0).unwrap();
     for left in (0..N_OBS.div_ceil(16)).rev() {
         assert_eq!(epoch.len(), left + 1);
@@ -92,7 +92,7 @@ fn the_length_is_what_is_left() {
 #[test]
 fn another_epoch_ends_the_one_before_it() {
     let dir = tempfile::tempdir().unwrap();
-    let mut loader = Loader::new(store(dir.path()), config()).unwrap();
+    let loader = Loader::new(store(dir.path()), config()).unwrap();
     let expected = contents(loader.epoch(1).unwrap());
     let mut first = loader.epoch(0).unwrap();
     first.next().unwrap().unwrap();
@@ -132,7 +132,7 @@ fn columns_and_categories_are_found_by_name() {
         "score".into(),
         cellring::ColumnChoice::codes("number"),
     ];
-    let mut loader = Loader::new(store(dir.path()), config().obs_columns(columns)).unwrap();
+    let loader = Loader::new(store(dir.path()), config().obs_columns(columns)).unwrap();
     let plates: Vec<&str> = loader.categories("plate").unwrap().collect();
     assert_eq!(
         plates,

@@ -122,7 +122,7 @@ fn every_strategy_delivers_what_its_plan_says_and_goes_on_where_it_was() {
     for (strategy, data) in samplings() {
         let kind = strategy.kind();
         let config = config(&strategy, data, 0, 1);
-        let mut loader = Loader::new(store.clone(), config.clone()).unwrap();
+        let loader = Loader::new(store.clone(), config.clone()).unwrap();
         let plan = loader.sampler().plan(2).unwrap();
         let planned: Vec<Vec<u64>> = (0..plan.n_fetches())
             .flat_map(|number| {
@@ -150,7 +150,7 @@ fn every_strategy_delivers_what_its_plan_says_and_goes_on_where_it_was() {
             let state: SamplerState = serde_json::from_str(&saved).unwrap();
             // The settings are for the message of a state that does not fit.
             assert!(saved.len() < 600, "{saved}");
-            let mut other = Loader::new(store.clone(), config.clone()).unwrap();
+            let other = Loader::new(store.clone(), config.clone()).unwrap();
             let mut epoch = other.resume(&state).unwrap();
             assert_eq!(epoch.n_minibatches() as usize, whole.len() - consumed);
             let rest = take(&mut epoch, 2);
@@ -177,14 +177,14 @@ fn an_epoch_goes_on_with_another_world_size() {
         let mut seen = vec![];
         let mut state = None;
         for rank in 0..3 {
-            let mut loader = on_rank(rank, 3);
+            let loader = on_rank(rank, 3);
             let mut epoch = loader.epoch(1).unwrap();
             seen.extend(take(&mut epoch, 4));
             // The same on every rank.
             assert_eq!(*state.get_or_insert_with(|| epoch.state()), epoch.state());
         }
         for rank in 0..2 {
-            let mut loader = on_rank(rank, 2);
+            let loader = on_rank(rank, 2);
             seen.extend(take(
                 &mut loader.resume(state.as_ref().unwrap()).unwrap(),
                 usize::MAX,
@@ -234,7 +234,7 @@ fn an_epoch_goes_on_in_the_form_that_it_began_in() {
         OutputConfig::default().index_type(IndexType::I64),
     ];
     for (then, began) in outputs.iter().enumerate() {
-        let mut first = loader(began.clone());
+        let first = loader(began.clone());
         let mut epoch = first.epoch(0).unwrap();
         epoch.next().unwrap().unwrap();
         let mut state = epoch.state();
@@ -271,7 +271,7 @@ fn child() {
         serde_json::from_slice(&std::fs::read(dir.join("state.json")).unwrap()).unwrap();
     let store = Arc::new(Store::open(dir.join("store")).unwrap());
     let (strategy, data) = samplings().swap_remove(2);
-    let mut loader = Loader::new(store, config(&strategy, data, 0, 1)).unwrap();
+    let loader = Loader::new(store, config(&strategy, data, 0, 1)).unwrap();
     let rest = take(&mut loader.resume(&state).unwrap(), usize::MAX);
     std::fs::write(dir.join("rest.json"), serde_json::to_vec(&rest).unwrap()).unwrap();
 }
@@ -281,7 +281,7 @@ fn an_epoch_goes_on_in_another_process() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(&dir.path().join("store"));
     let (strategy, data) = samplings().swap_remove(2);
-    let mut loader = Loader::new(store, config(&strategy, data, 0, 1)).unwrap();
+    let loader = Loader::new(store, config(&strategy, data, 0, 1)).unwrap();
     let mut epoch = loader.epoch(9).unwrap();
     take(&mut epoch, 5);
     std::fs::write(
@@ -312,13 +312,13 @@ fn a_state_of_something_else_is_refused() {
     let store = store(&dir.path().join("store"));
     let mut all = samplings();
     let (strategy, data) = all.swap_remove(2);
-    let mut loader = Loader::new(store.clone(), config(&strategy, data.clone(), 0, 1)).unwrap();
+    let loader = Loader::new(store.clone(), config(&strategy, data.clone(), 0, 1)).unwrap();
     let state = loader.epoch(0).unwrap().state();
     // The rank layout may differ, nothing else may.
     let refused = |store: &Arc<Store>, change: fn(&mut LoaderConfig)| {
         let mut config = config(&strategy, data.clone(), 0, 1);
         change(&mut config);
-        let mut loader = Loader::new(store.clone(), config).unwrap();
+        let loader = Loader::new(store.clone(), config).unwrap();
         matches!(
             loader.resume(&state),
             Err(error) if matches!(error.cause(), Cause::Plan(PlanError::StateMismatch { .. }))
@@ -345,17 +345,17 @@ fn an_epoch_that_a_user_order_does_not_have_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(&dir.path().join("store"));
     let config = config(&Strategy::user(Backwards), SamplerData::default(), 0, 1);
-    let mut loader = Loader::new(store, config).unwrap();
-    let n_obs = |loader: &mut Loader, epoch| -> usize {
+    let loader = Loader::new(store, config).unwrap();
+    let n_obs = |loader: &Loader, epoch| -> usize {
         let epoch = loader.epoch(epoch).unwrap();
         epoch.map(|minibatch| minibatch.unwrap().n_obs()).sum()
     };
-    assert_eq!(n_obs(&mut loader, 0), 480);
+    assert_eq!(n_obs(&loader, 0), 480);
     let error = loader.epoch(9).unwrap_err().to_string();
     assert_eq!(
         error,
         "the order \"backwards\" failed for epoch 9: there are no further epochs"
     );
     // The loader goes on, with an epoch of another length.
-    assert_eq!(n_obs(&mut loader, 8), 416);
+    assert_eq!(n_obs(&loader, 8), 416);
 }

@@ -114,7 +114,7 @@ fn rows_come_in_the_form_of_the_epochs() {
             .value_type(OutputType::Bf16),
     ];
     for output in outputs {
-        let mut loader = Loader::new(store.clone(), config(output)).unwrap();
+        let loader = Loader::new(store.clone(), config(output)).unwrap();
         for minibatch in loader.epoch(0).unwrap() {
             let minibatch = minibatch.unwrap();
             let rows = minibatch_of(&loader_of(&store, &minibatch), minibatch.obs());
@@ -189,7 +189,7 @@ fn threads_take_turns() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path(), "s", Encoding::Packed, 7);
     let all = common::matrix(N_OBS, N_VARS, Kind::Counts, 7);
-    let mut loader = Loader::new(store, config(OutputConfig::default())).unwrap();
+    let loader = Loader::new(store, config(OutputConfig::default())).unwrap();
     let mut epoch = loader.epoch(0).unwrap();
     std::thread::scope(|scope| {
         for seed in 0..4 {

@@ -89,7 +89,7 @@ fn with_columns(columns: Vec<ColumnChoice>) -> LoaderConfig {
 
 /// Calls `check` with the obs and the column of each minibatch of two epochs, and with the loader.
 fn each(store: &Arc<Store>, choice: ColumnChoice, mut check: impl FnMut(&[usize], &ObsColumn)) -> Loader {
-    let mut loader = Loader::new(store.clone(), with_columns(vec![choice])).unwrap();
+    let loader = Loader::new(store.clone(), with_columns(vec![choice])).unwrap();
     for epoch in 0..2 {
         for minibatch in loader.epoch(epoch).unwrap() {
             let minibatch = minibatch.unwrap();

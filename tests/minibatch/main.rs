@@ -51,7 +51,7 @@ fn config(output: OutputConfig, decode_threads: usize) -> LoaderConfig {
 
 /// Calls `check` with each minibatch of two epochs, so that memory is used again; sees that all obs came.
 fn each(store: &Arc<Store>, config: LoaderConfig, mut check: impl FnMut(&Minibatch)) {
-    let mut loader = Loader::new(store.clone(), config).unwrap();
+    let loader = Loader::new(store.clone(), config).unwrap();
     for epoch in 0..2 {
         let mut seen = vec![false; store.n_obs() as usize];
         for minibatch in loader.epoch(epoch).unwrap() {
@@ -523,7 +523,7 @@ fn accessors_for_another_form_say_so() {
 fn stats_count_what_was_read() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = counts(dir.path(), Encoding::Packed);
-    let mut loader = Loader::new(store, config(OutputConfig::default(), 1)).unwrap();
+    let loader = Loader::new(store, config(OutputConfig::default(), 1)).unwrap();
     for number in 0..2 {
         let mut epoch = loader.epoch(number).unwrap();
         let n_minibatches = epoch.by_ref().map(Result::unwrap).count() as u64;

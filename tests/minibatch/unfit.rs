@@ -55,7 +55,7 @@ fn error(store: &Arc<Store>, output: OutputConfig) -> Option<cellring::Error> {
         .sampler
         .strategy(Strategy::Sequential);
     let config = config(output, 2).sampler(sampler);
-    let mut loader = Loader::new(store.clone(), config).unwrap();
+    let loader = Loader::new(store.clone(), config).unwrap();
     loader.epoch(0).unwrap().find_map(Result::err)
 }
 

@@ -230,11 +230,18 @@ fn errors_point_at_the_place() {
     for (text, at, what) in cases {
         let error = filter(store, text).unwrap_err();
         assert!(error.to_string().ends_with(text), "{error}");
-        let Cause::Select(SelectError::Filter {
-            at: found_at,
-            what: found,
-            ..
-        }) = error.cause()
+        let Cause::Select(
+            SelectError::Filter {
+                at: found_at,
+                what: found,
+                ..
+            }
+            | SelectError::FilterColumn {
+                at: found_at,
+                what: found,
+                ..
+            },
+        ) = error.cause()
         else {
             panic!("{text}: {error}")
         };

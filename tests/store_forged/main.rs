@@ -103,7 +103,7 @@ fn epoch(path: &Path, columns: &[&str]) -> Result<(), Box<cellring::Error>> {
         .memory_bytes(8 << 20)
         .decode_threads(1)
         .obs_columns(columns.iter().copied());
-    let mut loader = Loader::new(Arc::new(Store::open(path)?), config)?;
+    let loader = Loader::new(Arc::new(Store::open(path)?), config)?;
     for minibatch in loader.epoch(0)? {
         minibatch?;
     }

@@ -73,7 +73,7 @@ fn measure(path: &Path, options: &Options) -> Result<[f64; 6], Box<dyn Error>> {
 
     let fetch_obs = config.sampler.fetch_obs();
     let since = Instant::now();
-    let mut loader = Loader::new(store, config)?;
+    let loader = Loader::new(store, config)?;
     let made = ms(since);
     let since = Instant::now();
     let mut epoch = loader.epoch(0)?;

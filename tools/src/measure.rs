@@ -100,7 +100,7 @@ impl Run {
 
     /// The same, beginning with the rest of an epoch that was saved.
     pub(crate) fn drive_from(
-        mut self,
+        self,
         mut from: Option<&SamplerState>,
         limits: &Limits,
         bar: &Epochs,

@@ -9,7 +9,7 @@
 /// One sentence that says what is wrong with `text`.
 ///
 /// ```
-/// use crate::size::parse_size;
+/// use cellring_tools::size::parse_size;
 ///
 /// assert_eq!(parse_size("256MiB"), Ok(256 << 20));
 /// assert_eq!(parse_size("1.5g"), Ok(1_500_000_000));

@@ -53,7 +53,7 @@ fn opening_reads_no_table(path: &Path) {
     };
     let store = Arc::new(Store::open(path).unwrap());
     assert_eq!((store.n_obs(), store.obs().n_rows()), (N_OBS, N_OBS));
-    let mut loader = Loader::new(store.clone(), LoaderConfig::default()).unwrap();
+    let loader = Loader::new(store.clone(), LoaderConfig::default()).unwrap();
     let minibatch = loader.epoch(0).unwrap().next().unwrap().unwrap();
     assert_eq!(minibatch.n_obs(), 64);
     assert_eq!(cached_fraction(&obs).unwrap(), before, "no page of obs was read");

@@ -105,7 +105,7 @@ fn gathered(collection: &Collection, choice: ColumnChoice) -> (Vec<(ObsColumn, u
     let mut config = config(OutputConfig::default(), 2);
     let name = choice.name.clone();
     config.obs_columns = vec![choice];
-    let mut loader = Loader::new(collection.clone(), config).unwrap();
+    let loader = Loader::new(collection.clone(), config).unwrap();
     let categories = loader.categories_array(&name);
     let mut rows: Vec<Option<(ObsColumn, usize)>> = vec![None; collection.n_obs() as usize];
     for minibatch in loader.epoch(3).unwrap() {

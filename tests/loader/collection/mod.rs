@@ -76,7 +76,7 @@ fn content(minibatch: &Minibatch) -> Content {
 
 /// Two epochs, so that memory is used again.
 fn epochs(collection: &Collection, config: LoaderConfig) -> Vec<Content> {
-    let mut loader = Loader::new(collection.clone(), config).unwrap();
+    let loader = Loader::new(collection.clone(), config).unwrap();
     let mut all = vec![];
     for epoch in 0..2 {
         all.extend(
@@ -187,7 +187,7 @@ fn the_library_of_a_cell_is_that_of_its_store_unless_the_selected_genes_are_aske
     let names = collection.var_names().unwrap();
     for over in [LibraryGenes::All, LibraryGenes::Selected] {
         let output = OutputConfig::default().normalize(Normalize::LOG1P_10K.over(over));
-        let mut loader = Loader::new(collection.clone(), config(output, 2)).unwrap();
+        let loader = Loader::new(collection.clone(), config(output, 2)).unwrap();
         for minibatch in loader.epoch(0).unwrap() {
             let minibatch = minibatch.unwrap();
             for (k, &obs) in minibatch.obs().iter().enumerate() {
@@ -321,7 +321,7 @@ fn values_of_the_source_need_one_type_and_rounding_a_word_for_each_store() {
         message.contains("part-1") && message.contains("part-0"),
         "{message}"
     );
-    let mut loader = Loader::new(of(1..3), config(output, 1)).unwrap();
+    let loader = Loader::new(of(1..3), config(output, 1)).unwrap();
     let mut n = 0;
     for minibatch in loader.epoch(0).unwrap() {
         let minibatch = minibatch.unwrap();
@@ -366,7 +366,7 @@ fn stores_are_drawn_by_their_shares() {
         let mut config = config(OutputConfig::default(), 2);
         config.sampler.strategy = weighted.into();
         config.data = SamplerData::default().subset(subset.clone());
-        let mut loader = Loader::new(collection.clone(), config).unwrap();
+        let loader = Loader::new(collection.clone(), config).unwrap();
         let mut counts = vec![0u32; 290];
         for epoch in 0..10 {
             for minibatch in loader.epoch(epoch).unwrap() {
@@ -461,7 +461,7 @@ fn every_strategy_works_over_all_obs_and_goes_on_where_it_was() {
         let make = |stores: Vec<Arc<Store>>| {
             Loader::new(Collection::join(stores, &Join::Outer).unwrap(), config.clone()).unwrap()
         };
-        let mut loader = make(stores.clone());
+        let loader = make(stores.clone());
         let whole: Vec<Content> = loader.epoch(2).unwrap().map(|m| content(&m.unwrap())).collect();
         let plan = loader.sampler().plan(2).unwrap();
         let planned: Vec<u64> = (0..plan.n_fetches())
@@ -478,7 +478,7 @@ fn every_strategy_works_over_all_obs_and_goes_on_where_it_was() {
             .for_each(|minibatch| drop(minibatch.unwrap()));
         let state = epoch.state();
         drop(epoch);
-        let mut other = make(stores.clone());
+        let other = make(stores.clone());
         let rest: Vec<Content> = other
             .resume(&state)
             .unwrap()
@@ -513,7 +513,7 @@ fn damage_is_told_with_the_store_and_its_own_obs() {
         let mut bad = good.clone();
         bad[location.parts[0].offset_bytes as usize + 1] ^= 4;
         std::fs::write(&path, &bad).unwrap();
-        let mut loader = Loader::new(collection.clone(), config.clone()).unwrap();
+        let loader = Loader::new(collection.clone(), config.clone()).unwrap();
         let mut n = 0;
         let error = loader.epoch(0).unwrap().find_map(|minibatch| match minibatch {
             Ok(minibatch) => {

@@ -66,7 +66,7 @@ pub(crate) fn drive(
     time: Duration,
 ) -> Result<Option<Driven>, Failure> {
     let began = Instant::now();
-    let mut loader = Loader::new(Arc::clone(store), config)?;
+    let loader = Loader::new(Arc::clone(store), config)?;
     let threads = loader.decode_threads();
     let mut split = Split::default();
     let (mut cells, mut nnz, mut epochs) = (0, 0, 0);

@@ -138,7 +138,7 @@ fn feed(
     let mut config = request.read.loader(sampler.clone())?;
     config.gpu = Some(gpu.clone());
     drop_page_cache(&store.shard_paths())?;
-    let mut loader = Loader::new(Arc::clone(store), config)?;
+    let loader = Loader::new(Arc::clone(store), config)?;
     let (copies, kernels) = (gpu.stream()?, gpu.stream()?);
     let (mut cells, mut device_bytes, mut copy_ns, mut wait_ns, mut copy_wait_ns) = (0, 0, 0, 0, 0);
     let (mut epochs, mut pinned_bytes) = (0, 0);

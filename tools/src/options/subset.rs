@@ -131,7 +131,9 @@ pub(super) fn filtered(store: &Store, option: &str, filter: &str) -> Result<Subs
 /// What is wrong with the text of an option is wrong usage; what is wrong with a column is not.
 fn selecting(error: cellring::Error) -> Failure {
     match error.cause() {
-        Cause::Select(SelectError::Filter { .. } | SelectError::Split { .. }) => usage(&error),
+        Cause::Select(
+            SelectError::Filter { .. } | SelectError::FilterColumn { .. } | SelectError::Split { .. },
+        ) => usage(&error),
         _ => error.into(),
     }
 }

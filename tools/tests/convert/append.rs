@@ -450,7 +450,7 @@ fn an_epoch_that_has_begun_ends_as_it_began() {
     };
     let open = || Arc::new(Store::open(&store).unwrap());
     let epoch = |store: &Arc<Store>, between: &dyn Fn()| {
-        let mut loader = Loader::new(Arc::clone(store), config.clone()).unwrap();
+        let loader = Loader::new(Arc::clone(store), config.clone()).unwrap();
         let mut seen = Vec::new();
         for (number, minibatch) in loader.epoch(0).unwrap().enumerate() {
             seen.push(content(&minibatch.unwrap()));

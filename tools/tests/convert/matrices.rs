@@ -205,7 +205,7 @@ fn minibatches_hold_the_same_cells_of_every_matrix() {
             for backend in [Backend::Auto, Backend::Uring, Backend::Pread, Backend::Mmap] {
                 let mut engine = EngineConfig::default();
                 engine.backend = backend;
-                let mut loader = Loader::new(store.clone(), config(&further, engine)).unwrap();
+                let loader = Loader::new(store.clone(), config(&further, engine)).unwrap();
                 for epoch in 0..2 {
                     let mut cells = 0;
                     for minibatch in loader.epoch(epoch).unwrap() {
@@ -266,7 +266,7 @@ fn layers_of_several_stores_have_the_genes_of_the_collection() {
         );
     }
     let collection = Collection::new(stores.to_vec()).unwrap();
-    let mut loader = Loader::new(collection, config(&further, EngineConfig::default())).unwrap();
+    let loader = Loader::new(collection, config(&further, EngineConfig::default())).unwrap();
     let mut rows = vec![vec![]; 2 * n_obs as usize];
     for minibatch in loader.epoch(0).unwrap() {
         let minibatch = minibatch.unwrap();
@@ -305,7 +305,7 @@ fn matrices_that_are_not_there_are_named() {
     std::fs::write(&shard, bytes).unwrap();
     let message = verify(&opened, 1, &|_| {}).unwrap_err().to_string();
     assert!(message.contains("matrices/00000/shard-00000.bin"), "{message}");
-    let mut loader = Loader::new(opened, config(&further[..1], engine)).unwrap();
+    let loader = Loader::new(opened, config(&further[..1], engine)).unwrap();
     let failed = loader
         .epoch(0)
         .unwrap()
