@@ -1,5 +1,6 @@
 //! The pool: which slots are free, and who waits for them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -32,6 +33,7 @@ impl Pool {
             free,
             next_ticket: 0,
             turn: 0,
+            given_up: BTreeSet::new(),
             closed: false,
         });
         Ok(Pool {
@@ -62,9 +64,9 @@ impl Pool {
         let ticket = state.next_ticket;
         state.next_ticket += 1;
         while !state.closed && (state.turn != ticket || state.free.len() < n) {
-            if state.turn == ticket && is_stopped() {
-                // Whoever is next has its turn.
-                state.turn += 1;
+            // Whatever its turn: the one before it may be waiting for slots that only whoever stopped this one gives back.
+            if is_stopped() {
+                state.give_up(ticket);
                 drop(state);
                 self.shared.changed.notify_all();
                 return None;
@@ -78,7 +80,7 @@ impl Pool {
         if state.closed {
             return None;
         }
-        state.turn += 1;
+        state.next_turn();
         let taken = state.split(n);
         let others_wait = state.turn != state.next_ticket;
         drop(state);
@@ -133,7 +135,7 @@ impl Pool {
     #[cfg(test)]
     pub(crate) fn n_waiting(&self) -> u64 {
         let state = self.shared.lock();
-        state.next_ticket - state.turn
+        state.next_ticket - state.turn - state.given_up.len() as u64
     }
 
     /// What kind of pages the slots lie on.
@@ -267,6 +269,28 @@ mod tests {
         }
         assert!(pool.take(1).is_none() && pool.try_take(1).is_none());
         assert!(slot[0].as_slice().len() == 4096);
+    }
+
+    /// The one before it may be waiting for slots that only whoever stopped this one gives back.
+    #[test]
+    fn whoever_is_stopped_goes_whatever_its_turn() {
+        let pool = Pool::new(1, 4096).unwrap();
+        let held = pool.take(1).unwrap();
+        let waiting = pool.clone();
+        let first = thread::spawn(move || waiting.take(1).unwrap().len());
+        while pool.n_waiting() != 1 {
+            thread::yield_now();
+        }
+        assert!(pool.take_unless(1, || true).is_none());
+        assert_eq!(pool.n_waiting(), 1);
+        let waiting = pool.clone();
+        let third = thread::spawn(move || waiting.take(1).unwrap().len());
+        while pool.n_waiting() != 2 {
+            thread::yield_now();
+        }
+        drop(held);
+        assert_eq!((first.join().unwrap(), third.join().unwrap()), (1, 1));
+        assert_eq!((pool.n_waiting(), pool.free()), (0, 1));
     }
 
     #[test]

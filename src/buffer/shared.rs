@@ -1,5 +1,6 @@
 //! What a pool and its slots have in common: the memory, and which slots are free.
 
+use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::arena::Arena;
@@ -20,10 +21,30 @@ pub(super) struct FreeSlots {
     /// that a caller who wants many slots is not starved by callers who want one.
     pub(super) next_ticket: u64,
     pub(super) turn: u64,
+    /// Numbers above `turn` whose waiters have gone: they are skipped.
+    pub(super) given_up: BTreeSet<u64>,
     pub(super) closed: bool,
 }
 
 impl FreeSlots {
+    /// The next waiter that is still there has its turn.
+    pub(super) fn next_turn(&mut self) {
+        self.turn += 1;
+        while self.given_up.remove(&self.turn) {
+            self.turn += 1;
+        }
+    }
+
+    /// The waiter with this number goes.
+    pub(super) fn give_up(&mut self, ticket: u64) {
+        match self.turn == ticket {
+            true => self.next_turn(),
+            false => {
+                self.given_up.insert(ticket);
+            }
+        }
+    }
+
     pub(super) fn split(&mut self, n: usize) -> Vec<u32> {
         let rest = self.free.len() - n;
         self.free.split_off(rest)

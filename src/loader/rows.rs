@@ -48,14 +48,30 @@ impl Loader {
         let sources = shared.context.read_sources();
         let planned = loop {
             // As its own engine reads: another one may have found other files in the page cache.
-            let planned = plan_reads(&sources, obs, &reader.read_shape())?;
-            self.check_budget(&planned)?;
-            if planned.n_slots <= reader.pool.n_slots() {
+            let planned = plan_reads(&sources, obs, &reader.read_shape()).map_err(Into::into);
+            let planned = planned.and_then(|planned| self.check_budget(&planned, 0).map(|()| planned));
+            let planned = match planned {
+                Ok(planned) => planned,
+                Err(error) => {
+                    // It has not failed.
+                    *kept = Some(reader);
+                    return Err(error);
+                }
+            };
+            // A larger reader than this call needs may leave too little for its output.
+            let is_kept = self.check_budget(&planned, reader.pool.n_slots()).is_ok();
+            if planned.n_slots <= reader.pool.n_slots()
+                && (is_kept || planned.n_slots.max(1) == reader.pool.n_slots())
+            {
                 break planned;
             }
             // Ended before the next one begins: both together would take the memory twice.
             drop(reader);
-            reader = self.row_reader(planned.n_slots.next_power_of_two())?;
+            let roomy = planned.n_slots.next_power_of_two();
+            reader = self.row_reader(match self.check_budget(&planned, roomy) {
+                Ok(()) => roomy,
+                Err(_) => planned.n_slots.max(1),
+            })?;
         };
         let mut slots = Vec::new();
         if planned.n_slots > 0 {
@@ -105,11 +121,12 @@ impl Loader {
         RowReader::start(&shared.shard_paths, &shared.config, n_slots, slot_bytes)
     }
 
-    /// Refuses rows whose bytes and values need more than the budget, before either are allocated.
-    fn check_budget(&self, planned: &FetchReads) -> Result<()> {
+    /// Refuses rows whose bytes and values need more than the budget, before either are allocated. `n_slots`: those of the reader, if they
+    /// are more than are needed.
+    fn check_budget(&self, planned: &FetchReads, n_slots: usize) -> Result<()> {
         let shared = &self.shared;
         let slot_bytes = shared.pool.slot_bytes();
-        let mut needed_bytes = planned.n_slots.saturating_mul(slot_bytes);
+        let mut needed_bytes = planned.n_slots.max(n_slots).saturating_mul(slot_bytes);
         let mut n_obs = 0;
         for (matrix, placed) in shared.context.matrices.iter().zip(&planned.placed) {
             n_obs = placed.len();

@@ -179,7 +179,7 @@ impl Filter {
             let what = format!("there is no obs column {:?} (there are: {columns})", test.column);
             return Err(SelectError::FilterColumn {
                 filter: self.text.clone(),
-                at: test.column_at,
+                at: character(&self.text, test.column_at),
                 what,
             }
             .into());
@@ -288,8 +288,13 @@ fn column_of(schema: &Schema, name: &str) -> Option<usize> {
         .position(|field| field.name() == name && is_column(field))
 }
 
+/// The number of the character at this byte, from 1.
+fn character(text: &str, at: usize) -> usize {
+    1 + text.get(..at).map_or(0, |before| before.chars().count())
+}
+
 fn wrong(filter: &str, at: usize, what: String) -> SelectError {
-    let at = 1 + filter.get(..at).map_or(0, |before| before.chars().count());
+    let at = character(filter, at);
     let filter = filter.to_owned();
     SelectError::Filter { filter, at, what }
 }

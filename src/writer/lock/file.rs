@@ -122,7 +122,12 @@ pub(super) fn remove_drafts(path: &Path, me: &Owner) {
 /// lock file.
 pub(super) fn take_over(path: &Path, lock: &Path, me: &Owner, is_locked: bool) -> Result<(), Error> {
     let mut file = match File::open(lock) {
-        Ok(file) => file,
+        Ok(file) if file.metadata().is_ok_and(|file| file.is_file()) => file,
+        // Not a lock file, and not to be moved.
+        Ok(_) => return Err(held(path, None).into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(lock).is_ok() => {
+            return Err(held(path, None).into());
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(WriteError::io(lock)(error).into()),
     };

@@ -297,3 +297,18 @@ fn an_append_that_is_killed_as_it_locks_holds_nobody_off() {
         assert_eq!((place.n_obs(), locks()), (Some(500), 0), "{refuse}");
     }
 }
+
+#[test]
+fn what_is_not_a_lock_file_holds_the_store_and_is_not_moved() {
+    let place = Place::new();
+    place.succeed("", "convert ../b.h5ad -o s");
+    let lock = place.work().join("s/.lock");
+    fs::create_dir(&lock).unwrap();
+    assert!(place.fail("", "append s ../a.h5ad").contains("s/.lock"));
+    assert!(lock.is_dir());
+    fs::remove_dir(&lock).unwrap();
+    std::os::unix::fs::symlink("nowhere", &lock).unwrap();
+    assert!(place.fail("", "append s ../a.h5ad").contains("s/.lock"));
+    fs::remove_file(&lock).unwrap();
+    place.succeed("", "append s ../a.h5ad");
+}
