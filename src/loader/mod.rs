@@ -169,6 +169,8 @@ impl Loader {
         let engine = Engine::start(&paths, &pool, &config.engine, move |completion| {
             driver::route(&completions, completion);
         })?;
+        // The engine has opened the files now; what was put in their place before that would be taken for damage.
+        setup::check_shards(&decoded)?;
         tracing::debug!(reading = ?engine.choice(), threads, ?memory, n_stores = stores.len(), "loader is ready");
         let recycler = Arc::new(Recycler::new(memory.ahead as usize + threads + 2));
         let context = Arc::new(DecodeContext {

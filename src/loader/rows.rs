@@ -7,6 +7,7 @@ use super::error::LoaderError;
 use super::extents::{FetchReads, plan_reads};
 use super::pipeline::{FilledFetch, PendingFetch, Task};
 use super::row_reader::RowReader;
+use super::setup::check_shards;
 use super::shared::Loader;
 use crate::Result;
 use crate::engine::Submission;
@@ -118,7 +119,9 @@ impl Loader {
     fn row_reader(&self, n_slots: usize) -> Result<RowReader> {
         let shared = &self.shared;
         let slot_bytes = shared.pool.slot_bytes();
-        RowReader::start(&shared.shard_paths, &shared.config, n_slots, slot_bytes)
+        let reader = RowReader::start(&shared.shard_paths, &shared.config, n_slots, slot_bytes)?;
+        check_shards(&shared.context.matrices)?;
+        Ok(reader)
     }
 
     /// Refuses rows whose bytes and values need more than the budget, before either are allocated. `n_slots`: those of the reader, if they

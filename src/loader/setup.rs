@@ -6,7 +6,7 @@ use arrow_schema::DataType;
 
 use super::collection::Collection;
 use super::config::LoaderConfig;
-use super::decode::{DecodeContext, DecodeSource};
+use super::decode::{DecodeContext, DecodeMatrix, DecodeSource};
 use super::error::LoaderError;
 use super::extents::Source;
 use crate::error::Cause;
@@ -158,6 +158,12 @@ pub(super) fn sources(
         first_file += store.manifest().shards.len() as u32;
     }
     sources
+}
+
+/// Whether the files that an engine has just opened are still those of the stores.
+pub(super) fn check_shards(matrices: &[DecodeMatrix]) -> Result<(), Error> {
+    let mut sources = matrices.iter().flat_map(|matrix| &matrix.sources);
+    sources.try_for_each(|source| source.store.check_shards())
 }
 
 impl DecodeContext {

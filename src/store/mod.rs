@@ -104,14 +104,7 @@ impl Store {
         obs: Arc<Table>,
         headers: Headers,
     ) -> Result<Self, Error> {
-        for (number, entry) in manifest.shards.iter().enumerate() {
-            let header = check_shard(&path.join(&entry.file), entry.bytes, &manifest)?;
-            if headers == Headers::Written {
-                let store_id = manifest.shard_store_id(number);
-                let file = path.join(&entry.file);
-                shard::check_header(&header, &file, number as u32, store_id, manifest.alignment)?;
-            }
-        }
+        check_shards(path, &manifest, headers)?;
         let index_path = path.join(&manifest.index.file);
         let index = Index::new(
             Lazy::open(&index_path, manifest.index.bytes)?,
@@ -216,6 +209,14 @@ impl Store {
         self.manifest.n_vars
     }
 
+    /// Whether the shards at their paths are still those of this store, and whole: for who has opened them after the store.
+    ///
+    /// # Errors
+    /// If one is gone, shorter, or of a store that has taken the place of this one.
+    pub(crate) fn check_shards(&self) -> Result<(), Error> {
+        check_shards(&self.path, &self.manifest, Headers::Written)
+    }
+
     /// Paths of the shards, in order.
     pub fn shard_paths(&self) -> Vec<PathBuf> {
         self.manifest
@@ -288,6 +289,19 @@ fn read_manifest(path: &Path) -> Result<Vec<u8>, Error> {
             .map_err(FormatError::io(&manifest_path))?),
         Err(error) => Err(not_a_store::instead_of_a_store(path, error).into()),
     }
+}
+
+/// Compares lengths and headers of the shards with the manifest.
+fn check_shards(path: &Path, manifest: &Manifest, headers: Headers) -> Result<(), Error> {
+    for (number, entry) in manifest.shards.iter().enumerate() {
+        let file = path.join(&entry.file);
+        let header = check_shard(&file, entry.bytes, manifest)?;
+        if headers == Headers::Written {
+            let store_id = manifest.shard_store_id(number);
+            shard::check_header(&header, &file, number as u32, store_id, manifest.alignment)?;
+        }
+    }
+    Ok(())
 }
 
 /// Compares the length of a shard, and gives its header.

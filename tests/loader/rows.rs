@@ -228,3 +228,37 @@ fn rows_that_do_not_exist_or_fit_are_refused() {
     // The loader works on.
     assert_eq!(loader.rows(&[3]).unwrap().obs(), [3]);
 }
+
+/// The loader keeps its files open; what has taken their place meanwhile is named, and not called damaged cells.
+#[test]
+fn a_store_that_was_replaced_or_cut_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = store(dir.path(), "s", Encoding::Packed, 7);
+    let loader = Loader::new(opened.clone(), config(OutputConfig::default())).unwrap();
+    let shard = opened.shard_paths().swap_remove(0);
+    let whole = std::fs::read(&shard).unwrap();
+    std::fs::write(&shard, &whole[..whole.len() / 2]).unwrap();
+    for refused in [
+        loader.rows(&[3]).unwrap_err(),
+        Loader::new(opened.clone(), config(OutputConfig::default())).unwrap_err(),
+    ] {
+        assert_eq!(
+            (refused.kind(), refused.path()),
+            (ErrorKind::Damaged, Some(&*shard))
+        );
+        assert!(refused.to_string().contains("bytes, expected"), "{refused}");
+    }
+    std::fs::write(&shard, &whole).unwrap();
+    assert_eq!(loader.rows(&[3]).unwrap().obs(), [3]);
+
+    // A reader of rows is started anew if it needs more: the store at the path is another one by then.
+    std::fs::rename(dir.path().join("s"), dir.path().join("old")).unwrap();
+    drop(store(dir.path(), "s", Encoding::Packed, 8));
+    let late = Loader::new(opened, config(OutputConfig::default())).unwrap_err();
+    assert_eq!(late.path(), Some(&*shard));
+    assert!(
+        late.to_string().contains("not that of shard 0 of this store"),
+        "{late}"
+    );
+    assert_eq!(loader.rows(&[3]).unwrap().obs(), [3]);
+}
