@@ -107,6 +107,15 @@ impl ArraySpec {
         }
     }
 
+    pub(crate) fn element_type(&self) -> ElementType {
+        self.element_type
+    }
+
+    /// Number of elements along each axis.
+    pub(crate) fn shape(&self) -> &[usize] {
+        &self.shape[..self.n_axes]
+    }
+
     pub(crate) fn at(self, address: DevicePtr) -> DeviceArray {
         DeviceArray {
             address,

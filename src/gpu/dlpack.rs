@@ -116,6 +116,7 @@ pub struct Capsule {
     data: u64,
     device: Device,
     form: ArraySpec,
+    is_writable: bool,
     owner: Box<dyn Any + Send>,
 }
 
@@ -142,6 +143,24 @@ impl Capsule {
             data: bytes.as_ptr() as usize as u64,
             device,
             form,
+            is_writable: false,
+            owner,
+        }
+    }
+
+    /// Memory of the host that may be written to: this library does not look at it any more.
+    ///
+    /// It must stay where it is as long as `owner` lives.
+    pub(crate) fn writable(address: usize, form: ArraySpec, owner: Box<dyn Any + Send>) -> Self {
+        let device = Device {
+            device_type: CPU,
+            device_id: 0,
+        };
+        Self {
+            data: address as u64,
+            device,
+            form,
+            is_writable: true,
             owner,
         }
     }
@@ -165,24 +184,27 @@ impl Capsule {
                 shape,
                 n_axes,
             },
+            // The place is the consumer's until the last capsule is gone.
+            is_writable: true,
             owner,
         }
     }
 
     /// The tensor as a `DLManagedTensorVersioned`. Its deleter must be called once, on any thread, or its memory is leaked.
     ///
-    /// Do not write to it: the memory may be lent to others at the same time, which is what the flag `READ_ONLY` says.
+    /// If the flag `READ_ONLY` is set, do not write to it: the memory may be lent to others at the same time.
     pub fn into_raw_versioned(self) -> *mut ManagedTensorVersioned {
         const READ_ONLY: u64 = 1;
         unsafe extern "C" fn delete(tensor: *mut ManagedTensorVersioned) {
             // SAFETY: a consumer gives back, once, the pointer that it was given: that of a box.
             drop(unsafe { Box::from_raw(tensor.cast::<Managed<ManagedTensorVersioned>>()) });
         }
+        let flags = if self.is_writable { 0 } else { READ_ONLY };
         let managed = self.managed(|dl_tensor| ManagedTensorVersioned {
             version: VERSION,
             manager_ctx: std::ptr::null_mut(),
             deleter: Some(delete),
-            flags: READ_ONLY,
+            flags,
             dl_tensor,
         });
         // SAFETY: the box was just made, and is whole.

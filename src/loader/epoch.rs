@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
 
 use tracing::Span;
 
@@ -97,6 +99,12 @@ impl Epoch {
             read_bytes: now.bytes - before.bytes,
             ..self.running.pipeline.stats()
         }
+    }
+
+    /// As [`next`](Iterator::next), but waits for so long only: [`Poll::Pending`] means that it may be asked again. For callers that have to
+    /// look after something else meanwhile, such as signals.
+    pub fn next_within(&mut self, wait: Duration) -> Poll<Option<Result<Minibatch>>> {
+        self.running.pipeline.next_within(wait)
     }
 
     /// The loader.

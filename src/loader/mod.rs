@@ -125,7 +125,7 @@ impl Loader {
             return Err(LoaderError::NothingSelected { n_obs }.into());
         }
         let data = SamplerData {
-            identity: setup::identity(stores),
+            identity: collection.identity(),
             ..config.data.clone()
         };
         let sampler = Sampler::new(collection.n_obs(), config.sampler.clone(), data)?;

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::extents::{FetchReads, PlacedObs};
@@ -295,10 +296,21 @@ impl Pipeline {
 
     /// The next minibatch in order; waits for it. `None` at the end, or after an error has been handed out.
     pub(super) fn next(&self) -> Option<Result<Minibatch, Error>> {
+        loop {
+            // Woken for nothing, or after years: it waits again.
+            if let Poll::Ready(next) = self.next_within(Duration::MAX) {
+                return next;
+            }
+        }
+    }
+
+    /// As [`next`](Self::next), but waits for so long only.
+    pub(super) fn next_within(&self, wait: Duration) -> Poll<Option<Result<Minibatch, Error>>> {
         let mut state = self.lock();
+        let mut left = wait;
         loop {
             if state.stop || state.next_out >= state.end {
-                return state.take_end();
+                return Poll::Ready(state.take_end());
             }
             let number = state.next_out;
             if let Some(result) = state.done.remove(&number) {
@@ -307,11 +319,18 @@ impl Pipeline {
                 drop(state);
                 // A worker may be waiting for room.
                 self.work.notify_one();
-                return Some(result);
+                return Poll::Ready(Some(result));
+            }
+            if left.is_zero() {
+                return Poll::Pending;
             }
             let since = Instant::now();
-            state = self.output.wait(state).unwrap_or_else(PoisonError::into_inner);
+            (state, _) = self
+                .output
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
             state.stats.consumer_wait_ns += nanos(since);
+            left = left.saturating_sub(since.elapsed());
         }
     }
 

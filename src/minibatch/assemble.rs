@@ -192,6 +192,10 @@ fn dense<T: DeliveredValue, R: Rows>(
     let memory = T::of(&mut buffers.values);
     let is_new = memory.reserve(n_rows * n_vars, 0);
     let used = &mut buffers.used;
+    let written = std::mem::take(&mut used.written).min(memory.as_slice().len());
+    if !is_new {
+        memory.as_mut_slice()[..written].fill(T::default());
+    }
     let former_rows = if is_new { 0 } else { used.ends.len() };
     // What the last use left behind is read while what this one leaves is written.
     std::mem::swap(&mut scratch.former, &mut used.columns);

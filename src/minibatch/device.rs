@@ -80,7 +80,7 @@ pub struct MinibatchHead {
     columns: Vec<ObsColumn>,
 }
 
-fn parts(layout: Layout) -> &'static [ArrayRole] {
+pub(super) fn parts(layout: Layout) -> &'static [ArrayRole] {
     match layout {
         Layout::Csr => &[ArrayRole::Indptr, ArrayRole::Indices, ArrayRole::Values],
         Layout::Dense => &[ArrayRole::Values],
@@ -110,6 +110,11 @@ fn value_bytes(values: Values<'_>) -> (ElementType, &[u8]) {
 }
 
 impl Matrix {
+    /// Type and shape of an array.
+    pub(super) fn spec(&self, part: ArrayRole) -> Option<ArraySpec> {
+        self.part(part).map(|(spec, _)| spec)
+    }
+
     /// The bytes of an array, and what they are.
     fn part(&self, part: ArrayRole) -> Option<(ArraySpec, &[u8])> {
         let line = |(element_type, bytes): (ElementType, _)| {
@@ -148,8 +153,9 @@ impl Matrix {
 
 impl Minibatch {
     /// An array of a matrix (0 is the [first](Self::matrix), from 1 on come the [others](Self::matrices)) as a DLPack tensor on the
-    /// host, without a copy; `None` where there is no such matrix, or its layout has no such array. The memory goes back to the
-    /// loader when the last capsule and the last `Arc` are gone.
+    /// host, without a copy and to be read only; `None` where there is no such matrix, or its layout has no such array. The memory goes back
+    /// to the loader when the last capsule and the last `Arc` are gone. [`into_tensors`](Self::into_tensors) has tensors that may be
+    /// written to.
     pub fn dlpack(self: &Arc<Self>, matrix: usize, part: ArrayRole) -> Option<Capsule> {
         let (form, bytes) = self.buffers.matrices.get(matrix)?.part(part)?;
         Some(Capsule::host(bytes, form, Box::new(self.clone())))

@@ -29,6 +29,17 @@ impl MatrixBuffers {
         self.indices.pin(gpu);
         self.values.pin(gpu);
     }
+
+    /// Forgets what the memory holds: others may have written to it.
+    pub(crate) fn forget(&mut self) {
+        self.used.columns.clear();
+        self.used.ends.clear();
+        self.used.written = self.values.capacity();
+        // Bytes that are neither 0 nor 1 are not booleans.
+        if matches!(self.values, AnyValues::Bool(_)) {
+            self.values = AnyValues::default();
+        }
+    }
 }
 
 /// The places of a dense matrix that may not be zero. All others are.
@@ -38,6 +49,8 @@ pub(crate) struct Used {
     pub(crate) columns: Vec<i32>,
     /// Where each row ends in `columns`.
     pub(crate) ends: Vec<usize>,
+    /// The first so many values may be anything: others have had them to write to.
+    pub(crate) written: usize,
 }
 
 /// A matrix of a minibatch: `n_obs` rows, one for each of its cells, by `n_vars` columns.

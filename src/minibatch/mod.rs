@@ -53,6 +53,7 @@ mod output;
 mod rank;
 mod reader;
 mod recycle;
+mod tensors;
 mod typed;
 mod views;
 
@@ -71,6 +72,7 @@ pub(crate) use output::ResolvedOutput;
 pub use output::{IndexType, Layout, OutputConfig, OutputType};
 pub(crate) use reader::{ColumnReader, Mismatch, read_columns};
 pub(crate) use recycle::{Buffers, Recycler};
+pub use tensors::{MatrixTensors, Tensor, Tensors};
 pub use views::{CsrView, DenseView, Indices, TopKView, Value, Values};
 
 use std::sync::Arc;

@@ -171,6 +171,20 @@ macro_rules! values {
                     $(Self::$variant(values) => values.pin(gpu),)*
                 }
             }
+
+            /// Number of values that there is memory for.
+            pub(crate) fn capacity(&self) -> usize {
+                match self {
+                    $(Self::$variant(values) => values.as_slice().len(),)*
+                }
+            }
+
+            /// Where the values begin, for those who write to them.
+            pub(crate) fn address(&mut self) -> usize {
+                match self {
+                    $(Self::$variant(values) => values.as_mut_slice().as_mut_ptr().expose_provenance(),)*
+                }
+            }
         }
     };
 }
@@ -314,6 +328,14 @@ impl AnyIndices {
         match self {
             Self::I32(indices) => indices.pin(gpu),
             Self::I64(indices) => indices.pin(gpu),
+        }
+    }
+
+    /// Where the indices begin, for those who write to them.
+    pub(crate) fn address(&mut self) -> usize {
+        match self {
+            Self::I32(indices) => indices.as_mut_slice().as_mut_ptr().expose_provenance(),
+            Self::I64(indices) => indices.as_mut_slice().as_mut_ptr().expose_provenance(),
         }
     }
 }

@@ -5,6 +5,7 @@
 mod common;
 
 mod columns;
+mod tensors;
 mod twin;
 mod unfit;
 
@@ -20,7 +21,7 @@ use cellring::minibatch::{
 };
 use cellring::plan::SamplerConfig;
 use cellring::writer::WriterOptions;
-use cellring::{Loader, LoaderConfig, Minibatch, Store};
+use cellring::{Collection, Loader, LoaderConfig, Minibatch, Store};
 use common::{Kind, Mix, matrix, value_type, write_store};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};

@@ -1,6 +1,7 @@
 //! Several stores as one, without a copy.
 
 mod error;
+mod identity;
 mod join;
 
 use std::ops::Range;
@@ -208,6 +209,12 @@ impl Collection {
         // Behind all stores that start at or before it; stores without obs have none.
         let store = self.0.starts.partition_point(|&start| start <= obs) - 1;
         (store, obs - self.0.starts[store])
+    }
+
+    /// What tells these stores, in this order, from others: [`SamplerData::identity`](crate::plan::SamplerData::identity) as a loader sets it,
+    /// for samplers without one.
+    pub fn identity(&self) -> u64 {
+        identity::identity(&self.0.stores)
     }
 
     /// The store of each obs, as codes: to sample stores [`Balanced`](crate::plan::Balanced), or
