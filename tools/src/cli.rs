@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 use crate::{commands, failure, output, process, warnings};
 
@@ -83,6 +83,33 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(()) => 0,
         Err(failure) => process::report(&failure),
     }
+}
+
+/// An option of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandOption {
+    /// Its long name, without the hyphens before it.
+    pub name: String,
+    /// Whether it takes a value; otherwise it is given or not.
+    pub takes_value: bool,
+    /// Whether it may be given several times.
+    pub takes_several: bool,
+}
+
+/// The options of a command, without `--help`; `None` if there is no such command.
+pub fn options(command: &str) -> Option<Vec<CommandOption>> {
+    let cli = Cli::command();
+    let arguments = cli.find_subcommand(command)?.get_arguments();
+    let options = arguments.filter_map(|argument| {
+        let name = argument.get_long().filter(|name| *name != "help")?.to_owned();
+        let action = argument.get_action();
+        Some(CommandOption {
+            name,
+            takes_value: action.takes_values(),
+            takes_several: matches!(action, ArgAction::Append),
+        })
+    });
+    Some(options.collect())
 }
 
 /// Whether `--json` is among the arguments, so that what the parser has to say is JSON, too.

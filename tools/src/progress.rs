@@ -1,8 +1,9 @@
-//! Progress bars on standard error; silent where that is not a terminal.
+//! Progress bars on standard error; silent where that is not a terminal, unless a program asks for lines of JSON.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::output;
 
@@ -18,10 +19,66 @@ pub(crate) fn percent(what: &'static str) -> ProgressBar {
     of_template("{msg} {bar:32} {percent} %, {eta} left", 0).with_message(what)
 }
 
+/// What a program that runs the command sets to `json`, to be told of progress: it gets lines as
+/// `{"progress": {"what": "converting", "done": 3, "total": 10}}` on standard error, a few in a second.
+const PROGRESS: &str = "CELLRING_PROGRESS";
+const LINE: &str = r#"{{"progress":{{"what":"{msg}","done":{pos},"total":{len}}}}}"#;
+const LINES_PER_SECOND: u8 = 10;
+
 fn of_template(template: &str, total: u64) -> ProgressBar {
+    let is_for_program = std::env::var_os(PROGRESS).is_some_and(|value| value == "json");
+    let template = if is_for_program { LINE } else { template };
     // The templates are ours and right; without one there would still be a bar.
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(total).with_style(style)
+    let bar = ProgressBar::new(total).with_style(style);
+    if is_for_program {
+        let lines = Box::new(ProgressLines);
+        bar.set_draw_target(ProgressDrawTarget::term_like_with_hz(lines, LINES_PER_SECOND));
+    }
+    bar
+}
+
+/// Standard error as a "terminal" on which each state of a bar is a line of its own.
+#[derive(Debug)]
+struct ProgressLines;
+
+impl ProgressLines {
+    fn print(&self, text: &str) -> io::Result<()> {
+        match text.trim() {
+            "" => Ok(()),
+            line => writeln!(io::stderr(), "{line}"),
+        }
+    }
+}
+
+impl TermLike for ProgressLines {
+    fn width(&self) -> u16 {
+        u16::MAX
+    }
+    fn move_cursor_up(&self, _n: usize) -> io::Result<()> {
+        Ok(())
+    }
+    fn move_cursor_down(&self, _n: usize) -> io::Result<()> {
+        Ok(())
+    }
+    fn move_cursor_right(&self, _n: usize) -> io::Result<()> {
+        Ok(())
+    }
+    fn move_cursor_left(&self, _n: usize) -> io::Result<()> {
+        Ok(())
+    }
+    fn write_line(&self, line: &str) -> io::Result<()> {
+        self.print(line)
+    }
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.print(text)
+    }
+    fn clear_line(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Moves a bar whose total may change.
