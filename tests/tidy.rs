@@ -8,7 +8,13 @@ fn root() -> &'static Path {
 }
 
 /// Where the sources of the crates are.
-const SOURCES: [&str; 4] = ["src", "tools/core/src", "tools/anndata/src", "tools/src"];
+const SOURCES: [&str; 5] = [
+    "src",
+    "tools/core/src",
+    "tools/anndata/src",
+    "tools/src",
+    "tools/python/src",
+];
 
 fn sources(dir: &str) -> Vec<(String, String)> {
     fn walk(dir: &Path, out: &mut Vec<PathBuf>) {
@@ -57,6 +63,7 @@ const UNSAFE: &[&str] = &[
     "src/gpu/tests.rs",                          // does what must not be done; consumes capsules
     "src/writer/publish/target.rs",              // faccessat, geteuid
     "src/writer/rename.rs",                      // renameat2
+    "tools/python/src/arrays.rs",                // capsules, and arrays by their addresses
 ];
 
 /// Whether a source holds unsafe code, or would be allowed to.
@@ -335,6 +342,8 @@ fn the_english_is_plain() {
         "src/loader/PERFORMANCE.md",
         "tools/MANUAL.md",
         "tools/anndata/README.md",
+        "tools/python/README.md",
+        "tools/python/examples/README.md",
     ];
     let pages = pages.chain(named.iter().map(|page| root().join(page)));
     for page in pages.filter(|page| page.extension().is_some_and(|extension| extension == "md")) {

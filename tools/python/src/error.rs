@@ -1,0 +1,70 @@
+//! From the library's errors to Python's exceptions.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use cellring::ErrorKind;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+/// Name of the class in `cellring._errors` for an error.
+fn class_of(error: &cellring::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::NotAStore if error.path().is_some_and(|path| !path.exists()) => "StoreNotFoundError",
+        ErrorKind::Exists => "StoreExistsError",
+        ErrorKind::Damaged => "DamagedError",
+        ErrorKind::Io
+        | ErrorKind::NotAStore
+        | ErrorKind::Version
+        | ErrorKind::Busy
+        | ErrorKind::Unavailable => "StoreError",
+        ErrorKind::NotFound => "NotFoundError",
+        ErrorKind::Resume => "ResumeError",
+        ErrorKind::Memory => "MemoryBudgetError",
+        ErrorKind::Stopped => "StoppedError",
+        ErrorKind::Bug => "InternalError",
+        // Empty, Config, Mismatch, Values, and what later releases add.
+        _ => "InputError",
+    }
+}
+
+/// The exception of this class of `cellring._errors`, with this sentence.
+pub(crate) fn exception(py: Python<'_>, class: &str, sentence: &str) -> PyErr {
+    static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let module = ERRORS.get_or_try_init(py, || py.import("cellring._errors").map(Bound::unbind));
+    let made = module.and_then(|module| {
+        let class = module.bind(py).getattr(class)?.cast_into::<PyType>()?;
+        class.call1((sentence,))
+    });
+    match made {
+        Ok(value) => PyErr::from_value(value),
+        Err(error) => error,
+    }
+}
+
+/// An error of the library as an exception.
+pub(crate) fn to_python(py: Python<'_>, error: &cellring::Error) -> PyErr {
+    exception(py, class_of(error), &error.to_string())
+}
+
+/// A value that the library refuses before it is asked.
+pub(crate) fn refused(py: Python<'_>, sentence: &str) -> PyErr {
+    exception(py, "InputError", sentence)
+}
+
+/// Runs what may take time without the interpreter's lock; a panic becomes an exception.
+pub(crate) fn detached<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce() -> cellring::Result<T> + Send,
+) -> PyResult<T> {
+    let result = py.detach(|| catch_unwind(AssertUnwindSafe(work)));
+    match result {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(to_python(py, &error)),
+        Err(_) => Err(exception(
+            py,
+            "InternalError",
+            "cellring has a bug: it panicked, as the lines above say; please report them",
+        )),
+    }
+}

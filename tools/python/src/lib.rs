@@ -1,0 +1,16 @@
+//! The compiled half of the Python package `cellring`: stores, loaders, epochs and minibatches as Python objects.
+//!
+//! It binds the public face of the library and nothing else; what users see is the Python half, in `python/cellring`. Every call that may
+//! take time runs without the interpreter's lock, and no panic crosses into Python.
+
+mod arrays;
+mod command;
+mod error;
+mod loader;
+mod minibatch;
+mod module;
+mod process;
+mod select;
+mod setup;
+mod store;
+mod table;

@@ -1,0 +1,121 @@
+//! Minibatches.
+
+use cellring::format::ValueBuffer;
+use cellring::minibatch::{ArrayRole, Layout, MatrixTensors, ObsValues, Tensors};
+use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::{PyIndexError, PyKeyError};
+use pyo3::prelude::*;
+
+use crate::arrays::Array;
+
+/// Some cells: the arrays of `cellring.Minibatch`, which is what users see.
+#[pyclass(frozen, module = "cellring._cellring")]
+pub(crate) struct Minibatch {
+    tensors: Tensors,
+}
+
+impl Minibatch {
+    pub(crate) fn new(minibatch: cellring::Minibatch) -> Self {
+        Self {
+            tensors: minibatch.into_tensors(),
+        }
+    }
+
+    fn matrix(&self, matrix: usize) -> PyResult<&MatrixTensors> {
+        let found = self.tensors.matrices().get(matrix);
+        found.ok_or_else(|| PyIndexError::new_err(format!("there is no matrix {matrix}")))
+    }
+}
+
+#[pymethods]
+impl Minibatch {
+    #[getter]
+    fn n_obs(&self) -> usize {
+        self.tensors.obs().len()
+    }
+
+    #[getter]
+    fn number(&self) -> u64 {
+        self.tensors.number()
+    }
+
+    #[getter]
+    fn is_padding(&self) -> bool {
+        self.tensors.is_padding()
+    }
+
+    /// "csr", "dense" or "top_k".
+    fn layout(&self, matrix: usize) -> PyResult<&'static str> {
+        Ok(match self.matrix(matrix)?.layout {
+            Layout::Dense => "dense",
+            Layout::TopK(_) => "top_k",
+            _ => "csr",
+        })
+    }
+
+    fn shape(&self, matrix: usize) -> PyResult<(usize, usize)> {
+        let [rows, columns] = self.matrix(matrix)?.shape;
+        Ok((rows, columns))
+    }
+
+    /// An array of a matrix: "indptr", "indices", "values" or "lens".
+    fn array(&self, matrix: usize, role: &str) -> PyResult<Array> {
+        let role = match role {
+            "indptr" => ArrayRole::Indptr,
+            "indices" => ArrayRole::Indices,
+            "values" => ArrayRole::Values,
+            "lens" => ArrayRole::Lens,
+            _ => return Err(PyKeyError::new_err(role.to_owned())),
+        };
+        let tensor = self.matrix(matrix)?.tensor(role);
+        let tensor = tensor.ok_or_else(|| PyKeyError::new_err("the layout has no such array"))?;
+        Ok(Array::new(tensor.clone()))
+    }
+
+    /// `indptr`, `indices` and `values` of a sparse matrix.
+    fn csr(&self, matrix: usize) -> PyResult<(Array, Array, Array)> {
+        Ok((
+            self.array(matrix, "indptr")?,
+            self.array(matrix, "indices")?,
+            self.array(matrix, "values")?,
+        ))
+    }
+
+    /// The number of each cell, int64.
+    fn ids(&self) -> Array {
+        let ids = self.tensors.obs().iter().map(|&obs| obs as i64).collect();
+        Array::new(ValueBuffer::I64(ids).into())
+    }
+
+    /// Names of the obs columns.
+    fn columns(&self) -> Vec<&str> {
+        let columns = self.tensors.columns().iter();
+        columns.map(|column| column.name.as_str()).collect()
+    }
+
+    /// An obs column: its values (an array, codes as int64; or a list of texts), and whether each is there, if any is missing.
+    fn column<'py>(&self, py: Python<'py>, column: usize) -> PyResult<(Bound<'py, PyAny>, Option<Array>)> {
+        let found = self.tensors.columns().get(column);
+        let found = found.ok_or_else(|| PyIndexError::new_err(format!("there is no column {column}")))?;
+        let values = match &found.values {
+            ObsValues::Codes(codes) => ValueBuffer::I64(codes.iter().map(|&code| code.into()).collect()),
+            ObsValues::Integers(integers) => ValueBuffer::I64(integers.clone()),
+            ObsValues::Unsigned(integers) => ValueBuffer::U64(integers.clone()),
+            ObsValues::Floats(floats) => ValueBuffer::F64(floats.clone()),
+            ObsValues::Booleans(booleans) => ValueBuffer::Bool(booleans.clone()),
+            ObsValues::Strings(texts) => {
+                let valid = found
+                    .valid
+                    .clone()
+                    .map(|valid| Array::new(ValueBuffer::Bool(valid).into()));
+                return Ok((texts.as_slice().into_bound_py_any(py)?, valid));
+            }
+            _ => return Err(PyKeyError::new_err("a column of an unknown kind")),
+        };
+        let valid = found
+            .valid
+            .clone()
+            .map(|valid| Array::new(ValueBuffer::Bool(valid).into()));
+        Ok((Array::new(values.into()).into_bound_py_any(py)?, valid))
+    }
+}

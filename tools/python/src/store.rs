@@ -1,0 +1,137 @@
+//! Stores.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cellring::minibatch::{OutputConfig, OutputType};
+use cellring::{Layout, LoaderConfig};
+use pyo3::prelude::*;
+
+use crate::arrays::values_of;
+use crate::error::{detached, exception, to_python};
+use crate::minibatch::Minibatch;
+use crate::process::Owned;
+use crate::table::Table;
+
+/// Memory for the cells of one call; who wants more gets them in several.
+const ROWS_BYTES: usize = 64 << 20;
+
+/// An open store: what `cellring.Store` is made of.
+#[pyclass(frozen, module = "cellring._cellring")]
+pub(crate) struct Store {
+    pub(crate) store: Arc<cellring::Store>,
+    /// Readers of single cells, by matrix.
+    readers: Mutex<HashMap<String, Arc<Owned<cellring::Loader>>>>,
+}
+
+#[pymethods]
+impl Store {
+    #[new]
+    fn new(py: Python<'_>, path: std::path::PathBuf) -> PyResult<Self> {
+        let store = detached(py, || cellring::Store::open(&path))?;
+        Ok(Self {
+            store: Arc::new(store),
+            readers: Mutex::default(),
+        })
+    }
+
+    #[getter]
+    fn n_obs(&self) -> u64 {
+        self.store.n_obs()
+    }
+
+    #[getter]
+    fn n_vars(&self) -> u64 {
+        self.store.n_vars()
+    }
+
+    /// Paths in AnnData of the matrices, the first one first.
+    #[getter]
+    fn matrices(&self) -> Vec<String> {
+        let own = self.store.name().unwrap_or("X").to_owned();
+        let others = self.store.matrices().iter();
+        std::iter::once(own)
+            .chain(others.filter_map(|matrix| matrix.name().map(str::to_owned)))
+            .collect()
+    }
+
+    /// Number of columns of a matrix, and numpy's name of its type.
+    fn matrix(&self, py: Python<'_>, name: &str) -> PyResult<(u64, &'static str, u64)> {
+        let matrix = self.find(py, name)?;
+        let manifest = matrix.manifest();
+        Ok((matrix.n_vars(), manifest.value_type.numpy_name(), manifest.nnz))
+    }
+
+    /// What tells this store from others.
+    #[getter]
+    fn id(&self) -> String {
+        self.store.manifest().store_id.to_string()
+    }
+
+    fn obs(&self) -> Table {
+        Table::new(self.store.clone(), true)
+    }
+
+    fn var(&self, py: Python<'_>, matrix: &str) -> PyResult<Table> {
+        Ok(Table::new(self.find(py, matrix)?, false))
+    }
+
+    /// Cells by their numbers (int64), in any order, with the values of a matrix in its own type.
+    fn rows(
+        &self,
+        py: Python<'_>,
+        ids: &Bound<'_, PyAny>,
+        matrix: &str,
+        is_dense: bool,
+    ) -> PyResult<Minibatch> {
+        let ids: Vec<u64> = values_of::<i64>(ids)?.into_iter().map(|id| id as u64).collect();
+        let reader = self.reader(py, matrix, is_dense)?;
+        Ok(Minibatch::new(reader.with(py, |loader| loader.rows(&ids))?))
+    }
+
+    /// Ends what reads single cells.
+    fn close(&self, py: Python<'_>) {
+        let readers = std::mem::take(&mut *self.readers.lock().unwrap_or_else(PoisonError::into_inner));
+        for reader in readers.values() {
+            reader.close(py);
+        }
+    }
+}
+
+impl Store {
+    fn find(&self, py: Python<'_>, matrix: &str) -> PyResult<Arc<cellring::Store>> {
+        if self.store.name().unwrap_or("X") == matrix {
+            return Ok(self.store.clone());
+        }
+        let found = self.store.matrix(matrix).map_err(|error| to_python(py, &error))?;
+        Ok(found.clone())
+    }
+
+    fn reader(&self, py: Python<'_>, matrix: &str, is_dense: bool) -> PyResult<Arc<Owned<cellring::Loader>>> {
+        let key = format!("{is_dense} {matrix}");
+        // A fork may have left the lock taken for ever, and readers that are of no use.
+        let Ok(mut readers) = self.readers.try_lock() else {
+            return Err(exception(
+                py,
+                "StoppedError",
+                "another thread is opening this store's reader; ask again, or open the store once more after a fork",
+            ));
+        };
+        if let Some(reader) = readers.get(&key).filter(|reader| reader.is_usable()) {
+            return Ok(reader.clone());
+        }
+        let store = self.find(py, matrix)?;
+        let mut output = OutputConfig::default().value_type(OutputType::Source);
+        if is_dense {
+            output = output.layout(Layout::Dense);
+        }
+        let config = LoaderConfig::default()
+            .memory_bytes(ROWS_BYTES)
+            .decode_threads(1)
+            .output(output);
+        let loader = detached(py, || cellring::Loader::new(store, config))?;
+        let reader = Arc::new(Owned::new(loader, "store"));
+        readers.insert(key, reader.clone());
+        Ok(reader)
+    }
+}
