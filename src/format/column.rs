@@ -175,6 +175,11 @@ pub(crate) fn push_text(array: &dyn Array, row: usize, out: &mut String) {
         Some(ColumnKind::Integers) => write!(out, "{}", integer(array, row)),
         Some(ColumnKind::Unsigned) => write!(out, "{}", primitive::<UInt64Type>(array, row)),
         Some(ColumnKind::Booleans) => write!(out, "{}", array.as_boolean().value(row)),
+        // The fewest digits that say which number it is, and a point: 0.5, 1.0.
+        Some(ColumnKind::Floats) => match array.data_type() {
+            DataType::Float32 => write!(out, "{:?}", primitive::<Float32Type>(array, row)),
+            _ => write!(out, "{:?}", primitive::<Float64Type>(array, row)),
+        },
         _ => {
             out.push_str(text_at(array, row).flatten().unwrap_or_default());
             Ok(())
