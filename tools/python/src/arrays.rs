@@ -30,6 +30,11 @@ impl Array {
         Self { tensor }
     }
 
+    /// A capsule of DLPack from before version 1.
+    pub(crate) fn capsule<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        capsule(py, self.tensor.capsule(), false)
+    }
+
     fn type_string(&self) -> Option<&'static str> {
         Some(match self.tensor.element_type() {
             ElementType::Bool => "|b1",

@@ -5,6 +5,7 @@ use cellring::minibatch::{ArrayRole, Layout, MatrixTensors, ObsValues, Tensors};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyIndexError, PyKeyError};
 use pyo3::prelude::*;
+use pyo3::types::PyCapsule;
 
 use crate::arrays::Array;
 
@@ -79,6 +80,12 @@ impl Minibatch {
             self.array(matrix, "indices")?,
             self.array(matrix, "values")?,
         ))
+    }
+
+    /// As `csr`, as capsules of DLPack from before version 1, which every torch takes: one call, for it is made for every minibatch.
+    fn csr_capsules<'py>(&self, py: Python<'py>, matrix: usize) -> PyResult<[Bound<'py, PyCapsule>; 3]> {
+        let capsule = |role: &str| self.array(matrix, role)?.capsule(py);
+        Ok([capsule("indptr")?, capsule("indices")?, capsule("values")?])
     }
 
     /// The number of each cell, int64.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cellring::engine::EngineConfig;
+use cellring::format::ValueBuffer;
 use cellring::gpu::Gpu;
 use cellring::minibatch::{ColumnForm, IndexType, LibraryGenes, Normalize, OutputConfig};
 use cellring::plan::{
@@ -14,7 +15,7 @@ use cellring::{
 };
 use pyo3::prelude::*;
 
-use crate::arrays::values_of;
+use crate::arrays::{Array, values_of};
 use crate::error::{detached, refused, to_python};
 use crate::loader::Loader;
 use crate::select::{self, Refusal};
@@ -162,6 +163,15 @@ impl Setup {
     fn n_selected(&self) -> u64 {
         let subset = self.config.data.subset.as_ref();
         subset.map_or(self.collection.n_obs(), Subset::len)
+    }
+
+    /// The cells that are sampled from, ascending: int64.
+    fn selected(&self) -> Array {
+        let ids = match &self.config.data.subset {
+            Some(subset) => subset.iter().map(|id| id as i64).collect(),
+            None => (0..self.collection.n_obs() as i64).collect(),
+        };
+        Array::new(ValueBuffer::I64(ids).into())
     }
 
     /// What is odd about the request, in sentences.

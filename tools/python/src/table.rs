@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
-use arrow_array::{Array as _, ArrayRef, RecordBatch, RecordBatchReader, types};
+use arrow_array::{Array as _, ArrayRef, RecordBatch, RecordBatchReader, new_empty_array, types};
 use arrow_schema::ffi::FFI_ArrowSchema;
 use arrow_schema::{ArrowError, DataType, Field, SchemaRef};
 use cellring::Store;
@@ -84,7 +84,12 @@ impl Table {
         let arrays = detached(py, || {
             let batches =
                 (0..table.n_batches()?).map(|number| Ok(table.batch(number)?.column(place).clone()));
-            batches.collect::<cellring::Result<Vec<ArrayRef>>>()
+            let mut arrays = batches.collect::<cellring::Result<Vec<ArrayRef>>>()?;
+            if arrays.is_empty() {
+                // A table without rows has no batch, but columns of some type.
+                arrays.push(new_empty_array(table.schema()?.field(place).data_type()));
+            }
+            Ok(arrays)
         })?;
         column(py, &arrays)
     }
@@ -128,18 +133,18 @@ fn column<'py>(py: Python<'py>, arrays: &[ArrayRef]) -> PyResult<Bound<'py, PyDi
     };
     let has_nulls = arrays.iter().any(|array| array.null_count() > 0);
     made.set_item("valid", has_nulls.then(valid))?;
-    let Some(first) = arrays.first() else {
-        // A table without rows has no batch: its columns hold nothing.
-        made.set_item("kind", "none")?;
-        return Ok(made);
-    };
+    let first = &arrays[0];
     match first.data_type() {
         DataType::Dictionary(..) => {
             let mut codes = Vec::new();
             for array in arrays {
                 let dictionary = array.as_any_dictionary();
                 let keys = dictionary.keys();
-                let places = dictionary.normalized_keys();
+                // Without a category every value is missing, and arrow has no place for those.
+                let places = match dictionary.values().is_empty() {
+                    true => vec![0; keys.len()],
+                    false => dictionary.normalized_keys(),
+                };
                 codes.extend((0..keys.len()).map(|row| match keys.is_valid(row) {
                     true => places[row] as i32,
                     false => -1,

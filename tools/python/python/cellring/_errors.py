@@ -1,0 +1,66 @@
+"""Exceptions: one small hierarchy, each also the built-in exception that people catch."""
+
+from __future__ import annotations
+
+
+class CellringError(Exception):
+    """Base of all exceptions of cellring. The text is one sentence: what, where, what was expected and found, what helps."""
+
+
+class StoreError(CellringError, OSError):
+    """A store or file cannot be read or written: it is not a store, of another version, in use, or the system refuses."""
+
+
+class StoreNotFoundError(StoreError, FileNotFoundError):
+    """There is nothing at the path of a store, of an input, or of the directory that something is to be written to."""
+
+
+class StoreExistsError(StoreError, FileExistsError):
+    """Something has the name of what is to be written, and is not replaced unless ``force=True`` is given."""
+
+
+class DamagedError(StoreError):
+    """A store is damaged: its bytes are not those that were written."""
+
+
+class InputError(CellringError, ValueError):
+    """An argument, a filter or a list is not valid, or does not fit the data or another argument."""
+
+
+class NotFoundError(InputError, KeyError):
+    """A column, gene or matrix that was asked for by name does not exist."""
+
+    # KeyError shows the repr of its argument.
+    __str__ = Exception.__str__
+
+
+class ArgumentError(InputError, TypeError):
+    """There is no argument of this name."""
+
+
+class CellIndexError(InputError, IndexError):
+    """A cell that was asked for by number does not exist."""
+
+
+class ResumeError(InputError):
+    """An epoch cannot be resumed with these settings or this data."""
+
+
+class MemoryBudgetError(CellringError, MemoryError):
+    """The memory budget does not suffice."""
+
+
+class StoppedError(CellringError, RuntimeError):
+    """What was in progress was ended: by another iteration of the same loader, by closing it, or by a fork."""
+
+
+class CommandError(CellringError, RuntimeError):
+    """A conversion, an export or a check failed."""
+
+
+class InternalError(CellringError, RuntimeError):
+    """A bug of cellring."""
+
+
+class CellringWarning(UserWarning):
+    """Something about a request or an input that one may want to know or change."""

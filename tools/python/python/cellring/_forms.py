@@ -1,0 +1,149 @@
+"""How the arrays of a minibatch become what a framework works with. Each framework is imported when the first minibatch needs it."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from . import _cellring
+from ._errors import InputError
+
+
+class Csr(NamedTuple):
+    """A sparse matrix as three arrays: row ``i`` has ``data[indptr[i]:indptr[i + 1]]`` in the columns ``indices[...]``."""
+
+    data: Any
+    """The values, one-dimensional."""
+    indices: Any
+    """The column of each value, ascending in each row; of the type of ``indptr``."""
+    indptr: Any
+    """``n_obs + 1`` offsets."""
+    shape: tuple[int, int]
+    """Rows and columns."""
+
+
+class TopK(NamedTuple):
+    """Of each cell its ``k`` highest values, the highest first."""
+
+    values: Any
+    """``(n_obs, k)``; 0 after the last."""
+    indices: Any
+    """``(n_obs, k)`` columns in rank order; -1 after the last."""
+    lens: Any
+    """``(n_obs,)``: how many each cell has, at most ``k``."""
+
+
+class Form(Protocol):
+    """A framework: what makes its arrays and matrices."""
+
+    name: str
+
+    def array(self, array: _cellring.Array) -> Any:
+        """An array, without a copy."""
+
+    def csr(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
+        """A sparse matrix of arrays of this framework, without a copy."""
+
+    def csr_of(self, raw: _cellring.Minibatch, matrix: int) -> Any:
+        """A sparse matrix of a minibatch, without a copy."""
+
+
+class _Numpy:
+    name = "numpy"
+
+    def array(self, array: _cellring.Array) -> np.ndarray:
+        return np.asarray(array)
+
+    def csr(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
+        return Csr(values, indices, indptr, shape)
+
+
+    def csr_of(self, raw: _cellring.Minibatch, matrix: int) -> Any:
+        return self.csr(*map(self.array, raw.csr(matrix)), raw.shape(matrix))
+
+
+class _Scipy(_Numpy):
+    name = "scipy"
+
+    def csr(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
+        from scipy.sparse import csr_matrix
+
+        return csr_matrix((values, indices, indptr), shape=shape, copy=False)
+
+
+class _Torch:
+    name = "torch"
+
+    def __init__(self) -> None:
+        try:
+            import torch
+        except ImportError as error:
+            raise InputError('to="torch" needs torch: install it (pip install torch), or ask for to="scipy"') from error
+        self._torch = torch
+        self._from_dlpack = torch.from_dlpack
+        self._sparse = torch.sparse_csr_tensor
+        with warnings.catch_warnings():
+            # torch says once in a process that CSR is in beta: nobody here can do anything about it.
+            warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+            empty = torch.zeros(1, dtype=torch.int32)
+            self._sparse(empty, empty[:0], torch.zeros(0), size=(0, 1), check_invariants=False)
+
+    def array(self, array: _cellring.Array) -> Any:
+        # Straight to the capsule: what torch asks an object first takes longer than the rest.
+        return self._from_dlpack(array.__dlpack__())
+
+    def csr_of(self, raw: _cellring.Minibatch, matrix: int) -> Any:
+        indptr, indices, values = map(self._from_dlpack, raw.csr_capsules(matrix))
+        return self._sparse(indptr, indices, values, size=raw.shape(matrix), check_invariants=False)
+
+    def csr(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
+        # Checked by cellring already. Without `size` torch would take the largest index for the last column.
+        return self._sparse(indptr, indices, values, size=shape, check_invariants=False)
+
+
+class _Jax:
+    name = "jax"
+
+    def __init__(self) -> None:
+        try:
+            import jax.numpy
+            from jax.experimental import sparse
+        except ImportError as error:
+            raise InputError('to="jax" needs jax: install it (pip install jax), or ask for to="numpy"') from error
+        self._numpy = jax.numpy
+        self._sparse = sparse
+
+    def array(self, array: _cellring.Array) -> Any:
+        # jax takes what is aligned to 64 bytes without a copy, and copies the rest.
+        return self._numpy.asarray(np.asarray(array))
+
+    def csr(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
+        return self._sparse.BCSR((values, indices, indptr), shape=shape)
+
+    def csr_of(self, raw: _cellring.Minibatch, matrix: int) -> Any:
+        return self.csr(*map(self.array, raw.csr(matrix)), raw.shape(matrix))
+
+
+_FORMS: dict[str, Any] = {"numpy": _Numpy, "scipy": _Scipy, "torch": _Torch, "jax": _Jax}
+_made: dict[str, Form] = {}
+
+NAMES = tuple(_FORMS)
+
+
+def form(name: str) -> Form:
+    """The framework of this name, imported when it is first asked for."""
+    made = _made.get(name)
+    if made is None:
+        made = _made[name] = _FORMS[name]()
+    return made
+
+
+def padded_nnz(nnz: int, pad_nnz: int | str) -> int:
+    """How many values a sparse matrix is padded to: the next power of two, or a given number."""
+    if pad_nnz == "pow2":
+        return 1 << max(0, nnz - 1).bit_length()
+    if nnz > int(pad_nnz):
+        raise InputError(f"a minibatch has {nnz} values, more than pad_nnz={pad_nnz}; give a larger number, or pad_nnz=\"pow2\"")
+    return int(pad_nnz)

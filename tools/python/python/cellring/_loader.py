@@ -1,0 +1,571 @@
+"""The loader: epochs of shuffled minibatches."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from . import _arguments, _cellring, _epoch, _request
+from ._epoch import STATE_VERSION, Epoch, Run, Sampler, to_library
+from ._errors import CellringWarning, InputError, NotFoundError, ResumeError, StoppedError
+from ._minibatch import Look, Minibatch
+from ._ranks import rank_and_world_size
+from ._store import Store
+
+if _cellring.IS_DEBUG_BUILD:
+    warnings.warn(
+        "this cellring was built without optimisation and is many times slower than a release build: build it with --release",
+        CellringWarning,
+        stacklevel=2,
+    )
+
+_open_loaders: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Threads are joined while there is an interpreter to do it in."""
+    for epoch in list(_epoch.running):
+        epoch.close()
+    for loader in list(_open_loaders):
+        loader.close()
+
+
+class Loader:
+    """Epochs of shuffled minibatches of one store, or of several as one.
+
+    Iterating over a loader gives one epoch; iterating again gives the next one. An epoch, its rank and its reading are fixed when the
+    first minibatch is asked for: ``iter(loader)`` costs nothing, and ``set_epoch`` after it is in time. Only the latest iteration goes on:
+    an earlier one that is continued after it raises ``StoppedError``.
+
+    Parameters
+    ----------
+    stores : str, path, Store, or a list of these
+        What is loaded. The cells of several stores are numbered one store after the other.
+    batch_size : int, default 64
+        Cells in a minibatch.
+    block_size : int, default 16
+        Consecutive cells that are drawn together. 1 is true random order; 16 mixes as well and is several times as fast.
+    fetch_factor : int, default 256
+        Minibatches that are read and shuffled together.
+    strategy : {"block-shuffle", "sequential", "sequential-shuffle"}, optional
+        Order of the cells. ``weights``, ``balance``, ``group`` and ``order`` imply strategies of their own.
+    weights : str or array, optional
+        A column of obs, or a number for each cell: cells are drawn by it.
+    replacement : bool, default True
+        Whether ``weights`` may draw a cell several times in an epoch.
+    draws : int, optional
+        Cells of an epoch, with ``weights`` or ``balance``; as many as there are by default.
+    balance : str, list of str, or array of codes, optional
+        Columns of obs whose combinations of values are classes: each class is drawn equally often.
+    balance_global : bool, default False
+        Whether the sizes of classes are those of the whole store rather than of the subset.
+    group : str, list of str, or array of codes, optional
+        Columns of obs: minibatches consist of whole sets of cells with equal values.
+    n_per_group, sets_per_minibatch : int, optional
+        Cells in a set (the whole group by default), and sets in a minibatch (as many as fit ``batch_size``).
+    controls : str, array of ids or mask, optional
+        Which cells are controls, as a filter or as cells; ``n_controls`` of them (``n_per_group`` by default) follow each set.
+    match : str or list of str, optional
+        Controls of a set have its values in these columns.
+    order : array of int, optional
+        The cells of an epoch, in this order; with ``shuffle_order`` each fetch of them is shuffled.
+    obs_filter : str, optional
+        Only cells for which this is true, such as ``'cell_type == "B cell" and n_genes >= 200'``.
+    subset : array of ids or mask, optional
+        Only these cells.
+    split, part : str, optional
+        Divide all cells at random, such as ``"train=0.9,val=0.1"``, and take this part. ``split_by`` keeps cells with equal values in a
+        column in one part; ``split_seed`` is the seed of the split.
+    genes : list of str, optional
+        Only these genes, in this order. ``Loader.var_names`` says which columns minibatches have.
+    gene_weights : array of float, optional
+        A factor for each column of the minibatches, applied last.
+    normalize : float or bool, optional
+        Scale each cell to this sum; True is 10,000. ``library="selected"`` counts the selected genes only.
+    log1p : bool, default False
+        Take the logarithm of one plus each value.
+    layout : {"csr", "dense", ("top_k", k)}, default "csr"
+        Sparse, dense, or the k highest values of each cell.
+    dtype : {"float32", "float16", "bfloat16", "source"}, default "float32"
+        Type of the values; ``"source"`` is that of the store.
+    index_dtype : {"int32", "int64"}, default "int32"
+        Type of both index arrays.
+    allow_rounding : bool, default False
+        Deliver values that float32 cannot hold as the nearest one, rather than refuse the store.
+    matrices : list of str, or dict, optional
+        Further matrices of the same cells, such as ``"layers/counts"`` or ``"obsm/X_pca"``; in a dictionary each with its layout and
+        dtype, as ``{"layers/counts": {"layout": "dense"}}``.
+    obs_columns : list of str, or dict, optional
+        Columns of obs that come with each minibatch; in a dictionary each with its form: ``"natural"``, ``"codes"``, ``"floats"`` or
+        ``"strings"``.
+    seed : int, default 0
+        The seed of all randomness.
+    drop_last : bool, default False
+        Drop a short last minibatch, and minibatches that would make the ranks uneven, rather than keep them and pad.
+    rank, world_size : int, optional
+        This rank, and how many share each epoch. Found out when the first minibatch or the length is asked for: by
+        ``torch.distributed``, Ray Train, torchrun, SLURM or Open MPI.
+    device : str or torch.device, optional
+        Yield tensors on this device. Without a GPU, ``"cuda"`` is the CPU, with a warning.
+    memory : int or str, default "256MiB"
+        Memory for read buffers and waiting minibatches.
+    threads : int, default 0
+        Threads that decode; 0 for one per core.
+    to : {"torch", "scipy", "numpy", "jax"}, default "torch"
+        What the arrays of the minibatches are.
+    pad_nnz : int or "pow2", optional
+        Pad sparse minibatches with zeros to this number of values, or to powers of two; jax compiles again for each number. For
+        ``to="jax"`` it is ``"pow2"`` unless given.
+    join : {"same", "inner", "outer"}, default "same"
+        Genes of several stores: equal, those of all, or those of any. ``var_key`` is the column of var that identifies them.
+    backend : {"auto", "uring", "pread", "mmap"}, default "auto"
+        How bytes are read; ``direct`` (``"auto"``, ``"on"``, ``"off"``) and ``depth`` as well.
+
+    Raises
+    ------
+    InputError
+        If an argument is not valid or does not fit the store; ``NotFoundError`` names what does not exist.
+    StoreError
+        If a store cannot be read.
+
+    Examples
+    --------
+    >>> loader = cellring.Loader("cells.cellring", obs_columns=["cell_type"])   # doctest: +SKIP
+    >>> for epoch in range(10):                                                 # doctest: +SKIP
+    ...     for minibatch in loader:
+    ...         loss = step(minibatch.x, minibatch.obs["cell_type"])
+    """
+
+    def __init__(
+        self,
+        stores: Any,
+        *,
+        batch_size: int = 64,
+        block_size: int = 16,
+        fetch_factor: int = 256,
+        strategy: str | None = None,
+        weights: Any = None,
+        replacement: bool = True,
+        draws: int | None = None,
+        balance: Any = None,
+        balance_global: bool = False,
+        group: Any = None,
+        n_per_group: int | None = None,
+        sets_per_minibatch: int | None = None,
+        controls: Any = None,
+        match: str | Sequence[str] | None = None,
+        n_controls: int | None = None,
+        order: Any = None,
+        shuffle_order: bool = False,
+        obs_filter: str | None = None,
+        subset: Any = None,
+        split: str | None = None,
+        part: str | None = None,
+        split_by: str | None = None,
+        split_seed: int = 0,
+        genes: Iterable[str] | None = None,
+        gene_weights: Any = None,
+        normalize: float | bool | None = None,
+        log1p: bool = False,
+        library: str = "all",
+        layout: str | tuple[str, int] = "csr",
+        dtype: Any = "float32",
+        index_dtype: Any = "int32",
+        allow_rounding: bool = False,
+        matrices: Sequence[str] | Mapping[str, Mapping[str, str]] = (),
+        obs_columns: Sequence[str] | Mapping[str, str] = (),
+        seed: int = 0,
+        drop_last: bool = False,
+        rank: int | None = None,
+        world_size: int | None = None,
+        device: Any = None,
+        memory: int | str = "256MiB",
+        threads: int = 0,
+        to: str = "torch",
+        pad_nnz: int | str | None = None,
+        join: str = "same",
+        var_key: str | None = None,
+        backend: str = "auto",
+        direct: str = "auto",
+        depth: int | None = None,
+        **unknown: NoReturn,
+    ) -> None:
+        given = dict(locals())
+        for name in ("self", "unknown", "stores"):
+            del given[name]
+        _arguments.unknown(unknown, given, "Loader", _request.FOREIGN)
+        listed = stores if isinstance(stores, (list, tuple)) else [stores]
+        if not listed:
+            raise InputError("stores is empty: give at least one store")
+        self._paths = [store.path if isinstance(store, Store) else os.fspath(store) for store in listed]
+        self._given = given
+        self._next_epoch = 0
+        self._pending: dict[str, Any] | None = None
+        self._reset()
+        self._made: _cellring.Setup | None = self._make()
+        for sentence in self._made.warnings:
+            warnings.warn(sentence, CellringWarning, stacklevel=2)
+
+    # How it is opened, in this process.
+
+    def _reset(self) -> None:
+        """As in a process that has opened nothing yet."""
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._made = None
+        self._opened: _cellring.Loader | None = None
+        self._opened_as: tuple[int, int] | None = None
+        self._ranks: tuple[int, int] | None = None
+        self._current: Run | None = None
+        self._look: Look | None = None
+        self._n_minibatches: int | None = None
+        self._categories: dict[str, list[str] | None] = {}
+        self._form_number: int | None = None
+        # How a worker process opens it: threads and bytes.
+        self._share: tuple[int, int] | None = None
+
+    def _setup(self) -> _cellring.Setup:
+        """The checked request; made again in a process that was forked, where nothing that is open can be used."""
+        if self._pid != os.getpid():
+            self._reset()
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def _make(self) -> _cellring.Setup:
+        given = self._given
+        stores = [_cellring.Store(path) for path in self._paths]
+        n_obs = sum(store.n_obs for store in stores)
+        return _cellring.Setup(stores, _request.checked(given, n_obs))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "paths": self._paths,
+            "given": self._given,
+            "next_epoch": self._next_epoch,
+            "pending": self._pending,
+            "ranks": (self._given["rank"], self._given["world_size"]),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._paths, self._given = state["paths"], state["given"]
+        self._next_epoch, self._pending = state["next_epoch"], state["pending"]
+        self._reset()
+
+    def __repr__(self) -> str:
+        given = self._given
+        names = ("batch_size", "block_size", "fetch_factor", "layout", "to")
+        settings = ", ".join(f"{name}={given[name]!r}" for name in names)
+        paths = self._paths[0] if len(self._paths) == 1 else self._paths
+        return f"Loader({os.fspath(paths) if isinstance(paths, str) else paths!r}, {settings})"
+
+    def _rank(self) -> tuple[int, int]:
+        """Rank and world size; they must stay what they were when they were first asked for."""
+        setup_is_here = self._pid == os.getpid()
+        given = (self._given["rank"], self._given["world_size"])
+        if given[0] is None and given[1] is None:
+            now = rank_and_world_size()
+        elif given[0] is None or given[1] is None:
+            raise InputError("rank and world_size belong together: give both, or neither")
+        else:
+            now = (
+                _arguments.positive("rank", given[0], 0, 2**32 - 1),
+                _arguments.positive("world_size", given[1], 1, 2**32 - 1),
+            )
+        if now[0] >= now[1]:
+            raise InputError(f"rank={now[0]} does not exist among world_size={now[1]}: ranks count from 0")
+        if setup_is_here and self._ranks is not None and self._ranks != now:
+            raise StoppedError(
+                f"the loader was used as rank {self._ranks[0]} of {self._ranks[1]}, and now this process is rank {now[0]} of {now[1]}: "
+                "make it after the ranks are known (torch.distributed.init_process_group), or give rank= and world_size="
+            )
+        self._ranks = now
+        return now
+
+    def _open(self) -> _cellring.Loader:
+        setup = self._setup()
+        rank = self._rank()
+        if self._opened is None:
+            threads, memory = self._share or (None, None)
+            # Page-locked memory leaves this class on the device only: the host's arrays could be freed while a copy reads them.
+            device = self._looks().device
+            pinned = {} if device is None or device.type != "cuda" else {"gpu": _ordinal(device)}
+            self._opened = setup.open(*rank, threads=threads, memory=memory, **pinned)
+            _open_loaders.add(self)
+        return self._opened
+
+    def _looks(self) -> Look:
+        if self._look is None:
+            given = self._given
+            pad_nnz = given["pad_nnz"]
+            if given["to"] == "jax" and pad_nnz is None:
+                pad_nnz = "pow2"
+            self._look = Look(given["to"], _request.matrix_names(given["matrices"]), _Names(self), pad_nnz, _device(given["device"]))
+        return self._look
+
+    def close(self) -> None:
+        """Ends a running epoch, and closes files and threads. The next iteration opens them again."""
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            if self._current is not None:
+                self._current.close()
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.close()
+
+    # What it is like.
+
+    def __len__(self) -> int:
+        """Minibatches of this rank in a whole epoch; also while an epoch is resumed."""
+        setup = self._setup()
+        rank = self._rank()
+        if self._n_minibatches is None:
+            self._n_minibatches = setup.n_minibatches(self._next_epoch, *rank)
+        return self._n_minibatches
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells that are sampled from."""
+        return self._setup().n_selected
+
+    @property
+    def n_vars(self) -> int:
+        """Number of columns of the minibatches."""
+        return len(self.var_names)
+
+    @property
+    def var_names(self) -> np.ndarray:
+        """Names of the columns of ``minibatch.x``, in their order: that of the store, or that of ``genes``."""
+        return np.asarray(self._setup().var_names, dtype=object)
+
+    @property
+    def batch_size(self) -> int:
+        """Cells in a minibatch."""
+        return self._given["batch_size"]
+
+    def memory_bytes(self) -> int:
+        """``memory`` in bytes."""
+        return _arguments.size("memory", self._given["memory"])
+
+    @property
+    def drop_last(self) -> bool:
+        """As it was given."""
+        return self._given["drop_last"]
+
+    def categories(self, column: str) -> list[str]:
+        """What the codes of a column in ``minibatch.obs`` stand for, by code.
+
+        Raises
+        ------
+        NotFoundError
+            If the column is not among ``obs_columns``.
+        InputError
+            If it does not come as codes.
+        """
+        found = self._code_names(column)
+        if found is None:
+            raise InputError(f'the column {column!r} does not come as codes: ask for them, as obs_columns={{"{column}": "codes"}}')
+        return found
+
+    def _code_names(self, column: str) -> list[str] | None:
+        """As ``categories``; None for a column that does not come as codes."""
+        setup = self._setup()
+        if column not in self._categories:
+            columns = _request.column_names(self._given["obs_columns"])
+            if column not in columns:
+                raise NotFoundError(f"the column {column!r} is not among obs_columns, which are {', '.join(columns) or 'none'}")
+            opened = self._opened
+            # The codes are the same for every rank, and asking for them must not fix one.
+            loader = opened if opened is not None else setup.open(0, 1, threads=1, memory=1 << 20)
+            self._categories[column] = loader.categories(column)
+            if opened is None:
+                loader.close()
+        return self._categories[column]
+
+    @property
+    def sampler(self) -> Sampler:
+        """What Lightning tells the epoch to."""
+        return Sampler(self)
+
+    batch_sampler = None
+
+    # Epochs.
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is running, else the one that the next iteration gives."""
+        current = self._current
+        return current.epoch if current is not None and current.running is not None else self._next_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Says which epoch the next iteration gives. A state that was loaded for another epoch is forgotten."""
+        epoch = _arguments.positive("epoch", epoch, 0)
+        if self._pid != os.getpid():
+            self._reset()
+        with self._lock:
+            if self._pending is not None and self._pending["epoch"] != epoch:
+                self._pending = None
+            self._next_epoch = epoch
+            if self._current is not None:
+                self._current.last_state = None
+
+    def __iter__(self) -> Epoch:
+        if self._pid != os.getpid():
+            self._reset()
+        return Epoch(self)
+
+    def rows(self, ids: Any) -> Minibatch:
+        """The cells with these numbers, in any order and repeated or not, as minibatches of this loader look."""
+        setup = self._setup()
+        numbers = _arguments.cells(ids, setup.n_obs, "rows")
+        with self._lock:
+            raw = self._open().rows(numbers)
+        return self._finish(raw)
+
+    def _finish(self, raw: _cellring.Minibatch) -> Minibatch:
+        look = self._looks()
+        made = Minibatch(raw, look)
+        return made if look.device is None else made.to(look.device, non_blocking=True)
+
+    def _begin(self, run: Run, state: dict[str, Any] | None) -> _cellring.Epoch:
+        """Starts what an iterator stands for, at its first minibatch."""
+        with self._lock:
+            loader = self._open()
+            if state is None:
+                state = self._pending
+            number = self._next_epoch if state is None else state["epoch"]
+            if self._current is not None:
+                self._current.supersede()
+            if state is not None and state["history"]:
+                running = loader.resume(to_library(state))
+            else:
+                running = loader.epoch(number)
+            self._pending = None
+            self._next_epoch = number + 1
+            self._current = run
+            run.epoch = number
+            return running
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where this loader is: a few integers, the same on every rank, for ``load_state_dict`` in another process.
+
+        After the last minibatch of an epoch it is the beginning of the next one.
+        """
+        with self._lock:
+            current = self._current if self._pid == os.getpid() else None
+            if current is not None and self._pending is None and (current.running is not None or current.last_state is not None):
+                return current.state_dict()
+            return self._state(self._pending)
+
+    def _state(self, pending: dict[str, Any] | None, epoch: int | None = None) -> dict[str, Any]:
+        if pending is not None:
+            return dict(pending)
+        setup = self._setup()
+        return {
+            "version": STATE_VERSION,
+            "epoch": self._next_epoch if epoch is None else epoch,
+            "history": [],
+            "fingerprint": setup.fingerprint(),
+            "form": self._form_of_minibatches(),
+        }
+
+    def _form_of_minibatches(self) -> int:
+        """A number for what minibatches are made of, besides which cells."""
+        if self._form_number is None:
+            self._form_number = _request.form_number(self._given)
+        return self._form_number
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where a state was saved: the next iteration gives what was left of its epoch, bit for bit.
+
+        Raises
+        ------
+        ResumeError
+            If the state is that of another store or of other settings.
+        """
+        state = self._accept(state)
+        with self._lock:
+            self._pending = state if state["history"] else None
+            self._next_epoch = state["epoch"]
+            if self._current is not None:
+                # What is running is not what comes next.
+                self._current.supersede()
+                self._current = None
+
+    def _accept(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """A state that this loader can go on from."""
+        names = {"version", "epoch", "history", "fingerprint", "form"}
+        if not isinstance(state, Mapping) or not names <= set(state):
+            raise ResumeError(f"not a state of cellring.Loader: expected a dictionary with {', '.join(sorted(names))}")
+        if state["version"] != STATE_VERSION:
+            raise ResumeError(
+                f"the state is of version {state['version']}, and this cellring reads version {STATE_VERSION}: use the cellring that saved it"
+            )
+        setup = self._setup()
+        if state["fingerprint"] != setup.fingerprint():
+            raise ResumeError(
+                "the state was saved by a loader of another store, or with another batch_size, block_size, fetch_factor, seed, strategy, "
+                "subset or drop_last: make this loader with the same"
+            )
+        if state["history"] and state["form"] != self._form_of_minibatches():
+            raise ResumeError(
+                "the epoch began with minibatches of another form (genes, normalize, layout, dtype, matrices or obs_columns): make this "
+                "loader with the same, or begin the epoch again with set_epoch"
+            )
+        return {name: list(state[name]) if name == "history" else state[name] for name in names}
+
+    def stats(self) -> dict[str, int]:
+        """Where the time of the running epoch, or else the last one, went: nanoseconds, minibatches, reads and bytes by name."""
+        current = self._current
+        return {} if current is None else current.stats()
+
+
+class _Names:
+    """Names of a loader, for its minibatches, which do not keep it open."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = weakref.ref(loader)
+        self._var_names = loader._setup().var_names
+
+    @property
+    def var_names(self) -> np.ndarray:
+        return np.asarray(self._var_names, dtype=object)
+
+    def code_names(self, column: str) -> list[str] | None:
+        loader = self._loader()
+        return None if loader is None else loader._code_names(column)
+
+
+def _device(device: Any) -> Any:
+    """The device of torch to copy to; None to stay on the host."""
+    if device is None:
+        return None
+    import torch
+
+    made = torch.device(device)
+    if made.type == "cuda" and not torch.cuda.is_available():
+        warnings.warn(f"device={device!r}: torch finds no GPU, so minibatches stay on the CPU", CellringWarning, stacklevel=4)
+        return None
+    return None if made.type == "cpu" else made
+
+
+def _ordinal(device: Any) -> int:
+    """The number of a device of CUDA; without one that of the current device."""
+    import torch
+
+    return torch.cuda.current_device() if device.index is None else device.index

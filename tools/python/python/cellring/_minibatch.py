@@ -1,0 +1,340 @@
+"""Minibatches as users see them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _cellring
+from ._errors import InputError
+from ._forms import Csr, Form, TopK, form, padded_nnz
+
+if TYPE_CHECKING:
+    import anndata
+    import scipy.sparse
+
+# Copies to a device that are under way, with what they read from: it must not be used again before they are done.
+_copies: deque[tuple[Any, Any]] = deque()
+
+
+class Look:
+    """What all minibatches of a loader have in common: framework, names, and how they are described."""
+
+    __slots__ = ("form", "matrices", "names", "pad_nnz", "device")
+
+    def __init__(
+        self, name: str, matrices: tuple[str, ...], names: Any, pad_nnz: int | str | None, device: Any = None
+    ) -> None:
+        self.form: Form = form(name)
+        self.matrices = matrices
+        """Paths in AnnData of the matrices after the first."""
+        self.names = names
+        """Whoever knows names: ``code_names(column)`` and ``var_names``."""
+        self.pad_nnz = pad_nnz
+        self.device = device
+
+
+class Minibatch:
+    """Some cells, in the order in which they were drawn.
+
+    The arrays are made when they are first asked for, without a copy: they are the memory that cellring decoded into, they may be
+    written to, and they stay valid as long as they are referred to, whatever becomes of the minibatch, its loader and its store.
+
+    Attributes
+    ----------
+    x : torch.Tensor, scipy.sparse.csr_matrix, numpy.ndarray, Csr, TopK or jax BCSR
+        The matrix, ``(n_obs, n_vars)``: sparse CSR or dense, as the loader's ``layout`` and ``to`` say. Both index arrays have one type.
+    obs : dict
+        The columns that ``obs_columns`` asked for: arrays of ``n_obs`` values (categories as int64 codes, -1 where one is missing; see
+        ``Loader.categories``), or lists of str.
+    obs_valid : dict
+        For each column with missing values a bool array that says which are there.
+    matrices : dict
+        The further matrices that ``matrices`` asked for, by their paths in AnnData.
+    ids : array of int64
+        The number of each cell in its store (of several stores, in all of them together).
+    n_obs, shape : int, tuple
+        Number of cells; number of cells and columns.
+    number : int
+        Number of this minibatch among those of this rank and epoch, from 0.
+    is_padding : bool
+        Whether another rank gets the same minibatch too: it only evens out the ranks. Leave it out of metrics.
+    """
+
+    __slots__ = ("_raw", "_look", "_x", "_obs", "_valid", "_matrices", "_ids", "_shape", "number", "is_padding", "__weakref__")
+
+    def __init__(self, raw: _cellring.Minibatch | None, look: Look) -> None:
+        # None in one that was made of another's tensors, all of which it has.
+        self._raw: Any = raw
+        self._look = look
+        self._x: Any = None
+        self._obs: dict[str, Any] | None = None
+        self._valid: dict[str, Any] | None = None
+        self._matrices: dict[str, Any] | None = None
+        self._ids: Any = None
+        if raw is not None:
+            self._shape: tuple[int, int] = raw.shape(0)
+            self.number: int = raw.number
+            self.is_padding: bool = raw.is_padding
+
+    def _matrix(self, number: int) -> Any:
+        raw, made = self._raw, self._look.form
+        layout = raw.layout(number)
+        if layout == "csr":
+            pad_nnz = self._look.pad_nnz
+            if pad_nnz is None:
+                return made.csr_of(raw, number)
+            return made.csr(*self._padded(raw, number, pad_nnz), raw.shape(number))
+        if layout == "dense":
+            return made.array(raw.array(number, "values"))
+        return TopK(*(made.array(raw.array(number, role)) for role in ("values", "indices", "lens")))
+
+    def _padded(self, raw: _cellring.Minibatch, number: int, pad_nnz: int | str) -> tuple[Any, Any, Any]:
+        """The arrays of a sparse matrix with zeros after the last value, so that few lengths occur."""
+        indptr, indices, values = map(np.asarray, raw.csr(number))
+        n = padded_nnz(len(values), pad_nnz)
+        longer = [np.zeros(n, dtype=array.dtype) for array in (indices, values)]
+        for array, given in zip(longer, (indices, values)):
+            array[: len(given)] = given
+        made = self._look.form
+        if made.name == "jax":
+            import jax.numpy
+
+            return jax.numpy.asarray(indptr), jax.numpy.asarray(longer[0]), jax.numpy.asarray(longer[1])
+        if made.name == "torch":
+            import torch
+
+            return torch.from_numpy(indptr), torch.from_numpy(longer[0]), torch.from_numpy(longer[1])
+        return indptr, longer[0], longer[1]
+
+    @property
+    def x(self) -> Any:
+        if self._x is None:
+            self._x = self._matrix(0)
+        return self._x
+
+    X = x
+
+    @property
+    def ids(self) -> Any:
+        if self._ids is None:
+            self._ids = self._look.form.array(self._raw.ids())
+        return self._ids
+
+    index = ids
+
+    @property
+    def obs(self) -> dict[str, Any]:
+        if self._obs is None:
+            self._make_obs()
+        return self._obs  # type: ignore[return-value]
+
+    @property
+    def obs_valid(self) -> dict[str, Any]:
+        if self._valid is None:
+            self._make_obs()
+        return self._valid  # type: ignore[return-value]
+
+    def _make_obs(self) -> None:
+        raw, array = self._raw, self._look.form.array
+        obs, all_valid = {}, {}
+        for place, name in enumerate(raw.columns()):
+            values, valid = raw.column(place)
+            obs[name] = values if isinstance(values, list) else array(values)
+            if valid is not None:
+                all_valid[name] = array(valid)
+        self._obs, self._valid = obs, all_valid
+
+    @property
+    def matrices(self) -> dict[str, Any]:
+        if self._matrices is None:
+            names = self._look.matrices
+            self._matrices = {name: self._matrix(number) for number, name in enumerate(names, start=1)}
+        return self._matrices
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self._shape
+
+    @property
+    def n_obs(self) -> int:
+        return self._shape[0]
+
+    @property
+    def n_vars(self) -> int:
+        return self._shape[1]
+
+    @property
+    def var_names(self) -> Any:
+        """Names of the columns of ``x``."""
+        return self._look.names.var_names
+
+    def __len__(self) -> int:
+        return self._shape[0]
+
+    def __repr__(self) -> str:
+        columns = ", ".join(self.obs)
+        return f"Minibatch({self.n_obs} cells x {self.n_vars} columns, obs: {columns or 'none'})"
+
+    def __getitem__(self, key: str) -> Any:
+        """``"X"``, ``"obs"`` or ``"index"``, as in the dictionaries of annbatch, or the name of an obs column."""
+        if key in ("X", "x"):
+            return self.x
+        if key == "obs":
+            return self.obs
+        if key == "index":
+            return self.ids
+        return self.obs[key]
+
+    def _mapped(self, change: Any) -> Minibatch:
+        """A minibatch of changed tensors."""
+        other = Minibatch(None, self._look)
+        other._shape, other.number, other.is_padding = self._shape, self.number, self.is_padding
+
+        def each(value: Any) -> Any:
+            if isinstance(value, TopK):
+                return TopK(*map(change, value))
+            if isinstance(value, Csr):
+                return Csr(change(value.data), change(value.indices), change(value.indptr), value.shape)
+            return value if isinstance(value, list) else change(value)
+
+        other._x, other._ids = each(self.x), each(self.ids)
+        other._obs = {name: each(value) for name, value in self.obs.items()}
+        other._valid = {name: each(value) for name, value in self.obs_valid.items()}
+        other._matrices = {name: each(value) for name, value in self.matrices.items()}
+        return other
+
+    def _require_torch(self, method: str) -> None:
+        if self._look.form.name != "torch":
+            raise InputError(f'{method}() is for tensors of torch, and this loader was made with to="{self._look.form.name}"')
+
+    def to(self, device: Any, non_blocking: bool = False) -> Minibatch:
+        """The minibatch with its tensors on a device of torch.
+
+        With ``non_blocking`` the host's memory is kept until an event after the copy on the current stream has occurred, so that the
+        minibatch may be dropped at once.
+        """
+        self._require_torch("to")
+        import torch
+
+        device = torch.device(device)
+        if device.type == "cpu":
+            return self
+        moved = self._mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        while _copies and _copies[0][0].query():
+            _copies.popleft()
+        if non_blocking and device.type == "cuda":
+            event = torch.cuda.Event()
+            event.record(torch.cuda.current_stream(device))
+            _copies.append((event, self))
+        return moved
+
+    def cuda(self, device: Any = None, non_blocking: bool = False) -> Minibatch:
+        """As ``to("cuda")``."""
+        return self.to("cuda" if device is None else device, non_blocking=non_blocking)
+
+    def pin_memory(self) -> Minibatch:
+        """The minibatch with its tensors copied to page-locked memory of torch, as ``DataLoader(pin_memory=True)`` asks for it."""
+        self._require_torch("pin_memory")
+        return self._mapped(lambda tensor: tensor.pin_memory())
+
+    def to_dict(self) -> dict[str, Any]:
+        """``X``, ``obs``, ``index`` and ``matrices`` as a dictionary: for code that moves or collates dictionaries."""
+        return {"X": self.x, "obs": self.obs, "index": self.ids, "matrices": self.matrices}
+
+    def _host(self, number: int) -> Any:
+        """A matrix as scipy or numpy has it."""
+        value = self.x if number == 0 else self.matrices[self._look.matrices[number - 1]]
+        if isinstance(value, TopK):
+            raise InputError("a ranked minibatch is no matrix: ask the loader for layout=\"csr\" or \"dense\"")
+        return host_matrix(value)
+
+    def to_scipy(self) -> scipy.sparse.csr_matrix:
+        """The matrix as ``scipy.sparse.csr_matrix``, without a copy if it is sparse and on the host."""
+        from scipy.sparse import csr_matrix
+
+        matrix = self._host(0)
+        return matrix if isinstance(matrix, csr_matrix) else csr_matrix(matrix)
+
+    def to_anndata(self) -> anndata.AnnData:
+        """The minibatch as an AnnData: X, the obs columns with their categories, further matrices as layers or in obsm."""
+        import anndata
+        import pandas as pd
+
+        frame: dict[str, Any] = {}
+        for name, values in self.obs.items():
+            valid = self.obs_valid.get(name)
+            categories = self._look.names.code_names(name)
+            values = values if isinstance(values, list) else np.asarray(_on_host(values))
+            if categories is not None:
+                frame[name] = pd.Categorical.from_codes(values, categories=categories)
+            elif valid is not None and not isinstance(values, list) and values.dtype.kind in "iub":
+                extension = {"i": pd.arrays.IntegerArray, "u": pd.arrays.IntegerArray, "b": pd.arrays.BooleanArray}
+                frame[name] = extension[values.dtype.kind](values, ~np.asarray(_on_host(valid)))
+            else:
+                frame[name] = values
+        ids = np.asarray(_on_host(self.ids))
+        obs = pd.DataFrame(frame, index=ids.astype(str))
+        made = anndata.AnnData(
+            X=self._host(0), obs=obs, var=pd.DataFrame(index=np.asarray(self.var_names, dtype=object))
+        )
+        for number, name in enumerate(self._look.matrices, start=1):
+            kind, _, key = name.partition("/")
+            if kind == "layers":
+                made.layers[key] = self._host(number)
+            elif kind == "obsm":
+                made.obsm[key] = self._host(number)
+            # raw has other genes: it is in `matrices`.
+        return made
+
+    def __reduce__(self) -> Any:
+        values = (self.x, self.ids, self.obs, self.obs_valid, self.matrices)
+        return _rebuilt, (self._look.form.name, self._look.matrices, values, self._shape, self.number, self.is_padding)
+
+
+def _rebuilt(
+    name: str, matrices: tuple[str, ...], values: Any, shape: tuple[int, int], number: int, is_padding: bool
+) -> Minibatch:
+    """A minibatch that came from another process."""
+    made = Minibatch(None, Look(name, matrices, Nameless(), None))
+    made._x, made._ids, made._obs, made._valid, made._matrices = values
+    made._shape, made.number, made.is_padding = shape, number, is_padding
+    return made
+
+
+class Nameless:
+    """Names of a minibatch that has left its loader behind."""
+
+    var_names = None
+
+    def code_names(self, column: str) -> None:
+        return None
+
+
+def _on_host(tensor: Any) -> Any:
+    return tensor.cpu() if hasattr(tensor, "cpu") else tensor
+
+
+def host_matrix(value: Any) -> Any:
+    """A matrix of any framework as ``scipy.sparse.csr_matrix`` or ``numpy.ndarray``."""
+    from scipy.sparse import csr_matrix, issparse
+
+    if issparse(value) or isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, Csr):
+        return csr_matrix((value.data, value.indices, value.indptr), shape=value.shape, copy=False)
+    if str(getattr(value, "layout", "")) == "torch.sparse_csr":
+        value = value.cpu()
+        arrays = (value.values(), value.col_indices(), value.crow_indices())
+        if value.values().dtype.itemsize == 2 and not value.values().dtype.is_complex:
+            # scipy has no 16-bit floats.
+            arrays = (value.values().float(), *arrays[1:])
+        return csr_matrix(tuple(array.numpy() for array in arrays), shape=tuple(value.shape), copy=False)
+    if hasattr(value, "indptr"):
+        return csr_matrix((np.asarray(value.data), np.asarray(value.indices), np.asarray(value.indptr)), shape=value.shape)
+    value = _on_host(value)
+    if str(value.dtype) == "torch.bfloat16":
+        value = value.float()
+    return np.asarray(value)

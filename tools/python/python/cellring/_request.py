@@ -1,0 +1,230 @@
+"""The arguments of ``Loader``: checked, completed, and as the compiled half takes them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from . import _arguments, _forms
+from ._errors import InputError
+
+# What people who come from other loaders try, and what it is called here.
+FOREIGN = {
+    "shuffle": 'cells are shuffled unless strategy="sequential"',
+    "num_workers": "cellring reads and decodes with threads of its own (threads=)",
+    "chunk_size": "the cells that are drawn together are block_size=",
+    "preload_nchunks": "what is read and shuffled together is fetch_factor= minibatches",
+    "collate_fn": "minibatches are yielded whole",
+    "pin_memory": "call minibatch.pin_memory(), or give device=",
+    "num_replicas": "ranks are given by rank= and world_size=",
+    "return_index": "every minibatch has ids",
+    "preload_to_gpu": 'give device="cuda"',
+    "use_cuda": 'give device="cuda"',
+    "rng": "the seed of all randomness is seed=",
+    "batch_sampler": "cells are drawn by strategy=, weights=, balance=, group= or order=",
+    "sampler": "cells are drawn by strategy=, weights=, balance=, group= or order=",
+    "indices": "the cells to draw from are subset=",
+    "data_collection": "stores are the first argument",
+    "fetch_transform": "genes=, normalize=, log1p=, layout= and dtype= change minibatches while they are decoded",
+    "batch_transform": "genes=, normalize=, log1p=, layout= and dtype= change minibatches while they are decoded",
+    "prefetch_factor": "how much is read ahead follows from memory=",
+}
+
+# What minibatches are made of, besides which cells.
+_FORM = (
+    "genes",
+    "gene_weights",
+    "normalize",
+    "log1p",
+    "library",
+    "layout",
+    "dtype",
+    "index_dtype",
+    "matrices",
+    "obs_columns",
+    "join",
+    "var_key",
+)
+
+
+def checked(given: dict[str, Any], n_obs: int) -> dict[str, Any]:
+    """All arguments as the compiled half takes them."""
+    made = dict(given)
+    strategies = [name for name in ("weights", "balance", "group", "order") if given[name] is not None]
+    if len(strategies) > 1:
+        raise InputError(f"{strategies[0]} and {strategies[1]} are for different strategies: give one of them")
+    if strategies and given["strategy"] is not None:
+        implied = {"weights": "weighted", "balance": "balanced", "group": "grouped", "order": "custom"}[strategies[0]]
+        if given["strategy"].replace("_", "-") != implied:
+            raise InputError(f"strategy={given['strategy']!r} and {strategies[0]}= do not go together: leave out one of them")
+    for name, needed in (
+        ("draws", ("weights", "balance")),
+        ("n_per_group", ("group",)),
+        ("sets_per_minibatch", ("group",)),
+        ("controls", ("group",)),
+        ("match", ("controls",)),
+        ("n_controls", ("controls",)),
+        ("part", ("split",)),
+        ("split", ("part",)),
+        ("split_by", ("split",)),
+    ):
+        if given[name] is not None and all(given[other] is None for other in needed):
+            raise InputError(f"{name}= needs {' or '.join(f'{other}=' for other in needed)}")
+    if given["shuffle_order"] and given["order"] is None:
+        raise InputError("shuffle_order= needs order=")
+    for name, most in (("batch_size", 2**32 - 1), ("fetch_factor", 2**32 - 1), ("block_size", 2**63 - 1)):
+        made[name] = _arguments.positive(name, given[name], 1, most)
+    for name, least in (("seed", 0), ("split_seed", 0), ("threads", 0)):
+        made[name] = _arguments.positive(name, given[name], least, 2**64 - 1 if least == 0 and name != "threads" else 1024)
+    for name in ("draws", "n_per_group", "sets_per_minibatch", "n_controls", "depth"):
+        if given[name] is not None:
+            made[name] = _arguments.positive(name, given[name], 1, 2**32 - 1 if name != "draws" else 2**63 - 1)
+    made["memory"] = _arguments.size("memory", given["memory"])
+    for name in ("replacement", "balance_global", "shuffle_order", "log1p", "allow_rounding", "drop_last"):
+        made[name] = bool(given[name])
+    made["weights"] = _floats("weights", given["weights"])
+    made["gene_weights"] = _floats("gene_weights", given["gene_weights"])
+    made["balance"] = _codes("balance", given["balance"])
+    made["group"] = _codes("group", given["group"])
+    made["match_by"] = _texts("match", made.pop("match"))
+    made["genes"] = _texts("genes", given["genes"])
+    if given["subset"] is not None:
+        made["subset"] = _arguments.cells(given["subset"], n_obs, "subset")
+    if given["order"] is not None:
+        made["order"] = _arguments.cells(given["order"], n_obs, "order")
+    if given["controls"] is not None and not isinstance(given["controls"], str):
+        made["controls"] = _arguments.cells(given["controls"], n_obs, "controls")
+    if given["normalize"] is True:
+        made["normalize"] = 1e4
+    elif given["normalize"] is False:
+        made["normalize"] = None
+    made["library"] = _arguments.one_of("library", given["library"], ("all", "selected"))
+    made["join"] = _arguments.one_of("join", given["join"], ("same", "inner", "outer"))
+    made["dtype"] = _arguments.one_of("dtype", _dtype_name(given["dtype"]), ("float32", "float16", "bfloat16", "source"))
+    made["index_dtype"] = _arguments.one_of("index_dtype", _dtype_name(given["index_dtype"]), ("int32", "int64"))
+    _arguments.one_of("to", given["to"], _forms.NAMES)
+    if made["dtype"] == "bfloat16" and given["to"] in ("numpy", "scipy"):
+        raise InputError(f'to="{given["to"]}" has no bfloat16: ask for dtype="float32", or to="torch"')
+    if made["dtype"] == "float16" and given["to"] == "scipy" and given["layout"] == "csr":
+        raise InputError('scipy.sparse has no float16: ask for dtype="float32", layout="dense", or to="torch"')
+    if given["pad_nnz"] is not None and given["pad_nnz"] != "pow2":
+        _arguments.positive("pad_nnz", given["pad_nnz"])
+    made["layout"], made["k"] = _layout(given["layout"])
+    made["matrices"] = _matrices(given["matrices"])
+    made["obs_columns"] = _obs_columns(given["obs_columns"])
+    for name in ("to", "pad_nnz", "device", "rank", "world_size"):
+        del made[name]
+    return made
+
+
+def form_number(given: Mapping[str, Any]) -> int:
+    """A number for the form of the minibatches, which a state keeps."""
+    text = json.dumps([_plain(given[name]) for name in _FORM], sort_keys=True)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "little")
+
+
+def _plain(value: Any) -> Any:
+    """A setting as what JSON has."""
+    if isinstance(value, np.ndarray) or hasattr(value, "__array__"):
+        return hashlib.blake2b(np.ascontiguousarray(value).tobytes()).hexdigest()
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return [str(part) for part in value] if isinstance(value, Iterable) else str(value)
+
+
+def column_names(obs_columns: Any) -> list[str]:
+    return [obs_columns] if isinstance(obs_columns, str) else list(obs_columns)
+
+
+def matrix_names(matrices: Any) -> tuple[str, ...]:
+    return (matrices,) if isinstance(matrices, str) else tuple(matrices)
+
+
+def _texts(name: str, value: Any) -> list[str] | None:
+    """A text or several, as a list."""
+    if value is None:
+        return None
+    values = [value] if isinstance(value, str) else list(value)
+    if not all(isinstance(text, str) for text in values):
+        raise InputError(f"{name}={value!r}: expected names")
+    return values
+
+
+def _codes(name: str, value: Any) -> Any:
+    """Columns, or a code for each cell."""
+    if value is None or isinstance(value, str):
+        return _texts(name, value)
+    if isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value):
+        return list(value)
+    if hasattr(value, "cat"):
+        value = value.cat.codes
+    elif hasattr(value, "codes"):
+        value = value.codes
+    array = np.asarray(value)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InputError(f"{name}: expected columns of obs, or a code (a whole number, -1 for none) for each cell")
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def _floats(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, str):
+        return value
+    array = np.asarray(value)
+    if array.ndim != 1 or array.dtype.kind not in "iufb":
+        raise InputError(f"{name}: expected a one-dimensional array of numbers, found {array.dtype} of shape {array.shape}")
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _dtype_name(dtype: Any) -> str:
+    """``torch.float32``, ``numpy.float32`` and ``"float32"`` are one."""
+    if isinstance(dtype, str):
+        return dtype
+    text = str(dtype)
+    if text.startswith("torch."):
+        return text[len("torch.") :]
+    try:
+        return np.dtype(dtype).name
+    except TypeError:
+        return text
+
+
+def _layout(layout: Any) -> tuple[str, int]:
+    if isinstance(layout, tuple) and len(layout) == 2 and layout[0] == "top_k":
+        return "top_k", _arguments.positive("layout", layout[1], 1, 2**31 - 1)
+    if isinstance(layout, str) and layout in ("csr", "dense"):
+        return layout, 0
+    raise InputError(f'layout={layout!r}: expected "csr", "dense" or ("top_k", k)')
+
+
+def _matrices(matrices: Any) -> list[tuple[str, str | None, str | None]]:
+    if isinstance(matrices, Mapping):
+        made = []
+        for name, look in matrices.items():
+            _arguments.unknown(look, ("layout", "dtype"), f"matrices[{name!r}]")
+            layout = look.get("layout")
+            if layout is not None:
+                _arguments.one_of("layout", layout, ("csr", "dense"))
+            dtype = look.get("dtype")
+            made.append((name, layout, None if dtype is None else _dtype_name(dtype)))
+        return made
+    return [(name, None, None) for name in matrix_names(matrices)]
+
+
+def _obs_columns(obs_columns: Any) -> list[tuple[str, str, bool]]:
+    forms = ("natural", "codes", "floats", "strings")
+    if isinstance(obs_columns, Mapping):
+        made = []
+        for name, form in obs_columns.items():
+            or_missing = isinstance(form, tuple) and form[1:] == ("or_missing",)
+            form = form[0] if or_missing else form
+            made.append((name, _arguments.one_of(f"obs_columns[{name!r}]", form, forms), or_missing))
+        return made
+    return [(name, "natural", False) for name in column_names(obs_columns)]

@@ -1,0 +1,339 @@
+"""Stores: what is in them, and single cells."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _arguments, _cellring
+from ._errors import InputError, MemoryBudgetError
+
+if TYPE_CHECKING:
+    import anndata
+    import pandas as pd
+    import scipy.sparse
+
+# Cells that are read at once; fewer if they are too large.
+_ROWS = 8192
+
+
+class Table:
+    """A table of a store: ``obs``, one row for each cell, or ``var``, one for each gene.
+
+    It has Arrow's PyCapsule interface: ``pyarrow.table(table)``, ``polars.DataFrame(table)`` and duckdb take it as it is. The first column
+    is the index.
+    """
+
+    def __init__(self, raw: _cellring.Table, where: str) -> None:
+        self._raw = raw
+        self._where = where
+
+    def __len__(self) -> int:
+        return self._raw.n_rows
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns, without the index."""
+        return [name for name, _ in self._raw.fields()[1:]]
+
+    @property
+    def index(self) -> np.ndarray:
+        """The index: names of cells or genes, ``(n,)`` of str."""
+        values = self._raw.column(0)["values"] if len(self) else []
+        return np.asarray(values, dtype=object)
+
+    def __getitem__(self, column: str) -> pd.Series:
+        """A column as a ``pandas.Series``."""
+        return self.to_pandas([column])[column]
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of the columns, as of a data frame."""
+        return iter(self.columns)
+
+    def __contains__(self, column: object) -> bool:
+        return column in self.columns
+
+    def to_pandas(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The table as anndata would read it, dtype for dtype: categoricals, nullable integers and booleans, strings, the index's name.
+
+        Parameters
+        ----------
+        columns : list of str, optional
+            Only these columns, in this order.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such column.
+        """
+        try:
+            from ._frames import frame
+        except ImportError as error:
+            sentence = "to_pandas() needs pandas: install it (pip install pandas), or read the table with pyarrow or polars"
+            raise InputError(sentence) from error
+
+        if columns is not None:
+            columns = _arguments.names("columns", columns)
+            _arguments.existing(columns, self.columns, "column", self._where)
+        return frame(self._raw, columns)
+
+    def __arrow_c_schema__(self) -> Any:
+        return self._raw.__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        return self._raw.__arrow_c_stream__(requested_schema)
+
+    def __repr__(self) -> str:
+        return f"Table({len(self)} rows, columns: {', '.join(self.columns) or 'none'})"
+
+
+class Store:
+    """A store, as ``cellring.convert`` makes it.
+
+    Genes are in the order in which the store has them: ``var`` and ``var_names`` say which. That is the source's order unless it was
+    converted with ``var_order="detection"`` (which the command line does by default, for smaller stores).
+
+    Parameters
+    ----------
+    path : str or path
+        The directory of the store.
+
+    Raises
+    ------
+    StoreNotFoundError, StoreError, DamagedError
+        If there is no store, or it cannot be read.
+
+    Examples
+    --------
+    >>> store = cellring.Store("cells.cellring")     # doctest: +SKIP
+    >>> store[[5, 3, 3]]                             # doctest: +SKIP
+    <Compressed Sparse Row sparse matrix of dtype 'float32' ...>
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = _arguments.path("path", path)
+        # Where it is whatever becomes of the working directory: files are opened when they are needed, and in other processes.
+        self._place = os.path.abspath(self._path)
+        self._open()
+
+    def _open(self) -> None:
+        self._raw = _cellring.Store(self._place)
+        # A reader of cells is opened by one thread, while others wait.
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    def _here(self) -> _cellring.Store:
+        """The open store; opened again in a process that was forked, where its threads and its lock are of no use."""
+        if self._pid != os.getpid():
+            self._open()
+        return self._raw
+
+    @property
+    def path(self) -> str:
+        """As it was given."""
+        return self._path
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells."""
+        return self._raw.n_obs
+
+    @property
+    def n_vars(self) -> int:
+        """Number of genes."""
+        return self._raw.n_vars
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells and genes."""
+        return self.n_obs, self.n_vars
+
+    @property
+    def matrices(self) -> list[str]:
+        """Paths in AnnData of the matrices: that of the store itself first."""
+        return self._raw.matrices
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the values of the first matrix."""
+        return np.dtype(self._raw.matrix(self.matrices[0])[1])
+
+    @property
+    def obs(self) -> Table:
+        """The table of cells."""
+        return Table(self._here().obs(), f"obs of {self._path}")
+
+    @property
+    def var(self) -> Table:
+        """The table of genes, in the order of the columns of the matrix."""
+        return Table(self._here().var(self.matrices[0]), f"var of {self._path}")
+
+    @property
+    def obs_names(self) -> np.ndarray:
+        """Names of the cells."""
+        return self.obs.index
+
+    @property
+    def var_names(self) -> np.ndarray:
+        """Names of the genes, in the order of the columns of the matrix."""
+        return self.var.index
+
+    def __len__(self) -> int:
+        return self.n_obs
+
+    def __getitem__(self, ids: Any) -> scipy.sparse.csr_matrix:
+        """Cells by number: an int, a slice, an array of ints in any order and repeated or not, or a mask.
+
+        Returns
+        -------
+        scipy.sparse.csr_matrix
+            ``(len(ids), n_vars)``, the values as they are in the store, both index arrays of one type.
+
+        Raises
+        ------
+        CellIndexError
+            If a cell does not exist (an ``IndexError``).
+        InputError
+            If ``ids`` is something else (a ``ValueError``).
+        """
+        if isinstance(ids, tuple):
+            # numpy would take the second for columns, and a list of cells would be taken for it unseen.
+            raise InputError(f"{self._path}: store[...] takes cells alone; select genes of what it returns, as in store[cells][:, genes]")
+        return self.gather_rows(ids)
+
+    def gather_rows(self, ids: Any, matrix: str | None = None) -> scipy.sparse.csr_matrix | np.ndarray:
+        """As ``store[ids]``, for any matrix; those of ``obsm`` are dense arrays.
+
+        Parameters
+        ----------
+        ids : int, slice, array or mask
+            Which cells, in any order and repeated or not.
+        matrix : str, optional
+            One of ``Store.matrices``; the first by default.
+
+        Returns
+        -------
+        scipy.sparse.csr_matrix or numpy.ndarray
+            ``(len(ids), columns of the matrix)``, of its own type.
+        """
+        ids = _arguments.cells(ids, self.n_obs, self._path)
+        name = self.matrices[0] if matrix is None else matrix
+        _arguments.existing([name], self.matrices, "matrix", self._path)
+        n_vars, dtype, _ = self._here().matrix(name)
+        if name.startswith("obsm/"):
+            return self._dense(ids, name, n_vars, np.dtype(dtype))
+        return self._sparse(ids, name, n_vars, np.dtype(dtype))
+
+    def _pieces(self, ids: np.ndarray, matrix: str, is_dense: bool) -> Iterator[tuple[int, _cellring.Minibatch]]:
+        """The cells as minibatches, each of as many as fit the memory for it."""
+        at, step = 0, _ROWS
+        while at < len(ids):
+            try:
+                raw = self._here()
+                with self._lock:
+                    piece = raw.rows(ids[at : at + step], matrix, is_dense)
+            except MemoryBudgetError:
+                if step == 1:
+                    raise
+                step = max(1, step // 4)
+                continue
+            yield at, piece
+            at += step
+
+    def _dense(self, ids: np.ndarray, name: str, n_vars: int, dtype: np.dtype) -> np.ndarray:
+        made = np.zeros((len(ids), n_vars), dtype=dtype)
+        for at, piece in self._pieces(ids, name, True):
+            values = np.asarray(piece.array(0, "values"))
+            made[at : at + len(values)] = values
+        return made
+
+    def _sparse(self, ids: np.ndarray, name: str, n_vars: int, dtype: np.dtype) -> scipy.sparse.csr_matrix:
+        from scipy.sparse import csr_matrix
+
+        pieces = [tuple(map(np.asarray, piece.csr(0))) for _, piece in self._pieces(ids, name, False)]
+        if not pieces:
+            empty = np.zeros(0, dtype=np.int32)
+            return csr_matrix((np.zeros(0, dtype=dtype), empty, np.zeros(1, dtype=np.int32)), shape=(0, n_vars))
+        if len(pieces) == 1:
+            indptr, indices, values = pieces[0]
+        else:
+            nnz = sum(len(values) for _, _, values in pieces)
+            index = np.int32 if nnz <= np.iinfo(np.int32).max else np.int64
+            indptr = np.zeros(len(ids) + 1, dtype=index)
+            at = start = 0
+            for of_rows, _, values in pieces:
+                n = len(of_rows) - 1
+                indptr[at + 1 : at + 1 + n] = of_rows[1:].astype(np.int64) + start
+                at, start = at + n, start + len(values)
+            indices = np.concatenate([indices for _, indices, _ in pieces], dtype=index)
+            values = np.concatenate([values for _, _, values in pieces])
+        made = csr_matrix((values, indices, indptr), shape=(len(ids), n_vars), copy=False)
+        # True by construction: scipy need not look.
+        made.has_sorted_indices = made.has_canonical_format = True
+        return made
+
+    def to_anndata(self, ids: Any = None, matrices: Sequence[str] | None = None) -> anndata.AnnData:
+        """The store, or some of its cells, in memory as an AnnData: X, obs and var, layers, raw and obsm.
+
+        Matrices are CSR, arrays of obsm dense. Categories that no cell has stay.
+
+        Parameters
+        ----------
+        ids : int, slice, array or mask, optional
+            Which cells; all of them by default.
+        matrices : list of str, optional
+            Which of ``Store.matrices``; all of them by default.
+        """
+        try:
+            import anndata
+        except ImportError as error:
+            raise InputError("to_anndata() needs anndata: install it (pip install anndata)") from error
+
+        numbers = np.arange(self.n_obs) if ids is None else _arguments.cells(ids, self.n_obs, self._path)
+        names = self.matrices
+        wanted = names if matrices is None else _arguments.names("matrices", matrices)
+        _arguments.existing(wanted, names, "matrix", self._path)
+        obs = self.obs.to_pandas()
+        if ids is not None:
+            obs = obs.iloc[numbers]
+        made = anndata.AnnData(X=None, obs=obs, var=self.var.to_pandas())
+        for name in wanted:
+            values = self.gather_rows(numbers, name)
+            kind, _, key = name.partition("/")
+            if name == names[0]:
+                # The matrix of the store is X, whatever it was in the source, as in `export`.
+                made.X = values
+            elif kind == "obsm":
+                made.obsm[key] = values
+            elif kind == "layers":
+                made.layers[key] = values
+            elif kind == "raw":
+                var = Table(self._here().var(name), f"raw.var of {self._path}").to_pandas()
+                made.raw = anndata.AnnData(X=values, var=var, obs=made.obs[[]])
+        return made
+
+    def close(self) -> None:
+        """Ends the threads that read single cells; the store may be used again."""
+        if self._pid == os.getpid():
+            self._raw.close()
+
+    def __fspath__(self) -> str:
+        """Its path, so that whatever takes one takes the store."""
+        return self._path
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.close()
+
+    def __reduce__(self) -> Any:
+        return Store, (self._place,)
+
+    def __repr__(self) -> str:
+        others = f", matrices: {', '.join(self.matrices)}" if len(self.matrices) > 1 else ""
+        return f"Store({self._path!r}, {self.n_obs} cells x {self.n_vars} genes{others})"
