@@ -162,6 +162,10 @@ impl Number for f32 {
 /// # Errors
 /// If it is something else: the Python half makes it such an array.
 pub(crate) fn values_of<T: Number>(array: &Bound<'_, PyAny>) -> PyResult<Vec<T>> {
+    // Whatever else has the attribute may say anything.
+    if !array.is_instance(&array.py().import("numpy")?.getattr("ndarray")?)? {
+        return Err(refused(array.py(), "expected an array of numpy"));
+    }
     let interface = array.getattr("__array_interface__")?;
     let (address, _): (usize, bool) = interface.get_item("data")?.extract()?;
     let shape: Vec<usize> = interface.get_item("shape")?.extract()?;
@@ -185,7 +189,7 @@ pub(crate) fn values_of<T: Number>(array: &Bound<'_, PyAny>) -> PyResult<Vec<T>>
         return Ok(Vec::new());
     }
     let values: *const T = std::ptr::with_exposed_provenance(address);
-    // SAFETY: numpy says that the array has `len` values of this type from this address on, without gaps; it lives as long as this call,
-    // and this thread, which could change it, is here.
+    // SAFETY: numpy itself says that the array has `len` values of this type from this address on, without gaps, and the caller keeps it
+    // for as long as this call. Writing to it meanwhile, in another thread without the interpreter's lock, is as wrong as for numpy.
     Ok(unsafe { std::slice::from_raw_parts(values, len) }.to_vec())
 }

@@ -1,7 +1,7 @@
 //! The compiled half of the Python package `cellring`: stores, loaders, epochs and minibatches as Python objects.
 //!
-//! It binds the public face of the library and nothing else; what users see is the Python half, in `python/cellring`. Every call that may
-//! take time runs without the interpreter's lock, and no panic crosses into Python.
+//! It binds the public face of the library and nothing else; what users see is the Python half, in `python/cellring`. Every wait and
+//! all reading and decoding goes on without the interpreter's lock; a panic of the library becomes an `InternalError`.
 
 mod arrays;
 mod command;

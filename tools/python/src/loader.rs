@@ -68,27 +68,6 @@ impl Loader {
         Ok(Minibatch::new(self.loader.with(py, |loader| loader.rows(&ids))?))
     }
 
-    /// What the codes of an obs column stand for.
-    fn categories(&self, py: Python<'_>, column: &str) -> PyResult<Option<Vec<String>>> {
-        self.loader.with(py, |loader| {
-            let texts = loader.categories(column);
-            Ok(texts.map(|texts| texts.map(str::to_owned).collect()))
-        })
-    }
-
-    /// How bytes are read: backend, whether past the page cache, and why.
-    fn reading(&self, py: Python<'_>) -> PyResult<(String, bool, String)> {
-        self.loader.with(py, |loader| {
-            let choice = loader.choice();
-            let backend = choice.method.backend.to_string();
-            Ok((backend, choice.method.direct, choice.reason.clone()))
-        })
-    }
-
-    fn decode_threads(&self, py: Python<'_>) -> PyResult<usize> {
-        self.loader.with(py, |loader| Ok(loader.decode_threads()))
-    }
-
     fn close(&self, py: Python<'_>) {
         self.loader.close(py);
     }
@@ -124,11 +103,6 @@ impl Epoch {
                 Poll::Pending => py.check_signals()?,
             }
         }
-    }
-
-    /// Minibatches of this rank in the whole epoch, or in what was left of it.
-    fn n_minibatches(&self, py: Python<'_>) -> PyResult<u64> {
-        self.epoch.with(py, |epoch| Ok(epoch.n_minibatches()))
     }
 
     /// Minibatches that are still to come.

@@ -31,11 +31,6 @@ impl Minibatch {
 #[pymethods]
 impl Minibatch {
     #[getter]
-    fn n_obs(&self) -> usize {
-        self.tensors.obs().len()
-    }
-
-    #[getter]
     fn number(&self) -> u64 {
         self.tensors.number()
     }
@@ -104,25 +99,17 @@ impl Minibatch {
     fn column<'py>(&self, py: Python<'py>, column: usize) -> PyResult<(Bound<'py, PyAny>, Option<Array>)> {
         let found = self.tensors.columns().get(column);
         let found = found.ok_or_else(|| PyIndexError::new_err(format!("there is no column {column}")))?;
+        let valid = found.valid.clone();
+        let valid = valid.map(|valid| Array::new(ValueBuffer::Bool(valid).into()));
         let values = match &found.values {
             ObsValues::Codes(codes) => ValueBuffer::I64(codes.iter().map(|&code| code.into()).collect()),
             ObsValues::Integers(integers) => ValueBuffer::I64(integers.clone()),
             ObsValues::Unsigned(integers) => ValueBuffer::U64(integers.clone()),
             ObsValues::Floats(floats) => ValueBuffer::F64(floats.clone()),
             ObsValues::Booleans(booleans) => ValueBuffer::Bool(booleans.clone()),
-            ObsValues::Strings(texts) => {
-                let valid = found
-                    .valid
-                    .clone()
-                    .map(|valid| Array::new(ValueBuffer::Bool(valid).into()));
-                return Ok((texts.as_slice().into_bound_py_any(py)?, valid));
-            }
+            ObsValues::Strings(texts) => return Ok((texts.as_slice().into_bound_py_any(py)?, valid)),
             _ => return Err(PyKeyError::new_err("a column of an unknown kind")),
         };
-        let valid = found
-            .valid
-            .clone()
-            .map(|valid| Array::new(ValueBuffer::Bool(valid).into()));
         Ok((Array::new(values.into()).into_bound_py_any(py)?, valid))
     }
 }

@@ -21,6 +21,9 @@ use crate::loader::Loader;
 use crate::select::{self, Refusal};
 use crate::store::Store;
 
+/// Memory of a loader that is asked for categories only: enough for any cell.
+const CATEGORIES_BYTES: usize = 64 << 20;
+
 /// The arguments of `cellring.Loader`, all of them, as the Python half has checked and completed them.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
@@ -199,19 +202,24 @@ impl Setup {
         detached(py, || Ok(self.sampler()?.fingerprint()))
     }
 
-    /// The cells that each minibatch of a rank consists of, without reading them.
-    fn planned(&self, py: Python<'_>, epoch: u64, rank: u32, world_size: u32) -> PyResult<Vec<Vec<u64>>> {
+    /// What the codes of an obs column stand for, whatever minibatches look like; None if it does not come as codes.
+    fn categories(&self, py: Python<'_>, column: &str) -> PyResult<Option<Vec<String>>> {
         detached(py, || {
-            let plan = self.sampler()?.with_rank(rank, world_size)?.plan(epoch)?;
-            let fetches = (0..plan.n_fetches()).map(|number| plan.fetch(number));
-            Ok(fetches
-                .flat_map(|fetch| {
-                    let minibatches = 0..fetch.minibatches.len();
-                    minibatches
-                        .map(|number| fetch.obs_of(number).to_vec())
-                        .collect::<Vec<_>>()
-                })
-                .collect())
+            // Never iterated over: a minibatch of one cell takes little memory.
+            let config = LoaderConfig::default()
+                .sampler(
+                    SamplerConfig::default()
+                        .batch_size(1)
+                        .fetch_factor(1)
+                        .block_size(1),
+                )
+                .obs_columns(self.config.obs_columns.clone())
+                .allow_rounding(true)
+                .decode_threads(1)
+                .memory_bytes(CATEGORIES_BYTES);
+            let loader = cellring::Loader::new(&self.collection, config)?;
+            let texts = loader.categories(column);
+            Ok(texts.map(|texts| texts.map(str::to_owned).collect()))
         })
     }
 

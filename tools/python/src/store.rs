@@ -1,14 +1,14 @@
 //! Stores.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cellring::minibatch::{OutputConfig, OutputType};
 use cellring::{Layout, LoaderConfig};
 use pyo3::prelude::*;
 
 use crate::arrays::values_of;
-use crate::error::{detached, exception, to_python};
+use crate::error::{detached, to_python};
 use crate::minibatch::Minibatch;
 use crate::process::Owned;
 use crate::table::Table;
@@ -62,12 +62,6 @@ impl Store {
         Ok((matrix.n_vars(), manifest.value_type.numpy_name(), manifest.nnz))
     }
 
-    /// What tells this store from others.
-    #[getter]
-    fn id(&self) -> String {
-        self.store.manifest().store_id.to_string()
-    }
-
     fn obs(&self) -> Table {
         Table::new(self.store.clone(), true)
     }
@@ -91,7 +85,7 @@ impl Store {
 
     /// Ends what reads single cells.
     fn close(&self, py: Python<'_>) {
-        let readers = std::mem::take(&mut *self.readers.lock().unwrap_or_else(PoisonError::into_inner));
+        let readers = std::mem::take(&mut *self.lock());
         for reader in readers.values() {
             reader.close(py);
         }
@@ -109,16 +103,10 @@ impl Store {
 
     fn reader(&self, py: Python<'_>, matrix: &str, is_dense: bool) -> PyResult<Arc<Owned<cellring::Loader>>> {
         let key = format!("{is_dense} {matrix}");
-        // A fork may have left the lock taken for ever, and readers that are of no use.
-        let Ok(mut readers) = self.readers.try_lock() else {
-            return Err(exception(
-                py,
-                "StoppedError",
-                "another thread is opening this store's reader; ask again, or open the store once more after a fork",
-            ));
-        };
-        if let Some(reader) = readers.get(&key).filter(|reader| reader.is_usable()) {
-            return Ok(reader.clone());
+        // Never held while the interpreter's lock is given up: whoever waits for the one would wait for the other.
+        let known = self.lock().get(&key).cloned();
+        if let Some(reader) = known.filter(|reader| reader.is_usable()) {
+            return Ok(reader);
         }
         let store = self.find(py, matrix)?;
         let mut output = OutputConfig::default().value_type(OutputType::Source);
@@ -131,7 +119,11 @@ impl Store {
             .output(output);
         let loader = detached(py, || cellring::Loader::new(store, config))?;
         let reader = Arc::new(Owned::new(loader, "store"));
-        readers.insert(key, reader.clone());
+        self.lock().insert(key, reader.clone());
         Ok(reader)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Owned<cellring::Loader>>>> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -69,7 +69,8 @@ def convert(inputs: Any, store: PathLike, *, progress: bool | Callable[[int, int
         is to do.
     **options
         Every option of ``cellring convert`` under its name, such as ``layer="counts"``, ``obsm=["X_pca"]``, ``join="inner"``,
-        ``memory="4GiB"``, ``force=True``; ``genes`` may be a list of names. ``var_order`` is ``"source"`` here unless given: genes stay
+        ``memory="4GiB"``, ``force=True``; ``genes`` may be a list of names. X alone is stored unless a matrix is asked for; with
+        ``layer`` or ``raw``, ``x=True`` keeps it. ``uns`` and graphs are never stored; a warning says what is left out. ``var_order`` is ``"source"`` here unless given: genes stay
         where they are in the source; ``"detection"`` makes stores a fifth smaller and reorders them (``Store.var_names``).
 
     Returns
@@ -88,7 +89,7 @@ def convert(inputs: Any, store: PathLike, *, progress: bool | Callable[[int, int
 
     Examples
     --------
-    >>> cellring.convert("cells.h5ad", "cells.cellring", layer=["counts"], obsm=["X_pca"])  # doctest: +SKIP
+    >>> cellring.convert("cells.h5ad", "cells.cellring", x=True, layer=["counts"], obsm=["X_pca"])  # doctest: +SKIP
     """
     options.setdefault("var_order", "source")
     return _with_inputs("convert", inputs, store, options, progress, output=store)
@@ -100,7 +101,7 @@ def append(store: PathLike, inputs: Any, *, progress: bool | Callable[[int, int]
     Parameters
     ----------
     store : path
-        The store. Whoever has it open keeps seeing what it held.
+        The store. An open ``Store`` keeps seeing what it held; loaders that are made later see all.
     inputs : path, anndata.AnnData, or a list of these
         As for ``convert``.
     progress : bool or function, optional
@@ -384,6 +385,17 @@ def _run(
         needed += [given["genes"]] if given.get("genes") else []
         needed += [os.path.dirname(os.path.abspath(target))] if target else []
         raise _error(command, kind, sentence, needed)(said.in_python(sentence))
+
+
+# Parts that a warning names; the report has all.
+_NAMED = 6
+
+
+def _left_out(parts: Sequence[Mapping[str, Any]]) -> str:
+    """A sentence for what the source holds and the store does not."""
+    named = [f"{part['path']} ({part['option']} stores it)" if part.get("option") else part["path"] for part in parts[:_NAMED]]
+    others = f" and {len(parts) - _NAMED} more" if len(parts) > _NAMED else ""
+    return f"not stored: {', '.join(named)}{others}"
 
 
 def _level_of_caller() -> int:

@@ -32,12 +32,15 @@ class Run:
         self.running: _cellring.Epoch | None = None
         self.epoch = loader._next_epoch
         self.pid = os.getpid()
-        self._lock = threading.Lock()
-        self._is_over = False
+        # A signal handler, or the garbage collector, may come back here in the middle.
+        self._lock = threading.RLock()
+        self.is_over = False
+        self.is_closed = False
         self._is_superseded = False
         # What it begins with, and where it was when its iterator was dropped early.
         self.first_state: dict[str, Any] | None = None
         self.last_state: dict[str, Any] | None = None
+        self.is_forgotten = False
         self._stats: dict[str, int] = {}
 
     @property
@@ -47,6 +50,10 @@ class Run:
         return loader
 
     def start(self) -> _cellring.Epoch:
+        if self.pid != os.getpid() and self.running is None:
+            # Made before a fork and not begun: locks may be those of threads that are not here.
+            self.pid, self._lock = os.getpid(), threading.RLock()
+            self.loader._setup()
         with self._lock:
             if self.running is not None:
                 return self.running
@@ -55,7 +62,9 @@ class Run:
                     "this iteration was ended by a later one, or by load_state_dict, of the same loader: only the latest goes on; "
                     "make a loader for each"
                 )
-            if self._is_over:
+            if self.is_closed:
+                raise StoppedError("this iteration was closed before its end: iterate over the loader again")
+            if self.is_over:
                 raise StopIteration
             self.running = self.loader._begin(self, self.first_state)
             self.first_state = None
@@ -63,23 +72,21 @@ class Run:
             return self.running
 
     def end(self) -> None:
-        """Closes it."""
+        """Closes what runs."""
         with self._lock:
-            running = self.running
-            if running is not None:
-                self._stats = running.stats()
-                self.running, self._is_over = None, True
-                running.close()
+            running, self.running = self.running, None
+        if running is not None:
+            self.is_over = True
+            self._stats = running.stats()
+            running.close()
 
     def close(self) -> None:
-        """Closes it, if this is the process that it runs in."""
+        """Closes it early, if this is the process that it runs in; how many minibatches were taken stays known."""
         if self.pid == os.getpid() and self.running is not None:
-            self.end()
-
-    def leave(self) -> None:
-        """Its iterator is gone: no minibatch of it will be taken, but it is known how many were."""
-        if self.pid == os.getpid() and self.running is not None:
-            self.last_state = self.state_dict()
+            # Its loader is gone already if both of them are garbage; a set_epoch since then has said what comes next.
+            if self._loader() is not None and not self.is_forgotten:
+                self.last_state = self.state_dict()
+            self.is_closed = True
             self.end()
 
     def supersede(self) -> None:
@@ -97,7 +104,7 @@ class Run:
         if running is None:
             if self.last_state is not None:
                 return dict(self.last_state)
-            if self._is_over:
+            if self.is_over:
                 return loader._state(None, epoch=self.epoch + 1)
             return loader._state(self.first_state if self.first_state is not None else loader._pending)
         fingerprint, epoch, history = running.state()
@@ -131,7 +138,15 @@ class Epoch(Iterator[Minibatch]):
         running = run.running
         if running is None:
             running = run.start()
-        raw = running.next()
+        try:
+            raw = running.next()
+        except StoppedError:
+            # Of several threads one was given the end, and has closed it.
+            if run.is_over and not run.is_closed:
+                raise StopIteration from None
+            if run.running is None:
+                run.start()
+            raise
         if raw is None:
             run.end()
             raise StopIteration
@@ -140,13 +155,17 @@ class Epoch(Iterator[Minibatch]):
     def __del__(self) -> None:
         run = getattr(self, "_run", None)
         if run is not None:
-            run.leave()
+            try:
+                run.close()
+            except StoppedError:
+                # Another thread was quicker.
+                pass
 
     @property
     def epoch(self) -> int:
         """Its number; before the first minibatch the one that it would have now."""
         run = self._run
-        return run.epoch if run.running is not None or run._is_over else self._loader._next_epoch
+        return run.epoch if run.running is not None or run.is_over else self._loader._next_epoch
 
     def close(self) -> None:
         """Ends it early."""
@@ -166,7 +185,7 @@ class Epoch(Iterator[Minibatch]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """As ``Loader.load_state_dict``, for this iteration; before its first minibatch."""
         run = self._run
-        if run.running is not None:
+        if run.running is not None or run.is_over:
             raise ResumeError("this iteration has begun: load the state before its first minibatch, or into the loader")
         run.first_state = self._loader._accept(state)
 

@@ -61,7 +61,8 @@ class _Numpy:
 
 
     def csr_of(self, raw: _cellring.Minibatch, matrix: int) -> Any:
-        return self.csr(*map(self.array, raw.csr(matrix)), raw.shape(matrix))
+        indptr, indices, values = map(self.array, raw.csr(matrix))
+        return self.csr(indptr, indices, values, raw.shape(matrix))
 
 
 class _Scipy(_Numpy):
@@ -123,7 +124,8 @@ class _Jax:
         return self._sparse.BCSR((values, indices, indptr), shape=shape)
 
     def csr_of(self, raw: _cellring.Minibatch, matrix: int) -> Any:
-        return self.csr(*map(self.array, raw.csr(matrix)), raw.shape(matrix))
+        indptr, indices, values = map(self.array, raw.csr(matrix))
+        return self.csr(indptr, indices, values, raw.shape(matrix))
 
 
 _FORMS: dict[str, Any] = {"numpy": _Numpy, "scipy": _Scipy, "torch": _Torch, "jax": _Jax}

@@ -205,8 +205,9 @@ class Loader:
         listed = stores if isinstance(stores, (list, tuple)) else [stores]
         if not listed:
             raise InputError("stores is empty: give at least one store")
-        self._paths = [store.path if isinstance(store, Store) else os.fspath(store) for store in listed]
-        self._given = given
+        # Absolute: a process may change its directory, and another one have another.
+        self._paths = [os.path.abspath(store.path if isinstance(store, Store) else _arguments.path("stores", store)) for store in listed]
+        self._given = _request.owned(given)
         self._next_epoch = 0
         self._pending: dict[str, Any] | None = None
         self._reset()
@@ -247,12 +248,13 @@ class Loader:
         return _cellring.Setup(stores, _request.checked(given, n_obs))
 
     def __getstate__(self) -> dict[str, Any]:
+        # The place in an epoch goes along.
+        state = self.state_dict()
         return {
             "paths": self._paths,
             "given": self._given,
-            "next_epoch": self._next_epoch,
-            "pending": self._pending,
-            "ranks": (self._given["rank"], self._given["world_size"]),
+            "next_epoch": state["epoch"] if state["history"] else self._next_epoch,
+            "pending": state if state["history"] else None,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -269,20 +271,17 @@ class Loader:
 
     def _rank(self) -> tuple[int, int]:
         """Rank and world size; they must stay what they were when they were first asked for."""
-        setup_is_here = self._pid == os.getpid()
         given = (self._given["rank"], self._given["world_size"])
         if given[0] is None and given[1] is None:
             now = rank_and_world_size()
         elif given[0] is None or given[1] is None:
             raise InputError("rank and world_size belong together: give both, or neither")
         else:
-            now = (
-                _arguments.positive("rank", given[0], 0, 2**32 - 1),
-                _arguments.positive("world_size", given[1], 1, 2**32 - 1),
-            )
+            now = given
+        now = (_arguments.positive("rank", now[0], 0, 2**32 - 1), _arguments.positive("world_size", now[1], 1, 2**32 - 1))
         if now[0] >= now[1]:
             raise InputError(f"rank={now[0]} does not exist among world_size={now[1]}: ranks count from 0")
-        if setup_is_here and self._ranks is not None and self._ranks != now:
+        if self._ranks is not None and self._ranks != now:
             raise StoppedError(
                 f"the loader was used as rank {self._ranks[0]} of {self._ranks[1]}, and now this process is rank {now[0]} of {now[1]}: "
                 "make it after the ranks are known (torch.distributed.init_process_group), or give rank= and world_size="
@@ -389,12 +388,7 @@ class Loader:
             columns = _request.column_names(self._given["obs_columns"])
             if column not in columns:
                 raise NotFoundError(f"the column {column!r} is not among obs_columns, which are {', '.join(columns) or 'none'}")
-            opened = self._opened
-            # The codes are the same for every rank, and asking for them must not fix one.
-            loader = opened if opened is not None else setup.open(0, 1, threads=1, memory=1 << 20)
-            self._categories[column] = loader.categories(column)
-            if opened is None:
-                loader.close()
+            self._categories[column] = setup.categories(column)
         return self._categories[column]
 
     @property
@@ -422,7 +416,13 @@ class Loader:
                 self._pending = None
             self._next_epoch = epoch
             if self._current is not None:
-                self._current.last_state = None
+                self._current.last_state, self._current.is_forgotten = None, True
+
+    def __getitem__(self, ids: Any) -> NoReturn:
+        raise InputError(
+            "a Loader is iterated over, and has no minibatches by number: store[ids] and loader.rows(ids) give cells; a DataLoader takes "
+            "cellring.torch.Dataset(...) with batch_size=None"
+        )
 
     def __iter__(self) -> Epoch:
         if self._pid != os.getpid():
@@ -466,8 +466,11 @@ class Loader:
 
         After the last minibatch of an epoch it is the beginning of the next one.
         """
+        if self._pid != os.getpid():
+            # Its lock may have been taken by a thread that is not here.
+            self._reset()
         with self._lock:
-            current = self._current if self._pid == os.getpid() else None
+            current = self._current
             if current is not None and self._pending is None and (current.running is not None or current.last_state is not None):
                 return current.state_dict()
             return self._state(self._pending)
@@ -499,6 +502,8 @@ class Loader:
             If the state is that of another store or of other settings.
         """
         state = self._accept(state)
+        if self._pid != os.getpid():
+            self._reset()
         with self._lock:
             self._pending = state if state["history"] else None
             self._next_epoch = state["epoch"]
@@ -510,8 +515,8 @@ class Loader:
     def _accept(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """A state that this loader can go on from."""
         names = {"version", "epoch", "history", "fingerprint", "form"}
-        if not isinstance(state, Mapping) or not names <= set(state):
-            raise ResumeError(f"not a state of cellring.Loader: expected a dictionary with {', '.join(sorted(names))}")
+        if not isinstance(state, Mapping) or not names <= set(state) or not _is_state(state):
+            raise ResumeError(f"not a state of cellring.Loader: expected a dictionary of whole numbers with {', '.join(sorted(names))}")
         if state["version"] != STATE_VERSION:
             raise ResumeError(
                 f"the state is of version {state['version']}, and this cellring reads version {STATE_VERSION}: use the cellring that saved it"
@@ -533,6 +538,22 @@ class Loader:
         """Where the time of the running epoch, or else the last one, went: nanoseconds, minibatches, reads and bytes by name."""
         current = self._current
         return {} if current is None else current.stats()
+
+
+def _is_state(state: Mapping[str, Any]) -> bool:
+    """Whether a state is made of numbers as it should be."""
+
+    def is_number(value: Any, least: int = 0) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**64
+
+    history = state["history"]
+    return (
+        all(is_number(state[name]) for name in ("version", "epoch", "fingerprint", "form"))
+        and isinstance(history, (list, tuple))
+        and len(history) % 2 == 0
+        and all(is_number(number, 1 - place % 2) and number < 2**48 for place, number in enumerate(history))
+        and all(number < 2**32 for number in history[::2])
+    )
 
 
 class _Names:

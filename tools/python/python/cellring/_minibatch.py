@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import scipy.sparse
 
 # Copies to a device that are under way, with what they read from: it must not be used again before they are done.
-_copies: deque[tuple[Any, Any]] = deque()
+_copies: list[tuple[Any, Any]] = []
+_copies_lock = threading.Lock()
 
 
 class Look:
@@ -39,8 +40,8 @@ class Look:
 class Minibatch:
     """Some cells, in the order in which they were drawn.
 
-    The arrays are made when they are first asked for, without a copy: they are the memory that cellring decoded into, they may be
-    written to, and they stay valid as long as they are referred to, whatever becomes of the minibatch, its loader and its store.
+    The arrays are made when they are first asked for. Those of matrices are the memory that cellring decoded into, without a copy; they
+    may be written to, and they stay valid as long as they are referred to, whatever becomes of the minibatch, its loader and its store.
 
     Attributes
     ----------
@@ -223,12 +224,11 @@ class Minibatch:
         if device.type == "cpu":
             return self
         moved = self._mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-        while _copies and _copies[0][0].query():
-            _copies.popleft()
         if non_blocking and device.type == "cuda":
             event = torch.cuda.Event()
             event.record(torch.cuda.current_stream(device))
-            _copies.append((event, self))
+            with _copies_lock:
+                _copies[:] = [*((other, source) for other, source in _copies if not other.query()), (event, self)]
         return moved
 
     def cuda(self, device: Any = None, non_blocking: bool = False) -> Minibatch:
@@ -263,6 +263,8 @@ class Minibatch:
         import anndata
         import pandas as pd
 
+        if self.var_names is None:
+            raise InputError("a minibatch from another process has left its loader, which knows the names of genes: call to_anndata() there")
         frame: dict[str, Any] = {}
         for name, values in self.obs.items():
             valid = self.obs_valid.get(name)
@@ -324,7 +326,9 @@ def host_matrix(value: Any) -> Any:
     if issparse(value) or isinstance(value, np.ndarray):
         return value
     if isinstance(value, Csr):
-        return csr_matrix((value.data, value.indices, value.indptr), shape=value.shape, copy=False)
+        # scipy has no 16-bit floats.
+        data = value.data.astype(np.float32) if value.data.dtype == np.float16 else value.data
+        return csr_matrix((data, value.indices, value.indptr), shape=value.shape, copy=False)
     if str(getattr(value, "layout", "")) == "torch.sparse_csr":
         value = value.cpu()
         arrays = (value.values(), value.col_indices(), value.crow_indices())

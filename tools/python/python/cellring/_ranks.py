@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from ._errors import InputError
+
 # Variables of the launchers that are in use: torchrun and accelerate, SLURM, Open MPI.
 _LAUNCHERS = (
     ("RANK", "WORLD_SIZE"),
@@ -32,7 +34,13 @@ def rank_and_world_size() -> tuple[int, int]:
             # `srun` starts a single shell with many tasks reserved: only a step has its own number.
             if rank == "SLURM_PROCID" and "SLURM_STEP_ID" not in os.environ:
                 continue
-            return int(os.environ[rank]), int(os.environ[world_size])
+            try:
+                return int(os.environ[rank]), int(os.environ[world_size])
+            except ValueError:
+                raise InputError(
+                    f"{rank}={os.environ[rank]!r} and {world_size}={os.environ[world_size]!r} in the environment are not whole numbers: "
+                    "unset them, or give rank= and world_size="
+                ) from None
     return 0, 1
 
 

@@ -51,9 +51,46 @@ _FORM = (
 )
 
 
+def owned(given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments with lists and arrays of their own: what the caller does to his later changes nothing."""
+    made = dict(given)
+    for name in ("genes", "match"):
+        made[name] = _texts(name, given[name])
+    if made["genes"] == []:
+        raise InputError("genes is empty: give at least one name, or leave it out for all genes")
+    for name in ("weights", "gene_weights"):
+        made[name] = _copied(_floats(name, given[name]))
+    for name in ("balance", "group"):
+        made[name] = _copied(_codes(name, given[name]))
+    for name in ("subset", "order", "controls"):
+        if given[name] is not None and not isinstance(given[name], (str, slice, range)):
+            made[name] = _copied(np.asarray(given[name]))
+    for name in ("matrices", "obs_columns"):
+        value = given[name]
+        names = matrix_names if name == "matrices" else column_names
+        made[name] = dict(value) if isinstance(value, Mapping) else list(names(value))
+    return made
+
+
+def _copied(value: Any) -> Any:
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
 def checked(given: dict[str, Any], n_obs: int) -> dict[str, Any]:
     """All arguments as the compiled half takes them."""
     made = dict(given)
+    for name in ("strategy", "obs_filter", "split", "part", "split_by", "var_key", "backend", "direct"):
+        if given[name] is not None and not isinstance(given[name], str):
+            raise InputError(f"{name}={given[name]!r}: expected a text")
+    for name in ("replacement", "balance_global", "shuffle_order", "log1p", "allow_rounding", "drop_last"):
+        if not isinstance(given[name], (bool, np.bool_)):
+            raise InputError(f"{name}={given[name]!r}: expected True or False")
+    if given["normalize"] is not None and not isinstance(given["normalize"], (int, float, np.number, np.bool_)):
+        raise InputError(f"normalize={given['normalize']!r}: expected a number, such as 10000, or True")
+    if isinstance(given["device"], str) and given["device"].partition(":")[0] not in ("cpu", "cuda", "mps", "xpu"):
+        raise InputError(f"device={given['device']!r}: expected a device of torch, such as \"cuda\" or \"cuda:1\"")
+    if (given["rank"] is None) != (given["world_size"] is None):
+        raise InputError("rank and world_size belong together: give both, or neither")
     strategies = [name for name in ("weights", "balance", "group", "order") if given[name] is not None]
     if len(strategies) > 1:
         raise InputError(f"{strategies[0]} and {strategies[1]} are for different strategies: give one of them")
@@ -111,6 +148,8 @@ def checked(given: dict[str, Any], n_obs: int) -> dict[str, Any]:
         raise InputError(f'to="{given["to"]}" has no bfloat16: ask for dtype="float32", or to="torch"')
     if made["dtype"] == "float16" and given["to"] == "scipy" and given["layout"] == "csr":
         raise InputError('scipy.sparse has no float16: ask for dtype="float32", layout="dense", or to="torch"')
+    if made["dtype"] == "bfloat16" and (given["to"] == "jax" or given["pad_nnz"] is not None):
+        raise InputError('dtype="bfloat16" is for to="torch" without pad_nnz: ask for dtype="float32", and convert it there')
     if given["pad_nnz"] is not None and given["pad_nnz"] != "pow2":
         _arguments.positive("pad_nnz", given["pad_nnz"])
     made["layout"], made["k"] = _layout(given["layout"])
@@ -141,10 +180,16 @@ def _plain(value: Any) -> Any:
 
 
 def column_names(obs_columns: Any) -> list[str]:
+    """The columns that are asked for, by name."""
+    if not isinstance(obs_columns, (str, Iterable)) or not all(isinstance(name, str) for name in obs_columns):
+        raise InputError(f"obs_columns={obs_columns!r}: expected names of columns of obs, or a dictionary of their forms")
     return [obs_columns] if isinstance(obs_columns, str) else list(obs_columns)
 
 
 def matrix_names(matrices: Any) -> tuple[str, ...]:
+    """The further matrices that are asked for, by name."""
+    if not isinstance(matrices, (str, Iterable)) or not all(isinstance(name, str) for name in matrices):
+        raise InputError(f"matrices={matrices!r}: expected paths in AnnData, such as \"layers/counts\"")
     return (matrices,) if isinstance(matrices, str) else tuple(matrices)
 
 
@@ -152,7 +197,9 @@ def _texts(name: str, value: Any) -> list[str] | None:
     """A text or several, as a list."""
     if value is None:
         return None
-    values = [value] if isinstance(value, str) else list(value)
+    if not isinstance(value, Iterable):
+        raise InputError(f"{name}={value!r}: expected names")
+    values = [str(text) if isinstance(text, np.str_) else text for text in ([value] if isinstance(value, str) else value)]
     if not all(isinstance(text, str) for text in values):
         raise InputError(f"{name}={value!r}: expected names")
     return values
@@ -171,6 +218,8 @@ def _codes(name: str, value: Any) -> Any:
     array = np.asarray(value)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise InputError(f"{name}: expected columns of obs, or a code (a whole number, -1 for none) for each cell")
+    if array.size > 0 and array.max() >= 2**32 - 1:
+        raise InputError(f"{name} has the code {array.max()}: expected codes below {2**32 - 1}")
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
@@ -185,6 +234,8 @@ def _floats(name: str, value: Any) -> Any:
 
 def _dtype_name(dtype: Any) -> str:
     """``torch.float32``, ``numpy.float32`` and ``"float32"`` are one."""
+    if dtype is None:
+        return "None"
     if isinstance(dtype, str):
         return dtype
     text = str(dtype)
@@ -208,6 +259,8 @@ def _matrices(matrices: Any) -> list[tuple[str, str | None, str | None]]:
     if isinstance(matrices, Mapping):
         made = []
         for name, look in matrices.items():
+            if not isinstance(look, Mapping):
+                raise InputError(f'matrices[{name!r}]={look!r}: expected a dictionary, such as {{"layout": "dense"}}')
             _arguments.unknown(look, ("layout", "dtype"), f"matrices[{name!r}]")
             layout = look.get("layout")
             if layout is not None:

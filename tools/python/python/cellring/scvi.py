@@ -28,6 +28,7 @@ from . import _arguments
 from ._errors import InputError, NotFoundError
 from ._loader import Loader
 from ._minibatch import Minibatch
+from ._request import column_names
 from ._parts import Parts, of_split, selected, without_drawing
 from ._store import Store
 
@@ -129,8 +130,8 @@ class DataModule(LightningDataModule):
         _check_names(arguments)
         self.batch_key, self.labels_key, self.sample_key = batch_key, labels_key, sample_key
         self.size_factor_key = size_factor_key
-        self.categorical_covariate_keys = list(categorical_covariate_keys or ())
-        self.continuous_covariate_keys = list(continuous_covariate_keys or ())
+        self.categorical_covariate_keys = column_names(categorical_covariate_keys or ())
+        self.continuous_covariate_keys = column_names(continuous_covariate_keys or ())
         self.unlabeled_category = unlabeled_category
         self.layer = layer
         self.model_name = model_name

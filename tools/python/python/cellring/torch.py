@@ -58,7 +58,7 @@ class Dataset(IterableDataset):
             self.loader = Loader(loader, **arguments)
         # For each worker the epoch that it gives next, in memory that all processes share: the copy of this object in a worker does not see
         # what becomes of this one.
-        self._epochs = torch.zeros(_MAX_WORKERS, dtype=torch.int64).share_memory_()
+        self._epochs = torch.full((_MAX_WORKERS,), self.loader._next_epoch, dtype=torch.int64).share_memory_()
         self._ranks: tuple[int, int] | None = None
         self._share: Loader | None = None
 
@@ -98,6 +98,8 @@ class Dataset(IterableDataset):
                 rank, world_size = self._ranks or rank_and_world_size()
             share = Loader.__new__(Loader)
             share.__setstate__(self.loader.__getstate__())
+            # A place that this process had in an epoch is none of a worker's.
+            share._pending = None
             n = worker.num_workers
             share._given = {**given, "rank": rank * n + worker.id, "world_size": world_size * n}
             memory = max(_MIN_MEMORY, share.memory_bytes() // n)
