@@ -1,0 +1,160 @@
+"""`cellring.torch.Dataset` in a DataLoader, and tensors as torch uses them."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+
+import cellring
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+from torch.utils.data import DataLoader  # noqa: E402
+
+from cellring.torch import Dataset  # noqa: E402
+
+
+def ids_of(loader):
+    return [minibatch.ids.tolist() for minibatch in loader]
+
+
+def test_without_workers_it_is_the_loader(store):
+    expected = [ids_of(loader) for loader in [cellring.Loader(store)] for _ in range(2)]
+    data_loader = DataLoader(Dataset(store), batch_size=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [ids_of(data_loader) for _ in range(2)] == expected
+    assert len(data_loader) == len(expected[0])
+    assert ids_of(DataLoader(Dataset(cellring.Loader(store)), batch_size=None)) == expected[0]
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("persistent", [False, True])
+def test_workers_share_each_epoch_and_every_epoch_is_another(store, adata, context, persistent):
+    dataset = Dataset(store, batch_size=50, obs_columns=["cell_type"])
+    # In use before it is shared: nothing of that may be in the way.
+    next(iter(dataset.loader))
+    dataset.set_epoch(0)
+    data_loader = DataLoader(dataset, batch_size=None, num_workers=2, multiprocessing_context=context, persistent_workers=persistent)
+    epochs = []
+    for _ in range(3):
+        ids = []
+        for minibatch in data_loader:
+            assert np.array_equal(minibatch.x.to_dense().numpy(), adata.X[minibatch.ids.numpy()].toarray())
+            assert np.array_equal(minibatch.obs["cell_type"].numpy(), adata.obs["cell_type"].cat.codes.iloc[minibatch.ids.numpy()])
+            ids += minibatch.ids.tolist()
+        assert sorted(ids) == list(range(1000))
+        epochs.append(ids)
+    assert epochs[0] != epochs[1] != epochs[2]
+    dataset.set_epoch(1)
+    assert [i for m in data_loader for i in m.ids.tolist()] == epochs[1]
+
+
+def test_workers_of_ranks_are_equal_in_number(store):
+    of_ranks = []
+    for rank in range(2):
+        dataset = Dataset(store, batch_size=30, rank=rank, world_size=2)
+        of_ranks.append(list(DataLoader(dataset, batch_size=None, num_workers=2)))
+    assert len(of_ranks[0]) == len(of_ranks[1])
+    ids = [i for of_rank in of_ranks for m in of_rank if not m.is_padding for i in m.ids.tolist()]
+    assert sorted(ids) == list(range(1000))
+
+
+def test_tensors_work_as_torch_uses_them(store):
+    minibatch = next(iter(cellring.Loader(store, batch_size=32)))
+    x = minibatch.x
+    weight = torch.randn(x.shape[1], 8, requires_grad=True)
+    expected = x.to_dense() @ weight
+    assert torch.allclose(x @ weight, expected, rtol=1e-4, atol=1e-3)
+    (x @ weight).sum().backward()
+    assert torch.allclose(weight.grad[:, 0], x.to_dense().sum(0), rtol=1e-4, atol=1e-3)
+    bag = torch.nn.functional.embedding_bag(
+        x.col_indices(), weight.detach(), x.crow_indices()[:-1], mode="sum", per_sample_weights=x.values()
+    )
+    assert torch.allclose(bag, expected, rtol=1e-4, atol=1e-3)
+    assert torch.equal(x.log1p().to_dense(), torch.log1p(x.to_dense()))
+    assert torch.equal(x.clone().to_dense(), x.to_dense()) and torch.equal(pickle.loads(pickle.dumps(x)).to_dense(), x.to_dense())
+    torch.sparse_csr_tensor(x.crow_indices(), x.col_indices(), x.values(), size=x.shape, check_invariants=True)
+
+
+def test_no_copy_between_the_decoder_and_the_tensor(store):
+    minibatch = next(iter(cellring.Loader(store)))
+    raw = minibatch._raw
+    indptr, indices, values = raw.csr(0)
+    x = minibatch.x
+    for tensor, array in ((x.crow_indices(), indptr), (x.col_indices(), indices), (x.values(), values)):
+        assert tensor.data_ptr() == array.__array_interface__["data"][0]
+        assert np.asarray(array).ctypes.data == tensor.data_ptr() == np.from_dlpack(array).ctypes.data
+
+
+def test_arrays_may_be_written_to_and_later_minibatches_are_right(store, adata):
+    for layout in ("dense", "csr"):
+        loader = cellring.Loader(store, layout=layout, threads=1, memory="8MiB", batch_size=32)
+        for _ in range(2):
+            for minibatch in loader:
+                x = minibatch.x if layout == "dense" else minibatch.x.values()
+                dense = x if layout == "dense" else minibatch.x.to_dense()
+                assert np.array_equal(dense.numpy(), adata.X[minibatch.ids.numpy()].toarray())
+                x.fill_(7)
+                if layout == "csr":
+                    minibatch.x.col_indices().zero_()
+    array = next(iter(cellring.Loader(store, layout="dense", to="numpy"))).x
+    assert array.flags.writeable
+
+
+def test_minibatches_survive_their_loader_and_do_not_change(store, adata):
+    loader = cellring.Loader(store, batch_size=16, obs_columns=["n_genes"])
+    kept = list(loader)
+    list(loader)
+    loader.close()
+    del loader
+    for minibatch in kept:
+        assert np.array_equal(minibatch.x.to_dense().numpy(), adata.X[minibatch.ids.numpy()].toarray())
+        assert np.array_equal(minibatch.obs["n_genes"].numpy(), adata.obs["n_genes"].iloc[minibatch.ids.numpy()])
+    tensors = [minibatch.x.values() for minibatch in kept]
+    sums = [tensor.sum().item() for tensor in tensors]
+    del kept, minibatch
+    assert [tensor.sum().item() for tensor in tensors] == sums
+
+
+def test_the_protocol_of_dlpack(store):
+    minibatch = next(iter(cellring.Loader(store)))
+    array = minibatch._raw.csr(0)[2]
+    assert array.__dlpack_device__() == (1, 0)
+    assert "dltensor_versioned" in repr(array.__dlpack__(max_version=(1, 0)))
+    capsule = array.__dlpack__()
+    assert '"dltensor"' in repr(capsule)
+    torch.from_dlpack(capsule)
+    with pytest.raises((RuntimeError, BufferError)):
+        torch.from_dlpack(capsule)
+    for wrong in ({"stream": 1}, {"dl_device": (2, 0)}, {"copy": True}):
+        with pytest.raises(BufferError):
+            array.__dlpack__(**wrong)
+    torch.from_dlpack(array).add_(1)
+
+
+def test_loaders_and_minibatches_can_be_copied(store):
+    loader = cellring.Loader(store, obs_columns=["cell_type"])
+    loader.set_epoch(1)
+    second = ids_of(loader)
+    iterator = iter(loader)
+    minibatch = next(iterator)
+    for copied in (copy.deepcopy(loader), pickle.loads(pickle.dumps(loader))):
+        assert repr(copied) == repr(loader) and len(copied) == len(loader)
+        copied.set_epoch(1)
+        assert ids_of(copied) == second
+    again = pickle.loads(pickle.dumps(minibatch))
+    assert torch.equal(again.x.to_dense(), minibatch.x.to_dense()) and torch.equal(again.obs["cell_type"], minibatch.obs["cell_type"])
+    assert again.to("cpu") is again
+    assert set(minibatch.to_dict()) == {"X", "obs", "index", "matrices"} and minibatch["X"] is minibatch.x
+
+
+def test_a_device_that_is_not_there(store):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.warns(cellring.CellringWarning, match="no GPU"):
+        minibatch = next(iter(cellring.Loader(store, device="cuda")))
+    assert minibatch.x.device.type == "cpu"
