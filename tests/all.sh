@@ -1,22 +1,24 @@
 #!/usr/bin/env bash
 # The whole test suite, with its set-up. Extra arguments go to `cargo test`.
 #
-#     bash tests/all.sh [--yes] [ARGUMENTS OF CARGO TEST]
+#     bash tests/all.sh [--yes] [--without-torch] [ARGUMENTS OF CARGO TEST]
 #
 # It says what it installs. If packages of the system are missing, it calls sudo only with --yes or CI=true; otherwise, unless it runs as
-# root, it prints the commands and stops.
+# root, it prints the commands and stops. --without-torch spares 7 GB: the Python package is then tested without torch, and what is skipped is said.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-yes=()
-if [ "${1:-}" = --yes ]; then
-    yes=(--yes)
+options=()
+while [ "${1:-}" = --yes ] || [ "${1:-}" = --without-torch ]; do
+    options+=("$1")
     shift
-fi
-environments=$(bash tests/setup.sh "${yes[@]}")
+done
+environments=$(bash tests/setup.sh "${options[@]}")
 # The tests insist on these.
 export CELLRING_ENVIRONMENTS=$environments
 
 # Doc tests run once, with the library's and the tools' tests; benchmarks run once each, at their smallest size.
 cargo test --workspace --all-features "$@"
 cargo test --workspace --all-features --benches "$@"
+
+bash tests/python.sh "${options[@]}"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what the tests need beside Rust: packages of the system, and Python environments with anndata, which the tests compare with.
 #
-#     bash tests/setup.sh [--yes]
+#     bash tests/setup.sh [--yes] [--without-torch]
 #
 # It says what it installs. For packages of the system it calls sudo only with --yes, or where CI=true says that nobody can be asked;
 # otherwise, unless it runs as root, it prints the commands and stops. Environments lie in .venv and .venv-*, in the repository; one is made again when its
@@ -10,7 +10,14 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 yes=${CI:-false}
-if [ "${1:-}" = --yes ] || [ "$(id -u)" = 0 ]; then yes=true; fi
+with_torch=true
+for argument in "$@"; do
+    case $argument in
+        --yes) yes=true ;;
+        --without-torch) with_torch=false ;;
+    esac
+done
+if [ "$(id -u)" = 0 ]; then yes=true; fi
 
 say() { echo "setup: $*" >&2; }
 
@@ -51,21 +58,27 @@ if [ ${#packages[@]} -gt 0 ]; then
     done
 fi
 
-# Each environment: its directory, its requirements, and the versions of Python that its packages exist for.
+# Each environment: its directory, its requirements, the versions of Python that its packages exist for, and its size in GB.
 environments=(
-    ".venv                      tests/python/requirements.txt                          3.11 3.14"
-    ".venv-anndata-0.11         tests/python/environments/anndata-0.11.txt             3.10 3.12"
-    ".venv-anndata-0.12-pandas-3 tests/python/environments/anndata-0.12-pandas-3.txt   3.11 3.14"
-    ".venv-anndata-0.13         tests/python/environments/anndata-0.13.txt             3.12 3.14"
+    ".venv                      tests/python/requirements.txt                          3.11 3.14 0.8"
+    ".venv-anndata-0.11         tests/python/environments/anndata-0.11.txt             3.10 3.12 0.8"
+    ".venv-anndata-0.12-pandas-3 tests/python/environments/anndata-0.12-pandas-3.txt   3.11 3.14 0.8"
+    ".venv-anndata-0.13         tests/python/environments/anndata-0.13.txt             3.12 3.14 0.8"
 )
+# The Python package is tested with torch and what trains with it, in an environment of its own; tests/python.sh uses it.
+if $with_torch; then
+    environments+=(".venv-torch            tools/python/tests/requirements.txt            3.12 3.14 7")
+else
+    say "skips torch, Lightning, scvi-tools and jax, because of --without-torch: the Python package is tested without them"
+fi
 
 make_environment() {
-    local folder=$1 requirements=$2 python=$3 stamp
+    local folder=$1 requirements=$2 python=$3 size=$4 stamp
     stamp=$(cat "$requirements")
     if [ "$(cat "$folder/made-of" 2>/dev/null)" = "$stamp" ] && "$folder/bin/python" -c 'import numpy' 2>/dev/null; then
         return
     fi
-    say "installs into $folder, from PyPI (about 0.8 GB): $(grep -v '^#' "$requirements" | tr '\n' ' ')"
+    say "installs into $folder, from PyPI (about $size GB): $(grep -v '^#' "$requirements" | tr '\n' ' ')"
     rm -rf "$folder"
     # Modules are compiled when they are first imported: most of them never are.
     "$python" -m venv "$folder" &&
@@ -77,7 +90,7 @@ make_environment() {
 names=()
 jobs=()
 for line in "${environments[@]}"; do
-    read -r folder requirements low high <<<"$line"
+    read -r folder requirements low high size <<<"$line"
     name=${folder#.venv}
     name=${name#-}
     name=${name:-anndata-0.12}
@@ -86,8 +99,9 @@ for line in "${environments[@]}"; do
             "To have it tested, install one (from the distribution, or by pyenv or uv) and run this again."
         continue
     fi
-    make_environment "$folder" "$requirements" "$python" &
-    names+=("$name")
+    make_environment "$folder" "$requirements" "$python" "$size" &
+    # The others are compared with; this one is only used by its own tests.
+    [ "$name" = torch ] || names+=("$name")
     jobs+=($!)
 done
 for job in "${jobs[@]}"; do

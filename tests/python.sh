@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Builds the wheel of the Python package, installs it into fresh environments, and runs its tests there. tests/setup.sh comes first.
+#
+#     bash tests/python.sh [--without-torch]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { echo "python: $*" >&2; }
+
+# The environment that maturin and the tests run in: with torch, unless that was left out or no Python is new enough for it.
+environment=.venv
+[ -x .venv-torch/bin/python ] && environment=.venv-torch
+for argument in "$@"; do
+    if [ "$argument" = --without-torch ]; then environment=.venv; fi
+done
+python=$PWD/$environment/bin/python
+"$python" -m pip install --quiet --disable-pip-version-check "maturin>=1.9,<2" "pytest>=8" "pytest-xdist>=3"
+
+# With what the command was built with: only the binding itself is compiled. Of a wheel built before nothing may be left.
+rm -rf target/wheels
+"$python" -m maturin build --release --locked --quiet --manifest-path tools/python/Cargo.toml --out target/wheels
+wheel=$(ls target/wheels/*.whl)
+say "built $(basename "$wheel"), $(du -h "$wheel" | cut -f1)"
+
+# As users install it: nothing but numpy and scipy beside it, no Rust on PATH, on the oldest and the newest Python that are here.
+oldest_and_newest() {
+    local candidate
+    for candidate in python3 python3.{10..19} "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.*/bin/python3 \
+        "$HOME"/.local/share/uv/python/cpython-3.*/bin/python3; do
+        "$candidate" -c 'import ensurepip, sys, venv
+if sys.version_info >= (3, 10) and "free-threading" not in sys.version: print(sys.version_info[1], sys.executable)' 2>/dev/null || true
+    done | sort -n | sed -e 1b -e '$!d' | cut -d" " -f2 | uniq
+}
+for base in $(oldest_and_newest); do
+    bare=target/wheels/bare
+    rm -rf "$bare"
+    "$base" -m venv "$bare"
+    "$bare/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile "$wheel"
+    say "$("$bare/bin/python" -V): $("$bare/bin/python" -m pip list --format=freeze --disable-pip-version-check | tr '\n' ' ')"
+    env -i PATH="$PWD/$bare/bin:/usr/bin:/bin" HOME="$HOME" "$bare/bin/python" -W error tools/python/tests/bare.py tools/data/mousebrain10k.h5ad
+done
+
+"$python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "$wheel"
+# Tests that need torch say why they are skipped where it is not. Each of two processes takes whole files.
+"$python" -m pytest -q -rs --durations=8 -n 2 --dist loadfile tools/python/tests
