@@ -1,0 +1,317 @@
+#!/usr/bin/env python3
+"""cellring in Python beside annbatch, cellstream, scDataset and the command, in turn and in one process.
+
+    python benches/peers.py make DIR [--cells 200000]      a synthetic data set, and each loader's own store of it
+    python benches/peers.py run DIR [--rounds 5] [--seconds 4] [--only REGEX] [--json FILE]
+
+Every setting yields minibatches of 64 cells as torch CSR (dense where it says so), epoch after epoch; the clock runs from before the first
+iterator is made to the last minibatch. `disk`: the page cache is dropped before each run (needs root), and the store's pages are thrown out four
+times a second, as if the data were larger than memory; `cache`: the store was read just before. Each round runs every
+setting once, so that what disturbs the machine disturbs one round. Prints the median of cells per second, the least and the most, and the
+ratio to the setting that it is compared with. Needs, besides cellring: annbatch[zarrs], cellstream, scDataset, torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import itertools
+import json
+import os
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+warnings.filterwarnings("ignore")
+BATCH = 64
+
+
+def make(folder: pathlib.Path, cells: int) -> None:
+    import annbatch
+    import cellstream
+
+    import cellring
+
+    folder.mkdir(parents=True, exist_ok=True)
+    source = folder / "cells.h5ad"
+    if not source.exists():
+        subprocess.run([sys.executable, "-m", "cellring", "synth", source, "--n-obs", str(cells)], check=True)
+    cellring.convert(source, folder / "cells.cellring", var_order="detection", force=True)
+    if not (folder / "annbatch.zarr").exists():
+        annbatch.DatasetCollection(os.fspath(folder / "annbatch.zarr")).add_adatas(adata_paths=[os.fspath(source)], shuffle=True)
+    cellstream.write_sharded(os.fspath(source), os.fspath(folder / "cells.csad"), layout="cell", overwrite=True)
+
+
+def torch_csr(x) -> object:
+    import torch
+
+    index = x.indptr.dtype if x.indptr.dtype == x.indices.dtype else np.int64
+    arrays = (x.indptr.astype(index, copy=False), x.indices.astype(index, copy=False), x.data)
+    indptr, indices, data = map(torch.from_numpy, arrays)
+    return torch.sparse_csr_tensor(indptr, indices, data, size=x.shape, check_invariants=False)
+
+
+def cellring_loader(folder: pathlib.Path, **arguments) -> Callable[[int], Iterable]:
+    import cellring
+
+    loader = cellring.Loader(folder / "cells.cellring", batch_size=BATCH, **arguments)
+
+    def minibatches(epoch: int) -> Iterable:
+        if epoch % 100 == 0:
+            # A run begins: the store is opened, and whether to read past the page cache is decided by what is in it now.
+            loader.close()
+        loader.set_epoch(epoch)
+        for minibatch in loader:
+            yield minibatch.x
+
+    return minibatches
+
+
+def annbatch_loader(folder: pathlib.Path, chunk: int = 512, preload: int = 32, transform=torch_csr) -> Callable[[int], Iterable]:
+    import anndata
+    import annbatch
+    import zarr
+
+    zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
+
+    def minibatches(epoch: int) -> Iterable:
+        collection = annbatch.DatasetCollection(zarr.open(os.fspath(folder / "annbatch.zarr"), mode="r"))
+        loader = annbatch.Loader(
+            batch_size=BATCH, chunk_size=chunk, preload_nchunks=preload, shuffle=True, to=None, rng=np.random.default_rng(epoch)
+        )
+        loader.use_collection(collection, load_adata=lambda group: anndata.AnnData(X=anndata.io.sparse_dataset(group["X"])))
+        for batch in loader:
+            yield transform(batch["X"])
+
+    return minibatches
+
+
+def cellstream_loader(folder: pathlib.Path) -> Callable[[int], Iterable]:
+    import cellstream
+
+    store = cellstream.open(os.fspath(folder / "cells.csad"))
+
+    def minibatches(epoch: int) -> Iterable:
+        order = np.random.default_rng(epoch).permutation(len(store.obs))
+        for at in range(0, len(order) - BATCH + 1, BATCH):
+            yield torch_csr(store.gather_rows(order[at : at + BATCH]))
+
+    return minibatches
+
+
+def scdataset_loader(folder: pathlib.Path, block: int, fetch: int, of_store: bool = False) -> Callable[[int], Iterable]:
+    import anndata
+    from scdataset import BlockShuffling, scDataset
+
+    import cellring
+
+    class Rows:
+        """A fetch that scDataset may index."""
+
+        def __init__(self, x) -> None:
+            self.x = x
+
+        def __getitem__(self, places):
+            return Rows(self.x[places])
+
+    class Cells:
+        def __init__(self) -> None:
+            self.x = cellring.Store(folder / "cells.cellring") if of_store else anndata.read_h5ad(folder / "cells.h5ad", backed="r").X
+
+        def __len__(self) -> int:
+            return self.x.shape[0]
+
+        def __getitem__(self, ids):
+            return Rows(self.x[ids])
+
+    cells = Cells()
+
+    def minibatches(epoch: int) -> Iterable:
+        data = scDataset(cells, BlockShuffling(block_size=block), batch_size=BATCH, fetch_factor=fetch, seed=epoch)
+        for batch in data:
+            yield torch_csr(batch.x)
+
+    return minibatches
+
+
+def log1p_of_genes(genes: int) -> Callable:
+    """What a model with dense input does with annbatch: genes, library size and logarithm in torch."""
+    import torch
+
+    columns = np.arange(genes)
+
+    def transform(x):
+        sums = torch.from_numpy(np.asarray(x.sum(axis=1), dtype=np.float32)).clamp_min(1)
+        dense = torch.from_numpy(np.asarray(x[:, columns].toarray(), dtype=np.float32))
+        return torch.log1p(dense / sums * 1e4)
+
+    return transform
+
+
+def settings(folder: pathlib.Path) -> dict[str, tuple[str | None, Callable[[], Callable[[int], Iterable]]]]:
+    """For each setting what it is compared with, and what makes it."""
+    import cellring
+
+    def names(n: int) -> list[str]:
+        return cellring.Loader(folder / "cells.cellring").var_names[:n].tolist()
+
+    return {
+        "annbatch": (None, lambda: annbatch_loader(folder)),
+        "cellring block 16": ("annbatch", lambda: cellring_loader(folder)),
+        "scDataset block 16": ("annbatch", lambda: scdataset_loader(folder, 16, 64)),
+        "scDataset block 16 on a Store": ("scDataset block 16", lambda: scdataset_loader(folder, 16, 64, of_store=True)),
+        "cellstream random": (None, lambda: cellstream_loader(folder)),
+        "cellring random": ("cellstream random", lambda: cellring_loader(folder, block_size=1)),
+        "annbatch dense 2,000 log1p": (None, lambda: annbatch_loader(folder, transform=log1p_of_genes(2000))),
+        "cellring dense 2,000 log1p": (
+            "annbatch dense 2,000 log1p",
+            lambda: cellring_loader(folder, layout="dense", genes=names(2000), normalize=True, log1p=True),
+        ),
+    }
+
+
+def drop_caches() -> None:
+    os.sync()
+    pathlib.Path("/proc/sys/vm/drop_caches").write_text("3\n")
+
+
+def read_all(paths: Iterable[pathlib.Path]) -> None:
+    for path in paths:
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        for file in files:
+            with open(file, "rb", buffering=0) as opened:
+                while opened.read(1 << 24):
+                    pass
+
+
+def store_of(folder: pathlib.Path, setting: str) -> pathlib.Path:
+    if "on a Store" in setting or setting.startswith(("cellring", "command")):
+        return folder / "cells.cellring"
+    return folder / {"annbatch": "annbatch.zarr", "cellstream": "cells.csad", "scDataset": "cells.h5ad"}[setting.split()[0]]
+
+
+class Evictor:
+    """Throws the pages of a store out of the page cache, again and again, mapped or not."""
+
+    def __init__(self, store: pathlib.Path) -> None:
+        files = [store] if store.is_file() else [file for file in store.rglob("*") if file.is_file()]
+        self._names = {os.fspath(file.resolve()) for file in files}
+        self._files = [os.open(name, os.O_RDONLY) for name in self._names]
+        self._libc = ctypes.CDLL(None)
+        self._libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        dont_need = 4
+        while not self._stop.wait(0.25):
+            # A page that is mapped stays in the cache.
+            for line in pathlib.Path("/proc/self/maps").read_text().splitlines():
+                if line.partition("/")[1] and "/" + line.partition("/")[2] in self._names:
+                    begin, end = (int(address, 16) for address in line.split()[0].split("-"))
+                    self._libc.madvise(begin, end - begin, dont_need)
+            for file in self._files:
+                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        for file in self._files:
+            os.close(file)
+
+
+def rate(epochs: Callable[[int], Iterable], first: int, seconds: float) -> float:
+    """Cells per second, of as many epochs as there is time for."""
+    since = time.perf_counter()
+    cells = 0
+    for x in itertools.chain.from_iterable(epochs(epoch) for epoch in itertools.count(100 * first)):
+        cells += x.shape[0]
+        if time.perf_counter() - since > seconds:
+            break
+    return cells / (time.perf_counter() - since)
+
+
+def of_command(folder: pathlib.Path, block: int, epoch: int, seconds: float) -> float:
+    """`cellring epoch`: the same minibatches without Python."""
+    arguments = ["--block-size", str(block), "--epoch", str(epoch), "--seconds", str(seconds), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "cellring", "epoch", folder / "cells.cellring", *arguments], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)["cells_per_second"]
+
+
+def run(folder: pathlib.Path, rounds: int, seconds: float, only: str, out: str | None) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    wanted = {name: setting for name, setting in settings(folder).items() if re.search(only, name)}
+    made = {name: make() for name, (_, make) in wanted.items()}
+    commands = {"command block 16": (16, "cellring block 16"), "command random": (1, "cellring random")}
+    rates: dict[tuple[str, str], list[float]] = {}
+
+    def measured(name: str, round_: int) -> float:
+        if name in commands:
+            return of_command(folder, commands[name][0], round_, seconds)
+        return rate(made[name], round_, seconds)
+
+    for round_, mode in itertools.product(range(rounds), ("disk", "cache")):
+        for name in [*made, *(name for name in commands if re.search(only, name))]:
+            store = store_of(folder, name)
+            if mode == "disk":
+                drop_caches()
+                with Evictor(store):
+                    found = measured(name, round_)
+            else:
+                read_all([store])
+                found = measured(name, round_)
+            rates.setdefault((name, mode), []).append(found)
+            print(f"round {round_}, {mode}: {name}: {found:,.0f} cells/s", file=sys.stderr)
+    beside = {name: other for name, (other, _) in wanted.items()}
+    beside.update({"cellring block 16 ": "command block 16", "cellring random ": "command random"})
+    print("| setting | mode | cells/s (least, most) | beside | ratio (least, most) |\n|---|---|---|---|---|")
+    for (name, mode), found in rates.items():
+        spread = f"{statistics.median(found):,.0f} ({min(found):,.0f}, {max(found):,.0f})"
+        for other in [beside.get(name), beside.get(name + " ")]:
+            others = rates.get((other or "", mode))
+            if others is None:
+                continue
+            ratios = [mine / theirs for mine, theirs in zip(found, others)]
+            print(
+                f"| {name} | {mode} | {spread} | {other} | {statistics.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f}) |"
+            )
+        if beside.get(name) is None:
+            print(f"| {name} | {mode} | {spread} | | |")
+    if out:
+        lines = [{"setting": name, "mode": mode, "cells_per_second": found} for (name, mode), found in rates.items()]
+        pathlib.Path(out).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["make", "run"])
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--cells", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--only", default=".")
+    parser.add_argument("--json")
+    given = parser.parse_args()
+    if given.what == "make":
+        make(given.folder, given.cells)
+    else:
+        run(given.folder, given.rounds, given.seconds, given.only, given.json)
+
+
+if __name__ == "__main__":
+    main()
