@@ -110,7 +110,18 @@ pub(super) fn remove_drafts(path: &Path, me: &Owner) {
             let since = modified.ok().and_then(|then| then.elapsed().ok());
             since.is_some_and(|since| since > LONGEST_SILENCE)
         };
-        if owner.map_or_else(is_old, |owner| owner.state(me) == OwnerState::Gone) {
+        // Killed before it was written to, it is known by its name.
+        let is_gone = || {
+            let name = entry.file_name();
+            let rest = name.to_str()?.strip_prefix(&draft_prefix(me)?)?;
+            let pid: u32 = rest.split('-').next()?.parse().ok()?;
+            Some(!Path::new(&format!("/proc/{pid}")).exists())
+        };
+        let is_stale = match owner {
+            Some(owner) => owner.state(me) == OwnerState::Gone,
+            None => is_old() || is_gone() == Some(true),
+        };
+        if is_stale {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -170,16 +181,24 @@ pub(super) fn take_over(path: &Path, lock: &Path, me: &Owner, is_locked: bool) -
     Err(held(path, taken.as_ref()).into())
 }
 
+/// How the names begin of drafts of processes whose numbers mean the same as here: on this host, since its start, in this namespace.
+/// `None` where the system does not say.
+fn draft_prefix(me: &Owner) -> Option<String> {
+    let boot = me.boot_id.get(..8)?;
+    let namespace: String = me.pid_namespace.chars().filter(char::is_ascii_digit).collect();
+    (!namespace.is_empty()).then(|| format!("{LOCK_FILE}-{boot}-{namespace}-"))
+}
+
 /// A new name for a lock file that is not complete yet, or was taken over.
-fn draft(lock: &Path, me: &Owner) -> PathBuf {
+pub(super) fn draft(lock: &Path, me: &Owner) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     // Processes of two containers may have the same host and number.
     let nanos = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |now| now.subsec_nanos());
-    let (host, pid) = (&me.host, me.pid);
-    lock.with_file_name(format!("{LOCK_FILE}-{host}-{pid}-{nanos}-{number}"))
+    let prefix = draft_prefix(me).unwrap_or_else(|| format!("{LOCK_FILE}-{}-", me.host));
+    lock.with_file_name(format!("{prefix}{}-{nanos}-{number}", me.pid))
 }
 
 pub(super) fn held(path: &Path, owner: Option<&Owner>) -> WriteError {

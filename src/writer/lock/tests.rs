@@ -1,6 +1,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::file::{LOCK_FILE, LONGEST_SILENCE, claim, is_abandoned, take_over as take_over_from};
@@ -8,6 +9,12 @@ use super::owner::{Owner, OwnerState};
 use super::store_lock::StoreLock;
 use crate::error::Cause;
 use crate::writer::error::WriteError;
+
+/// A process that one test starts has, until it is another program, the locks that the others hold.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn store() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -33,6 +40,7 @@ fn gone() -> Owner {
 
 #[test]
 fn a_process_is_judged_by_machine_start_namespace_number_and_start() {
+    let _alone = alone();
     let me = Owner::me();
     assert_eq!(me.state(&me), OwnerState::Alive);
     assert_eq!(gone().state(&me), OwnerState::Gone);
@@ -62,6 +70,7 @@ fn a_process_is_judged_by_machine_start_namespace_number_and_start() {
 
 #[test]
 fn a_lock_is_held_once_and_let_go() {
+    let _alone = alone();
     let store = store();
     let lock = StoreLock::acquire(store.path()).unwrap();
     assert!(matches!(
@@ -75,6 +84,7 @@ fn a_lock_is_held_once_and_let_go() {
 
 #[test]
 fn a_lock_file_is_taken_over_only_from_a_process_that_is_gone() {
+    let _alone = alone();
     let store = store();
     write(store.path(), &gone());
     drop(StoreLock::acquire(store.path()).unwrap());
@@ -113,6 +123,7 @@ fn a_lock_file_is_taken_over_only_from_a_process_that_is_gone() {
 
 #[test]
 fn remains_are_those_of_processes_that_are_gone() {
+    let _alone = alone();
     let dir = store();
     let lock = dir.path().join(LOCK_FILE);
     assert!(is_abandoned(&lock), "no lock file");
@@ -134,4 +145,21 @@ fn remains_are_those_of_processes_that_are_gone() {
     assert!(!is_abandoned(&lock));
     File::create(&lock).unwrap();
     assert!(is_abandoned(&lock), "as earlier versions made it");
+}
+
+/// A process that is killed right after it made a draft has written nothing to it: the name tells whose it was.
+#[test]
+fn empty_drafts_of_processes_that_are_gone_are_removed() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let me = Owner::me();
+    let name = |pid: u32| {
+        let draft = super::file::draft(&dir.path().join(".lock"), &Owner { pid, ..me.clone() });
+        std::fs::write(&draft, "").unwrap();
+        draft
+    };
+    // Larger than any process id of Linux.
+    let (gone, mine) = (name(1 << 23), name(me.pid));
+    super::file::remove_drafts(dir.path(), &me);
+    assert!(!gone.exists() && mine.exists());
 }
