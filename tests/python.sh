@@ -41,5 +41,7 @@ for base in $(oldest_and_newest); do
 done
 
 "$python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "$wheel"
+# Two processes share the cores: a torch of each with threads for all of them would be slower.
+export OMP_NUM_THREADS=1
 # Tests that need torch say why they are skipped where it is not. Each of two processes takes whole files.
 "$python" -m pytest -q -rs --durations=8 -n 2 --dist loadfile tools/python/tests

@@ -31,8 +31,8 @@ def test_without_workers_it_is_the_loader(store):
     assert ids_of(DataLoader(Dataset(cellring.Loader(store)), batch_size=None)) == expected[0]
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
-@pytest.mark.parametrize("persistent", [False, True])
+# Workers that start afresh import torch: once is enough.
+@pytest.mark.parametrize(("context", "persistent"), [("fork", False), ("fork", True), ("spawn", True), ("forkserver", True)])
 def test_workers_share_each_epoch_and_every_epoch_is_another(store, adata, context, persistent):
     dataset = Dataset(store, batch_size=50, obs_columns=["cell_type"])
     # In use before it is shared: nothing of that may be in the way.
@@ -158,3 +158,12 @@ def test_a_device_that_is_not_there(store):
     with pytest.warns(cellring.CellringWarning, match="no GPU"):
         minibatch = next(iter(cellring.Loader(store, device="cuda")))
     assert minibatch.x.device.type == "cpu"
+
+
+def test_what_torch_tries_is_refused_with_a_remedy(store):
+    loader = cellring.Loader(store)
+    with pytest.raises(cellring.InputError, match="cellring.torch.Dataset"):
+        next(iter(DataLoader(loader, batch_size=64)))
+    train, _ = torch.utils.data.random_split(Dataset(loader), [0.5, 0.5])
+    with pytest.raises(cellring.InputError, match="split= and part="):
+        train[0]

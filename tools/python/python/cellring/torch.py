@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
@@ -72,6 +72,11 @@ class Dataset(IterableDataset):
 
     def __len__(self) -> int:
         return len(self.loader)
+
+    def __getitem__(self, number: Any) -> NoReturn:
+        raise InputError(
+            "a Dataset has no minibatches by number, and cannot be divided by random_split: give split= and part=, or subset=, to its Loader"
+        )
 
     @property
     def sampler(self) -> Any:
