@@ -3,28 +3,53 @@
 use std::collections::HashMap;
 
 use cellring::plan::MISSING;
-use cellring::select::{self, Filter, Matches, SplitSpec};
+use cellring::select::{self, Filter, SelectWarning, SplitSpec};
 use cellring::{Collection, Result, Subset};
 
-/// The cells that a filter takes; warnings go to `warnings`.
-pub(crate) fn filter(collection: &Collection, text: &str, warnings: &mut Vec<String>) -> Result<Subset> {
+/// The cells that a filter takes; warnings go to `warnings`, with the name of the `argument`. A value that is in one of several stores is
+/// no reason for one.
+pub(crate) fn filter(
+    collection: &Collection,
+    argument: &str,
+    text: &str,
+    warnings: &mut Vec<String>,
+) -> Result<Subset> {
     let filter = Filter::parse(text)?;
+    let stores = collection.stores();
     let mut ranges = Vec::new();
-    let mut empty = None;
-    for (number, store) in collection.stores().iter().enumerate() {
+    let mut said: Vec<SelectWarning> = Vec::new();
+    for (number, store) in stores.iter().enumerate() {
         let start = collection.range(number).start;
         let matches = filter.matches(store)?;
-        match Matches::some(matches) {
-            Ok((subset, said)) => {
-                warnings.extend(said.iter().map(|warning| format!("obs_filter: {warning}")));
-                ranges.extend(subset.runs().map(|run| start + run.start..start + run.end));
-            }
-            Err(error) => empty = Some(error),
+        ranges.extend(
+            matches
+                .subset
+                .runs()
+                .map(|run| start + run.start..start + run.end),
+        );
+        said.extend(matches.warnings);
+    }
+    if ranges.is_empty()
+        && let Some(store) = stores.last()
+    {
+        // Says what there is instead.
+        filter.matches(store)?.some()?;
+    }
+    for (place, warning) in said.iter().enumerate() {
+        let is_same = |other: &&SelectWarning| absent(other) == absent(warning);
+        let is_first = !said[..place].iter().any(|other| is_same(&other));
+        if is_first && said.iter().filter(is_same).count() == stores.len() {
+            warnings.push(format!("{argument}: {warning}"));
         }
     }
-    match (ranges.is_empty(), empty) {
-        (true, Some(error)) => Err(error),
-        _ => Subset::from_ranges(collection.n_obs(), ranges),
+    Subset::from_ranges(collection.n_obs(), ranges)
+}
+
+/// The column and the values that a warning is about.
+fn absent(warning: &SelectWarning) -> Option<(&str, &[String])> {
+    match warning {
+        SelectWarning::AbsentValues { column, values, .. } => Some((column, values)),
+        _ => None,
     }
 }
 

@@ -56,10 +56,9 @@ impl Store {
     }
 
     /// Number of columns of a matrix, and numpy's name of its type.
-    fn matrix(&self, py: Python<'_>, name: &str) -> PyResult<(u64, &'static str, u64)> {
+    fn matrix(&self, py: Python<'_>, name: &str) -> PyResult<(u64, &'static str)> {
         let matrix = self.find(py, name)?;
-        let manifest = matrix.manifest();
-        Ok((matrix.n_vars(), manifest.value_type.numpy_name(), manifest.nnz))
+        Ok((matrix.n_vars(), matrix.manifest().value_type.numpy_name()))
     }
 
     fn obs(&self) -> Table {

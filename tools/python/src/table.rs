@@ -31,10 +31,7 @@ impl Table {
     }
 
     fn table(&self) -> &cellring::format::table::Table {
-        match self.is_obs {
-            true => self.store.obs(),
-            false => self.store.var(),
-        }
+        table(&self.store, self.is_obs)
     }
 
     /// The fields that come from the source, with their places: all but the places in the source.
@@ -47,6 +44,13 @@ impl Table {
             .collect();
         let schema = schema.project(&kept).map_err(arrow)?;
         Ok((kept, Arc::new(schema)))
+    }
+}
+
+fn table(store: &Store, is_obs: bool) -> &cellring::format::table::Table {
+    match is_obs {
+        true => store.obs(),
+        false => store.var(),
     }
 }
 
@@ -240,10 +244,7 @@ impl Iterator for Batches {
     type Item = Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let table = match self.is_obs {
-            true => self.store.obs(),
-            false => self.store.var(),
-        };
+        let table = table(&self.store, self.is_obs);
         let number = self.next;
         self.next += 1;
         let batch = table
