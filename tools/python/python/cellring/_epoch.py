@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 STATE_VERSION = 1
 
 # Those that run: closed before the interpreter ends.
-running: weakref.WeakSet[Run] = weakref.WeakSet()
+open_runs: weakref.WeakSet[Run] = weakref.WeakSet()
 
 
 class Run:
@@ -68,7 +68,7 @@ class Run:
                 raise StopIteration
             self.running = self.loader._begin(self, self.first_state)
             self.first_state = None
-            running.add(self)
+            open_runs.add(self)
             return self.running
 
     def end(self) -> None:

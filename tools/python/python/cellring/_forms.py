@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,22 +35,26 @@ class TopK(NamedTuple):
     """``(n_obs,)``: how many each cell has, at most ``k``."""
 
 
-class Form(Protocol):
+class Form:
     """A framework: what makes its arrays and matrices."""
 
     name: str
 
     def array(self, array: _cellring.Array) -> Any:
         """An array, without a copy."""
+        raise NotImplementedError
 
     def csr(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
         """A sparse matrix of arrays of this framework, without a copy."""
+        raise NotImplementedError
 
     def csr_of(self, raw: _cellring.Minibatch, matrix: int) -> Any:
         """A sparse matrix of a minibatch, without a copy."""
+        indptr, indices, values = map(self.array, raw.csr(matrix))
+        return self.csr(indptr, indices, values, raw.shape(matrix))
 
 
-class _Numpy:
+class _Numpy(Form):
     name = "numpy"
 
     def array(self, array: _cellring.Array) -> np.ndarray:
@@ -58,11 +62,6 @@ class _Numpy:
 
     def csr(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
         return Csr(values, indices, indptr, shape)
-
-
-    def csr_of(self, raw: _cellring.Minibatch, matrix: int) -> Any:
-        indptr, indices, values = map(self.array, raw.csr(matrix))
-        return self.csr(indptr, indices, values, raw.shape(matrix))
 
 
 class _Scipy(_Numpy):
@@ -74,7 +73,7 @@ class _Scipy(_Numpy):
         return csr_matrix((values, indices, indptr), shape=shape, copy=False)
 
 
-class _Torch:
+class _Torch(Form):
     name = "torch"
 
     def __init__(self) -> None:
@@ -82,11 +81,10 @@ class _Torch:
             import torch
         except ImportError as error:
             raise InputError('to="torch" needs torch: install it (pip install torch), or ask for to="scipy"') from error
-        self._torch = torch
         self._from_dlpack = torch.from_dlpack
         self._sparse = torch.sparse_csr_tensor
         with warnings.catch_warnings():
-            # torch says once in a process that CSR is in beta: nobody here can do anything about it.
+            # torch says once in a process that CSR is in beta.
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
             empty = torch.zeros(1, dtype=torch.int32)
             self._sparse(empty, empty[:0], torch.zeros(0), size=(0, 1), check_invariants=False)
@@ -96,15 +94,16 @@ class _Torch:
         return self._from_dlpack(array.__dlpack__())
 
     def csr_of(self, raw: _cellring.Minibatch, matrix: int) -> Any:
+        # All three capsules in one call: it is made for every minibatch.
         indptr, indices, values = map(self._from_dlpack, raw.csr_capsules(matrix))
-        return self._sparse(indptr, indices, values, size=raw.shape(matrix), check_invariants=False)
+        return self.csr(indptr, indices, values, raw.shape(matrix))
 
     def csr(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
         # Checked by cellring already. Without `size` torch would take the largest index for the last column.
         return self._sparse(indptr, indices, values, size=shape, check_invariants=False)
 
 
-class _Jax:
+class _Jax(Form):
     name = "jax"
 
     def __init__(self) -> None:
@@ -122,10 +121,6 @@ class _Jax:
 
     def csr(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
         return self._sparse.BCSR((values, indices, indptr), shape=shape)
-
-    def csr_of(self, raw: _cellring.Minibatch, matrix: int) -> Any:
-        indptr, indices, values = map(self.array, raw.csr(matrix))
-        return self.csr(indptr, indices, values, raw.shape(matrix))
 
 
 _FORMS: dict[str, Any] = {"numpy": _Numpy, "scipy": _Scipy, "torch": _Torch, "jax": _Jax}

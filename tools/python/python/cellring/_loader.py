@@ -32,7 +32,7 @@ _open_loaders: weakref.WeakSet[Any] = weakref.WeakSet()
 @atexit.register
 def _close_all() -> None:
     """Threads are joined while there is an interpreter to do it in."""
-    for epoch in list(_epoch.running):
+    for epoch in list(_epoch.open_runs):
         epoch.close()
     for loader in list(_open_loaders):
         loader.close()
@@ -223,7 +223,6 @@ class Loader:
         self._lock = threading.RLock()
         self._made = None
         self._opened: _cellring.Loader | None = None
-        self._opened_as: tuple[int, int] | None = None
         self._ranks: tuple[int, int] | None = None
         self._current: Run | None = None
         self._look: Look | None = None
@@ -272,12 +271,7 @@ class Loader:
     def _rank(self) -> tuple[int, int]:
         """Rank and world size; they must stay what they were when they were first asked for."""
         given = (self._given["rank"], self._given["world_size"])
-        if given[0] is None and given[1] is None:
-            now = rank_and_world_size()
-        elif given[0] is None or given[1] is None:
-            raise InputError("rank and world_size belong together: give both, or neither")
-        else:
-            now = given
+        now = rank_and_world_size() if given[0] is None else given
         now = (_arguments.positive("rank", now[0], 0, 2**32 - 1), _arguments.positive("world_size", now[1], 1, 2**32 - 1))
         if now[0] >= now[1]:
             raise InputError(f"rank={now[0]} does not exist among world_size={now[1]}: ranks count from 0")
@@ -357,6 +351,7 @@ class Loader:
         """Cells in a minibatch."""
         return self._given["batch_size"]
 
+    @property
     def memory_bytes(self) -> int:
         """``memory`` in bytes."""
         return _arguments.size("memory", self._given["memory"])

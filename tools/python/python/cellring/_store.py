@@ -223,7 +223,7 @@ class Store:
         ids = _arguments.cells(ids, self.n_obs, self._path)
         name = self.matrices[0] if matrix is None else matrix
         _arguments.existing([name], self.matrices, "matrix", self._path)
-        n_vars, dtype, _ = self._here().matrix(name)
+        n_vars, dtype = self._here().matrix(name)
         if name.startswith("obsm/"):
             return self._dense(ids, name, n_vars, np.dtype(dtype))
         return self._sparse(ids, name, n_vars, np.dtype(dtype))

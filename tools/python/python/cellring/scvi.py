@@ -624,7 +624,7 @@ class InferenceLoader:
         self._data = data
         batch_size = min(_arguments.positive("batch_size", batch_size), max(1, data.n_obs))
         # Minibatches are much larger than those of training. Whoever has room for a dense one has it for what is read ahead, too.
-        memory = data._all.memory_bytes() + batch_size * data.n_vars * 4
+        memory = data._all.memory_bytes + batch_size * data.n_vars * 4
         changes: dict[str, Any] = {"batch_size": batch_size, "fetch_factor": 1, "memory": memory, "rank": 0, "world_size": 1}
         if device is not None:
             changes["device"] = device

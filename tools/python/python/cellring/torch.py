@@ -107,7 +107,7 @@ class Dataset(IterableDataset):
             share._pending = None
             n = worker.num_workers
             share._given = {**given, "rank": rank * n + worker.id, "world_size": world_size * n}
-            memory = max(_MIN_MEMORY, share.memory_bytes() // n)
+            memory = max(_MIN_MEMORY, share.memory_bytes // n)
             share._share = (1, memory)
             self._share = share
             if worker.id == 0:
