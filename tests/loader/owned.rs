@@ -2,10 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use cellring::format::ValueType;
+use cellring::plan::Sampler;
 use cellring::writer::WriterOptions;
-use cellring::{Epoch, ErrorKind, Loader, LoaderConfig, SamplerConfig, Store};
+use cellring::{Collection, Epoch, ErrorKind, Loader, LoaderConfig, SamplerConfig, SamplerData, Store};
 
 use crate::common::{self, Kind};
 
@@ -46,6 +49,46 @@ fn contents(epoch: Epoch) -> Vec<(Vec<u64>, Vec<i32>, Vec<f32>)> {
         (minibatch.obs().to_vec(), indices, data)
     });
     contents.collect()
+}
+
+/// A wait with an end takes the same minibatches, in the same order, and none twice.
+#[test]
+fn a_wait_may_end_before_the_minibatch_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let loader = Loader::new(store(dir.path()), config()).unwrap();
+    let expected = contents(loader.epoch(0).unwrap());
+    let mut epoch = loader.epoch(0).unwrap();
+    let (mut taken, mut pending) = (Vec::new(), 0);
+    for wait in [Duration::ZERO, Duration::from_millis(1)].into_iter().cycle() {
+        match epoch.next_within(wait) {
+            Poll::Pending => pending += 1,
+            Poll::Ready(Some(minibatch)) => taken.push(minibatch.unwrap().obs().to_vec()),
+            Poll::Ready(None) => break,
+        }
+    }
+    // Just begun, it has nothing decoded yet: not even the file was read.
+    assert!(pending > 0);
+    assert!(taken.iter().eq(expected.iter().map(|(obs, ..)| obs)));
+    assert!(matches!(epoch.next_within(Duration::MAX), Poll::Ready(None)));
+}
+
+/// A sampler that is made without a loader is that of the loader.
+#[test]
+fn the_identity_of_a_collection_makes_the_same_fingerprint() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let loader = Loader::new(store.clone(), config()).unwrap();
+    let sampler = |data| {
+        Sampler::new(N_OBS as u64, config().sampler, data)
+            .unwrap()
+            .fingerprint()
+    };
+    let identity = Collection::from(store).identity();
+    assert_eq!(
+        sampler(SamplerData::default().identity(identity)),
+        loader.sampler().fingerprint()
+    );
+    assert_ne!(sampler(SamplerData::default()), loader.sampler().fingerprint());
 }
 
 #[test]

@@ -56,6 +56,22 @@ def test_memory_descriptors_and_threads_stay_flat(mouse):
     assert after[0] - before[0] < 60 and after[1] <= before[1] and after[2] <= before[2], (before, after)
 
 
+def test_loops_within_loops(store):
+    """One loader within another, and a generator that is left in the middle."""
+    outer, inner = (cellring.Loader(store, to="numpy", seed=seed) for seed in range(2))
+
+    def pairs():
+        for first in outer:
+            for second in inner:
+                yield first.ids[0], second.ids[0]
+
+    generator = pairs()
+    seen = [next(generator) for _ in range(40)]
+    assert len({first for first, _ in seen}) == 3 and len(set(seen)) == 40
+    generator.close()
+    assert len(list(outer)) == len(list(inner)) == 16
+
+
 def test_every_thread_gets_other_minibatches(store):
     loader = cellring.Loader(store, batch_size=10, to="numpy")
     iterator, seen, ended, lock = iter(loader), [], [], threading.Lock()

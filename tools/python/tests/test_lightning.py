@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import pathlib
-import time
 import pickle
+import time
 from typing import Any
 
 import numpy as np
@@ -303,26 +303,34 @@ def test_batch_size_may_be_searched_for(store: str) -> None:
 
 
 def test_files_and_threads_are_closed_at_the_end(store: str) -> None:
-    def names() -> list[str]:
-        tasks = pathlib.Path("/proc/self/task").iterdir()
-        return [task.joinpath("comm").read_text().strip() for task in tasks if task.exists()]
+    def ours() -> set[str]:
+        """The threads of cellring, those of other tests included."""
+        found = set()
+        for task in pathlib.Path("/proc/self/task").iterdir():
+            try:
+                name = task.joinpath("comm").read_text()
+            except OSError:
+                continue  # It has ended meanwhile.
+            if name.startswith("cellring"):
+                found.add(task.name)
+        return found
 
-    def left() -> list[str]:
-        """Our threads that are still there; the kernel takes a moment to forget those that have ended."""
+    def left(before: set[str]) -> set[str]:
+        """Those that are new; the kernel takes a moment to forget those that have ended."""
         for _ in range(100):
-            ours = [name for name in names() if name.startswith("cellring")]
-            if not ours:
+            if not ours() - before:
                 break
             time.sleep(0.02)
-        return ours
+        return ours() - before
 
+    before = ours()
     data = module(store)
     for steps in (-1, 3):
         trainer(max_steps=steps).fit(Classifier(1000), data)
-        assert left() == []
+        assert left(before) == set()
     iterator = iter(data.loader("train"))
     next(iterator)
-    assert any(name.startswith("cellring") for name in names())
+    assert ours() - before
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -223,6 +224,7 @@ def test_a_rank_must_stay(store, monkeypatch):
 def test_several_stores(store, tmp_path, adata):
     other = tmp_path / "other.cellring"
     part = adata[:100, 100:600].copy()
+    part.obs["note"] = "note 1"
     cellring.convert(part, other, layer=["counts"], x=True)
     loader = cellring.Loader([store, other], join="inner", obs_columns=["cell_type"])
     assert loader.n_obs == 1100 and loader.var_names.tolist() == adata.var_names[100:600].tolist()
@@ -232,6 +234,14 @@ def test_several_stores(store, tmp_path, adata):
     only = cellring.Loader([store, other], join="outer", obs_filter='cell_type == "neuron"')
     is_neuron = (adata.obs["cell_type"] == "neuron").to_numpy()
     assert only.n_obs == is_neuron.sum() + is_neuron[:100].sum()
+    with warnings.catch_warnings():
+        # A value that is in one of them is there.
+        warnings.simplefilter("error", cellring.CellringWarning)
+        cellring.Loader([store, other], join="outer", obs_filter='note in ["note 1", "note 2"]')
+    with pytest.warns(cellring.CellringWarning, match="obs_filter: .*nowhere"):
+        cellring.Loader([store, other], join="outer", obs_filter='cell_type in ["neuron", "nowhere"]')
+    with pytest.raises(cellring.InputError, match="nowhere"):
+        cellring.Loader([store, other], join="outer", obs_filter='cell_type == "nowhere"')
     balanced = cellring.Loader([store, other], join="inner", balance="donor", draws=600)
     assert len(flat(ids_of(balanced))) == 600
     with pytest.raises(cellring.InputError):
