@@ -142,6 +142,39 @@ def scdataset_loader(folder: pathlib.Path, block: int, fetch: int, of_store: boo
     return minibatches
 
 
+def rows_of(get: Callable[[np.ndarray], object], n_obs: int, n: int = 1024) -> Callable[[int], Iterable]:
+    """Random cells by number, so many in a call: what a notebook does, or a loader of one's own."""
+
+    def minibatches(epoch: int) -> Iterable:
+        random = np.random.default_rng(epoch)
+        while True:
+            yield get(random.integers(0, n_obs, n))
+
+    return minibatches
+
+
+def cellring_rows(folder: pathlib.Path) -> Callable[[int], Iterable]:
+    import cellring
+
+    store = cellring.Store(folder / "cells.cellring")
+    return rows_of(store.__getitem__, len(store))
+
+
+def cellstream_rows(folder: pathlib.Path) -> Callable[[int], Iterable]:
+    import cellstream
+
+    store = cellstream.open(os.fspath(folder / "cells.csad"))
+    return rows_of(store.gather_rows, len(store.obs))
+
+
+def anndata_rows(folder: pathlib.Path) -> Callable[[int], Iterable]:
+    import anndata
+
+    x = anndata.read_h5ad(folder / "cells.h5ad", backed="r").X
+    # HDF5 reads ascending places only.
+    return rows_of(lambda ids: x[np.unique(ids)], x.shape[0])
+
+
 def log1p_of_genes(genes: int) -> Callable:
     """What a model with dense input does with annbatch: genes, library size and logarithm in torch."""
     import torch
@@ -156,7 +189,7 @@ def log1p_of_genes(genes: int) -> Callable:
     return transform
 
 
-def settings(folder: pathlib.Path) -> dict[str, tuple[str | None, Callable[[], Callable[[int], Iterable]]]]:
+def settings(folder: pathlib.Path) -> dict[str, tuple[str | list[str] | None, Callable[[], Callable[[int], Iterable]]]]:
     """For each setting what it is compared with, and what makes it."""
     import cellring
 
@@ -170,6 +203,9 @@ def settings(folder: pathlib.Path) -> dict[str, tuple[str | None, Callable[[], C
         "scDataset block 16 on a Store": ("scDataset block 16", lambda: scdataset_loader(folder, 16, 64, of_store=True)),
         "cellstream random": (None, lambda: cellstream_loader(folder)),
         "cellring random": ("cellstream random", lambda: cellring_loader(folder, block_size=1)),
+        "cellstream rows": (None, lambda: cellstream_rows(folder)),
+        "AnnData rows": (None, lambda: anndata_rows(folder)),
+        "cellring rows": (["cellstream rows", "AnnData rows"], lambda: cellring_rows(folder)),
         "annbatch dense 2,000 log1p": (None, lambda: annbatch_loader(folder, transform=log1p_of_genes(2000))),
         "cellring dense 2,000 log1p": (
             "annbatch dense 2,000 log1p",
@@ -195,7 +231,7 @@ def read_all(paths: Iterable[pathlib.Path]) -> None:
 def store_of(folder: pathlib.Path, setting: str) -> pathlib.Path:
     if "on a Store" in setting or setting.startswith(("cellring", "command")):
         return folder / "cells.cellring"
-    return folder / {"annbatch": "annbatch.zarr", "cellstream": "cells.csad", "scDataset": "cells.h5ad"}[setting.split()[0]]
+    return folder / {"annbatch": "annbatch.zarr", "cellstream": "cells.csad", "scDataset": "cells.h5ad", "AnnData": "cells.h5ad"}[setting.split()[0]]
 
 
 class Evictor:
@@ -231,24 +267,26 @@ class Evictor:
             os.close(file)
 
 
-def rate(epochs: Callable[[int], Iterable], first: int, seconds: float) -> float:
-    """Cells per second, of as many epochs as there is time for."""
+def rate(epochs: Callable[[int], Iterable], first: int, seconds: float) -> tuple[float, float]:
+    """Cells per second, of as many epochs as there is time for, and milliseconds to the first minibatch."""
     since = time.perf_counter()
-    cells = 0
+    cells, first_ms = 0, 0.0
     for x in itertools.chain.from_iterable(epochs(epoch) for epoch in itertools.count(100 * first)):
+        if cells == 0:
+            first_ms = 1000 * (time.perf_counter() - since)
         cells += x.shape[0]
         if time.perf_counter() - since > seconds:
             break
-    return cells / (time.perf_counter() - since)
+    return cells / (time.perf_counter() - since), first_ms
 
 
-def of_command(folder: pathlib.Path, block: int, epoch: int, seconds: float) -> float:
+def of_command(folder: pathlib.Path, block: int, epoch: int, seconds: float) -> tuple[float, float]:
     """`cellring epoch`: the same minibatches without Python."""
     arguments = ["--block-size", str(block), "--epoch", str(epoch), "--seconds", str(seconds), "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "cellring", "epoch", folder / "cells.cellring", *arguments], capture_output=True, text=True, check=True
     )
-    return json.loads(done.stdout)["cells_per_second"]
+    return json.loads(done.stdout)["cells_per_second"], float("nan")
 
 
 def run(folder: pathlib.Path, rounds: int, seconds: float, only: str, out: str | None) -> None:
@@ -259,8 +297,9 @@ def run(folder: pathlib.Path, rounds: int, seconds: float, only: str, out: str |
     made = {name: make() for name, (_, make) in wanted.items()}
     commands = {"command block 16": (16, "cellring block 16"), "command random": (1, "cellring random")}
     rates: dict[tuple[str, str], list[float]] = {}
+    firsts: dict[tuple[str, str], list[float]] = {}
 
-    def measured(name: str, round_: int) -> float:
+    def measured(name: str, round_: int) -> tuple[float, float]:
         if name in commands:
             return of_command(folder, commands[name][0], round_, seconds)
         return rate(made[name], round_, seconds)
@@ -275,23 +314,22 @@ def run(folder: pathlib.Path, rounds: int, seconds: float, only: str, out: str |
             else:
                 read_all([store])
                 found = measured(name, round_)
-            rates.setdefault((name, mode), []).append(found)
-            print(f"round {round_}, {mode}: {name}: {found:,.0f} cells/s", file=sys.stderr)
-    beside = {name: other for name, (other, _) in wanted.items()}
-    beside.update({"cellring block 16 ": "command block 16", "cellring random ": "command random"})
-    print("| setting | mode | cells/s (least, most) | beside | ratio (least, most) |\n|---|---|---|---|---|")
+            rates.setdefault((name, mode), []).append(found[0])
+            firsts.setdefault((name, mode), []).append(found[1])
+            print(f"round {round_}, {mode}: {name}: {found[0]:,.0f} cells/s, the first after {found[1]:,.0f} ms", file=sys.stderr)
+    beside = {name: [other] if isinstance(other, str) else other or [] for name, (other, _) in wanted.items()}
+    for command, (_, name) in commands.items():
+        beside.setdefault(name, []).append(command)
+    print("| setting | mode | cells/s (least, most) | first, ms | beside | ratio (least, most) |\n|---|---|---|---|---|---|")
     for (name, mode), found in rates.items():
         spread = f"{statistics.median(found):,.0f} ({min(found):,.0f}, {max(found):,.0f})"
-        for other in [beside.get(name), beside.get(name + " ")]:
-            others = rates.get((other or "", mode))
-            if others is None:
-                continue
+        row = f"| {name} | {mode} | {spread} | {statistics.median(firsts[name, mode]):.0f} |"
+        compared = [(other, rates[other, mode]) for other in beside.get(name, []) if (other, mode) in rates]
+        for other, others in compared:
             ratios = [mine / theirs for mine, theirs in zip(found, others)]
-            print(
-                f"| {name} | {mode} | {spread} | {other} | {statistics.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f}) |"
-            )
-        if beside.get(name) is None:
-            print(f"| {name} | {mode} | {spread} | | |")
+            print(f"{row} {other} | {statistics.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f}) |")
+        if not compared:
+            print(f"{row} | |")
     if out:
         lines = [{"setting": name, "mode": mode, "cells_per_second": found} for (name, mode), found in rates.items()]
         pathlib.Path(out).write_text("".join(json.dumps(line) + "\n" for line in lines))
