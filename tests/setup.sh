@@ -80,9 +80,9 @@ make_environment() {
     fi
     say "installs into $folder, from PyPI (about $size GB): $(grep -v '^#' "$requirements" | tr '\n' ' ')"
     rm -rf "$folder"
-    # Modules are compiled when they are first imported: most of them never are.
+    # Modules are compiled when they are first imported: most of them never are. What is downloaded is used once.
     "$python" -m venv "$folder" &&
-        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile -r "$requirements" >&2 &&
+        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --no-cache-dir -r "$requirements" >&2 &&
         echo "$stamp" >"$folder/made-of"
 }
 
