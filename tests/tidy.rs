@@ -8,9 +8,10 @@ fn root() -> &'static Path {
 }
 
 /// Where the sources of the crates are.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
     "src",
     "tools/core/src",
+    "tools/filters/src",
     "tools/anndata/src",
     "tools/src",
     "tools/python/src",

@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use cellring_filters::Pipeline;
 use rayon::prelude::*;
 
 use super::array::pipeline_of;
-use super::filter::Pipeline;
 use super::limits::{MAX_CHUNK_BYTES, MAX_EXPANSION};
 use super::{Element, Placement, SourceFile, Tile};
 use crate::error::Result;

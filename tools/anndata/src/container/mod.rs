@@ -6,24 +6,22 @@
 
 mod array;
 mod attribute;
-mod bitshuffle;
-mod blosc;
 mod deliver;
 mod element;
 mod fault;
 mod file;
-mod filter;
 mod grid;
 mod hdf5;
 mod int;
 mod limits;
 mod regular;
-mod stream;
 mod translate;
 mod zarr;
 
 use std::ops::Range;
 use std::sync::Arc;
+
+use cellring_filters::Filter;
 
 pub(crate) use array::Array;
 pub(crate) use attribute::Attribute;
@@ -39,14 +37,6 @@ pub(crate) use regular::open_regular;
 pub(crate) enum Kind {
     Group,
     Dataset,
-}
-
-/// One filter of a dataset's pipeline.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Filter {
-    pub(crate) id: u16,
-    pub(crate) name: Option<String>,
-    pub(crate) client_data: Vec<u32>,
 }
 
 /// Place of one chunk of a one-dimensional dataset.

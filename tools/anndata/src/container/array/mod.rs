@@ -5,11 +5,12 @@ mod fetch;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
+use cellring_filters::{Filter, Pipeline, Unknown};
+
 use super::deliver::{AsIs, Converted};
-use super::filter::Pipeline;
 use super::limits::{MAX_CHUNK_BYTES, MAX_EXPANSION};
 use super::translate::Translation;
-use super::{Chunk, Class, Description, Element, Filter, Member, Placement, SourceFile};
+use super::{Chunk, Class, Description, Element, Member, Placement, SourceFile};
 use crate::error::{ReadError, Result};
 
 const _: () = assert!(
@@ -303,7 +304,7 @@ pub(super) fn pipeline_of(
     filters: &[Filter],
     element_bytes: usize,
 ) -> Result<Pipeline> {
-    Pipeline::new(filters, element_bytes).map_err(|(id, name)| ReadError::UnsupportedFilter {
+    Pipeline::new(filters, element_bytes).map_err(|Unknown { id, name }| ReadError::UnsupportedFilter {
         file: file.path().to_owned(),
         object: path.to_owned(),
         id,

@@ -10,11 +10,12 @@ use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cellring_core::caught::caught;
+use cellring_filters::Filter;
 use hdf5_reader::error::Error;
 use hdf5_reader::messages::HdfMessage;
 use hdf5_reader::{Hdf5File, OpenOptions, RawAttribute, Storage};
 
-use super::{Attribute, Container, Description, Fault, Filter, Kind};
+use super::{Attribute, Container, Description, Fault, Kind};
 use datatype::element_of;
 use metered::{Metered, metered};
 

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::io::Read;
 use std::sync::Arc;
 
+use cellring_filters::{FLETCHER32_BYTES, blosc, stream, strip_fletcher32};
 use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use serde_json::{Value, json};
 use zarrs::array::codec::{
@@ -20,9 +21,8 @@ use zarrs::metadata::Configuration;
 use zarrs::metadata::v3::MetadataV3;
 use zarrs::plugin::PluginCreateError;
 
-use crate::container::filter::{FLETCHER32_BYTES, strip_fletcher32};
+use crate::container::Fault;
 use crate::container::limits::MAX_CHUNK_BYTES;
-use crate::container::{Fault, blosc, stream};
 
 /// Where the names of our codecs begin.
 const OURS: &str = "cellring.";

@@ -5,7 +5,10 @@ use std::cell::RefCell;
 use libdeflater::Decompressor;
 
 /// Inflates a zlib stream to exactly `place`.
-pub(super) fn inflate(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
+///
+/// # Errors
+/// In one clause, if it does not decode to so many bytes.
+pub fn inflate(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
     thread_local! {
         static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
     }
@@ -22,7 +25,7 @@ pub(super) fn inflate(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
 }
 
 /// Inflates a gzip stream, if it is one stream, to exactly `place`; `false` if not, which may then hold anything.
-pub(super) fn gunzip(stored: &[u8], place: &mut [u8]) -> bool {
+pub fn gunzip(stored: &[u8], place: &mut [u8]) -> bool {
     thread_local! {
         static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
     }
@@ -33,7 +36,10 @@ pub(super) fn gunzip(stored: &[u8], place: &mut [u8]) -> bool {
 }
 
 /// Decodes zstd frames to exactly `place`.
-pub(super) fn zstd(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
+///
+/// # Errors
+/// In one clause, if it does not decode to so many bytes.
+pub fn zstd(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
     match ::zstd::bulk::decompress_to_buffer(stored, place) {
         Ok(n) if n == place.len() => Ok(()),
         Ok(n) => Err(format!(
@@ -48,7 +54,10 @@ pub(super) fn zstd(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
 }
 
 /// Decodes one block of lz4 to exactly `place`.
-pub(super) fn lz4_block(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
+///
+/// # Errors
+/// In one clause, if it does not decode to so many bytes.
+pub fn lz4_block(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
     match lz4_flex::block::decompress_into(stored, place) {
         Ok(n) if n == place.len() => Ok(()),
         Ok(n) => Err(format!(
@@ -60,7 +69,10 @@ pub(super) fn lz4_block(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
 }
 
 /// Undoes the shuffle filter: byte b of element i lies at `b * n + i`. Bytes beyond the last whole element are not moved.
-pub(super) fn unshuffle(shuffled: &[u8], plain: &mut [u8], element_bytes: usize) {
+///
+/// # Panics
+/// If both are not of the same length.
+pub fn unshuffle(shuffled: &[u8], plain: &mut [u8], element_bytes: usize) {
     let n = shuffled.len().checked_div(element_bytes).unwrap_or(0);
     if element_bytes < 2 || n < 2 {
         plain.copy_from_slice(shuffled);

@@ -67,12 +67,18 @@ impl Header {
 }
 
 /// The length that a frame decodes to, by its header.
-pub(super) fn decoded_bytes(frame: &[u8]) -> Result<usize, String> {
+///
+/// # Errors
+/// In one clause, if it is shorter than its header, or than that says.
+pub fn decoded_bytes(frame: &[u8]) -> Result<usize, String> {
     Ok(Header::parse(frame)?.0.decoded_bytes)
 }
 
 /// Decodes a frame to exactly `place`.
-pub(super) fn decode(frame: &[u8], place: &mut [u8]) -> Result<(), String> {
+///
+/// # Errors
+/// In one clause, if it does not decode to so many bytes.
+pub fn decode(frame: &[u8], place: &mut [u8]) -> Result<(), String> {
     let (header, frame) = Header::parse(frame)?;
     if header.decoded_bytes != place.len() {
         return Err(format!(

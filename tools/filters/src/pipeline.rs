@@ -1,8 +1,11 @@
 //! Undoes the filters of one chunk.
 
+use std::error::Error;
+use std::fmt;
+
 use super::bitshuffle::Bitshuffle;
+use super::blosc;
 use super::stream::{self, unshuffle};
-use super::{Filter, blosc};
 
 const DEFLATE: u16 = 1;
 const SHUFFLE: u16 = 2;
@@ -14,7 +17,7 @@ const BITSHUFFLE: u16 = 32008;
 const ZSTD: u16 = 32015;
 
 /// Bytes of the checksum that fletcher32 appends.
-pub(super) const FLETCHER32_BYTES: usize = 4;
+pub const FLETCHER32_BYTES: usize = 4;
 
 /// Filter pipelines have at most this many filters (a chunk's mask has as many bits).
 const MAX_FILTERS: usize = 32;
@@ -32,17 +35,47 @@ enum Step {
     Zstd,
 }
 
+/// One filter of a dataset, as the file names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// Its number in the registry of the HDF Group.
+    pub id: u16,
+    /// Its name, where the file has one.
+    pub name: Option<String>,
+    /// Its parameters.
+    pub client_data: Vec<u32>,
+}
+
 /// The filters of a dataset, known to be readable.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pipeline {
+pub struct Pipeline {
     steps: Vec<Step>,
 }
 
-/// A filter that cannot be undone: number and name.
-pub(super) type Unknown = (u16, String);
+/// A filter that cannot be undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// Its number.
+    pub id: u16,
+    /// Its name, or what is not known of it.
+    pub name: String,
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "filter {} ({}) is not read", self.id, self.name)
+    }
+}
+
+impl Error for Unknown {}
 
 impl Pipeline {
-    pub(super) fn new(filters: &[Filter], element_bytes: usize) -> Result<Self, Unknown> {
+    /// The pipeline of these filters, in the order in which they were applied, for elements of `element_bytes` bytes.
+    ///
+    /// # Errors
+    /// If one of them is not known, or a chunk would be compressed twice.
+    pub fn new(filters: &[Filter], element_bytes: usize) -> Result<Self, Unknown> {
+        let unknown = |id, name: String| Unknown { id, name };
         let mut steps = Vec::with_capacity(filters.len());
         let mut n_compressors = 0;
         for filter in filters {
@@ -61,26 +94,37 @@ impl Pipeline {
                 ZSTD => Step::Zstd,
                 BITSHUFFLE => match Bitshuffle::from_client_data(&filter.client_data, element_bytes) {
                     Some(bitshuffle) => Step::Bitshuffle(bitshuffle),
-                    None => return Err((filter.id, "bitshuffle with an unknown compression".to_owned())),
+                    None => {
+                        return Err(unknown(
+                            filter.id,
+                            "bitshuffle with an unknown compression".to_owned(),
+                        ));
+                    }
                 },
-                id => return Err((id, name_of(id, filter.name.as_deref()))),
+                id => return Err(unknown(id, name_of(id, filter.name.as_deref()))),
             };
             n_compressors += usize::from(!matches!(step, Step::Shuffle { .. } | Step::Fletcher32));
             if n_compressors > 1 || steps.len() == MAX_FILTERS {
-                return Err((filter.id, "a second compression of the same chunk".to_owned()));
+                return Err(unknown(
+                    filter.id,
+                    "a second compression of the same chunk".to_owned(),
+                ));
             }
             steps.push(step);
         }
         Ok(Self { steps })
     }
 
-    /// Whether the bytes in the file are the elements themselves.
-    pub(super) fn is_plain(&self, filter_mask: u32) -> bool {
+    /// Whether the bytes in the file are the elements themselves. Bit i of the mask: filter i was not applied to this chunk.
+    pub fn is_plain(&self, filter_mask: u32) -> bool {
         (0..self.steps.len()).all(|position| filter_mask >> position & 1 == 1)
     }
 
-    /// Decodes `stored` into `decoded`, whose length is that of the decoded chunk. Both buffers are clobbered.
-    pub(super) fn decode(
+    /// Decodes `stored` into `decoded`, which will have `decoded_bytes` bytes. Both buffers are clobbered.
+    ///
+    /// # Errors
+    /// In one clause, if `stored` does not decode to so many bytes, or a checksum differs.
+    pub fn decode(
         &self,
         stored: &mut Vec<u8>,
         filter_mask: u32,
@@ -148,12 +192,10 @@ impl Pipeline {
     }
 
     /// Decodes a chunk that is only deflated straight into its place; `false` when the pipeline is another one.
-    pub(super) fn decode_into(
-        &self,
-        stored: &[u8],
-        filter_mask: u32,
-        place: &mut [u8],
-    ) -> Result<bool, String> {
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_into(&self, stored: &[u8], filter_mask: u32, place: &mut [u8]) -> Result<bool, String> {
         if self.steps != [Step::Deflate] || filter_mask != 0 {
             return Ok(false);
         }
@@ -205,7 +247,10 @@ fn decode_lz4(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
 }
 
 /// Verifies and removes the checksum that follows the chunk.
-pub(super) fn strip_fletcher32(stored: &mut Vec<u8>) -> Result<(), String> {
+///
+/// # Errors
+/// In one clause, if the checksum differs.
+pub fn strip_fletcher32(stored: &mut Vec<u8>) -> Result<(), String> {
     let Some((body, tail)) = stored.split_last_chunk::<FLETCHER32_BYTES>() else {
         return Err(format!(
             "a chunk of {} bytes is too short for its checksum",
