@@ -37,6 +37,15 @@ pub trait Element: Copy + PartialEq + Send + Sync + sealed::Sealed + 'static {
     /// The value with these bits; higher bits are ignored.
     fn from_bits(bits: u64) -> Self;
 
+    /// Whether the value is exactly +0: every bit zero.
+    #[inline(always)]
+    fn is_plus_zero(self) -> bool {
+        self.bits() == 0
+    }
+
+    /// The sum, or `None` when it leaves the type's range. Booleans are or-ed, as scipy does.
+    fn sum(self, other: Self) -> Option<Self>;
+
     /// Reads a value that the store holds as `stored`. An `f32` is read from every type (the nearest one); any other
     /// type only from itself.
     ///
@@ -103,6 +112,10 @@ macro_rules! of_class {
             bits as Self
         }
         #[inline]
+        fn sum(self, other: Self) -> Option<Self> {
+            self.checked_add(other)
+        }
+        #[inline]
         fn number(self) -> Number {
             Number::Integer(self.into())
         }
@@ -136,6 +149,11 @@ macro_rules! of_class {
             <$type>::from_bits(bits as $bits)
         }
         #[inline]
+        fn sum(self, other: Self) -> Option<Self> {
+            let sum = self + other;
+            (sum.is_finite() || !self.is_finite() || !other.is_finite()).then_some(sum)
+        }
+        #[inline]
         fn number(self) -> Number {
             Number::Float(self.into())
         }
@@ -165,6 +183,10 @@ macro_rules! of_class {
         #[inline]
         fn from_bits(bits: u64) -> Self {
             bits & 0xFF != 0
+        }
+        #[inline]
+        fn sum(self, other: Self) -> Option<Self> {
+            Some(self | other)
         }
         #[inline]
         fn number(self) -> Number {

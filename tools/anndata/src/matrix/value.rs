@@ -6,11 +6,7 @@ use crate::container::Array;
 use crate::error::Result;
 
 /// An element type of the matrix.
-pub(super) trait Value: Copy + Default + Send + Sync {
-    /// Whether the value is exactly +0: every bit zero.
-    fn is_plus_zero(self) -> bool;
-    /// The sum, or `None` when it leaves the type's range. Booleans are or-ed, as scipy does.
-    fn sum(self, other: Self) -> Option<Self>;
+pub(super) trait Value: cellring_core::Element + Default {
     /// Reads elements `range` of a dataset of this type.
     fn read(array: &Array, range: Range<u64>, place: &mut [Self]) -> Result<()>;
     /// Bytes of an element of a dataset of this type.
@@ -57,41 +53,14 @@ macro_rules! of_class {
     };
     (Signed $type:ident) => {
         impl Value for $type {
-            fn is_plus_zero(self) -> bool {
-                self == 0
-            }
-
-            fn sum(self, other: Self) -> Option<Self> {
-                self.checked_add(other)
-            }
-
             stored!($type);
         }
     };
     (Float $type:ident) => {
-        impl Value for $type {
-            fn is_plus_zero(self) -> bool {
-                self.to_bits() == 0
-            }
-
-            fn sum(self, other: Self) -> Option<Self> {
-                let sum = self + other;
-                (sum.is_finite() || !self.is_finite() || !other.is_finite()).then_some(sum)
-            }
-
-            stored!($type);
-        }
+        of_class!(Signed $type);
     };
     (Boolean $type:ident) => {
         impl Value for $type {
-            fn is_plus_zero(self) -> bool {
-                !self
-            }
-
-            fn sum(self, other: Self) -> Option<Self> {
-                Some(self | other)
-            }
-
             fn read(array: &Array, range: Range<u64>, place: &mut [Self]) -> Result<()> {
                 array.read_converted(range, place, |bytes, place| {
                     for (value, &byte) in place.iter_mut().zip(bytes) {
