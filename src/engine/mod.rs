@@ -37,6 +37,7 @@
 
 mod backend;
 mod choice;
+pub(crate) mod coalesce;
 mod config;
 mod direct;
 mod error;

@@ -6,6 +6,10 @@ pub const VERSION: u32 = 1;
 pub const SHARD_MAGIC: [u8; 8] = *b"CLRSHARD";
 /// First bytes of the index.
 pub const INDEX_MAGIC: [u8; 8] = *b"CLRINDEX";
+/// First bytes of the index of a linked store.
+pub const LINK_MAGIC: [u8; 8] = *b"CLRLINKS";
+/// What the manifest of a linked store names among its features.
+pub const LINKED_FEATURE: &str = "linked";
 /// Length of the index header in bytes.
 pub const INDEX_HEADER_BYTES: usize = 64;
 /// Length of a block record in the index in bytes.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::checksum::crc32c;
-use super::constants::{VERSION, matrix_directory};
+use super::constants::{LINKED_FEATURE, VERSION, matrix_directory};
 use super::encoding::{Encoding, StoredMatrix};
 use super::error::FormatError;
 use super::hex::{parse_crc, parse_id};
@@ -141,18 +141,32 @@ impl Manifest {
                 "the manifest does not declare the format cellring, version 1; convert again or restore it",
             ));
         }
-        if let Some(feature) = head.feature {
-            return Err(FormatError::Feature {
-                file: file.to_path_buf(),
-                feature,
-            });
+        let unknown = |feature: &String| FormatError::Feature {
+            file: file.to_path_buf(),
+            feature: feature.clone(),
+        };
+        let is_unknown = |feature: &&String| *feature != LINKED_FEATURE;
+        if let Some(feature) = head.feature.iter().find(is_unknown) {
+            return Err(unknown(feature));
         }
         let manifest: Self = with_allowance(|| serde_json::from_slice(bytes)).map_err(|error| {
             FormatError::invalid(file, 0, format!("a member of the manifest is wrong: {error}"))
         })?;
+        if let Some(feature) = manifest.features.iter().find(is_unknown) {
+            return Err(unknown(feature));
+        }
+        if manifest.features.is_empty() == manifest.is_linked() {
+            let rule = "a store has the feature \"linked\" if and only if it is linked";
+            return Err(FormatError::invalid(file, 0, rule));
+        }
         manifest.check(file)?;
         manifest.check_matrices(file)?;
         Ok(manifest)
+    }
+
+    /// Whether the values lie in other files than those of the store: of all matrices, or of none.
+    pub fn is_linked(&self) -> bool {
+        self.encoding == Encoding::Linked
     }
 
     /// The further matrices have names and places of their own, and each follows the rules of a store.
@@ -165,6 +179,10 @@ impl Manifest {
             {
                 let rule =
                     format!("the name or directory of matrix {number} is not what the format prescribes");
+                return Err(FormatError::invalid(file, 0, rule));
+            }
+            if (entry.encoding == Encoding::Linked) != self.is_linked() {
+                let rule = format!("matrix {number} and the store are not both linked");
                 return Err(FormatError::invalid(file, 0, rule));
             }
             if entry.name.starts_with(LAYERS) && entry.n_vars != self.n_vars {
@@ -244,10 +262,18 @@ impl Manifest {
             obs: &self.obs,
             var: &self.var,
         };
-        claims.check(|| self.index_layout().file_bytes).map_err(refuse)
+        let index_bytes = || match self.is_linked() {
+            // What it leads to is in it, so its length is compared when it is opened.
+            true => self.index.bytes,
+            false => self.index_layout().file_bytes,
+        };
+        claims.check(index_bytes).map_err(refuse)
     }
 
     /// Where the sections of the index lie.
+    ///
+    /// # Panics
+    /// If the store is linked.
     pub fn index_layout(&self) -> IndexLayout {
         IndexLayout::new(
             self.n_obs,

@@ -17,6 +17,7 @@ mod hex;
 pub mod index;
 pub(crate) mod json;
 pub(crate) mod lazy;
+pub(crate) mod linked;
 pub mod manifest;
 mod map;
 pub(crate) mod names;

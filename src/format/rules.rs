@@ -111,6 +111,9 @@ impl Claims<'_> {
     }
 
     fn check_shards(&self) -> Result<(), String> {
+        if self.encoding == Encoding::Linked {
+            return rule(self.shards.is_empty(), "a linked store has shards");
+        }
         let alignment = u64::from(self.alignment);
         rule(
             u32::try_from(self.shards.len()).is_ok_and(|n| n < u32::MAX),

@@ -12,12 +12,10 @@ use crate::format::window::{ShardFile, Window};
 use cellring_core::Element;
 use cellring_core::ValueType;
 
-/// An encoding of the blocks. The codec is a type without values; it is chosen once for each obs or block, never for a value.
+/// How the values of an obs are stored. The codec is a type without values; it is chosen once for each obs or block, never for a value.
 pub(crate) trait Codec {
     /// The name in the manifest.
     const NAME: &'static str;
-    /// In how many pieces an obs is stored, 1 or 2.
-    const N_PARTS: usize;
     /// Whether values may be stored in a narrower type than the source's, which the manifest gives as `raw_value_type`.
     const HAS_RAW_VALUE_TYPE: bool;
     /// The order of columns that suits the encoding.
@@ -25,14 +23,21 @@ pub(crate) trait Codec {
 
     /// Turns the bytes of an obs into columns and values.
     type Decoder: DecodeObs;
+
+    /// The least and the largest number of bytes that an obs of `nnz` values takes in a shard.
+    fn obs_bytes(nnz: u32, matrix: &StoredMatrix) -> RangeInclusive<u64>;
+}
+
+/// An encoding of blocks.
+pub(crate) trait BlockCodec: Codec {
+    /// In how many pieces an obs is stored, 1 or 2.
+    const N_PARTS: usize;
+
     /// Makes a block of rows with values of type `T`.
     type Encoder<T: Element>: EncodeBlock<T>;
 
     /// Width of an entry of the index's third section, the details: 2 or 4 bytes.
     fn detail_bytes(max_obs_nnz: u64) -> u32;
-
-    /// The least and the largest number of bytes that an obs of `nnz` values takes.
-    fn obs_bytes(nnz: u32, matrix: &StoredMatrix) -> RangeInclusive<u64>;
 
     /// What the entries of the index say of an obs: where it begins and ends, and its detail. Not checked.
     fn place(range: (u32, u32), detail: u32) -> ObsPlace;

@@ -2,6 +2,7 @@
 
 use super::AnyDecoder;
 use super::bytes::Padded;
+use super::codec::StoredMatrix;
 use super::error::FrameError;
 use crate::format::manifest::Manifest;
 use cellring_core::Element;
@@ -14,6 +15,15 @@ impl ObsDecoder {
     /// The decoder for a store.
     pub fn new(manifest: &Manifest) -> Self {
         Self(AnyDecoder::new(manifest.encoding, manifest.stored_matrix()))
+    }
+
+    /// The same, but values that an `f32` rounds are rounded, whatever the manifest says of them.
+    pub(crate) fn rounding(manifest: &Manifest) -> Self {
+        let matrix = StoredMatrix {
+            f32_exact: false,
+            ..manifest.stored_matrix()
+        };
+        Self(AnyDecoder::new(manifest.encoding, matrix))
     }
 
     /// Decodes an obs; `parts` are the bytes that its [`Location`](crate::format::obs::Location) names, the outputs have its `nnz` as length.

@@ -12,7 +12,8 @@ fn sources<'a>(stores: &[&'a crate::Store], mut first_file: u32) -> Vec<Source<'
     let mut sources = vec![];
     for store in stores {
         sources.push(Source {
-            index: store.index(),
+            content: Content::Blocks(store.index()),
+            n_obs: store.n_obs(),
             first_obs,
             first_file,
         });

@@ -167,6 +167,9 @@ impl PartManifest {
             obs: &self.obs,
             var: &self.var,
         };
+        if self.encoding == Encoding::Linked {
+            return Err("a part is not linked".into());
+        }
         claims.check(|| self.n_blocks() * BLOCK_RECORD_BYTES as u64 + self.n_obs * 8)?;
         let (first, block_size) = (self.first_obs, u64::from(self.block_size));
         let end = first.checked_add(self.n_obs);

@@ -10,7 +10,7 @@ use crate::format::constants::{
 };
 use crate::format::encoding::bytes::Padded;
 use crate::format::encoding::codec::{
-    BlockBytes, BlockShape, Codec, DecodeObs, EncodeBlock, Entries, StoredMatrix, TooLong,
+    BlockBytes, BlockCodec, BlockShape, Codec, DecodeObs, EncodeBlock, Entries, StoredMatrix, TooLong,
 };
 use crate::format::encoding::error::FrameError;
 use crate::format::error::FormatError;
@@ -26,25 +26,29 @@ pub(crate) enum PackedCodec {}
 
 impl Codec for PackedCodec {
     const NAME: &'static str = "packed";
-    /// The frame.
-    const N_PARTS: usize = 1;
     const HAS_RAW_VALUE_TYPE: bool = false;
     /// Gaps between frequent columns are small.
     const VAR_ORDER: VarOrder = VarOrder::Detection;
 
     type Decoder = FrameDecoder;
-    type Encoder<T: Element> = PackedEncoder;
-
-    /// A number of values.
-    fn detail_bytes(max_obs_nnz: u64) -> u32 {
-        if max_obs_nnz <= u64::from(u16::MAX) { 2 } else { 4 }
-    }
 
     fn obs_bytes(nnz: u32, matrix: &StoredMatrix) -> RangeInclusive<u64> {
         match nnz {
             0 => 0..=0,
             _ => least_bytes(nnz)..=most_bytes(nnz, matrix.stored),
         }
+    }
+}
+
+impl BlockCodec for PackedCodec {
+    /// The frame.
+    const N_PARTS: usize = 1;
+
+    type Encoder<T: Element> = PackedEncoder;
+
+    /// A number of values.
+    fn detail_bytes(max_obs_nnz: u64) -> u32 {
+        if max_obs_nnz <= u64::from(u16::MAX) { 2 } else { 4 }
     }
 
     /// Entries count bytes, and the detail is the number of values. The frame holds the checksum.

@@ -6,7 +6,7 @@ use super::decode::{RawDecoder, check_obs};
 use super::encode::RawEncoder;
 use super::layout::{index_bytes, layout_of};
 use super::verify::check_block;
-use crate::format::encoding::codec::{Codec, Entries, StoredMatrix};
+use crate::format::encoding::codec::{BlockCodec, Codec, Entries, StoredMatrix};
 use crate::format::encoding::error::FrameError;
 use crate::format::error::FormatError;
 use crate::format::index::record::{BlockRecord, ObsPlace};
@@ -20,22 +20,26 @@ pub(crate) enum RawCodec {}
 
 impl Codec for RawCodec {
     const NAME: &'static str = "raw";
-    /// The indices, and the values.
-    const N_PARTS: usize = 2;
     const HAS_RAW_VALUE_TYPE: bool = true;
     const VAR_ORDER: VarOrder = VarOrder::Source;
 
     type Decoder = RawDecoder;
+
+    fn obs_bytes(nnz: u32, matrix: &StoredMatrix) -> RangeInclusive<u64> {
+        let bytes = u64::from(nnz) * (index_bytes(matrix.n_vars) + matrix.stored.size_bytes()) as u64;
+        bytes..=bytes
+    }
+}
+
+impl BlockCodec for RawCodec {
+    /// The indices, and the values.
+    const N_PARTS: usize = 2;
+
     type Encoder<T: Element> = RawEncoder<T>;
 
     /// A CRC.
     fn detail_bytes(_max_obs_nnz: u64) -> u32 {
         4
-    }
-
-    fn obs_bytes(nnz: u32, matrix: &StoredMatrix) -> RangeInclusive<u64> {
-        let bytes = u64::from(nnz) * (index_bytes(matrix.n_vars) + matrix.stored.size_bytes()) as u64;
-        bytes..=bytes
     }
 
     /// Entries count values, and the detail is the CRC.

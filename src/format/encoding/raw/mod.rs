@@ -8,5 +8,6 @@ mod verify;
 mod view;
 
 pub(crate) use codec::RawCodec;
+pub(super) use decode::RawDecoder;
 pub use layout::{RawLayout, index_bytes};
 pub use view::block_view;
