@@ -8,6 +8,7 @@ use crate::buffer::BufferError;
 use crate::engine::EngineError;
 use crate::format::FormatError;
 use crate::gpu::{DriverError, GpuError};
+use crate::linked::LinkedError;
 use crate::loader::{CollectionError, LoaderError};
 use crate::minibatch::OutputError;
 use crate::plan::PlanError;
@@ -53,6 +54,8 @@ pub enum ErrorKind {
     Config,
     /// Several stores do not go together.
     Mismatch,
+    /// A file that a linked store leads to is not what it was when it was linked.
+    Changed,
     /// An epoch cannot be resumed with these settings or this data.
     Resume,
     /// The values do not allow what was asked for, such as normalising what is not counts.
@@ -82,6 +85,7 @@ pub enum Cause {
     Engine(EngineError),
     Format(FormatError),
     Gpu(GpuError),
+    Linked(LinkedError),
     Loader(LoaderError),
     Output(OutputError),
     Plan(PlanError),
@@ -99,6 +103,7 @@ impl Error {
             Cause::Engine(error) => of_engine(error),
             Cause::Format(error) => of_format(error),
             Cause::Gpu(error) => of_gpu(error),
+            Cause::Linked(error) => of_linked(error),
             Cause::Loader(error) => of_loader(error),
             Cause::Output(error) => of_output(error),
             Cause::Plan(error) => of_plan(error),
@@ -113,6 +118,7 @@ impl Error {
             Cause::Collection(error) => path_of_collection(error),
             Cause::Engine(error) => path_of_engine(error),
             Cause::Format(error) => path_of_format(error),
+            Cause::Linked(error) => Some(error.path()),
             Cause::Loader(error) => path_of_loader(error),
             Cause::Write(error) => path_of_write(error),
             Cause::Buffer(_)
@@ -136,6 +142,7 @@ impl Error {
             | Cause::Gpu(GpuError::Thread(source))
             | Cause::Loader(LoaderError::Thread(source))
             | Cause::Format(FormatError::Io { error: source, .. })
+            | Cause::Linked(LinkedError::Io { error: source, .. })
             | Cause::Write(
                 WriteError::Io { error: source, .. }
                 | WriteError::Remains { error: source, .. }
@@ -165,6 +172,7 @@ impl Error {
             Cause::Engine(error) => error,
             Cause::Format(error) => error,
             Cause::Gpu(error) => error,
+            Cause::Linked(error) => error,
             Cause::Loader(error) => error,
             Cause::Output(error) => error,
             Cause::Plan(error) => error,
@@ -212,6 +220,7 @@ from!(
     Engine EngineError,
     Format FormatError,
     Gpu GpuError,
+    Linked LinkedError,
     Loader LoaderError,
     Plan PlanError,
 );
@@ -299,6 +308,18 @@ fn of_format(error: &FormatError) -> ErrorKind {
         | FormatError::Obs { .. }
         | FormatError::Table { .. } => ErrorKind::Damaged,
         FormatError::NoColumn { .. } | FormatError::NoMatrix { .. } => ErrorKind::NotFound,
+    }
+}
+
+fn of_linked(error: &LinkedError) -> ErrorKind {
+    match error {
+        LinkedError::Io { .. } => ErrorKind::Io,
+        LinkedError::Changed { .. } => ErrorKind::Changed,
+        LinkedError::Outside { .. } => ErrorKind::Config,
+        LinkedError::Chunk { .. } | LinkedError::Column { .. } => ErrorKind::Damaged,
+        LinkedError::Overflow { .. } => ErrorKind::Values,
+        LinkedError::NoBlocks { .. } => ErrorKind::Unavailable,
+        LinkedError::Budget { .. } => ErrorKind::Memory,
     }
 }
 

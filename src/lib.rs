@@ -38,6 +38,7 @@ mod error;
 pub mod format;
 pub mod gpu;
 pub mod guide;
+mod linked;
 pub mod loader;
 pub mod minibatch;
 pub mod plan;
@@ -56,6 +57,7 @@ pub use store::Store;
 #[doc(hidden)]
 pub mod __internal {
     pub use crate::error::Cause;
+    pub use crate::linked::LinkedError;
     pub use crate::loader::{CollectionError, FetchExtents, LoaderError, extents_of};
 
     /// Slots of the read buffers.

@@ -3,6 +3,7 @@
 mod not_a_store;
 mod rows;
 mod verify;
+mod verify_linked;
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use crate::format::lazy::Lazy;
 use crate::format::manifest::MatrixEntry;
 use crate::format::table::Table;
 use crate::format::{FormatError, Index, Manifest, shard};
+use crate::linked::{Link, LinkedError};
 use arrow_array::Array;
 
 /// How often a store may change while it is being opened.
@@ -42,25 +44,51 @@ pub struct Store {
     path: PathBuf,
     manifest: Manifest,
     manifest_bytes: u64,
-    index: Index,
+    content: Content,
     obs: Arc<Table>,
     var: Table,
     matrices: Vec<Arc<Store>>,
 }
 
+/// Where the values are.
+#[derive(Debug)]
+enum Content {
+    /// In blocks, in the shards of the store.
+    Blocks(Index),
+    /// In the file that they come from.
+    Linked(Box<Link>),
+}
+
 impl Store {
     /// Opens the store at `path`.
     ///
-    /// What is open stays as it is when obs are appended to the store: open the store again to see them.
+    /// What is open stays as it is when obs are appended to the store: open the store again to see them. The files that a linked store
+    /// leads to are below the directory that it is in.
     ///
     /// # Errors
     /// If it is not a whole store; the message names the file and what is wrong with it: no store, a newer version, a file that is missing
-    /// or has another length, a damaged manifest or header.
+    /// or has another length, a damaged manifest or header. Of a linked store also if a file that it leads to is missing, or is not what it
+    /// was.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
+        let parent = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent.to_path_buf(),
+            // A name alone is below the working directory, as is a path that ends in dots below what they lead to.
+            _ => path.join(".."),
+        };
+        Self::open_below(path, parent)
+    }
+
+    /// As [`open`](Self::open), but the files that a linked store leads to are below `source_root`: nothing elsewhere is opened. It was
+    /// named when the store was made.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_below(path: impl AsRef<Path>, source_root: impl AsRef<Path>) -> Result<Self, Error> {
+        let (path, root) = (path.as_ref(), source_root.as_ref());
         let mut bytes = read_manifest(path)?;
         for _ in 0..MAX_REPLACED {
-            let opened = Self::open_files(path, &bytes, Headers::Written);
+            let opened = Self::open_files(path, &bytes, Headers::Written, root);
             if opened.is_ok() {
                 return opened;
             }
@@ -70,22 +98,22 @@ impl Store {
                 _ => return opened,
             }
         }
-        Self::open_files(path, &bytes, Headers::Written)
+        Self::open_files(path, &bytes, Headers::Written, root)
     }
 
     /// Opens a store that no other process sees, and that is complete but for the headers of its shards.
     pub(crate) fn open_unfinished(path: &Path) -> Result<Self, Error> {
-        Self::open_files(path, &read_manifest(path)?, Headers::Unwritten)
+        Self::open_files(path, &read_manifest(path)?, Headers::Unwritten, path)
     }
 
-    fn open_files(path: &Path, manifest_bytes: &[u8], headers: Headers) -> Result<Self, Error> {
+    fn open_files(path: &Path, manifest_bytes: &[u8], headers: Headers, root: &Path) -> Result<Self, Error> {
         let manifest = Manifest::from_bytes(manifest_bytes, &path.join(MANIFEST_FILE))?;
         let obs = Table::open(path.join(&manifest.obs.file), &manifest.obs, manifest.n_obs)?;
         let length = manifest_bytes.len() as u64;
-        let mut store = Self::of_manifest(path, manifest, length, Arc::new(obs), headers)?;
+        let mut store = Self::of_manifest(path, manifest, length, Arc::new(obs), headers, root)?;
         let open = |entry: &MatrixEntry| {
             let (path, manifest) = (path.join(&entry.directory), store.manifest.of_matrix(entry));
-            Self::of_manifest(&path, manifest, 0, store.obs.clone(), headers).map(Arc::new)
+            Self::of_manifest(&path, manifest, 0, store.obs.clone(), headers, root).map(Arc::new)
         };
         store.matrices = store
             .manifest
@@ -103,20 +131,23 @@ impl Store {
         manifest_bytes: u64,
         obs: Arc<Table>,
         headers: Headers,
+        root: &Path,
     ) -> Result<Self, Error> {
         check_shards(path, &manifest, headers)?;
-        let index_path = path.join(&manifest.index.file);
-        let index = Index::new(
-            Lazy::open(&index_path, manifest.index.bytes)?,
-            index_path,
-            &manifest,
-        )?;
+        let content = match manifest.is_linked() {
+            true => Content::Linked(Box::new(Link::open(path, &manifest, root)?)),
+            false => {
+                let index = path.join(&manifest.index.file);
+                let content = Lazy::open(&index, manifest.index.bytes)?;
+                Content::Blocks(Index::new(content, index, &manifest)?)
+            }
+        };
         let var = Table::open(path.join(&manifest.var.file), &manifest.var, manifest.n_vars)?;
         Ok(Self {
             path: path.to_path_buf(),
             manifest,
             manifest_bytes,
-            index,
+            content,
             obs,
             var,
             matrices: Vec::new(),
@@ -166,9 +197,64 @@ impl Store {
     }
 
     /// Where each obs is.
+    ///
+    /// # Panics
+    /// If the store is linked.
     #[doc(hidden)]
     pub fn index(&self) -> &Index {
-        &self.index
+        match &self.content {
+            Content::Blocks(index) => index,
+            Content::Linked(_) => panic!("a linked store has no blocks"),
+        }
+    }
+
+    /// Whether the values lie in the file that they come from, and not in this store.
+    pub fn is_linked(&self) -> bool {
+        self.link().is_some()
+    }
+
+    /// The files that the values lie in, if the store is linked.
+    pub(crate) fn link(&self) -> Option<&Link> {
+        match &self.content {
+            Content::Blocks(_) => None,
+            Content::Linked(link) => Some(link),
+        }
+    }
+
+    /// Refuses what needs blocks.
+    ///
+    /// # Errors
+    /// If the store is linked.
+    #[doc(hidden)]
+    pub fn require_blocks(&self, what: &'static str) -> Result<(), Error> {
+        match self.is_linked() {
+            false => Ok(()),
+            true => Err(LinkedError::NoBlocks {
+                store: self.path.clone(),
+                what,
+            }
+            .into()),
+        }
+    }
+
+    /// Number of values of an obs, as they are stored.
+    ///
+    /// # Errors
+    /// If the index is damaged, or cannot be read.
+    ///
+    /// # Panics
+    /// If there is no such obs.
+    #[doc(hidden)]
+    pub fn nnz_of(&self, obs: u64) -> Result<u32, Error> {
+        Ok(match &self.content {
+            Content::Blocks(index) => index.locate(obs)?.nnz,
+            Content::Linked(link) => link.values(obs)?.nnz,
+        })
+    }
+
+    /// Number of blocks, or of groups of obs in a linked store: the units in which [`verify`] reports progress.
+    pub fn n_blocks(&self) -> u64 {
+        self.n_obs().div_ceil(u64::from(self.manifest.block_size))
     }
 
     /// The table of the rows.
@@ -214,16 +300,24 @@ impl Store {
     /// # Errors
     /// If one is gone, shorter, or of a store that has taken the place of this one.
     pub(crate) fn check_shards(&self) -> Result<(), Error> {
-        check_shards(&self.path, &self.manifest, Headers::Written)
+        match &self.content {
+            Content::Blocks(_) => check_shards(&self.path, &self.manifest, Headers::Written),
+            Content::Linked(link) => Ok(link.check_names()?),
+        }
     }
 
-    /// Paths of the shards, in order.
+    /// Paths of the files that the values are in: the shards, in order, or those that a linked store leads to.
     pub fn shard_paths(&self) -> Vec<PathBuf> {
-        self.manifest
-            .shards
-            .iter()
-            .map(|shard| self.path.join(&shard.file))
-            .collect()
+        match &self.content {
+            Content::Blocks(_) => {
+                let shards = self.manifest.shards.iter();
+                shards.map(|shard| self.path.join(&shard.file)).collect()
+            }
+            Content::Linked(link) => {
+                let sources = link.sources().iter();
+                sources.map(|source| source.path().to_path_buf()).collect()
+            }
+        }
     }
 
     /// Bytes of all files.

@@ -27,7 +27,10 @@ impl Store {
             "obs {range:?} of {}",
             self.n_obs()
         );
-        cellring_core::with_element!(self.manifest.value_type, T => self.typed_rows::<T>(range))
+        match self.link() {
+            Some(link) => link.rows(range),
+            None => cellring_core::with_element!(self.manifest.value_type, T => self.typed_rows::<T>(range)),
+        }
     }
 
     fn typed_rows<T: Element>(&self, range: Range<u64>) -> Result<CsrRows, Error> {
@@ -38,7 +41,7 @@ impl Store {
         let mut values: Vec<T> = Vec::new();
         let mut bytes = [Vec::new(), Vec::new()];
         for obs in range {
-            let location = self.index.locate(obs)?;
+            let location = self.index().locate(obs)?;
             let path = self
                 .path
                 .join(&self.manifest.shards[location.shard as usize].file);

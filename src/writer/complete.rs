@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::block::EncodedBlock;
 use super::error::WriteError;
 use super::options::WriterOptions;
-use super::spool::IndexSpool;
+use super::spool::{IndexSpool, write_header};
 use crate::Error;
 use crate::format::constants::{MANIFEST_FILE, VERSION};
 use crate::format::file::{FileName, open_to_write};
@@ -133,7 +133,7 @@ pub(super) fn complete(
     let store_id = manifest.id_of_content(sections_crc, obs.crc, var.crc);
     manifest.store_id = id_text(store_id);
     let header = layout.header(options.encoding, options.block_size, store_id);
-    manifest.index.crc32c = index.write_header(&path, &header)?.into();
+    manifest.index.crc32c = write_header(&path, &header)?.into();
     Ok(manifest)
 }
 

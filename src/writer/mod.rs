@@ -7,6 +7,8 @@
 //! Further matrices of the same obs have writers of their own ([`StoreWriter::begin_matrix`]), which are filled in the same way and
 //! handed back ([`StoreWriter::add_matrix`]) before the store is finished.
 //!
+//! A [`LinkedWriter`] makes a store whose values stay in the file that they come from.
+//!
 //! A store may be made in parts, each by a writer of its own that ends with [`StoreWriter::finish_part`], and put together by
 //! [`merge`]. [`StoreAppender`] adds obs to a store that is there.
 
@@ -16,6 +18,7 @@ mod complete;
 mod error;
 mod foreign;
 mod link;
+mod linked_writer;
 mod lock;
 mod merge;
 mod options;
@@ -40,6 +43,7 @@ pub use block::{BlockEncoder, EncodedBlock};
 pub use cellring_core::{sync_directory, unfinished};
 #[doc(hidden)]
 pub use error::WriteError;
+pub use linked_writer::{LinkedWriter, SourceArray, SourceChunk, SourceLayout, SourceMatrix, SourceRun};
 pub use merge::{Merged, merge};
 pub use options::WriterOptions;
 pub use part::{Part, PartManifest, part_path};

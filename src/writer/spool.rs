@@ -126,24 +126,23 @@ impl IndexSpool {
         };
         Ok(write().map_err(WriteError::io(path))?)
     }
+}
 
-    /// Writes the header and gives the checksums of the whole file's pieces.
-    pub(super) fn write_header(&self, path: &Path, header: &[u8]) -> Result<Vec<u32>, Error> {
-        let write = || -> io::Result<Vec<u32>> {
-            let file = OpenOptions::new().read(true).write(true).open(path)?;
-            file.write_all_at(header, 0)?;
-            let mut hasher = PieceHasher::default();
-            let mut buffer = vec![0; 1 << 20];
-            let mut reader = file;
-            loop {
-                match reader.read(&mut buffer)? {
-                    0 => return Ok(hasher.finish()),
-                    n => hasher.update(&buffer[..n]),
-                }
+/// Writes the header of an index that is complete otherwise, and gives the checksums of the whole file's pieces.
+pub(super) fn write_header(path: &Path, header: &[u8]) -> Result<Vec<u32>, Error> {
+    let write = || -> io::Result<Vec<u32>> {
+        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+        file.write_all_at(header, 0)?;
+        let mut hasher = PieceHasher::default();
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(hasher.finish()),
+                n => hasher.update(&buffer[..n]),
             }
-        };
-        Ok(write().map_err(WriteError::io(path))?)
-    }
+        }
+    };
+    Ok(write().map_err(WriteError::io(path))?)
 }
 
 /// Writes the zero bytes between two sections.

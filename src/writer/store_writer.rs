@@ -18,7 +18,7 @@ use crate::format::constants::{
     ALIGNMENT_RANGE, INDEX_FILE, MATRICES_DIRECTORY, MAX_BLOCK_SIZE, OBS_FILE, VAR_FILE, matrix_directory,
 };
 use crate::format::manifest::MatrixEntry;
-use crate::format::{Manifest, ValueType};
+use crate::format::{Encoding, Manifest, ValueType};
 
 /// Writes one store.
 #[derive(Debug)]
@@ -60,6 +60,10 @@ impl StoreWriter {
                 "the alignment is {}, expected a power of two from 512 to 1048576",
                 options.alignment
             );
+            return Err(WriteError::Option(message).into());
+        }
+        if options.encoding == Encoding::Linked {
+            let message = "blocks are not linked; a linked store has a writer of its own".to_owned();
             return Err(WriteError::Option(message).into());
         }
         if options.n_vars >= 1 << 31 {

@@ -61,6 +61,7 @@ impl StoreAppender {
         let lock = StoreLock::acquire(path)?;
         // Everything that is said of the old blocks is checked before it is said again.
         let store = Store::open(path)?;
+        store.require_blocks("appending obs")?;
         let manifest = store.manifest();
         if !manifest.matrices.is_empty() {
             return Err(WriteError::Option(format!(

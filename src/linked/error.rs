@@ -1,0 +1,139 @@
+//! What can be wrong with the files that a linked store leads to.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A file that a linked store leads to is not what it was, or what lies in it cannot be read. Every message is one sentence with that
+/// file first.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkedError {
+    /// The file could not be opened or read.
+    #[error("{}: {error}; the store {} leads to it: put it back, or link it again", file.display(), store.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// The store.
+        store: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The file is not what was linked.
+    #[error("{}: the file has changed since it was linked ({what}); link it again as {}", file.display(), store.display())]
+    Changed {
+        /// The file.
+        file: PathBuf,
+        /// The store.
+        store: PathBuf,
+        /// In what it differs.
+        what: String,
+    },
+    /// The file would lie outside of where it may.
+    #[error(
+        "{}: the store {} leads to it, and it is not below {}; name a directory that both are below, if you trust the store",
+        file.display(),
+        store.display(),
+        root.display()
+    )]
+    Outside {
+        /// The file.
+        file: PathBuf,
+        /// The store.
+        store: PathBuf,
+        /// Below which files may lie.
+        root: PathBuf,
+    },
+    /// A chunk is damaged.
+    #[error(
+        "{}: chunk {chunk} of {array}, at byte {offset_bytes}, is damaged: {detail}; restore the file",
+        file.display()
+    )]
+    Chunk {
+        /// The file.
+        file: PathBuf,
+        /// The dataset.
+        array: String,
+        /// Number of the chunk.
+        chunk: u64,
+        /// Where it lies.
+        offset_bytes: u64,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A column is not one of the matrix.
+    #[error(
+        "{}: element {position} of {array} is {found}, expected a column from 0 to {}; the file is damaged, or not of this matrix",
+        file.display(),
+        n_vars.saturating_sub(1)
+    )]
+    Column {
+        /// The file.
+        file: PathBuf,
+        /// The dataset.
+        array: String,
+        /// Which element.
+        position: u64,
+        /// What it is.
+        found: i128,
+        /// Number of columns.
+        n_vars: u64,
+    },
+    /// Values of the same obs and column do not add up within their type.
+    #[error(
+        "{}: obs {obs} has several values in column {column}, whose sum is beyond {value_type}; correct them in the file, and link it again",
+        store.display()
+    )]
+    Overflow {
+        /// The store.
+        store: PathBuf,
+        /// The obs.
+        obs: u64,
+        /// The column.
+        column: u32,
+        /// Type of the values.
+        value_type: &'static str,
+    },
+    /// What is asked for needs the blocks of a store.
+    #[error(
+        "{}: the store is linked, and {what} needs one that holds its values; make one with `cellring convert`",
+        store.display()
+    )]
+    NoBlocks {
+        /// The store.
+        store: PathBuf,
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// A chunk needs more memory than there is.
+    #[error(
+        "{}: its chunks have {chunk_bytes} bytes, {needed_bytes} with those that {threads} threads hold, and the memory budget is {budget_bytes}; raise it, \
+         or convert the file",
+        store.display()
+    )]
+    Budget {
+        /// The store.
+        store: PathBuf,
+        /// Bytes of a decoded chunk.
+        chunk_bytes: u64,
+        /// What is needed.
+        needed_bytes: u64,
+        /// Decoding threads.
+        threads: usize,
+        /// What there is.
+        budget_bytes: u64,
+    },
+}
+
+impl LinkedError {
+    /// The file or store that it is about.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Io { file, .. }
+            | Self::Changed { file, .. }
+            | Self::Outside { file, .. }
+            | Self::Chunk { file, .. }
+            | Self::Column { file, .. } => file,
+            Self::Overflow { store, .. } | Self::NoBlocks { store, .. } | Self::Budget { store, .. } => store,
+        }
+    }
+}

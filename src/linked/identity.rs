@@ -1,0 +1,116 @@
+//! Whether a file is still the one that was linked: by its length, the time of its last modification, and samples of its bytes.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use crc_fast::{CrcAlgorithm, Digest};
+
+use crate::format::linked::LinkedFile;
+
+/// Bytes at both ends that are looked at: headers of HDF5 lie at the front, what was added last at the end.
+const END_BYTES: u64 = 64 << 10;
+/// Samples between them, one in each of as many equal parts of the file.
+const N_SAMPLES: u64 = 256;
+/// Length of a sample.
+const SAMPLE_BYTES: u64 = 4096;
+
+/// What tells one state of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    /// Length.
+    pub(crate) bytes: u64,
+    /// Last modification: seconds since 1970, and nanoseconds.
+    pub(crate) modified: (i64, u32),
+}
+
+impl Stamp {
+    /// That of an open file.
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec() as u32),
+        })
+    }
+
+    /// In what a file differs from the one that was linked, in one clause.
+    pub(crate) fn difference(&self, linked: &LinkedFile) -> Option<String> {
+        if self.bytes != linked.bytes {
+            return Some(format!("it has {} bytes, then {}", self.bytes, linked.bytes));
+        }
+        let seconds = |(seconds, nanos): (i64, u32)| format!("{seconds}.{nanos:09}");
+        (self.modified != linked.modified).then(|| {
+            format!(
+                "it was modified at {}, then at {} (seconds since 1970)",
+                seconds(self.modified),
+                seconds(linked.modified)
+            )
+        })
+    }
+}
+
+/// The checksum (CRC-64/NVME) of samples of a file of this length.
+///
+/// # Errors
+/// If they cannot be read.
+pub(crate) fn fingerprint(file: &File, bytes: u64) -> io::Result<u64> {
+    let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
+    digest.update(&bytes.to_le_bytes());
+    let mut sample = vec![0; END_BYTES as usize];
+    let mut add = |at: u64, most: u64| {
+        let sample = &mut sample[..most.min(bytes - at) as usize];
+        file.read_exact_at(sample, at)?;
+        digest.update(sample);
+        io::Result::Ok(())
+    };
+    add(0, END_BYTES)?;
+    if bytes > END_BYTES {
+        add(bytes - END_BYTES.min(bytes), END_BYTES)?;
+        let part = bytes / N_SAMPLES;
+        for number in 0..N_SAMPLES {
+            // Somewhere in its part, the same place for every file of this length.
+            let within = scattered(bytes ^ number) % part.saturating_sub(SAMPLE_BYTES).max(1);
+            add(number * part + within, SAMPLE_BYTES)?;
+        }
+    }
+    Ok(digest.finalize())
+}
+
+/// A number with nothing to do with `seed` (the finaliser of SplitMix64, Steele et al. 2014).
+fn scattered(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_differ_where_ends_or_length_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let print = |content: &[u8]| {
+            std::fs::write(&path, content).unwrap();
+            fingerprint(&File::open(&path).unwrap(), content.len() as u64).unwrap()
+        };
+        for len in [0, 1, 100, 65_536, 65_537, 300_000, 5_000_000] {
+            let mut content: Vec<u8> = (0..len).map(|at: u32| (at * 7 + at / 251) as u8).collect();
+            let before = print(&content);
+            assert_eq!(before, print(&content), "{len} bytes");
+            for at in [0, len as usize / 3, (len as usize).saturating_sub(1)] {
+                let is_seen = at < 65_536 || at + 65_536 >= len as usize;
+                if let Some(byte) = content.get_mut(at).filter(|_| is_seen) {
+                    *byte ^= 1;
+                    assert_ne!(before, print(&content), "{len} bytes, byte {at}");
+                    content[at] ^= 1;
+                }
+            }
+            content.push(0);
+            assert_ne!(before, print(&content), "{len} bytes and one more");
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! From the rows that are wanted to reads, in batches of one slot each. No file is read.
+
+use std::ops::Range;
+
+use super::Link;
+use super::array::{Form, Stored};
+use crate::engine::Read;
+use crate::engine::coalesce::{CACHE_LINE_BYTES, FileRange, ReadShape, first_read};
+use crate::format::FormatError;
+use crate::format::linked::ArrayRole;
+
+/// A batch ends where the rows that come of it would take more than this: chunks may decode to any number of times their bytes.
+const BATCH_KEPT_BYTES: u64 = 8 << 20;
+
+/// A row that is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// The link that it is of, among those of the caller.
+    pub(crate) link: u32,
+    /// The caller's number of it.
+    pub(crate) row: u32,
+    /// The first of its values.
+    pub(crate) first: u64,
+    /// How many it has.
+    pub(crate) nnz: u32,
+}
+
+/// Elements of a row that are stored together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece {
+    pub(crate) row: u32,
+    /// First of them within the row.
+    pub(crate) at: u32,
+    /// How many.
+    pub(crate) n: u32,
+    /// First of them within the elements that its extent has, or that were read of it.
+    pub(crate) from: u32,
+    /// Whether they are all of the row.
+    pub(crate) is_whole: bool,
+}
+
+/// Bytes that are read for some pieces, and what they are.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) link: u32,
+    pub(crate) role: ArrayRole,
+    pub(crate) form: Form,
+    /// First of the elements, of those of the array; for messages.
+    pub(crate) first: u64,
+    /// Number of the file among those of the link.
+    source_file: u32,
+    /// Number of the file among those of the engine.
+    file: u32,
+    offset_bytes: u64,
+    pub(crate) len_bytes: u32,
+    /// Where they will be in the slot.
+    pub(crate) slot_offset_bytes: u32,
+    /// Which of the pieces of the batch are in it.
+    pub(crate) pieces: Range<usize>,
+}
+
+/// Reads that fill one slot, and what is in them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Batch {
+    /// The reads, to slot 0.
+    pub(crate) reads: Vec<Read>,
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) pieces: Vec<Piece>,
+    /// The most bytes that the parts of rows take which come of it.
+    pub(crate) kept_bytes: u64,
+}
+
+impl Job {
+    /// Number of the file among those of its link.
+    pub(super) fn source_file(&self) -> usize {
+        self.source_file as usize
+    }
+
+    /// First byte in that file.
+    pub(super) fn place_in_file(&self) -> u64 {
+        self.offset_bytes
+    }
+}
+
+impl FileRange for Job {
+    fn file(&self) -> u32 {
+        self.file
+    }
+
+    fn offset_bytes(&self) -> u64 {
+        self.offset_bytes
+    }
+
+    fn len_bytes(&self) -> u32 {
+        self.len_bytes
+    }
+}
+
+/// A link, and the number of its first file among those of the engine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlannedLink<'a> {
+    pub(crate) link: &'a Link,
+    pub(crate) first_file: u32,
+}
+
+/// Plans the reads for rows, of which those of a link follow each other and ascend.
+///
+/// # Errors
+/// If an index is damaged.
+pub(crate) fn plan(
+    links: &[PlannedLink<'_>],
+    rows: &[Wanted],
+    shape: &ReadShape,
+) -> Result<Vec<Batch>, FormatError> {
+    let mut jobs: Vec<Job> = Vec::new();
+    let mut pieces: Vec<Piece> = Vec::with_capacity(2 * rows.len());
+    for role in ArrayRole::BOTH {
+        for wanted in rows {
+            let planned = &links[wanted.link as usize];
+            let array = planned.link.array(role);
+            let (mut at, end) = (wanted.first, wanted.first + u64::from(wanted.nnz));
+            while at < end {
+                let stored = array.stored(planned.link, role, at, end)?;
+                let piece = Piece {
+                    row: wanted.row,
+                    at: (at - wanted.first) as u32,
+                    n: (stored.elements.end - at) as u32,
+                    from: 0,
+                    is_whole: at == wanted.first && stored.elements.end == end,
+                };
+                at = stored.elements.end;
+                put(
+                    &mut jobs,
+                    &mut pieces,
+                    piece,
+                    wanted.link,
+                    role,
+                    stored,
+                    planned,
+                    shape,
+                );
+            }
+        }
+    }
+    jobs.sort_unstable_by_key(|job| (job.file, job.offset_bytes));
+    Ok(batches(&jobs, &pieces, links, shape))
+}
+
+/// Adds a piece to the last job, where it is of the same chunk, or follows what that reads; else to a new one.
+#[allow(clippy::too_many_arguments, reason = "one call, of the loop above")]
+fn put(
+    jobs: &mut Vec<Job>,
+    pieces: &mut Vec<Piece>,
+    mut piece: Piece,
+    link: u32,
+    role: ArrayRole,
+    stored: Stored,
+    planned: &PlannedLink<'_>,
+    shape: &ReadShape,
+) {
+    let array = planned.link.array(role);
+    let file = planned.first_file + stored.file;
+    if let (Form::Chunk { .. }, Some(elements)) = (stored.form, array.chunk_elements()) {
+        piece.from = (stored.elements.start % elements) as u32;
+    }
+    let len_bytes = (stored.bytes.end - stored.bytes.start) as u32;
+    if let Some(last) = jobs.last_mut()
+        && (last.link, last.role, last.form) == (link, role, stored.form)
+    {
+        let end = last.offset_bytes + u64::from(last.len_bytes);
+        let joins = match stored.form {
+            Form::Chunk { .. } => true,
+            Form::Absent => false,
+            Form::Plain => {
+                last.file == file
+                    && end == stored.bytes.start
+                    && u64::from(last.len_bytes + len_bytes) <= shape.read_bytes
+            }
+        };
+        if joins {
+            if stored.form == Form::Plain {
+                piece.from = last.len_bytes / array.width() as u32;
+                last.len_bytes += len_bytes;
+            }
+            last.pieces.end += 1;
+            pieces.push(piece);
+            return;
+        }
+    }
+    jobs.push(Job {
+        link,
+        role,
+        form: stored.form,
+        first: match (stored.form, array.chunk_elements()) {
+            (Form::Chunk { number, .. }, Some(elements)) => number * elements,
+            _ => stored.elements.start,
+        },
+        source_file: stored.file,
+        file,
+        offset_bytes: stored.bytes.start,
+        len_bytes,
+        slot_offset_bytes: 0,
+        pieces: pieces.len()..pieces.len() + 1,
+    });
+    pieces.push(piece);
+}
+
+/// Puts jobs, in the order of the files, into batches.
+fn batches(jobs: &[Job], pieces: &[Piece], links: &[PlannedLink<'_>], shape: &ReadShape) -> Vec<Batch> {
+    let mut batches: Vec<Batch> = Vec::new();
+    let mut next_free = 0;
+    let mut rest = jobs;
+    while !rest.is_empty() {
+        let (n, start, end) = match rest[0].form {
+            // Nothing is read for it.
+            Form::Absent => (1, 0, 0),
+            _ => {
+                let n_present = rest.iter().take_while(|job| job.form != Form::Absent).count();
+                first_read(&rest[..n_present], shape)
+            }
+        };
+        let (now, later) = rest.split_at(n);
+        rest = later;
+        let len_bytes = (end - start) as u32;
+        debug_assert!(
+            len_bytes <= shape.slot_bytes,
+            "the slot holds the longest row and chunk"
+        );
+        let is_full = batches.last().is_none_or(|batch| {
+            next_free + len_bytes > shape.slot_bytes || batch.kept_bytes >= BATCH_KEPT_BYTES
+        });
+        if is_full {
+            batches.push(Batch::default());
+            next_free = 0;
+        }
+        let Some(batch) = batches.last_mut() else { break };
+        if len_bytes > 0 {
+            batch.reads.push(Read {
+                file: now[0].file,
+                offset_bytes: start,
+                len_bytes,
+                slot: 0,
+                slot_offset_bytes: next_free,
+            });
+        }
+        for job in now {
+            let own = &pieces[job.pieces.clone()];
+            let begin = batch.pieces.len();
+            batch.pieces.extend_from_slice(own);
+            let kept = links[job.link as usize].link.kept_bytes(job.role) as u64;
+            // What is split is put together once more.
+            let copies = |piece: &Piece| if piece.is_whole { 1 } else { 2 };
+            let bytes = |piece: &Piece| u64::from(piece.n) * kept * copies(piece);
+            batch.kept_bytes += own.iter().map(bytes).sum::<u64>();
+            batch.jobs.push(Job {
+                slot_offset_bytes: match job.form {
+                    Form::Absent => 0,
+                    _ => next_free + (job.offset_bytes - start) as u32,
+                },
+                pieces: begin..batch.pieces.len(),
+                ..job.clone()
+            });
+        }
+        next_free = (next_free + len_bytes).next_multiple_of((CACHE_LINE_BYTES as u32).max(shape.alignment));
+    }
+    batches
+}

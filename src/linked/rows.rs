@@ -1,0 +1,198 @@
+//! Parts to rows, and rows read one range after the other: for export and for verification, not for training.
+
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use cellring_core::{CsrRows, Element, ValueBuffer};
+
+use super::Link;
+use super::canonical::{canonical, is_canonical};
+use super::error::LinkedError;
+use super::narrow::widened;
+use super::plan::{Batch, PlannedLink, Wanted, plan};
+use super::stage::{Scratch, Staged, stage};
+use crate::Error;
+use crate::engine::coalesce::ReadShape;
+use crate::format::FormatError;
+use crate::format::encoding::linked::kept_type;
+use crate::format::linked::ArrayRole;
+
+/// Bytes that are read at once.
+const WINDOW_BYTES: u64 = 4 << 20;
+/// As in a loader: reading what lies between costs less than another request.
+const GAP_BYTES: u64 = 4096;
+/// Longest read of several pieces.
+const READ_BYTES: u64 = 512 << 10;
+
+/// Where a part of a row is kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Kept {
+    /// Number of the buffer.
+    pub(crate) buffer: u32,
+    pub(crate) offset_bytes: u32,
+    pub(crate) len_bytes: u32,
+}
+
+/// Tells for each row where its columns and its values are, each in one piece. Gives the buffers: those of the batches, and one more.
+pub(crate) fn gather(staged: Vec<Staged>, mut put: impl FnMut(u32, ArrayRole, Kept)) -> Vec<Vec<u8>> {
+    let mut split = Vec::new();
+    for (number, staged) in staged.iter().enumerate() {
+        for part in &staged.parts {
+            let kept = Kept {
+                buffer: number as u32,
+                offset_bytes: part.offset_bytes,
+                len_bytes: part.len_bytes,
+            };
+            match part.is_whole {
+                true => put(part.row, part.role, kept),
+                false => split.push((part.row, part.role as u8, part.at, kept)),
+            }
+        }
+    }
+    let mut joined = Vec::new();
+    // Rows that lie in several extents.
+    split.sort_unstable_by_key(|&(row, role, at, _)| (row, role, at));
+    for row in split.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+        let begin = joined.len();
+        for (_, _, _, kept) in row {
+            let bytes = &staged[kept.buffer as usize].bytes;
+            joined.extend_from_slice(&bytes[kept.offset_bytes as usize..][..kept.len_bytes as usize]);
+        }
+        let kept = Kept {
+            buffer: staged.len() as u32,
+            offset_bytes: begin as u32,
+            len_bytes: (joined.len() - begin) as u32,
+        };
+        let (number, role, ..) = row[0];
+        put(number, ArrayRole::BOTH[role as usize], kept);
+    }
+    let mut buffers: Vec<Vec<u8>> = staged.into_iter().map(|staged| staged.bytes).collect();
+    buffers.push(joined);
+    buffers
+}
+
+impl Link {
+    /// Rows `range`, canonical, in the type of the source.
+    ///
+    /// # Errors
+    /// If a file cannot be read, has changed, or is damaged.
+    pub(crate) fn rows(&self, range: Range<u64>) -> Result<CsrRows, Error> {
+        let links = [PlannedLink {
+            link: self,
+            first_file: 0,
+        }];
+        let shape = ReadShape {
+            alignment: 1,
+            slot_bytes: (self.longest_read() + 4096).max(WINDOW_BYTES) as u32,
+            gap_bytes: GAP_BYTES,
+            read_bytes: READ_BYTES,
+        };
+        let mut wanted = Vec::with_capacity((range.end - range.start) as usize);
+        for (row, obs) in range.clone().enumerate() {
+            let values = self.values(obs)?;
+            wanted.push(Wanted {
+                link: 0,
+                row: row as u32,
+                first: values.first,
+                nnz: values.nnz,
+            });
+        }
+        let mut scratch = Scratch::default();
+        let mut slot = Vec::new();
+        let mut staged = Vec::new();
+        for batch in plan(&links, &wanted, &shape)? {
+            self.read(&batch, &mut slot)?;
+            staged.push(stage(&batch, &slot, |_| self, &mut scratch)?);
+        }
+        self.check()?;
+        let mut places = vec![[Kept::default(); 2]; wanted.len()];
+        let buffers = gather(staged, |row, role, kept| {
+            places[row as usize][role as usize] = kept
+        });
+        let part = |kept: Kept| {
+            let bytes = &buffers[kept.buffer as usize];
+            &bytes[kept.offset_bytes as usize..][..kept.len_bytes as usize]
+        };
+        let parts = wanted.iter().zip(&places);
+        let parts = parts.map(|(wanted, places)| (wanted.nnz, places.map(part)));
+        cellring_core::with_element!(self.value_type(), T => self.assemble::<T>(range.start, parts))
+    }
+
+    fn assemble<'a, T: Element>(
+        &self,
+        first_obs: u64,
+        parts: impl Iterator<Item = (u32, [&'a [u8]; 2])>,
+    ) -> Result<CsrRows, Error> {
+        let (mut indptr, mut indices, mut values) = (vec![0u64], Vec::new(), Vec::<T>::new());
+        let mut other = Vec::new();
+        for (obs, (stored, parts)) in (first_obs..).zip(parts) {
+            let (mut nnz, mut parts) = (stored, parts);
+            if !is_canonical(self, stored, parts) {
+                other.clear();
+                nnz = canonical(self, obs, stored, parts, &mut other)?;
+                parts = other.split_at(nnz as usize * self.column_bytes()).into();
+            }
+            let [columns, own] = parts;
+            let column = |le: &[u8]| {
+                le.iter()
+                    .rev()
+                    .fold(0, |column, &byte| column << 8 | u32::from(byte))
+            };
+            indices.extend(columns.chunks_exact(self.column_bytes()).map(column));
+            let kept = kept_type(self.value_type(), nnz as usize, own.len());
+            values.extend(widened::<T>(own, kept.unwrap_or(self.value_type())));
+            indptr.push(indices.len() as u64);
+        }
+        let mut buffer = ValueBuffer::with_capacity(T::VALUE_TYPE, 0);
+        if let Some(vec) = T::vec_mut(&mut buffer) {
+            *vec = values;
+        }
+        Ok(CsrRows {
+            indptr,
+            indices,
+            values: buffer,
+        })
+    }
+
+    /// Reads what a batch needs through the page cache.
+    fn read(&self, batch: &Batch, slot: &mut Vec<u8>) -> Result<(), Error> {
+        for read in &batch.reads {
+            let source = &self.sources()[read.file as usize];
+            let begin = read.slot_offset_bytes as usize;
+            // A read that begins or ends on a line of the cache may reach beyond the file.
+            let inside = source
+                .bytes()
+                .saturating_sub(read.offset_bytes)
+                .min(read.len_bytes.into()) as usize;
+            if slot.len() < begin + read.len_bytes as usize {
+                slot.resize(begin + read.len_bytes as usize, 0);
+            }
+            let read = source
+                .file()
+                .read_exact_at(&mut slot[begin..begin + inside], read.offset_bytes);
+            if let Err(error) = read {
+                // Cut short, it has changed.
+                self.check()?;
+                return Err(FormatError::io(source.path())(error).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The nnz of a row that has the parts of a kept one, and its parts in `out`, where it has to be made canonical.
+    ///
+    /// # Errors
+    /// If values of equal columns do not add up within their type.
+    pub(crate) fn repaired(
+        &self,
+        obs: u64,
+        nnz: u32,
+        parts: [&[u8]; 2],
+        out: &mut Vec<u8>,
+    ) -> Result<Option<u32>, LinkedError> {
+        match is_canonical(self, nnz, parts) {
+            true => Ok(None),
+            false => canonical(self, obs, nnz, parts, out).map(Some),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Takes the wanted pieces out of a batch that was read: chunks are inflated, and the parts of rows that lie in them kept.
+
+use super::Link;
+use super::array::Form;
+use super::error::LinkedError;
+use super::narrow::{self, Counts};
+use super::plan::{Batch, Job, Piece};
+use crate::format::linked::ArrayRole;
+
+/// Elements of a row as they are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    pub(crate) row: u32,
+    pub(crate) role: ArrayRole,
+    /// First of them within the row.
+    pub(crate) at: u32,
+    /// Whether they are all of the row.
+    pub(crate) is_whole: bool,
+    /// Where they are.
+    pub(crate) offset_bytes: u32,
+    pub(crate) len_bytes: u32,
+}
+
+/// The parts of rows that came of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Staged {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) parts: Vec<Part>,
+}
+
+impl Staged {
+    /// The memory that it takes, and will take: parts of rows that are split are put together once more.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        let split = self.parts.iter().filter(|part| !part.is_whole);
+        self.bytes.len() as u64 + split.map(|part| u64::from(part.len_bytes)).sum::<u64>()
+    }
+}
+
+/// What a thread keeps from batch to batch.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    stored: Vec<u8>,
+    decoded: Vec<u8>,
+    counts: Counts,
+}
+
+/// Takes the pieces of a batch, whose bytes `slot` holds.
+///
+/// # Errors
+/// If a chunk does not decode, or a column is out of range.
+pub(crate) fn stage<'a>(
+    batch: &Batch,
+    slot: &[u8],
+    link: impl Fn(u32) -> &'a Link,
+    scratch: &mut Scratch,
+) -> Result<Staged, LinkedError> {
+    let mut staged = Staged {
+        bytes: Vec::with_capacity(batch.kept_bytes as usize),
+        parts: Vec::with_capacity(batch.pieces.len()),
+    };
+    for job in &batch.jobs {
+        let link = link(job.link);
+        let pieces = &batch.pieces[job.pieces.clone()];
+        let begin = job.slot_offset_bytes as usize;
+        let stored = &slot[begin..begin + job.len_bytes as usize];
+        let Scratch {
+            stored: copy,
+            decoded,
+            counts,
+        } = scratch;
+        let elements = match job.form {
+            Form::Plain => stored,
+            Form::Chunk { filter_mask, .. } => {
+                decode(link, job, stored, filter_mask, copy, decoded)?;
+                decoded.as_slice()
+            }
+            Form::Absent => {
+                fill(link, job.role, pieces, decoded);
+                decoded.as_slice()
+            }
+        };
+        for piece in pieces {
+            keep(link, job, piece, elements, counts, &mut staged)?;
+        }
+    }
+    // What was taken for values as wide as they may be is given back where they are narrow.
+    staged.bytes.shrink_to_fit();
+    Ok(staged)
+}
+
+/// Decodes a chunk.
+fn decode(
+    link: &Link,
+    job: &Job,
+    stored: &[u8],
+    filter_mask: u32,
+    copy: &mut Vec<u8>,
+    decoded: &mut Vec<u8>,
+) -> Result<(), LinkedError> {
+    let array = link.array(job.role);
+    let decoded_bytes = array.chunk_bytes() as usize;
+    let pipeline = array.pipeline();
+    let damaged = |detail: String| link.damaged_chunk(job, detail);
+    decoded.resize(decoded_bytes, 0);
+    if pipeline
+        .decode_into(stored, filter_mask, decoded)
+        .map_err(damaged)?
+    {
+        return Ok(());
+    }
+    copy.clear();
+    copy.extend_from_slice(stored);
+    pipeline
+        .decode(copy, filter_mask, decoded, decoded_bytes)
+        .map_err(damaged)
+}
+
+/// As many fill values as the longest of the pieces has elements.
+fn fill(link: &Link, role: ArrayRole, pieces: &[Piece], decoded: &mut Vec<u8>) {
+    let array = link.array(role);
+    let n = pieces.iter().map(|piece| piece.n).max().unwrap_or(0);
+    decoded.clear();
+    for _ in 0..n {
+        decoded.extend_from_slice(&array.linked().fill[..array.width()]);
+    }
+}
+
+/// Keeps the elements of a piece.
+fn keep(
+    link: &Link,
+    job: &Job,
+    piece: &Piece,
+    elements: &[u8],
+    counts: &mut Counts,
+    staged: &mut Staged,
+) -> Result<(), LinkedError> {
+    let array = link.array(job.role);
+    let width = array.width();
+    let from = piece.from as usize * width;
+    let elements = &elements[from..from + piece.n as usize * width];
+    let (value_type, big_endian) = (array.value_type(), array.linked().big_endian);
+    let begin = staged.bytes.len();
+    match job.role {
+        ArrayRole::Columns => {
+            let (n_vars, column_bytes) = (link.n_vars(), link.column_bytes());
+            narrow::columns(
+                elements,
+                value_type,
+                big_endian,
+                n_vars,
+                column_bytes,
+                &mut staged.bytes,
+            )
+            .map_err(|place| {
+                let element = &elements[place * width..][..width];
+                let position = job.first + u64::from(piece.from) + place as u64;
+                link.bad_column(job, position, narrow::integer(element, value_type, big_endian))
+            })?;
+        }
+        ArrayRole::Values => {
+            narrow::values(
+                elements,
+                value_type,
+                big_endian,
+                piece.is_whole,
+                counts,
+                &mut staged.bytes,
+            );
+        }
+    }
+    staged.parts.push(Part {
+        row: piece.row,
+        role: job.role,
+        at: piece.at,
+        is_whole: piece.is_whole,
+        offset_bytes: begin as u32,
+        len_bytes: (staged.bytes.len() - begin) as u32,
+    });
+    Ok(())
+}
+
+impl Link {
+    #[cold]
+    fn damaged_chunk(&self, job: &Job, detail: String) -> LinkedError {
+        let number = match job.form {
+            Form::Chunk { number, .. } => number,
+            _ => 0,
+        };
+        LinkedError::Chunk {
+            file: self.source_of(job),
+            array: self.array(job.role).linked().path.clone(),
+            chunk: number,
+            offset_bytes: job.place_in_file(),
+            detail,
+        }
+    }
+
+    #[cold]
+    fn bad_column(&self, job: &Job, position: u64, found: i128) -> LinkedError {
+        LinkedError::Column {
+            file: self.source_of(job),
+            array: self.array(job.role).linked().path.clone(),
+            position,
+            found,
+            n_vars: self.n_vars(),
+        }
+    }
+
+    /// The file that a job reads: of a store that leads to several the first, where the job does not say which.
+    fn source_of(&self, job: &Job) -> std::path::PathBuf {
+        let source = self.sources().get(job.source_file());
+        source.map_or_else(
+            || self.store().to_path_buf(),
+            |source| source.path().to_path_buf(),
+        )
+    }
+}

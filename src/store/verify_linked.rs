@@ -1,0 +1,50 @@
+//! Compares a linked store with everything that the specification says of it, and reads all that it leads to.
+
+use super::Store;
+use super::verify::check_zero;
+use crate::Error;
+use crate::format::FormatError;
+use crate::format::constants::MANIFEST_FILE;
+use crate::format::linked::GROUP_OBS;
+use crate::format::table::verify_piece;
+use crate::linked::Link;
+
+/// Verifies the index, and reads every row. Gives the number of values that are stored.
+pub(super) fn verify_linked(
+    store: &Store,
+    link: &Link,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<u64, Error> {
+    let manifest = store.manifest();
+    let bytes = link.bytes()?;
+    for (piece, &expected) in manifest.index.crc32c.iter().enumerate() {
+        verify_piece(link.file(), bytes, piece, expected)?;
+    }
+    for (from, to) in link.layout().gaps() {
+        check_zero(link.file(), &bytes[from as usize..to as usize], from)?;
+    }
+    let invalid = |rule: String| FormatError::invalid(&store.path().join(MANIFEST_FILE), 0, rule);
+    let (mut next, mut max_obs_nnz) = (0u64, 0);
+    for group in 0..store.n_blocks() {
+        let obs = group * GROUP_OBS..((group + 1) * GROUP_OBS).min(store.n_obs());
+        for obs in obs.clone() {
+            let values = link.values(obs)?;
+            if values.first != next {
+                let rule = format!("obs {obs} begins at value {}, expected {next}", values.first);
+                return Err(FormatError::invalid(link.file(), 0, rule).into());
+            }
+            next += u64::from(values.nnz);
+            max_obs_nnz = max_obs_nnz.max(values.nnz);
+        }
+        link.rows(obs)?;
+        progress(group + 1);
+    }
+    let (says, is) = ((manifest.nnz, manifest.max_obs_nnz), (next, max_obs_nnz));
+    match says == is {
+        true => Ok(next),
+        false => {
+            let rule = format!("the manifest says (nnz, max_obs_nnz) = {says:?}, the index has {is:?}");
+            Err(invalid(rule).into())
+        }
+    }
+}
