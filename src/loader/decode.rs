@@ -1,14 +1,15 @@
 //! Decodes one minibatch from the slots of its fetch.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::error::LoaderError;
-use super::extents::PlacedObs;
+use super::extents::{Place, PlacedObs};
 use super::pipeline::{FilledFetch, Task};
-use crate::format::Element;
 use crate::format::column::text_at;
-use crate::format::encoding::{ObsDecoder, Padded};
+use crate::format::encoding::{FrameError, ObsDecoder, Padded};
 use crate::format::table::Table;
+use crate::format::{Element, FormatError};
 use crate::gpu::Gpu;
 use crate::minibatch::{
     ColumnReader, GeneSelection, IndexType, Layout, Matrix, Minibatch, Recycler, ResolvedOutput, Rows,
@@ -53,8 +54,13 @@ struct PlacedRows<'a> {
     sources: &'a [DecodeSource],
     fetch: &'a FilledFetch,
     obs: &'a [u64],
-    placed: &'a [PlacedObs],
+    placed: Cow<'a, [PlacedObs]>,
+    /// Rows of linked stores that were not canonical.
+    repaired: Vec<u8>,
 }
+
+/// Stands for `repaired` where the number of a buffer is.
+const REPAIRED: u32 = u32::MAX;
 
 impl PlacedRows<'_> {
     #[inline]
@@ -65,14 +71,75 @@ impl PlacedRows<'_> {
     /// The bytes of a row.
     #[inline]
     fn parts(&self, row: usize) -> [Padded<'_>; 2] {
+        let is_linked = self.source(row).store.is_linked();
         self.placed[row].parts.map(|place| match place.len_bytes {
             0 => Padded::default(),
+            _ if is_linked => self.kept(place).into(),
             // A slot has readable bytes behind its end for this.
             len => {
                 let slot = self.fetch.slots[place.slot as usize].as_padded_slice();
                 Padded::new(&slot[place.offset_bytes as usize..], len as usize)
             }
         })
+    }
+
+    /// A part of a row of a linked store.
+    #[inline]
+    fn kept(&self, place: Place) -> &[u8] {
+        let buffer = match place.slot {
+            REPAIRED => &self.repaired,
+            number => &self.fetch.buffers[number as usize],
+        };
+        &buffer[place.offset_bytes as usize..][..place.len_bytes as usize]
+    }
+
+    /// Makes canonical what is not: rows of linked stores come as the source has them.
+    fn repair(&mut self) -> Result<(), Error> {
+        for row in 0..self.placed.len() {
+            let source = self.source(row);
+            let Some(link) = source.store.link() else { continue };
+            let (placed, obs) = (self.placed[row], self.obs[row] - source.first_obs);
+            if placed.nnz == 0 {
+                continue;
+            }
+            let mut out = Vec::new();
+            let parts = placed.parts.map(|place| self.kept(place));
+            let Some(nnz) = link.repaired(obs, placed.nnz, parts, &mut out)? else {
+                continue;
+            };
+            let begin = self.repaired.len();
+            let columns = nnz as usize * link.column_bytes();
+            let place = |from: usize, to: usize| Place {
+                slot: REPAIRED,
+                offset_bytes: (begin + from) as u32,
+                len_bytes: (to - from) as u32,
+            };
+            let parts = [place(0, columns), place(columns, out.len())];
+            self.repaired.append(&mut out);
+            let placed = &mut self.placed.to_mut()[row];
+            (placed.nnz, placed.parts) = (nnz, parts);
+        }
+        Ok(())
+    }
+
+    /// What is wrong with a row.
+    #[cold]
+    fn damaged(&self, source: &DecodeSource, obs: u64, error: FrameError) -> Error {
+        let store = &source.store;
+        if !store.is_linked() {
+            return match store.index().locate(obs) {
+                Ok(location) => store.obs_error(obs, &location, error).into(),
+                Err(error) => error.into(),
+            };
+        }
+        match error {
+            FrameError::Inexact => LoaderError::Rounding {
+                store: store.path().to_path_buf(),
+                value_type: store.manifest().value_type.numpy_name(),
+            }
+            .into(),
+            error => FormatError::invalid(store.path(), 0, format!("obs {obs}: {error}")).into(),
+        }
     }
 }
 
@@ -100,11 +167,7 @@ impl Rows for PlacedRows<'_> {
         source
             .decoder
             .decode(obs, placed.crc, parts, indices, values)
-            .or_else(|error| {
-                let store = &source.store;
-                let location = store.index().locate(obs)?;
-                Err(store.obs_error(obs, &location, error).into())
-            })
+            .map_err(|error| self.damaged(source, obs, error))
     }
 
     #[cold]
@@ -155,12 +218,16 @@ pub(super) fn decode_minibatch(
         .resize_with(context.matrices.len(), Matrix::default);
     let matrices = context.matrices.iter().zip(&pending.placed);
     for ((DecodeMatrix { sources, resolved }, placed), matrix) in matrices.zip(&mut buffers.matrices) {
-        let rows = PlacedRows {
+        let mut rows = PlacedRows {
             sources,
             fetch: &task.fetch,
             obs,
-            placed: &placed[planned.range.clone()],
+            placed: Cow::Borrowed(&placed[planned.range.clone()]),
+            repaired: Vec::new(),
         };
+        if !task.fetch.buffers.is_empty() {
+            rows.repair()?;
+        }
         let nnz: u64 = rows.placed.iter().map(|placed| u64::from(placed.nnz)).sum();
         let is_narrow = (resolved.layout, resolved.index_type) == (Layout::Csr, IndexType::I32);
         if is_narrow && i32::try_from(nnz).is_err() {

@@ -1,7 +1,8 @@
-//! The threads of an epoch: one plans fetches and submits their reads, the others decode.
+//! The threads of an epoch: one plans fetches and submits their reads, the others bring rows of linked stores together, and decode.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -11,12 +12,17 @@ use tracing::field::Empty;
 
 use super::decode::{DecodeContext, decode_minibatch};
 use super::error::LoaderError;
-use super::extents::{ReadShape, plan_reads};
-use super::pipeline::{self, Pipeline};
+use super::extents::{FetchReads, plan_reads};
+use super::gather::gather;
+use super::pipeline::{PendingBatch, PendingFetch, Pipeline, StagedBatch, Work};
 use super::reads::{GAP_BYTES, read_bytes};
+use super::stage_memory::{Refusal, StageMemory};
 use crate::Error;
-use crate::buffer::Pool;
+use crate::buffer::{Pool, Slot};
+use crate::engine::coalesce::ReadShape;
 use crate::engine::{Completion, Engine, Submission};
+use crate::linked::plan::Batch;
+use crate::linked::stage::{self, stage};
 use crate::minibatch::Scratch;
 use crate::plan::Plan;
 
@@ -42,7 +48,10 @@ pub(super) struct Driver {
     pub(super) pool: Pool,
     pub(super) routes: Routes,
     pub(super) pipeline: Arc<Pipeline>,
+    pub(super) stage_memory: StageMemory,
     pub(super) first_tag: u64,
+    /// Tags of batches come after those of all fetches that were ever planned.
+    pub(super) next_tag: Arc<AtomicU64>,
     pub(super) span: Span,
 }
 
@@ -79,44 +88,128 @@ impl Driver {
             }
             let stopped = || self.pipeline.is_stopped();
             let Some(slots) = self.pool.take_unless(reads.n_slots, stopped) else {
-                // Not stopped, but the pool closed: the engine broke down.
-                if let Some(error) = self.engine.breakdown() {
-                    self.pipeline.fail_at(first, error.into());
-                }
-                return;
+                return self.give_up(first);
             };
             self.pipeline.planned(planned, since.elapsed() - planned);
             let tag = self.first_tag + number;
-            let n_minibatches = fetch.minibatches.len() as u64;
-            let (pending, reads) = pipeline::split(fetch, reads, first);
+            let (n_obs, n_minibatches) = (fetch.obs.len(), fetch.minibatches.len() as u64);
+            let FetchReads {
+                reads,
+                placed,
+                batches,
+                ..
+            } = reads;
+            let pending = PendingFetch {
+                fetch,
+                placed,
+                first,
+                n_open: 1 + batches.len(),
+                slots: Vec::new(),
+                staged: Vec::new(),
+            };
             if !self.pipeline.announce(tag, pending) {
                 return;
             }
-            self.routes
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(tag, self.pipeline.clone());
-            self.engine.submit(Submission { tag, slots, reads });
+            self.submit(Submission { tag, slots, reads });
+            for batch in batches {
+                if !self.read_batch(tag, first, n_obs, batch) {
+                    return;
+                }
+            }
             first += n_minibatches;
+        }
+    }
+
+    /// Has a batch read as soon as there is memory for what it brings. False if the epoch is over.
+    fn read_batch(&self, fetch: u64, first: u64, n_obs: usize, mut batch: Batch) -> bool {
+        let since = Instant::now();
+        let stopped = || self.pipeline.is_stopped();
+        let reserved = self.stage_memory.reserve(fetch, batch.kept_bytes, stopped);
+        let reservation = match reserved {
+            Ok(reservation) => reservation,
+            Err(Refusal::Stopped) => return false,
+            Err(Refusal::TooLarge { needed_bytes }) => {
+                let error = LoaderError::Budget {
+                    n_obs,
+                    needed_bytes: needed_bytes as usize,
+                    budget_bytes: self.stage_memory.budget_bytes() as usize,
+                };
+                self.pipeline.fail_at(first, error.into());
+                return false;
+            }
+        };
+        let Some(slots) = self.pool.take_unless(1, stopped) else {
+            self.give_up(first);
+            return false;
+        };
+        self.pipeline.planned(std::time::Duration::ZERO, since.elapsed());
+        let tag = self.next_tag.fetch_add(1, Ordering::Relaxed);
+        let reads = std::mem::take(&mut batch.reads);
+        let batch = PendingBatch {
+            fetch,
+            batch,
+            reservation,
+        };
+        if !self.pipeline.announce_batch(tag, batch) {
+            return false;
+        }
+        self.submit(Submission { tag, slots, reads });
+        true
+    }
+
+    fn submit(&self, submission: Submission) {
+        self.routes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(submission.tag, self.pipeline.clone());
+        self.engine.submit(submission);
+    }
+
+    /// The epoch was stopped; or not, but the pool closed: the engine broke down.
+    fn give_up(&self, first: u64) {
+        if let Some(error) = self.engine.breakdown() {
+            self.pipeline.fail_at(first, error.into());
         }
     }
 }
 
-/// Decodes minibatches until the epoch ends.
-pub(super) fn decode(pipeline: &Pipeline, context: &DecodeContext, epoch: &Span) {
-    let mut scratch = Scratch::default();
-    while let Some(task) = pipeline.next_task() {
+/// Brings rows of linked stores together, and decodes minibatches, until the epoch ends.
+pub(super) fn work(pipeline: &Pipeline, context: &DecodeContext, epoch: &Span) {
+    let nanos = |since: Instant| u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let links = context.links();
+    let (mut scratch, mut stage_scratch) = (Scratch::default(), stage::Scratch::default());
+    while let Some(work) = pipeline.next_work() {
         let since = Instant::now();
-        let number = task.number;
-        let result = tracing::trace_span!(parent: epoch, "decode", number)
-            .in_scope(|| decode_minibatch(context, &context.recycler, &mut scratch, &task));
-        // The slots of a fetch are free as soon as its last minibatch is decoded, whether or not it has been taken.
-        drop(task);
-        pipeline.put(
-            number,
-            result,
-            u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX),
-        );
+        match work {
+            Work::Decode(task) => {
+                let number = task.number;
+                let result = tracing::trace_span!(parent: epoch, "decode", number)
+                    .in_scope(|| decode_minibatch(context, &context.recycler, &mut scratch, &task));
+                // The slots of a fetch are free as soon as its last minibatch is decoded, whether or not it has been taken.
+                drop(task);
+                pipeline.put(number, result, nanos(since));
+            }
+            Work::Stage(pending, slots) => {
+                let PendingBatch {
+                    fetch,
+                    batch,
+                    mut reservation,
+                } = *pending;
+                let slot = slots.first().map_or(&[][..], Slot::as_slice);
+                let staged = stage(&batch, slot, |link| links[link as usize], &mut stage_scratch);
+                drop(slots);
+                let staged = staged.map(|staged| {
+                    reservation.settle(staged.held_bytes());
+                    StagedBatch { staged, reservation }
+                });
+                pipeline.staged(fetch, staged.map_err(Into::into), nanos(since));
+            }
+            Work::Gather(tag, pending) => {
+                let first = pending.first;
+                let gathered = gather(&links, *pending).map_err(|error| (first, error));
+                pipeline.gathered(tag, gathered, nanos(since));
+            }
+        }
     }
 }
 
@@ -124,6 +217,7 @@ pub(super) fn decode(pipeline: &Pipeline, context: &DecodeContext, epoch: &Span)
 pub(super) struct Running {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) pool: Pool,
+    pub(super) stage_memory: StageMemory,
     pub(super) threads: Vec<JoinHandle<()>>,
 }
 
@@ -152,8 +246,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.pipeline.stop(None);
-        // The driver may be waiting for slots that somebody keeps.
+        // The driver may be waiting for memory that somebody keeps.
         self.pool.wake();
+        self.stage_memory.wake();
         for thread in self.threads.drain(..) {
             // Panics were caught in the thread.
             let _ = thread.join();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracing::Span;
 
-use super::driver::{Driver, Running, decode};
+use super::driver::{Driver, Running, work};
 use super::error::LoaderError;
 use super::pipeline::{EpochStats, Pipeline};
 use super::shared::Loader;
@@ -42,11 +42,13 @@ impl Epoch {
         if let Some(earlier) = std::mem::replace(&mut *current, Arc::downgrade(&pipeline)).upgrade() {
             earlier.stop(Some(LoaderError::Superseded.into()));
             shared.pool.wake();
+            shared.stage_memory.wake();
         }
         drop(current);
         let mut running = Running {
             pipeline: pipeline.clone(),
             pool: shared.pool.clone(),
+            stage_memory: shared.stage_memory.clone(),
             threads: Vec::with_capacity(threads + 1),
         };
         let driver = Driver {
@@ -56,15 +58,15 @@ impl Epoch {
             pool: shared.pool.clone(),
             routes: shared.routes.clone(),
             pipeline,
+            stage_memory: shared.stage_memory.clone(),
             first_tag: shared.next_tag.fetch_add(n_fetches, Ordering::Relaxed),
+            next_tag: shared.next_tag.clone(),
             span: span.clone(),
         };
         running.spawn("cellring-plan", move |_| driver.run())?;
         for _ in 0..threads {
             let (context, span) = (shared.context.clone(), span.clone());
-            running.spawn("cellring-decode", move |pipeline| {
-                decode(pipeline, &context, &span)
-            })?;
+            running.spawn("cellring-decode", move |pipeline| work(pipeline, &context, &span))?;
         }
         Ok(Self {
             running,

@@ -61,8 +61,11 @@ impl Loader {
     /// Slots are the loader's memory budget: as long as all of them are in use, nothing is read.
     ///
     /// # Errors
-    /// As [`epoch`](Self::epoch).
+    /// As [`epoch`](Self::epoch); if a store is linked: what lies in other files has no form that could be handed out.
     pub fn fetches(&self, epoch: u64) -> Result<Fetches> {
+        let matrices = self.shared.context.matrices.iter();
+        let mut sources = matrices.flat_map(|matrix| &matrix.sources);
+        sources.try_for_each(|source| source.store.require_blocks("handing out undecoded bytes"))?;
         let plan = self.shared.sampler.plan(epoch)?;
         Ok(Fetches {
             epoch: Epoch::start(self.handle(), plan, 0)?,

@@ -2,8 +2,13 @@
 
 use super::collection::Collection;
 use super::config::LoaderConfig;
+use crate::Result;
 use crate::buffer::DEFAULT_SLOT_BYTES;
+use crate::linked::{Link, LinkedError};
 use crate::minibatch::{OutputError, ResolvedOutput};
+
+/// Slots for what is read of linked stores: enough to keep a device busy.
+const LINKED_SLOTS: usize = 24;
 
 /// How the memory budget is spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +17,8 @@ pub(super) struct Memory {
     pub(super) slot_bytes: usize,
     /// Decoded minibatches that may wait.
     pub(super) ahead: u64,
+    /// For rows of linked stores that wait to be decoded.
+    pub(super) stage_bytes: u64,
 }
 
 impl Memory {
@@ -20,14 +27,14 @@ impl Memory {
         matrices: &[(Collection, ResolvedOutput)],
         config: &LoaderConfig,
         threads: usize,
-    ) -> Result<Self, OutputError> {
-        let manifests = || {
-            let stores = matrices.iter().flat_map(|(collection, _)| collection.stores());
-            stores.map(|store| store.manifest())
-        };
+    ) -> Result<Self> {
+        let stores = || matrices.iter().flat_map(|(collection, _)| collection.stores());
+        let manifests = || stores().map(|store| store.manifest());
+        let links = || stores().filter_map(|store| store.link());
         // An obs may begin and end within an aligned unit, so it takes up to two more of them.
         let longest = manifests()
             .map(|manifest| manifest.max_obs_bytes)
+            .chain(links().map(Link::longest_read))
             .max()
             .unwrap_or(0) as usize
             + 2 * 4096;
@@ -46,7 +53,8 @@ impl Memory {
                 n_obs,
                 needed_bytes,
                 budget_bytes,
-            });
+            }
+            .into());
         }
         // Each thread has one at work, for which half of the budget may go where they are as large as that.
         let least = match fixed_bytes {
@@ -58,12 +66,46 @@ impl Memory {
         let for_slots = budget_bytes.saturating_sub(ahead * minibatch_bytes);
         // A small store needs no more buffers than hold it a few times.
         let shards = manifests().flat_map(|manifest| &manifest.shards);
-        let store_bytes = shards.map(|shard| shard.bytes).sum::<u64>() as usize;
-        let enough = 4 + 3 * store_bytes.div_ceil(slot_bytes / 2);
+        let shard_bytes: u64 = shards.map(|shard| shard.bytes).sum();
+        let sources = links().flat_map(Link::sources);
+        let source_bytes: u64 = sources.map(|source| source.linked().bytes).sum();
+        let store_bytes = shard_bytes.saturating_add(source_bytes) as usize;
+        let enough = (4 + 3 * store_bytes.div_ceil(slot_bytes / 2)).max(2);
+        let Some(decoding_bytes) = links().map(Link::decoding_bytes).max() else {
+            return Ok(Self {
+                n_slots: (for_slots / slot_bytes).clamp(2, enough),
+                slot_bytes,
+                ahead: ahead as u64,
+                stage_bytes: 0,
+            });
+        };
+        // What is read of linked stores passes through few slots; a fetch of others has to fit them.
+        let share = match shard_bytes {
+            0 => (for_slots / 4).min(LINKED_SLOTS * slot_bytes),
+            _ => for_slots / 2,
+        };
+        let n_slots = (share / slot_bytes).clamp(2, enough);
+        let decoding_bytes = decoding_bytes.saturating_mul(threads as u64);
+        let taken = decoding_bytes.saturating_add((n_slots * slot_bytes) as u64);
+        let left = (for_slots as u64).saturating_sub(taken);
+        if let Some(store) = stores().find(|store| store.is_linked())
+            && left < for_slots as u64 / 4
+        {
+            let (store, chunk_bytes) = (store.path().to_path_buf(), links().map(Link::chunk_bytes).max());
+            return Err(LinkedError::Budget {
+                store,
+                chunk_bytes: chunk_bytes.unwrap_or(0),
+                needed_bytes: taken.saturating_mul(2),
+                threads,
+                budget_bytes: budget_bytes as u64,
+            }
+            .into());
+        }
         Ok(Self {
-            n_slots: (for_slots / slot_bytes).clamp(2, enough.max(2)),
+            n_slots,
             slot_bytes,
             ahead: ahead as u64,
+            stage_bytes: left,
         })
     }
 }

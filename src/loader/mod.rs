@@ -62,6 +62,7 @@ mod error;
 mod extents;
 mod fetches;
 mod fitness;
+mod gather;
 mod memory;
 mod pipeline;
 mod reads;
@@ -69,12 +70,12 @@ mod row_reader;
 mod rows;
 mod setup;
 mod shared;
+mod stage_memory;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arrow_array::ArrayRef;
@@ -91,6 +92,7 @@ pub use pipeline::EpochStats;
 #[doc(hidden)]
 pub use reads::{FetchExtents, extents_of};
 pub use shared::Loader;
+use stage_memory::StageMemory;
 
 use crate::buffer::Pool;
 use crate::engine::{Choice, Engine, EngineStats};
@@ -161,7 +163,12 @@ impl Loader {
         let outputs =
             std::iter::once(&config.output).chain(config.matrices.iter().map(|choice| &choice.output));
         for ((matrix, resolved), output) in matrices.into_iter().zip(outputs) {
-            let sources = setup::sources(&matrix, output.genes.as_ref(), paths.len() as u32);
+            let sources = setup::sources(
+                &matrix,
+                output.genes.as_ref(),
+                paths.len() as u32,
+                config.allow_rounding,
+            );
             paths.extend(matrix.stores().iter().flat_map(|store| store.shard_paths()));
             decoded.push(DecodeMatrix { sources, resolved });
         }
@@ -191,11 +198,12 @@ impl Loader {
             delivered,
             warning,
             shard_paths: paths,
-            next_tag: AtomicU64::new(0),
+            next_tag: Arc::default(),
             running: Mutex::default(),
             row_reader: Mutex::default(),
             labels,
             ahead: memory.ahead,
+            stage_memory: StageMemory::new(memory.stage_bytes),
             threads,
         };
         Ok(Self {

@@ -1,19 +1,22 @@
 //! What the threads of a running epoch share: fetches on their way in, minibatches on their way out.
 //!
 //! The driver plans fetches and submits their reads; the engine fills them; workers take minibatches of the oldest
-//! fetch that is there, decode them, and put them out in order. A lock is taken a few times per minibatch, never per
-//! cell.
+//! fetch that is there, decode them, and put them out in order. Of linked stores a fetch is read in batches: workers take each of them
+//! when it is there, and keep the rows that it has parts of. A lock is taken a few times per minibatch and batch, never per cell.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::extents::{FetchReads, PlacedObs};
+use super::extents::PlacedObs;
+use super::stage_memory::Reservation;
 use crate::Error;
 use crate::buffer::Slot;
 use crate::engine::Completion;
+use crate::linked::plan::Batch;
+use crate::linked::stage::Staged;
 use crate::minibatch::Minibatch;
 use crate::plan::PlannedFetch;
 
@@ -25,6 +28,28 @@ pub(super) struct PendingFetch {
     pub(super) placed: Vec<Vec<PlacedObs>>,
     /// Number of its first minibatch among those of the rank.
     pub(super) first: u64,
+    /// Submissions that are not done: that of the fetch itself, and those of its batches.
+    pub(super) n_open: usize,
+    /// What the fetch itself has read.
+    pub(super) slots: Vec<Slot>,
+    /// What its batches have brought.
+    pub(super) staged: Vec<StagedBatch>,
+}
+
+/// What a batch has brought, and the memory that was reserved for it.
+#[derive(Debug)]
+pub(super) struct StagedBatch {
+    pub(super) staged: Staged,
+    pub(super) reservation: Reservation,
+}
+
+/// A batch whose reads are submitted.
+#[derive(Debug)]
+pub(super) struct PendingBatch {
+    /// The tag of its fetch.
+    pub(super) fetch: u64,
+    pub(super) batch: Batch,
+    pub(super) reservation: Reservation,
 }
 
 /// A fetch whose bytes are there. Its slots go back to the pool when the last of its minibatches is decoded.
@@ -32,6 +57,10 @@ pub(super) struct PendingFetch {
 pub(super) struct FilledFetch {
     pub(super) pending: PendingFetch,
     pub(super) slots: Vec<Slot>,
+    /// Rows of linked stores.
+    pub(super) buffers: Vec<Vec<u8>>,
+    /// The memory of these rows, until this is dropped.
+    pub(super) _reservations: Vec<Reservation>,
 }
 
 /// Times and counts of an epoch, so far.
@@ -64,9 +93,23 @@ pub struct EpochStats {
 
 enum FetchState {
     Pending(Box<PendingFetch>),
+    /// All of it has been read; a worker puts it together.
+    Gathered,
     Filled(Arc<FilledFetch>),
-    Failed,
 }
+
+/// What a worker is to do.
+pub(super) enum Work {
+    /// To decode a minibatch.
+    Decode(Task),
+    /// To take the rows out of a batch.
+    Stage(Box<PendingBatch>, Vec<Slot>),
+    /// To put the rows of a fetch together.
+    Gather(u64, Box<PendingFetch>),
+}
+
+/// Decoded minibatches that wait, so that workers look after batches that were read before they decode more.
+const READY: usize = 4;
 
 /// What a worker takes: one minibatch of a fetch.
 pub(super) struct Task {
@@ -78,6 +121,10 @@ pub(super) struct Task {
 struct State {
     /// Fetches in order, from the oldest one that has minibatches left to decode.
     fetches: VecDeque<(u64, FetchState)>,
+    /// Batches that are being read, by their tags.
+    batches: HashMap<u64, Box<PendingBatch>>,
+    /// What is to be done before a fetch is filled.
+    staging: VecDeque<Work>,
     /// The next minibatch to decode within the oldest fetch.
     next_index: usize,
     /// Number of the next minibatch to decode.
@@ -96,6 +143,38 @@ struct State {
 }
 
 impl State {
+    /// The fetch of this tag, if its reads are not done.
+    fn pending(&mut self, tag: u64) -> Option<&mut PendingFetch> {
+        let (_, fetch) = self.fetches.iter_mut().find(|(own, _)| *own == tag)?;
+        match fetch {
+            FetchState::Pending(pending) => Some(pending),
+            FetchState::Gathered | FetchState::Filled(_) => None,
+        }
+    }
+
+    /// One submission of a fetch is done; after the last it is filled, or its rows are put together.
+    fn closed(&mut self, tag: u64) {
+        let Some((_, fetch)) = self.fetches.iter_mut().find(|(own, _)| *own == tag) else {
+            return;
+        };
+        let FetchState::Pending(mut pending) = std::mem::replace(fetch, FetchState::Gathered) else {
+            return;
+        };
+        pending.n_open -= 1;
+        if pending.n_open > 0 {
+            *fetch = FetchState::Pending(pending);
+        } else if pending.staged.is_empty() {
+            *fetch = FetchState::Filled(Arc::new(FilledFetch {
+                slots: std::mem::take(&mut pending.slots),
+                pending: *pending,
+                buffers: Vec::new(),
+                _reservations: Vec::new(),
+            }));
+        } else {
+            self.staging.push_back(Work::Gather(tag, pending));
+        }
+    }
+
     /// The error that ended the epoch, or the end. Nothing follows it.
     fn take_end<T>(&mut self) -> Option<Result<T, Error>> {
         self.is_over = true;
@@ -125,6 +204,8 @@ impl Pipeline {
     pub(super) fn new(start: u64, end: u64, ahead: u64) -> Self {
         let state = State {
             fetches: VecDeque::new(),
+            batches: HashMap::new(),
+            staging: VecDeque::new(),
             next_index: 0,
             next_number: start,
             done: BTreeMap::new(),
@@ -160,31 +241,80 @@ impl Pipeline {
         !state.stop
     }
 
+    /// Announces a batch of a fetch before its reads are submitted. False where the epoch has been stopped.
+    pub(super) fn announce_batch(&self, tag: u64, batch: PendingBatch) -> bool {
+        let mut state = self.lock();
+        let goes_on = !state.stop;
+        if goes_on {
+            state.batches.insert(tag, Box::new(batch));
+        }
+        goes_on
+    }
+
     /// Takes a completion of the engine.
     pub(super) fn complete(&self, completion: Completion) {
+        let Completion {
+            tag, slots, result, ..
+        } = completion;
         let mut state = self.lock();
-        let Some((_, fetch)) = state.fetches.iter_mut().find(|(tag, _)| *tag == completion.tag) else {
-            // The epoch was stopped: the slots go back to the pool.
+        let batch = state.batches.remove(&tag);
+        let fetch = batch.as_ref().map_or(tag, |batch| batch.fetch);
+        if let Err(error) = result {
+            // Where the epoch was stopped, the slots go back to the pool.
+            let first = state.pending(fetch).map(|pending| pending.first);
+            drop(state);
+            if let Some(first) = first {
+                self.fail_at(first, error.into());
+            }
+            return;
+        }
+        match batch {
+            Some(batch) => state.staging.push_back(Work::Stage(batch, slots)),
+            None => {
+                let Some(pending) = state.pending(tag) else { return };
+                pending.slots = slots;
+                state.closed(tag);
+            }
+        }
+        drop(state);
+        self.work.notify_all();
+    }
+
+    /// Takes what a batch has brought.
+    pub(super) fn staged(&self, fetch: u64, staged: Result<StagedBatch, Error>, stage_ns: u64) {
+        let mut state = self.lock();
+        state.stats.decode_ns += stage_ns;
+        let Some(pending) = state.pending(fetch) else {
             return;
         };
-        let FetchState::Pending(pending) = std::mem::replace(fetch, FetchState::Failed) else {
-            return;
-        };
-        match completion.result {
-            Ok(()) => {
-                *fetch = FetchState::Filled(Arc::new(FilledFetch {
-                    pending: *pending,
-                    slots: completion.slots,
-                }));
+        match staged {
+            Ok(staged) => {
+                pending.staged.push(staged);
+                state.closed(fetch);
                 drop(state);
                 self.work.notify_all();
             }
             Err(error) => {
                 let first = pending.first;
                 drop(state);
-                self.fail_at(first, error.into());
+                self.fail_at(first, error);
             }
         }
+    }
+
+    /// Takes a fetch that has been put together, or the error that its first minibatch ends with.
+    pub(super) fn gathered(&self, tag: u64, gathered: Result<FilledFetch, (u64, Error)>, gather_ns: u64) {
+        let filled = match gathered {
+            Ok(filled) => Arc::new(filled),
+            Err((first, error)) => return self.fail_at(first, error),
+        };
+        let mut state = self.lock();
+        state.stats.decode_ns += gather_ns;
+        if let Some((_, fetch)) = state.fetches.iter_mut().find(|(own, _)| *own == tag) {
+            *fetch = FetchState::Filled(filled);
+        }
+        drop(state);
+        self.work.notify_all();
     }
 
     /// Ends the epoch with an error in the place of minibatch `number`; those before it are still delivered.
@@ -216,6 +346,8 @@ impl Pipeline {
         self.is_stopped.store(true, Ordering::Release);
         let dropped = (
             std::mem::take(&mut state.fetches),
+            std::mem::take(&mut state.batches),
+            std::mem::take(&mut state.staging),
             std::mem::take(&mut state.done),
         );
         drop(state);
@@ -230,16 +362,22 @@ impl Pipeline {
         self.is_stopped.load(Ordering::Acquire)
     }
 
-    /// The next minibatch to decode; waits for it. `None` at the end.
-    pub(super) fn next_task(&self) -> Option<Task> {
+    /// What to do next; waits for it. `None` at the end.
+    pub(super) fn next_work(&self) -> Option<Work> {
         let mut state = self.lock();
         loop {
             if state.stop || state.next_number >= state.end {
                 return None;
             }
             let may = state.next_number < state.next_out + self.ahead;
-            if may && matches!(state.fetches.front(), Some((_, FetchState::Filled(_)))) {
-                return Self::take_task(&mut state);
+            let can_decode = may && matches!(state.fetches.front(), Some((_, FetchState::Filled(_))));
+            // The consumer comes first, as long as little waits for it; then what keeps the device busy.
+            let is_ahead = state.done.len() >= READY;
+            if !state.staging.is_empty() && (is_ahead || !can_decode) {
+                return state.staging.pop_front();
+            }
+            if can_decode {
+                return Self::take_task(&mut state).map(Work::Decode);
             }
             let since = Instant::now();
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -376,20 +514,4 @@ impl Pipeline {
     pub(super) fn stats(&self) -> EpochStats {
         self.lock().stats
     }
-}
-
-/// The reads of a fetch, apart from what the pipeline keeps of it.
-pub(super) fn split(
-    fetch: PlannedFetch,
-    reads: FetchReads,
-    first: u64,
-) -> (PendingFetch, Vec<crate::engine::Read>) {
-    (
-        PendingFetch {
-            fetch,
-            placed: reads.placed,
-            first,
-        },
-        reads.reads,
-    )
 }

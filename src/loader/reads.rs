@@ -1,8 +1,9 @@
 //! The reads of a loader without the loader: what a benchmark of the device replays, and what planning a fetch costs.
 
-use super::extents::{ReadShape, Source, plan_reads};
+use super::extents::{Content, Source, plan_reads};
 use crate::Store;
 use crate::engine::Read;
+use crate::engine::coalesce::ReadShape;
 use crate::format::FormatError;
 
 /// Neighbouring obs are read at once where at most this lies between them: reading it costs less than another request.
@@ -48,7 +49,7 @@ impl FetchExtents {
 /// If the index is damaged.
 ///
 /// # Panics
-/// If an obs does not exist, or does not fit a slot.
+/// If an obs does not exist, or does not fit a slot, or the store is linked.
 pub fn extents_of(
     store: &Store,
     obs: &[u64],
@@ -68,7 +69,8 @@ pub fn extents_of(
         read_bytes: read_bytes(max_request_bytes),
     };
     let source = Source {
-        index: store.index(),
+        content: Content::Blocks(store.index()),
+        n_obs: store.n_obs(),
         first_obs: 0,
         first_file: 0,
     };

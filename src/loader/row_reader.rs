@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use super::config::LoaderConfig;
-use super::extents::ReadShape;
 use super::reads::{GAP_BYTES, read_bytes};
 use crate::Result;
-use crate::buffer::Pool;
-use crate::engine::{Completion, Engine, EngineError};
+use crate::buffer::{Pool, Slot};
+use crate::engine::coalesce::ReadShape;
+use crate::engine::{Completion, Engine, EngineError, Read, Submission};
 use crate::minibatch::{Recycler, Scratch};
 
 /// An engine of its own, so that a running epoch neither waits nor is waited for.
@@ -58,6 +58,18 @@ impl RowReader {
             gap_bytes: GAP_BYTES,
             read_bytes: read_bytes(self.engine.max_request_bytes()),
         }
+    }
+
+    /// Reads into so many slots.
+    ///
+    /// # Errors
+    /// If they cannot be read, or the engine is gone.
+    pub(super) fn read(&self, n_slots: usize, reads: Vec<Read>) -> Result<Vec<Slot>> {
+        let slots = self.pool.take(n_slots).ok_or_else(|| self.breakdown())?;
+        self.engine.submit(Submission { tag: 0, slots, reads });
+        let completion = self.completions.recv().map_err(|_| self.breakdown())?;
+        completion.result?;
+        Ok(completion.slots)
     }
 
     /// Why it reads no more.

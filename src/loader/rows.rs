@@ -5,12 +5,14 @@ use std::sync::{Arc, PoisonError};
 use super::decode::decode_minibatch;
 use super::error::LoaderError;
 use super::extents::{FetchReads, plan_reads};
-use super::pipeline::{FilledFetch, PendingFetch, Task};
+use super::gather::gather;
+use super::pipeline::{PendingFetch, StagedBatch, Task};
 use super::row_reader::RowReader;
 use super::setup::check_shards;
 use super::shared::Loader;
+use super::stage_memory::StageMemory;
 use crate::Result;
-use crate::engine::Submission;
+use crate::linked::stage::{self, stage};
 use crate::minibatch::Minibatch;
 use crate::plan::{PlannedFetch, PlannedMinibatch};
 
@@ -74,37 +76,45 @@ impl Loader {
                 Err(_) => planned.n_slots.max(1),
             })?;
         };
-        let mut slots = Vec::new();
-        if planned.n_slots > 0 {
-            let submission = Submission {
-                tag: 0,
-                slots: reader
-                    .pool
-                    .take(planned.n_slots)
-                    .ok_or_else(|| reader.breakdown())?,
-                reads: planned.reads,
-            };
-            reader.engine.submit(submission);
-            let completion = reader.completions.recv().map_err(|_| reader.breakdown())?;
-            completion.result?;
-            slots = completion.slots;
+        let slots = match planned.n_slots {
+            0 => Vec::new(),
+            n_slots => reader.read(n_slots, planned.reads)?,
+        };
+        let mut staged = Vec::new();
+        let links = shared.context.links();
+        let memory = StageMemory::new(u64::MAX);
+        let mut scratch = stage::Scratch::default();
+        for mut batch in planned.batches {
+            let reads = std::mem::take(&mut batch.reads);
+            let slots = reader.read(1, reads)?;
+            staged.push(StagedBatch {
+                staged: stage(
+                    &batch,
+                    slots[0].as_slice(),
+                    |link| links[link as usize],
+                    &mut scratch,
+                )?,
+                // Checked before, all at once.
+                reservation: memory.reserve(0, 0, || false).map_err(|_| reader.breakdown())?,
+            });
         }
         let minibatch = PlannedMinibatch {
             range: 0..obs.len(),
             global: 0,
             padding: false,
         };
-        let fetch = FilledFetch {
-            pending: PendingFetch {
-                fetch: PlannedFetch {
-                    obs: obs.to_vec(),
-                    minibatches: vec![minibatch],
-                },
-                placed: planned.placed,
-                first: 0,
+        let pending = PendingFetch {
+            fetch: PlannedFetch {
+                obs: obs.to_vec(),
+                minibatches: vec![minibatch],
             },
+            placed: planned.placed,
+            first: 0,
+            n_open: 0,
             slots,
+            staged,
         };
+        let fetch = gather(&links, pending)?;
         let task = Task {
             fetch: Arc::new(fetch),
             index: 0,
@@ -129,7 +139,9 @@ impl Loader {
     fn check_budget(&self, planned: &FetchReads, n_slots: usize) -> Result<()> {
         let shared = &self.shared;
         let slot_bytes = shared.pool.slot_bytes();
+        let kept: u64 = planned.batches.iter().map(|batch| batch.kept_bytes).sum();
         let mut needed_bytes = planned.n_slots.max(n_slots).saturating_mul(slot_bytes);
+        needed_bytes = needed_bytes.saturating_add(kept as usize);
         let mut n_obs = 0;
         for (matrix, placed) in shared.context.matrices.iter().zip(&planned.placed) {
             n_obs = placed.len();

@@ -8,10 +8,11 @@ use super::collection::Collection;
 use super::config::LoaderConfig;
 use super::decode::{DecodeContext, DecodeMatrix, DecodeSource};
 use super::error::LoaderError;
-use super::extents::Source;
+use super::extents::{Content, Source};
 use crate::error::Cause;
 use crate::format::encoding::ObsDecoder;
 use crate::format::{FormatError, ValueType};
+use crate::linked::Link;
 use crate::minibatch::{
     ColumnChoice, ColumnReader, GeneSelection, Mismatch, OutputConfig, ResolvedOutput, read_columns,
 };
@@ -119,6 +120,7 @@ pub(super) fn sources(
     collection: &Collection,
     genes: Option<&GeneSelection>,
     mut first_file: u32,
+    allow_rounding: bool,
 ) -> Vec<DecodeSource> {
     let mut sources = Vec::with_capacity(collection.stores().len());
     for (number, (store, genes)) in collection
@@ -131,10 +133,14 @@ pub(super) fn sources(
             store: store.clone(),
             first_obs: collection.range(number).start,
             first_file,
-            decoder: ObsDecoder::new(store.manifest()),
+            // Of what a linked store leads to it is not known whether an f32 rounds a value: each that is read is looked at.
+            decoder: match store.is_linked() && allow_rounding {
+                true => ObsDecoder::rounding(store.manifest()),
+                false => ObsDecoder::new(store.manifest()),
+            },
             genes,
         });
-        first_file += store.manifest().shards.len() as u32;
+        first_file += store.shard_paths().len() as u32;
     }
     sources
 }
@@ -145,12 +151,27 @@ pub(super) fn check_shards(matrices: &[DecodeMatrix]) -> Result<(), Error> {
     sources.try_for_each(|source| source.store.check_shards())
 }
 
+/// Where the values of a store are.
+fn content(store: &Store) -> Content<'_> {
+    match store.link() {
+        Some(link) => Content::Linked(link),
+        None => Content::Blocks(store.index()),
+    }
+}
+
 impl DecodeContext {
+    /// The links of the linked stores, of all matrices in turn.
+    pub(super) fn links(&self) -> Vec<&Link> {
+        let sources = self.matrices.iter().flat_map(|matrix| &matrix.sources);
+        sources.filter_map(|source| source.store.link()).collect()
+    }
+
     /// How the reads of each matrix and store are planned.
     pub(super) fn read_sources(&self) -> Vec<Vec<Source<'_>>> {
         fn planned(source: &DecodeSource) -> Source<'_> {
             Source {
-                index: source.store.index(),
+                content: content(&source.store),
+                n_obs: source.store.n_obs(),
                 first_obs: source.first_obs,
                 first_file: source.first_file,
             }

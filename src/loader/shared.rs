@@ -11,6 +11,7 @@ use super::delivered::Delivered;
 use super::driver::Routes;
 use super::pipeline::Pipeline;
 use super::row_reader::RowReader;
+use super::stage_memory::StageMemory;
 use crate::buffer::Pool;
 use crate::engine::Engine;
 use crate::plan::Sampler;
@@ -36,13 +37,15 @@ pub(super) struct Shared {
     pub(super) warning: Option<String>,
     /// Of all matrices and stores, in the order of the engine's files.
     pub(super) shard_paths: Vec<PathBuf>,
-    pub(super) next_tag: AtomicU64,
+    pub(super) next_tag: Arc<AtomicU64>,
     /// The epoch that uses the read buffers.
     pub(super) running: Mutex<Weak<Pipeline>>,
     pub(super) row_reader: Mutex<Option<RowReader>>,
     /// For each chosen obs column, what its codes stand for.
     pub(super) labels: Vec<OnceLock<Vec<String>>>,
     pub(super) ahead: u64,
+    /// For rows of linked stores that wait to be decoded.
+    pub(super) stage_memory: StageMemory,
     pub(super) threads: usize,
 }
 

@@ -6,6 +6,7 @@ mod common;
 
 mod collection;
 mod epochs;
+mod linked;
 mod owned;
 mod resume;
 mod rows;

@@ -1,24 +1,11 @@
 //! From the obs of a fetch to the reads that bring them, and to the place of each in the buffers. Pure: no file is read.
 
 use crate::engine::Read;
+use crate::engine::coalesce::{CACHE_LINE_BYTES, FileRange, ReadShape, first_read};
 use crate::format::obs::{Location, Part};
 use crate::format::{FormatError, Index};
-
-/// Reads begin at multiples of this in the file and in the slot.
-const CACHE_LINE_BYTES: u64 = 64;
-
-/// How reads are made.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ReadShape {
-    /// Offsets, lengths and places of reads are multiples of this.
-    pub(super) alignment: u32,
-    /// Length of a slot; a read never spans two.
-    pub(super) slot_bytes: u32,
-    /// Two neighbouring obs are read at once where no more than this lies between them.
-    pub(super) gap_bytes: u64,
-    /// A read is not extended beyond this length (a single obs may need more).
-    pub(super) read_bytes: u64,
-}
+use crate::linked::Link;
+use crate::linked::plan::{Batch, PlannedLink, Wanted, plan};
 
 /// Place of one part of an obs in the slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,10 +15,21 @@ pub(super) struct Place {
     pub(super) len_bytes: u32,
 }
 
-/// The index of one of several stores.
+/// Where the values of a store are.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Content<'a> {
+    /// In blocks.
+    Blocks(&'a Index),
+    /// In other files.
+    Linked(&'a Link),
+}
+
+/// One of several stores.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Source<'a> {
-    pub(super) index: &'a Index,
+    pub(super) content: Content<'a>,
+    /// Number of its obs.
+    pub(super) n_obs: u64,
     /// Number of its first obs among those of all stores.
     pub(super) first_obs: u64,
     /// Number of its first shard among the files of the engine.
@@ -53,8 +51,12 @@ pub(super) struct PlacedObs {
 pub(super) struct FetchReads {
     pub(super) reads: Vec<Read>,
     pub(super) n_slots: usize,
-    /// For each matrix, in the order of the obs that were asked for.
+    /// For each matrix, in the order of the obs that were asked for. Where the parts of a linked store's obs are is known when these have
+    /// been brought together.
     pub(super) placed: Vec<Vec<PlacedObs>>,
+    /// What is read of linked stores. A row is numbered by its matrix and then its place among the obs that were asked for; a link by its
+    /// place among the linked sources of all matrices.
+    pub(super) batches: Vec<Batch>,
 }
 
 /// A part of an obs that is to be read.
@@ -69,7 +71,7 @@ struct Piece {
 impl Source<'_> {
     /// The number after that of its last obs.
     fn end(&self) -> u64 {
-        self.first_obs + self.index.n_obs()
+        self.first_obs + self.n_obs
     }
 }
 
@@ -89,6 +91,7 @@ pub(super) fn plan_reads(
         reads: Vec::new(),
         n_slots: 0,
         placed: Vec::with_capacity(matrices.len()),
+        batches: Vec::new(),
     };
     let empty = PlacedObs {
         source: 0,
@@ -121,19 +124,25 @@ pub(super) fn plan_reads(
         .map(|key| (key >> 16, (key & 0xFFFF) as u32))
         .chain(by_obs.iter().copied());
     let sources = matrices.iter().flatten();
-    let n_parts = sources.map(|source| source.index.encoding().n_parts()).max();
-    let n_parts = n_parts.unwrap_or(1);
+    let n_parts = sources.filter_map(|source| match source.content {
+        Content::Blocks(index) => Some(index.encoding().n_parts()),
+        Content::Linked(_) => None,
+    });
+    let n_parts = n_parts.max().unwrap_or(0);
     let n_pieces = obs.len() * matrices.len() * n_parts;
     let mut pieces: Vec<Piece> = Vec::with_capacity(n_pieces);
+    let mut links = Vec::new();
+    let mut wanted = Vec::new();
     for (matrix, sources) in matrices.iter().enumerate() {
         let mut placed = vec![empty; obs.len()];
         let mut sorted = sorted.clone();
         let mut left = obs.len();
         for (number, source) in sources.iter().enumerate() {
             let &Source {
-                index,
+                content,
                 first_obs,
                 first_file,
+                ..
             } = source;
             let n_here = match number + 1 == sources.len() {
                 true => left,
@@ -144,31 +153,54 @@ pub(super) fn plan_reads(
                 .clone()
                 .take(n_here)
                 .map(|(obs, position)| (obs - first_obs, position));
-            index.will_need(here.clone().map(|(obs, _)| obs));
-            for (obs, position) in here {
-                let Location {
-                    shard,
-                    parts,
-                    nnz,
-                    crc,
-                } = index.locate(obs)?;
-                placed[position as usize] = PlacedObs {
-                    source: number as u32,
-                    nnz,
-                    crc,
-                    ..empty
-                };
-                let present = parts
-                    .into_iter()
-                    .enumerate()
-                    .filter(|(_, part)| part.len_bytes > 0);
-                pieces.extend(present.map(|(which, part)| Piece {
-                    file: first_file + shard,
-                    part,
-                    position,
-                    matrix: matrix as u16,
-                    which: which as u8,
-                }));
+            match content {
+                Content::Blocks(index) => {
+                    index.will_need(here.clone().map(|(obs, _)| obs));
+                    for (obs, position) in here {
+                        let Location {
+                            shard,
+                            parts,
+                            nnz,
+                            crc,
+                        } = index.locate(obs)?;
+                        placed[position as usize] = PlacedObs {
+                            source: number as u32,
+                            nnz,
+                            crc,
+                            ..empty
+                        };
+                        let present = parts
+                            .into_iter()
+                            .enumerate()
+                            .filter(|(_, part)| part.len_bytes > 0);
+                        pieces.extend(present.map(|(which, part)| Piece {
+                            file: first_file + shard,
+                            part,
+                            position,
+                            matrix: matrix as u16,
+                            which: which as u8,
+                        }));
+                    }
+                }
+                Content::Linked(link) => {
+                    for (obs_of_link, position) in here {
+                        let values = link.values(obs_of_link)?;
+                        placed[position as usize] = PlacedObs {
+                            source: number as u32,
+                            nnz: values.nnz,
+                            ..empty
+                        };
+                        if values.nnz > 0 {
+                            wanted.push(Wanted {
+                                link: links.len() as u32,
+                                row: (matrix * obs.len()) as u32 + position,
+                                first: values.first,
+                                nnz: values.nnz,
+                            });
+                        }
+                    }
+                    links.push(PlannedLink { link, first_file });
+                }
             }
             if n_here > 0 {
                 sorted.nth(n_here - 1);
@@ -191,33 +223,22 @@ pub(super) fn plan_reads(
         rest = later;
     }
     fetch.n_slots = fetch.reads.last().map_or(0, |read| read.slot as usize + 1);
+    fetch.batches = plan(&links, &wanted, shape)?;
     Ok(fetch)
 }
 
-/// How many of the pieces at the front one read brings, and its range.
-fn first_read(pieces: &[Piece], shape: &ReadShape) -> (usize, u64, u64) {
-    let align = u64::from(shape.alignment);
-    // Where reads need no alignment, values are aligned in the slot as they are in the file all the same.
-    let down = |at: u64| at - at % align.max(CACHE_LINE_BYTES);
-    let end_of =
-        |piece: &Piece| (piece.part.offset_bytes + u64::from(piece.part.len_bytes)).next_multiple_of(align);
-    let start = down(pieces[0].part.offset_bytes);
-    let mut end = end_of(&pieces[0]);
-    let mut n = 1;
-    while let Some(piece) = pieces.get(n) {
-        let next_end = end_of(piece).max(end);
-        // Blocks of a damaged index may lie in any order.
-        let joins = piece.file == pieces[0].file
-            && piece.part.offset_bytes >= start
-            && down(piece.part.offset_bytes) <= end + shape.gap_bytes
-            && next_end - start <= shape.read_bytes;
-        if !joins {
-            break;
-        }
-        end = next_end;
-        n += 1;
+impl FileRange for Piece {
+    fn file(&self) -> u32 {
+        self.file
     }
-    (n, start, end)
+
+    fn offset_bytes(&self) -> u64 {
+        self.part.offset_bytes
+    }
+
+    fn len_bytes(&self) -> u32 {
+        self.part.len_bytes
+    }
 }
 
 /// The first free place in the slots.
