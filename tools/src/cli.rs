@@ -20,6 +20,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Convert(commands::convert::Args),
+    Link(commands::link::Args),
     Merge(commands::merge::Args),
     Append(commands::append::Args),
     Info(commands::info::Args),
@@ -62,6 +63,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     };
     let result = match command {
         Command::Convert(args) => commands::convert::run(args),
+        Command::Link(args) => commands::link::run(args),
         Command::Merge(args) => commands::merge::run(args),
         Command::Append(args) => commands::append::run(args),
         Command::Info(args) => commands::info::run(args),

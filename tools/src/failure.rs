@@ -92,7 +92,7 @@ fn of_library(error: &cellring::Error) -> &'static str {
 }
 
 /// What the library advises, and the options of this command that do it.
-const OPTIONS: [(&str, &str); 6] = [
+const OPTIONS: [(&str, &str); 7] = [
     (
         "; allow it to be replaced, or give another name",
         "; give --force to replace it, or another name",
@@ -114,6 +114,10 @@ const OPTIONS: [(&str, &str); 6] = [
         "takes with --layer counts or --raw if",
     ),
     ("; choose a smaller block size", "; choose a smaller --block-size"),
+    (
+        "; name a directory that both are below",
+        "; name a directory that both are below with --source-root",
+    ),
 ];
 
 /// A sentence of the library, which knows no command line, with the options that it is about.

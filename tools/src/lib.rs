@@ -9,6 +9,7 @@ mod diversity;
 pub mod export;
 mod failure;
 mod interrupt;
+pub mod link;
 pub mod list;
 mod measure;
 pub mod message;

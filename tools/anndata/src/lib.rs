@@ -84,11 +84,12 @@ pub mod write;
 
 pub use cellring_core::{CsrRows, ValueBuffer, ValueType};
 
+pub use container::{StoredArray, StoredChunk, StoredExtents};
 pub use error::{ReadError, Result};
 pub use input::Input;
 pub use join::{JoinError, JoinOptions, VarJoin};
 pub use left_out::{LeftOut, PartKind};
-pub use matrix::{Canonicalised, CountMode, FrameColumn, MatrixSource, Rows, Selection};
+pub use matrix::{Canonicalised, CountMode, FrameColumn, MatrixSource, Rows, Selection, StoredRows};
 pub use open::OpenOptions;
 pub use rows::{RowSet, RowSetBuilder};
 pub use stamp::InputStamp;

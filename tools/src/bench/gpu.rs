@@ -71,6 +71,7 @@ pub(crate) fn run(request: &Request, device: u32) -> Result<GpuReport, Failure> 
 
 fn report(request: &Request, gpu: &Gpu) -> Result<GpuReport, Failure> {
     let store = request.store.open()?;
+    store.require_blocks("bench")?;
     let copies = COPY_BYTES
         .iter()
         .map(|&copy_bytes| {

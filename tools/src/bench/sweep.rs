@@ -32,6 +32,7 @@ const DEPTHS: [u32; 3] = [4, 32, 128];
 
 pub(crate) fn run(request: &Request) -> Result<Report, Failure> {
     let store = request.store.open()?;
+    store.require_blocks("bench")?;
     let paths = store.shard_paths();
     let labels = Labels::new(&store, request.column.as_deref())?;
     let samplers = samplers(request, &store)?;

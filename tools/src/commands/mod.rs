@@ -9,6 +9,7 @@ mod encoding;
 pub(crate) mod epoch;
 pub(crate) mod export;
 pub(crate) mod info;
+pub(crate) mod link;
 pub(crate) mod man;
 pub(crate) mod merge;
 pub(crate) mod plan;

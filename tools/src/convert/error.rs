@@ -35,6 +35,33 @@ pub enum ConvertError {
         /// Its rows.
         found: u64,
     },
+    /// The matrix cannot be read where it lies.
+    #[error("{matrix} in {} cannot be linked: {reason}; convert it instead: cellring convert", file.display())]
+    NotLinkable {
+        /// The input.
+        file: PathBuf,
+        /// Path of the matrix in it.
+        matrix: String,
+        /// Why.
+        reason: String,
+    },
+    /// There is no directory for what is linked on the way.
+    #[error(
+        "{}: there is no directory to link it in, since neither XDG_CACHE_HOME nor HOME is set; set one, or link it by name: cellring link",
+        file.display()
+    )]
+    NoCache {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The directory for what is linked on the way cannot be used.
+    #[error("{}: {error}; it is needed to link the file on the way: set XDG_CACHE_HOME, or link it by name: cellring link", path.display())]
+    Cache {
+        /// The file, or the directory.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// A column that AnnData cannot hold, so that the store could not be exported.
     #[error(
         "{table} cannot be converted: its {fault}, or leave it out with --obs-columns if it is a column of obs"

@@ -1,5 +1,6 @@
 //! Opens what is converted: the matrix, `obs` and `var`, of which the options have taken their part.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use cellring_anndata::__internal::{Looks, directory_of};
@@ -13,30 +14,30 @@ use super::{open, order, select};
 use crate::message::{Message, MessageKind};
 
 /// Inputs that have been looked at and found fit.
-pub(super) struct Inputs {
+pub(crate) struct Inputs {
     file: Input,
     /// How messages name them.
-    pub(super) name: PathBuf,
+    pub(crate) name: PathBuf,
     /// What they were like before anything was read.
     stamps: Vec<InputStamp>,
     /// The matrix of the store, and further ones.
-    pub(super) selected_matrices: Vec<SelectedMatrix>,
+    pub(crate) selected_matrices: Vec<SelectedMatrix>,
     /// The genes that are kept, where not all are.
     pub(super) genes: Option<GeneList>,
     /// In the order of the store.
-    pub(super) obs: TableSource,
+    pub(crate) obs: TableSource,
     /// For each obs of the store its place in the source, where that is another.
-    pub(super) order: Option<Vec<u32>>,
+    pub(crate) order: Option<Vec<u32>>,
     /// What is held in memory all the time.
-    pub(super) held_bytes: u64,
+    pub(crate) held_bytes: u64,
     /// What is not taken of the inputs.
-    pub(super) left_out: Vec<LeftOut>,
+    pub(crate) left_out: Vec<LeftOut>,
     /// What is odd about the filter and the genes.
-    pub(super) warnings: Vec<Message>,
+    pub(crate) warnings: Vec<Message>,
 }
 
 impl Inputs {
-    pub(super) fn open(
+    pub(crate) fn open(
         inputs: &[PathBuf],
         output: &Path,
         options: &ConvertOptions,
@@ -116,8 +117,24 @@ impl Inputs {
         })
     }
 
+    /// What is odd about obs and var.
+    pub(crate) fn table_warnings(&self) -> Vec<Message> {
+        let of_table = |kind, table: &TableSource| -> Vec<Message> {
+            let sentences = table.warnings().iter();
+            sentences.map(|sentence| Message::new(kind, sentence)).collect()
+        };
+        let mut warnings = of_table(MessageKind::Obs, &self.obs);
+        for selected in &self.selected_matrices {
+            warnings.extend(of_table(MessageKind::Var, &selected.var));
+        }
+        // Layers have the genes of X, and so the same warnings.
+        let mut seen = HashSet::new();
+        warnings.retain(|warning| seen.insert(warning.clone()));
+        warnings
+    }
+
     /// Where counts are, if the first matrix holds something else and none of those that are taken is them.
-    pub(super) fn counts_beside(&self, x: Looks) -> Option<Message> {
+    pub(crate) fn counts_beside(&self, x: Looks) -> Option<Message> {
         let found = x.no_counts()?;
         let taken: Vec<&Selection> = self
             .selected_matrices
@@ -136,7 +153,7 @@ impl Inputs {
     }
 
     /// Says if inputs of counts are joined with others.
-    pub(super) fn mixed_counts(&self) -> Option<Message> {
+    pub(crate) fn mixed_counts(&self) -> Option<Message> {
         let selection = &self.selected_matrices.first()?.selection;
         let mixed = self.file.mixed_counts(selection)?;
         let sentence = format!(
@@ -150,12 +167,12 @@ impl Inputs {
     }
 
     /// What tells these inputs from others, on every machine.
-    pub(super) fn content(&self) -> Vec<[i64; 3]> {
+    pub(crate) fn content(&self) -> Vec<[i64; 3]> {
         self.stamps.iter().map(InputStamp::content).collect()
     }
 
     /// Refuses inputs that something has written to since they were opened.
-    pub(super) fn check_unchanged(&self) -> Result<(), ConvertError> {
+    pub(crate) fn check_unchanged(&self) -> Result<(), ConvertError> {
         Ok(self.stamps.iter().try_for_each(InputStamp::check)?)
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cellring::Store;
 use cellring::writer::{PartManifest, StoreWriter, WriteError, part_table_rows};
 use cellring_anndata::__internal::Looks;
-use cellring_anndata::{Canonicalised, FrameColumn, Selection, TableSource};
+use cellring_anndata::{Canonicalised, FrameColumn, Selection};
 
 use super::error::ConvertError;
 use super::inputs::Inputs;
@@ -15,7 +15,7 @@ use super::options::{ConvertOptions, ObsOrder, Parts};
 use super::report::{ConvertReport, PartReport};
 use super::selected::SelectedMatrix;
 use super::{parts, tables};
-use crate::message::{Message, MessageKind};
+use crate::message::Message;
 
 /// A conversion whose inputs have been looked at and found fit.
 pub(super) struct Job<'a> {
@@ -291,18 +291,10 @@ impl<'a> Job<'a> {
 
     /// What the tables warn of, what was asked for and is not there, and where counts are; each once.
     fn warnings(&self, looks: Looks) -> Vec<Message> {
-        let of_table = |kind, table: &TableSource| -> Vec<Message> {
-            let sentences = table.warnings().iter();
-            sentences.map(|sentence| Message::new(kind, sentence)).collect()
-        };
-        let mut warnings = of_table(MessageKind::Obs, &self.inputs.obs);
-        for selected in &self.inputs.selected_matrices {
-            warnings.extend(of_table(MessageKind::Var, &selected.var));
-        }
+        let mut warnings = self.inputs.table_warnings();
         warnings.extend(self.inputs.warnings.iter().cloned());
         warnings.extend(self.inputs.counts_beside(looks));
         warnings.extend(self.inputs.mixed_counts());
-        // Layers have the genes of X, and so the same warnings.
         let mut seen = HashSet::new();
         warnings.retain(|warning| seen.insert(warning.clone()));
         warnings

@@ -19,7 +19,7 @@ mod report;
 mod select;
 mod selected;
 mod survey;
-mod tables;
+pub(crate) mod tables;
 mod threads;
 
 use std::path::{Path, PathBuf};
@@ -27,8 +27,11 @@ use std::time::Instant;
 
 pub use append::{AppendError, AppendOptions, AppendReport, append};
 pub use error::ConvertError;
+pub(crate) use inputs::Inputs;
 pub use options::{ConvertOptions, ObsOrder, Parts};
 pub use report::{ConvertReport, PartReport};
+
+pub(crate) use selected::SelectedMatrix;
 
 use crate::usage::peak_rss_bytes;
 use job::Job;

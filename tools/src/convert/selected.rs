@@ -7,15 +7,15 @@ use cellring_anndata::{MatrixSource, Selection, TableSource};
 use super::error::ConvertError;
 
 /// One matrix, its rows in the order of the store, and the table of its columns.
-pub(super) struct SelectedMatrix {
-    pub(super) selection: Selection,
-    pub(super) matrix: MatrixSource,
-    pub(super) var: TableSource,
+pub(crate) struct SelectedMatrix {
+    pub(crate) selection: Selection,
+    pub(crate) matrix: MatrixSource,
+    pub(crate) var: TableSource,
 }
 
 impl SelectedMatrix {
     /// Compares the shape of the matrix with the tables.
-    pub(super) fn check(&self, input: &Path, obs: &TableSource) -> Result<(), ConvertError> {
+    pub(crate) fn check(&self, input: &Path, obs: &TableSource) -> Result<(), ConvertError> {
         let (matrix, var) = (&self.matrix, &self.var);
         let sides = [
             ("rows", matrix.n_obs(), "obs", obs.n_rows()),

@@ -207,7 +207,7 @@ impl ValueRange {
 
 /// The columns' order in the store, and for each column of the source its place in it.
 #[derive(Clone, Debug)]
-pub(super) struct ColumnOrder {
+pub(crate) struct ColumnOrder {
     pub(super) source_of_column: Vec<u32>,
     pub(super) column_of_source: Arc<[u32]>,
 }

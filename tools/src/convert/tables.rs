@@ -7,16 +7,44 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use cellring::format::constants::{ROLE_KEY, ROLE_SOURCE_POSITION, SOURCE_POSITION_FIELD, TABLE_BATCH_ROWS};
-use cellring::writer::{StoreWriter, TableKind};
+use cellring::writer::{LinkedWriter, StoreWriter, TableKind};
 use cellring_anndata::TableSource;
 use cellring_anndata::write::TableCheck;
 
 use super::error::ConvertError;
 use super::survey::ColumnOrder;
 
+/// What the tables of a store are written to.
+pub(crate) trait TableSink {
+    /// As [`StoreWriter::write_table`].
+    fn write_table(
+        &mut self,
+        kind: TableKind,
+        schema: &Arc<Schema>,
+        batches: impl IntoIterator<Item = Result<RecordBatch, ConvertError>>,
+    ) -> Result<(), ConvertError>;
+}
+
+macro_rules! table_sink {
+    ($($Writer:ty),*) => {
+        $(impl TableSink for $Writer {
+            fn write_table(
+                &mut self,
+                kind: TableKind,
+                schema: &Arc<Schema>,
+                batches: impl IntoIterator<Item = Result<RecordBatch, ConvertError>>,
+            ) -> Result<(), ConvertError> {
+                <$Writer>::write_table(self, kind, schema, batches)
+            }
+        })*
+    };
+}
+
+table_sink!(StoreWriter, LinkedWriter);
+
 /// Copies the batches of obs that begin within `rows`, a multiple of their length; where obs is in another order than the source, each obs's place in that is added.
-pub(super) fn write_obs(
-    writer: &mut StoreWriter,
+pub(crate) fn write_obs(
+    writer: &mut impl TableSink,
     obs: &TableSource,
     order: Option<&[u32]>,
     rows: Range<u64>,
@@ -63,8 +91,8 @@ fn with_position(schema: &Schema) -> Arc<Schema> {
 }
 
 /// Copies var in the store's order of columns, and adds each column's place in the source.
-pub(super) fn write_var(
-    writer: &mut StoreWriter,
+pub(crate) fn write_var(
+    writer: &mut impl TableSink,
     var: &TableSource,
     order: Option<&ColumnOrder>,
 ) -> Result<(), ConvertError> {

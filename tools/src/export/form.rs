@@ -136,14 +136,25 @@ fn form(
     })
 }
 
+/// Rows of a linked store that are read at a time to count their values.
+const COUNTED_ROWS: u64 = 1024;
+
 /// Shape and types of these rows of a matrix.
 fn spec(store: &Store, obs: &Range<u64>) -> Result<MatrixSpec, ExportError> {
     let n_obs = obs.end - obs.start;
-    let nnz = if n_obs == store.n_obs() {
+    let nnz = if store.is_linked() {
+        // What is stored is not always canonical: there may be zeros, and several values of one column.
+        let parts = (obs.start..obs.end).step_by(COUNTED_ROWS as usize);
+        parts
+            .map(|first| first..(first + COUNTED_ROWS).min(obs.end))
+            .try_fold(0, |nnz, part| {
+                Ok::<_, cellring::Error>(nnz + store.rows(part)?.nnz() as u64)
+            })?
+    } else if n_obs == store.n_obs() {
         store.manifest().nnz
     } else {
         obs.clone().try_fold(0, |nnz, obs| {
-            Ok::<_, cellring::Error>(nnz + u64::from(store.index().locate(obs)?.nnz))
+            Ok::<_, cellring::Error>(nnz + u64::from(store.nnz_of(obs)?))
         })?
     };
     let mut spec = MatrixSpec::new(n_obs, store.n_vars(), store.manifest().value_type).with_nnz(nnz);

@@ -110,7 +110,7 @@ fn write_rows<T: Element>(
 fn part(store: &Store, obs: Range<u64>) -> Result<Range<u64>, cellring::Error> {
     let (mut end, mut nnz) = (obs.start, 0);
     while end < obs.end.min(obs.start + PART_ROWS) {
-        nnz += u64::from(store.index().locate(end)?.nnz);
+        nnz += u64::from(store.nnz_of(end)?);
         if nnz > PART_NNZ && end > obs.start {
             break;
         }

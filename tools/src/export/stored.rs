@@ -62,8 +62,7 @@ impl RowSource for StoredRows {
 
     fn stored_in(&self, row: u64) -> u64 {
         // What is wrong with the index, reading says.
-        let located = self.store.index().locate(row);
-        located.map_or(0, |located| u64::from(located.nnz))
+        self.store.nnz_of(row).map_or(0, u64::from)
     }
 
     fn pool(&self) -> &rayon::ThreadPool {

@@ -6,22 +6,40 @@ use std::sync::Arc;
 use cellring::Store;
 
 use crate::failure::Failure;
+use crate::link;
+use crate::message::MessageKind;
+use crate::output;
 
 /// The store that a command is about.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StoreArg {
-    /// The store, a directory made by `cellring convert`
+    /// The store, a directory made by `cellring convert` or `cellring link`; or an .h5ad, which is linked on the way
     #[arg(value_name = "STORE")]
     path: PathBuf,
+    /// The directory below which the files are that a linked store leads to [default: the one that the store is in]
+    #[arg(long, value_name = "DIR")]
+    source_root: Option<PathBuf>,
 }
 
 impl StoreArg {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self {
+            path,
+            source_root: None,
+        }
     }
 
     pub(crate) fn open(&self) -> Result<Arc<Store>, Failure> {
-        Ok(Arc::new(Store::open(&self.path)?))
+        let opened = link::open(&self.path, self.source_root.as_deref())?;
+        if let Some(cached) = &opened.cached {
+            let sentence = format!(
+                "{} is read where it lies, by way of {}; converted (cellring convert) it would be faster to read",
+                self.path.display(),
+                cached.display()
+            );
+            output::warn(MessageKind::Run, sentence);
+        }
+        Ok(Arc::new(opened.store))
     }
 
     pub(crate) fn path(&self) -> &Path {

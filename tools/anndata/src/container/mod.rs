@@ -24,6 +24,7 @@ use std::sync::Arc;
 use cellring_filters::Filter;
 
 pub(crate) use array::Array;
+pub use array::{StoredArray, StoredChunk, StoredExtents};
 pub(crate) use attribute::Attribute;
 pub(crate) use element::{Class, Element, Enumeration, Member, Padding};
 pub(crate) use fault::Fault;

@@ -9,6 +9,7 @@ use cellring_core::{CsrRows, ValueType};
 use super::canonical::{Canonicalised, Fault, canonicalise};
 use super::compressed::Compressed;
 use super::source::{RowSource, blame_overflow, check_row_nnz, decoding_pool, reuse, window_of};
+use super::stored::StoredRows;
 use super::value::Value;
 use crate::error::{ReadError, Result};
 
@@ -24,6 +25,10 @@ impl Csr {
     pub(super) fn new(arrays: Compressed, form: &'static str) -> Result<Self> {
         let pool = decoding_pool(arrays.file.path())?;
         Ok(Self { arrays, form, pool })
+    }
+
+    pub(super) fn arrays(&self) -> &Compressed {
+        &self.arrays
     }
 
     /// Fills `indptr` for the rows, and returns the range of their entries.
@@ -57,6 +62,10 @@ impl Csr {
 }
 
 impl RowSource for Csr {
+    fn stored(&self) -> std::result::Result<StoredRows, String> {
+        self.place_in_file()
+    }
+
     fn place(&self) -> (&Path, &str) {
         (self.arrays.file.path(), &self.arrays.object)
     }

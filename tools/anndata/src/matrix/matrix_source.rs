@@ -11,6 +11,7 @@ use super::picked::Picked;
 use super::row_sorted::RowSorted;
 use super::selected::Selected;
 use super::source::RowSource;
+use super::stored::StoredRows;
 use super::transposed::Transposed;
 use crate::error::Result;
 use crate::rows::RowSet;
@@ -58,6 +59,14 @@ impl MatrixSource {
     /// How the matrix is stored, as AnnData names it: `csr_matrix`, `csc_matrix`, `array`, `dataframe`.
     pub fn form(&self) -> &'static str {
         self.source.form()
+    }
+
+    /// Where the entries of each row lie in the file, for who reads them there: columns perhaps in any order, or several times.
+    ///
+    /// # Errors
+    /// In one clause, why there is no such place: the matrix is not stored by rows, only some of it is taken, or it is not HDF5.
+    pub fn stored(&self) -> std::result::Result<StoredRows, String> {
+        self.source.stored()
     }
 
     /// The columns of a data frame; nothing if the matrix is none.

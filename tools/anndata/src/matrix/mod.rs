@@ -21,6 +21,7 @@ mod selected;
 mod selection;
 mod source;
 mod spill;
+mod stored;
 mod stream;
 mod transposed;
 mod value;
@@ -32,6 +33,7 @@ pub use looks::Looks;
 pub use matrix_source::MatrixSource;
 pub use selection::Selection;
 pub use source::{MAX_WINDOW_ROWS, RowSource, decoding_pool};
+pub use stored::StoredRows;
 pub use stream::{CountMode, Rows};
 
 pub(crate) use available::is_none;

@@ -8,6 +8,7 @@ use cellring_core::{CsrRows, ValueBuffer, ValueType};
 
 use super::canonical::{Canonicalised, Fault};
 use super::frame_column::FrameColumn;
+use super::stored::StoredRows;
 use crate::error::{ReadError, Result};
 
 /// The most stored entries of one row. A row is held whole, so a file must not choose how much that is.
@@ -22,6 +23,16 @@ pub trait RowSource: Debug + Send + Sync {
     fn place(&self) -> (&Path, &str);
     /// How the matrix is stored, as AnnData names it: `csr_matrix`, `csc_matrix`, `array`, ...
     fn form(&self) -> &'static str;
+    /// Where the entries lie, row after row.
+    ///
+    /// # Errors
+    /// In one clause, why they cannot be read there.
+    fn stored(&self) -> std::result::Result<StoredRows, String> {
+        Err(match self.form() {
+            "csr_matrix" => "only some of it is taken, or in another order".to_owned(),
+            form => format!("it is stored as {form}, and not as sparse rows"),
+        })
+    }
     /// The columns of a data frame.
     fn frame_columns(&self) -> Option<Vec<FrameColumn>> {
         None

@@ -64,6 +64,7 @@ fn parse_bits(text: &str) -> Result<f64, String> {
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let store = args.store.open()?;
+    store.require_blocks("tune")?;
     let labels = Labels::new(&store, args.column.as_deref())?;
     let data = SamplerData::default().subset(args.subset.subset(&store)?);
     let n_obs = data.subset.as_ref().map_or(store.n_obs(), Subset::len);

@@ -1,6 +1,9 @@
 //! Windows of one-dimensional datasets, decoded in parallel.
 
 mod fetch;
+mod stored;
+
+pub use stored::{StoredArray, StoredChunk, StoredExtents};
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -37,6 +40,7 @@ pub(crate) struct Array {
     /// Byte of the record at which the member begins.
     member_at: usize,
     placement: Placement,
+    filters: Vec<Filter>,
     pipeline: Pipeline,
     fill: Vec<u8>,
     /// The decoded chunk in which the last window ended, when decoding it again would cost a good part of the next one.
@@ -153,6 +157,7 @@ impl Array {
             member_at: member.map_or(0, |member| member.offset_bytes),
             element: member.map_or(element, |member| member.element.clone()),
             placement: description.placement,
+            filters: description.filters,
             pipeline,
             fill,
             tail: Mutex::new(None),

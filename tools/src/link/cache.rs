@@ -1,0 +1,152 @@
+//! Stores that are linked on the way, when a command or a program is given the file itself.
+//!
+//! They are in a directory of the user's cache, and are thrown away when they are old: whoever wants to keep one links it by name.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs::{self, DirBuilder, File};
+use std::hash::{Hash, Hasher};
+use std::io::Read;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use cellring::Store;
+
+use super::{LinkOptions, link};
+use crate::convert::ConvertError;
+
+/// How an HDF5 file begins, unless it has a user block.
+const HDF5: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
+/// Stores that are kept.
+const MAX_STORES: usize = 32;
+/// Bytes that they may have together, but for the newest.
+const MAX_BYTES: u64 = 8 << 30;
+
+/// A store, however it was named.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store.
+    pub store: Store,
+    /// Where it was linked, if the path was that of a file.
+    pub cached: Option<PathBuf>,
+}
+
+/// Opens a store; or the file itself, which is linked for it, if that was not done before.
+///
+/// `source_root`: below which the files are that a linked store leads to; `None`: the directory that it is in.
+///
+/// # Errors
+/// As [`Store::open`] and [`link`].
+pub fn open(path: &Path, source_root: Option<&Path>) -> Result<Opened, ConvertError> {
+    if !is_hdf5(path) {
+        let store = match source_root {
+            Some(root) => Store::open_below(path, root)?,
+            None => Store::open(path)?,
+        };
+        return Ok(Opened { store, cached: None });
+    }
+    let failed = |error| ConvertError::Cache {
+        path: path.to_path_buf(),
+        error,
+    };
+    let real = path.canonicalize().map_err(failed)?;
+    let root = real.parent().unwrap_or(Path::new("/")).to_path_buf();
+    let directory = directory().ok_or_else(|| ConvertError::NoCache {
+        file: path.to_path_buf(),
+    })?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&directory)
+        .map_err(|error| ConvertError::Cache {
+            path: directory.clone(),
+            error,
+        })?;
+    let cached = directory.join(name(&real).map_err(failed)?);
+    let opened = Store::open_below(&cached, &root);
+    let store = match opened {
+        Ok(store) => store,
+        // It is not there, or was damaged.
+        Err(_) => {
+            let options = LinkOptions {
+                source_root: Some(root.clone()),
+                force: true,
+                ..LinkOptions::default()
+            };
+            link(&real, &cached, &options)?;
+            prune(&directory, &cached);
+            Store::open_below(&cached, &root)?
+        }
+    };
+    Ok(Opened {
+        store,
+        cached: Some(cached),
+    })
+}
+
+/// Whether a path is that of an HDF5 file.
+fn is_hdf5(path: &Path) -> bool {
+    let mut start = [0; 8];
+    let is_file = path.metadata().is_ok_and(|found| found.is_file());
+    is_file
+        && File::open(path)
+            .and_then(|mut file| file.read_exact(&mut start))
+            .is_ok()
+        && start == HDF5
+}
+
+/// Where such stores are: `$XDG_CACHE_HOME/cellring`, by default `~/.cache/cellring`.
+fn directory() -> Option<PathBuf> {
+    let of = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let cache = of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")))?;
+    Some(cache.join("cellring"))
+}
+
+/// The name of the store for a file as it is now: another one when it has changed.
+fn name(file: &Path) -> std::io::Result<String> {
+    let found = file.metadata()?;
+    let mut hasher = DefaultHasher::new();
+    (file, found.len(), found.mtime(), found.mtime_nsec()).hash(&mut hasher);
+    (found.dev(), found.ino(), env!("CARGO_PKG_VERSION")).hash(&mut hasher);
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let stem: String = stem.chars().take(80).filter(|c| !c.is_control()).collect();
+    Ok(format!(
+        "{}-{:016x}.cellring",
+        stem.trim_start_matches('.'),
+        hasher.finish()
+    ))
+}
+
+/// Removes the oldest stores where there are many. What cannot be removed stays.
+fn prune(directory: &Path, newest: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
+    let mut stores: Vec<(SystemTime, u64, PathBuf)> = entries
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let is_store = path.extension().is_some_and(|extension| extension == "cellring");
+            let modified = path.metadata().ok()?.modified().ok()?;
+            (is_store && path != newest).then(|| (modified, bytes_of(&path), path))
+        })
+        .collect();
+    stores.sort_by_key(|store| std::cmp::Reverse(store.0));
+    let mut total = 0;
+    for (number, (_, bytes, path)) in stores.into_iter().enumerate() {
+        total += bytes;
+        if number + 1 >= MAX_STORES || total > MAX_BYTES {
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
+fn bytes_of(store: &Path) -> u64 {
+    let entries = fs::read_dir(store).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| Some(entry.metadata().ok()?.len()))
+        .sum()
+}
