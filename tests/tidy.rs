@@ -107,8 +107,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("engine", &["buffer"]),
     ("format", &[]),
     // Whether io_uring can be had is the engine's to find out; what is put together of parts, or added to, is read first.
-    ("writer", &["engine::probe_ring", "format", "store"]),
-    ("store", &["format"]),
+    ("writer", &["engine::probe_ring", "format", "linked", "store"]),
+    ("store", &["format", "linked"]),
+    // Its reads are those of an engine, or of its own.
+    ("linked", &["engine::Read", "engine::coalesce", "format"]),
     // From the obs table to what the plan takes.
     ("select", &["format", "plan", "store", "Store"]),
     // What it copies is told by those above.
@@ -121,6 +123,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "engine",
             "format",
             "gpu",
+            "linked",
             "minibatch",
             "plan",
             "store",

@@ -2,7 +2,7 @@
 
 use cellring_core::{Element, ValueType, put};
 
-use super::Link;
+use super::link::Link;
 use super::error::LinkedError;
 use super::narrow::{ascend, has_zeros, widened};
 use crate::format::encoding::linked::kept_type;

@@ -2,15 +2,15 @@
 
 use std::ops::Range;
 
-use super::Link;
-use super::array::{Form, Stored};
+use super::link::Link;
+use super::stored::{Form, Stored};
 use crate::engine::Read;
 use crate::engine::coalesce::{CACHE_LINE_BYTES, FileRange, ReadShape, first_read};
 use crate::format::FormatError;
 use crate::format::linked::ArrayRole;
 
 /// A batch ends where the rows that come of it would take more than this: chunks may decode to any number of times their bytes.
-const BATCH_KEPT_BYTES: u64 = 8 << 20;
+const BATCH_KEPT_BYTES: u64 = 2 << 20;
 
 /// A row that is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -117,10 +117,9 @@ pub(crate) fn plan(
     for role in ArrayRole::BOTH {
         for wanted in rows {
             let planned = &links[wanted.link as usize];
-            let array = planned.link.array(role);
             let (mut at, end) = (wanted.first, wanted.first + u64::from(wanted.nnz));
             while at < end {
-                let stored = array.stored(planned.link, role, at, end)?;
+                let stored = planned.link.stored(role, at, end)?;
                 let piece = Piece {
                     row: wanted.row,
                     at: (at - wanted.first) as u32,

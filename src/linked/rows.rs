@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 
 use cellring_core::{CsrRows, Element, ValueBuffer};
 
-use super::Link;
+use super::link::Link;
 use super::canonical::{canonical, is_canonical};
 use super::error::LinkedError;
 use super::narrow::widened;

@@ -1,7 +1,7 @@
 //! Takes the wanted pieces out of a batch that was read: chunks are inflated, and the parts of rows that lie in them kept.
 
-use super::Link;
-use super::array::Form;
+use super::link::Link;
+use super::stored::Form;
 use super::error::LinkedError;
 use super::narrow::{self, Counts};
 use super::plan::{Batch, Job, Piece};
@@ -42,6 +42,8 @@ pub(crate) struct Scratch {
     stored: Vec<u8>,
     decoded: Vec<u8>,
     counts: Counts,
+    /// What comes of a batch, before its length is known.
+    kept: Vec<u8>,
 }
 
 /// Takes the pieces of a batch, whose bytes `slot` holds.
@@ -54,10 +56,8 @@ pub(crate) fn stage<'a>(
     link: impl Fn(u32) -> &'a Link,
     scratch: &mut Scratch,
 ) -> Result<Staged, LinkedError> {
-    let mut staged = Staged {
-        bytes: Vec::with_capacity(batch.kept_bytes as usize),
-        parts: Vec::with_capacity(batch.pieces.len()),
-    };
+    let mut parts = Vec::with_capacity(batch.pieces.len());
+    scratch.kept.clear();
     for job in &batch.jobs {
         let link = link(job.link);
         let pieces = &batch.pieces[job.pieces.clone()];
@@ -67,6 +67,7 @@ pub(crate) fn stage<'a>(
             stored: copy,
             decoded,
             counts,
+            kept,
         } = scratch;
         let elements = match job.form {
             Form::Plain => stored,
@@ -80,12 +81,14 @@ pub(crate) fn stage<'a>(
             }
         };
         for piece in pieces {
-            keep(link, job, piece, elements, counts, &mut staged)?;
+            parts.push(keep(link, job, piece, elements, counts, kept)?);
         }
     }
-    // What was taken for values as wide as they may be is given back where they are narrow.
-    staged.bytes.shrink_to_fit();
-    Ok(staged)
+    // As much as it takes, which is often half of what it might have taken.
+    Ok(Staged {
+        bytes: scratch.kept.as_slice().to_vec(),
+        parts,
+    })
 }
 
 /// Decodes a chunk.
@@ -132,14 +135,14 @@ fn keep(
     piece: &Piece,
     elements: &[u8],
     counts: &mut Counts,
-    staged: &mut Staged,
-) -> Result<(), LinkedError> {
+    kept: &mut Vec<u8>,
+) -> Result<Part, LinkedError> {
     let array = link.array(job.role);
     let width = array.width();
     let from = piece.from as usize * width;
     let elements = &elements[from..from + piece.n as usize * width];
     let (value_type, big_endian) = (array.value_type(), array.linked().big_endian);
-    let begin = staged.bytes.len();
+    let begin = kept.len();
     match job.role {
         ArrayRole::Columns => {
             let (n_vars, column_bytes) = (link.n_vars(), link.column_bytes());
@@ -149,7 +152,7 @@ fn keep(
                 big_endian,
                 n_vars,
                 column_bytes,
-                &mut staged.bytes,
+                kept,
             )
             .map_err(|place| {
                 let element = &elements[place * width..][..width];
@@ -164,19 +167,18 @@ fn keep(
                 big_endian,
                 piece.is_whole,
                 counts,
-                &mut staged.bytes,
+                kept,
             );
         }
     }
-    staged.parts.push(Part {
+    Ok(Part {
         row: piece.row,
         role: job.role,
         at: piece.at,
         is_whole: piece.is_whole,
         offset_bytes: begin as u32,
-        len_bytes: (staged.bytes.len() - begin) as u32,
-    });
-    Ok(())
+        len_bytes: (kept.len() - begin) as u32,
+    })
 }
 
 impl Link {

@@ -16,6 +16,7 @@ use crate::format::column::text_at;
 use crate::format::constants::{MANIFEST_FILE, MAX_MANIFEST_BYTES, ROLE_SOURCE_POSITION};
 use crate::format::file::{Links, open, read_whole};
 use crate::format::lazy::Lazy;
+use crate::format::linked::ArrayRole;
 use crate::format::manifest::MatrixEntry;
 use crate::format::table::Table;
 use crate::format::{FormatError, Index, Manifest, shard};
@@ -211,6 +212,12 @@ impl Store {
     /// Whether the values lie in the file that they come from, and not in this store.
     pub fn is_linked(&self) -> bool {
         self.link().is_some()
+    }
+
+    /// Values of each of the chunks that a linked store's values are compressed in: what is read and decoded together. `None` where they lie
+    /// as they are, and of stores that hold their values.
+    pub fn chunk_values(&self) -> Option<u64> {
+        self.link()?.array(ArrayRole::Values).chunk_elements()
     }
 
     /// The files that the values lie in, if the store is linked.

@@ -9,9 +9,10 @@ use std::ops::RangeInclusive;
 use super::bytes::Padded;
 use super::codec::{Codec, DecodeObs, StoredMatrix};
 use super::error::FrameError;
-use super::raw::RawDecoder;
+use super::raw::index_bytes;
+use super::values::{check_exact, may_round};
 use crate::format::var_order::VarOrder;
-use cellring_core::{Element, ValueType};
+use cellring_core::{Element, ValueType, get};
 
 /// The rows of linked stores.
 pub(crate) enum LinkedCodec {}
@@ -64,7 +65,60 @@ impl DecodeObs for LinkedDecoder {
         let stored = kept.ok_or(FrameError::Layout(
             "the values of an obs do not have the length that their number requires",
         ))?;
-        let decoder = RawDecoder::new(StoredMatrix { stored, ..self.0 });
-        decoder.decode_parts(index_part, value_part, indices, data)
+        if index_part.len() != indices.len() * index_bytes(self.0.n_vars) {
+            return Err(FrameError::Layout(
+                "the columns of an obs do not have the length that their number requires",
+            ));
+        }
+        widen(index_part, self.0.n_vars, indices);
+        self.values(value_part, stored, data)
+    }
+}
+
+/// Columns as they are delivered. That they are in range was seen when they were made narrow.
+#[inline]
+fn widen(columns: &[u8], n_vars: u64, indices: &mut [i32]) {
+    match index_bytes(n_vars) {
+        2 => indices
+            .iter_mut()
+            .zip(columns.as_chunks::<2>().0)
+            .for_each(|(index, &le)| *index = u16::from_le_bytes(le).into()),
+        _ => indices
+            .iter_mut()
+            .zip(columns.as_chunks::<4>().0)
+            .for_each(|(index, &le)| *index = u32::from_le_bytes(le) as i32),
+    }
+}
+
+impl LinkedDecoder {
+    /// Values as they are delivered: of type `T`, which is that of the matrix or `f32`.
+    #[inline]
+    fn values<T: Element>(&self, values: &[u8], stored: ValueType, data: &mut [T]) -> Result<(), FrameError> {
+        let value_type = self.0.value_type;
+        if stored != value_type {
+            match stored {
+                ValueType::U8 => data
+                    .iter_mut()
+                    .zip(values)
+                    .for_each(|(value, &count)| *value = T::from_count(count.into())),
+                _ => data
+                    .iter_mut()
+                    .zip(values.as_chunks::<2>().0)
+                    .for_each(|(value, &le)| *value = T::from_count(u16::from_le_bytes(le).into())),
+            }
+            return Ok(());
+        }
+        if self.0.f32_exact && may_round::<T>(value_type) {
+            check_exact(values, value_type)?;
+        }
+        // The type is found out once for all values.
+        cellring_core::with_element!(value_type, S => {
+            let each = data.iter_mut().zip(values.chunks_exact(value_type.size_bytes()));
+            match S::VALUE_TYPE == T::VALUE_TYPE {
+                true => each.for_each(|(value, bytes)| *value = get(bytes)),
+                false => each.for_each(|(value, bytes)| *value = T::from_stored(S::VALUE_TYPE, bytes)),
+            }
+        });
+        Ok(())
     }
 }

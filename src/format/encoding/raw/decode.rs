@@ -29,20 +29,6 @@ impl DecodeObs for RawDecoder {
     ) -> Result<(), FrameError> {
         let [index_part, value_part] = parts.map(Padded::bytes);
         check_obs(obs, indices.len() as u32, crc, [index_part, value_part])?;
-        self.decode_parts(index_part, value_part, indices, data)
-    }
-}
-
-impl RawDecoder {
-    /// Decodes the indices and the values of an obs, however they came there.
-    #[inline]
-    pub(in crate::format::encoding) fn decode_parts<T: Element>(
-        &self,
-        index_part: &[u8],
-        value_part: &[u8],
-        indices: &mut [i32],
-        data: &mut [T],
-    ) -> Result<(), FrameError> {
         let (n_vars, stored) = (self.0.n_vars as u32, self.0.stored);
         let width = index_bytes(u64::from(n_vars));
         if index_part.len() != indices.len() * width || value_part.len() != data.len() * stored.size_bytes() {
@@ -79,7 +65,9 @@ impl RawDecoder {
         }
         Ok(())
     }
+}
 
+impl RawDecoder {
     /// Checks values as they are stored: each is a value of the source's type, and one that `T` does not round where it must not.
     #[inline]
     fn check_values<T: Element>(self, values: &[u8]) -> Result<(), FrameError> {

@@ -8,6 +8,5 @@ mod verify;
 mod view;
 
 pub(crate) use codec::RawCodec;
-pub(super) use decode::RawDecoder;
 pub use layout::{RawLayout, index_bytes};
 pub use view::block_view;

@@ -1,0 +1,281 @@
+//! An open linked store: its index, and the files that it leads to.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use cellring_core::ValueType;
+
+use super::array::Array;
+use super::error::LinkedError;
+use super::sources::SourceFile;
+
+use crate::Error;
+use crate::format::constants::INDEX_HEADER_BYTES;
+use crate::format::encoding::raw::index_bytes;
+use crate::format::lazy::Lazy;
+use crate::format::linked::{ArrayRole, Description, EXTENT_BYTES, GROUP_OBS, LinkedLayout, count_bytes};
+use crate::format::{FormatError, Manifest};
+
+/// The index of an open linked store, and the files that it leads to.
+#[derive(Debug)]
+pub(crate) struct Link {
+    store: PathBuf,
+    file: PathBuf,
+    content: Lazy,
+    layout: LinkedLayout,
+    /// Of the columns and of the values.
+    arrays: [Array; 2],
+    sources: Vec<SourceFile>,
+    n_vars: u64,
+    value_type: ValueType,
+    max_obs_nnz: u32,
+}
+
+/// Which values are those of an obs: the first, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ObsValues {
+    pub(crate) first: u64,
+    pub(crate) nnz: u32,
+}
+
+impl Link {
+    /// Opens the index of the store at `store`, and the files that it leads to, all of them below `root`.
+    ///
+    /// # Errors
+    /// If the index is damaged, or a file is not there or not what it was.
+    pub(crate) fn open(store: &Path, manifest: &Manifest, root: &Path) -> Result<Self, Error> {
+        let file = store.join(&manifest.index.file);
+        let content = Lazy::open(&file, manifest.index.bytes)?;
+        let invalid = |at: u64, rule: String| FormatError::invalid(&file, at, rule);
+        let foreign = || invalid(0, "the index's header is not that of this store".to_owned());
+        if content.len() < INDEX_HEADER_BYTES {
+            return Err(foreign().into());
+        }
+        let header = content.bytes(0..INDEX_HEADER_BYTES)?;
+        let description_bytes = LinkedLayout::stated_description_bytes(header).ok_or_else(foreign)?;
+        let description_end = INDEX_HEADER_BYTES + description_bytes as usize;
+        if description_end > content.len() {
+            return Err(invalid(0, "the description ends after the file".to_owned()).into());
+        }
+        let description = content.bytes(INDEX_HEADER_BYTES..description_end)?;
+        let description =
+            Description::from_bytes(description).map_err(|rule| invalid(INDEX_HEADER_BYTES as u64, rule))?;
+        let n_extents = [0, 1].map(|k: usize| description.arrays[k].n_extents);
+        let layout = LinkedLayout::new(
+            manifest.n_obs,
+            manifest.nnz,
+            count_bytes(manifest.max_obs_nnz),
+            description_bytes,
+            n_extents,
+        );
+        let layout = layout
+            .filter(|layout| layout.file_bytes == content.len() as u64)
+            .ok_or_else(|| {
+                invalid(
+                    0,
+                    "the index's length is not what its description requires".to_owned(),
+                )
+            })?;
+        if *header != layout.header(manifest.store_id()) {
+            return Err(foreign().into());
+        }
+        if description.arrays[1].value_type != manifest.value_type {
+            let rule = "the values do not have the type that the manifest says".to_owned();
+            return Err(invalid(INDEX_HEADER_BYTES as u64, rule).into());
+        }
+        let sources = description.files.iter();
+        let sources = sources
+            .map(|linked| SourceFile::open(store, root, linked))
+            .collect::<Result<Vec<_>, _>>()?;
+        let array = |role: ArrayRole| {
+            let linked = description.arrays[role as usize].clone();
+            Array::new(linked, role, manifest.nnz).map_err(|rule| invalid(INDEX_HEADER_BYTES as u64, rule))
+        };
+        let arrays = [array(ArrayRole::Columns)?, array(ArrayRole::Values)?];
+        Ok(Self {
+            store: store.to_path_buf(),
+            content,
+            layout,
+            arrays,
+            sources,
+            n_vars: manifest.n_vars,
+            value_type: manifest.value_type,
+            max_obs_nnz: manifest.max_obs_nnz,
+            file,
+        })
+    }
+
+    /// Where the store is.
+    pub(crate) fn store(&self) -> &Path {
+        &self.store
+    }
+
+    /// The index's file.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The bytes of the index.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn bytes(&self) -> Result<&[u8], FormatError> {
+        self.content.bytes(0..self.content.len())
+    }
+
+    pub(crate) fn layout(&self) -> &LinkedLayout {
+        &self.layout
+    }
+
+    /// The files of the source.
+    pub(crate) fn sources(&self) -> &[SourceFile] {
+        &self.sources
+    }
+
+    pub(crate) fn array(&self, role: ArrayRole) -> &Array {
+        &self.arrays[role as usize]
+    }
+
+    pub(crate) fn n_vars(&self) -> u64 {
+        self.n_vars
+    }
+
+    pub(crate) fn value_type(&self) -> ValueType {
+        self.value_type
+    }
+
+    /// Width of a column as rows keep it: 2 or 4 bytes.
+    pub(crate) fn column_bytes(&self) -> usize {
+        index_bytes(self.n_vars)
+    }
+
+    /// Width of an element as rows keep it, at the most.
+    pub(crate) fn kept_bytes(&self, role: ArrayRole) -> usize {
+        match role {
+            ArrayRole::Columns => self.column_bytes(),
+            ArrayRole::Values => self.value_type.size_bytes(),
+        }
+    }
+
+    /// The most bytes that are read at once for one row or chunk.
+    pub(crate) fn longest_read(&self) -> u64 {
+        let longest = |array: &Array| match array.chunk_elements() {
+            // What is stored may be a little longer than what it decodes to; no sound chunk is much longer.
+            Some(_) => array.most_stored_bytes(),
+            None => u64::from(self.max_obs_nnz) * array.width() as u64,
+        };
+        self.arrays.iter().map(longest).max().unwrap_or(0)
+    }
+
+    /// Bytes that a thread needs for the chunk that it decodes: as it is stored, and decoded.
+    pub(crate) fn decoding_bytes(&self) -> u64 {
+        let chunk = |array: &Array| array.chunk_bytes() + array.most_stored_bytes();
+        self.arrays.iter().map(chunk).max().unwrap_or(0)
+    }
+
+    /// Bytes of the longest decoded chunk; 0 where none is encoded.
+    pub(crate) fn chunk_bytes(&self) -> u64 {
+        self.arrays.iter().map(Array::chunk_bytes).max().unwrap_or(0)
+    }
+
+    /// Whether the files are what they were.
+    ///
+    /// # Errors
+    /// If not: what was read of them since the last time may not be what was linked.
+    pub(crate) fn check(&self) -> Result<(), LinkedError> {
+        self.sources.iter().try_for_each(SourceFile::check)
+    }
+
+    /// Whether the files of these names are still those that are open here.
+    ///
+    /// # Errors
+    /// If not.
+    pub(crate) fn check_names(&self) -> Result<(), LinkedError> {
+        self.sources.iter().try_for_each(SourceFile::check_name)
+    }
+
+    /// Which values are those of an obs, as they are stored: also those of equal columns, and zeros.
+    ///
+    /// # Errors
+    /// If the index is damaged, or cannot be read.
+    ///
+    /// # Panics
+    /// If there is no such obs.
+    pub(crate) fn values(&self, obs: u64) -> Result<ObsValues, FormatError> {
+        let LinkedLayout {
+            n_obs,
+            nnz,
+            starts_at,
+            counts_at,
+            count_bytes,
+            ..
+        } = self.layout;
+        assert!(obs < n_obs, "obs {obs} of {n_obs}");
+        let group = obs / GROUP_OBS;
+        let start = u64::from_le_bytes(self.content.array((starts_at + group * 8) as usize)?);
+        let count_at = |obs: u64| (counts_at + obs * u64::from(count_bytes)) as usize;
+        let counts = self
+            .content
+            .bytes(count_at(group * GROUP_OBS)..count_at(obs + 1))?;
+        let (before, own): (u64, u32) = match count_bytes {
+            2 => sums(counts.as_chunks::<2>().0, |&bytes| {
+                u16::from_le_bytes(bytes).into()
+            }),
+            _ => sums(counts.as_chunks::<4>().0, |&bytes| u32::from_le_bytes(bytes)),
+        };
+        let first = start.checked_add(before);
+        let end = first.and_then(|first| first.checked_add(u64::from(own)));
+        match (first, end) {
+            (Some(first), Some(end)) if end <= nnz && own <= self.max_obs_nnz => {
+                Ok(ObsValues { first, nnz: own })
+            }
+            _ => Err(self.invalid(
+                count_at(obs) as u64,
+                format!("the entry of obs {obs} does not fit the number of values, or the limits of an obs"),
+            )),
+        }
+    }
+
+    /// A record of extents.
+    pub(super) fn extent_bytes(&self, role: ArrayRole, number: u64) -> Result<[u8; EXTENT_BYTES], FormatError> {
+        let k = role as usize;
+        assert!(
+            number < self.layout.n_extents[k],
+            "extent {number} of {}",
+            self.layout.n_extents[k]
+        );
+        self.content
+            .array((self.layout.extents_at[k] + number * EXTENT_BYTES as u64) as usize)
+    }
+
+    /// The bytes of some values in a file, checked to lie within it.
+    pub(super) fn within(
+        &self,
+        role: ArrayRole,
+        extent: u64,
+        file: u32,
+        bytes: Option<Range<u64>>,
+    ) -> Result<Range<u64>, FormatError> {
+        let length = self.sources.get(file as usize).map(SourceFile::bytes);
+        let bytes = bytes.filter(|bytes| length.is_some_and(|length| bytes.end <= length));
+        bytes.ok_or_else(|| {
+            let at = self.layout.extents_at[role as usize] + extent * EXTENT_BYTES as u64;
+            self.invalid(
+                at,
+                format!("extent {extent} of {} does not lie within a file", role.name()),
+            )
+        })
+    }
+
+    pub(super) fn invalid(&self, at: u64, rule: String) -> FormatError {
+        FormatError::invalid(&self.file, at, rule)
+    }
+}
+
+/// The sum of all counts but the last, and that.
+fn sums<T>(counts: &[T], count: impl Fn(&T) -> u32) -> (u64, u32) {
+    match counts.split_last() {
+        Some((own, before)) => (before.iter().map(|each| u64::from(count(each))).sum(), count(own)),
+        None => (0, 0),
+    }
+}

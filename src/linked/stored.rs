@@ -1,0 +1,145 @@
+//! Where a range of the elements of an array lies.
+
+use std::ops::Range;
+
+use super::link::Link;
+use crate::format::FormatError;
+use crate::format::linked::{ArrayRole, Chunk, Extent, Run, Shape};
+
+/// Where elements lie that are stored together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// The elements, of those of the array.
+    pub(crate) elements: Range<u64>,
+    /// Number of the file.
+    pub(crate) file: u32,
+    /// The bytes to be read.
+    pub(crate) bytes: Range<u64>,
+    /// What they are.
+    pub(crate) form: Form,
+}
+
+/// What the bytes of stored elements are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The elements.
+    Plain,
+    /// Chunk `number`, all of whose elements they decode to.
+    Chunk {
+        /// Which one.
+        number: u64,
+        /// Bit i: filter i was not applied.
+        filter_mask: u32,
+    },
+    /// There are none: every element is the fill value.
+    Absent,
+}
+
+impl Link {
+    /// Where element `first` lies, and as many of those after it, up to `end`, as are stored together with it.
+    ///
+    /// # Errors
+    /// If the index is damaged, or cannot be read.
+    pub(super) fn stored(&self, role: ArrayRole, first: u64, end: u64) -> Result<Stored, FormatError> {
+        match self.array(role).linked().shape {
+            Shape::Runs => self.in_run(role, first, end),
+            Shape::Chunks { elements } => self.in_chunk(role, elements, first, end),
+        }
+    }
+
+    fn in_run(&self, role: ArrayRole, first: u64, end: u64) -> Result<Stored, FormatError> {
+        let array = self.array(role);
+        let run = |number: u64| {
+            let record = Run::from_bytes(self.extent_bytes(role, number)?);
+            record.ok_or_else(|| self.invalid(0, format!("extent {number} of {} is no run", role.name())))
+        };
+        // The last run that begins at or before it.
+        let (mut low, mut high) = (0, array.linked().n_extents);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            match run(middle)?.first <= first {
+                true => low = middle,
+                false => high = middle,
+            }
+        }
+        let found = run(low)?;
+        let next = match low + 1 < array.linked().n_extents {
+            true => run(low + 1)?.first,
+            false => array.n_elements(),
+        };
+        let end = end.min(next);
+        if found.first > first || first >= end {
+            return Err(self.invalid(0, format!("the runs of {} do not ascend", role.name())));
+        }
+        let width = array.width() as u64;
+        let bytes = || {
+            let start = found
+                .offset_bytes
+                .checked_add((first - found.first).checked_mul(width)?)?;
+            Some(start..start.checked_add((end - first).checked_mul(width)?)?)
+        };
+        Ok(Stored {
+            elements: first..end,
+            file: found.file,
+            bytes: self.within(role, low, found.file, bytes())?,
+            form: Form::Plain,
+        })
+    }
+
+    fn in_chunk(
+        &self,
+        role: ArrayRole,
+        chunk_elements: u64,
+        first: u64,
+        end: u64,
+    ) -> Result<Stored, FormatError> {
+        let array = self.array(role);
+        let number = first / chunk_elements;
+        let chunk_first = number * chunk_elements;
+        let end = end.min(chunk_first.saturating_add(chunk_elements));
+        let record = Chunk::from_bytes(self.extent_bytes(role, number)?);
+        let chunk = record
+            .ok_or_else(|| self.invalid(0, format!("extent {number} of {} is no chunk", role.name())))?;
+        let elements = first..end;
+        if chunk.stored_bytes == 0 {
+            return Ok(Stored {
+                elements,
+                file: 0,
+                bytes: 0..0,
+                form: Form::Absent,
+            });
+        }
+        let width = array.width() as u64;
+        let stored_bytes = u64::from(chunk.stored_bytes);
+        let is_plain = array.pipeline().is_plain(chunk.filter_mask);
+        let (bytes, form) = match is_plain {
+            true => {
+                let bytes = || {
+                    // All of it is there, also of the last one.
+                    let whole = stored_bytes == chunk_elements * width;
+                    let start = chunk
+                        .offset_bytes
+                        .checked_add((first - chunk_first) * width)
+                        .filter(|_| whole)?;
+                    Some(start..start.checked_add((end - first) * width)?)
+                };
+                (bytes(), Form::Plain)
+            }
+            false => {
+                let end = chunk.offset_bytes.checked_add(stored_bytes);
+                let end = end.filter(|_| stored_bytes <= array.most_stored_bytes());
+                let filter_mask = chunk.filter_mask;
+                (
+                    end.map(|end| chunk.offset_bytes..end),
+                    Form::Chunk { number, filter_mask },
+                )
+            }
+        };
+        Ok(Stored {
+            elements,
+            file: chunk.file,
+            bytes: self.within(role, number, chunk.file, bytes)?,
+            form,
+        })
+    }
+}
