@@ -11,7 +11,7 @@ on damaged copies of them. A reader of the text who wonders what a sentence mean
     spec_reader.py STORE --places           also print, as JSON, one place (file, byte, bit) of each kind of field
     spec_reader.py STORE --ignore-crc       do not look at checksums: shows what else notices a damage
 
-Whatever else is asked for, all that sections 1 to 11 let it check is checked; what is decoded into OUT.npz, compared and
+Whatever else is asked for, all that sections 1 to 12 let it check is checked; what is decoded into OUT.npz, compared and
 counted is the first matrix of a store. Several stores may be given instead of
 one, each of which gets its turn. Exit status 0: every store is sound (and equals the dump); 1: some are not, and for
 each of these one sentence on the standard error stream, beginning with `damaged:` or `different:`, says where and
@@ -34,6 +34,7 @@ import re
 import stat
 import struct
 import sys
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -219,7 +220,8 @@ def parse_manifest(data: bytes, check_crc: bool, notes: Notes) -> Manifest:
         check_once(found, name)
     if one_of(found, "format", ["cellring"]) and number(found, "version") != 1:
         damaged(MANIFEST, None, f"the store has version {found['version']}, this reader knows version 1")
-    if member(found, "features", list):
+    linked = found.get("encoding") == "linked"
+    if member(found, "features", list) != (["linked"] if linked else []):
         damaged(MANIFEST, None, f"the store needs the unknown features {json.dumps(found['features'])}")
     for name in ("n_obs", "n_vars", "nnz", "encoding", "value_type", "block_size", "alignment", "max_obs_nnz",
                  "max_obs_bytes"):
@@ -244,6 +246,8 @@ def read_matrices(found: dict[str, Any], manifest: Manifest) -> None:
             damaged(MANIFEST, None, f"the name of matrix {k} is empty or another one's")
         names.add(name)
         directory = one_of(entry, "directory", [f"matrices/{k:05}"])
+        if (entry.get("encoding") == "linked") != (manifest.encoding == "linked"):
+            damaged(MANIFEST, None, f"matrix {k} and the store are not both linked")
         if name.startswith("layers/") and entry.get("n_vars") != manifest.n_vars:
             damaged(MANIFEST, None, f"the layer {name} has {entry.get('n_vars')} columns, the store {manifest.n_vars}")
         shared = {name: found[name] for name in ("n_obs", "block_size", "alignment", "obs")}
@@ -257,7 +261,7 @@ def manifest_of(found: dict[str, Any]) -> Manifest:
     if not re.fullmatch(r"[0-9a-f]{32}", store_id):
         damaged(MANIFEST, None, f"the member `store_id` is \"{store_id}\", expected 32 lower-case hexadecimal digits")
 
-    encoding = one_of(found, "encoding", ["packed", "raw"])
+    encoding = one_of(found, "encoding", ["packed", "raw", "linked"])
     value_type = one_of(found, "value_type", list(DTYPES))
     raw_value_type = None
     if encoding == "raw":
@@ -338,7 +342,9 @@ def check_limits(m: Manifest) -> None:
     longest = max((shard_bytes for _, shard_bytes, _ in m.shards), default=0)
     if n_bytes > min(longest, (1 << 32) - 1):
         damaged(MANIFEST, None, f"`max_obs_bytes` is {n_bytes}, the longest shard has {longest} bytes")
-    if m.raw_value_type is None:
+    if m.encoding == "linked":
+        fits = n_bytes == 0
+    elif m.raw_value_type is None:
         width = np.dtype(DTYPES[m.value_type]).itemsize
         most = 7 + 65_536 * width + 1_625 * ceil_div(n, GROUP) + n * width
         fits = least_bytes(n) <= n_bytes <= most if n else n_bytes == 0
@@ -496,11 +502,15 @@ class Store:
     def __init__(self, path: Path, check_crc: bool, of: tuple[Store, Manifest] | None = None) -> None:
         """`of`: for a further matrix, the store, and what the matrix's entry says."""
         self.path, self.check_crc, self.notes, self.of = path, check_crc, Notes(), of and of[0]
+        self.root = self.of.root if self.of else path.resolve().parent
         self.manifest = of[1] if of else parse_manifest(self.load(MANIFEST), check_crc, self.notes)
         self.matrices = [type(self)(path / directory, check_crc, (self, manifest)) for directory, manifest
                          in self.manifest.matrices]
         self.check_files()
-        self.check_index()
+        if self.manifest.encoding == "linked":
+            self.check_link()
+        else:
+            self.check_index()
         self.check_store_id()
         self.shards = [self.check_shard(k) for k in range(len(self.manifest.shards))]
 
@@ -597,6 +607,118 @@ class Store:
         if self.check_crc and m.store_id != expected:
             damaged(MANIFEST, None, f"the store id is {m.store_id.hex()}, but the content gives {expected.hex()}")
 
+    def check_link(self) -> None:
+        """Section 12: the index of a linked store, and the files that it leads to."""
+        m, data = self.manifest, self.files[INDEX]
+        if m.shards or m.block_size != 64 or m.max_obs_bytes:
+            damaged(MANIFEST, None, "a linked store has shards, or blocks")
+        if len(data) < 64 or data[:8] != b"CLRLINKS":
+            damaged(INDEX, 0, "it does not begin with CLRLINKS")
+        version, width, n_obs, nnz, n_bytes, zero, store_id, zero2, crc = struct.unpack_from("<IIQQII16sII", data, 8)
+        if self.check_crc and crc != crc32c(data[:60]):
+            damaged(INDEX, 0, f"the CRC of its header is {crc32c(data[:60]):08x}, but it states {crc:08x}")
+        if (version, width, n_obs, nnz, zero, store_id, zero2) != (
+                1, 2 if m.max_obs_nnz <= 65_535 else 4, m.n_obs, m.nnz, 0, m.store_id, 0):
+            damaged(INDEX, 0, "its header is not that of the store")
+        place = Cursor(data[64:64 + n_bytes], INDEX, 64)
+        take = lambda form: struct.unpack(f"<{form}", place.take(struct.calcsize(f"<{form}"), "the description"))
+        text = lambda: place.take(take("H")[0], "a text of the description").decode()
+        self.sources: list[bytes] = []
+        for _ in range(take("I")[0]):
+            path, n, seconds, nanos, _fingerprint = text(), *take("QqIQ")
+            if Path(path).is_absolute() or not path or any(part in ("", ".", "..") for part in path.split("/")):
+                damaged(INDEX, None, f"the path {path!r} is not a plain relative one")
+            real = (self.root / path).resolve()
+            if not real.is_relative_to(self.root.resolve()) or not real.is_file():
+                damaged(INDEX, None, f"{real} is not a file below {self.root}")
+            status = real.stat()
+            if (status.st_size, status.st_mtime_ns) != (n, seconds * 10**9 + nanos):
+                damaged(path, None, "it has changed since it was linked")
+            self.sources.append(real.read_bytes())
+        arrays = []
+        for _ in range(2):
+            _, dtype, big, chunk, n_extents, fill, n_filters = text(), DTYPES[text()], *take("?QQ8sB")
+            filters = [(take("H")[0], take(f"{take('B')[0]}I")) for _ in range(n_filters)]
+            arrays.append((np.dtype(dtype.replace("<", ">") if big else dtype), chunk, n_extents, fill, filters))
+        if place.at != 64 + n_bytes or arrays[0][0].kind not in "iu" or arrays[1][0].newbyteorder("<") != np.dtype(DTYPES[m.value_type]):
+            damaged(INDEX, 64, "the description is longer than it says, or of other types")
+        sections, end = [], 64 + n_bytes
+        for count, size in ((ceil_div(n_obs, 64), 8), (n_obs, width), (arrays[0][2], 24), (arrays[1][2], 24)):
+            start = aligned(end, 64)
+            if start + count * size > len(data) or any(data[end:start]):
+                damaged(INDEX, end, "a section ends behind the file, or the bytes before it are not zero")
+            end = start + count * size
+            sections.append(data[start:end])
+        if end != len(data):
+            damaged(INDEX, end, f"{len(data) - end} bytes follow the last section")
+        self.counts = np.frombuffer(sections[1], f"<u{width}").astype(np.int64)
+        ends = np.concatenate([[0], np.cumsum(self.counts)])
+        if not np.array_equal(np.frombuffer(sections[0], "<u8"), ends[:-1][::64]) or ends[-1] != nnz:
+            damaged(INDEX, None, "the starts are not sums of the counts")
+        self.arrays = [self.read_array(*array, sections[2 + k], nnz) for k, array in enumerate(arrays)]
+
+    def read_array(self, dtype: np.dtype, chunk: int, n_extents: int, fill: bytes, filters: list[tuple[int, tuple[int, ...]]],
+                   extents: bytes, nnz: int) -> np.ndarray:
+        """Section 12: all elements of one of the two arrays."""
+        found, width = [], dtype.itemsize
+        if not chunk:
+            runs = list(struct.iter_unpack("<QQQ", extents))
+            for (first, offset, file), after in zip(runs, [*(run[0] for run in runs[1:]), nnz]):
+                n = (after - first) * width
+                if after <= first or file >= len(self.sources) or offset + n > len(self.sources[file]):
+                    damaged(INDEX, None, "a run does not ascend, or lies beyond its file")
+                found.append(self.sources[file][offset:offset + n])
+            return np.frombuffer(b"".join(found), dtype)
+        if n_extents != ceil_div(nnz, chunk):
+            damaged(INDEX, None, f"{n_extents} chunks of {chunk} elements do not hold {nnz}")
+        for offset, n_bytes, file, mask in struct.iter_unpack("<QIIQ", extents):
+            if not n_bytes:
+                found.append(fill[:width] * chunk)
+                continue
+            if file >= len(self.sources) or offset + n_bytes > len(self.sources[file]):
+                damaged(INDEX, None, "a chunk lies beyond its file")
+            data = self.sources[file][offset:offset + n_bytes]
+            for k, (number, words) in reversed(list(enumerate(filters))):
+                if mask >> k & 1:
+                    continue
+                if number == 1:
+                    data = zlib.decompress(data)
+                elif number == 2:
+                    whole = len(data) // words[0] * words[0]
+                    data = np.frombuffer(data[:whole], np.uint8).reshape(words[0], -1).T.tobytes() + data[whole:]
+                elif number == 3:
+                    data = data[:-4]
+                else:
+                    damaged(INDEX, None, f"filter {number} is not one that this reader knows")
+            if len(data) != chunk * width:
+                damaged(INDEX, None, f"a chunk decodes to {len(data)} bytes, expected {chunk * width}")
+            found.append(data)
+        return np.frombuffer(b"".join(found), dtype)[:nnz]
+
+    def read_linked(self) -> Matrix:
+        """Section 12: rows made canonical."""
+        m = self.manifest
+        if m.max_obs_nnz != self.counts.max(initial=0):
+            damaged(MANIFEST, None, "`max_obs_nnz` is not the largest count")
+        columns, values = self.arrays[0].astype(np.int64), self.arrays[1].astype(DTYPES[m.value_type])
+        if len(columns) and not 0 <= columns.min() <= columns.max() < m.n_vars:
+            damaged(INDEX, None, "a column is not one of the matrix")
+        indptr, indices, data, end = [0], [], [], 0
+        for count in self.counts:
+            begin, end = end, end + int(count)
+            row: dict[int, Any] = {}
+            for column, value in zip(columns[begin:end].tolist(), values[begin:end]):
+                if column not in row:
+                    row[column] = value
+                else:
+                    row[column] = value.dtype.type(row[column] | value if value.dtype.kind == "b" else row[column] + value)
+            kept = [(column, row[column]) for column in sorted(row) if any(row[column].tobytes())]
+            indices += [column for column, _ in kept]
+            data += [value for _, value in kept]
+            indptr.append(len(indices))
+        self.notes.stats["obs"], self.notes.stats["nnz"] = m.n_obs, m.nnz
+        return Matrix(m.n_vars, np.array(indptr, np.int64), np.array(indices, np.int64), np.array(data, DTYPES[m.value_type]))
+
     def check_shard(self, k: int) -> bytes:
         """Section 3: length and header of a shard."""
         (file, n_bytes, _), alignment = self.manifest.shards[k], self.manifest.alignment
@@ -621,6 +743,8 @@ class Store:
     def read(self) -> Matrix:
         """Section 3: blocks in order, without gaps; then all that the manifest says of the whole matrix."""
         manifest, stats = self.manifest, self.notes.stats
+        if manifest.encoding == "linked":
+            return self.read_linked()
         self.rows: list[tuple[np.ndarray, np.ndarray]] = []
         self.max_obs_bytes = block = 0
         if sum(blocks for _, _, blocks in manifest.shards) != manifest.n_blocks:

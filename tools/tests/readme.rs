@@ -201,6 +201,8 @@ const KEYS: &[(&str, &str, &str)] = &[
         "cellring convert cells.h5ad -o parts.cellring --part 1/1 --json",
         "/part",
     ),
+    ("`link`", "cellring link cells.h5ad -o linked.cellring --json", ""),
+    ("`info`", "cellring info linked.cellring --json", ""),
     ("`merge`", "cellring merge -o parts.cellring --json", ""),
     ("`append`", "cellring append parts.cellring cells.h5ad --json", ""),
     ("`export`", "cellring export cells.cellring back.h5ad --json", ""),

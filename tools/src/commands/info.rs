@@ -47,6 +47,12 @@ struct Info<'a> {
     obs_columns: Vec<String>,
     var_columns: Vec<String>,
     source: &'a serde_json::Value,
+    /// Of a linked store: the files that its values are in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    linked_to: Vec<String>,
+    /// And the values of each chunk there, where they are compressed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chunk_values: Option<u64>,
     /// For people, who may not remember it.
     #[serde(skip)]
     path: String,
@@ -104,6 +110,15 @@ impl<'a> Info<'a> {
             obs_columns: store.obs().column_names()?,
             var_columns: store.var().column_names()?,
             source: &manifest.source,
+            linked_to: match store.is_linked() {
+                true => store
+                    .shard_paths()
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect(),
+                false => Vec::new(),
+            },
+            chunk_values: store.chunk_values(),
             path: store.path().display().to_string(),
         })
     }
@@ -118,7 +133,9 @@ impl Show for Info<'_> {
             output::count(self.nnz),
             self.value_type
         );
-        let exact = if self.f32_exact {
+        let exact = if !self.linked_to.is_empty() {
+            "whether values are exact as f32 shows when they are read"
+        } else if self.f32_exact {
             "every value is exact as f32"
         } else {
             "some values are not exact as f32 (see --allow-rounding)"
@@ -126,14 +143,16 @@ impl Show for Info<'_> {
         let density = self.bytes_per_nnz.map_or("no values".to_owned(), |bytes| {
             format!("{bytes:.3} bytes per value, without the tables")
         });
-        let size = format!(
-            "{} in {} shard{}; index {}, obs and var {}",
-            output::bytes(self.bytes),
-            self.shards,
-            if self.shards == 1 { "" } else { "s" },
+        let rest = format!(
+            "index {}, obs and var {}",
             output::bytes(self.index_bytes),
             output::bytes(self.table_bytes)
         );
+        let size = match (self.linked_to.as_slice(), self.shards) {
+            ([], 1) => format!("{} in 1 shard; {rest}", output::bytes(self.bytes)),
+            ([], n) => format!("{} in {n} shards; {rest}", output::bytes(self.bytes)),
+            (files, _) => format!("{}; {rest}; values in {}", output::bytes(self.bytes), files.join(", ")),
+        };
         let encoding = match self.stored_value_type {
             Some(stored) => format!("{}, values stored as {stored}; {exact}", self.encoding),
             None => format!("{}; {exact}", self.encoding),
@@ -144,7 +163,11 @@ impl Show for Info<'_> {
             .add("encoding", encoding)
             .add(
                 "blocks",
-                format!("{} cells, aligned to {} bytes", self.block_size, self.alignment),
+                match (self.linked_to.is_empty(), self.chunk_values) {
+                    (true, _) => format!("{} cells, aligned to {} bytes", self.block_size, self.alignment),
+                    (false, Some(values)) => format!("chunks of {} values, compressed", output::count(values)),
+                    (false, None) => "values as they are, not compressed".to_owned(),
+                },
             )
             .add("gene order", self.var_order)
             .add("obs columns", columns(&self.obs_columns, "obs", &self.path))

@@ -17,6 +17,7 @@ mod hostile;
 mod inputs;
 mod interruption;
 mod joined;
+mod linked;
 mod machines;
 mod matrices;
 mod orders;

@@ -1,0 +1,363 @@
+//! Linked stores of real files: what they give is what a conversion gives, and what cannot be linked is refused.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use cellring::format::VarOrder;
+use cellring::{Loader, LoaderConfig, SamplerConfig, Store};
+use cellring_anndata::Selection;
+use cellring_anndata::write::Compression;
+use cellring_tools::convert::ConvertOptions;
+use cellring_tools::export::{ExportOptions, export};
+use cellring_tools::link::{LinkOptions, link};
+use cellring_tools::synth::Synth;
+use serde_json::Value;
+
+use crate::{cellring, fail, made_by, names, python, run_convert, samples, scratch, shared_data, synthetic};
+
+/// Files in a directory that may be AnnData or of 10x Genomics.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let named = |path: &PathBuf| {
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        matches!(ending, Some("h5ad" | "h5"))
+    };
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).filter(named).collect();
+    files.sort();
+    files
+}
+
+/// Every minibatch of an epoch, or what it ends with.
+fn epoch(store: &Arc<Store>) -> Vec<String> {
+    let sampler = SamplerConfig::default()
+        .block_size(4)
+        .batch_size(32)
+        .fetch_factor(8);
+    let config = LoaderConfig::default()
+        .sampler(sampler)
+        .memory_bytes(64 << 20)
+        .allow_rounding(true);
+    let loader = Loader::new(store.clone(), config).unwrap();
+    let minibatches = loader.epoch(3).unwrap();
+    let shown = minibatches.map(|minibatch| match minibatch {
+        Ok(minibatch) => format!("{:?} {:?}", minibatch.obs(), minibatch.csr()),
+        Err(error) => error.to_string(),
+    });
+    shown.collect()
+}
+
+/// Links and converts a file, and compares what both give; `false` if it cannot be linked.
+fn check(input: &Path, directory: &Path) -> bool {
+    let (linked, held) = (directory.join("linked.cellring"), directory.join("held.cellring"));
+    let shown = input.display();
+    let options = LinkOptions {
+        source_root: Some(PathBuf::from("/")),
+        force: true,
+        ..LinkOptions::default()
+    };
+    let report = match link(input, &linked, &options) {
+        Ok(report) => report,
+        Err(error) => {
+            let error = error.to_string();
+            assert!(!error.contains(". "), "one sentence: {error}");
+            return false;
+        }
+    };
+    let options = ConvertOptions {
+        var_order: Some(VarOrder::Source),
+        force: true,
+        ..ConvertOptions::default()
+    };
+    run_convert(input, &held, &options).unwrap();
+    let linked = Arc::new(Store::open_below(&linked, "/").unwrap());
+    let held = Arc::new(Store::open(&held).unwrap());
+    assert_eq!(
+        (report.n_obs, report.n_vars),
+        (held.n_obs(), held.n_vars()),
+        "{shown}"
+    );
+    assert_eq!(
+        linked.rows(0..linked.n_obs()).unwrap(),
+        held.rows(0..held.n_obs()).unwrap(),
+        "{shown}"
+    );
+    assert!(epoch(&linked) == epoch(&held), "{shown}");
+    for (own, other) in [(linked.obs(), held.obs()), (linked.var(), held.var())] {
+        assert_eq!(own.schema().unwrap(), other.schema().unwrap(), "{shown}");
+        for batch in 0..own.n_batches().unwrap() {
+            assert_eq!(own.batch(batch).unwrap(), other.batch(batch).unwrap(), "{shown}");
+        }
+    }
+    cellring::store::verify(&linked, 1, &|_| ()).unwrap();
+    true
+}
+
+#[test]
+fn files_that_are_linked_give_what_their_conversion_gives() {
+    let directory = scratch();
+    let mut n_linked = 0;
+    samples::write_all(directory.path());
+    let mut inputs = files(directory.path());
+    inputs.extend(files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("data")));
+    if let Some(data) = shared_data() {
+        for folder in ["", "compat", "multi"] {
+            inputs.extend(files(&data.join(folder)));
+        }
+    }
+    for input in &inputs {
+        n_linked += usize::from(check(input, directory.path()));
+    }
+    assert!(n_linked >= 3, "{n_linked} of {} files were linked", inputs.len());
+}
+
+/// The second reader, which was written from the text of the format.
+fn spec_reader(args: &[&Path]) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/spec_reader.py");
+    let output = Command::new(python()).arg(script).args(args).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn every_compression_and_length_of_chunks_is_read_by_both_readers() {
+    let directory = scratch();
+    let at = |name: &str| directory.path().join(name);
+    let input = at("synthetic.h5ad");
+    Synth::new(200, 3_000, 3).write_h5ad(&input, |_| {}).unwrap();
+    run_convert(&input, &at("held"), &ConvertOptions::default()).unwrap();
+    let gzip = "gzip".parse::<Compression>().unwrap();
+    let others = ["none", "lzf", "zstd"].map(|name| name.parse::<Compression>().unwrap());
+    let mut forms: Vec<(Compression, u32)> = [64, 1_000, 100_000].map(|chunk| (gzip, chunk)).to_vec();
+    forms.extend(others.map(|compression| (compression, 5_000)));
+    for (compression, chunk_len) in forms {
+        let path = at("form.h5ad");
+        let options = ExportOptions {
+            compression: Some(compression),
+            chunk_len: Some(chunk_len),
+            force: true,
+            ..ExportOptions::default()
+        };
+        export(&at("held"), &path, &options, &|_, _| ()).unwrap();
+        assert!(check(&path, directory.path()), "{compression:?} {chunk_len}");
+        // It knows deflate, and what is not compressed.
+        if compression == gzip || compression == "none".parse::<Compression>().unwrap() {
+            let (held, dump) = (at("held.cellring"), at("held.npz"));
+            spec_reader(&[&held, &dump]);
+            let root = at("linked.cellring");
+            let options = LinkOptions {
+                force: true,
+                ..LinkOptions::default()
+            };
+            link(&path, &root, &options).unwrap();
+            spec_reader(&[&root, Path::new("--compare"), &dump]);
+        }
+    }
+}
+
+#[test]
+fn layers_and_raw_are_linked_beside_x() {
+    let Some(data) = shared_data() else { return };
+    let directory = scratch();
+    let input = data.join("compat/cellrank_100_raw_layers.h5ad");
+    let selections = [Selection::X, Selection::Raw];
+    let (linked, held) = (directory.path().join("l"), directory.path().join("h"));
+    let options = LinkOptions {
+        other_matrices: vec![Selection::Raw],
+        source_root: Some(PathBuf::from("/")),
+        ..LinkOptions::default()
+    };
+    let report = link(&input, &linked, &options).unwrap();
+    assert_eq!(report.matrices, selections.map(|selection| selection.path()));
+    let options = ConvertOptions {
+        other_matrices: vec![Selection::Raw],
+        var_order: Some(VarOrder::Source),
+        ..ConvertOptions::default()
+    };
+    run_convert(&input, &held, &options).unwrap();
+    let epoch = |store: Store| {
+        let config = LoaderConfig::default().matrices(["raw/X"]);
+        let loader = Loader::new(Arc::new(store), config).unwrap();
+        let minibatches = loader.epoch(0).unwrap().map(|minibatch| {
+            let minibatch = minibatch.unwrap();
+            format!("{:?} {:?}", minibatch.csr(), minibatch.matrices()[0].csr())
+        });
+        minibatches.collect::<Vec<_>>()
+    };
+    assert!(epoch(Store::open_below(&linked, "/").unwrap()) == epoch(Store::open(&held).unwrap()));
+}
+
+fn report(args: &[&str]) -> Value {
+    let (code, stdout, stderr) = cellring(&[args, &["--json"]].concat());
+    assert_eq!(code, 0, "{args:?}: {stderr}");
+    serde_json::from_str(&stdout).unwrap()
+}
+
+#[test]
+fn the_command_links_refuses_and_says_what_it_did() {
+    let directory = scratch();
+    let input = synthetic(directory.path());
+    let (input, store) = (input.to_str().unwrap(), directory.path().join("s.cellring"));
+    let store = store.to_str().unwrap();
+    let found = report(&["link", input, "-o", store]);
+    assert_eq!(
+        (found["n_obs"].as_u64(), found["chunk_values"].as_u64()),
+        (Some(1500), None)
+    );
+    // 2 bytes for each obs, 8 for each 64 of them, and little besides.
+    assert!(found["index_bytes_per_obs"].as_f64().unwrap() < 3.0, "{found}");
+    assert_eq!(report(&["info", store])["encoding"], "linked");
+    let epoch = |of: &str| report(&["epoch", of, "--digest", "--block-size", "4"])["digest"].clone();
+    let converted = directory.path().join("c.cellring");
+    let converted = converted.to_str().unwrap();
+    report(&["convert", input, "-o", converted, "--var-order", "source"]);
+    assert_eq!(epoch(store), epoch(converted));
+    assert!(fail(&["link", input, "-o", store]).contains("--force"));
+    let root = directory.path().join("elsewhere");
+    std::fs::create_dir(&root).unwrap();
+    let there = root.join("s.cellring");
+    let error = fail(&["link", input, "-o", there.to_str().unwrap()]);
+    assert!(error.contains("--source-root"), "{error}");
+    assert_eq!(names(&root), [""; 0], "nothing is left");
+    for (command, what) in [("bench", "bench needs"), ("tune", "tune needs")] {
+        let error = fail(&[command, store]);
+        assert!(
+            error.contains(what) && error.contains("cellring convert"),
+            "{error}"
+        );
+    }
+    // What was exported of it is the input again.
+    let back = directory.path().join("back.h5ad");
+    report(&["export", store, back.to_str().unwrap()]);
+    let again = directory.path().join("again.cellring");
+    let again = again.to_str().unwrap();
+    report(&[
+        "convert",
+        back.to_str().unwrap(),
+        "-o",
+        again,
+        "--var-order",
+        "source",
+    ]);
+    assert_eq!(epoch(again), epoch(converted));
+    // Changed, it is named, and linked again.
+    std::fs::File::options()
+        .append(true)
+        .open(input)
+        .unwrap()
+        .set_modified(SystemTime::now() - Duration::from_secs(77))
+        .unwrap();
+    let error = fail(&["info", store]);
+    assert!(
+        error.contains("has changed since it was linked") && error.contains("link it again"),
+        "{error}"
+    );
+    report(&["link", input, "-o", store, "--refresh"]);
+    assert_eq!(epoch(store), epoch(converted));
+}
+
+#[test]
+fn what_is_not_stored_by_rows_is_refused_with_the_reason() {
+    let Some(data) = shared_data() else { return };
+    let directory = scratch();
+    let store = directory.path().join("s.cellring");
+    let cases = [
+        ("pbmc3k_csc_gzip_v012.h5ad", "csc_matrix"),
+        ("pbmc3k_600_raw_layers_denseX.h5ad", "array"),
+    ];
+    for (name, form) in cases {
+        let input = data.join(name);
+        let error = fail(&["link", input.to_str().unwrap(), "-o", store.to_str().unwrap()]);
+        let expected =
+            format!("is stored as {form}, and not as sparse rows; convert it instead: cellring convert");
+        assert!(error.contains(&expected), "{error}");
+        assert!(!store.exists());
+    }
+}
+
+/// A command that is given the file itself links it, once, in the user's cache.
+#[test]
+fn files_are_linked_on_the_way() {
+    let directory = scratch();
+    let input = synthetic(directory.path());
+    let cache = directory.path().join("cache");
+    let run = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_cellring"))
+            .args(args)
+            .env("XDG_CACHE_HOME", &cache)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        (output.stdout, String::from_utf8(output.stderr).unwrap())
+    };
+    let path = input.to_str().unwrap();
+    let (first, said) = run(&["epoch", path, "--digest", "--json"]);
+    assert!(
+        said.contains("read where it lies") && said.contains("cellring convert"),
+        "{said}"
+    );
+    let stores = || names(&cache.join("cellring"));
+    let of_first = stores();
+    assert_eq!(of_first.len(), 1, "{of_first:?}");
+    let digest = |json: &[u8]| serde_json::from_slice::<Value>(json).unwrap()["digest"].clone();
+    let (second, _) = run(&["epoch", path, "--digest", "--json"]);
+    assert_eq!((digest(&first), stores()), (digest(&second), of_first));
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&cache.join("cellring").metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o700);
+    // Another file has another store.
+    std::fs::File::options()
+        .append(true)
+        .open(&input)
+        .unwrap()
+        .set_modified(SystemTime::now() - Duration::from_secs(99))
+        .unwrap();
+    run(&["plan", path]);
+    assert_eq!(stores().len(), 2);
+}
+
+/// Whatever a file claims, linking it and reading the store ends, in order and in little memory.
+#[test]
+fn hostile_files_are_refused_or_read() {
+    let (directory, made) = made_by("make_hostile.py");
+    let store = directory.path().join("x.cellring");
+    let mut n_linked = 0;
+    let run = |args: &[&Path]| {
+        let script = "ulimit -d 1572864 && exec timeout 120 \"$0\" \"$@\"";
+        let output = Command::new("sh")
+            .args(["-c", script, env!("CARGO_BIN_EXE_cellring")])
+            .args(args)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let code = output.status.code();
+        assert!(matches!(code, Some(0 | 1)), "{args:?}: {code:?} {said}");
+        code == Some(0)
+    };
+    for line in made.lines() {
+        let (input, _) = line.split_once('\t').unwrap();
+        let root = ["--source-root", "/"].map(Path::new);
+        let (link, output) = (
+            ["link", "--force", "-o"].map(Path::new),
+            [&*store, Path::new(input)],
+        );
+        if run(&[&link[..], &output, &root].concat()) {
+            n_linked += 1;
+            for command in ["verify", "epoch"] {
+                run(&[&[Path::new(command), &store][..], &root].concat());
+            }
+        }
+    }
+    println!(
+        "{n_linked} of {} hostile files can be linked",
+        made.lines().count()
+    );
+}
