@@ -13,6 +13,7 @@ fn class_of(error: &cellring::Error) -> &'static str {
         ErrorKind::NotAStore if error.path().is_some_and(|path| !path.exists()) => "StoreNotFoundError",
         ErrorKind::Exists => "StoreExistsError",
         ErrorKind::Damaged => "DamagedError",
+        ErrorKind::Changed => "ChangedError",
         ErrorKind::Io
         | ErrorKind::NotAStore
         | ErrorKind::Version
@@ -57,10 +58,19 @@ pub(crate) fn detached<T: Send>(
     py: Python<'_>,
     work: impl FnOnce() -> cellring::Result<T> + Send,
 ) -> PyResult<T> {
+    detached_with(py, work, |error| to_python(py, &error))
+}
+
+/// The same for work with errors of another type.
+pub(crate) fn detached_with<T: Send, E: Send>(
+    py: Python<'_>,
+    work: impl FnOnce() -> Result<T, E> + Send,
+    exception_of: impl FnOnce(E) -> PyErr,
+) -> PyResult<T> {
     let result = py.detach(|| catch_unwind(AssertUnwindSafe(work)));
     match result {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(to_python(py, &error)),
+        Ok(Err(error)) => Err(exception_of(error)),
         Err(_) => Err(exception(
             py,
             "InternalError",

@@ -1,14 +1,17 @@
 //! Stores.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cellring::minibatch::{OutputConfig, OutputType};
 use cellring::{Layout, LoaderConfig};
+use cellring_tools::convert::ConvertError;
+use cellring_tools::link::{self, Opened};
 use pyo3::prelude::*;
 
 use crate::arrays::values_of;
-use crate::error::{detached, to_python};
+use crate::error::{detached, detached_with, exception, to_python};
 use crate::minibatch::Minibatch;
 use crate::process::Owned;
 use crate::table::Table;
@@ -20,19 +23,45 @@ const ROWS_BYTES: usize = 64 << 20;
 #[pyclass(frozen, module = "cellring._cellring")]
 pub(crate) struct Store {
     pub(crate) store: Arc<cellring::Store>,
+    cached: Option<PathBuf>,
     /// Readers of single cells, by matrix.
     readers: Mutex<HashMap<String, Arc<Owned<cellring::Loader>>>>,
 }
 
+/// Opens a store, or links a file.
+fn opened(py: Python<'_>, path: &Path, source_root: Option<&Path>) -> PyResult<Opened> {
+    let opened = || link::open(path, source_root);
+    detached_with(py, opened, |error| match error {
+        ConvertError::Store(error) => to_python(py, &error),
+        // It is the input that something is wrong with.
+        error => exception(py, "StoreError", &error.to_string()),
+    })
+}
+
 #[pymethods]
 impl Store {
+    /// A store; or a file, which is linked on the way.
     #[new]
-    fn new(py: Python<'_>, path: std::path::PathBuf) -> PyResult<Self> {
-        let store = detached(py, || cellring::Store::open(&path))?;
+    #[pyo3(signature = (path, source_root=None))]
+    fn new(py: Python<'_>, path: PathBuf, source_root: Option<PathBuf>) -> PyResult<Self> {
+        let Opened { store, cached } = opened(py, &path, source_root.as_deref())?;
         Ok(Self {
             store: Arc::new(store),
+            cached,
             readers: Mutex::default(),
         })
+    }
+
+    /// Where it was linked, if the path is that of a file.
+    #[getter]
+    fn cached(&self) -> Option<String> {
+        self.cached.as_ref().map(|path| path.to_string_lossy().into_owned())
+    }
+
+    /// Whether the values are in the file that they come from.
+    #[getter]
+    fn is_linked(&self) -> bool {
+        self.store.is_linked()
     }
 
     #[getter]

@@ -80,7 +80,7 @@ def skip_without(packages: set[str], where: str) -> None:
 @pytest.fixture
 def folder(tmp_path, monkeypatch, source, store, adata):
     """A directory with the files that the examples read, which is the current one."""
-    (tmp_path / "cells.h5ad").symlink_to(source)
+    (tmp_path / "cells.h5ad").hardlink_to(source)
     (tmp_path / "cells.cellring").symlink_to(store)
     commands = tmp_path / "bin"
     commands.mkdir()

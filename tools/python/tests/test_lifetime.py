@@ -181,12 +181,20 @@ def test_a_fork_in_the_middle_of_an_epoch(store, run_python):
 INTERRUPT = """
 import sys, time, os, signal, threading, cellring
 loader = cellring.Loader(sys.argv[1], to="numpy", block_size=1, fetch_factor=100000, batch_size=1000)
-threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+done = threading.Event()
+
+def press():
+    # Again and again, as people do: Python drops what is raised within a finaliser.
+    while not done.wait(0.2):
+        os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=press, daemon=True).start()
 try:
     while True:
         for minibatch in loader:
             pass
 except KeyboardInterrupt:
+    done.set()
     print("interrupted")
 assert len(list(loader)) == len(loader)
 """

@@ -642,6 +642,7 @@ CLASSES = {
     "CellIndexError": (cellring.InputError, ValueError, IndexError),
     "CellringError": (Exception,),
     "CellringWarning": (UserWarning,),
+    "ChangedError": (cellring.StoreError, OSError),
     "CommandError": (RuntimeError,),
     "DamagedError": (cellring.StoreError, OSError),
     "InputError": (ValueError,),

@@ -20,6 +20,7 @@ from ._errors import (
     CellIndexError,
     CellringError,
     CellringWarning,
+    ChangedError,
     CommandError,
     DamagedError,
     InputError,
@@ -35,7 +36,7 @@ from ._errors import (
 
 if TYPE_CHECKING:
     from ._cellring import __version__
-    from ._commands import append, convert, export, merge, verify
+    from ._commands import append, convert, export, link, merge, verify
     from ._forms import Csr, TopK
     from ._loader import Loader
     from ._minibatch import Minibatch
@@ -46,6 +47,7 @@ __all__ = [
     "CellIndexError",
     "CellringError",
     "CellringWarning",
+    "ChangedError",
     "CommandError",
     "Csr",
     "DamagedError",
@@ -67,6 +69,7 @@ __all__ = [
     "append",
     "convert",
     "export",
+    "link",
     "merge",
     "verify",
 ]
@@ -83,6 +86,7 @@ _LAZY = {
     "append": "_commands",
     "convert": "_commands",
     "export": "_commands",
+    "link": "_commands",
     "merge": "_commands",
     "verify": "_commands",
 }

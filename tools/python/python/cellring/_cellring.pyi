@@ -78,7 +78,13 @@ class Minibatch:
 
 @final
 class Store:
-    def __new__(cls, path: str | os.PathLike[str]) -> Store: ...
+    def __new__(cls, path: str | os.PathLike[str], source_root: str | os.PathLike[str] | None = None) -> Store: ...
+    @property
+    def cached(self) -> str | None:
+        """Where it was linked, if the path is that of a file."""
+
+    @property
+    def is_linked(self) -> bool: ...
     @property
     def n_obs(self) -> int: ...
     @property

@@ -95,6 +95,36 @@ def convert(inputs: Any, store: PathLike, *, progress: bool | Callable[[int, int
     return _with_inputs("convert", inputs, store, options, progress, output=store)
 
 
+def link(input: PathLike, store: PathLike, **options: Any) -> dict[str, Any]:
+    """Links an ``.h5ad``, or an ``.h5`` of 10x Genomics, as a store: its values stay where they are, and are read there.
+
+    It takes seconds and about two bytes per cell. What is read often is faster converted.
+
+    Parameters
+    ----------
+    input : path
+        The file. Its matrix is sparse, and stored by cells.
+    store : path
+        The store to make, a directory.
+    **options
+        Every option of ``cellring link`` under its name, such as ``layer=["counts"]`` and ``source_root``, the directory that both are
+        below, if it is not that of the store.
+
+    Returns
+    -------
+    dict
+        What was linked: ``n_obs``, ``n_vars``, ``nnz``, ``bytes``, ``left_out``, ``warnings`` and more.
+
+    Raises
+    ------
+    StoreExistsError
+        If there is a store of this name and ``force`` is not given.
+    CommandError, InputError, StoreError
+        If the file cannot be linked; nothing is left at ``store``.
+    """
+    return _run("link", [_arguments.path("input", input)], options, False, output=_arguments.path("store", store))
+
+
 def append(store: PathLike, inputs: Any, *, progress: bool | Callable[[int, int], None] | None = None, **options: Any) -> dict[str, Any]:
     """Appends the cells of AnnData to a store. Options are those of ``cellring append``; the result says what was appended.
 

@@ -23,6 +23,10 @@ class DamagedError(StoreError):
     """A store is damaged: its bytes are not those that were written."""
 
 
+class ChangedError(StoreError):
+    """A file that a linked store leads to is not what it was when it was linked: link it again."""
+
+
 class InputError(CellringError, ValueError):
     """An argument, a filter or a list is not valid, or does not fit the data or another argument."""
 

@@ -17,7 +17,7 @@ from ._epoch import STATE_VERSION, Epoch, Run, Sampler, to_library
 from ._errors import CellringWarning, InputError, NotFoundError, ResumeError, StoppedError
 from ._minibatch import Look, Minibatch
 from ._ranks import rank_and_world_size
-from ._store import Store
+from ._store import Store, opened
 
 if _cellring.IS_DEBUG_BUILD:
     warnings.warn(
@@ -48,7 +48,8 @@ class Loader:
     Parameters
     ----------
     stores : str, path, Store, or a list of these
-        What is loaded. The cells of several stores are numbered one store after the other.
+        What is loaded: stores, or ``.h5ad`` files, which are linked in the user's cache. The cells of several stores are numbered one store
+        after the other.
     batch_size : int, default 64
         Cells in a minibatch.
     block_size : int, default 16
@@ -126,6 +127,8 @@ class Loader:
         ``to="jax"`` it is ``"pow2"`` unless given.
     join : {"same", "inner", "outer"}, default "same"
         Genes of several stores: equal, those of all, or those of any. ``var_key`` is the column of var that identifies them.
+    source_root : str or path, optional
+        The directory below which the files are that linked stores lead to; the one that each store is in by default.
     backend : {"auto", "uring", "pread", "mmap"}, default "auto"
         How bytes are read; ``direct`` (``"auto"``, ``"on"``, ``"off"``) and ``depth`` as well.
 
@@ -196,17 +199,21 @@ class Loader:
         backend: str = "auto",
         direct: str = "auto",
         depth: int | None = None,
+        source_root: Any = None,
         **unknown: NoReturn,
     ) -> None:
         given = dict(locals())
-        for name in ("self", "unknown", "stores"):
+        for name in ("self", "unknown", "stores", "source_root"):
             del given[name]
-        _arguments.unknown(unknown, given, "Loader", _request.FOREIGN)
+        _arguments.unknown(unknown, {**given, "source_root": None}, "Loader", _request.FOREIGN)
         listed = stores if isinstance(stores, (list, tuple)) else [stores]
         if not listed:
             raise InputError("stores is empty: give at least one store")
         # Absolute: a process may change its directory, and another one have another.
         self._paths = [os.path.abspath(store.path if isinstance(store, Store) else _arguments.path("stores", store)) for store in listed]
+        root = None if source_root is None else os.path.abspath(_arguments.path("source_root", source_root))
+        # A store knows its own.
+        self._roots = [store._root if isinstance(store, Store) and root is None else root for store in listed]
         self._given = _request.owned(given)
         self._next_epoch = 0
         self._pending: dict[str, Any] | None = None
@@ -242,7 +249,7 @@ class Loader:
 
     def _make(self) -> _cellring.Setup:
         given = self._given
-        stores = [_cellring.Store(path) for path in self._paths]
+        stores = [opened(path, root, 4) for path, root in zip(self._paths, self._roots)]
         n_obs = sum(store.n_obs for store in stores)
         return _cellring.Setup(stores, _request.checked(given, n_obs))
 
@@ -251,13 +258,14 @@ class Loader:
         state = self.state_dict()
         return {
             "paths": self._paths,
+            "roots": self._roots,
             "given": self._given,
             "next_epoch": state["epoch"] if state["history"] else self._next_epoch,
             "pending": state if state["history"] else None,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._paths, self._given = state["paths"], state["given"]
+        self._paths, self._roots, self._given = state["paths"], state["roots"], state["given"]
         self._next_epoch, self._pending = state["next_epoch"], state["pending"]
         self._reset()
 

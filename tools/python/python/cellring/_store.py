@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _arguments, _cellring
-from ._errors import InputError, MemoryBudgetError
+from ._errors import CellringWarning, InputError, MemoryBudgetError
 
 if TYPE_CHECKING:
     import anndata
@@ -91,8 +92,17 @@ class Table:
         return f"Table({len(self)} rows, columns: {', '.join(self.columns) or 'none'})"
 
 
+def opened(path: str, source_root: str | None, stacklevel: int) -> _cellring.Store:
+    """The open store; a warning where it is a file that was linked for it."""
+    store = _cellring.Store(path, source_root)
+    if store.cached is not None:
+        sentence = f"{path} is read where it lies, by way of {store.cached}; converted (cellring.convert) it would be faster to read"
+        warnings.warn(sentence, CellringWarning, stacklevel=stacklevel + 1)
+    return store
+
+
 class Store:
-    """A store, as ``cellring.convert`` makes it.
+    """A store, as ``cellring.convert`` makes it, or ``cellring.link``; or an ``.h5ad``, which is linked in the user's cache.
 
     Genes are in the order in which the store has them: ``var`` and ``var_names`` say which. That is the source's order unless it was
     converted with ``var_order="detection"`` (which the command line does by default, for smaller stores).
@@ -100,11 +110,13 @@ class Store:
     Parameters
     ----------
     path : str or path
-        The directory of the store.
+        The directory of the store, or the file.
+    source_root : str or path, optional
+        The directory below which the files are that a linked store leads to; the one that the store is in by default.
 
     Raises
     ------
-    StoreNotFoundError, StoreError, DamagedError
+    StoreNotFoundError, StoreError, DamagedError, ChangedError
         If there is no store, or it cannot be read.
 
     Examples
@@ -114,14 +126,15 @@ class Store:
     <Compressed Sparse Row sparse matrix of dtype 'float32' ...>
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], source_root: str | os.PathLike[str] | None = None) -> None:
         self._path = _arguments.path("path", path)
+        self._root = None if source_root is None else os.path.abspath(_arguments.path("source_root", source_root))
         # Where it is whatever becomes of the working directory: files are opened when they are needed, and in other processes.
         self._place = os.path.abspath(self._path)
         self._open()
 
     def _open(self) -> None:
-        self._raw = _cellring.Store(self._place)
+        self._raw = opened(self._place, self._root, 3)
         # A reader of cells is opened by one thread, while others wait.
         self._lock = threading.Lock()
         self._pid = os.getpid()
@@ -332,7 +345,7 @@ class Store:
         self.close()
 
     def __reduce__(self) -> Any:
-        return Store, (self._place,)
+        return Store, (self._place, self._root)
 
     def __repr__(self) -> str:
         others = f", matrices: {', '.join(self.matrices)}" if len(self.matrices) > 1 else ""

@@ -1,0 +1,116 @@
+"""Files that are read where they lie."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+
+import anndata
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from conftest import MOUSE
+
+import cellring
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path / "cache"))
+    return tmp_path / "cache" / "cellring"
+
+
+def cells(loader: cellring.Loader) -> list:
+    return [(minibatch.ids.tolist(), minibatch.x.toarray().tolist()) for minibatch in loader]
+
+
+def test_a_loader_takes_the_file_itself(mouse, cache):
+    with pytest.warns(cellring.CellringWarning, match="read where it lies.*cellring.convert"):
+        loader = cellring.Loader(MOUSE, to="scipy", batch_size=100, fetch_factor=8, seed=3)
+    expected = cellring.Loader(mouse, to="scipy", batch_size=100, fetch_factor=8, seed=3)
+    assert cells(loader) == cells(expected)
+    assert len(os.listdir(cache)) == 1
+
+
+def test_a_store_of_a_file_is_what_anndata_reads(source, adata):
+    with pytest.warns(cellring.CellringWarning):
+        store = cellring.Store(source)
+    assert store.shape == adata.shape
+    ids = [999, 3, 3, 0]
+    assert (store[ids] != sp.csr_matrix(adata.X[ids])).nnz == 0
+    assert store.obs.to_pandas().equals(anndata.read_h5ad(source).obs)
+
+
+def test_links_by_name_with_layers(source, store, tmp_path):
+    link = tmp_path / "links" / "cells.cellring"
+    link.parent.mkdir()
+    with pytest.raises(cellring.CellringError, match="source_root"):
+        cellring.link(source, link)
+    report = cellring.link(source, link, x=True, layer=["counts"], source_root="/")
+    assert report["n_obs"] == 1000 and report["matrices"] == ["X", "layers/counts"]
+    with pytest.raises(cellring.StoreExistsError):
+        cellring.link(source, link, source_root="/")
+    linked = cellring.Store(link, source_root="/")
+    assert linked.matrices == ["X", "layers/counts"]
+    given = {"to": "scipy", "batch_size": 50, "matrices": ["layers/counts"], "obs_columns": ["cell_type"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loader = cellring.Loader(linked, **given)
+        by_path = cellring.Loader(link, source_root="/", **given)
+    expected = cells(cellring.Loader(store, **given))
+    assert cells(loader) == cells(by_path) == expected
+    assert cells(pickle.loads(pickle.dumps(by_path))) != expected, "the second epoch"
+    again = pickle.loads(pickle.dumps(linked))
+    assert (again[[5, 1]] != linked[[5, 1]]).nnz == 0
+
+
+def test_a_loader_goes_on_where_it_was(source):
+    with pytest.warns(cellring.CellringWarning):
+        loader = cellring.Loader(source, to="numpy", batch_size=64)
+    whole = [minibatch.ids.tolist() for minibatch in loader]
+    loader.set_epoch(0)
+    begun = iter(loader)
+    before = [next(begun).ids.tolist() for _ in range(5)]
+    state = loader.state_dict()
+    with pytest.warns(cellring.CellringWarning):
+        other = cellring.Loader(source, to="numpy", batch_size=64)
+    other.load_state_dict(state)
+    assert before + [minibatch.ids.tolist() for minibatch in other] == whole
+
+
+def test_a_file_that_changes_is_named(tmp_path):
+    path = tmp_path / "cells.h5ad"
+    matrix = sp.random(200, 50, 0.2, "csr", dtype=np.float32, random_state=1)
+    anndata.AnnData(matrix).write_h5ad(path)
+    cellring.link(path, tmp_path / "cells.cellring")
+    anndata.AnnData(matrix * 2).write_h5ad(path)
+    with pytest.raises(cellring.ChangedError, match="has changed since it was linked"):
+        cellring.Store(tmp_path / "cells.cellring")
+    # By its own name it is linked again.
+    with pytest.warns(cellring.CellringWarning):
+        store = cellring.Store(path)
+    assert (store[:] != sp.csr_matrix(matrix * 2)).nnz == 0
+
+
+@pytest.mark.parametrize("form", ["csc", "dense"])
+def test_what_cannot_be_linked_says_what_to_do(tmp_path, form):
+    path = tmp_path / "cells.h5ad"
+    matrix = sp.random(30, 20, 0.2, "csc", dtype=np.float32, random_state=1)
+    anndata.AnnData(matrix if form == "csc" else matrix.toarray()).write_h5ad(path)
+    with pytest.raises(cellring.StoreError, match="cannot be linked.*cellring convert"):
+        cellring.Loader(path)
+
+
+def test_workers_share_a_file(source):
+    code = f"""
+import warnings; warnings.simplefilter("ignore")
+import cellring, multiprocessing
+loader = cellring.Loader({os.fspath(source)!r}, to="numpy", batch_size=100)
+with multiprocessing.get_context("spawn").Pool(1) as pool:
+    print(pool.apply(sum, ([len(m.ids) for m in loader],)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "1000", done.stderr
