@@ -45,6 +45,8 @@ def make(folder: pathlib.Path, cells: int) -> None:
     if not source.exists():
         subprocess.run([sys.executable, "-m", "cellring", "synth", source, "--n-obs", str(cells)], check=True)
     cellring.convert(source, folder / "cells.cellring", var_order="detection", force=True)
+    if not (folder / FILES["gzip"]).exists():
+        cellring.export(folder / "cells.cellring", folder / FILES["gzip"], compression="gzip")
     if not (folder / "annbatch.zarr").exists():
         annbatch.DatasetCollection(os.fspath(folder / "annbatch.zarr")).add_adatas(adata_paths=[os.fspath(source)], shuffle=True)
     cellstream.write_sharded(os.fspath(source), os.fspath(folder / "cells.csad"), layout="cell", overwrite=True)
@@ -59,10 +61,17 @@ def torch_csr(x) -> object:
     return torch.sparse_csr_tensor(indptr, indices, data, size=x.shape, check_invariants=False)
 
 
-def cellring_loader(folder: pathlib.Path, **arguments) -> Callable[[int], Iterable]:
+# The .h5ad as anndata writes it by default, and compressed.
+FILES = {"plain": "cells.h5ad", "gzip": "cells-gzip.h5ad"}
+
+# Block sizes and fetch factors at which files are read where they lie.
+LINKED = [(1, 64), (16, 64), (64, 256)]
+
+
+def cellring_loader(folder: pathlib.Path, file: str = "cells.cellring", **arguments) -> Callable[[int], Iterable]:
     import cellring
 
-    loader = cellring.Loader(folder / "cells.cellring", batch_size=BATCH, **arguments)
+    loader = cellring.Loader(folder / file, batch_size=BATCH, **arguments)
 
     def minibatches(epoch: int) -> Iterable:
         if epoch % 100 == 0:
@@ -107,7 +116,9 @@ def cellstream_loader(folder: pathlib.Path) -> Callable[[int], Iterable]:
     return minibatches
 
 
-def scdataset_loader(folder: pathlib.Path, block: int, fetch: int, of_store: bool = False) -> Callable[[int], Iterable]:
+def scdataset_loader(
+    folder: pathlib.Path, block: int, fetch: int, of_store: bool = False, file: str = "cells.h5ad"
+) -> Callable[[int], Iterable]:
     import anndata
     from scdataset import BlockShuffling, scDataset
 
@@ -124,7 +135,7 @@ def scdataset_loader(folder: pathlib.Path, block: int, fetch: int, of_store: boo
 
     class Cells:
         def __init__(self) -> None:
-            self.x = cellring.Store(folder / "cells.cellring") if of_store else anndata.read_h5ad(folder / "cells.h5ad", backed="r").X
+            self.x = cellring.Store(folder / "cells.cellring") if of_store else anndata.read_h5ad(folder / file, backed="r").X
 
         def __len__(self) -> int:
             return self.x.shape[0]
@@ -196,7 +207,17 @@ def settings(folder: pathlib.Path) -> dict[str, tuple[str | list[str] | None, Ca
     def names(n: int) -> list[str]:
         return cellring.Loader(folder / "cells.cellring").var_names[:n].tolist()
 
+    linked = {}
+    for kind, file in FILES.items():
+        for block, fetch in LINKED:
+            form = f"{kind}, block {block} x {fetch}"
+            linked[f"scDataset {form}"] = (None, lambda block=block, fetch=fetch, file=file: scdataset_loader(folder, block, fetch, file=file))
+            linked[f"linked {form}"] = (
+                f"scDataset {form}",
+                lambda block=block, fetch=fetch, file=file: cellring_loader(folder, file, block_size=block, fetch_factor=fetch),
+            )
     return {
+        **linked,
         "annbatch": (None, lambda: annbatch_loader(folder)),
         "cellring block 16": ("annbatch", lambda: cellring_loader(folder)),
         "scDataset block 16": ("annbatch", lambda: scdataset_loader(folder, 16, 64)),
@@ -229,6 +250,9 @@ def read_all(paths: Iterable[pathlib.Path]) -> None:
 
 
 def store_of(folder: pathlib.Path, setting: str) -> pathlib.Path:
+    kind = setting.split(",")[0].split()[-1]
+    if kind in FILES:
+        return folder / FILES[kind]
     if "on a Store" in setting or setting.startswith(("cellring", "command")):
         return folder / "cells.cellring"
     return folder / {"annbatch": "annbatch.zarr", "cellstream": "cells.csad", "scDataset": "cells.h5ad", "AnnData": "cells.h5ad"}[setting.split()[0]]
