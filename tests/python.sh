@@ -9,7 +9,7 @@ say() { echo "python: $*" >&2; }
 
 # The environment that maturin and the tests run in: with torch, unless that was left out or no Python is new enough for it.
 environment=.venv
-[ -x .venv-torch/bin/python ] && environment=.venv-torch
+[ -e .venv-torch/made-of ] && environment=.venv-torch
 for argument in "$@"; do
     if [ "$argument" = --without-torch ]; then environment=.venv; fi
 done
