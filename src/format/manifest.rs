@@ -12,6 +12,7 @@ use super::error::FormatError;
 use super::hex::{parse_crc, parse_id};
 use super::index::{EntryLimits, IndexLayout};
 use super::json::with_allowance;
+use super::linked::GROUP_OBS;
 use super::names::version_of;
 use super::rules::Claims;
 use super::var_order::VarOrder;
@@ -237,6 +238,14 @@ impl Manifest {
         }
         if parse_id(&self.store_id).is_none() {
             return Err(refuse("store_id is not 32 lower-case hexadecimal digits".into()));
+        }
+        if self.is_linked()
+            && (u64::from(self.block_size), self.var_order, self.f32_exact)
+                != (GROUP_OBS, VarOrder::Source, true)
+        {
+            return Err(refuse(
+                "block_size, var_order or f32_exact is not that of a linked store".into(),
+            ));
         }
         let is_called =
             |entry: &FileEntry, stem, extension| version_of(&entry.file, stem, extension).is_some();

@@ -2,8 +2,8 @@
 
 use cellring_core::{Element, ValueType, put};
 
-use super::link::Link;
 use super::error::LinkedError;
+use super::link::Link;
 use super::narrow::{ascend, has_zeros, widened};
 use crate::format::encoding::linked::kept_type;
 

@@ -3,13 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A file that a linked store leads to is not what it was, or what lies in it cannot be read. Every message is one sentence with that
-/// file first.
+/// A file that a linked store refers to is not what it was, or cannot be read. Every message is one sentence with that file first.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkedError {
     /// The file could not be opened or read.
-    #[error("{}: {error}; the store {} leads to it: put it back, or link it again", file.display(), store.display())]
+    #[error("{}: {error}; the store {} refers to it: put it back, or link it again", file.display(), store.display())]
     Io {
         /// The file.
         file: PathBuf,
@@ -25,12 +24,12 @@ pub enum LinkedError {
         file: PathBuf,
         /// The store.
         store: PathBuf,
-        /// In what it differs.
+        /// The difference.
         what: String,
     },
     /// The file would lie outside of where it may.
     #[error(
-        "{}: the store {} leads to it, and it is not below {}; name a directory that both are below, if you trust the store",
+        "{}: the store {} refers to it, and it is not below {}; name a directory that both are below, if you trust the store",
         file.display(),
         store.display(),
         root.display()
@@ -55,7 +54,7 @@ pub enum LinkedError {
         array: String,
         /// Number of the chunk.
         chunk: u64,
-        /// Where it lies.
+        /// Where it is.
         offset_bytes: u64,
         /// What is wrong.
         detail: String,
@@ -106,8 +105,8 @@ pub enum LinkedError {
     },
     /// A chunk needs more memory than there is.
     #[error(
-        "{}: its chunks have {chunk_bytes} bytes, {needed_bytes} with those that {threads} threads hold, and the memory budget is {budget_bytes}; raise it, \
-         or convert the file",
+        "{}: what is read and decoded at once takes too much of the memory budget of {budget_bytes} bytes (chunks of {chunk_bytes}, {threads} threads); \
+         raise it to {needed_bytes}, or convert the file",
         store.display()
     )]
     Budget {
@@ -119,7 +118,7 @@ pub enum LinkedError {
         needed_bytes: u64,
         /// Decoding threads.
         threads: usize,
-        /// What there is.
+        /// The budget.
         budget_bytes: u64,
     },
 }

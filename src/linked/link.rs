@@ -14,7 +14,11 @@ use crate::format::constants::INDEX_HEADER_BYTES;
 use crate::format::encoding::raw::index_bytes;
 use crate::format::lazy::Lazy;
 use crate::format::linked::{ArrayRole, Description, EXTENT_BYTES, GROUP_OBS, LinkedLayout, count_bytes};
+use crate::format::table::verify_piece;
 use crate::format::{FormatError, Manifest};
+
+/// The most bytes that one obs or one chunk may take in a file: they are read into one slot.
+const MAX_READ_BYTES: u64 = 1 << 29;
 
 /// The index of an open linked store, and the files that it leads to.
 #[derive(Debug)]
@@ -92,7 +96,12 @@ impl Link {
             Array::new(linked, role, manifest.nnz).map_err(|rule| invalid(INDEX_HEADER_BYTES as u64, rule))
         };
         let arrays = [array(ArrayRole::Columns)?, array(ArrayRole::Values)?];
-        Ok(Self {
+        // Rows have no checksums: those of the index keep a damaged one from giving the values of another obs.
+        let bytes = content.bytes(0..content.len())?;
+        for (piece, &expected) in manifest.index.crc32c.iter().enumerate() {
+            verify_piece(&file, bytes, piece, expected)?;
+        }
+        let link = Self {
             store: store.to_path_buf(),
             content,
             layout,
@@ -102,7 +111,15 @@ impl Link {
             value_type: manifest.value_type,
             max_obs_nnz: manifest.max_obs_nnz,
             file,
-        })
+        };
+        if link.longest_read() > MAX_READ_BYTES {
+            let rule = format!(
+                "an obs or a chunk may have {} bytes, expected at most {MAX_READ_BYTES}",
+                link.longest_read()
+            );
+            return Err(link.invalid(0, rule).into());
+        }
+        Ok(link)
     }
 
     /// Where the store is.
@@ -237,7 +254,11 @@ impl Link {
     }
 
     /// A record of extents.
-    pub(super) fn extent_bytes(&self, role: ArrayRole, number: u64) -> Result<[u8; EXTENT_BYTES], FormatError> {
+    pub(super) fn extent_bytes(
+        &self,
+        role: ArrayRole,
+        number: u64,
+    ) -> Result<[u8; EXTENT_BYTES], FormatError> {
         let k = role as usize;
         assert!(
             number < self.layout.n_extents[k],

@@ -1,5 +1,5 @@
-//! Elements as a file has them, to elements as rows are kept: columns checked and narrow, values in this machine's byte order and narrow
-//! where nothing is lost.
+//! Elements as a file has them, to elements as rows are kept: columns checked and narrow, values little-endian and narrow where nothing is
+//! lost.
 
 use cellring_core::{Element, ValueClass, ValueType, get};
 
@@ -135,7 +135,7 @@ pub(super) fn values(
 
 /// Appends little-endian values as narrow as they can be.
 fn narrow(bytes: &[u8], value_type: ValueType, counts: &mut Counts, out: &mut Vec<u8>) {
-    let largest = match value_type {
+    let all_bits = match value_type {
         ValueType::F32 => take_counts(
             bytes.as_chunks::<4>().0,
             |&le| f32::from_le_bytes(le).to_bits(),
@@ -166,9 +166,9 @@ fn narrow(bytes: &[u8], value_type: ValueType, counts: &mut Counts, out: &mut Ve
             counts,
         ),
     };
-    match largest {
+    match all_bits {
         None => out.extend_from_slice(bytes),
-        Some(largest) if largest <= 0xFF => out.extend(counts.iter().map(|&count| count as u8)),
+        Some(bits) if bits <= 0xFF => out.extend(counts.iter().map(|&count| count as u8)),
         Some(_) => out.extend_from_slice(bytemuck::cast_slice(counts)),
     }
 }
@@ -197,27 +197,14 @@ fn take_counts<L, B: Copy + PartialEq>(
 
 /// Whether columns, 2 or 4 bytes each, ascend strictly.
 pub(super) fn ascend(columns: &[u8], column_bytes: usize) -> bool {
-    fn all<T: Copy + PartialOrd>(columns: &[T]) -> bool {
-        columns
-            .windows(2)
-            .fold(true, |all, pair| all & (pair[0] < pair[1]))
+    #[inline(always)]
+    fn all<L, C: PartialOrd>(columns: &[L], column: impl Fn(&L) -> C) -> bool {
+        let pairs = columns.iter().zip(columns.iter().skip(1));
+        pairs.fold(true, |all, (a, b)| all & (column(a) < column(b)))
     }
     match column_bytes {
-        2 => match bytemuck::try_cast_slice::<u8, u16>(columns) {
-            Ok(columns) => all(columns),
-            Err(_) => all(&columns
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .map(|&le| u16::from_le_bytes(le))
-                .collect::<Vec<_>>()),
-        },
-        _ => all(&columns
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|&le| u32::from_le_bytes(le))
-            .collect::<Vec<_>>()),
+        2 => all(columns.as_chunks::<2>().0, |&le| u16::from_le_bytes(le)),
+        _ => all(columns.as_chunks::<4>().0, |&le| u32::from_le_bytes(le)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! From the rows that are wanted to reads, in batches of one slot each. No file is read.
+//! From the rows that are wanted to reads, in batches of one slot each. Of files only the index is looked into.
 
 use std::ops::Range;
 
@@ -11,6 +11,9 @@ use crate::format::linked::ArrayRole;
 
 /// A batch ends where the rows that come of it would take more than this: chunks may decode to any number of times their bytes.
 const BATCH_KEPT_BYTES: u64 = 2 << 20;
+
+/// The most bytes that may be kept from a batch: places in it have 32 bits.
+pub(crate) const MAX_BATCH_BYTES: u64 = 1 << 31;
 
 /// A row that is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +69,7 @@ pub(crate) struct Batch {
     pub(crate) reads: Vec<Read>,
     pub(crate) jobs: Vec<Job>,
     pub(crate) pieces: Vec<Piece>,
-    /// The most bytes that the parts of rows take which come of it.
+    /// Upper bound on the bytes kept from this batch.
     pub(crate) kept_bytes: u64,
 }
 
@@ -141,7 +144,8 @@ pub(crate) fn plan(
             }
         }
     }
-    jobs.sort_unstable_by_key(|job| (job.file, job.offset_bytes));
+    // What was never written comes last: nothing is read for it.
+    jobs.sort_unstable_by_key(|job| (job.form == Form::Absent, job.file, job.offset_bytes));
     Ok(batches(&jobs, &pieces, links, shape))
 }
 
@@ -208,18 +212,23 @@ fn put(
 fn batches(jobs: &[Job], pieces: &[Piece], links: &[PlannedLink<'_>], shape: &ReadShape) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
     let mut next_free = 0;
-    let mut rest = jobs;
-    while !rest.is_empty() {
-        let (n, start, end) = match rest[0].form {
-            // Nothing is read for it.
-            Form::Absent => (1, 0, 0),
-            _ => {
-                let n_present = rest.iter().take_while(|job| job.form != Form::Absent).count();
-                first_read(&rest[..n_present], shape)
+    let n_present = jobs.partition_point(|job| job.form != Form::Absent);
+    let (mut present, mut absent) = jobs.split_at(n_present);
+    loop {
+        let (now, start, end) = match (present, absent) {
+            ([_, ..], _) => {
+                let (n, start, end) = first_read(present, shape);
+                let (now, later) = present.split_at(n);
+                present = later;
+                (now, start, end)
             }
+            ([], [_, ..]) => {
+                let (now, later) = absent.split_at(1);
+                absent = later;
+                (now, 0, 0)
+            }
+            ([], []) => break,
         };
-        let (now, later) = rest.split_at(n);
-        rest = later;
         let len_bytes = (end - start) as u32;
         debug_assert!(
             len_bytes <= shape.slot_bytes,

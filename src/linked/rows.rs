@@ -5,9 +5,9 @@ use std::os::unix::fs::FileExt;
 
 use cellring_core::{CsrRows, Element, ValueBuffer};
 
-use super::link::Link;
 use super::canonical::{canonical, is_canonical};
 use super::error::LinkedError;
+use super::link::Link;
 use super::narrow::widened;
 use super::plan::{Batch, PlannedLink, Wanted, plan};
 use super::stage::{Scratch, Staged, stage};
@@ -23,6 +23,8 @@ const WINDOW_BYTES: u64 = 4 << 20;
 const GAP_BYTES: u64 = 4096;
 /// Longest read of several pieces.
 const READ_BYTES: u64 = 512 << 10;
+/// Another buffer begins when one has so many bytes of rows that were put together.
+const MAX_JOINED_BYTES: usize = 1 << 30;
 
 /// Where a part of a row is kept.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,7 +35,7 @@ pub(crate) struct Kept {
     pub(crate) len_bytes: u32,
 }
 
-/// Tells for each row where its columns and its values are, each in one piece. Gives the buffers: those of the batches, and one more.
+/// Tells for each row where its columns and its values are, each in one piece. Gives the buffers: those of the batches, and more for rows that were put together.
 pub(crate) fn gather(staged: Vec<Staged>, mut put: impl FnMut(u32, ArrayRole, Kept)) -> Vec<Vec<u8>> {
     let mut split = Vec::new();
     for (number, staged) in staged.iter().enumerate() {
@@ -49,25 +51,31 @@ pub(crate) fn gather(staged: Vec<Staged>, mut put: impl FnMut(u32, ArrayRole, Ke
             }
         }
     }
-    let mut joined = Vec::new();
+    let mut joined: Vec<Vec<u8>> = vec![Vec::new()];
     // Rows that lie in several extents.
     split.sort_unstable_by_key(|&(row, role, at, _)| (row, role, at));
     for row in split.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
-        let begin = joined.len();
+        // Offsets have 32 bits, and a row is far shorter.
+        if joined.last().is_none_or(|last| last.len() >= MAX_JOINED_BYTES) {
+            joined.push(Vec::new());
+        }
+        let number = joined.len() - 1;
+        let buffer = &mut joined[number];
+        let begin = buffer.len();
         for (_, _, _, kept) in row {
             let bytes = &staged[kept.buffer as usize].bytes;
-            joined.extend_from_slice(&bytes[kept.offset_bytes as usize..][..kept.len_bytes as usize]);
+            buffer.extend_from_slice(&bytes[kept.offset_bytes as usize..][..kept.len_bytes as usize]);
         }
         let kept = Kept {
-            buffer: staged.len() as u32,
+            buffer: (staged.len() + number) as u32,
             offset_bytes: begin as u32,
-            len_bytes: (joined.len() - begin) as u32,
+            len_bytes: (buffer.len() - begin) as u32,
         };
         let (number, role, ..) = row[0];
         put(number, ArrayRole::BOTH[role as usize], kept);
     }
     let mut buffers: Vec<Vec<u8>> = staged.into_iter().map(|staged| staged.bytes).collect();
-    buffers.push(joined);
+    buffers.append(&mut joined);
     buffers
 }
 
@@ -102,7 +110,9 @@ impl Link {
         let mut staged = Vec::new();
         for batch in plan(&links, &wanted, &shape)? {
             self.read(&batch, &mut slot)?;
-            staged.push(stage(&batch, &slot, |_| self, &mut scratch)?);
+            let found = stage(&batch, &slot, |_| self, &mut scratch);
+            // A file that has changed may look like one that is damaged.
+            staged.push(found.or_else(|error| self.check().and(Err(error)))?);
         }
         self.check()?;
         let mut places = vec![[Kept::default(); 2]; wanted.len()];

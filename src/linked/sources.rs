@@ -77,7 +77,7 @@ impl SourceFile {
         &self.linked
     }
 
-    /// Whether the open file is what it was. Not changed in what bytes it has, as far as the system notes changes.
+    /// Whether the open file is what it was: compares length and modification time only.
     ///
     /// # Errors
     /// If not.

@@ -1,10 +1,10 @@
 //! Takes the wanted pieces out of a batch that was read: chunks are inflated, and the parts of rows that lie in them kept.
 
-use super::link::Link;
-use super::stored::Form;
 use super::error::LinkedError;
+use super::link::Link;
 use super::narrow::{self, Counts};
 use super::plan::{Batch, Job, Piece};
+use super::stored::Form;
 use crate::format::linked::ArrayRole;
 
 /// Elements of a row as they are kept.
@@ -146,29 +146,16 @@ fn keep(
     match job.role {
         ArrayRole::Columns => {
             let (n_vars, column_bytes) = (link.n_vars(), link.column_bytes());
-            narrow::columns(
-                elements,
-                value_type,
-                big_endian,
-                n_vars,
-                column_bytes,
-                kept,
-            )
-            .map_err(|place| {
-                let element = &elements[place * width..][..width];
-                let position = job.first + u64::from(piece.from) + place as u64;
-                link.bad_column(job, position, narrow::integer(element, value_type, big_endian))
-            })?;
+            narrow::columns(elements, value_type, big_endian, n_vars, column_bytes, kept).map_err(
+                |place| {
+                    let element = &elements[place * width..][..width];
+                    let position = job.first + u64::from(piece.from) + place as u64;
+                    link.bad_column(job, position, narrow::integer(element, value_type, big_endian))
+                },
+            )?;
         }
         ArrayRole::Values => {
-            narrow::values(
-                elements,
-                value_type,
-                big_endian,
-                piece.is_whole,
-                counts,
-                kept,
-            );
+            narrow::values(elements, value_type, big_endian, piece.is_whole, counts, kept);
         }
     }
     Ok(Part {

@@ -1,4 +1,4 @@
-//! Where a range of the elements of an array lies.
+//! Where a range of the elements of an array is.
 
 use std::ops::Range;
 
@@ -36,7 +36,7 @@ pub(crate) enum Form {
 }
 
 impl Link {
-    /// Where element `first` lies, and as many of those after it, up to `end`, as are stored together with it.
+    /// Where element `first` is, and as many of those after it, up to `end`, as are stored together with it.
     ///
     /// # Errors
     /// If the index is damaged, or cannot be read.
@@ -51,7 +51,7 @@ impl Link {
         let array = self.array(role);
         let run = |number: u64| {
             let record = Run::from_bytes(self.extent_bytes(role, number)?);
-            record.ok_or_else(|| self.invalid(0, format!("extent {number} of {} is no run", role.name())))
+            record.ok_or_else(|| self.invalid(0, format!("extent {number} of {} is not a run", role.name())))
         };
         // The last run that begins at or before it.
         let (mut low, mut high) = (0, array.linked().n_extents);
@@ -99,7 +99,7 @@ impl Link {
         let end = end.min(chunk_first.saturating_add(chunk_elements));
         let record = Chunk::from_bytes(self.extent_bytes(role, number)?);
         let chunk = record
-            .ok_or_else(|| self.invalid(0, format!("extent {number} of {} is no chunk", role.name())))?;
+            .ok_or_else(|| self.invalid(0, format!("extent {number} of {} is not a chunk", role.name())))?;
         let elements = first..end;
         if chunk.stored_bytes == 0 {
             return Ok(Stored {

@@ -21,7 +21,8 @@ use crate::Error;
 use crate::buffer::{Pool, Slot};
 use crate::engine::coalesce::ReadShape;
 use crate::engine::{Completion, Engine, Submission};
-use crate::linked::plan::Batch;
+use crate::linked::Link;
+use crate::linked::plan::{Batch, MAX_BATCH_BYTES};
 use crate::linked::stage::{self, stage};
 use crate::minibatch::Scratch;
 use crate::plan::Plan;
@@ -78,10 +79,12 @@ impl Driver {
             let planned = since.elapsed();
             span.record("n_obs", fetch.obs.len());
             span.record("n_reads", reads.reads.len());
-            if reads.n_slots > self.pool.n_slots() {
+            // Batches of linked stores are read into slots besides those that the fetch keeps.
+            let n_slots = reads.n_slots + usize::from(!reads.batches.is_empty());
+            if n_slots > self.pool.n_slots() {
                 let error = LoaderError::Budget {
                     n_obs: fetch.obs.len(),
-                    needed_bytes: reads.n_slots * self.pool.slot_bytes(),
+                    needed_bytes: n_slots * self.pool.slot_bytes(),
                     budget_bytes: self.pool.n_slots() * self.pool.slot_bytes(),
                 };
                 return self.pipeline.fail_at(first, error.into());
@@ -124,7 +127,13 @@ impl Driver {
     fn read_batch(&self, fetch: u64, first: u64, n_obs: usize, mut batch: Batch) -> bool {
         let since = Instant::now();
         let stopped = || self.pipeline.is_stopped();
-        let reserved = self.stage_memory.reserve(fetch, batch.kept_bytes, stopped);
+        let reserved = match batch.kept_bytes > MAX_BATCH_BYTES {
+            // Some obs come very often in this fetch.
+            true => Err(Refusal::TooLarge {
+                needed_bytes: batch.kept_bytes,
+            }),
+            false => self.stage_memory.reserve(fetch, batch.kept_bytes, stopped),
+        };
         let reservation = match reserved {
             Ok(reservation) => reservation,
             Err(Refusal::Stopped) => return false,
@@ -173,6 +182,12 @@ impl Driver {
     }
 }
 
+/// What is wrong: a file that has changed may look like one that is damaged.
+fn explained(links: &[&Link], error: Error) -> Error {
+    let changed = links.iter().find_map(|link| link.check().err());
+    changed.map_or(error, Into::into)
+}
+
 /// Brings rows of linked stores together, and decodes minibatches, until the epoch ends.
 pub(super) fn work(pipeline: &Pipeline, context: &DecodeContext, epoch: &Span) {
     let nanos = |since: Instant| u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -200,10 +215,18 @@ pub(super) fn work(pipeline: &Pipeline, context: &DecodeContext, epoch: &Span) {
                 drop(slots);
                 let staged = staged.map(|staged| {
                     reservation.settle(staged.held_bytes());
-                    StagedBatch { staged, reservation }
+                    StagedBatch {
+                        staged,
+                        reservation: Some(reservation),
+                    }
                 });
-                pipeline.staged(fetch, staged.map_err(Into::into), nanos(since));
+                pipeline.staged(
+                    fetch,
+                    staged.map_err(|error| explained(&links, error.into())),
+                    nanos(since),
+                );
             }
+            Work::Explain(first, error) => pipeline.fail_at(first, explained(&links, error)),
             Work::Gather(tag, pending) => {
                 let first = pending.first;
                 let gathered = gather(&links, *pending).map_err(|error| (first, error));

@@ -61,7 +61,7 @@ impl Loader {
     /// Slots are the loader's memory budget: as long as all of them are in use, nothing is read.
     ///
     /// # Errors
-    /// As [`epoch`](Self::epoch); if a store is linked: what lies in other files has no form that could be handed out.
+    /// As [`epoch`](Self::epoch); if a store is linked: what is in other files has no form that could be handed out.
     pub fn fetches(&self, epoch: u64) -> Result<Fetches> {
         let matrices = self.shared.context.matrices.iter();
         let mut sources = matrices.flat_map(|matrix| &matrix.sources);

@@ -95,7 +95,10 @@ impl Memory {
             return Err(LinkedError::Budget {
                 store,
                 chunk_bytes: chunk_bytes.unwrap_or(0),
-                needed_bytes: taken.saturating_mul(2),
+                // Of which a quarter may be kept for minibatches, and a third of the rest is left.
+                needed_bytes: decoding_bytes
+                    .saturating_add(2 * slot_bytes as u64)
+                    .saturating_mul(3),
                 threads,
                 budget_bytes: budget_bytes as u64,
             }

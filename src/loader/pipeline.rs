@@ -36,11 +36,12 @@ pub(super) struct PendingFetch {
     pub(super) staged: Vec<StagedBatch>,
 }
 
-/// What a batch has brought, and the memory that was reserved for it.
+/// What a batch has brought.
 #[derive(Debug)]
 pub(super) struct StagedBatch {
     pub(super) staged: Staged,
-    pub(super) reservation: Reservation,
+    /// The memory that was reserved for it.
+    pub(super) reservation: Option<Reservation>,
 }
 
 /// A batch whose reads are submitted.
@@ -60,7 +61,7 @@ pub(super) struct FilledFetch {
     /// Rows of linked stores.
     pub(super) buffers: Vec<Vec<u8>>,
     /// The memory of these rows, until this is dropped.
-    pub(super) _reservations: Vec<Reservation>,
+    pub(super) _reservations: Vec<Option<Reservation>>,
 }
 
 /// Times and counts of an epoch, so far.
@@ -106,9 +107,11 @@ pub(super) enum Work {
     Stage(Box<PendingBatch>, Vec<Slot>),
     /// To put the rows of a fetch together.
     Gather(u64, Box<PendingFetch>),
+    /// To find out why a batch could not be read, and end the epoch at this minibatch.
+    Explain(u64, Error),
 }
 
-/// Decoded minibatches that wait, so that workers look after batches that were read before they decode more.
+/// Workers take what was read of linked stores before they decode more, once so many decoded minibatches wait.
 const READY: usize = 4;
 
 /// What a worker takes: one minibatch of a fetch.
@@ -261,12 +264,16 @@ impl Pipeline {
         let fetch = batch.as_ref().map_or(tag, |batch| batch.fetch);
         if let Err(error) = result {
             // Where the epoch was stopped, the slots go back to the pool.
-            let first = state.pending(fetch).map(|pending| pending.first);
-            drop(state);
-            if let Some(first) = first {
-                self.fail_at(first, error.into());
+            let Some(first) = state.pending(fetch).map(|pending| pending.first) else {
+                return;
+            };
+            if batch.is_none() {
+                drop(state);
+                return self.fail_at(first, error.into());
             }
-            return;
+            state.staging.push_back(Work::Explain(first, error.into()));
+            drop(state);
+            return self.work.notify_all();
         }
         match batch {
             Some(batch) => state.staging.push_back(Work::Stage(batch, slots)),

@@ -10,8 +10,8 @@ use super::pipeline::{PendingFetch, StagedBatch, Task};
 use super::row_reader::RowReader;
 use super::setup::check_shards;
 use super::shared::Loader;
-use super::stage_memory::StageMemory;
 use crate::Result;
+use crate::linked::plan::MAX_BATCH_BYTES;
 use crate::linked::stage::{self, stage};
 use crate::minibatch::Minibatch;
 use crate::plan::{PlannedFetch, PlannedMinibatch};
@@ -49,6 +49,9 @@ impl Loader {
             None => self.row_reader(1)?,
         };
         let sources = shared.context.read_sources();
+        // Besides the slots that are kept until all is decoded, one for the batches of linked stores in turn.
+        let n_slots_of =
+            |planned: &FetchReads| planned.n_slots.max(1) + usize::from(!planned.batches.is_empty());
         let planned = loop {
             // As its own engine reads: another one may have found other files in the page cache.
             let planned = plan_reads(&sources, obs, &reader.read_shape()).map_err(Into::into);
@@ -63,17 +66,16 @@ impl Loader {
             };
             // A larger reader than this call needs may leave too little for its output.
             let is_kept = self.check_budget(&planned, reader.pool.n_slots()).is_ok();
-            if planned.n_slots <= reader.pool.n_slots()
-                && (is_kept || planned.n_slots.max(1) == reader.pool.n_slots())
-            {
+            let n_slots = n_slots_of(&planned);
+            if n_slots <= reader.pool.n_slots() && (is_kept || n_slots == reader.pool.n_slots()) {
                 break planned;
             }
             // Ended before the next one begins: both together would take the memory twice.
             drop(reader);
-            let roomy = planned.n_slots.next_power_of_two();
+            let roomy = n_slots.next_power_of_two();
             reader = self.row_reader(match self.check_budget(&planned, roomy) {
                 Ok(()) => roomy,
-                Err(_) => planned.n_slots.max(1),
+                Err(_) => n_slots,
             })?;
         };
         let slots = match planned.n_slots {
@@ -82,7 +84,6 @@ impl Loader {
         };
         let mut staged = Vec::new();
         let links = shared.context.links();
-        let memory = StageMemory::new(u64::MAX);
         let mut scratch = stage::Scratch::default();
         for mut batch in planned.batches {
             let reads = std::mem::take(&mut batch.reads);
@@ -94,8 +95,8 @@ impl Loader {
                     |link| links[link as usize],
                     &mut scratch,
                 )?,
-                // Checked before, all at once.
-                reservation: memory.reserve(0, 0, || false).map_err(|_| reader.breakdown())?,
+                // It was compared with the budget before, all at once.
+                reservation: None,
             });
         }
         let minibatch = PlannedMinibatch {
@@ -140,6 +141,20 @@ impl Loader {
         let shared = &self.shared;
         let slot_bytes = shared.pool.slot_bytes();
         let kept: u64 = planned.batches.iter().map(|batch| batch.kept_bytes).sum();
+        if let Some(batch) = planned
+            .batches
+            .iter()
+            .find(|batch| batch.kept_bytes > MAX_BATCH_BYTES)
+        {
+            let (needed_bytes, budget_bytes) = (batch.kept_bytes as usize, MAX_BATCH_BYTES as usize);
+            let n_obs = planned.placed[0].len();
+            return Err(LoaderError::RowsBudget {
+                n_obs,
+                needed_bytes,
+                budget_bytes,
+            }
+            .into());
+        }
         let mut needed_bytes = planned.n_slots.max(n_slots).saturating_mul(slot_bytes);
         needed_bytes = needed_bytes.saturating_add(kept as usize);
         let mut n_obs = 0;

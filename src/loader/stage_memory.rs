@@ -64,7 +64,7 @@ impl StageMemory {
         self.shared.budget_bytes
     }
 
-    /// Reserves bytes for a fetch; waits until others give theirs back. One thread at a time, and one fetch after the other.
+    /// Reserves bytes for a fetch; waits until others give theirs back. One thread at a time that is not stopped, and one fetch after the other.
     ///
     /// # Errors
     /// If it is stopped meanwhile, or waiting is no use.
@@ -75,6 +75,10 @@ impl StageMemory {
         is_stopped: impl Fn() -> bool,
     ) -> Result<Reservation, Refusal> {
         let mut state = self.shared.lock();
+        // The thread of an epoch that another one has ended may come once more: the fetch that reserves now is that of the other.
+        if is_stopped() {
+            return Err(Refusal::Stopped);
+        }
         if state.fetch != fetch {
             (state.fetch, state.fetch_bytes, state.n_open) = (fetch, 0, 0);
         }
@@ -82,7 +86,7 @@ impl StageMemory {
             if is_stopped() {
                 return Err(Refusal::Stopped);
             }
-            // Nobody but this fetch holds anything, and what it holds will not become less.
+            // No other fetch holds anything, and what it holds will not become less.
             if state.used_bytes == state.fetch_bytes && state.n_open == 0 {
                 let needed_bytes = state.used_bytes + bytes;
                 return Err(Refusal::TooLarge { needed_bytes });

@@ -1,6 +1,7 @@
 //! Opens stores: checks what can be checked without reading cells, and maps the index and the tables.
 
 mod not_a_store;
+mod padding;
 mod rows;
 mod verify;
 mod verify_linked;
@@ -72,11 +73,9 @@ impl Store {
     /// was.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let parent = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_path_buf(),
-            // A name alone is below the working directory, as is a path that ends in dots below what they lead to.
-            _ => path.join(".."),
-        };
+        // A link to the store is somewhere else. A path that leads nowhere is named when it is opened.
+        let parent = path.canonicalize().ok();
+        let parent = parent.as_deref().and_then(Path::parent).unwrap_or(path);
         Self::open_below(path, parent)
     }
 

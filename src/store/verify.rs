@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::Store;
+use super::padding::check_zero;
 use super::verify_linked::verify_linked;
 use crate::Error;
 use crate::format::checksum::crc32c;
@@ -41,7 +42,7 @@ struct Found {
 
 /// Verifies every byte and every invariant of the specification, on `threads` threads; of further matrices too.
 ///
-/// Of a linked store it reads every value where it lies, on this thread, and compares the checksums that come with chunks; values that are
+/// Of a linked store it reads every value where it is, on this thread, and compares the checksums that come with chunks; values that are
 /// stored without any may have changed without a trace, if the length and the time of the file have not.
 ///
 /// `progress` is called with the number of blocks done, from several threads.
@@ -171,18 +172,6 @@ fn check_gaps(store: &Store) -> Result<(), Error> {
     let bytes = index.bytes()?;
     gaps.into_iter()
         .try_for_each(|(from, to)| check_zero(index.file(), &bytes[from as usize..to as usize], from))
-}
-
-pub(super) fn check_zero(file: &Path, bytes: &[u8], at: u64) -> Result<(), Error> {
-    match bytes.iter().position(|&byte| byte != 0) {
-        None => Ok(()),
-        Some(k) => Err(FormatError::invalid(
-            file,
-            at + k as u64,
-            format!("padding is {}, expected 0", bytes[k]),
-        )
-        .into()),
-    }
 }
 
 /// Blocks follow each other, without gaps, in the shards that the manifest gives them to.

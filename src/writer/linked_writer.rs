@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -37,7 +37,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 pub struct SourceRun {
     /// The first of them, of those of the array.
     pub first: u64,
-    /// Where it lies in the file, in bytes.
+    /// Where it is in the file, in bytes.
     pub offset_bytes: u64,
     /// The file, as [`LinkedWriter::add_file`] numbers it.
     pub file: u32,
@@ -46,7 +46,7 @@ pub struct SourceRun {
 /// A chunk of an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceChunk {
-    /// Where it lies in the file, in bytes.
+    /// Where it is in the file, in bytes.
     pub offset_bytes: u64,
     /// Its length there; 0 if it was never written.
     pub stored_bytes: u32,
@@ -56,7 +56,7 @@ pub struct SourceChunk {
     pub filter_mask: u32,
 }
 
-/// How an array lies in its file.
+/// How an array is in its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceLayout {
     /// Elements as they are: runs of them, which ascend.
@@ -88,7 +88,7 @@ pub struct SourceArray {
     pub fill: [u8; 8],
 }
 
-/// A matrix that lies by rows in files.
+/// A matrix that is by rows in files.
 #[derive(Clone, Debug)]
 pub struct SourceMatrix {
     /// Number of columns.
@@ -162,12 +162,11 @@ impl LinkedWriter {
         let file = open(&real, Links::Refused).map_err(failed)?;
         // HDF5 holds such a lock on what it has open for writing. Filesystems without locks say so, and that is no reason not to link.
         if let Err(fs::TryLockError::WouldBlock) = file.try_lock_shared() {
-            return Err(LinkedError::Changed {
-                file: real,
-                store: store(),
-                what: "a program has it open for writing".to_owned(),
-            }
-            .into());
+            let message = format!(
+                "{}: a program has it open for writing; link it when that is done",
+                real.display()
+            );
+            return Err(WriteError::Option(message).into());
         }
         let stamp = Stamp::of(&file).map_err(failed)?;
         let linked = LinkedFile {
@@ -202,10 +201,11 @@ impl LinkedWriter {
         Ok(())
     }
 
-    /// Says where the matrix of the store lies. Its table of columns has been written.
+    /// Says where the matrix of the store is. Its table of columns has been written.
     ///
     /// # Errors
-    /// If it has no form that a linked store can lead to, or writing fails.
+    /// If it is of types or a length that a linked store cannot lead to, or writing fails. Whether the places are right shows when they are
+    /// read.
     ///
     /// # Panics
     /// If a table was not written.
@@ -223,7 +223,7 @@ impl LinkedWriter {
         self.name = Some(name.to_owned());
     }
 
-    /// Begins a further matrix of the same obs, which lies in the same files.
+    /// Begins a further matrix of the same obs, which is in the same files.
     ///
     /// # Errors
     /// As [`create`](Self::create).
@@ -278,10 +278,6 @@ impl LinkedWriter {
         Ok(manifest)
     }
 
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "what is waited for is that time passes without a change"
-    )]
     fn check_files(&self) -> Result<(), Error> {
         for (path, linked) in &self.files {
             let failed = |error| LinkedError::Io {
@@ -289,14 +285,7 @@ impl LinkedWriter {
                 store: self.staging.target().to_path_buf(),
                 error,
             };
-            let (seconds, nanos) = linked.modified;
-            let modified =
-                SystemTime::UNIX_EPOCH.checked_add(Duration::new(u64::try_from(seconds).unwrap_or(0), nanos));
-            // A file from the future cannot be waited for.
-            let age = modified
-                .and_then(|modified| modified.elapsed().ok())
-                .unwrap_or(SETTLED);
-            std::thread::sleep(SETTLED.saturating_sub(age));
+            settle(path);
             let file = open(path, Links::Refused).map_err(failed)?;
             if let Some(what) = Stamp::of(&file).map_err(failed)?.difference(linked) {
                 return Err(LinkedError::Changed {
@@ -309,6 +298,20 @@ impl LinkedWriter {
         }
         Ok(())
     }
+}
+
+/// Waits until a file has been left alone for two seconds: before it is looked at, so that what is written to it later has another time.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "what is waited for is that time passes without a change"
+)]
+pub fn settle(path: &Path) {
+    let age = path.metadata().and_then(|found| found.modified()).ok();
+    // What cannot be looked at is named elsewhere, and a file from the future cannot be waited for.
+    let age = age
+        .and_then(|modified| modified.elapsed().ok())
+        .unwrap_or(SETTLED);
+    std::thread::sleep(SETTLED.saturating_sub(age));
 }
 
 /// Writes the index into `directory`, and gives the manifest of the matrix.

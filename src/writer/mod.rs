@@ -43,6 +43,8 @@ pub use block::{BlockEncoder, EncodedBlock};
 pub use cellring_core::{sync_directory, unfinished};
 #[doc(hidden)]
 pub use error::WriteError;
+#[doc(hidden)]
+pub use linked_writer::settle;
 pub use linked_writer::{LinkedWriter, SourceArray, SourceChunk, SourceLayout, SourceMatrix, SourceRun};
 pub use merge::{Merged, merge};
 pub use options::WriterOptions;

@@ -1,7 +1,7 @@
 //! The encodings of the blocks: how the values of an obs are stored.
 //!
-//! Each is a folder with an implementation of `BlockCodec` and a row in the table below. Nothing outside this module tells one from
-//! another. The rows of linked stores lie in other files, and not in blocks: they are decoded here too, once they have been
+//! Each is a folder with an implementation of `BlockCodec` and a row in the table below. Nothing outside this module tells one of
+//! them from another. The rows of linked stores lie in other files, and not in blocks: they are decoded here too, once they have been
 //! brought together.
 
 mod bytes;
@@ -53,7 +53,7 @@ macro_rules! define {
         #[repr(u32)]
         pub enum Encoding {
             $($(#[$doc])* $Name = $number,)*
-            /// Not in blocks, but in the file that they come from.
+            /// Not in blocks, but in the file that they come from. The number is in no file.
             Linked = 3,
         }
 

@@ -1,7 +1,5 @@
 //! What the index says of the files that it leads to, and of the two arrays in them.
 
-use std::path::{Component, Path};
-
 use cellring_core::{ValueClass, ValueType};
 use cellring_filters::{Filter, Pipeline};
 
@@ -130,7 +128,7 @@ impl Description {
     /// The rule that is broken.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let mut reader = Reader(bytes);
-        let cut = || "the description ends early".to_owned();
+        let cut = || "the description ends early, or a type or text in it is none".to_owned();
         let n_files = reader.u32().ok_or_else(cut)?;
         let mut files = Vec::new();
         for _ in 0..n_files {
@@ -185,11 +183,10 @@ impl Description {
 
 /// Whether a path leads below where it starts, whatever is there: components, none of which is `.` or `..`.
 fn is_plain(path: &str) -> bool {
-    let mut components = Path::new(path).components();
-    !path.is_empty()
-        && path.len() <= MAX_PATH_BYTES
+    let mut components = path.split('/');
+    path.len() <= MAX_PATH_BYTES
         && !path.contains('\0')
-        && components.all(|component| matches!(component, Component::Normal(_)))
+        && components.all(|component| !matches!(component, "" | "." | ".."))
 }
 
 fn put_text(text: &str, out: &mut Vec<u8>) {
@@ -218,7 +215,11 @@ fn array(reader: &mut Reader<'_>) -> Option<LinkedArray> {
         .iter()
         .copied()
         .find(|found| found.name() == type_name)?;
-    let big_endian = reader.u8()? == 1;
+    let big_endian = match reader.u8()? {
+        0 => false,
+        1 => true,
+        _ => return None,
+    };
     let elements = reader.u64()?;
     let n_extents = reader.u64()?;
     let fill = reader.array()?;
@@ -234,7 +235,7 @@ fn array(reader: &mut Reader<'_>) -> Option<LinkedArray> {
             client_data: words,
         });
     }
-    (filters.len() <= MAX_FILTERS).then_some(LinkedArray {
+    Some(LinkedArray {
         path,
         value_type,
         big_endian,
@@ -293,7 +294,16 @@ mod tests {
 
     #[test]
     fn paths_lead_nowhere_else() {
-        for path in ["", "/etc/passwd", "../x", "a/../../x", "a/./b/..", "a\0b"] {
+        for path in [
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../../x",
+            "a/./b",
+            "a//b",
+            "a/",
+            "a\0b",
+        ] {
             let mut wrong = description();
             path.clone_into(&mut wrong.files[0].path);
             assert!(wrong.check().is_err(), "{path:?}");

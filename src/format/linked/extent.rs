@@ -8,7 +8,7 @@ pub(crate) const EXTENT_BYTES: usize = 24;
 pub(crate) struct Run {
     /// Number of the first of them in the array.
     pub(crate) first: u64,
-    /// Where it lies in its file.
+    /// Where it is in its file.
     pub(crate) offset_bytes: u64,
     /// Number of the file.
     pub(crate) file: u32,
@@ -17,7 +17,7 @@ pub(crate) struct Run {
 /// One of the chunks that an array is cut into, all of the same number of elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Chunk {
-    /// Where it lies in its file.
+    /// Where it is in its file.
     pub(crate) offset_bytes: u64,
     /// Its length there; 0 if it was never written, and every element is the fill value.
     pub(crate) stored_bytes: u32,

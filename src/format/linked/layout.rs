@@ -5,7 +5,7 @@ use crate::format::constants::{INDEX_HEADER_BYTES, LINK_MAGIC, SECTION_ALIGNMENT
 
 use super::EXTENT_BYTES;
 
-/// The start of every so manieth obs is in the index.
+/// The start of every 64th obs is in the index.
 pub(crate) const GROUP_OBS: u64 = 64;
 /// Most bytes of a description: the paths of some hundred thousand files.
 pub(crate) const MAX_DESCRIPTION_BYTES: u32 = 64 << 20;

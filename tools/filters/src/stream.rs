@@ -24,7 +24,7 @@ pub fn inflate(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Inflates a gzip stream, if it is one stream, to exactly `place`; `false` if not, which may then hold anything.
+/// Inflates a gzip stream, if it is one stream, to exactly `place`; otherwise returns `false` and leaves `place` unspecified.
 pub fn gunzip(stored: &[u8], place: &mut [u8]) -> bool {
     thread_local! {
         static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());

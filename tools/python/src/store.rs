@@ -55,7 +55,9 @@ impl Store {
     /// Where it was linked, if the path is that of a file.
     #[getter]
     fn cached(&self) -> Option<String> {
-        self.cached.as_ref().map(|path| path.to_string_lossy().into_owned())
+        self.cached
+            .as_ref()
+            .map(|path| path.to_string_lossy().into_owned())
     }
 
     /// Whether the values are in the file that they come from.

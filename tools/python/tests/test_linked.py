@@ -28,7 +28,7 @@ def cells(loader: cellring.Loader) -> list:
 
 
 def test_a_loader_takes_the_file_itself(mouse, cache):
-    with pytest.warns(cellring.CellringWarning, match="read where it lies.*cellring.convert"):
+    with pytest.warns(cellring.CellringWarning, match="read in place.*cellring.convert"):
         loader = cellring.Loader(MOUSE, to="scipy", batch_size=100, fetch_factor=8, seed=3)
     expected = cellring.Loader(mouse, to="scipy", batch_size=100, fetch_factor=8, seed=3)
     assert cells(loader) == cells(expected)

@@ -1,6 +1,5 @@
 //! `cellring convert`: AnnData in, a store out.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 
 use crate::convert::{ConvertOptions, ConvertReport, ObsOrder, Parts, convert};
@@ -9,12 +8,12 @@ use crate::size::parse_size;
 use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
 use cellring::format::{Encoding, VarOrder};
 use cellring::writer::check_directory;
-use cellring_anndata::{JoinOptions, LeftOut, Selection, VarJoin};
+use cellring_anndata::{JoinOptions, LeftOut, VarJoin};
 use clap::{ValueEnum, value_parser};
 
 use crate::commands::encoding::encoding_parser;
 use crate::failure::Failure;
-use crate::options::InputArgs;
+use crate::options::{InputArgs, selections};
 use crate::output::{self, Show};
 use crate::progress;
 
@@ -214,26 +213,8 @@ impl Show for ConvertReport {
     }
 }
 
-/// The matrices that are asked for, the first one first.
-fn selections(args: &Args) -> Result<Vec<Selection>, Failure> {
-    let layers = args.layer.iter().cloned().map(Selection::Layer);
-    let mut selections: Vec<Selection> = layers.chain(args.raw.then_some(Selection::Raw)).collect();
-    if args.x || selections.is_empty() {
-        selections.insert(0, Selection::X);
-    }
-    selections.extend(args.obsm.iter().cloned().map(Selection::Obsm));
-    let mut seen = HashSet::new();
-    match selections.iter().find(|selection| !seen.insert(*selection)) {
-        None => Ok(selections),
-        Some(twice) => Err(Failure::Usage(format!(
-            "{} is given twice; give it once",
-            twice.path()
-        ))),
-    }
-}
-
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    let mut selections = selections(&args)?.into_iter();
+    let mut selections = selections(args.x, &args.layer, args.raw, &args.obsm)?.into_iter();
     match args.part {
         // Whether a part that is there is another one shows when the input is open.
         Some(_) => check_directory(&args.output)?,

@@ -151,7 +151,11 @@ impl Show for Info<'_> {
         let size = match (self.linked_to.as_slice(), self.shards) {
             ([], 1) => format!("{} in 1 shard; {rest}", output::bytes(self.bytes)),
             ([], n) => format!("{} in {n} shards; {rest}", output::bytes(self.bytes)),
-            (files, _) => format!("{}; {rest}; values in {}", output::bytes(self.bytes), files.join(", ")),
+            (files, _) => format!(
+                "{}; {rest}; values in {}",
+                output::bytes(self.bytes),
+                files.join(", ")
+            ),
         };
         let encoding = match self.stored_value_type {
             Some(stored) => format!("{}, values stored as {stored}; {exact}", self.encoding),
@@ -165,7 +169,9 @@ impl Show for Info<'_> {
                 "blocks",
                 match (self.linked_to.is_empty(), self.chunk_values) {
                     (true, _) => format!("{} cells, aligned to {} bytes", self.block_size, self.alignment),
-                    (false, Some(values)) => format!("chunks of {} values, compressed", output::count(values)),
+                    (false, Some(values)) => {
+                        format!("chunks of {} values, compressed", output::count(values))
+                    }
                     (false, None) => "values as they are, not compressed".to_owned(),
                 },
             )

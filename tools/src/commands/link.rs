@@ -2,22 +2,22 @@
 
 use std::path::PathBuf;
 
-use cellring_anndata::{LeftOut, Selection};
+use cellring_anndata::LeftOut;
 
 use crate::failure::Failure;
 use crate::link::{LinkOptions, LinkReport, link};
-use crate::options::InputArgs;
+use crate::options::{InputArgs, selections};
 use crate::output::{self, Show};
 use crate::paths::{check_input, check_store};
 
 /// Link an .h5ad as a store, without converting it
 ///
-/// The store takes seconds and about two bytes per cell: its values stay where they are, and are read there by everything that reads
-/// stores. It is right for trying things out, for files that change, and where there is no room for a copy; for months of training convert,
+/// It takes seconds. The values stay where they are, and are read there by everything that reads stores; the index has about two bytes per
+/// cell, and obs and var are copied. It is right for trying things out, for files that change, and where there is no room for a copy; for months of training convert,
 /// which is several times as fast to read.
 ///
 /// Sparse matrices that are stored by cells can be linked, with any of the usual compressions: CSR in .h5ad, and the .h5 files of 10x
-/// Genomics. obs and var are copied. When the file changes, the store says so, and does not read it: link it again.
+/// Genomics. When the file changes, the store says so, and does not read it: link it again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// AnnData (.h5ad), or a 10x Genomics .h5 file
@@ -81,12 +81,7 @@ impl Show for LinkReport {
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     check_store(&args.output, args.force)?;
     check_input(&args.input)?;
-    let layers = args.layer.into_iter().map(Selection::Layer);
-    let mut selections: Vec<Selection> = layers.chain(args.raw.then_some(Selection::Raw)).collect();
-    if args.x || selections.is_empty() {
-        selections.insert(0, Selection::X);
-    }
-    let mut selections = selections.into_iter();
+    let mut selections = selections(args.x, &args.layer, args.raw, &[])?.into_iter();
     let options = LinkOptions {
         open: args.open.into(),
         selection: selections.next().unwrap_or_default(),

@@ -35,7 +35,7 @@ pub enum ConvertError {
         /// Its rows.
         found: u64,
     },
-    /// The matrix cannot be read where it lies.
+    /// The matrix cannot be read where it is.
     #[error("{matrix} in {} cannot be linked: {reason}; convert it instead: cellring convert", file.display())]
     NotLinkable {
         /// The input.

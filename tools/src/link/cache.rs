@@ -10,15 +10,17 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use cellring::Store;
+use cellring::{ErrorKind, Store};
 
-use super::{LinkOptions, link};
+use super::linking::{LinkOptions, link};
 use crate::convert::ConvertError;
 
 /// How an HDF5 file begins, unless it has a user block.
 const HDF5: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 /// Stores that are kept.
 const MAX_STORES: usize = 32;
+/// Bytes of the name of the file that are in that of its store.
+const MAX_STEM_BYTES: usize = 80;
 /// Bytes that they may have together, but for the newest.
 const MAX_BYTES: u64 = 8 << 30;
 
@@ -63,20 +65,33 @@ pub fn open(path: &Path, source_root: Option<&Path>) -> Result<Opened, ConvertEr
             error,
         })?;
     let cached = directory.join(name(&real).map_err(failed)?);
-    let opened = Store::open_below(&cached, &root);
-    let store = match opened {
-        Ok(store) => store,
-        // It is not there, or was damaged.
-        Err(_) => {
-            let options = LinkOptions {
-                source_root: Some(root.clone()),
-                force: true,
-                ..LinkOptions::default()
-            };
-            link(&real, &cached, &options)?;
-            prune(&directory, &cached);
+    let options = |force| LinkOptions {
+        source_root: Some(root.clone()),
+        force,
+        ..LinkOptions::default()
+    };
+    // Processes that begin together link one after the other, and all but the first find it there.
+    let in_cache = |error| ConvertError::Cache {
+        path: directory.clone(),
+        error,
+    };
+    let turn = File::create(directory.join(".turn")).map_err(in_cache)?;
+    turn.lock().map_err(in_cache)?;
+    if cached.symlink_metadata().is_err() {
+        link(&real, &cached, &options(false))?;
+        prune(&directory, &cached);
+    }
+    let store = match Store::open_below(&cached, &root) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::Damaged | ErrorKind::Changed | ErrorKind::NotAStore | ErrorKind::Version
+            ) =>
+        {
+            link(&real, &cached, &options(true))?;
             Store::open_below(&cached, &root)?
         }
+        opened => opened?,
     };
     Ok(Opened {
         store,
@@ -113,7 +128,10 @@ fn name(file: &Path) -> std::io::Result<String> {
     (file, found.len(), found.mtime(), found.mtime_nsec()).hash(&mut hasher);
     (found.dev(), found.ino(), env!("CARGO_PKG_VERSION")).hash(&mut hasher);
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-    let stem: String = stem.chars().take(80).filter(|c| !c.is_control()).collect();
+    let mut stem: String = stem.chars().filter(|c| !c.is_control()).collect();
+    while stem.len() > MAX_STEM_BYTES {
+        stem.pop();
+    }
     Ok(format!(
         "{}-{:016x}.cellring",
         stem.trim_start_matches('.'),

@@ -1,6 +1,10 @@
 //! Options that say what is read of an input.
 
-use cellring_anndata::OpenOptions;
+use std::collections::HashSet;
+
+use cellring_anndata::{OpenOptions, Selection};
+
+use crate::failure::Failure;
 
 /// Which part of each input is read.
 #[derive(Debug, clap::Args)]
@@ -27,5 +31,28 @@ impl From<InputArgs> for OpenOptions {
             feature_types: args.feature_types,
             force_read: args.force_read,
         }
+    }
+}
+
+/// The matrices that are asked for, the first one first.
+pub(crate) fn selections(
+    x: bool,
+    layers: &[String],
+    raw: bool,
+    obsm: &[String],
+) -> Result<Vec<Selection>, Failure> {
+    let layers = layers.iter().cloned().map(Selection::Layer);
+    let mut selections: Vec<Selection> = layers.chain(raw.then_some(Selection::Raw)).collect();
+    if x || selections.is_empty() {
+        selections.insert(0, Selection::X);
+    }
+    selections.extend(obsm.iter().cloned().map(Selection::Obsm));
+    let mut seen = HashSet::new();
+    match selections.iter().find(|selection| !seen.insert(*selection)) {
+        None => Ok(selections),
+        Some(twice) => Err(Failure::Usage(format!(
+            "{} is given twice; give it once",
+            twice.path()
+        ))),
     }
 }

@@ -33,7 +33,7 @@ impl StoreArg {
         let opened = link::open(&self.path, self.source_root.as_deref())?;
         if let Some(cached) = &opened.cached {
             let sentence = format!(
-                "{} is read where it lies, by way of {}; converted (cellring convert) it would be faster to read",
+                "{} is read in place, by way of {}; converted (cellring convert) it would be faster to read",
                 self.path.display(),
                 cached.display()
             );

@@ -182,6 +182,12 @@ impl SourceFile {
         &self.path
     }
 
+    /// The path of the file itself, also for a group within it.
+    pub(crate) fn file_path(&self) -> &Path {
+        let n_groups = Path::new(&self.group).components().count();
+        self.path.ancestors().nth(n_groups).unwrap_or(&self.path)
+    }
+
     pub(crate) fn len_bytes(&self) -> u64 {
         self.len_bytes
     }

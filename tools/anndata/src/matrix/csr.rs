@@ -27,10 +27,6 @@ impl Csr {
         Ok(Self { arrays, form, pool })
     }
 
-    pub(super) fn arrays(&self) -> &Compressed {
-        &self.arrays
-    }
-
     /// Fills `indptr` for the rows, and returns the range of their entries.
     fn lay_out(&self, rows: &Range<u64>, indptr: &mut Vec<u64>) -> Result<Range<u64>> {
         let bounds = &self.arrays.indptr[rows.start as usize..=rows.end as usize];
@@ -63,7 +59,14 @@ impl Csr {
 
 impl RowSource for Csr {
     fn stored(&self) -> std::result::Result<StoredRows, String> {
-        self.place_in_file()
+        let Compressed {
+            file, indices, data, ..
+        } = &self.arrays;
+        Ok(StoredRows {
+            file: file.file_path().to_owned(),
+            indices: indices.stored()?,
+            data: data.stored()?,
+        })
     }
 
     fn place(&self) -> (&Path, &str) {

@@ -29,7 +29,9 @@ pub trait RowSource: Debug + Send + Sync {
     /// In one clause, why they cannot be read there.
     fn stored(&self) -> std::result::Result<StoredRows, String> {
         Err(match self.form() {
-            "csr_matrix" => "only some of it is taken, or in another order".to_owned(),
+            form if form == "csr_matrix" || form.starts_with("10x") => {
+                "only some of it is taken, or in another order".to_owned()
+            }
             form => format!("it is stored as {form}, and not as sparse rows"),
         })
     }

@@ -249,7 +249,9 @@ class Loader:
 
     def _make(self) -> _cellring.Setup:
         given = self._given
-        stores = [opened(path, root, 4) for path, root in zip(self._paths, self._roots)]
+        stores = []
+        for path, root in zip(self._paths, self._roots):
+            stores.append(opened(path, root, 3))
         n_obs = sum(store.n_obs for store in stores)
         return _cellring.Setup(stores, _request.checked(given, n_obs))
 

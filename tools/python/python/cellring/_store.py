@@ -96,7 +96,7 @@ def opened(path: str, source_root: str | None, stacklevel: int) -> _cellring.Sto
     """The open store; a warning where it is a file that was linked for it."""
     store = _cellring.Store(path, source_root)
     if store.cached is not None:
-        sentence = f"{path} is read where it lies, by way of {store.cached}; converted (cellring.convert) it would be faster to read"
+        sentence = f"{path} is read in place, by way of {store.cached}; converted (cellring.convert) it would be faster to read"
         warnings.warn(sentence, CellringWarning, stacklevel=stacklevel + 1)
     return store
 

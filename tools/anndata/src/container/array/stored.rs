@@ -1,4 +1,4 @@
-//! Where an array lies in its file, for those who read it there themselves.
+//! Where an array is in its file, for those who read it there themselves.
 
 use cellring_core::{ValueClass, ValueType};
 use cellring_filters::{Filter, Pipeline};
@@ -6,7 +6,7 @@ use cellring_filters::{Filter, Pipeline};
 use super::Array;
 use crate::container::{Chunk, Class, Placement};
 
-/// One of the arrays of a matrix that is stored by rows, and where in its file it lies.
+/// One of the arrays of a matrix that is stored by rows, and where in its file it is.
 #[derive(Clone, Debug)]
 pub struct StoredArray {
     /// Its path in the file.
@@ -15,8 +15,6 @@ pub struct StoredArray {
     pub value_type: ValueType,
     /// Whether the most significant byte of an element comes first.
     pub big_endian: bool,
-    /// Number of elements.
-    pub len: u64,
     /// Where they lie.
     pub extents: StoredExtents,
     /// The filters of its chunks, in the order in which they were applied.
@@ -28,7 +26,7 @@ pub struct StoredArray {
 /// Where the elements of an array lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoredExtents {
-    /// As they are, in runs: the first element of each, and where it lies, in bytes. They ascend, and cover all.
+    /// As they are, in runs: the first element of each, and where it is, in bytes. They ascend, and cover all.
     Runs(Vec<(u64, u64)>),
     /// In chunks.
     Chunks {
@@ -42,7 +40,7 @@ pub enum StoredExtents {
 /// One chunk of an array.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoredChunk {
-    /// Where it lies in the file, in bytes.
+    /// Where it is in the file, in bytes.
     pub offset_bytes: u64,
     /// Its length there; 0 if it was never written.
     pub stored_bytes: u32,
@@ -51,7 +49,7 @@ pub struct StoredChunk {
 }
 
 impl Array {
-    /// Where the array lies.
+    /// Where the array is.
     ///
     /// # Errors
     /// In one clause, why it cannot be read there.
@@ -100,7 +98,6 @@ impl Array {
             path: self.path.clone(),
             value_type,
             big_endian: element.big_endian,
-            len: self.len,
             filters: match &extents {
                 StoredExtents::Runs(_) => Vec::new(),
                 StoredExtents::Chunks { .. } => self.filters.clone(),

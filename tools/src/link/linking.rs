@@ -1,0 +1,218 @@
+//! Links a file: makes a store whose values stay where they are.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use cellring::Store;
+use cellring::writer::{LinkedWriter, SourceArray, SourceChunk, SourceLayout, SourceMatrix, SourceRun};
+use cellring_anndata::{LeftOut, MatrixSource, OpenOptions, Selection, StoredArray, StoredExtents};
+use serde::Serialize;
+
+use crate::convert::{ConvertError, ConvertOptions, Inputs, SelectedMatrix, tables};
+use crate::message::Message;
+use crate::usage::peak_rss_bytes;
+
+/// What is linked.
+#[derive(Clone, Debug, Default)]
+pub struct LinkOptions {
+    /// What is read of the input.
+    pub open: OpenOptions,
+    /// Which matrix.
+    pub selection: Selection,
+    /// Which other matrices of the same obs, each once.
+    pub other_matrices: Vec<Selection>,
+    /// The directory below which the input is, and below which those that read the store look for it. `None`: that of the store.
+    pub source_root: Option<PathBuf>,
+    /// Whether an existing store is replaced.
+    pub force: bool,
+}
+
+/// What was linked.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct LinkReport {
+    /// Number of rows.
+    pub n_obs: u64,
+    /// Number of columns.
+    pub n_vars: u64,
+    /// Number of stored values of the first matrix: also those of equal columns, and zeros.
+    pub nnz: u64,
+    /// The matrices, where there are several: their paths in AnnData.
+    pub matrices: Vec<String>,
+    /// The input.
+    pub source: PathBuf,
+    /// Its length in bytes.
+    pub source_bytes: u64,
+    /// Bytes of all files of the store.
+    pub bytes: u64,
+    /// Bytes of its index for each row.
+    pub index_bytes_per_obs: f64,
+    /// Values of the chunks that the first matrix is stored in; nothing where it is not compressed.
+    pub chunk_values: Option<u64>,
+    /// Wall time.
+    pub seconds: f64,
+    /// The most memory that the process has had resident so far.
+    pub peak_rss_bytes: u64,
+    /// What the input holds and the store does not.
+    pub left_out: Vec<LeftOut>,
+    /// What is odd about the input.
+    pub warnings: Vec<Message>,
+}
+
+/// Links `input` as the store `output`, which exists when this returns without an error, and not before.
+///
+/// Of the matrices only `indptr` is read. `obs` and `var` are copied.
+///
+/// # Errors
+/// [`ConvertError`]; nothing is left at `output` then, but where the input changes in the moment in which the store is published.
+pub fn link(input: &Path, output: &Path, options: &LinkOptions) -> Result<LinkReport, ConvertError> {
+    let started = Instant::now();
+    cellring::writer::settle(input);
+    let inputs = Inputs::open(&[input.to_path_buf()], output, &options.of_conversion())?;
+    let root = match &options.source_root {
+        Some(root) => root.clone(),
+        None => match output.parent() {
+            Some(parent) if parent != Path::new("") => parent.to_path_buf(),
+            _ => PathBuf::from("."),
+        },
+    };
+    let mut writer = LinkedWriter::create(output, &root, options.force)?;
+    let obs = &inputs.obs;
+    tables::write_obs(&mut writer, obs, None, 0..obs.n_rows())?;
+    let mut chunk_values = None;
+    let several = inputs.selected_matrices.len() > 1;
+    let mut file = None;
+    for (number, selected) in inputs.selected_matrices.iter().enumerate() {
+        let stored = selected
+            .matrix
+            .stored()
+            .map_err(|reason| ConvertError::NotLinkable {
+                file: input.to_path_buf(),
+                matrix: selected.selection.path(),
+                reason,
+            })?;
+        let file = match file {
+            Some(file) => file,
+            None => *file.insert(writer.add_file(&stored.file)?),
+        };
+        let matrix = SourceMatrix {
+            n_vars: selected.matrix.n_vars(),
+            indices: source_array(stored.indices, file),
+            data: source_array(stored.data, file),
+            counts: counts(input, selected)?,
+            source: provenance(input, selected),
+        };
+        if number == 0 {
+            chunk_values = match &matrix.data.layout {
+                SourceLayout::Runs(_) => None,
+                SourceLayout::Chunks { elements, .. } => Some(*elements),
+            };
+            tables::write_var(&mut writer, &selected.var, None)?;
+            writer.set_matrix(&matrix)?;
+        } else {
+            let mut further = writer.begin_matrix()?;
+            tables::write_var(&mut further, &selected.var, None)?;
+            further.set_matrix(&matrix)?;
+            writer.add_matrix(&selected.selection.path(), further)?;
+        }
+    }
+    if several {
+        writer.set_name(&options.selection.path());
+    }
+    inputs.check_unchanged()?;
+    writer.finish()?;
+    let store = Store::open_below(output, &root)?;
+    let manifest = store.manifest();
+    let names = manifest.matrices.iter().map(|entry| &entry.name);
+    Ok(LinkReport {
+        n_obs: manifest.n_obs,
+        n_vars: manifest.n_vars,
+        nnz: manifest.nnz,
+        matrices: manifest.name.iter().chain(names).cloned().collect(),
+        source: input.to_path_buf(),
+        source_bytes: std::fs::metadata(input).map_or(0, |found| found.len()),
+        bytes: store.total_bytes(),
+        index_bytes_per_obs: manifest.index.bytes as f64 / manifest.n_obs.max(1) as f64,
+        chunk_values,
+        seconds: started.elapsed().as_secs_f64(),
+        peak_rss_bytes: peak_rss_bytes().unwrap_or(0),
+        left_out: inputs.left_out.clone(),
+        warnings: inputs.table_warnings(),
+    })
+}
+
+impl LinkOptions {
+    fn of_conversion(&self) -> ConvertOptions {
+        ConvertOptions {
+            open: self.open.clone(),
+            selection: self.selection.clone(),
+            other_matrices: self.other_matrices.clone(),
+            force: self.force,
+            ..ConvertOptions::default()
+        }
+    }
+}
+
+/// Stored entries of each row.
+fn counts(input: &Path, selected: &SelectedMatrix) -> Result<Vec<u32>, ConvertError> {
+    let matrix: &MatrixSource = &selected.matrix;
+    let too_long = |_| ConvertError::NotLinkable {
+        file: input.to_path_buf(),
+        matrix: selected.selection.path(),
+        reason: "a row has 2^32 entries or more".to_owned(),
+    };
+    let each = matrix.stored_per_row(0..matrix.n_obs());
+    each.map(|count| u32::try_from(count).map_err(too_long)).collect()
+}
+
+fn source_array(stored: StoredArray, file: u32) -> SourceArray {
+    let mut fill = [0; 8];
+    let width = stored.fill.len().min(8);
+    fill[..width].copy_from_slice(&stored.fill[..width]);
+    SourceArray {
+        path: stored.path,
+        value_type: stored.value_type,
+        big_endian: stored.big_endian,
+        layout: match stored.extents {
+            StoredExtents::Runs(runs) => {
+                let run = |(first, offset_bytes)| SourceRun {
+                    first,
+                    offset_bytes,
+                    file,
+                };
+                SourceLayout::Runs(runs.into_iter().map(run).collect())
+            }
+            StoredExtents::Chunks { elements, chunks } => SourceLayout::Chunks {
+                elements,
+                chunks: chunks
+                    .iter()
+                    .map(|chunk| SourceChunk {
+                        offset_bytes: chunk.offset_bytes,
+                        stored_bytes: chunk.stored_bytes,
+                        file,
+                        filter_mask: chunk.filter_mask,
+                    })
+                    .collect(),
+            },
+        },
+        filters: stored
+            .filters
+            .into_iter()
+            .map(|filter| (filter.id, filter.client_data))
+            .collect(),
+        fill,
+    }
+}
+
+/// What the manifest says of the source.
+fn provenance(input: &Path, selected: &SelectedMatrix) -> serde_json::Value {
+    let name = input.file_name().unwrap_or_default().to_string_lossy();
+    serde_json::json!({
+        "file": name,
+        "matrix": selected.selection.path(),
+        "encoding_type": selected.matrix.form(),
+        "indices_type": selected.matrix.indices_type(),
+        "obs_order": "source",
+        "cellring": env!("CARGO_PKG_VERSION"),
+    })
+}
