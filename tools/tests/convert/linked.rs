@@ -304,7 +304,14 @@ fn files_are_linked_on_the_way() {
         said.contains("read in place") && said.contains("cellring convert"),
         "{said}"
     );
-    let stores = || names(&cache.join("cellring"));
+    // What processes wait for begins with a dot.
+    let is_store = |name: &String| !name.starts_with('.');
+    let stores = || -> Vec<_> {
+        names(&cache.join("cellring"))
+            .into_iter()
+            .filter(is_store)
+            .collect()
+    };
     let of_first = stores();
     assert_eq!(of_first.len(), 1, "{of_first:?}");
     let digest = |json: &[u8]| serde_json::from_slice::<Value>(json).unwrap()["digest"].clone();
@@ -360,5 +367,106 @@ fn hostile_files_are_refused_or_read() {
         "{n_linked} of {} hostile files can be linked",
         made.lines().count()
     );
-    assert!(n_linked > 0);
+}
+
+/// Defects that were found by trying.
+#[test]
+fn what_was_found_by_trying_stays_mended() {
+    let directory = scratch();
+    let at = |name: &str| directory.path().join(name);
+    let shown = |path: &Path| path.to_str().unwrap().to_owned();
+    let input = at("cells.h5ad");
+    Synth::new(300, 200, 3).write_h5ad(&input, |_| {}).unwrap();
+    let (input, store) = (shown(&input), shown(&at("s.cellring")));
+    report(&["link", &input, "-o", &store]);
+    let digest = |store: &str| report(&["epoch", store, "--digest"])["digest"].clone();
+    let expected = digest(&store);
+    // A matrix that is asked for twice is refused before a store is replaced.
+    let (code, _, said) = cellring(&[
+        "link", &input, "-o", &store, "--force", "--layer", "a", "--layer", "a",
+    ]);
+    assert!(code == 2 && said.contains("is given twice"), "{said}");
+    assert_eq!(digest(&store), expected);
+    // By way of a link to the store, its file is still beside the store.
+    std::fs::create_dir(at("links")).unwrap();
+    std::os::unix::fs::symlink(&store, at("links/s")).unwrap();
+    assert_eq!(digest(&shown(&at("links/s"))), expected);
+    // Every bit of the index counts.
+    let index = at("s.cellring/index.bin");
+    let bytes = std::fs::read(&index).unwrap();
+    for byte in (0..bytes.len()).step_by(97) {
+        let mut flipped = bytes.clone();
+        flipped[byte] ^= 4;
+        std::fs::write(&index, flipped).unwrap();
+        let error = Store::open(&store).unwrap_err();
+        assert!(
+            matches!(
+                error.kind(),
+                cellring::ErrorKind::Damaged | cellring::ErrorKind::Io | cellring::ErrorKind::Changed
+            ),
+            "byte {byte}: {error}"
+        );
+    }
+    std::fs::write(&index, bytes).unwrap();
+    // Names that are long in bytes, and processes that begin together.
+    let long = shown(&at(&format!("{}.h5ad", "日本".repeat(40))));
+    std::fs::copy(&input, &long).unwrap();
+    let cache = at("cache");
+    let runs: Vec<_> = (0..6)
+        .map(|_| {
+            Command::new(env!("CARGO_BIN_EXE_cellring"))
+                .args(["epoch", &long, "--digest", "--json"])
+                .env("XDG_CACHE_HOME", &cache)
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::piped())
+                .spawn()
+        })
+        .collect();
+    for run in runs {
+        let output = run.unwrap().wait_with_output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(found["digest"], expected);
+    }
+    assert_eq!(
+        names(&cache.join("cellring")).len(),
+        2,
+        "the store, and the file that processes wait for"
+    );
+}
+
+#[test]
+fn groups_within_files_are_linked() {
+    let Some(data) = shared_data() else { return };
+    let directory = scratch();
+    let script = "import h5py, sys\n\
+                  with h5py.File(sys.argv[1]) as a, h5py.File(sys.argv[2], 'w') as b:\n    \
+                  a.copy(a['/'], b, 'mod/rna')\n    \
+                  b['mod/rna'].attrs.update(dict(a.attrs))";
+    let input = directory.path().join("mu.h5mu");
+    let done = Command::new(python())
+        .args(["-c", script])
+        .args([&data.join("pbmc3k_csr_gzip_v012.h5ad"), &input])
+        .status()
+        .unwrap();
+    assert!(done.success());
+    let (linked, held) = (directory.path().join("l"), directory.path().join("h"));
+    let [input, linked, held] = [&input, &linked, &held].map(|path| path.to_str().unwrap());
+    report(&["link", input, "--group", "mod/rna", "-o", linked]);
+    report(&[
+        "convert",
+        input,
+        "--group",
+        "mod/rna",
+        "-o",
+        held,
+        "--var-order",
+        "source",
+    ]);
+    let digest = |store: &str| report(&["epoch", store, "--digest"])["digest"].clone();
+    assert_eq!(digest(linked), digest(held));
 }
