@@ -16,8 +16,8 @@ use super::table::{TableKind, write_table};
 use crate::Error;
 use crate::format::checksum::HashingWriter;
 use crate::format::constants::{
-    DEFAULT_ALIGNMENT, INDEX_FILE, INDEX_HEADER_BYTES, LINKED_FEATURE, MATRICES_DIRECTORY, OBS_FILE,
-    SECTION_ALIGNMENT, VAR_FILE, VERSION, matrix_directory,
+    DEFAULT_ALIGNMENT, INDEX_FILE, INDEX_HEADER_BYTES, LINKED_FEATURE, MATRICES_DIRECTORY, SECTION_ALIGNMENT,
+    VERSION, matrix_directory,
 };
 use crate::format::file::{FileName, Links, open};
 use crate::format::linked::{
@@ -189,11 +189,11 @@ impl LinkedWriter {
         schema: &SchemaRef,
         batches: impl IntoIterator<Item = Result<RecordBatch, E>>,
     ) -> Result<(), E> {
-        let name = match kind {
-            TableKind::Obs => OBS_FILE,
-            TableKind::Var => VAR_FILE,
-        };
-        let written = Some(write_table(&self.staging.path().join(name), schema, batches)?);
+        let written = Some(write_table(
+            &self.staging.path().join(kind.file()),
+            schema,
+            batches,
+        )?);
         match kind {
             TableKind::Obs => self.obs = written,
             TableKind::Var => self.var = written,

@@ -15,7 +15,7 @@ use super::spool::IndexSpool;
 use super::table::{TableKind, write_table};
 use crate::Error;
 use crate::format::constants::{
-    ALIGNMENT_RANGE, INDEX_FILE, MATRICES_DIRECTORY, MAX_BLOCK_SIZE, OBS_FILE, VAR_FILE, matrix_directory,
+    ALIGNMENT_RANGE, INDEX_FILE, MATRICES_DIRECTORY, MAX_BLOCK_SIZE, matrix_directory,
 };
 use crate::format::manifest::MatrixEntry;
 use crate::format::{Encoding, Manifest, ValueType};
@@ -203,11 +203,11 @@ impl StoreWriter {
         schema: &SchemaRef,
         batches: impl IntoIterator<Item = Result<RecordBatch, E>>,
     ) -> Result<(), E> {
-        let name = match kind {
-            TableKind::Obs => OBS_FILE,
-            TableKind::Var => VAR_FILE,
-        };
-        let written = Some(write_table(&self.staging.path().join(name), schema, batches)?);
+        let written = Some(write_table(
+            &self.staging.path().join(kind.file()),
+            schema,
+            batches,
+        )?);
         match kind {
             TableKind::Obs => self.obs = written,
             TableKind::Var => self.var = written,

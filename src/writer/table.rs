@@ -9,6 +9,7 @@ use super::complete::WrittenTable;
 use super::error::WriteError;
 use crate::Error;
 use crate::format::FormatError;
+use crate::format::constants::{OBS_FILE, VAR_FILE};
 use crate::format::table::TableWriter;
 
 /// Which table is written.
@@ -18,6 +19,16 @@ pub enum TableKind {
     Obs,
     /// The columns' table.
     Var,
+}
+
+impl TableKind {
+    /// The name of its file in a store.
+    pub(super) fn file(self) -> &'static str {
+        match self {
+            Self::Obs => OBS_FILE,
+            Self::Var => VAR_FILE,
+        }
+    }
 }
 
 /// Writes a table as this file.
