@@ -12,9 +12,9 @@ use crate::paths::{check_input, check_store};
 
 /// Link an .h5ad as a store, without converting it
 ///
-/// It takes seconds. The values stay where they are, and are read there by everything that reads stores; the index has about two bytes per
-/// cell, and obs and var are copied. It is right for trying things out, for files that change, and where there is no room for a copy; for months of training convert,
-/// which is several times as fast to read.
+/// It takes seconds. The values stay where they are, and are read there by everything that reads stores; the index has about two bytes
+/// per cell, and obs and var are copied. It is right for trying things out, for files that change, and where there is no room for a copy;
+/// for months of training convert, which is several times as fast to read.
 ///
 /// Sparse matrices that are stored by cells can be linked, with any of the usual compressions: CSR in .h5ad, and the .h5 files of 10x
 /// Genomics. When the file changes, the store says so, and does not read it: link it again.
