@@ -1,0 +1,123 @@
+//! Files that change, move, or are elsewhere.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use cellring::format::ValueType;
+use cellring::{ErrorKind, Loader, OutputConfig, Store};
+
+use super::source::{GZIP, PLAIN, Source, age, link, matrix, stores};
+use super::{config, content, epoch, large, sampler};
+
+#[test]
+fn a_file_that_changes_is_an_error_and_never_wrong_data() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, linked, held) = large(&directory);
+    let config = config(sampler(4, 25, 4)).output(OutputConfig::default());
+    let expected = epoch(&held, &config, 0);
+    let content_before = std::fs::read(&path).unwrap();
+    // Rewritten in place while an epoch runs: what comes before the error is right.
+    let loader = Loader::new(linked.clone(), config.clone()).unwrap();
+    let mut found = loader.epoch(0).unwrap();
+    assert_eq!(content(&found.next().unwrap().unwrap()), expected[0]);
+    let file = File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&vec![0x77; content_before.len()], 0).unwrap();
+    let mut error = None;
+    for (minibatch, expected) in found.zip(&expected[1..]) {
+        match minibatch {
+            Ok(minibatch) => assert!(content(&minibatch) == *expected),
+            Err(found) => error = Some(found),
+        }
+    }
+    let error = error.unwrap();
+    assert_eq!(error.kind(), ErrorKind::Changed, "{error}");
+    assert_eq!(Store::open(linked.path()).unwrap_err().kind(), ErrorKind::Changed);
+    // Its old bytes are not enough: the time is another one.
+    std::fs::write(&path, &content_before).unwrap();
+    let error = Store::open(linked.path()).unwrap_err();
+    assert!(error.to_string().contains("modified at"), "{error}");
+    age(&path);
+    assert!(epoch(&Arc::new(Store::open(linked.path()).unwrap()), &config, 0) == expected);
+    // Other bytes, the same length and time: samples differ.
+    let mut other = content_before.clone();
+    other[..100].fill(0x11);
+    std::fs::write(&path, &other).unwrap();
+    age(&path);
+    let error = Store::open(linked.path()).unwrap_err();
+    assert!(error.to_string().contains("some of its bytes differ"), "{error}");
+    // Shorter.
+    std::fs::write(&path, &content_before[..1000]).unwrap();
+    let error = Store::open(linked.path()).unwrap_err();
+    assert!(error.to_string().contains("has 1000 bytes"), "{error}");
+    // Gone, and in its place what is no file.
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(Store::open(linked.path()).unwrap_err().kind(), ErrorKind::Io);
+    std::fs::create_dir(&path).unwrap();
+    assert_eq!(Store::open(linked.path()).unwrap_err().kind(), ErrorKind::Io);
+}
+
+#[test]
+fn a_file_that_is_replaced_is_read_to_the_end_of_the_epoch() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, linked, held) = large(&directory);
+    let config = config(sampler(4, 25, 4)).output(OutputConfig::default());
+    let expected = epoch(&held, &config, 0);
+    let loader = Loader::new(linked.clone(), config.clone()).unwrap();
+    let mut minibatches = loader.epoch(0).unwrap();
+    let mut found = vec![content(&minibatches.next().unwrap().unwrap())];
+    let other = directory.path().join("other");
+    std::fs::write(&other, b"another file").unwrap();
+    std::fs::rename(&other, &path).unwrap();
+    found.extend(minibatches.map(|minibatch| content(&minibatch.unwrap())));
+    assert!(found == expected);
+    assert_eq!(
+        Loader::new(linked, config).unwrap_err().kind(),
+        ErrorKind::Changed
+    );
+}
+
+#[test]
+fn files_lie_below_the_store_or_a_root_that_was_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = Source::random(20, 30, ValueType::F32, ValueType::I32, false, 8);
+    let (matrix, bytes) = matrix(&source, PLAIN, 1);
+    let at = |name: &str| directory.path().join(name);
+    for name in ["files", "stores", "elsewhere"] {
+        std::fs::create_dir(at(name)).unwrap();
+    }
+    std::fs::write(at("files/a.bin"), &bytes).unwrap();
+    age(&at("files/a.bin"));
+    let make = |root: &Path| {
+        let mut writer = LinkedWriter::create(&at("stores/s"), root, true)?;
+        let identity: Vec<u32> = (0..30).collect();
+        for (kind, (schema, batches)) in [
+            (TableKind::Obs, obs_table(20)),
+            (TableKind::Var, var_table(&identity)),
+        ] {
+            writer.write_table(kind, &schema, batches.into_iter().map(Ok::<_, cellring::Error>))?;
+        }
+        writer.add_file(&at("files/a.bin"))?;
+        writer.set_matrix(&matrix)?;
+        writer.finish().map(drop)
+    };
+    let error = make(&at("stores")).unwrap_err();
+    assert!(error.to_string().contains("is not below"), "{error}");
+    assert!(!at("stores/s").exists());
+    make(directory.path()).unwrap();
+    Store::open_below(at("stores/s"), directory.path()).unwrap();
+    // Without a root it would be below `stores`.
+    assert_eq!(Store::open(at("stores/s")).unwrap_err().kind(), ErrorKind::Io);
+    // A link on the way that leads out.
+    std::fs::rename(at("files"), at("elsewhere/files")).unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::rename(at("elsewhere/files"), outside.path().join("files")).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("files"), at("files")).unwrap();
+    let error = Store::open_below(at("stores/s"), directory.path()).unwrap_err();
+    assert!(error.to_string().contains("is not below"), "{error}");
+    // Both moved together are found again.
+    std::fs::remove_file(at("files")).unwrap();
+    std::fs::rename(outside.path().join("files"), at("elsewhere/files")).unwrap();
+    std::fs::rename(at("stores"), at("elsewhere/stores")).unwrap();
+    Store::open_below(at("elsewhere/stores/s"), at("elsewhere")).unwrap();
+}
