@@ -22,4 +22,4 @@ pub mod blosc;
 mod pipeline;
 pub mod stream;
 
-pub use pipeline::{FLETCHER32_BYTES, Filter, Pipeline, Unknown, strip_fletcher32};
+pub use pipeline::{FLETCHER32_BYTES, Filter, Pipeline, Unknown, strip_fletcher32, zarr};

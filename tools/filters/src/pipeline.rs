@@ -16,7 +16,18 @@ const LZ4: u16 = 32004;
 const BITSHUFFLE: u16 = 32008;
 const ZSTD: u16 = 32015;
 
-/// Bytes of the checksum that fletcher32 appends.
+/// Numbers for codecs of zarr that HDF5 does not have. They are in stores, so they never change. The registry leaves 32,768 to 65,535 to
+/// applications.
+pub mod zarr {
+    /// A gzip stream.
+    pub const GZIP: u16 = 0xCE01;
+    /// The chunk, then its CRC-32C in 4 bytes, the lowest first.
+    pub const CRC32C: u16 = 0xCE02;
+    /// The length of the chunk in 4 bytes, the lowest first, then one block of lz4.
+    pub const LZ4: u16 = 0xCE03;
+}
+
+/// Bytes of the checksum that fletcher32 appends; that of crc32c is as long.
 pub const FLETCHER32_BYTES: usize = 4;
 
 /// Filter pipelines have at most this many filters (a chunk's mask has as many bits).
@@ -26,19 +37,32 @@ const MAX_FILTERS: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Deflate,
-    Shuffle { element_bytes: usize },
+    Shuffle {
+        element_bytes: usize,
+    },
     Fletcher32,
+    Crc32c,
     Lzf,
     Blosc,
     Lz4,
     Bitshuffle(Bitshuffle),
     Zstd,
+    Gzip,
+    /// Of numcodecs.
+    SizedLz4,
+}
+
+impl Step {
+    /// Whether it appends a checksum and leaves the rest as it is.
+    fn is_checksum(self) -> bool {
+        matches!(self, Self::Fletcher32 | Self::Crc32c)
+    }
 }
 
 /// One filter of a dataset, as the file names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
-    /// Its number in the registry of the HDF Group.
+    /// Its number in the registry of the HDF Group, or in [`zarr`].
     pub id: u16,
     /// Its name, where the file has one.
     pub name: Option<String>,
@@ -92,6 +116,9 @@ impl Pipeline {
                 BLOSC => Step::Blosc,
                 LZ4 => Step::Lz4,
                 ZSTD => Step::Zstd,
+                zarr::GZIP => Step::Gzip,
+                zarr::CRC32C => Step::Crc32c,
+                zarr::LZ4 => Step::SizedLz4,
                 BITSHUFFLE => match Bitshuffle::from_client_data(&filter.client_data, element_bytes) {
                     Some(bitshuffle) => Step::Bitshuffle(bitshuffle),
                     None => {
@@ -103,7 +130,7 @@ impl Pipeline {
                 },
                 id => return Err(unknown(id, name_of(id, filter.name.as_deref()))),
             };
-            n_compressors += usize::from(!matches!(step, Step::Shuffle { .. } | Step::Fletcher32));
+            n_compressors += usize::from(!matches!(step, Step::Shuffle { .. }) && !step.is_checksum());
             if n_compressors > 1 || steps.len() == MAX_FILTERS {
                 return Err(unknown(
                     filter.id,
@@ -138,11 +165,26 @@ impl Pipeline {
             }
             // What this step was given when the chunk was written: the chunk and the checksums appended before it.
             let n_checksums = (0..position)
-                .filter(|&before| is_active(before) && self.steps[before] == Step::Fletcher32)
+                .filter(|&before| is_active(before) && self.steps[before].is_checksum())
                 .count();
             let expected_bytes = decoded_bytes + n_checksums * FLETCHER32_BYTES;
             match *step {
                 Step::Fletcher32 => strip_fletcher32(stored)?,
+                Step::Crc32c => strip_crc32c(stored)?,
+                Step::Gzip => {
+                    decoded.resize(expected_bytes, 0);
+                    if !stream::gunzip(stored, decoded) {
+                        return Err(format!(
+                            "a chunk is not one gzip stream of {expected_bytes} bytes"
+                        ));
+                    }
+                    std::mem::swap(stored, decoded);
+                }
+                Step::SizedLz4 => {
+                    decoded.resize(expected_bytes, 0);
+                    decode_sized_lz4(stored, decoded)?;
+                    std::mem::swap(stored, decoded);
+                }
                 Step::Deflate => {
                     decoded.resize(expected_bytes, 0);
                     stream::inflate(stored, decoded)?;
@@ -191,15 +233,23 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Decodes a chunk that is only deflated straight into its place; `false` when the pipeline is another one.
+    /// Decodes a chunk that is only compressed straight into its place; `false` when the pipeline is another one.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).
     pub fn decode_into(&self, stored: &[u8], filter_mask: u32, place: &mut [u8]) -> Result<bool, String> {
-        if self.steps != [Step::Deflate] || filter_mask != 0 {
+        let [step] = self.steps.as_slice() else {
+            return Ok(false);
+        };
+        if filter_mask != 0 {
             return Ok(false);
         }
-        stream::inflate(stored, place)?;
+        match step {
+            Step::Deflate => stream::inflate(stored, place)?,
+            Step::Zstd => stream::zstd(stored, place)?,
+            Step::Blosc => blosc::decode(stored, place)?,
+            _ => return Ok(false),
+        }
         Ok(true)
     }
 }
@@ -243,6 +293,41 @@ fn decode_lz4(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
         }
         stream::lz4_block(now, place)?;
     }
+    Ok(())
+}
+
+/// Decodes what numcodecs makes of lz4: the length, little-endian, and one block.
+fn decode_sized_lz4(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
+    let Some((length, block)) = stored.split_first_chunk::<4>() else {
+        return Err("an lz4 chunk ends early".to_owned());
+    };
+    let length = u32::from_le_bytes(*length);
+    if length as usize != place.len() {
+        return Err(format!(
+            "an lz4 chunk decodes to {length} bytes, expected {}",
+            place.len()
+        ));
+    }
+    stream::lz4_block(block, place)
+}
+
+/// Verifies and removes the CRC-32C that follows the chunk.
+fn strip_crc32c(stored: &mut Vec<u8>) -> Result<(), String> {
+    let Some((body, tail)) = stored.split_last_chunk::<FLETCHER32_BYTES>() else {
+        return Err(format!(
+            "a chunk of {} bytes is too short for its checksum",
+            stored.len()
+        ));
+    };
+    let found = u32::from_le_bytes(*tail);
+    let expected = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, body) as u32;
+    if found != expected {
+        return Err(format!(
+            "the CRC-32C of a chunk is {found:#010x}, expected {expected:#010x}"
+        ));
+    }
+    let body_bytes = body.len();
+    stored.truncate(body_bytes);
     Ok(())
 }
 
@@ -361,6 +446,51 @@ mod tests {
             decode_lzf(&stream, &mut Vec::new(), 17).is_err(),
             "more than expected"
         );
+    }
+
+    #[test]
+    fn codecs_of_zarr_decode_and_refuse_damage() {
+        let chunk: Vec<u8> = (0..4000u32).map(|at| (at / 7 % 11) as u8).collect();
+        let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &chunk) as u32;
+        assert_eq!(
+            crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, b"123456789"),
+            0xe306_9283,
+            "the check value of CRC-32C"
+        );
+        let mut gzip = vec![0; 8000];
+        let n = libdeflater::Compressor::new(libdeflater::CompressionLvl::default())
+            .gzip_compress(&chunk, &mut gzip)
+            .unwrap();
+        gzip.truncate(n);
+        let block = lz4_flex::block::compress(&chunk);
+        let forms = [
+            (zarr::CRC32C, [chunk.as_slice(), &crc.to_le_bytes()].concat()),
+            (zarr::GZIP, gzip),
+            (zarr::LZ4, [4000u32.to_le_bytes().as_slice(), &block].concat()),
+        ];
+        for (id, stored) in forms {
+            let filter = Filter {
+                id,
+                name: None,
+                client_data: vec![],
+            };
+            let pipeline = Pipeline::new(&[filter], 4).unwrap();
+            let decode = |stored: &[u8], n: usize| {
+                let mut decoded = Vec::new();
+                let outcome = pipeline.decode(&mut stored.to_vec(), 0, &mut decoded, n);
+                outcome.map(|()| decoded)
+            };
+            assert_eq!(decode(&stored, 4000).unwrap(), chunk, "{id:#x}");
+            for wrong in [0, 3999, 4001] {
+                assert!(decode(&stored, wrong).is_err(), "{id:#x} as {wrong} bytes");
+            }
+            for cut in [0, 3, stored.len() / 2, stored.len() - 1] {
+                assert!(
+                    decode(&stored[..cut], 4000).is_err(),
+                    "{id:#x} cut to {cut} bytes"
+                );
+            }
+        }
     }
 
     #[test]
