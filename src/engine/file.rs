@@ -55,7 +55,8 @@ impl FileSet {
             }
             match open(path, libc::O_DIRECT) {
                 Ok(file) => files.push(file),
-                Err(EngineError::Open { path, source }) => {
+                // A limit on open files is not the filesystem's.
+                Err(EngineError::Open { path, source }) if source.raw_os_error().is_some() => {
                     let why = super::error::name_errno(&source);
                     let path = path.display();
                     return Ok(Err(format!(
@@ -134,6 +135,6 @@ fn open(path: &Path, flags: i32) -> Result<OpenedFile, EngineError> {
     };
     attempt().map_err(|source| EngineError::Open {
         path: path.to_owned(),
-        source,
+        source: cellring_core::explain_limit(source),
     })
 }

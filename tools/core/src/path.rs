@@ -19,11 +19,21 @@ pub fn explain(path: &Path, error: io::Error) -> io::Error {
     match kind {
         NotFound | PermissionDenied | NotADirectory => {}
         _ if is_loop(&error) => {}
-        _ => return error,
+        _ => return explain_limit(error),
     }
     match obstacle(path) {
         Some(sentence) => io::Error::new(kind, sentence),
         None => unnamed(path, error),
+    }
+}
+
+/// The error, with a remedy if the process has as many files open as it may.
+pub fn explain_limit(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => io::Error::other(
+            "this process may not open more files; raise the limit, for example with ulimit -n 65536",
+        ),
+        _ => error,
     }
 }
 
