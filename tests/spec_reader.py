@@ -28,6 +28,7 @@ checksums and the magic at both ends are checked. So the columns are those of th
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
 import re
@@ -666,9 +667,11 @@ class Store:
                 damaged(path, None, "its fingerprint is not the one in the index")
         arrays = []
         for _ in range(2):
-            _, dtype, big, chunk, n_extents, fill, n_filters = text(), DTYPES[text()], *take("?QQ8sB")
+            _, dtype, big, shape, first, second, n_extents, fill, n_filters = text(), DTYPES[text()], *take("?BQQQ8sB")
+            if shape > 3 or (shape != 2 and second) or (shape in (0, 3) and first):
+                damaged(INDEX, None, f"{shape}, {first}, {second} is not a shape")
             filters = [(take("H")[0], take(f"{take('B')[0]}I")) for _ in range(n_filters)]
-            arrays.append((np.dtype(dtype.replace("<", ">") if big else dtype), chunk, n_extents, fill, filters))
+            arrays.append((np.dtype(dtype.replace("<", ">") if big else dtype), (shape, first, second), n_extents, fill, filters))
         if place.at != 64 + n_bytes or arrays[0][0].kind not in "iu" or arrays[1][0].newbyteorder("<") != np.dtype(DTYPES[m.value_type]):
             damaged(INDEX, 64, "the description is longer than it says, or of other types")
         sections, end = [], 64 + n_bytes
@@ -684,13 +687,20 @@ class Store:
         ends = np.concatenate([[0], np.cumsum(self.counts)])
         if not np.array_equal(np.frombuffer(sections[0], "<u8"), ends[:-1][::64]) or ends[-1] != nnz:
             damaged(INDEX, None, "the starts are not sums of the counts")
-        self.arrays = [self.read_array(*array, sections[2 + k], nnz) for k, array in enumerate(arrays)]
+        if arrays[0][1][0] == 3:
+            if np.any(self.counts != m.n_vars) or arrays[0][2] or arrays[1][1][0] not in (0, 2):
+                damaged(INDEX, None, "the matrix is dense, and an obs does not have a value in every column")
+            every = np.tile(np.arange(m.n_vars, dtype="<u4"), n_obs)
+            self.arrays = [every, self.read_array(*arrays[1], sections[3], nnz)]
+        else:
+            self.arrays = [self.read_array(*array, sections[2 + k], nnz) for k, array in enumerate(arrays)]
 
-    def read_array(self, dtype: np.dtype, chunk: int, n_extents: int, fill: bytes, filters: list[tuple[int, tuple[int, ...]]],
+    def read_array(self, dtype: np.dtype, shape: tuple[int, int, int], n_extents: int, fill: bytes, filters: list[tuple[int, tuple[int, ...]]],
                    extents: bytes, nnz: int) -> np.ndarray:
         """Section 12: all elements of one of the two arrays."""
-        found, width = [], dtype.itemsize
-        if not chunk:
+        found, width, m = [], dtype.itemsize, self.manifest
+        kind, chunk, columns = shape
+        if kind == 0:
             runs = list(struct.iter_unpack("<QQQ", extents))
             for (first, offset, file), after in zip(runs, [*(run[0] for run in runs[1:]), nnz]):
                 n = (after - first) * width
@@ -698,7 +708,10 @@ class Store:
                     damaged(INDEX, None, "a run does not ascend, or lies beyond its file")
                 found.append(self.sources[file][offset:offset + n])
             return np.frombuffer(b"".join(found), dtype)
-        if n_extents != ceil_div(nnz, chunk):
+        if kind == 2:
+            rows, chunk = chunk, chunk * columns
+            down, across = ceil_div(m.n_obs, rows), ceil_div(m.n_vars, columns)
+        if n_extents != (down * across if kind == 2 else ceil_div(nnz, chunk)):
             damaged(INDEX, None, f"{n_extents} chunks of {chunk} elements do not hold {nnz}")
         for offset, n_bytes, file, mask in struct.iter_unpack("<QIIQ", extents):
             if not n_bytes:
@@ -717,12 +730,22 @@ class Store:
                     data = np.frombuffer(data[:whole], np.uint8).reshape(words[0], -1).T.tobytes() + data[whole:]
                 elif number == 3:
                     data = data[:-4]
+                elif number == 52_737:
+                    data = gzip.decompress(data)
+                elif number == 52_738:
+                    if crc32c(data[:-4]) != int.from_bytes(data[-4:], "little"):
+                        damaged(INDEX, None, "the CRC of a chunk differs")
+                    data = data[:-4]
                 else:
                     damaged(INDEX, None, f"filter {number} is not one that this reader knows")
             if len(data) != chunk * width:
                 damaged(INDEX, None, f"a chunk decodes to {len(data)} bytes, expected {chunk * width}")
             found.append(data)
-        return np.frombuffer(b"".join(found), dtype)[:nnz]
+        whole = np.frombuffer(b"".join(found), dtype)
+        if kind == 2:
+            whole = whole.reshape(down, across, rows, columns).transpose(0, 2, 1, 3).reshape(down * rows, across * columns)
+            return whole[:m.n_obs, :m.n_vars].reshape(-1)
+        return whole[:nnz]
 
     def read_linked(self) -> Matrix:
         """Section 12: rows made canonical."""

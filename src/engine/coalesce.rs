@@ -3,6 +3,11 @@
 /// Reads begin at multiples of this in the file and in the slot.
 pub(crate) const CACHE_LINE_BYTES: u64 = 64;
 
+/// Neighbouring obs are read at once where at most this lies between them: reading it costs less than another request.
+pub(crate) const GAP_BYTES: u64 = 4096;
+/// Longest read of several obs: long enough for full bandwidth, short enough to leave little of a slot unused.
+pub(crate) const READ_BYTES: u64 = 512 << 10;
+
 /// How reads are made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadShape {

@@ -17,22 +17,31 @@ pub(crate) struct Array {
 }
 
 impl Array {
+    /// One of the arrays of a matrix of so many rows, columns and stored values.
+    ///
     /// # Errors
     /// The rule that is broken.
-    pub(super) fn new(linked: LinkedArray, role: ArrayRole, n_elements: u64) -> Result<Self, String> {
+    pub(super) fn new(
+        linked: LinkedArray,
+        role: ArrayRole,
+        n_obs: u64,
+        n_vars: u64,
+        n_elements: u64,
+    ) -> Result<Self, String> {
         let pipeline = Pipeline::new(&linked.filters, linked.value_type.size_bytes())
             .map_err(|unknown| unknown.to_string())?;
-        if let Shape::Chunks { elements } = linked.shape
-            && linked.n_extents != n_elements.div_ceil(elements)
-        {
+        let n_chunks = match linked.shape {
+            Shape::Chunks { elements } => Some(n_elements.div_ceil(elements)),
+            Shape::Tiles { rows, columns } => n_obs.div_ceil(rows).checked_mul(n_vars.div_ceil(columns)),
+            Shape::Implied => Some(0),
+            Shape::Runs => Some(linked.n_extents).filter(|&n| n > 0 || n_elements == 0),
+        };
+        if n_chunks != Some(linked.n_extents) {
             return Err(format!(
-                "{} has {} chunks of {elements} elements, and the store {n_elements} values",
+                "{} has {} extents, which do not make up {n_elements} values of {n_obs} x {n_vars}",
                 role.name(),
                 linked.n_extents
             ));
-        }
-        if linked.n_extents == 0 && n_elements > 0 {
-            return Err(format!("{} has no extents", role.name()));
         }
         Ok(Self {
             linked,
@@ -66,10 +75,7 @@ impl Array {
 
     /// Elements of a chunk, if there are chunks.
     pub(crate) fn chunk_elements(&self) -> Option<u64> {
-        match self.linked.shape {
-            Shape::Runs => None,
-            Shape::Chunks { elements } => Some(elements),
-        }
+        self.linked.shape.chunk_elements()
     }
 
     /// Bytes of a decoded chunk; 0 where there are none.

@@ -4,11 +4,14 @@ use cellring_core::{Element, ValueType, put};
 
 use super::error::LinkedError;
 use super::link::Link;
-use super::narrow::{ascend, has_zeros, widened};
+use super::narrow::{ascend, has_zeros, wide_columns, widened};
 use crate::format::encoding::linked::kept_type;
 
-/// Whether a row is canonical as it is kept.
+/// Whether a row is canonical as it is kept. One of a dense matrix never is: its columns are not stored.
 pub(crate) fn is_canonical(link: &Link, nnz: u32, [columns, values]: [&[u8]; 2]) -> bool {
+    if link.is_dense() {
+        return nnz == 0;
+    }
     let kept = kept_type(link.value_type(), nnz as usize, values.len()).unwrap_or(link.value_type());
     ascend(columns, link.column_bytes()) && !has_zeros(values, kept)
 }
@@ -40,13 +43,14 @@ fn typed<T: Element>(
     out: &mut Vec<u8>,
 ) -> Result<u32, LinkedError> {
     let width = link.column_bytes();
-    let column = |le: &[u8]| {
-        le.iter()
-            .rev()
-            .fold(0, |column, &byte| column << 8 | u32::from(byte))
-    };
-    let columns = columns.chunks_exact(width).map(column);
-    let mut entries: Vec<(u32, T)> = columns.zip(widened::<T>(values, kept)).collect();
+    if link.is_dense() {
+        let entries = (0u32..).zip(widened::<T>(values, kept));
+        let kept = entries.filter(|(_, value)| !value.is_plus_zero());
+        return Ok(put_row(kept, width, out));
+    }
+    let mut entries: Vec<(u32, T)> = wide_columns(columns, width)
+        .zip(widened::<T>(values, kept))
+        .collect();
     // Stable, so that sums do not depend on the order of equals.
     entries.sort_by_key(|entry| entry.0);
     let mut merged: Vec<(u32, T)> = Vec::with_capacity(entries.len());
@@ -63,12 +67,17 @@ fn typed<T: Element>(
             _ => merged.push((column, value)),
         }
     }
-    merged.retain(|(_, value)| !value.is_plus_zero());
-    for (column, _) in &merged {
+    let kept = merged.into_iter().filter(|(_, value)| !value.is_plus_zero());
+    Ok(put_row(kept, width, out))
+}
+
+/// Appends the columns of a row, of so many bytes each, and then its values. Gives their number.
+fn put_row<T: Element>(entries: impl Iterator<Item = (u32, T)>, width: usize, out: &mut Vec<u8>) -> u32 {
+    let mut values: Vec<T> = Vec::new();
+    for (column, value) in entries {
         out.extend_from_slice(&column.to_le_bytes()[..width]);
+        values.push(value);
     }
-    for &(_, value) in &merged {
-        put(value, out);
-    }
-    Ok(merged.len() as u32)
+    values.iter().for_each(|&value| put(value, out));
+    values.len() as u32
 }

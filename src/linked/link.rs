@@ -13,7 +13,9 @@ use crate::Error;
 use crate::format::constants::INDEX_HEADER_BYTES;
 use crate::format::encoding::raw::index_bytes;
 use crate::format::lazy::Lazy;
-use crate::format::linked::{ArrayRole, Description, EXTENT_BYTES, GROUP_OBS, LinkedLayout, count_bytes};
+use crate::format::linked::{
+    ArrayRole, Description, EXTENT_BYTES, GROUP_OBS, LinkedLayout, Shape, count_bytes,
+};
 use crate::format::table::verify_piece;
 use crate::format::{FormatError, Manifest};
 
@@ -93,7 +95,9 @@ impl Link {
             .collect::<Result<Vec<_>, _>>()?;
         let array = |role: ArrayRole| {
             let linked = description.arrays[role as usize].clone();
-            Array::new(linked, role, manifest.nnz).map_err(|rule| invalid(INDEX_HEADER_BYTES as u64, rule))
+            let (n_obs, n_vars) = (manifest.n_obs, manifest.n_vars);
+            Array::new(linked, role, n_obs, n_vars, manifest.nnz)
+                .map_err(|rule| invalid(INDEX_HEADER_BYTES as u64, rule))
         };
         let arrays = [array(ArrayRole::Columns)?, array(ArrayRole::Values)?];
         // Rows have no checksums: those of the index keep a damaged one from giving the values of another obs.
@@ -161,6 +165,19 @@ impl Link {
         self.value_type
     }
 
+    /// Whether the matrix is dense: every obs has a value in every column, and the columns are not stored.
+    pub(crate) fn is_dense(&self) -> bool {
+        self.array(ArrayRole::Columns).linked().shape == Shape::Implied
+    }
+
+    /// The arrays that are stored.
+    pub(super) fn roles(&self) -> &'static [ArrayRole] {
+        match self.is_dense() {
+            true => &[ArrayRole::Values],
+            false => &ArrayRole::BOTH,
+        }
+    }
+
     /// Width of a column as rows keep it: 2 or 4 bytes.
     pub(crate) fn column_bytes(&self) -> usize {
         index_bytes(self.n_vars)
@@ -176,12 +193,12 @@ impl Link {
 
     /// The most bytes that are read at once for one row or chunk.
     pub(crate) fn longest_read(&self) -> u64 {
-        let longest = |array: &Array| match array.chunk_elements() {
+        let longest = |&role: &ArrayRole| match self.array(role) {
             // What is stored may be a little longer than what it decodes to; no sound chunk is much longer.
-            Some(_) => array.most_stored_bytes(),
-            None => u64::from(self.max_obs_nnz) * array.width() as u64,
+            array if array.chunk_elements().is_some() => array.most_stored_bytes(),
+            array => u64::from(self.max_obs_nnz) * array.width() as u64,
         };
-        self.arrays.iter().map(longest).max().unwrap_or(0)
+        self.roles().iter().map(longest).max().unwrap_or(0)
     }
 
     /// Bytes that a thread needs for the chunk that it decodes: as it is stored, and decoded.
@@ -243,7 +260,9 @@ impl Link {
         let first = start.checked_add(before);
         let end = first.and_then(|first| first.checked_add(u64::from(own)));
         match (first, end) {
-            (Some(first), Some(end)) if end <= nnz && own <= self.max_obs_nnz => {
+            (Some(first), Some(end))
+                if end <= nnz && own <= self.max_obs_nnz && self.is_whole_row(obs, first, own) =>
+            {
                 Ok(ObsValues { first, nnz: own })
             }
             _ => Err(self.invalid(
@@ -251,6 +270,11 @@ impl Link {
                 format!("the entry of obs {obs} does not fit the number of values, or the limits of an obs"),
             )),
         }
+    }
+
+    /// Whether these can be the values of an obs: in a dense matrix only those of its row.
+    fn is_whole_row(&self, obs: u64, first: u64, nnz: u32) -> bool {
+        !self.is_dense() || (u64::from(nnz) == self.n_vars && obs.checked_mul(self.n_vars) == Some(first))
     }
 
     /// A record of extents.

@@ -235,16 +235,20 @@ pub(super) fn widened<T: Element>(values: &[u8], kept: ValueType) -> Vec<T> {
     let each = values.chunks_exact(kept.size_bytes());
     match kept == T::VALUE_TYPE {
         true => each.map(get::<T>).collect(),
-        false => each
-            .map(|bytes| {
-                let count = bytes
-                    .iter()
-                    .rev()
-                    .fold(0, |count, &byte| count << 8 | u32::from(byte));
-                T::from_count(count)
-            })
-            .collect(),
+        false => each.map(|bytes| T::from_count(number(bytes))).collect(),
     }
+}
+
+/// The columns of a row as they are kept, of so many bytes each.
+pub(super) fn wide_columns(columns: &[u8], column_bytes: usize) -> impl Iterator<Item = u32> {
+    columns.chunks_exact(column_bytes).map(number)
+}
+
+/// The number of at most 4 bytes, the lowest first.
+fn number(le: &[u8]) -> u32 {
+    le.iter()
+        .rev()
+        .fold(0, |number, &byte| number << 8 | u32::from(byte))
 }
 
 #[cfg(test)]

@@ -120,6 +120,9 @@ pub(crate) fn plan(
     for role in ArrayRole::BOTH {
         for wanted in rows {
             let planned = &links[wanted.link as usize];
+            if !planned.link.roles().contains(&role) {
+                continue;
+            }
             let (mut at, end) = (wanted.first, wanted.first + u64::from(wanted.nnz));
             while at < end {
                 let stored = planned.link.stored(role, at, end)?;
@@ -127,7 +130,7 @@ pub(crate) fn plan(
                     row: wanted.row,
                     at: (at - wanted.first) as u32,
                     n: (stored.elements.end - at) as u32,
-                    from: 0,
+                    from: stored.from,
                     is_whole: at == wanted.first && stored.elements.end == end,
                 };
                 at = stored.elements.end;
@@ -163,9 +166,6 @@ fn put(
 ) {
     let array = planned.link.array(role);
     let file = planned.first_file + stored.file;
-    if let (Form::Chunk { .. }, Some(elements)) = (stored.form, array.chunk_elements()) {
-        piece.from = (stored.elements.start % elements) as u32;
-    }
     let len_bytes = (stored.bytes.end - stored.bytes.start) as u32;
     if let Some(last) = jobs.last_mut()
         && (last.link, last.role, last.form) == (link, role, stored.form)

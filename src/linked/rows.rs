@@ -8,21 +8,17 @@ use cellring_core::{CsrRows, Element, ValueBuffer};
 use super::canonical::{canonical, is_canonical};
 use super::error::LinkedError;
 use super::link::Link;
-use super::narrow::widened;
+use super::narrow::{wide_columns, widened};
 use super::plan::{Batch, PlannedLink, Wanted, plan};
 use super::stage::{Scratch, Staged, stage};
 use crate::Error;
-use crate::engine::coalesce::ReadShape;
+use crate::engine::coalesce::{GAP_BYTES, READ_BYTES, ReadShape};
 use crate::format::FormatError;
 use crate::format::encoding::linked::kept_type;
 use crate::format::linked::ArrayRole;
 
 /// Bytes that are read at once.
 const WINDOW_BYTES: u64 = 4 << 20;
-/// As in a loader: reading what lies between costs less than another request.
-const GAP_BYTES: u64 = 4096;
-/// Longest read of several pieces.
-const READ_BYTES: u64 = 512 << 10;
 /// Another buffer begins when one has so many bytes of rows that were put together.
 const MAX_JOINED_BYTES: usize = 1 << 30;
 
@@ -136,19 +132,12 @@ impl Link {
         let (mut indptr, mut indices, mut values) = (vec![0u64], Vec::new(), Vec::<T>::new());
         let mut other = Vec::new();
         for (obs, (stored, parts)) in (first_obs..).zip(parts) {
-            let (mut nnz, mut parts) = (stored, parts);
-            if !is_canonical(self, stored, parts) {
-                other.clear();
-                nnz = canonical(self, obs, stored, parts, &mut other)?;
-                parts = other.split_at(nnz as usize * self.column_bytes()).into();
-            }
-            let [columns, own] = parts;
-            let column = |le: &[u8]| {
-                le.iter()
-                    .rev()
-                    .fold(0, |column, &byte| column << 8 | u32::from(byte))
+            other.clear();
+            let (nnz, [columns, own]) = match self.repaired(obs, stored, parts, &mut other)? {
+                None => (stored, parts),
+                Some(nnz) => (nnz, other.split_at(nnz as usize * self.column_bytes()).into()),
             };
-            indices.extend(columns.chunks_exact(self.column_bytes()).map(column));
+            indices.extend(wide_columns(columns, self.column_bytes()));
             let kept = kept_type(self.value_type(), nnz as usize, own.len());
             values.extend(widened::<T>(own, kept.unwrap_or(self.value_type())));
             indptr.push(indices.len() as u64);

@@ -15,6 +15,8 @@ pub(crate) struct Stored {
     pub(crate) file: u32,
     /// The bytes to be read.
     pub(crate) bytes: Range<u64>,
+    /// The place of the first of the elements in what the bytes decode to.
+    pub(crate) from: u32,
     /// What they are.
     pub(crate) form: Form,
 }
@@ -35,6 +37,14 @@ pub(crate) enum Form {
     Absent,
 }
 
+/// The place of an element in a chunk.
+struct Place {
+    /// Which chunk.
+    number: u64,
+    /// Which of its elements.
+    from: u64,
+}
+
 impl Link {
     /// Where element `first` is, and as many of those after it, up to `end`, as are stored together with it.
     ///
@@ -43,7 +53,26 @@ impl Link {
     pub(super) fn stored(&self, role: ArrayRole, first: u64, end: u64) -> Result<Stored, FormatError> {
         match self.array(role).linked().shape {
             Shape::Runs => self.in_run(role, first, end),
-            Shape::Chunks { elements } => self.in_chunk(role, elements, first, end),
+            Shape::Chunks { elements } => {
+                let number = first / elements;
+                let chunk_end = (number * elements).saturating_add(elements);
+                let place = Place {
+                    number,
+                    from: first % elements,
+                };
+                self.in_chunk(role, place, first..end.min(chunk_end))
+            }
+            Shape::Tiles { rows, columns } => {
+                let n_vars = self.n_vars();
+                let (row, column) = (first / n_vars, first % n_vars);
+                let tile_end = (column / columns + 1).saturating_mul(columns).min(n_vars);
+                let place = Place {
+                    number: row / rows * n_vars.div_ceil(columns) + column / columns,
+                    from: row % rows * columns + column % columns,
+                };
+                self.in_chunk(role, place, first..end.min(row * n_vars + tile_end))
+            }
+            Shape::Implied => Err(self.invalid(0, format!("{} is not stored", role.name()))),
         }
     }
 
@@ -82,6 +111,7 @@ impl Link {
             elements: first..end,
             file: found.file,
             bytes: self.within(role, low, found.file, bytes())?,
+            from: 0,
             form: Form::Plain,
         })
     }
@@ -89,23 +119,20 @@ impl Link {
     fn in_chunk(
         &self,
         role: ArrayRole,
-        chunk_elements: u64,
-        first: u64,
-        end: u64,
+        Place { number, from }: Place,
+        elements: Range<u64>,
     ) -> Result<Stored, FormatError> {
         let array = self.array(role);
-        let number = first / chunk_elements;
-        let chunk_first = number * chunk_elements;
-        let end = end.min(chunk_first.saturating_add(chunk_elements));
         let record = Chunk::from_bytes(self.extent_bytes(role, number)?);
         let chunk = record
             .ok_or_else(|| self.invalid(0, format!("extent {number} of {} is not a chunk", role.name())))?;
-        let elements = first..end;
+        let n_elements = elements.end - elements.start;
         if chunk.stored_bytes == 0 {
             return Ok(Stored {
                 elements,
                 file: 0,
                 bytes: 0..0,
+                from: 0,
                 form: Form::Absent,
             });
         }
@@ -116,12 +143,9 @@ impl Link {
             true => {
                 let bytes = || {
                     // All of it is there, also of the last one.
-                    let whole = stored_bytes == chunk_elements * width;
-                    let start = chunk
-                        .offset_bytes
-                        .checked_add((first - chunk_first) * width)
-                        .filter(|_| whole)?;
-                    Some(start..start.checked_add((end - first) * width)?)
+                    let whole = stored_bytes == array.chunk_bytes();
+                    let start = chunk.offset_bytes.checked_add(from * width).filter(|_| whole)?;
+                    Some(start..start.checked_add(n_elements * width)?)
                 };
                 (bytes(), Form::Plain)
             }
@@ -139,6 +163,10 @@ impl Link {
             elements,
             file: chunk.file,
             bytes: self.within(role, number, chunk.file, bytes)?,
+            from: match form {
+                Form::Chunk { .. } => from as u32,
+                _ => 0,
+            },
             form,
         })
     }

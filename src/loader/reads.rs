@@ -3,13 +3,9 @@
 use super::extents::{Content, Source, plan_reads};
 use crate::Store;
 use crate::engine::Read;
-use crate::engine::coalesce::ReadShape;
+use crate::engine::coalesce::{GAP_BYTES, READ_BYTES, ReadShape};
 use crate::format::FormatError;
 
-/// Neighbouring obs are read at once where at most this lies between them: reading it costs less than another request.
-pub(super) const GAP_BYTES: u64 = 4096;
-/// Longest read of several obs: long enough for full bandwidth, short enough to leave little of a slot unused.
-const READ_BYTES: u64 = 512 << 10;
 /// Shorter reads would cost more requests than they save, even where the device takes none that are longer.
 const LEAST_READ_BYTES: u64 = 64 << 10;
 

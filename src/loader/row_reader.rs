@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use super::config::LoaderConfig;
-use super::reads::{GAP_BYTES, read_bytes};
+use super::reads::read_bytes;
 use crate::Result;
 use crate::buffer::{Pool, Slot};
-use crate::engine::coalesce::ReadShape;
+use crate::engine::coalesce::{GAP_BYTES, ReadShape};
 use crate::engine::{Completion, Engine, EngineError, Read, Submission};
 use crate::minibatch::{Recycler, Scratch};
 

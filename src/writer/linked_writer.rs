@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -68,6 +68,16 @@ pub enum SourceLayout {
         /// One for each such piece of the array.
         chunks: Vec<SourceChunk>,
     },
+    /// Chunks of the values of a dense matrix, row of them after row, to which filters were applied. Those at the ends are as large as the
+    /// others.
+    Tiles {
+        /// Rows of each.
+        rows: u64,
+        /// Columns of each.
+        columns: u64,
+        /// One for each of them.
+        chunks: Vec<SourceChunk>,
+    },
 }
 
 /// One of the two arrays of a sparse matrix: the columns of its values, or the values.
@@ -93,8 +103,8 @@ pub struct SourceArray {
 pub struct SourceMatrix {
     /// Number of columns.
     pub n_vars: u64,
-    /// The columns of the values, of obs after obs.
-    pub indices: SourceArray,
+    /// The columns of the values, of obs after obs. `None`: every obs has a value in every column, as in a dense matrix.
+    pub indices: Option<SourceArray>,
     /// The values.
     pub data: SourceArray,
     /// Number of values of each obs.
@@ -285,8 +295,12 @@ impl LinkedWriter {
                 store: self.staging.target().to_path_buf(),
                 error,
             };
-            settle(path);
             let file = open(path, Links::Refused).map_err(failed)?;
+            settle(
+                file.metadata()
+                    .and_then(|found| found.modified())
+                    .map_err(failed)?,
+            );
             if let Some(what) = Stamp::of(&file).map_err(failed)?.difference(linked) {
                 return Err(LinkedError::Changed {
                     file: path.clone(),
@@ -300,17 +314,15 @@ impl LinkedWriter {
     }
 }
 
-/// Waits until a file has been left alone for two seconds: before it is looked at, so that what is written to it later has another time.
+/// Waits until two seconds have passed since a file was modified: before it is looked at, so that what is written to it later has
+/// another time.
 #[allow(
     clippy::disallowed_methods,
     reason = "what is waited for is that time passes without a change"
 )]
-pub fn settle(path: &Path) {
-    let age = path.metadata().and_then(|found| found.modified()).ok();
-    // What cannot be looked at is named elsewhere, and a file from the future cannot be waited for.
-    let age = age
-        .and_then(|modified| modified.elapsed().ok())
-        .unwrap_or(SETTLED);
+pub fn settle(modified: SystemTime) {
+    // A file from the future cannot be waited for.
+    let age = modified.elapsed().unwrap_or(SETTLED);
     std::thread::sleep(SETTLED.saturating_sub(age));
 }
 
@@ -329,7 +341,10 @@ fn write_index(
     );
     let description = Description {
         files,
-        arrays: [described(&matrix.indices), described(&matrix.data)],
+        arrays: [
+            matrix.indices.as_ref().map_or_else(implied, described),
+            described(&matrix.data),
+        ],
     };
     description.check().map_err(WriteError::Option)?;
     let description_bytes = description.to_bytes();
@@ -389,10 +404,31 @@ fn write_index(
     Ok(manifest)
 }
 
+/// The columns of a dense matrix.
+fn implied() -> LinkedArray {
+    LinkedArray {
+        path: String::new(),
+        value_type: ValueType::U32,
+        big_endian: false,
+        shape: Shape::Implied,
+        n_extents: 0,
+        filters: Vec::new(),
+        fill: [0; 8],
+    }
+}
+
 fn described(array: &SourceArray) -> LinkedArray {
     let (shape, n_extents) = match &array.layout {
         SourceLayout::Runs(runs) => (Shape::Runs, runs.len()),
         SourceLayout::Chunks { elements, chunks } => (Shape::Chunks { elements: *elements }, chunks.len()),
+        SourceLayout::Tiles {
+            rows,
+            columns,
+            chunks,
+        } => {
+            let (rows, columns) = (*rows, *columns);
+            (Shape::Tiles { rows, columns }, chunks.len())
+        }
     };
     let filter = |(id, words): &(u16, Vec<u32>)| cellring_filters::Filter {
         id: *id,
@@ -437,7 +473,9 @@ fn write_sections(
         out.write_all(&count.to_le_bytes()[..layout.count_bytes as usize])?;
     }
     pad(&mut out, 2)?;
-    write_extents(&matrix.indices.layout, &mut out)?;
+    if let Some(indices) = &matrix.indices {
+        write_extents(&indices.layout, &mut out)?;
+    }
     pad(&mut out, 3)?;
     write_extents(&matrix.data.layout, &mut out)?;
     let (mut file, hasher) = out.into_parts();
@@ -455,14 +493,16 @@ fn write_extents(layout: &SourceLayout, out: &mut impl Write) -> io::Result<()> 
             };
             out.write_all(&run.to_bytes())
         }),
-        SourceLayout::Chunks { chunks, .. } => chunks.iter().try_for_each(|chunk| {
-            let chunk = Chunk {
-                offset_bytes: chunk.offset_bytes,
-                stored_bytes: chunk.stored_bytes,
-                file: chunk.file,
-                filter_mask: chunk.filter_mask,
-            };
-            out.write_all(&chunk.to_bytes())
-        }),
+        SourceLayout::Chunks { chunks, .. } | SourceLayout::Tiles { chunks, .. } => {
+            chunks.iter().try_for_each(|chunk| {
+                let chunk = Chunk {
+                    offset_bytes: chunk.offset_bytes,
+                    stored_bytes: chunk.stored_bytes,
+                    file: chunk.file,
+                    filter_mask: chunk.filter_mask,
+                };
+                out.write_all(&chunk.to_bytes())
+            })
+        }
     }
 }

@@ -58,6 +58,51 @@ pub(crate) enum Shape {
         /// Elements of each chunk, of the last one too.
         elements: u64,
     },
+    /// Chunks of a dense matrix, of so many rows and columns, row of them after row. Those at the ends are as large as the others.
+    Tiles {
+        /// Rows of each.
+        rows: u64,
+        /// Columns of each.
+        columns: u64,
+    },
+    /// None: value k of an obs is that of column k.
+    Implied,
+}
+
+impl Shape {
+    /// Elements of a chunk, if there are chunks.
+    pub(crate) fn chunk_elements(self) -> Option<u64> {
+        match self {
+            Self::Runs | Self::Implied => None,
+            Self::Chunks { elements } => Some(elements),
+            Self::Tiles { rows, columns } => Some(rows.saturating_mul(columns)),
+        }
+    }
+
+    /// Its number in the description, and two numbers that belong to it.
+    fn code(self) -> (u8, [u64; 2]) {
+        match self {
+            Self::Runs => (0, [0, 0]),
+            Self::Chunks { elements } => (1, [elements, 0]),
+            Self::Tiles { rows, columns } => (2, [rows, columns]),
+            Self::Implied => (3, [0, 0]),
+        }
+    }
+
+    /// The shape of such a code.
+    fn of_code(code: u8, numbers: [u64; 2]) -> Option<Self> {
+        let found = match code {
+            0 => Self::Runs,
+            1 => Self::Chunks { elements: numbers[0] },
+            2 => Self::Tiles {
+                rows: numbers[0],
+                columns: numbers[1],
+            },
+            3 => Self::Implied,
+            _ => return None,
+        };
+        (found.code() == (code, numbers)).then_some(found)
+    }
 }
 
 /// One of the two arrays.
@@ -102,11 +147,9 @@ impl Description {
             put_text(&array.path, &mut out);
             put_text(array.value_type.name(), &mut out);
             out.push(u8::from(array.big_endian));
-            let elements = match array.shape {
-                Shape::Runs => 0,
-                Shape::Chunks { elements } => elements,
-            };
-            out.extend(elements.to_le_bytes());
+            let (code, numbers) = array.shape.code();
+            out.push(code);
+            numbers.iter().for_each(|number| out.extend(number.to_le_bytes()));
             out.extend(array.n_extents.to_le_bytes());
             out.extend(array.fill);
             out.push(array.filters.len() as u8);
@@ -161,7 +204,7 @@ impl Description {
             {
                 return Err(format!("the path or the filters of {} are too long", role.name()));
             }
-            if let Shape::Chunks { elements } = array.shape
+            if let Some(elements) = array.shape.chunk_elements()
                 && !(1..=MAX_CHUNK_BYTES / width as u64).contains(&elements)
             {
                 return Err(format!(
@@ -169,10 +212,19 @@ impl Description {
                     role.name()
                 ));
             }
-            if array.shape == Shape::Runs && !array.filters.is_empty() {
+            if array.shape.chunk_elements().is_none() && !array.filters.is_empty() {
                 return Err(format!("{} has filters and no chunks", role.name()));
             }
             Pipeline::new(&array.filters, width).map_err(|unknown| unknown.to_string())?;
+        }
+        let [columns, values] = self.arrays.each_ref().map(|array| array.shape);
+        let is_dense = columns == Shape::Implied;
+        if matches!(columns, Shape::Tiles { .. })
+            || values == Shape::Implied
+            || is_dense && (self.arrays[0].n_extents > 0 || matches!(values, Shape::Chunks { .. }))
+            || !is_dense && matches!(values, Shape::Tiles { .. })
+        {
+            return Err("one array is of a sparse matrix, and the other of a dense one".to_owned());
         }
         match self.arrays[0].value_type.class() {
             ValueClass::Unsigned | ValueClass::Signed => Ok(()),
@@ -220,7 +272,7 @@ fn array(reader: &mut Reader<'_>) -> Option<LinkedArray> {
         1 => true,
         _ => return None,
     };
-    let elements = reader.u64()?;
+    let shape = Shape::of_code(reader.u8()?, [reader.u64()?, reader.u64()?])?;
     let n_extents = reader.u64()?;
     let fill = reader.array()?;
     let n_filters = usize::from(reader.u8()?);
@@ -239,10 +291,7 @@ fn array(reader: &mut Reader<'_>) -> Option<LinkedArray> {
         path,
         value_type,
         big_endian,
-        shape: match elements {
-            0 => Shape::Runs,
-            _ => Shape::Chunks { elements },
-        },
+        shape,
         n_extents,
         filters,
         fill,
@@ -290,6 +339,32 @@ mod tests {
             assert!(Description::from_bytes(&bytes[..n]).is_err(), "{n} bytes");
         }
         assert!(Description::from_bytes(&[bytes.as_slice(), &[0]].concat()).is_err());
+    }
+
+    #[test]
+    fn dense_matrices_have_tiles_and_no_columns() {
+        let mut dense = description();
+        dense.arrays[0].shape = Shape::Implied;
+        (dense.arrays[0].n_extents, dense.arrays[0].filters) = (0, vec![]);
+        for shape in [
+            Shape::Runs,
+            Shape::Tiles {
+                rows: 7,
+                columns: 300,
+            },
+        ] {
+            dense.arrays[1].shape = shape;
+            assert_eq!(Description::from_bytes(&dense.to_bytes()).unwrap(), dense);
+        }
+        for (columns, values) in [
+            (Shape::Implied, Shape::Chunks { elements: 9 }),
+            (Shape::Implied, Shape::Implied),
+            (Shape::Runs, Shape::Tiles { rows: 1, columns: 1 }),
+            (Shape::Tiles { rows: 1, columns: 1 }, Shape::Runs),
+        ] {
+            (dense.arrays[0].shape, dense.arrays[1].shape) = (columns, values);
+            assert!(dense.check().is_err(), "{columns:?} {values:?}");
+        }
     }
 
     #[test]

@@ -66,16 +66,41 @@ fn tiled(source: &Source, form: Form, tile: [usize; 2], seed: u64) -> (SourceMat
 #[test]
 fn dense_matrices_give_the_minibatches_of_a_store() {
     let directory = tempfile::tempdir().unwrap();
-    let tiles = [None, Some([7, 300]), Some([16, 300]), Some([10, 41]), Some([64, 1]), Some([500, 512])];
-    let types = [ValueType::F32, ValueType::I64, ValueType::Bool, ValueType::F64, ValueType::U8, ValueType::I16];
+    let tiles = [
+        None,
+        Some([7, 300]),
+        Some([16, 300]),
+        Some([10, 41]),
+        Some([64, 1]),
+        Some([500, 512]),
+    ];
+    let types = [
+        ValueType::F32,
+        ValueType::I64,
+        ValueType::Bool,
+        ValueType::F64,
+        ValueType::U8,
+        ValueType::I16,
+    ];
     for (number, tile) in tiles.into_iter().enumerate() {
         let source = dense(130, 300, types[number], number as u64);
-        for form in [PLAIN, GZIP, Form { shuffle: true, big_endian: true, ..GZIP }] {
+        for form in [
+            PLAIN,
+            GZIP,
+            Form {
+                shuffle: true,
+                big_endian: true,
+                ..GZIP
+            },
+        ] {
             let (matrix, bytes) = match tile {
                 Some(tile) => tiled(&source, form, tile, 3),
                 None => {
                     let (mut matrix, mut bytes) = (matrix(&source, PLAIN, 3).0, vec![1, 2, 3]);
-                    let form = Form { big_endian: form.big_endian, ..PLAIN };
+                    let form = Form {
+                        big_endian: form.big_endian,
+                        ..PLAIN
+                    };
                     let values = source.elements(source.value_type, form.big_endian, |entry| entry.1);
                     matrix.indices = None;
                     matrix.data = put_array(&mut bytes, "X", &values, source.value_type, form, &mut Mix(5));
@@ -90,7 +115,11 @@ fn dense_matrices_give_the_minibatches_of_a_store() {
                     "{tile:?} {form:?}"
                 );
             }
-            assert_eq!(linked.rows(3..120).unwrap(), held.rows(3..120).unwrap(), "{tile:?} {form:?}");
+            assert_eq!(
+                linked.rows(3..120).unwrap(),
+                held.rows(3..120).unwrap(),
+                "{tile:?} {form:?}"
+            );
             let report = verify(&linked, 2, &|_| ()).unwrap();
             assert_eq!((report.n_obs, report.nnz), (130, 130 * 300));
         }

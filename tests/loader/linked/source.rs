@@ -127,7 +127,12 @@ impl Source {
     }
 
     /// The elements of an array, in the byte order of the file.
-    pub(super) fn elements(&self, value_type: ValueType, big_endian: bool, of: impl Fn(&(u32, u64)) -> u64) -> Vec<u8> {
+    pub(super) fn elements(
+        &self,
+        value_type: ValueType,
+        big_endian: bool,
+        of: impl Fn(&(u32, u64)) -> u64,
+    ) -> Vec<u8> {
         let mut bytes = vec![];
         for entry in self.rows.iter().flatten() {
             let mut le = of(entry).to_le_bytes()[..value_type.size_bytes()].to_vec();

@@ -4,6 +4,7 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::error::{ReadError, Result};
 use super::tenx::market;
@@ -101,6 +102,22 @@ impl InputStamp {
             ..
         } = self.found;
         [n_files.cast_signed(), bytes.cast_signed(), modified.0]
+    }
+
+    /// When the file of it that was modified last was modified.
+    pub fn modified(&self) -> SystemTime {
+        let (seconds, nanos) = self.found.modified;
+        let since = Duration::new(seconds.unsigned_abs(), nanos as u32);
+        let at = match seconds < 0 {
+            true => UNIX_EPOCH.checked_sub(since),
+            false => UNIX_EPOCH.checked_add(since),
+        };
+        at.unwrap_or(UNIX_EPOCH)
+    }
+
+    /// Bytes of all its files.
+    pub fn len_bytes(&self) -> u64 {
+        self.found.bytes
     }
 
     /// Looks again.

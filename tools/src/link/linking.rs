@@ -1,11 +1,15 @@
 //! Links a file: makes a store whose values stay where they are.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cellring::Store;
 use cellring::writer::{LinkedWriter, SourceArray, SourceChunk, SourceLayout, SourceMatrix, SourceRun};
-use cellring_anndata::{LeftOut, MatrixSource, OpenOptions, Selection, StoredArray, StoredExtents};
+use cellring_anndata::{
+    InputStamp, LeftOut, MatrixSource, OpenOptions, Selection, StoredArray, StoredChunk, StoredExtents,
+    StoredRun,
+};
 use serde::Serialize;
 
 use crate::convert::{ConvertError, ConvertOptions, Inputs, SelectedMatrix, tables};
@@ -67,7 +71,8 @@ pub struct LinkReport {
 /// [`ConvertError`]; nothing is left at `output` then, but where the input changes in the moment in which the store is published.
 pub fn link(input: &Path, output: &Path, options: &LinkOptions) -> Result<LinkReport, ConvertError> {
     let started = Instant::now();
-    cellring::writer::settle(input);
+    let stamp = InputStamp::read(input)?;
+    cellring::writer::settle(stamp.modified());
     let inputs = Inputs::open(&[input.to_path_buf()], output, &options.of_conversion())?;
     let root = match &options.source_root {
         Some(root) => root.clone(),
@@ -81,7 +86,7 @@ pub fn link(input: &Path, output: &Path, options: &LinkOptions) -> Result<LinkRe
     tables::write_obs(&mut writer, obs, None, 0..obs.n_rows())?;
     let mut chunk_values = None;
     let several = inputs.selected_matrices.len() > 1;
-    let mut file = None;
+    let mut files = HashMap::new();
     for (number, selected) in inputs.selected_matrices.iter().enumerate() {
         let stored = selected
             .matrix
@@ -91,14 +96,13 @@ pub fn link(input: &Path, output: &Path, options: &LinkOptions) -> Result<LinkRe
                 matrix: selected.selection.path(),
                 reason,
             })?;
-        let file = match file {
-            Some(file) => file,
-            None => *file.insert(writer.add_file(&stored.file)?),
-        };
         let matrix = SourceMatrix {
             n_vars: selected.matrix.n_vars(),
-            indices: source_array(stored.indices, file),
-            data: source_array(stored.data, file),
+            indices: match stored.indices {
+                Some(indices) => Some(source_array(indices, &mut writer, &mut files)?),
+                None => None,
+            },
+            data: source_array(stored.data, &mut writer, &mut files)?,
             counts: counts(input, selected)?,
             source: provenance(input, selected),
         };
@@ -106,6 +110,7 @@ pub fn link(input: &Path, output: &Path, options: &LinkOptions) -> Result<LinkRe
             chunk_values = match &matrix.data.layout {
                 SourceLayout::Runs(_) => None,
                 SourceLayout::Chunks { elements, .. } => Some(*elements),
+                SourceLayout::Tiles { rows, columns, .. } => Some(rows * columns),
             };
             tables::write_var(&mut writer, &selected.var, None)?;
             writer.set_matrix(&matrix)?;
@@ -130,7 +135,7 @@ pub fn link(input: &Path, output: &Path, options: &LinkOptions) -> Result<LinkRe
         nnz: manifest.nnz,
         matrices: manifest.name.iter().chain(names).cloned().collect(),
         source: input.to_path_buf(),
-        source_bytes: std::fs::metadata(input).map_or(0, |found| found.len()),
+        source_bytes: stamp.len_bytes(),
         bytes: store.total_bytes(),
         index_bytes_per_obs: manifest.index.bytes as f64 / manifest.n_obs.max(1) as f64,
         chunk_values,
@@ -165,34 +170,57 @@ fn counts(input: &Path, selected: &SelectedMatrix) -> Result<Vec<u32>, ConvertEr
     each.map(|count| u32::try_from(count).map_err(too_long)).collect()
 }
 
-fn source_array(stored: StoredArray, file: u32) -> SourceArray {
+/// An array for the writer, to which its files are added that are not among `files` yet.
+fn source_array(
+    stored: StoredArray,
+    writer: &mut LinkedWriter,
+    files: &mut HashMap<PathBuf, u32>,
+) -> Result<SourceArray, ConvertError> {
+    let mut numbers = Vec::with_capacity(stored.files.len());
+    for path in stored.files {
+        numbers.push(match files.get(&path) {
+            Some(&number) => number,
+            None => {
+                let number = writer.add_file(&path)?;
+                files.insert(path, number);
+                number
+            }
+        });
+    }
+    let chunk = |chunk: StoredChunk| SourceChunk {
+        offset_bytes: chunk.offset_bytes,
+        stored_bytes: chunk.stored_bytes,
+        file: numbers[chunk.file as usize],
+        filter_mask: chunk.filter_mask,
+    };
     let mut fill = [0; 8];
     let width = stored.fill.len().min(8);
     fill[..width].copy_from_slice(&stored.fill[..width]);
-    SourceArray {
+    Ok(SourceArray {
         path: stored.path,
         value_type: stored.value_type,
         big_endian: stored.big_endian,
         layout: match stored.extents {
             StoredExtents::Runs(runs) => {
-                let run = |(first, offset_bytes)| SourceRun {
-                    first,
-                    offset_bytes,
-                    file,
+                let run = |run: StoredRun| SourceRun {
+                    first: run.first,
+                    offset_bytes: run.offset_bytes,
+                    file: numbers[run.file as usize],
                 };
                 SourceLayout::Runs(runs.into_iter().map(run).collect())
             }
             StoredExtents::Chunks { elements, chunks } => SourceLayout::Chunks {
                 elements,
-                chunks: chunks
-                    .iter()
-                    .map(|chunk| SourceChunk {
-                        offset_bytes: chunk.offset_bytes,
-                        stored_bytes: chunk.stored_bytes,
-                        file,
-                        filter_mask: chunk.filter_mask,
-                    })
-                    .collect(),
+                chunks: chunks.into_iter().map(chunk).collect(),
+            },
+            StoredExtents::Tiles {
+                rows,
+                columns,
+                chunks,
+            } => SourceLayout::Tiles {
+                rows,
+                columns,
+                chunks: chunks.into_iter().map(chunk).collect(),
             },
         },
         filters: stored
@@ -201,7 +229,7 @@ fn source_array(stored: StoredArray, file: u32) -> SourceArray {
             .map(|filter| (filter.id, filter.client_data))
             .collect(),
         fill,
-    }
+    })
 }
 
 /// What the manifest says of the source.

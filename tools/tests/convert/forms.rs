@@ -8,25 +8,27 @@ use std::time::Duration;
 use cellring_tools::convert::ConvertOptions;
 use cellring_tools::export::{ExportOptions, export};
 
+use crate::linked::{age, compare_rows};
 use crate::round_trip::compare;
 use crate::{made_by, names, run_convert, scratch, shared_data};
 
 #[test]
 fn every_form_comes_back_equal() {
-    inputs_of_a_script_come_back_equal("make_forms.py", 90);
+    inputs_of_a_script_come_back_equal("make_forms.py", 90, 10);
 }
 
 /// Attributes, numbers and enums of every type, links of every kind, codecs of every name.
 #[test]
 fn every_way_to_store_a_file_comes_back_equal() {
-    inputs_of_a_script_come_back_equal("make_containers.py", 265);
+    inputs_of_a_script_come_back_equal("make_containers.py", 265, 100);
 }
 
-/// Converts and exports what a script makes, and compares each with what it says.
-fn inputs_of_a_script_come_back_equal(script: &str, n_least: usize) {
+/// Converts and exports what a script makes, and compares each with what it says; and those that can be linked with their links.
+fn inputs_of_a_script_come_back_equal(script: &str, n_least: usize, n_linked_least: usize) {
     let (directory, made) = made_by(script);
     assert!(made.lines().count() >= n_least, "{made}");
     let mut lines = String::new();
+    let mut n_linked = 0;
     for (number, line) in made.lines().enumerate() {
         let (input, expected) = line.split_once('\t').unwrap();
         let store = directory.path().join(format!("{number}.cellring"));
@@ -53,11 +55,17 @@ fn inputs_of_a_script_come_back_equal(script: &str, n_least: usize) {
             continue;
         }
         converted.unwrap_or_else(|error| panic!("{input}: {error}"));
+        if forced.is_none() {
+            age(Path::new(input));
+            n_linked += usize::from(compare_rows(Path::new(input), directory.path()).is_some());
+        }
         let out = directory.path().join(format!("{number}.out.h5ad"));
         export(&store, &out, &ExportOptions::default(), &|_, _| {}).unwrap();
         // The forms differ, the values do not.
         writeln!(lines, "{expected}\t{}\t--any-form", out.display()).unwrap();
     }
+    println!("{n_linked} were linked");
+    assert!(n_linked >= n_linked_least, "{n_linked} were linked");
     compare(&lines);
 }
 

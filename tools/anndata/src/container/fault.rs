@@ -20,6 +20,13 @@ impl From<String> for Fault {
 }
 
 impl Fault {
+    /// What was found, without a remedy.
+    pub(crate) fn detail(self) -> String {
+        match self {
+            Self::Damaged(detail) | Self::Unsupported { detail, .. } => detail,
+        }
+    }
+
     /// Says before the detail what it is about.
     pub(crate) fn about(self, what: &str) -> Self {
         match self {

@@ -3,12 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use cellring_filters::Pipeline;
+use cellring_filters::{Filter, Pipeline};
 use rayon::prelude::*;
 
 use super::array::pipeline_of;
-use super::limits::{MAX_CHUNK_BYTES, MAX_EXPANSION};
-use super::{Element, Placement, SourceFile, Tile};
+use super::limits::{MAX_ABSENT_CHUNKS, MAX_CHUNK_BYTES, MAX_EXPANSION};
+use super::{
+    Element, Placement, SourceFile, StoredArray, StoredChunk, StoredExtents, StoredRun, Tile, stored_type,
+};
 use crate::error::Result;
 
 /// Bytes of a contiguous dataset that one worker reads at a time.
@@ -23,6 +25,7 @@ pub(crate) struct Grid {
     n_columns: u64,
     element: Element,
     placement: Placement,
+    filters: Vec<Filter>,
     pipeline: Pipeline,
     fill: Vec<u8>,
 }
@@ -106,6 +109,7 @@ impl Grid {
             n_columns,
             element,
             placement: description.placement,
+            filters: description.filters,
             pipeline,
             fill,
         })
@@ -156,6 +160,91 @@ impl Grid {
             _ => (0, 0),
         };
         2 * threads as u64 * tile_bytes + held_bytes
+    }
+
+    /// Where its elements are, row after row, for those who read them there themselves.
+    ///
+    /// # Errors
+    /// In one clause, why they cannot be read there.
+    pub(crate) fn stored(&self) -> std::result::Result<StoredArray, String> {
+        let value_type = stored_type(&self.element, self.element.stored_bytes(), &self.path)?;
+        let extents = match &self.placement {
+            Placement::Foreign(foreign) => return foreign.stored(value_type),
+            Placement::Contiguous {
+                offset_bytes: Some(offset),
+            } => StoredExtents::Runs(vec![StoredRun {
+                first: 0,
+                offset_bytes: *offset,
+                file: 0,
+            }]),
+            Placement::Tiled {
+                tile_rows,
+                tile_columns,
+                tiles,
+            } => self.stored_tiles(*tile_rows, *tile_columns, tiles)?,
+            _ if self.n_rows == 0 || self.n_columns == 0 => StoredExtents::Runs(Vec::new()),
+            Placement::Inline(_) => return Err(format!("{} is within the headers of the file", self.path)),
+            _ => return Err(format!("{} was never written", self.path)),
+        };
+        Ok(StoredArray {
+            path: self.path.clone(),
+            files: vec![self.file.file_path().to_owned()],
+            value_type,
+            big_endian: self.element.big_endian,
+            filters: match &extents {
+                StoredExtents::Runs(_) => Vec::new(),
+                _ => self.filters.clone(),
+            },
+            extents,
+            fill: self.fill.clone(),
+        })
+    }
+
+    fn stored_tiles(
+        &self,
+        rows: u64,
+        columns: u64,
+        tiles: &[Tile],
+    ) -> std::result::Result<StoredExtents, String> {
+        let across = self.n_columns.div_ceil(columns);
+        let n_tiles = across * self.n_rows.div_ceil(rows);
+        if n_tiles > tiles.len() as u64 + MAX_ABSENT_CHUNKS {
+            return Err(format!(
+                "{} of the {n_tiles} chunks of {} were written",
+                tiles.len(),
+                self.path
+            ));
+        }
+        let mut chunks = vec![StoredChunk::default(); n_tiles as usize];
+        for tile in tiles {
+            let stored_bytes = match self.pipeline.is_plain(tile.filter_mask) {
+                true => rows * columns * self.element.stored_bytes() as u64,
+                false => tile.stored_bytes,
+            };
+            let is_within = tile
+                .offset_bytes
+                .checked_add(stored_bytes)
+                .is_some_and(|end| end <= self.file.len_bytes());
+            let place = chunks.get_mut((tile.row / rows * across + tile.column / columns) as usize);
+            let length = u32::try_from(stored_bytes).ok().filter(|&length| length > 0);
+            let (Some(place), Some(stored_bytes), true) = (place, length, is_within) else {
+                return Err(format!(
+                    "the chunk of {} of row {}, column {} has {stored_bytes} bytes at offset {}, which is damaged",
+                    self.path, tile.row, tile.column, tile.offset_bytes
+                ));
+            };
+            *place = StoredChunk {
+                offset_bytes: tile.offset_bytes,
+                stored_bytes,
+                file: 0,
+                filter_mask: tile.filter_mask,
+            };
+        }
+        Ok(StoredExtents::Tiles {
+            rows,
+            columns,
+            chunks,
+        })
     }
 
     /// Reads rows `rows`, row after row, into `place`, which has room for exactly those.

@@ -21,10 +21,11 @@ mod zarr;
 use std::ops::Range;
 use std::sync::Arc;
 
+use cellring_core::ValueType;
 use cellring_filters::Filter;
 
-pub(crate) use array::Array;
-pub use array::{StoredArray, StoredChunk, StoredExtents};
+pub(crate) use array::{Array, stored_type};
+pub use array::{StoredArray, StoredChunk, StoredExtents, StoredRun};
 pub(crate) use attribute::Attribute;
 pub(crate) use element::{Class, Element, Enumeration, Member, Padding};
 pub(crate) use fault::Fault;
@@ -79,6 +80,11 @@ pub(crate) trait Foreign: std::fmt::Debug + Send + Sync {
     fn held_bytes(&self) -> u64;
     /// Where the row is, for messages.
     fn place_of(&self, row: u64) -> String;
+    /// Where its elements, of this type, are in files, for those who read them there themselves.
+    ///
+    /// # Errors
+    /// In one clause, why they cannot be read there.
+    fn stored(&self, value_type: ValueType) -> Result<StoredArray, String>;
 }
 
 /// Where the elements of a dataset lie.

@@ -59,12 +59,9 @@ impl Csr {
 
 impl RowSource for Csr {
     fn stored(&self) -> std::result::Result<StoredRows, String> {
-        let Compressed {
-            file, indices, data, ..
-        } = &self.arrays;
+        let Compressed { indices, data, .. } = &self.arrays;
         Ok(StoredRows {
-            file: file.file_path().to_owned(),
-            indices: indices.stored()?,
+            indices: Some(indices.stored()?),
             data: data.stored()?,
         })
     }

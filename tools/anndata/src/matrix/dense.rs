@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::canonical::Canonicalised;
 use super::compressed::{VALUE_TYPES, value_type_of};
 use super::source::{MAX_WINDOW_ROWS, RowSource, check_row_nnz, decoding_pool, reuse};
+use super::stored::StoredRows;
 use super::value::Value;
 use crate::container::Grid;
 use crate::error::{ReadError, Result};
@@ -84,6 +85,13 @@ impl Dense {
 }
 
 impl RowSource for Dense {
+    fn stored(&self) -> std::result::Result<StoredRows, String> {
+        Ok(StoredRows {
+            indices: None,
+            data: self.grid.stored()?,
+        })
+    }
+
     fn place(&self) -> (&Path, &str) {
         (self.grid.file().path(), self.grid.path())
     }

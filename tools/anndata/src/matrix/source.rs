@@ -29,10 +29,10 @@ pub trait RowSource: Debug + Send + Sync {
     /// In one clause, why they cannot be read there.
     fn stored(&self) -> std::result::Result<StoredRows, String> {
         Err(match self.form() {
-            form if form == "csr_matrix" || form.starts_with("10x") => {
+            form if matches!(form, "csr_matrix" | "array") || form.starts_with("10x") => {
                 "only some of it is taken, or in another order".to_owned()
             }
-            form => format!("it is stored as {form}, and not as sparse rows"),
+            form => format!("it is stored as {form}, and not by rows"),
         })
     }
     /// The columns of a data frame.

@@ -3,7 +3,8 @@
 mod fetch;
 mod stored;
 
-pub use stored::{StoredArray, StoredChunk, StoredExtents};
+pub(crate) use stored::stored_type;
+pub use stored::{StoredArray, StoredChunk, StoredExtents, StoredRun};
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};

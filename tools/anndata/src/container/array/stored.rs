@@ -1,21 +1,26 @@
-//! Where an array is in its file, for those who read it there themselves.
+//! Where an array is in its files, for those who read it there themselves.
+
+use std::path::PathBuf;
 
 use cellring_core::{ValueClass, ValueType};
 use cellring_filters::{Filter, Pipeline};
 
 use super::Array;
-use crate::container::{Chunk, Class, Placement};
+use crate::container::limits::MAX_ABSENT_CHUNKS;
+use crate::container::{Chunk, Class, Element, Placement};
 
-/// One of the arrays of a matrix that is stored by rows, and where in its file it is.
+/// One of the arrays of a matrix that is stored by rows, and where in its files it is.
 #[derive(Clone, Debug)]
 pub struct StoredArray {
-    /// Its path in the file.
+    /// Its path in the input.
     pub path: String,
+    /// The files that say what it is and hold it. The extents name them by their places here.
+    pub files: Vec<PathBuf>,
     /// Type of its elements.
     pub value_type: ValueType,
     /// Whether the most significant byte of an element comes first.
     pub big_endian: bool,
-    /// Where they lie.
+    /// Where they are.
     pub extents: StoredExtents,
     /// The filters of its chunks, in the order in which they were applied.
     pub filters: Vec<Filter>,
@@ -23,11 +28,11 @@ pub struct StoredArray {
     pub fill: Vec<u8>,
 }
 
-/// Where the elements of an array lie.
+/// Where the elements of an array are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoredExtents {
-    /// As they are, in runs: the first element of each, and where it is, in bytes. They ascend, and cover all.
-    Runs(Vec<(u64, u64)>),
+    /// As they are, in runs, which ascend and cover all.
+    Runs(Vec<StoredRun>),
     /// In chunks.
     Chunks {
         /// Elements of each, of the last one too.
@@ -35,17 +40,84 @@ pub enum StoredExtents {
         /// One for each such piece of the array, in order.
         chunks: Vec<StoredChunk>,
     },
+    /// In chunks of a dense matrix, row of them after row.
+    Tiles {
+        /// Rows of each, of the last ones too.
+        rows: u64,
+        /// Columns of each, of the last ones too.
+        columns: u64,
+        /// One for each, in order.
+        chunks: Vec<StoredChunk>,
+    },
+}
+
+/// Elements that are stored as they are, up to where the next run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredRun {
+    /// The first of them, of those of the array.
+    pub first: u64,
+    /// Where it is in its file, in bytes.
+    pub offset_bytes: u64,
+    /// Its file, of those of the array.
+    pub file: u32,
 }
 
 /// One chunk of an array.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoredChunk {
-    /// Where it is in the file, in bytes.
+    /// Where it is in its file, in bytes.
     pub offset_bytes: u64,
     /// Its length there; 0 if it was never written.
     pub stored_bytes: u32,
+    /// Its file, of those of the array.
+    pub file: u32,
     /// Bit i: filter i was not applied to it.
     pub filter_mask: u32,
+}
+
+impl StoredExtents {
+    /// The extents of chunks, each of so many elements and so many bytes: runs, where all of them are as the elements are.
+    pub(crate) fn of_chunks(elements: u64, bytes: u64, chunks: Vec<StoredChunk>, has_filters: bool) -> Self {
+        if has_filters || chunks.iter().any(|chunk| chunk.stored_bytes == 0) {
+            return Self::Chunks { elements, chunks };
+        }
+        let mut runs: Vec<StoredRun> = Vec::new();
+        let mut next = None;
+        for (number, chunk) in (0u64..).zip(&chunks) {
+            if next != Some((chunk.file, chunk.offset_bytes)) {
+                runs.push(StoredRun {
+                    first: number * elements,
+                    offset_bytes: chunk.offset_bytes,
+                    file: chunk.file,
+                });
+            }
+            next = Some((chunk.file, chunk.offset_bytes + bytes));
+        }
+        Self::Runs(runs)
+    }
+}
+
+/// The type of the numbers that an object holds, if they are stored as they are in memory.
+///
+/// # Errors
+/// In one clause, what they are.
+pub(crate) fn stored_type(element: &Element, width_bytes: usize, path: &str) -> Result<ValueType, String> {
+    let class = match &element.class {
+        Class::Bool => ValueClass::Boolean,
+        Class::Int { signed: false } => ValueClass::Unsigned,
+        Class::Int { signed: true } => ValueClass::Signed,
+        Class::Float => ValueClass::Float,
+        _ => return Err(format!("{path} does not hold numbers")),
+    };
+    let mut types = ValueType::ALL.iter().copied();
+    let found = types.find(|found| found.class() == class && found.size_bytes() == element.size_bytes);
+    let is_plain = element.translation.is_none() && element.size_bytes == width_bytes;
+    found.filter(|_| is_plain).ok_or_else(|| {
+        format!(
+            "{path} holds numbers of type {}, which have to be translated",
+            element.name()
+        )
+    })
 }
 
 impl Array {
@@ -55,27 +127,18 @@ impl Array {
     /// In one clause, why it cannot be read there.
     pub(crate) fn stored(&self) -> Result<StoredArray, String> {
         let element = &self.element;
-        let class = match &element.class {
-            Class::Bool => ValueClass::Boolean,
-            Class::Int { signed: false } => ValueClass::Unsigned,
-            Class::Int { signed: true } => ValueClass::Signed,
-            Class::Float => ValueClass::Float,
-            _ => return Err(format!("{} does not hold numbers", self.path)),
-        };
-        let mut types = ValueType::ALL.iter().copied();
-        let found = types.find(|found| found.class() == class && found.size_bytes() == element.size_bytes);
-        let is_plain = element.translation.is_none() && element.size_bytes == self.width_bytes;
-        let Some(value_type) = found.filter(|_| is_plain) else {
-            return Err(format!(
-                "{} holds numbers of type {}, which have to be translated",
-                self.path,
-                element.name()
-            ));
-        };
+        let value_type = stored_type(element, self.width_bytes, &self.path)?;
+        if let Placement::Foreign(foreign) = &self.placement {
+            return foreign.stored(value_type);
+        }
         let extents = match &self.placement {
             Placement::Contiguous {
                 offset_bytes: Some(offset),
-            } => StoredExtents::Runs(vec![(0, *offset)]),
+            } => StoredExtents::Runs(vec![StoredRun {
+                first: 0,
+                offset_bytes: *offset,
+                file: 0,
+            }]),
             Placement::Chunked {
                 chunk_elements,
                 chunks,
@@ -87,20 +150,18 @@ impl Array {
                 return Err(format!("{} was never written", self.path));
             }
             Placement::Inline(_) => return Err(format!("{} lies within the headers of the file", self.path)),
-            Placement::Foreign(_) => {
-                return Err("only HDF5 files can be linked so far, and it is a zarr".to_owned());
-            }
-            Placement::Tiled { .. } | Placement::Unlocated => {
+            Placement::Tiled { .. } | Placement::Unlocated | Placement::Foreign(_) => {
                 return Err(format!("the chunks of {} do not have one dimension", self.path));
             }
         };
         Ok(StoredArray {
             path: self.path.clone(),
+            files: vec![self.file.file_path().to_owned()],
             value_type,
             big_endian: element.big_endian,
             filters: match &extents {
                 StoredExtents::Runs(_) => Vec::new(),
-                StoredExtents::Chunks { .. } => self.filters.clone(),
+                _ => self.filters.clone(),
             },
             extents,
             fill: self.fill.clone(),
@@ -110,6 +171,13 @@ impl Array {
     fn stored_chunks(&self, elements: u64, chunks: &[Chunk]) -> Result<StoredExtents, String> {
         let bytes = elements * self.width_bytes as u64;
         let n_chunks = self.len.div_ceil(elements);
+        if n_chunks > chunks.len() as u64 + MAX_ABSENT_CHUNKS {
+            return Err(format!(
+                "{} of the {n_chunks} chunks of {} were written",
+                chunks.len(),
+                self.path
+            ));
+        }
         let is_plain = Pipeline::is_plain;
         let all_plain = |chunk: &Chunk| is_plain(&self.pipeline, chunk.filter_mask);
         let file_bytes = self.file.len_bytes();
@@ -117,20 +185,6 @@ impl Array {
             let end = chunk.offset_bytes.checked_add(length);
             end.is_none_or(|end| end > file_bytes)
         };
-        if chunks.len() as u64 == n_chunks && self.filters.is_empty() {
-            let mut runs: Vec<(u64, u64)> = Vec::new();
-            let mut next = None;
-            for chunk in chunks {
-                if outside(chunk, bytes) {
-                    return Err(self.beyond(chunk));
-                }
-                if next != Some(chunk.offset_bytes) {
-                    runs.push((chunk.first, chunk.offset_bytes));
-                }
-                next = Some(chunk.offset_bytes + bytes);
-            }
-            return Ok(StoredExtents::Runs(runs));
-        }
         let mut all = vec![StoredChunk::default(); n_chunks as usize];
         for chunk in chunks {
             let stored_bytes = match all_plain(chunk) {
@@ -151,13 +205,16 @@ impl Array {
             *place = StoredChunk {
                 offset_bytes: chunk.offset_bytes,
                 stored_bytes,
+                file: 0,
                 filter_mask: chunk.filter_mask,
             };
         }
-        Ok(StoredExtents::Chunks {
+        Ok(StoredExtents::of_chunks(
             elements,
-            chunks: all,
-        })
+            bytes,
+            all,
+            !self.filters.is_empty(),
+        ))
     }
 
     fn beyond(&self, chunk: &Chunk) -> String {

@@ -4,17 +4,20 @@
 //! compared with its array before memory is taken for it.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cellring_core::ValueType;
 use rayon::prelude::*;
 use serde_json::Value;
 use zarrs::array::Array;
 
+use super::coding::Coding;
 use super::decoder::{Decoder, array_of, lengths, product};
 use super::shards::Shards;
-use super::storage::Storage;
+use super::storage::{Located, Storage};
 use crate::container::limits::MAX_CHUNK_BYTES;
-use crate::container::{Class, Element, Fault, Foreign};
+use crate::container::{Class, Element, Fault, Foreign, StoredArray, StoredChunk, StoredExtents};
 
 /// Chunks that any array may have, whatever the length of its files: those that hold only the fill value are not there.
 const MANY_CHUNKS: u64 = 1 << 20;
@@ -22,6 +25,9 @@ const MANY_CHUNKS: u64 = 1 << 20;
 /// Stored chunks are at most so many times as long as what they hold (numbers may be stored as wider ones), and these bytes more.
 const MAX_STORED_SHARE: u64 = 8;
 const MAX_OVERHEAD_BYTES: u64 = 1 << 16;
+
+/// The most files that chunks are located in: whoever reads them there keeps them open.
+const MAX_LOCATED_FILES: u64 = 1 << 16;
 
 /// The longest text that stands for strings that are not stored.
 const MAX_FILL_BYTES: usize = 1 << 10;
@@ -46,6 +52,8 @@ pub(super) struct ZarrArray {
     fill: Vec<u8>,
     /// The most bytes of a stored chunk.
     most_stored_bytes: u64,
+    /// How chunks can be decoded without `zarrs`, or why they cannot.
+    coding: Result<Coding, String>,
     /// The chunk of which only a part was wanted last: the rest of it is wanted next.
     tail: Mutex<Option<(u64, Vec<u8>)>>,
 }
@@ -67,6 +75,7 @@ impl ZarrArray {
         document: Value,
         record_bytes: Option<usize>,
         element: &Element,
+        coding: Result<Coding, String>,
         len_bytes: u64,
     ) -> Result<Self, Fault> {
         let grid = &document["chunk_grid"];
@@ -157,6 +166,7 @@ impl ZarrArray {
                 false => fill.repeat(units as usize),
             },
             most_stored_bytes,
+            coding,
             tail: Mutex::new(None),
             decoder,
             names,
@@ -187,6 +197,76 @@ impl ZarrArray {
                 })
             }
         }
+    }
+
+    /// Where each chunk is, row of them after row, and in which files; those that say what the array is are among them.
+    fn locate(&self) -> Result<(Vec<PathBuf>, Vec<StoredChunk>), Fault> {
+        let across = self.n_columns.div_ceil(self.chunk_columns);
+        let down = self.n_rows.div_ceil(self.chunk_rows);
+        // Chunks of a file, down and across.
+        let per_file = self.shards.as_ref().map_or([1, 1], Shards::per_shard);
+        let (files_down, files_across) = (down.div_ceil(per_file[0]), across.div_ceil(per_file[1]));
+        let n_files = files_down.saturating_mul(files_across);
+        if n_files > MAX_LOCATED_FILES {
+            return Err(Fault::from(format!(
+                "it is stored in {n_files} files, expected at most {MAX_LOCATED_FILES}"
+            )));
+        }
+        let mut files = self.storage.documents(&self.path)?;
+        let mut chunks = vec![StoredChunk::default(); (down * across) as usize];
+        for number in 0..n_files {
+            let at = [number / files_across, number % files_across];
+            let key = self.names.chunk_key(&at[..self.n_dimensions]).to_string();
+            let Some(located) = self.storage.locate(&key)? else {
+                continue;
+            };
+            // All of a zip file is in one; in a directory each is another.
+            if files.last() != Some(&located.path) {
+                files.push(located.path.clone());
+            }
+            let file = files.len() as u32 - 1;
+            let places = match &self.shards {
+                None => vec![Some((0, located.n_bytes))],
+                Some(shards) => shards.places(&located, &key)?,
+            };
+            for (within, place) in (0u64..).zip(places) {
+                let row = at[0] * per_file[0] + within / per_file[1];
+                let column = at[1] * per_file[1] + within % per_file[1];
+                if let (Some((offset, n_bytes)), true) = (place, row < down && column < across) {
+                    chunks[(row * across + column) as usize] =
+                        self.chunk_at(&located, &key, file, offset, n_bytes)?;
+                }
+            }
+        }
+        Ok((files, chunks))
+    }
+
+    /// A chunk of so many bytes, so far into what was located.
+    fn chunk_at(
+        &self,
+        located: &Located,
+        key: &str,
+        file: u32,
+        offset: u64,
+        n_bytes: u64,
+    ) -> Result<StoredChunk, Fault> {
+        let ends_within = offset
+            .checked_add(n_bytes)
+            .is_some_and(|end| end <= located.n_bytes);
+        let stored_bytes = u32::try_from(n_bytes).unwrap_or(0);
+        if !ends_within || stored_bytes == 0 || n_bytes > self.most_stored_bytes {
+            return Err(format!(
+                "{key}: a chunk of {n_bytes} bytes at byte {offset} of {}",
+                located.n_bytes
+            )
+            .into());
+        }
+        Ok(StoredChunk {
+            offset_bytes: located.offset_bytes + offset,
+            stored_bytes,
+            file,
+            filter_mask: 0,
+        })
     }
 
     fn decoded(&self, row: u64, column: u64) -> Result<Option<Vec<u8>>, Fault> {
@@ -371,5 +451,40 @@ impl Foreign for ZarrArray {
 
     fn place_of(&self, row: u64) -> String {
         format!("chunk {} of {}", row / self.chunk_rows, self.path)
+    }
+
+    fn stored(&self, value_type: ValueType) -> Result<StoredArray, String> {
+        let about = |why: String| format!("{}: {why}", self.path);
+        let coding = self.coding.clone().map_err(about)?;
+        if self.n_dimensions == 0 {
+            return Err(about("it is a single number".to_owned()));
+        }
+        let (files, chunks) = self.locate().map_err(|fault| about(fault.detail()))?;
+        let (rows, columns) = (self.chunk_rows, self.chunk_columns);
+        let chunk_bytes = rows * columns * self.width_bytes as u64;
+        let is_cut = |chunk: &StoredChunk| ![0, chunk_bytes].contains(&chunk.stored_bytes.into());
+        if coding.filters.is_empty() && chunks.iter().any(is_cut) {
+            return Err(about(format!("a chunk does not have its {chunk_bytes} bytes")));
+        }
+        let mut fill = self.fill.clone();
+        if coding.big_endian != cfg!(target_endian = "big") {
+            fill.reverse();
+        }
+        Ok(StoredArray {
+            path: self.path.clone(),
+            files,
+            value_type,
+            big_endian: coding.big_endian,
+            extents: match self.n_dimensions {
+                1 => StoredExtents::of_chunks(rows, chunk_bytes, chunks, !coding.filters.is_empty()),
+                _ => StoredExtents::Tiles {
+                    rows,
+                    columns,
+                    chunks,
+                },
+            },
+            filters: coding.filters,
+            fill,
+        })
     }
 }

@@ -5,6 +5,7 @@
 
 mod array;
 mod codec;
+mod coding;
 mod decoder;
 mod element;
 mod pieces;
@@ -22,6 +23,7 @@ use serde_json::Value;
 use super::{Attribute, Class, Container, Description, Fault, Kind, Placement};
 use array::ZarrArray;
 use codec::{prepare_v2, prepare_v3};
+use coding::Coding;
 use element::{Stored, as_bytes_v2, as_bytes_v3, element_of_v2, element_of_v3};
 use storage::Storage;
 
@@ -173,6 +175,10 @@ impl Container for Zarr {
                 fill: None,
             });
         }
+        let coding = match is_v3 {
+            true => Coding::of_v3(&document["codecs"]),
+            false => Coding::of_v2(&document),
+        };
         match is_v3 {
             true => prepare_v3(&mut document["codecs"])?,
             false => prepare_v2(&mut document)?,
@@ -190,6 +196,7 @@ impl Container for Zarr {
             document,
             record_bytes,
             &element,
+            coding,
             self.len_bytes,
         )?;
         Ok(Description {

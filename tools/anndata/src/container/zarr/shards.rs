@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::decoder::{Decoder, array_of, lengths, product};
 use super::pieces::Pieces;
+use super::storage::Located;
 use crate::container::Fault;
 
 /// The most chunks of a shard. Their places are held in memory.
@@ -132,6 +133,18 @@ impl Shards {
         document["chunk_grid"]["configuration"]["chunk_shape"] = chunk.into();
         document["codecs"] = self.codecs.clone();
         document
+    }
+
+    /// Chunks of a shard, down and across.
+    pub(super) fn per_shard(&self) -> [u64; 2] {
+        [0, 1].map(|k| self.per_shard.get(k).copied().unwrap_or(1))
+    }
+
+    /// Offset and length of each chunk of a shard, in order; `None` of those that are not stored.
+    pub(super) fn places(&self, shard: &Located, key: &str) -> Result<Vec<Option<(u64, u64)>>, Fault> {
+        let opened = self.open_shard(shard.open()?, key.to_owned())?;
+        let places = opened.places.into_iter();
+        Ok(places.map(|place| (place != ABSENT).then_some(place)).collect())
     }
 
     /// The stored bytes of a chunk; `None` if it is not stored. `held_bytes` gives what a shard holds in memory besides its index; `open`

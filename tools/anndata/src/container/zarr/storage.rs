@@ -15,7 +15,28 @@ use crate::container::regular::open_regular;
 /// Where the files of a hierarchy lie. Keys are their paths in it, of plain names between slashes.
 pub(super) enum Storage {
     Directory(PathBuf),
-    Zip(Zip),
+    /// The file, and what is in it.
+    Zip(PathBuf, Zip),
+}
+
+/// Where a file of a hierarchy is on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Located {
+    /// The file itself, or the zip file that it is stored in.
+    pub(super) path: PathBuf,
+    /// Where it begins there.
+    pub(super) offset_bytes: u64,
+    /// Its length.
+    pub(super) n_bytes: u64,
+}
+
+impl Located {
+    /// Opens it, to be read in pieces. Of a zip file no checksum is looked at.
+    pub(super) fn open(&self) -> Result<Pieces, Fault> {
+        let file = open_regular(&self.path)
+            .map_err(|error| Fault::Damaged(format!("{}: {error}", self.path.display())))?;
+        Ok(Pieces::of_file(Arc::new(file), self.offset_bytes, self.n_bytes))
+    }
 }
 
 impl Storage {
@@ -23,7 +44,10 @@ impl Storage {
     pub(super) fn open(path: &Path, is_zip: bool) -> io::Result<Result<Self, Fault>> {
         match is_zip {
             false => Ok(Ok(Self::Directory(path.to_owned()))),
-            true => Ok(Zip::open(open_regular(path)?)?.map(Self::Zip)),
+            true => {
+                let zip = Zip::open(open_regular(path)?)?;
+                Ok(zip.map(|zip| Self::Zip(path.to_owned(), zip)))
+            }
         }
     }
 
@@ -31,7 +55,7 @@ impl Storage {
     pub(super) fn read(&self, key: &str, most_bytes: u64) -> Result<Option<Vec<u8>>, Fault> {
         check_key(key)?;
         match self {
-            Self::Zip(zip) => zip.read(key, most_bytes),
+            Self::Zip(_, zip) => zip.read(key, most_bytes),
             Self::Directory(root) => {
                 let failed = |error: io::Error| Fault::Damaged(format!("{key}: {error}"));
                 let Some(file) = open_existing(&root.join(key)).map_err(failed)? else {
@@ -61,7 +85,7 @@ impl Storage {
     pub(super) fn pieces(&self, key: &str, most_held_bytes: u64) -> Result<Option<Pieces>, Fault> {
         check_key(key)?;
         match self {
-            Self::Zip(zip) => zip.pieces(key, most_held_bytes),
+            Self::Zip(_, zip) => zip.pieces(key, most_held_bytes),
             Self::Directory(root) => {
                 let failed = |error: io::Error| Fault::Damaged(format!("{key}: {error}"));
                 let Some(file) = open_existing(&root.join(key)).map_err(failed)? else {
@@ -73,11 +97,63 @@ impl Storage {
         }
     }
 
+    /// Where a file is on disk, byte for byte; `None` where there is none.
+    pub(super) fn locate(&self, key: &str) -> Result<Option<Located>, Fault> {
+        check_key(key)?;
+        match self {
+            Self::Directory(root) => {
+                let failed = |error: io::Error| Fault::Damaged(format!("{key}: {error}"));
+                let path = root.join(key);
+                let metadata = match path.metadata() {
+                    Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                    other => other.map_err(failed)?,
+                };
+                if !metadata.is_file() {
+                    return Err(format!("{key}: not a regular file").into());
+                }
+                Ok(Some(Located {
+                    path,
+                    offset_bytes: 0,
+                    n_bytes: metadata.len(),
+                }))
+            }
+            Self::Zip(path, zip) => match zip.place(key) {
+                None => Ok(None),
+                Some(None) => Err(Fault::Unsupported {
+                    detail: format!("{key} is deflated within the zip file"),
+                    remedy: "unpack it with unzip".to_owned(),
+                }),
+                Some(Some((offset_bytes, n_bytes))) => Ok(Some(Located {
+                    path: path.clone(),
+                    offset_bytes,
+                    n_bytes,
+                })),
+            },
+        }
+    }
+
+    /// The files that say what the array at `path` is; of a zip file, that.
+    pub(super) fn documents(&self, path: &str) -> Result<Vec<PathBuf>, Fault> {
+        match self {
+            Self::Zip(zip, _) => Ok(vec![zip.clone()]),
+            Self::Directory(_) => {
+                let mut found = Vec::new();
+                for name in ["zarr.json", ".zarray"] {
+                    found.extend(
+                        self.locate(&format!("{path}/{name}"))?
+                            .map(|located| located.path),
+                    );
+                }
+                Ok(found)
+            }
+        }
+    }
+
     /// Memory for a file that is read in pieces.
     pub(super) fn held_bytes(&self, key: &str) -> u64 {
         match self {
             Self::Directory(_) => 0,
-            Self::Zip(zip) => zip.held_bytes(key),
+            Self::Zip(_, zip) => zip.held_bytes(key),
         }
     }
 
@@ -85,8 +161,8 @@ impl Storage {
     pub(super) fn directories(&self, path: &str) -> Result<Vec<String>, Fault> {
         check_key(path)?;
         match self {
-            Self::Zip(zip) if path.is_empty() => Ok(zip.directories("")),
-            Self::Zip(zip) => Ok(zip.directories(&format!("{path}/"))),
+            Self::Zip(_, zip) if path.is_empty() => Ok(zip.directories("")),
+            Self::Zip(_, zip) => Ok(zip.directories(&format!("{path}/"))),
             Self::Directory(root) => {
                 let failed = |error: io::Error| Fault::Damaged(format!("{path}: {error}"));
                 let mut names = Vec::new();
@@ -108,7 +184,7 @@ impl Storage {
     /// The directory within a zip file in which all its files lie, if there is one.
     pub(super) fn only_directory(&self) -> Option<&str> {
         match self {
-            Self::Zip(zip) => zip.only_directory(),
+            Self::Zip(_, zip) => zip.only_directory(),
             Self::Directory(_) => None,
         }
     }

@@ -85,6 +85,12 @@ impl Zip {
             .map_err(|detail| about(detail.into()))
     }
 
+    /// Where an entry begins in the file, and its length; `Some(None)` of one that is deflated.
+    pub(super) fn place(&self, name: &str) -> Option<Option<(u64, u64)>> {
+        let entry = self.entries.get(name)?;
+        Some((!entry.is_deflated).then_some((entry.offset_bytes, entry.n_bytes)))
+    }
+
     /// Memory for an entry that is read in pieces: one that is deflated is held whole, and for a while two of them are.
     pub(super) fn held_bytes(&self, name: &str) -> u64 {
         match self.entries.get(name) {
