@@ -2,31 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::group::{Descriptor, Stream};
+use super::group::{Descriptor, Mode, Stream};
 use super::pack::pack;
 use crate::format::checksum::obs_crc;
 use crate::format::constants::{GROUP_LEN, MAX_DICTIONARY, MAX_EXCEPTIONS, MAX_WIDTH};
 use cellring_core::{Element, put};
-
-/// How the values of a frame are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Mode {
-    /// Positive integers, as code = value - 1.
-    Counts = 0,
-    /// Codes into a dictionary of the frame's distinct values.
-    Dictionary = 1,
-    /// Values as they are.
-    Plain = 2,
-}
-
-impl Mode {
-    pub(super) fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Counts, Self::Dictionary, Self::Plain]
-            .into_iter()
-            .find(|&mode| mode as u8 == byte)
-    }
-}
 
 /// Encodes frames; keeps its scratch memory from one frame to the next.
 #[derive(Debug, Default)]

@@ -1,6 +1,26 @@
-//! What encoder and decoder share: the descriptor of a group, and its two streams.
+//! What encoder and decoder share: the mode of a frame, the descriptor of a group, and its two streams.
 
 use crate::format::constants::{DESCRIPTOR_BYTES, GROUP_LEN};
+
+/// How the values of a frame are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mode {
+    /// Positive integers, as code = value - 1.
+    Counts = 0,
+    /// Codes into a dictionary of the frame's distinct values.
+    Dictionary = 1,
+    /// Values as they are.
+    Plain = 2,
+}
+
+impl Mode {
+    pub(super) fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Counts, Self::Dictionary, Self::Plain]
+            .into_iter()
+            .find(|&mode| mode as u8 == byte)
+    }
+}
 
 /// Head of a group: widths and exceptions of its gaps and its codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +91,12 @@ impl Descriptor {
 
     #[inline]
     pub(super) fn from_bytes(bytes: [u8; DESCRIPTOR_BYTES]) -> Self {
-        let bits = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);
+        Self::from_bits(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]))
+    }
+
+    /// From a number whose low 24 bits are the descriptor.
+    #[inline(always)]
+    pub(super) fn from_bits(bits: u32) -> Self {
         Self {
             gap: Stream {
                 width: bits & 31,

@@ -7,14 +7,17 @@ mod checksum;
 mod codec;
 mod decode;
 mod encode;
+mod frame;
 mod group;
 mod pack;
 mod patch;
+mod values;
 
 pub use arch::Kernel;
 pub(crate) use codec::PackedCodec;
 pub use decode::FrameDecoder;
-pub use encode::{FrameEncoder, Mode};
+pub use encode::FrameEncoder;
+pub use group::Mode;
 
 #[cfg(test)]
 mod tests;

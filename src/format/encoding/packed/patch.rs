@@ -1,14 +1,28 @@
 //! Exceptions: the parts of entries that do not fit the width of their group.
 
-use super::group::{Group, Stream};
+use super::frame::Frame;
+use super::group::{Group, Packed, Stream};
 use crate::format::constants::GROUP_LEN;
 use crate::format::encoding::error::FrameError;
+
+/// Unpacks the entries of a stream into `out`, exceptions included; `unpack` is the one of the kernel.
+#[inline(always)]
+pub(super) fn entries(
+    frame: &Frame,
+    packed: &Packed,
+    unpack: impl Fn(&[u8], u32, usize, &mut Group),
+    out: &mut Group,
+) -> Result<(), FrameError> {
+    let (stream, m) = (packed.stream, packed.m as usize);
+    unpack(&frame.readable[packed.at as usize..], stream.width, m, out);
+    patch(out, m, stream, packed.exceptions(frame.body))
+}
 
 /// Adds the high parts of the exceptions to the first `m` entries. `bytes` has exactly the length that the stream says.
 ///
 /// What is checked is gathered and looked at once: a branch per exception would cost more than the exception.
 #[inline(always)]
-pub(super) fn patch(entries: &mut Group, m: usize, stream: Stream, bytes: &[u8]) -> Result<(), FrameError> {
+fn patch(entries: &mut Group, m: usize, stream: Stream, bytes: &[u8]) -> Result<(), FrameError> {
     if stream.exceptions == 0 {
         // A wide bit without exceptions has no meaning, and a frame has one form only.
         return if stream.wide {

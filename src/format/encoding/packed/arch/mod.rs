@@ -1,21 +1,19 @@
-//! The loops of the decoder, once per instruction set. `plain` is the twin that tests compare the others with, and every
-//! folder-mate has the same functions:
+//! The loops of the decoder, once per instruction set. `plain` needs none and is the twin that tests compare the others with.
 //!
-//! - `unpack` reads the bit-packed entries of a group;
-//! - `sum_gaps` turns the gaps of a group, with their exceptions added, into columns.
-//!
-//! Faster ones go from the frame to the minibatch without leaving the registers, where there are enough of those:
-//!
-//! - `ready` brings the exceptions of a stream in place, or declines the stream: it is rare, or something is wrong with it;
-//! - `columns` writes the columns of a group and gives the one after the last;
-//! - `counts` writes the values of codes of counts and tells whether all codes were below `safe`, a power of two.
+//! The others are one algorithm, [`generic`], over the few operations of a [`Vector`](vector::Vector), which each of them
+//! implements for its registers.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
-mod limits;
+#[cfg(target_arch = "x86_64")]
+mod eights;
+#[cfg(target_arch = "x86_64")]
+mod generic;
 pub(super) mod plain;
+#[cfg(target_arch = "x86_64")]
+mod vector;
 
 /// The instruction sets that the decoder has loops for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +21,7 @@ pub(super) mod plain;
 pub enum Kernel {
     /// No special instructions: works everywhere.
     Plain,
-    /// x86-64 with AVX2.
+    /// x86-64 with AVX2 and BMI2.
     #[cfg(target_arch = "x86_64")]
     Avx2,
     /// x86-64 with AVX-512 F, BW, VL, VBMI and VBMI2.

@@ -1,3 +1,5 @@
+mod kernels;
+
 use proptest::prelude::*;
 
 use super::group::{Descriptor, Stream};
