@@ -35,6 +35,7 @@ BATCH = 64
 
 
 def make(folder: pathlib.Path, cells: int) -> None:
+    import anndata
     import annbatch
     import cellstream
 
@@ -47,6 +48,11 @@ def make(folder: pathlib.Path, cells: int) -> None:
     cellring.convert(source, folder / "cells.cellring", var_order="detection", force=True)
     if not (folder / FILES["gzip"]).exists():
         cellring.export(folder / "cells.cellring", folder / FILES["gzip"], compression="gzip")
+    for version in [2, 3]:
+        file = folder / FILES[f"zarr{version}"]
+        if not file.exists():
+            anndata.settings.zarr_write_format = version
+            anndata.read_h5ad(source).write_zarr(file)
     if not (folder / "annbatch.zarr").exists():
         annbatch.DatasetCollection(os.fspath(folder / "annbatch.zarr")).add_adatas(adata_paths=[os.fspath(source)], shuffle=True)
     cellstream.write_sharded(os.fspath(source), os.fspath(folder / "cells.csad"), layout="cell", overwrite=True)
@@ -61,8 +67,8 @@ def torch_csr(x) -> object:
     return torch.sparse_csr_tensor(indptr, indices, data, size=x.shape, check_invariants=False)
 
 
-# The .h5ad as anndata writes it by default, and compressed.
-FILES = {"plain": "cells.h5ad", "gzip": "cells-gzip.h5ad"}
+# The .h5ad as anndata writes it by default, and compressed; and zarr, of both versions, as anndata writes it.
+FILES = {"plain": "cells.h5ad", "gzip": "cells-gzip.h5ad", "zarr3": "cells-v3.zarr", "zarr2": "cells-v2.zarr"}
 
 # Block sizes and fetch factors at which files are read where they lie.
 LINKED = [(1, 64), (16, 64), (64, 256)]
@@ -120,6 +126,7 @@ def scdataset_loader(
     folder: pathlib.Path, block: int, fetch: int, of_store: bool = False, file: str = "cells.h5ad"
 ) -> Callable[[int], Iterable]:
     import anndata
+    import zarr
     from scdataset import BlockShuffling, scDataset
 
     import cellring
@@ -135,7 +142,12 @@ def scdataset_loader(
 
     class Cells:
         def __init__(self) -> None:
-            self.x = cellring.Store(folder / "cells.cellring") if of_store else anndata.read_h5ad(folder / file, backed="r").X
+            if of_store:
+                self.x = cellring.Store(folder / "cells.cellring")
+            elif file.endswith(".zarr"):
+                self.x = anndata.io.sparse_dataset(zarr.open(folder / file, mode="r")["X"])
+            else:
+                self.x = anndata.read_h5ad(folder / file, backed="r").X
 
         def __len__(self) -> int:
             return self.x.shape[0]
