@@ -1,5 +1,6 @@
 //! Opens stores: checks what can be checked without reading cells, and maps the index and the tables.
 
+mod leads_to;
 mod not_a_store;
 mod padding;
 mod rows;
@@ -10,6 +11,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[doc(hidden)]
+pub use leads_to::LeadsTo;
+pub(crate) use leads_to::LinkedIndex;
 pub use verify::{VerifyReport, verify};
 
 use crate::Error;

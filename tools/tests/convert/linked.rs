@@ -268,7 +268,7 @@ fn the_command_links_refuses_and_says_what_it_did() {
         error.contains("has changed since it was linked") && error.contains("link it again"),
         "{error}"
     );
-    report(&["link", input, "-o", store, "--refresh"]);
+    report(&["link", "--refresh", store]);
     assert_eq!(epoch(store), epoch(converted));
 }
 
@@ -484,4 +484,11 @@ fn groups_within_files_are_linked() {
     ]);
     let digest = |store: &str| report(&["epoch", store, "--digest"])["digest"].clone();
     assert_eq!(digest(linked), digest(held));
+    // The store knows the group, for whoever links or converts it again.
+    let expected = digest(linked);
+    report(&["link", "--refresh", linked]);
+    let again = directory.path().join("again");
+    let again = again.to_str().unwrap();
+    report(&["convert", linked, "-o", again, "--var-order", "source"]);
+    assert_eq!([digest(linked), digest(again)], [expected.clone(), expected]);
 }
