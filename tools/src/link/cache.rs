@@ -2,15 +2,17 @@
 //!
 //! They are in a directory of the user's cache, and are thrown away when they are old: whoever wants to keep one links it by name.
 
-use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, DirBuilder, File};
-use std::hash::{Hash, Hasher};
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use cellring::__internal::Cause;
+use cellring::writer::WriteError;
 use cellring::{ErrorKind, Store};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::linking::{LinkOptions, link};
 use crate::convert::ConvertError;
@@ -19,10 +21,10 @@ use crate::convert::ConvertError;
 const HDF5: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 /// Stores that are kept.
 const MAX_STORES: usize = 32;
-/// Bytes of the name of the file that are in that of its store.
-const MAX_STEM_BYTES: usize = 80;
 /// Bytes that they may have together, but for the newest.
 const MAX_BYTES: u64 = 8 << 30;
+/// Bytes of the name of the file that are in that of its store.
+const MAX_STEM_BYTES: usize = 80;
 
 /// A store, however it was named.
 #[derive(Debug)]
@@ -52,51 +54,82 @@ pub fn open(path: &Path, source_root: Option<&Path>) -> Result<Opened, ConvertEr
         error,
     };
     let real = path.canonicalize().map_err(failed)?;
-    let root = real.parent().unwrap_or(Path::new("/")).to_path_buf();
+    let root = real.parent().unwrap_or(Path::new("/"));
     let directory = directory().ok_or_else(|| ConvertError::NoCache {
         file: path.to_path_buf(),
     })?;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&directory)
-        .map_err(|error| ConvertError::Cache {
-            path: directory.clone(),
-            error,
-        })?;
     let cached = directory.join(name(&real).map_err(failed)?);
-    let options = |force| LinkOptions {
-        source_root: Some(root.clone()),
-        force,
-        ..LinkOptions::default()
-    };
-    // Processes that begin together link one after the other, and all but the first find it there.
-    let in_cache = |error| ConvertError::Cache {
-        path: directory.clone(),
-        error,
-    };
-    let turn = File::create(directory.join(".turn")).map_err(in_cache)?;
-    turn.lock().map_err(in_cache)?;
-    if cached.symlink_metadata().is_err() {
-        link(&real, &cached, &options(false))?;
-        prune(&directory, &cached);
-    }
-    let store = match Store::open_below(&cached, &root) {
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::Damaged | ErrorKind::Changed | ErrorKind::NotAStore | ErrorKind::Version
-            ) =>
-        {
-            link(&real, &cached, &options(true))?;
-            Store::open_below(&cached, &root)?
-        }
-        opened => opened?,
+    // What is there is opened without writing anything: the cache may be one that only others can write to.
+    let store = match existing(&cached, root)? {
+        Some(store) => store,
+        None => made(&real, root, &directory, &cached)?,
     };
     Ok(Opened {
         store,
         cached: Some(cached),
     })
+}
+
+/// The store in the cache; `None` if there is none, or it has to be made again.
+fn existing(cached: &Path, root: &Path) -> Result<Option<Store>, ConvertError> {
+    use ErrorKind::{Changed, Damaged, NotAStore, Version};
+    if cached.symlink_metadata().is_err() {
+        return Ok(None);
+    }
+    match Store::open_below(cached, root) {
+        Ok(store) => Ok(Some(store)),
+        Err(error) if matches!(error.kind(), Damaged | Changed | NotAStore | Version) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes the store in the cache, unless another process has done so meanwhile.
+fn made(file: &Path, root: &Path, directory: &Path, cached: &Path) -> Result<Store, ConvertError> {
+    let failed = |error| ConvertError::Cache {
+        path: directory.to_path_buf(),
+        error,
+    };
+    let mut builder = DirBuilder::new();
+    builder
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(failed)?;
+    // Processes that begin together link one after the other, and all but the first find it there.
+    let turn = File::create(directory.join(".turn")).map_err(failed)?;
+    turn.lock().map_err(failed)?;
+    if let Some(store) = existing(cached, root)? {
+        return Ok(store);
+    }
+    let options = LinkOptions {
+        source_root: Some(root.to_path_buf()),
+        force: true,
+        ..LinkOptions::default()
+    };
+    link(file, cached, &options).map_err(|error| in_the_way(error, cached, file))?;
+    prune(directory, cached);
+    Ok(Store::open_below(cached, root)?)
+}
+
+/// Names what has the name of a store in the cache and cannot be replaced: another name would not help there.
+fn in_the_way(error: ConvertError, cached: &Path, file: &Path) -> ConvertError {
+    let is_in_the_way = |error: &cellring::Error| {
+        matches!(
+            error.cause(),
+            Cause::Write(
+                WriteError::Exists { .. }
+                    | WriteError::NotReplaceable { .. }
+                    | WriteError::NotRemovable { .. }
+            )
+        )
+    };
+    match error {
+        ConvertError::Store(error) if is_in_the_way(&error) => ConvertError::InTheWay {
+            path: cached.to_path_buf(),
+            file: file.to_path_buf(),
+        },
+        error => error,
+    }
 }
 
 /// Whether a path is that of an HDF5 file.
@@ -124,9 +157,17 @@ fn directory() -> Option<PathBuf> {
 /// The name of the store for a file as it is now: another one when it has changed.
 fn name(file: &Path) -> std::io::Result<String> {
     let found = file.metadata()?;
-    let mut hasher = DefaultHasher::new();
-    (file, found.len(), found.mtime(), found.mtime_nsec()).hash(&mut hasher);
-    (found.dev(), found.ino(), env!("CARGO_PKG_VERSION")).hash(&mut hasher);
+    let mut hasher = Xxh3::new();
+    for bytes in [file.as_os_str().as_bytes(), env!("CARGO_PKG_VERSION").as_bytes()] {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    }
+    for number in [found.len(), found.dev(), found.ino()] {
+        hasher.update(&number.to_le_bytes());
+    }
+    for number in [found.mtime(), found.mtime_nsec()] {
+        hasher.update(&number.to_le_bytes());
+    }
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     let mut stem: String = stem.chars().filter(|c| !c.is_control()).collect();
     while stem.len() > MAX_STEM_BYTES {
@@ -135,7 +176,7 @@ fn name(file: &Path) -> std::io::Result<String> {
     Ok(format!(
         "{}-{:016x}.cellring",
         stem.trim_start_matches('.'),
-        hasher.finish()
+        hasher.digest()
     ))
 }
 
