@@ -223,6 +223,15 @@ impl Store {
         self.link()?.array(ArrayRole::Values).chunk_elements()
     }
 
+    /// The most bytes that a loader reads for one obs, or for one chunk of a linked store.
+    #[doc(hidden)]
+    pub fn longest_read_bytes(&self) -> u64 {
+        match &self.content {
+            Content::Blocks(_) => self.manifest.max_obs_bytes,
+            Content::Linked(link) => link.longest_read(),
+        }
+    }
+
     /// The files that the values lie in, if the store is linked.
     pub(crate) fn link(&self) -> Option<&Link> {
         match &self.content {

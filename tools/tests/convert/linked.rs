@@ -235,13 +235,6 @@ fn the_command_links_refuses_and_says_what_it_did() {
     let error = fail(&["link", input, "-o", there.to_str().unwrap()]);
     assert!(error.contains("--source-root"), "{error}");
     assert_eq!(names(&root), [""; 0], "nothing is left");
-    for (command, what) in [("bench", "bench needs"), ("tune", "tune needs")] {
-        let error = fail(&[command, store]);
-        assert!(
-            error.contains(what) && error.contains("cellring convert"),
-            "{error}"
-        );
-    }
     // What was exported of it is the input again.
     let back = directory.path().join("back.h5ad");
     report(&["export", store, back.to_str().unwrap()]);
