@@ -630,10 +630,23 @@ class Store:
         """Section 7."""
         m = self.manifest
         text = f"{m.n_obs},{m.n_vars},{m.nnz},{m.block_size},{m.alignment},{m.encoding},{m.value_type}"
-        parts = (self.files[INDEX][64:], self.files[OBS], self.files[VAR], text.encode("ascii"))
+        index = self.identifying_index() if m.encoding == "linked" else self.files[INDEX][64:]
+        parts = (index, self.files[OBS], self.files[VAR], text.encode("ascii"))
         expected = struct.pack("<4I", *(crc32c(part) for part in parts))
         if self.check_crc and m.store_id != expected:
             damaged(MANIFEST, None, f"the store id is {m.store_id.hex()}, but the content gives {expected.hex()}")
+
+    def identifying_index(self) -> bytes:
+        """Section 12: the index of a linked store, without what says where its files are."""
+        data = self.files[INDEX]
+        end = 64 + struct.unpack_from("<I", data, 32)[0]
+        n_files, = struct.unpack_from("<I", data, 64)
+        kept, at = data[64:68], 68
+        for _ in range(n_files):
+            at += 2 + struct.unpack_from("<H", data, at)[0]
+            kept += bytes(2) + data[at:at + 8] + bytes(12) + data[at + 20:at + 28]
+            at += 28
+        return kept + data[at:end] + data[aligned(end, 64):]
 
     def check_link(self) -> None:
         """Section 12: the index of a linked store, and the files that it leads to."""

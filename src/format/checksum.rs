@@ -95,6 +95,13 @@ impl<W> HashingWriter<W> {
         }
     }
 
+    /// As [`new`](Self::new), with a hasher that has seen `before`, which is not written.
+    pub fn after(before: &[u8], inner: W) -> Self {
+        let mut writer = Self::new(inner);
+        writer.hasher.update(before);
+        writer
+    }
+
     /// Gives back the writer, and the hasher that has seen every byte.
     pub fn into_parts(self) -> (W, PieceHasher) {
         (self.inner, self.hasher)

@@ -18,6 +18,7 @@ pub mod index;
 pub(crate) mod json;
 pub(crate) mod lazy;
 pub(crate) mod linked;
+pub(crate) mod linked_id;
 pub mod manifest;
 mod map;
 pub(crate) mod names;

@@ -5,6 +5,9 @@ use crate::Store;
 use crate::engine::Read;
 use crate::engine::coalesce::{GAP_BYTES, READ_BYTES, ReadShape};
 use crate::format::FormatError;
+use crate::format::linked::ArrayRole;
+use crate::linked::Link;
+use crate::linked::plan::Batch;
 
 /// Shorter reads would cost more requests than they save, even where the device takes none that are longer.
 const LEAST_READ_BYTES: u64 = 64 << 10;
@@ -27,6 +30,10 @@ pub struct FetchExtents {
     pub obs_bytes: u64,
     /// Values of these obs.
     pub nnz: u64,
+    /// Chunks of a linked store that are decoded for them, of the columns and of the values.
+    pub n_chunks: u64,
+    /// Bytes that these decode to, and `obs_bytes` where values are not compressed.
+    pub decoded_bytes: u64,
 }
 
 impl FetchExtents {
@@ -45,7 +52,7 @@ impl FetchExtents {
 /// If the index is damaged.
 ///
 /// # Panics
-/// If an obs does not exist, or does not fit a slot, or the store is linked.
+/// If an obs does not exist, or does not fit a slot.
 pub fn extents_of(
     store: &Store,
     obs: &[u64],
@@ -53,7 +60,7 @@ pub fn extents_of(
     max_request_bytes: Option<u64>,
     slot_bytes: u32,
 ) -> Result<FetchExtents, FormatError> {
-    let longest = store.manifest().max_obs_bytes + 2 * u64::from(alignment);
+    let longest = store.longest_read_bytes() + 2 * u64::from(alignment);
     assert!(
         longest <= u64::from(slot_bytes),
         "an obs of {longest} bytes does not fit a slot of {slot_bytes}"
@@ -65,18 +72,54 @@ pub fn extents_of(
         read_bytes: read_bytes(max_request_bytes),
     };
     let source = Source {
-        content: Content::Blocks(store.index()),
+        content: match store.link() {
+            None => Content::Blocks(store.index()),
+            Some(link) => Content::Linked(link),
+        },
         n_obs: store.n_obs(),
         first_obs: 0,
         first_file: 0,
     };
     let fetch = plan_reads(&[vec![source]], obs, &shape)?;
     let placed = &fetch.placed[0];
+    let nnz = placed.iter().map(|placed| u64::from(placed.nnz)).sum();
+    if let Some(link) = store.link() {
+        return Ok(of_batches(link, nnz, fetch.batches));
+    }
     let parts = placed.iter().flat_map(|placed| placed.parts);
+    let obs_bytes = parts.map(|part| u64::from(part.len_bytes)).sum();
     Ok(FetchExtents {
-        obs_bytes: parts.map(|part| u64::from(part.len_bytes)).sum(),
-        nnz: placed.iter().map(|placed| u64::from(placed.nnz)).sum(),
+        obs_bytes,
+        nnz,
+        n_chunks: 0,
+        decoded_bytes: obs_bytes,
         reads: fetch.reads,
         n_slots: fetch.n_slots,
     })
+}
+
+/// What is read of a linked store: batches, each of which fills a slot.
+fn of_batches(link: &Link, nnz: u64, batches: Vec<Batch>) -> FetchExtents {
+    let width = |role| link.array(role).linked().value_type.size_bytes() as u64;
+    let mut found = FetchExtents {
+        obs_bytes: nnz * ArrayRole::BOTH.map(width).iter().sum::<u64>(),
+        nnz,
+        n_slots: batches.len(),
+        ..FetchExtents::default()
+    };
+    for (slot, batch) in (0u32..).zip(batches) {
+        for job in batch.jobs.iter().filter(|job| job.len_bytes > 0) {
+            let array = link.array(job.role);
+            match array.linked().filters.is_empty() {
+                true => found.decoded_bytes += u64::from(job.len_bytes),
+                false => {
+                    found.n_chunks += 1;
+                    found.decoded_bytes += array.chunk_bytes();
+                }
+            }
+        }
+        let in_slot = |read: Read| Read { slot, ..read };
+        found.reads.extend(batch.reads.into_iter().map(in_slot));
+    }
+    found
 }

@@ -1,5 +1,6 @@
 //! Opens stores: checks what can be checked without reading cells, and maps the index and the tables.
 
+mod leads_to;
 mod not_a_store;
 mod padding;
 mod rows;
@@ -10,6 +11,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[doc(hidden)]
+pub use leads_to::LeadsTo;
+pub(crate) use leads_to::LinkedIndex;
 pub use verify::{VerifyReport, verify};
 
 use crate::Error;
@@ -217,6 +221,15 @@ impl Store {
     /// as they are, and of stores that hold their values.
     pub fn chunk_values(&self) -> Option<u64> {
         self.link()?.array(ArrayRole::Values).chunk_elements()
+    }
+
+    /// The most bytes that a loader reads for one obs, or for one chunk of a linked store.
+    #[doc(hidden)]
+    pub fn longest_read_bytes(&self) -> u64 {
+        match &self.content {
+            Content::Blocks(_) => self.manifest.max_obs_bytes,
+            Content::Linked(link) => link.longest_read(),
+        }
     }
 
     /// The files that the values lie in, if the store is linked.

@@ -8,12 +8,14 @@ use super::Store;
 use super::padding::check_zero;
 use super::verify_linked::verify_linked;
 use crate::Error;
-use crate::format::checksum::crc32c;
+use crate::format::checksum::{crc32c, crc32c_append};
 use crate::format::constants::{
     BLOCK_RECORD_BYTES, INDEX_HEADER_BYTES, MANIFEST_FILE, MATRICES_DIRECTORY, matrix_directory,
 };
 use crate::format::encoding::ObsDecoder;
 use crate::format::index::{Misplaced, check_order};
+use crate::format::linked::Description;
+use crate::format::linked_id::identifying;
 use crate::format::manifest::LAYERS;
 use crate::format::names::is_left_by_append;
 use crate::format::table::verify_piece;
@@ -200,9 +202,25 @@ fn check_store_id(store: &Store) -> Result<(), Error> {
         Some(link) => link.bytes()?,
         None => store.index().bytes()?,
     };
-    let sections = crc32c(&index[INDEX_HEADER_BYTES..]);
-    let expected = manifest.id_of_content(sections, store.obs().crc(), store.var().crc());
-    match expected == manifest.store_id() {
+    let whole = crc32c(&index[INDEX_HEADER_BYTES..]);
+    let sections = match store.link() {
+        None => whole,
+        Some(link) => {
+            let layout = link.layout();
+            let end = INDEX_HEADER_BYTES + layout.description_bytes as usize;
+            let description = Description::from_bytes(&index[INDEX_HEADER_BYTES..end]);
+            let description = description.map_err(|rule| FormatError::invalid(link.file(), 0, rule))?;
+            crc32c_append(
+                crc32c(&identifying(&description)),
+                &index[layout.starts_at as usize..],
+            )
+        }
+    };
+    let (obs, var) = (store.obs().crc(), store.var().crc());
+    let expected = manifest.id_of_content(sections, obs, var);
+    // The first linked stores had an id that was made of where their files were, too.
+    let was_so = || store.is_linked() && manifest.id_of_content(whole, obs, var) == manifest.store_id();
+    match expected == manifest.store_id() || was_so() {
         true => Ok(()),
         false => {
             let rule = format!(

@@ -23,10 +23,12 @@ use crate::format::file::{FileName, Links, open};
 use crate::format::linked::{
     Chunk, Description, Extent, GROUP_OBS, LinkedArray, LinkedFile, LinkedLayout, Run, Shape, count_bytes,
 };
+use crate::format::linked_id::identifying;
 use crate::format::manifest::{FileEntry, MatrixEntry, id_text};
 use crate::format::{Encoding, Manifest, ValueType, VarOrder};
 use crate::linked::LinkedError;
 use crate::linked::identity::{Stamp, fingerprint};
+use crate::store::Store;
 
 /// A file that was modified within this time may be modified again without its time telling: the clock of filesystems ticks in
 /// milliseconds.
@@ -151,41 +153,8 @@ impl LinkedWriter {
     /// # Errors
     /// If it cannot be read, is not below the root, or is open in a program that writes to it.
     pub fn add_file(&mut self, path: &Path) -> Result<u32, Error> {
-        let store = || self.staging.target().to_path_buf();
-        let failed = |error| LinkedError::Io {
-            file: path.to_path_buf(),
-            store: store(),
-            error: cellring_core::explain(path, error),
-        };
-        let real = path.canonicalize().map_err(failed)?;
-        let Ok(relative) = real.strip_prefix(&self.root) else {
-            return Err(LinkedError::Outside {
-                file: real,
-                store: store(),
-                root: self.root.clone(),
-            }
-            .into());
-        };
-        let relative = relative.to_str().ok_or_else(|| {
-            WriteError::Option(format!("{}: its path is not UTF-8; rename it", real.display()))
-        })?;
-        let file = open(&real, Links::Refused).map_err(failed)?;
-        // HDF5 holds such a lock on what it has open for writing. Filesystems without locks say so, and that is no reason not to link.
-        if let Err(fs::TryLockError::WouldBlock) = file.try_lock_shared() {
-            let message = format!(
-                "{}: a program has it open for writing; link it when that is done",
-                real.display()
-            );
-            return Err(WriteError::Option(message).into());
-        }
-        let stamp = Stamp::of(&file).map_err(failed)?;
-        let linked = LinkedFile {
-            path: relative.to_owned(),
-            bytes: stamp.bytes,
-            modified: stamp.modified,
-            fingerprint: fingerprint(&file, stamp.bytes).map_err(failed)?,
-        };
-        self.files.push((real, linked));
+        let file = look_at(path, &self.root, self.staging.target())?;
+        self.files.push(file);
         Ok(self.files.len() as u32 - 1)
     }
 
@@ -270,10 +239,12 @@ impl LinkedWriter {
         Ok(())
     }
 
-    /// Completes the store and gives it its name. It waits until the files have been left alone for two seconds.
+    /// Completes the store, opens it as its readers will, and gives it its name. It waits until the files have been left alone for two
+    /// seconds.
     ///
     /// # Errors
-    /// If a file has changed since it was added, or the store cannot be renamed. Nothing is left under the final name then.
+    /// If a file has changed since it was added, or the store does not open, or cannot be renamed. Nothing is left under the final name
+    /// then.
     ///
     /// # Panics
     /// If the place of the matrix was not said.
@@ -282,36 +253,98 @@ impl LinkedWriter {
             panic!("a store has a matrix")
         };
         (manifest.name, manifest.matrices) = (self.name.take(), std::mem::take(&mut self.matrices));
-        self.check_files()?;
-        write_manifest(self.staging.path(), &manifest)?;
-        self.staging.publish()?;
+        publish(self.staging, &manifest, &self.root, &self.files)?;
         Ok(manifest)
     }
+}
 
-    fn check_files(&self) -> Result<(), Error> {
-        for (path, linked) in &self.files {
-            let failed = |error| LinkedError::Io {
-                file: path.clone(),
-                store: self.staging.target().to_path_buf(),
-                error,
-            };
-            let file = open(path, Links::Refused).map_err(failed)?;
-            settle(
-                file.metadata()
-                    .and_then(|found| found.modified())
-                    .map_err(failed)?,
-            );
-            if let Some(what) = Stamp::of(&file).map_err(failed)?.difference(linked) {
-                return Err(LinkedError::Changed {
-                    file: path.clone(),
-                    store: self.staging.target().to_path_buf(),
-                    what,
-                }
-                .into());
-            }
+/// What an index says of a file, and where that is without links on the way.
+///
+/// # Errors
+/// As [`LinkedWriter::add_file`].
+pub(super) fn look_at(path: &Path, root: &Path, store: &Path) -> Result<(PathBuf, LinkedFile), Error> {
+    let failed = |error| LinkedError::Io {
+        file: path.to_path_buf(),
+        store: store.to_path_buf(),
+        error: cellring_core::explain(path, error),
+    };
+    let real = path.canonicalize().map_err(failed)?;
+    let Ok(relative) = real.strip_prefix(root) else {
+        return Err(LinkedError::Outside {
+            file: real,
+            store: store.to_path_buf(),
+            root: root.to_path_buf(),
         }
-        Ok(())
+        .into());
+    };
+    let relative = relative
+        .to_str()
+        .ok_or_else(|| WriteError::Option(format!("{}: its path is not UTF-8; rename it", real.display())))?;
+    let file = open(&real, Links::Refused).map_err(failed)?;
+    // HDF5 holds such a lock on what it has open for writing. Filesystems without locks say so, and that is no reason not to link.
+    if let Err(fs::TryLockError::WouldBlock) = file.try_lock_shared() {
+        let message = format!(
+            "{}: a program has it open for writing; link it when that is done",
+            real.display()
+        );
+        return Err(WriteError::Option(message).into());
     }
+    let stamp = Stamp::of(&file).map_err(failed)?;
+    let linked = LinkedFile {
+        path: relative.to_owned(),
+        bytes: stamp.bytes,
+        modified: stamp.modified,
+        fingerprint: fingerprint(&file, stamp.bytes).map_err(failed)?,
+    };
+    Ok((real, linked))
+}
+
+/// Writes the manifest, opens the store as its readers will, and gives it its name. It waits until the files have been left alone for two
+/// seconds.
+///
+/// # Errors
+/// If the store does not open, a file has changed since it was looked at, or the store cannot be renamed. Nothing is published then.
+pub(super) fn publish(
+    staging: Staging,
+    manifest: &Manifest,
+    root: &Path,
+    files: &[(PathBuf, LinkedFile)],
+) -> Result<(), Error> {
+    check_files(staging.target(), files)?;
+    write_manifest(staging.path(), manifest)?;
+    if let Err(error) = Store::open_below(staging.path(), root) {
+        // Messages are about the name that it was to have.
+        let [temporary, target] = [staging.path(), staging.target()].map(|path| path.display().to_string());
+        let message = error.to_string().replace(&temporary, &target);
+        return Err(WriteError::Option(message).into());
+    }
+    check_files(staging.target(), files)?;
+    staging.publish()
+}
+
+fn check_files(store: &Path, files: &[(PathBuf, LinkedFile)]) -> Result<(), Error> {
+    for (path, linked) in files {
+        let failed = |error| LinkedError::Io {
+            file: path.clone(),
+            store: store.to_path_buf(),
+            error,
+        };
+        let file = open(path, Links::Refused).map_err(failed)?;
+        settle(
+            file.metadata()
+                .and_then(|found| found.modified())
+                .map_err(failed)?,
+        );
+        if let Some(what) = Stamp::of(&file).map_err(failed)?.difference(linked) {
+            return Err(LinkedError::Changed {
+                file: path.clone(),
+                store: store.to_path_buf(),
+                what,
+            }
+            .into());
+        }
+    }
+    Ok(())
 }
 
 /// Waits until two seconds have passed since a file was modified: before it is looked at, so that what is written to it later has
@@ -347,7 +380,6 @@ fn write_index(
         ],
     };
     description.check().map_err(WriteError::Option)?;
-    let description_bytes = description.to_bytes();
     let nnz = matrix.counts.iter().map(|&count| u64::from(count)).sum();
     let max_obs_nnz = matrix.counts.iter().copied().max().unwrap_or(0);
     if u64::from(max_obs_nnz) > matrix.n_vars {
@@ -358,16 +390,17 @@ fn write_index(
         return Err(WriteError::Option(message).into());
     }
     let n_extents = [0, 1].map(|k: usize| description.arrays[k].n_extents);
-    let layout = u32::try_from(description_bytes.len()).ok().and_then(|bytes| {
-        let counts = matrix.counts.len() as u64;
-        LinkedLayout::new(counts, nnz, count_bytes(max_obs_nnz), bytes, n_extents)
-    });
+    let layout = u32::try_from(description.to_bytes().len())
+        .ok()
+        .and_then(|bytes| {
+            let counts = matrix.counts.len() as u64;
+            LinkedLayout::new(counts, nnz, count_bytes(max_obs_nnz), bytes, n_extents)
+        });
     let layout = layout.ok_or_else(|| {
         WriteError::Option("the index would be longer than a file can be; link fewer files".to_owned())
     })?;
     let path = directory.join(INDEX_FILE);
-    let sections =
-        write_sections(&path, &layout, &description_bytes, matrix).map_err(WriteError::io(&path))?;
+    let sections = write_sections(&path, &layout, &description, matrix).map_err(WriteError::io(&path))?;
     let mut manifest = Manifest {
         format: "cellring".into(),
         version: VERSION,
@@ -446,37 +479,34 @@ fn described(array: &SourceArray) -> LinkedArray {
     }
 }
 
-/// Writes everything but the header, and gives the checksum of that.
+/// Writes everything but the header, and gives the checksum of what the store id is made of.
 fn write_sections(
     path: &Path,
     layout: &LinkedLayout,
-    description: &[u8],
+    description: &Description,
     matrix: &SourceMatrix,
 ) -> io::Result<u32> {
     let mut file = BufWriter::with_capacity(1 << 20, File::create_new(path)?);
     file.write_all(&[0; INDEX_HEADER_BYTES])?;
-    let mut out = HashingWriter::new(file);
     let gaps = layout.gaps();
-    let pad = |out: &mut HashingWriter<_>, gap: usize| {
-        let (from, to) = gaps[gap];
-        Write::write_all(out, &[0; SECTION_ALIGNMENT][..(to - from) as usize])
-    };
-    out.write_all(description)?;
-    pad(&mut out, 0)?;
+    let padding = |gap: usize| &[0; SECTION_ALIGNMENT][..(gaps[gap].1 - gaps[gap].0) as usize];
+    file.write_all(&description.to_bytes())?;
+    file.write_all(padding(0))?;
+    let mut out = HashingWriter::after(&identifying(description), file);
     let mut start = 0u64;
     for group in matrix.counts.chunks(GROUP_OBS as usize) {
         out.write_all(&start.to_le_bytes())?;
         start += group.iter().map(|&count| u64::from(count)).sum::<u64>();
     }
-    pad(&mut out, 1)?;
+    out.write_all(padding(1))?;
     for count in &matrix.counts {
         out.write_all(&count.to_le_bytes()[..layout.count_bytes as usize])?;
     }
-    pad(&mut out, 2)?;
+    out.write_all(padding(2))?;
     if let Some(indices) = &matrix.indices {
         write_extents(&indices.layout, &mut out)?;
     }
-    pad(&mut out, 3)?;
+    out.write_all(padding(3))?;
     write_extents(&matrix.data.layout, &mut out)?;
     let (mut file, hasher) = out.into_parts();
     file.flush()?;

@@ -7,7 +7,7 @@
 //! Further matrices of the same obs have writers of their own ([`StoreWriter::begin_matrix`]), which are filled in the same way and
 //! handed back ([`StoreWriter::add_matrix`]) before the store is finished.
 //!
-//! A [`LinkedWriter`] makes a store whose values stay in the file that they come from.
+//! A [`LinkedWriter`] makes a store whose values stay in the file that they come from; [`relocate`] tells it that the file was moved.
 //!
 //! A store may be made in parts, each by a writer of its own that ends with [`StoreWriter::finish_part`], and put together by
 //! [`merge`]. [`StoreAppender`] adds obs to a store that is there.
@@ -25,6 +25,7 @@ mod options;
 mod part;
 mod paths;
 mod publish;
+mod relocate;
 mod rename;
 mod reorder;
 mod shards;
@@ -53,6 +54,7 @@ pub use part::{Part, PartManifest, part_path};
 pub use part::{part_table_rows, parts_of};
 #[doc(hidden)]
 pub use publish::{check_directory, check_target, recover};
+pub use relocate::{Relocation, relocate};
 #[doc(hidden)]
 pub use reorder::RowSorter;
 pub use store_writer::StoreWriter;

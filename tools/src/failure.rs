@@ -92,7 +92,7 @@ fn of_library(error: &cellring::Error) -> &'static str {
 }
 
 /// What the library advises, and the options of this command that do it.
-const OPTIONS: [(&str, &str); 7] = [
+const OPTIONS: [(&str, &str); 9] = [
     (
         "; allow it to be replaced, or give another name",
         "; give --force to replace it, or another name",
@@ -114,6 +114,11 @@ const OPTIONS: [(&str, &str); 7] = [
         "takes with --layer counts or --raw if",
     ),
     ("; choose a smaller block size", "; choose a smaller --block-size"),
+    ("; link it again as ", "; link it again: cellring link --refresh "),
+    (
+        ": put it back, or link it again",
+        ": put it back, or say where it is (cellring link --relocate OLD NEW STORE)",
+    ),
     (
         "; name a directory that both are below",
         "; name a directory that both are below with --source-root",

@@ -2,6 +2,7 @@
 //! the command line itself.
 
 mod bench;
+mod chunks;
 pub mod cli;
 mod commands;
 pub mod convert;

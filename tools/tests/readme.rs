@@ -203,6 +203,42 @@ const KEYS: &[(&str, &str, &str)] = &[
     ),
     ("`link`", "cellring link cells.h5ad -o linked.cellring --json", ""),
     ("`info`", "cellring info linked.cellring --json", ""),
+    ("`link`", "cellring link --refresh linked.cellring --json", ""),
+    (
+        "`bench`",
+        "cellring bench linked.cellring --seconds 0.02 --block-size 16 --json",
+        "",
+    ),
+    (
+        "`bench`, `runs`",
+        "cellring bench linked.cellring --seconds 0.02 --block-size 16 --json",
+        "/runs/0",
+    ),
+    (
+        "`bench`, `converted`",
+        "cellring bench linked.cellring --seconds 0.02 --block-size 16 --json",
+        "/converted",
+    ),
+    (
+        "`tune`",
+        "cellring tune linked.cellring --seconds 0.02 --json",
+        "",
+    ),
+    (
+        "`tune`, `candidates`",
+        "cellring tune linked.cellring --seconds 0.02 --json",
+        "/candidates/0",
+    ),
+    (
+        "`chunks` of `plan --entropy` and `tune`",
+        "cellring tune linked.cellring --seconds 0.02 --json",
+        "/chunks",
+    ),
+    (
+        "`link --relocate`",
+        "cp -p cells.h5ad moved.h5ad && cellring link --relocate cells.h5ad moved.h5ad linked.cellring --json",
+        "",
+    ),
     ("`merge`", "cellring merge -o parts.cellring --json", ""),
     ("`append`", "cellring append parts.cellring cells.h5ad --json", ""),
     ("`export`", "cellring export cells.cellring back.h5ad --json", ""),

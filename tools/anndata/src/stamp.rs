@@ -115,6 +115,24 @@ impl InputStamp {
         at.unwrap_or(UNIX_EPOCH)
     }
 
+    /// What tells one state of the input from another on this machine, as numbers.
+    pub fn numbers(&self) -> [u64; 5] {
+        let (seconds, nanos) = self.found.modified;
+        let Found {
+            n_files,
+            bytes,
+            identity,
+            ..
+        } = self.found;
+        [
+            n_files,
+            bytes,
+            identity,
+            seconds.cast_unsigned(),
+            nanos.cast_unsigned(),
+        ]
+    }
+
     /// Bytes of all its files.
     pub fn len_bytes(&self) -> u64 {
         self.found.bytes

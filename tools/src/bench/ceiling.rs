@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use cellring::__internal::buffer::{DEFAULT_SLOT_BYTES, Pool};
 use cellring::__internal::{FetchExtents, extents_of};
 use cellring::Store;
-use cellring::engine::{Engine, EngineConfig, EngineError, Submission};
+use cellring::engine::{Engine, EngineConfig, EngineError, Read, Submission};
 use cellring::format::encoding::{ObsDecoder, Padded};
 use cellring::plan::{Plan, PlannedFetch, SamplerConfig};
 
@@ -20,7 +20,7 @@ use crate::usage::cpu_time;
 
 /// Bytes of each read buffer: what a loader of this store takes.
 pub(crate) fn slot_bytes(store: &Store) -> usize {
-    let longest = store.manifest().max_obs_bytes as usize + 2 * 4096;
+    let longest = store.longest_read_bytes() as usize + 2 * 4096;
     longest.next_multiple_of(DEFAULT_SLOT_BYTES)
 }
 
@@ -50,6 +50,8 @@ pub(super) struct Replayed {
     pub(super) cells: u64,
     pub(super) obs_bytes: u64,
     pub(super) read_bytes: u64,
+    /// Bytes that chunks of a linked store decode to, and those of the obs where there are none.
+    pub(super) decoded_bytes: u64,
 }
 
 impl Replayed {
@@ -60,7 +62,7 @@ impl Replayed {
 }
 
 /// Reads what a loader with this sampler reads, in the same order, with the same engine and as many buffers, and decodes
-/// nothing. The clock starts when the first fetch is there.
+/// nothing. The clock starts when what was submitted first is there.
 pub(super) fn replay(
     store: &Store,
     sampler: &SamplerConfig,
@@ -70,7 +72,10 @@ pub(super) fn replay(
     time: Duration,
 ) -> Result<Replayed, Failure> {
     let slot_bytes = slot_bytes(store);
-    let shard_bytes: u64 = store.manifest().shards.iter().map(|shard| shard.bytes).sum();
+    let mut shard_bytes = 0;
+    for path in store.shard_paths() {
+        shard_bytes += path.metadata()?.len();
+    }
     let enough = 4 + 3 * (shard_bytes as usize).div_ceil(slot_bytes / 2);
     let pool = Pool::new((memory_bytes / slot_bytes).clamp(2, enough), slot_bytes)?;
     let started: Arc<Mutex<Started>> = Arc::default();
@@ -96,6 +101,7 @@ pub(super) fn replay(
         cells: 0,
         obs_bytes: 0,
         read_bytes: 0,
+        decoded_bytes: 0,
     };
     let (mut first_bytes, mut first_reads) = (0, 0);
     let mut fetch = PlannedFetch::default();
@@ -110,7 +116,8 @@ pub(super) fn replay(
                 engine.max_request_bytes(),
                 slot_bytes as u32,
             )?;
-            if extents.n_slots > pool.n_slots() {
+            // What is read of a linked store passes through the slots; of others a fetch is in them as a whole.
+            if extents.n_slots > pool.n_slots() && !store.is_linked() {
                 return Err(Failure::because(format!(
                     "a fetch of {} cells needs {} bytes of read buffers, more than the memory given; raise --memory",
                     fetch.obs.len(),
@@ -120,20 +127,22 @@ pub(super) fn replay(
             replayed.cells += fetch.obs.len() as u64;
             replayed.obs_bytes += extents.obs_bytes;
             replayed.read_bytes += extents.read_bytes();
-            if replayed.cells == fetch.obs.len() as u64 {
-                (first_bytes, first_reads) = (extents.read_bytes(), extents.reads.len() as u64);
+            replayed.decoded_bytes += extents.decoded_bytes;
+            let is_first = replayed.cells == fetch.obs.len() as u64;
+            let submissions = submissions(store, extents);
+            if let (true, Some((_, reads))) = (is_first, submissions.first()) {
+                let bytes = reads.iter().map(|read| u64::from(read.len_bytes));
+                (first_bytes, first_reads) = (bytes.sum(), reads.len() as u64);
             }
-            let Some(slots) = pool.take(extents.n_slots) else {
-                break 'epochs;
-            };
-            engine.submit(Submission {
-                tag: 0,
-                slots,
-                reads: extents.reads,
-            });
-            let first = started.lock().unwrap_or_else(PoisonError::into_inner).first;
-            if first.is_some_and(|(first, _)| first.elapsed() >= time) {
-                break 'epochs;
+            for (n_slots, reads) in submissions {
+                let Some(slots) = pool.take(n_slots) else {
+                    break 'epochs;
+                };
+                engine.submit(Submission { tag: 0, slots, reads });
+                let first = started.lock().unwrap_or_else(PoisonError::into_inner).first;
+                if first.is_some_and(|(first, _)| first.elapsed() >= time) {
+                    break 'epochs;
+                }
             }
         }
         // An epoch without cells would never end.
@@ -162,6 +171,19 @@ pub(super) fn replay(
         cpu_seconds: ended.1.saturating_sub(cpu_first).as_secs_f64(),
     };
     Ok(replayed)
+}
+
+/// The reads of a fetch as a loader submits them, with the slots that they fill: all at once, or of a linked store slot by slot.
+fn submissions(store: &Store, extents: FetchExtents) -> Vec<(usize, Vec<Read>)> {
+    if !store.is_linked() {
+        return vec![(extents.n_slots, extents.reads)];
+    }
+    let of_slot = |reads: &[Read]| {
+        let reads = reads.iter().map(|&read| Read { slot: 0, ..read });
+        (1, reads.collect())
+    };
+    let by_slot = extents.reads.chunk_by(|a, b| a.slot == b.slot);
+    by_slot.map(of_slot).collect()
 }
 
 #[derive(Debug, Default)]

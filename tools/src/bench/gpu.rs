@@ -71,7 +71,7 @@ pub(crate) fn run(request: &Request, device: u32) -> Result<GpuReport, Failure> 
 
 fn report(request: &Request, gpu: &Gpu) -> Result<GpuReport, Failure> {
     let store = request.store.open()?;
-    store.require_blocks("bench")?;
+    store.require_blocks("bench --gpu")?;
     let copies = COPY_BYTES
         .iter()
         .map(|&copy_bytes| {
@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(made.unwrap().n_obs, 1000);
         let Command { order, read } = Command::parse_from(["bench"]);
         let request = Request {
-            store: StoreArg::new(path),
+            store: StoreArg::new(path, None),
             block_sizes: vec![4, 16],
             fetch_factors: vec![],
             column: None,

@@ -1,6 +1,7 @@
 //! Measures the loader beside what bounds it, and a device alone; draws the results.
 
 pub(crate) mod ceiling;
+mod conversion;
 pub(crate) mod drive;
 pub(crate) mod gpu;
 pub(crate) mod page;

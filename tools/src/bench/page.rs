@@ -139,6 +139,13 @@ fn head(body: &mut String, report: &Report) {
     );
     let class = if report.cold == Some(true) { "sub" } else { "warn" };
     let _ = writeln!(body, "<p class=\"{class}\">Data: {}.</p>", report.data());
+    if let Some(converted) = &report.converted {
+        let _ = writeln!(
+            body,
+            "<p class=\"sub\">Converted: {}.</p>",
+            escape(&converted.sentence())
+        );
+    }
     if let Some(warning) = &report.too_small {
         let _ = writeln!(body, "<p class=\"warn\">{}.</p>", escape(warning));
     }
@@ -177,8 +184,10 @@ fn tiles(body: &mut String, report: &Report) {
             "cells/s in true random order (block size 1)".to_owned(),
         );
     }
-    let decode = format!("{:.2} G/s", report.decode_nnz_per_second * 1e-9);
-    tile(decode, "values decoded from memory".to_owned());
+    if let Some(nnz) = report.decode_nnz_per_second {
+        let decode = format!("{:.2} G/s", nnz * 1e-9);
+        tile(decode, "values decoded from memory".to_owned());
+    }
     // The tiles were written one behind the other: they become a grid.
     let at = body.find("<div class=\"tile\">").unwrap_or(body.len());
     body.insert_str(at, "<div class=\"tiles\">\n");

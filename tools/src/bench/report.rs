@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::ceiling::{Decoded, Replayed};
+use super::conversion::Conversion;
 use super::drive::Driven;
 use super::raw::{Raw, percentile};
 use crate::output::{self, Fields, Show};
@@ -34,9 +35,15 @@ pub(crate) struct Report {
     pub(super) labels: String,
     /// Of minibatches in true random order.
     pub(super) random_entropy_bits: Option<f64>,
-    /// What the decoding threads decode from memory, with nothing else to do.
-    pub(super) decode_cells_per_second: f64,
-    pub(super) decode_nnz_per_second: f64,
+    /// What the decoding threads decode from memory, with nothing else to do; `null` for a linked store.
+    pub(super) decode_cells_per_second: Option<f64>,
+    pub(super) decode_nnz_per_second: Option<f64>,
+    /// Of a linked store: the values of each chunk, if they are compressed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) chunk_values: Option<u64>,
+    /// And what converting it would bring.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) converted: Option<Conversion>,
     pub(super) runs: Vec<Row>,
     /// Random reads by each backend, read size and depth.
     pub(super) ceilings: Vec<Raw>,
@@ -72,6 +79,9 @@ pub(super) struct Row {
     pub(super) bytes_read_per_second: f64,
     /// Bytes read for each byte of the cells' frames.
     pub(super) read_amplification: f64,
+    /// Of a linked store: values decoded for each one that is delivered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) decoded_per_value: Option<f64>,
     pub(super) cpu_seconds: f64,
     pub(super) cpu_seconds_per_100k_cells: f64,
     pub(super) cpu_seconds_per_million_cells: f64,
@@ -87,9 +97,9 @@ pub(super) struct Row {
     pub(super) device_cells_per_second: f64,
     pub(super) device_cpu_seconds_per_gb: f64,
     pub(super) fraction_of_device: f64,
-    /// Of the lower of device and decoding.
+    /// Of the lower of device and decoding; of the device for a linked store.
     pub(super) fraction_of_ceiling: f64,
-    /// Which of the two is lower: `device` or `decode`.
+    /// Which of the two is lower, `device` or `decode`; of a linked store what its threads spent more time on.
     pub(super) bound_by: &'static str,
     /// Parts of the decoding threads' time.
     pub(super) time_decoding: f64,
@@ -111,12 +121,13 @@ pub(super) struct Shape {
 }
 
 impl Row {
-    pub(super) fn new(shape: Shape, loader: &Driven, device: &Replayed, decode: &Decoded) -> Self {
+    pub(super) fn new(shape: Shape, loader: &Driven, device: &Replayed, decode: Option<&Decoded>) -> Self {
         let seconds = loader.seconds.max(f64::MIN_POSITIVE);
         let per_second = |n: u64| n as f64 / seconds;
         let cpu_seconds_per_cell = loader.cpu_seconds / loader.cells.max(1) as f64;
         let cells_per_second = per_second(loader.cells);
-        let (by_device, by_decode) = (device.cells_per_second(), decode.cells_per_second);
+        let by_device = device.cells_per_second();
+        let by_decode = decode.map_or(f64::INFINITY, |decode| decode.cells_per_second);
         let interval = |part: f64| percentile(&loader.intervals_ns, part).unwrap_or(0) as f64 * 1e-6;
         let split = &loader.split;
         let part = |ns: u64| (ns as f64 / split.total_ns.max(1) as f64).min(1.0);
@@ -139,6 +150,9 @@ impl Row {
             mean_read_bytes: loader.bytes_read / loader.reads.max(1),
             bytes_read_per_second: per_second(loader.bytes_read),
             read_amplification: device.read_bytes as f64 / device.obs_bytes.max(1) as f64,
+            decoded_per_value: decode
+                .is_none()
+                .then(|| device.decoded_bytes as f64 / device.obs_bytes.max(1) as f64),
             cpu_seconds: loader.cpu_seconds,
             cpu_seconds_per_100k_cells: cpu_seconds_per_cell * 1e5,
             cpu_seconds_per_million_cells: cpu_seconds_per_cell * 1e6,
@@ -153,10 +167,10 @@ impl Row {
             device_cpu_seconds_per_gb: device.span.cpu_seconds * 1e9 / device.span.bytes.max(1) as f64,
             fraction_of_device: cells_per_second / by_device.max(f64::MIN_POSITIVE),
             fraction_of_ceiling: cells_per_second / by_device.min(by_decode).max(f64::MIN_POSITIVE),
-            bound_by: if by_device <= by_decode {
-                "device"
-            } else {
-                "decode"
+            bound_by: match decode {
+                Some(_) if by_device <= by_decode => "device",
+                None if parts[1] > parts[0] => "device",
+                _ => "decode",
             },
             time_decoding: parts[0],
             time_waiting_for_reads: parts[1],
@@ -191,20 +205,40 @@ impl Show for Report {
             output::count(self.nnz),
             output::bytes(self.bytes)
         );
-        let decode = format!(
-            "{} cells/s from memory ({:.2} G values/s)",
-            output::count(self.decode_cells_per_second as u64),
-            self.decode_nnz_per_second * 1e-9
-        );
+        let decode = match (self.decode_cells_per_second, self.decode_nnz_per_second) {
+            (Some(cells), Some(nnz)) => format!(
+                "{} cells/s from memory ({:.2} G values/s)",
+                output::count(cells as u64),
+                nnz * 1e-9
+            ),
+            _ => "not measured alone, because the store is linked; the ceiling is that of the device"
+                .to_owned(),
+        };
         let random = self.random_entropy_bits.map_or("none".to_owned(), |bits| {
             format!("{bits:.2} bits in true random order, of {}", self.labels)
         });
-        let fields = Fields::new(heading)
+        let mut fields = Fields::new(heading)
             .add("read by", self.reason.clone().unwrap_or_default())
             .add("data", self.data())
             .add("runs", format!("{} each", output::seconds(self.seconds_per_run)))
             .add("decoding", decode)
             .add("entropy", random);
+        if let Some(chunk_values) = self.chunk_values {
+            let decoded: Vec<String> = self
+                .runs
+                .iter()
+                .filter_map(|row| Some(format!("{} {:.2}", row.block_size, row.decoded_per_value?)))
+                .collect();
+            let chunks = format!(
+                "of {} values; decoded for each value delivered, by block size: {}",
+                output::count(chunk_values),
+                decoded.join(", ")
+            );
+            fields = fields.add("chunks", chunks);
+        }
+        if let Some(converted) = &self.converted {
+            fields = fields.add("converted", converted.sentence());
+        }
         let header = [
             "block size",
             "fetch factor",

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use cellring::Store;
 use cellring::engine::{Backend, Direct};
-use cellring::plan::SamplerData;
+use cellring::plan::{SamplerConfig, SamplerData};
 use indicatif::ProgressBar;
 
 use super::ceiling::{decode, replay};
+use super::conversion::{self, Conversion};
 use super::drive::drive;
 use super::page_cache::drop_page_cache;
 use super::raw::{Raw, RawConfig, measure};
@@ -32,7 +33,6 @@ const DEPTHS: [u32; 3] = [4, 32, 128];
 
 pub(crate) fn run(request: &Request) -> Result<Report, Failure> {
     let store = request.store.open()?;
-    store.require_blocks("bench")?;
     let paths = store.shard_paths();
     let labels = Labels::new(&store, request.column.as_deref())?;
     let samplers = samplers(request, &store)?;
@@ -78,16 +78,15 @@ pub(crate) fn run(request: &Request) -> Result<Report, Failure> {
             request.seconds,
         )?;
         bar.inc(1);
-        let decode = match decoded {
-            Some(decode) => decode,
-            None => *decoded.insert(decode(
+        if decoded.is_none() && !store.is_linked() {
+            decoded = Some(decode(
                 &store,
                 loader.threads,
                 sampler.batch_size,
                 request.seconds,
-            )?),
-        };
-        let mut row = Row::new(shape, &loader, &device, &decode);
+            )?);
+        }
+        let mut row = Row::new(shape, &loader, &device, decoded.as_ref());
         row.entropy_bits = labels.entropy(sampler, &SamplerData::default(), request.order.epoch())?;
         // Through the page cache, what has been read once is not read from the device again.
         let once = way.direct || loader.epochs == 1;
@@ -100,6 +99,10 @@ pub(crate) fn run(request: &Request) -> Result<Report, Failure> {
         (raws, unavailable) = every_backend(request, &paths, &bar)?;
     }
     bar.finish_and_clear();
+    let converted = match store.is_linked() {
+        true => Some(of_fastest(request, &store, &samplers, &rows)?),
+        false => None,
+    };
     let random_entropy_bits = match samplers.first() {
         Some(sampler) => labels.random_entropy(sampler, &SamplerData::default(), request.order.epoch())?,
         None => None,
@@ -131,16 +134,33 @@ pub(crate) fn run(request: &Request) -> Result<Report, Failure> {
         column: labels.column().map(str::to_owned),
         labels: labels.what(),
         random_entropy_bits,
-        decode_cells_per_second: decoded.map_or(0.0, |decode| decode.cells_per_second),
-        decode_nnz_per_second: decoded.map_or(0.0, |decode| decode.nnz_per_second),
+        decode_cells_per_second: decoded.map(|decode| decode.cells_per_second),
+        decode_nnz_per_second: decoded.map(|decode| decode.nnz_per_second),
+        chunk_values: store.chunk_values(),
+        converted,
         runs: rows,
         ceilings: raws,
         unavailable,
     })
 }
 
+/// What converting would bring, in the order of the fastest run.
+fn of_fastest(
+    request: &Request,
+    store: &Arc<Store>,
+    samplers: &[SamplerConfig],
+    rows: &[Row],
+) -> Result<Conversion, Failure> {
+    let runs = samplers.iter().zip(rows);
+    let fastest = runs.max_by(|(_, a), (_, b)| a.cells_per_second.total_cmp(&b.cells_per_second));
+    let sampler = fastest.map_or_else(SamplerConfig::default, |(sampler, _)| sampler.clone());
+    let config = |sampler| request.read.loader(sampler);
+    let root = request.store.source_root();
+    conversion::measure(store, root.as_deref(), &sampler, &config, request.seconds)
+}
+
 /// Every fetch factor with every block size.
-fn samplers(request: &Request, store: &Arc<Store>) -> Result<Vec<cellring::plan::SamplerConfig>, Failure> {
+fn samplers(request: &Request, store: &Arc<Store>) -> Result<Vec<SamplerConfig>, Failure> {
     let mut samplers = Vec::new();
     for &block_size in &request.block_sizes {
         samplers.push(request.order.config(block_size, store.n_obs())?);

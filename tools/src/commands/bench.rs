@@ -20,15 +20,21 @@ use crate::size::parse_size;
 /// are dropped from the page cache, and rates are from the first minibatch on. With --report, every backend also reads the
 /// shards at random with several read sizes and depths, and all of it is drawn on a page that a browser shows.
 ///
+/// Of a linked store the reads are those of its file, and there is no ceiling of the cores, since its chunks are decoded only as they are
+/// read. The first cells of it are converted to a temporary store beside it, and both are measured: what converting would bring.
+///
 /// With --gpu, cells go on to a GPU as CSR: rates from pinned and from pageable memory, cells per second, and how far reading, decoding
 /// and copying overlap.
 ///
 /// With --raw FILE, random reads of one size from all over a file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The store, a directory made by `cellring convert`
+    /// The store, a directory made by `cellring convert` or `cellring link`; or an .h5ad, which is linked on the way
     #[arg(value_name = "STORE", required_unless_present = "raw", conflicts_with = "raw")]
     store: Option<PathBuf>,
+    /// The directory below which the files are that a linked store leads to [default: the one that the store is in]
+    #[arg(long, value_name = "DIR", conflicts_with = "raw")]
+    source_root: Option<PathBuf>,
     /// Read this file at random instead of a store
     #[arg(long, value_name = "FILE")]
     raw: Option<PathBuf>,
@@ -77,7 +83,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
     let request = Request {
         // The parser wants one of the two.
-        store: StoreArg::new(args.store.unwrap_or_default()),
+        store: StoreArg::new(args.store.unwrap_or_default(), args.source_root),
         block_sizes: args.block_size,
         fetch_factors: args.fetch_factors,
         column: args.column,

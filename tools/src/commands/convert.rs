@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::convert::{ConvertOptions, ConvertReport, ObsOrder, Parts, convert};
+use crate::convert::{ConvertOptions, ConvertReport, ObsOrder, Origin, Parts, convert};
 use crate::paths::{check_input, check_store};
 use crate::size::parse_size;
 use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
@@ -13,7 +13,7 @@ use clap::{ValueEnum, value_parser};
 
 use crate::commands::encoding::encoding_parser;
 use crate::failure::Failure;
-use crate::options::{InputArgs, selections};
+use crate::options::{InputArgs, MatrixArgs};
 use crate::output::{self, Show};
 use crate::progress;
 
@@ -27,7 +27,7 @@ use crate::progress;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// AnnData (.h5ad, a zarr directory or .zarr.zip), a 10x Genomics .h5 file, or Matrix Market (its directory or the
-    /// .mtx file); several become one store
+    /// .mtx file); several become one store. Or one linked store: the matrices of its file that were linked
     #[arg(value_name = "INPUT", required = true)]
     inputs: Vec<PathBuf>,
     #[command(flatten)]
@@ -52,21 +52,14 @@ pub(crate) struct Args {
     /// Make the names of cells unique: append SEP and the label of their input
     #[arg(long, value_name = "SEP", allow_hyphen_values = true)]
     index_unique: Option<String>,
-    /// Take X; the default, unless --layer or --raw is given
-    #[arg(long)]
-    x: bool,
-    /// Take this layer; may be repeated
-    ///
-    /// Of several matrices (--x, --layer, --raw, --obsm) the first in this order is that of the store, and the others lie
-    /// next to it: they are read together, for the same cells.
-    #[arg(long, value_name = "NAME")]
-    layer: Vec<String>,
-    /// Take raw/X and raw/var
-    #[arg(long)]
-    raw: bool,
+    #[command(flatten)]
+    matrices: MatrixArgs,
     /// Take this array of obsm as well; may be repeated
     #[arg(long, value_name = "NAME")]
     obsm: Vec<String>,
+    /// The directory below which the file is that a linked store leads to [default: the one that the store is in]
+    #[arg(long, value_name = "DIR")]
+    source_root: Option<PathBuf>,
     /// packed: compressed, each cell by itself; raw: CSR as it is in memory, several times larger
     #[arg(long, default_value = Encoding::Packed.name(), value_parser = encoding_parser())]
     encoding: Encoding,
@@ -214,7 +207,7 @@ impl Show for ConvertReport {
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    let mut selections = selections(args.x, &args.layer, args.raw, &args.obsm)?.into_iter();
+    let mut selections = args.matrices.selections(&args.obsm)?.into_iter();
     match args.part {
         // Whether a part that is there is another one shows when the input is open.
         Some(_) => check_directory(&args.output)?,
@@ -224,6 +217,11 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         .iter()
         .chain(&args.genes)
         .try_for_each(|path| check_input(path))?;
+    if let ([one], false) = (args.inputs.as_slice(), args.matrices.is_default())
+        && let Some(origin) = Origin::of(one, args.source_root.as_deref())?
+    {
+        return Err(origin.fixed().into());
+    }
     let selection = selections.next().unwrap_or_default();
     let options = ConvertOptions {
         open: args.open.into(),
@@ -241,6 +239,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         },
         selection,
         other_matrices: selections.collect(),
+        source_root: args.source_root,
         encoding: args.encoding,
         block_size: args.block_size,
         var_order: args.var_order.map(|order| match order {

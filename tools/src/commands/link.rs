@@ -1,12 +1,13 @@
 //! `cellring link`: a store whose values stay in the .h5ad.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use cellring_anndata::LeftOut;
+use cellring::writer::Relocation;
+use cellring_anndata::{LeftOut, OpenOptions};
 
 use crate::failure::Failure;
-use crate::link::{LinkOptions, LinkReport, link};
-use crate::options::{InputArgs, selections};
+use crate::link::{LinkOptions, LinkReport, RelocateReport, link, refresh, relocate};
+use crate::options::{InputArgs, MatrixArgs};
 use crate::output::{self, Show};
 use crate::paths::{check_input, check_store};
 
@@ -14,36 +15,43 @@ use crate::paths::{check_input, check_store};
 ///
 /// It takes seconds. The values stay where they are, and are read there by everything that reads stores; the index has about two bytes
 /// per cell, and obs and var are copied. It is right for trying things out, for files that change, and where there is no room for a copy;
-/// for months of training convert, which is several times as fast to read.
+/// for months of training convert, which is several times as fast to read: cellring convert STORE -o FAST does it.
 ///
 /// Sparse matrices that are stored by cells can be linked, with any of the usual compressions: CSR in .h5ad, and the .h5 files of 10x
-/// Genomics. When the file changes, the store says so, and does not read it: link it again.
+/// Genomics. When the file changes, the store says so, and does not read it: link it again with --refresh. When it was moved, tell the
+/// store with --relocate.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "cellring link [OPTIONS] INPUT --output STORE\n       \
+                            cellring link --refresh STORE\n       \
+                            cellring link --relocate OLD NEW STORE")]
 pub(crate) struct Args {
-    /// AnnData (.h5ad), or a 10x Genomics .h5 file
+    /// AnnData (.h5ad), or a 10x Genomics .h5 file; with --refresh or --relocate the linked store
     #[arg(value_name = "INPUT")]
     input: PathBuf,
     #[command(flatten)]
     open: InputArgs,
     /// The store to make, a directory
-    #[arg(short, long, value_name = "STORE")]
-    output: PathBuf,
-    /// Take X; the default, unless --layer or --raw is given
-    #[arg(long)]
-    x: bool,
-    /// Take this layer; may be repeated
-    #[arg(long, value_name = "NAME")]
-    layer: Vec<String>,
-    /// Take raw/X and raw/var
-    #[arg(long)]
-    raw: bool,
+    #[arg(short, long, value_name = "STORE", required_unless_present_any = ["refresh", "relocate"])]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    matrices: MatrixArgs,
     /// A directory that the input is below [default: the one that the store is in]
     ///
     /// A store leads only to files below it: whoever reads the store has to name it, too.
     #[arg(long, value_name = "DIR")]
     source_root: Option<PathBuf>,
-    /// Replace an existing store, as when the input has changed
-    #[arg(long, alias = "refresh")]
+    /// Link the file of a store again, as it is now, with the matrices that were linked
+    #[arg(long, conflicts_with_all = ["output", "relocate", "x", "layer", "raw", "group", "genome", "feature_types", "force"])]
+    refresh: bool,
+    /// Tell a store that its file OLD was moved, or copied, to NEW; may be repeated
+    ///
+    /// OLD is the path as it was, or as the store knows it (see cellring info): from the directory that the store is in, or from
+    /// --source-root. It may be a directory that several files of the store were in. The file must be the one that was linked: its
+    /// length and samples of its bytes are compared. The store keeps its id, so that a saved state can still be resumed.
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with_all = ["output", "x", "layer", "raw", "group", "genome", "feature_types", "force_read", "force"])]
+    relocate: Vec<PathBuf>,
+    /// Replace an existing store
+    #[arg(long)]
     force: bool,
     /// Print one JSON object
     #[arg(long)]
@@ -78,18 +86,56 @@ impl Show for LinkReport {
     }
 }
 
+impl Show for RelocateReport {
+    fn text(&self) -> String {
+        let files: Vec<String> = self
+            .linked_to
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let id = match self.same_id {
+            true => "its id is the same, so that saved states can be resumed",
+            false => "its id is another one, so that states that were saved before cannot be resumed",
+        };
+        format!("{} leads to {}; {id}", self.store.display(), files.join(", "))
+    }
+}
+
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    check_store(&args.output, args.force)?;
     check_input(&args.input)?;
-    let mut selections = selections(args.x, &args.layer, args.raw, &[])?.into_iter();
-    let options = LinkOptions {
-        open: args.open.into(),
-        selection: selections.next().unwrap_or_default(),
-        other_matrices: selections.collect(),
-        source_root: args.source_root,
-        force: args.force,
+    let root = args.source_root.as_deref();
+    if !args.relocate.is_empty() {
+        return relocated(&args.input, root, &args.relocate, args.json);
+    }
+    let report = match &args.output {
+        None => {
+            let open = OpenOptions::from(args.open);
+            refresh(&args.input, root, open.force_read)?
+        }
+        Some(output) => {
+            check_store(output, args.force)?;
+            let mut selections = args.matrices.selections(&[])?.into_iter();
+            let options = LinkOptions {
+                open: args.open.into(),
+                selection: selections.next().unwrap_or_default(),
+                other_matrices: selections.collect(),
+                source_root: args.source_root,
+                force: args.force,
+            };
+            link(&args.input, output, &options)?
+        }
     };
-    let report = link(&args.input, &args.output, &options)?;
     report.warnings.iter().for_each(output::say);
     output::print(args.json, &report)
+}
+
+fn relocated(store: &Path, root: Option<&Path>, paths: &[PathBuf], json: bool) -> Result<(), Failure> {
+    let pairs = paths.chunks_exact(2);
+    let relocations: Vec<Relocation> = pairs
+        .map(|pair| Relocation {
+            old: pair[0].clone(),
+            new: pair[1].clone(),
+        })
+        .collect();
+    output::print(json, &relocate(store, root, &relocations)?)
 }

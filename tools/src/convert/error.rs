@@ -45,6 +45,53 @@ pub enum ConvertError {
         /// Why.
         reason: String,
     },
+    /// A matrix is asked for twice.
+    #[error("{matrix} is given twice; give it once")]
+    Twice {
+        /// Its path in AnnData.
+        matrix: String,
+    },
+    /// A linked store has its matrices.
+    #[error(
+        "{}: it is a linked store, which stands for {matrices} of its file; to take other parts give the file itself, {}",
+        store.display(),
+        input.display()
+    )]
+    Fixed {
+        /// The store.
+        store: PathBuf,
+        /// The matrices that were linked.
+        matrices: String,
+        /// The file.
+        input: PathBuf,
+    },
+    /// A linked store does not say which input it was made of.
+    #[error(
+        "{}: the linked store does not say which input and matrix it was made of; give the file that it leads to instead, or link that again",
+        store.display()
+    )]
+    Unknown {
+        /// The store.
+        store: PathBuf,
+    },
+    /// What is to be linked again holds its values.
+    #[error("{}: it is not a linked store, so there is no file to link again; cellring link INPUT -o STORE makes one", path.display())]
+    NotLinked {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Something has the name of a store in the cache.
+    #[error(
+        "{}: it is in the way of linking {}, because it is not a store that can be replaced; remove it, or link the file by name: cellring link",
+        path.display(),
+        file.display()
+    )]
+    InTheWay {
+        /// What is there.
+        path: PathBuf,
+        /// The file.
+        file: PathBuf,
+    },
     /// There is no directory for what is linked on the way.
     #[error(
         "{}: there is no directory to link it in, since neither XDG_CACHE_HOME nor HOME is set; set one, or link it by name: cellring link",

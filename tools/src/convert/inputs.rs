@@ -59,6 +59,11 @@ impl Inputs {
             memory_bytes: options.memory_bytes / (1 + options.other_matrices.len() as u64),
         };
         let selections = || std::iter::once(&options.selection).chain(&options.other_matrices);
+        let mut taken = HashSet::new();
+        if let Some(twice) = selections().find(|selection| !taken.insert(*selection)) {
+            let matrix = twice.path();
+            return Err(ConvertError::Twice { matrix });
+        }
         let mut matrices = Vec::new();
         for selection in selections() {
             matrices.push(file.matrix_in(selection, &workspace)?);

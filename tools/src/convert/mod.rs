@@ -14,6 +14,7 @@ mod memory;
 mod open;
 mod options;
 mod order;
+mod origin;
 mod parts;
 mod report;
 mod select;
@@ -29,6 +30,7 @@ pub use append::{AppendError, AppendOptions, AppendReport, append};
 pub use error::ConvertError;
 pub(crate) use inputs::Inputs;
 pub use options::{ConvertOptions, ObsOrder, Parts};
+pub(crate) use origin::Origin;
 pub use report::{ConvertReport, PartReport};
 
 pub(crate) use selected::SelectedMatrix;
@@ -39,7 +41,8 @@ use threads::thread_pool;
 
 /// Converts inputs to one store at `output`, which exists when this returns without an error, and not before.
 ///
-/// Several inputs are joined: the obs of all, in this order; see [`JoinOptions`](cellring_anndata::JoinOptions).
+/// Several inputs are joined: the obs of all, in this order; see [`JoinOptions`](cellring_anndata::JoinOptions). An input that is a linked
+/// store stands for the matrices that were linked of its file, which is converted as if it had been named; it is the only input.
 ///
 /// `progress` is called now and then with what is done and what there is to do, in units of no meaning; the latter may
 /// grow.
@@ -57,8 +60,23 @@ pub fn convert(
 ) -> Result<ConvertReport, ConvertError> {
     let started = Instant::now();
     let pool = thread_pool(options.threads)?;
+    let origin = match inputs {
+        [one] => Origin::of(one, options.source_root.as_deref())?,
+        _ => None,
+    };
+    let of_origin = origin
+        .as_ref()
+        .map(|origin| origin.options(options))
+        .transpose()?;
+    let options = of_origin.as_ref().unwrap_or(options);
+    let input = origin.as_ref().map(|origin| vec![origin.input.clone()]);
+    let inputs = input.as_deref().unwrap_or(inputs);
     pool.install(|| {
+        let linked = origin.as_ref().map(Origin::check).transpose()?;
         let job = Job::open(inputs, output, options, progress)?;
+        if let Some(stamp) = linked {
+            stamp.check()?;
+        }
         let mut report = job.run()?;
         report.seconds = started.elapsed().as_secs_f64();
         report.peak_rss_bytes = peak_rss_bytes().unwrap_or(0);

@@ -17,6 +17,8 @@ pub struct ConvertOptions {
     pub selection: Selection,
     /// Which other matrices of the same obs, each once.
     pub other_matrices: Vec<Selection>,
+    /// If the input is a linked store: the directory below which the file is that it leads to. `None`: the one that the store is in.
+    pub source_root: Option<PathBuf>,
     /// Encoding of the blocks.
     pub encoding: Encoding,
     /// Obs per block.
@@ -82,6 +84,7 @@ impl Default for ConvertOptions {
             join: JoinOptions::default(),
             selection: Selection::X,
             other_matrices: Vec::new(),
+            source_root: None,
             encoding: Encoding::Packed,
             block_size: DEFAULT_BLOCK_SIZE,
             var_order: None,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::labels::Labels;
 use super::measured::{Measured, measure};
 use super::theory::{Expected, Whole, has_theory};
+use crate::chunks::Chunks;
 use crate::failure::Failure;
 use crate::output::{self, Fields, Show};
 use crate::sampler_record::SamplerRecord;
@@ -26,6 +27,9 @@ struct Entry {
     #[serde(flatten)]
     measured: Measured,
     expected: Option<Expected>,
+    /// Of a linked store with chunks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chunks: Option<Chunks>,
 }
 
 /// What `plan --entropy` reports.
@@ -40,6 +44,9 @@ pub(crate) struct Diversity {
     #[serde(flatten)]
     measured: Measured,
     expected: Option<Expected>,
+    /// What the chunks of a linked store cost in this order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chunks: Option<Chunks>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     table: Vec<Entry>,
 }
@@ -70,7 +77,9 @@ impl Diversity {
                 (config.block_size, config.fetch_factor, config.strategy.kind());
             let blocks_per_fetch = (config.fetch_obs() / block_size).max(1);
             let plan = Sampler::new(store.n_obs(), config, data.clone())?.plan(question.epoch)?;
+            let chunks = Chunks::of(store, &plan)?;
             Ok(measure(&plan, &labels, most).map(|measured| Entry {
+                chunks,
                 strategy,
                 block_size,
                 fetch_factor,
@@ -121,6 +130,7 @@ impl Diversity {
             sampler: config.into(),
             measured: main.measured,
             expected: main.expected,
+            chunks: main.chunks,
             table,
         })
     }
@@ -159,6 +169,9 @@ impl Show for Diversity {
                     expected.bits, expected.lower_bits, expected.upper_bits, expected.n_effective
                 ),
             );
+        }
+        if let Some(chunks) = &self.chunks {
+            fields = fields.add("chunks", chunks.sentence());
         }
         fields.text() + &self.show_table()
     }

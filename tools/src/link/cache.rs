@@ -2,27 +2,34 @@
 //!
 //! They are in a directory of the user's cache, and are thrown away when they are old: whoever wants to keep one links it by name.
 
-use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, DirBuilder, File};
-use std::hash::{Hash, Hasher};
 use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use cellring::__internal::Cause;
+use cellring::writer::WriteError;
 use cellring::{ErrorKind, Store};
+use cellring_anndata::InputStamp;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::linking::{LinkOptions, link};
 use crate::convert::ConvertError;
 
 /// How an HDF5 file begins, unless it has a user block.
 const HDF5: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
+/// How a zip file begins.
+const ZIP: [u8; 4] = *b"PK\x03\x04";
+/// One of these is in the directory of a zarr.
+const ZARR_ROOTS: [&str; 2] = ["zarr.json", ".zgroup"];
 /// Stores that are kept.
 const MAX_STORES: usize = 32;
-/// Bytes of the name of the file that are in that of its store.
-const MAX_STEM_BYTES: usize = 80;
 /// Bytes that they may have together, but for the newest.
 const MAX_BYTES: u64 = 8 << 30;
+/// Bytes of the name of the file that are in that of its store.
+const MAX_STEM_BYTES: usize = 80;
 
 /// A store, however it was named.
 #[derive(Debug)]
@@ -40,7 +47,7 @@ pub struct Opened {
 /// # Errors
 /// As [`Store::open`] and [`link`].
 pub fn open(path: &Path, source_root: Option<&Path>) -> Result<Opened, ConvertError> {
-    if !is_hdf5(path) {
+    if !is_input(path) {
         let store = match source_root {
             Some(root) => Store::open_below(path, root)?,
             None => Store::open(path)?,
@@ -52,46 +59,15 @@ pub fn open(path: &Path, source_root: Option<&Path>) -> Result<Opened, ConvertEr
         error,
     };
     let real = path.canonicalize().map_err(failed)?;
-    let root = real.parent().unwrap_or(Path::new("/")).to_path_buf();
+    let root = real.parent().unwrap_or(Path::new("/"));
     let directory = directory().ok_or_else(|| ConvertError::NoCache {
         file: path.to_path_buf(),
     })?;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&directory)
-        .map_err(|error| ConvertError::Cache {
-            path: directory.clone(),
-            error,
-        })?;
-    let cached = directory.join(name(&real).map_err(failed)?);
-    let options = |force| LinkOptions {
-        source_root: Some(root.clone()),
-        force,
-        ..LinkOptions::default()
-    };
-    // Processes that begin together link one after the other, and all but the first find it there.
-    let in_cache = |error| ConvertError::Cache {
-        path: directory.clone(),
-        error,
-    };
-    let turn = File::create(directory.join(".turn")).map_err(in_cache)?;
-    turn.lock().map_err(in_cache)?;
-    if cached.symlink_metadata().is_err() {
-        link(&real, &cached, &options(false))?;
-        prune(&directory, &cached);
-    }
-    let store = match Store::open_below(&cached, &root) {
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::Damaged | ErrorKind::Changed | ErrorKind::NotAStore | ErrorKind::Version
-            ) =>
-        {
-            link(&real, &cached, &options(true))?;
-            Store::open_below(&cached, &root)?
-        }
-        opened => opened?,
+    let cached = directory.join(name(&real)?);
+    // What is there is opened without writing anything: the cache may be one that only others can write to.
+    let store = match existing(&cached, root)? {
+        Some(store) => store,
+        None => made(&real, root, &directory, &cached)?,
     };
     Ok(Opened {
         store,
@@ -99,15 +75,80 @@ pub fn open(path: &Path, source_root: Option<&Path>) -> Result<Opened, ConvertEr
     })
 }
 
-/// Whether a path is that of an HDF5 file.
-fn is_hdf5(path: &Path) -> bool {
+/// The store in the cache; `None` if there is none, or it has to be made again.
+fn existing(cached: &Path, root: &Path) -> Result<Option<Store>, ConvertError> {
+    use ErrorKind::{Changed, Damaged, NotAStore, Version};
+    if cached.symlink_metadata().is_err() {
+        return Ok(None);
+    }
+    match Store::open_below(cached, root) {
+        Ok(store) => Ok(Some(store)),
+        Err(error) if matches!(error.kind(), Damaged | Changed | NotAStore | Version) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes the store in the cache, unless another process has done so meanwhile.
+fn made(file: &Path, root: &Path, directory: &Path, cached: &Path) -> Result<Store, ConvertError> {
+    let failed = |error| ConvertError::Cache {
+        path: directory.to_path_buf(),
+        error,
+    };
+    let mut builder = DirBuilder::new();
+    builder
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(failed)?;
+    // Processes that begin together link one after the other, and all but the first find it there.
+    let turn = File::create(directory.join(".turn")).map_err(failed)?;
+    turn.lock().map_err(failed)?;
+    if let Some(store) = existing(cached, root)? {
+        return Ok(store);
+    }
+    let options = LinkOptions {
+        source_root: Some(root.to_path_buf()),
+        force: true,
+        ..LinkOptions::default()
+    };
+    link(file, cached, &options).map_err(|error| in_the_way(error, cached, file))?;
+    prune(directory, cached);
+    Ok(Store::open_below(cached, root)?)
+}
+
+/// Names what has the name of a store in the cache and cannot be replaced: another name would not help there.
+fn in_the_way(error: ConvertError, cached: &Path, file: &Path) -> ConvertError {
+    let is_in_the_way = |error: &cellring::Error| {
+        matches!(
+            error.cause(),
+            Cause::Write(
+                WriteError::Exists { .. }
+                    | WriteError::NotReplaceable { .. }
+                    | WriteError::NotRemovable { .. }
+            )
+        )
+    };
+    match error {
+        ConvertError::Store(error) if is_in_the_way(&error) => ConvertError::InTheWay {
+            path: cached.to_path_buf(),
+            file: file.to_path_buf(),
+        },
+        error => error,
+    }
+}
+
+/// Whether a path is that of an HDF5 file or of a zarr, in a directory or in a zip file: all else is a store, or wrong.
+fn is_input(path: &Path) -> bool {
+    if path.is_dir() {
+        return ZARR_ROOTS.iter().any(|name| path.join(name).is_file());
+    }
     let mut start = [0; 8];
     let is_file = path.metadata().is_ok_and(|found| found.is_file());
     is_file
         && File::open(path)
             .and_then(|mut file| file.read_exact(&mut start))
             .is_ok()
-        && start == HDF5
+        && (start == HDF5 || start.starts_with(&ZIP))
 }
 
 /// Where such stores are: `$XDG_CACHE_HOME/cellring`, by default `~/.cache/cellring`.
@@ -121,12 +162,17 @@ fn directory() -> Option<PathBuf> {
     Some(cache.join("cellring"))
 }
 
-/// The name of the store for a file as it is now: another one when it has changed.
-fn name(file: &Path) -> std::io::Result<String> {
-    let found = file.metadata()?;
-    let mut hasher = DefaultHasher::new();
-    (file, found.len(), found.mtime(), found.mtime_nsec()).hash(&mut hasher);
-    (found.dev(), found.ino(), env!("CARGO_PKG_VERSION")).hash(&mut hasher);
+/// The name of the store for an input as it is now: another one when it has changed.
+fn name(file: &Path) -> Result<String, ConvertError> {
+    let stamp = InputStamp::read(file)?;
+    let mut hasher = Xxh3::new();
+    for bytes in [file.as_os_str().as_bytes(), env!("CARGO_PKG_VERSION").as_bytes()] {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    }
+    for number in stamp.numbers() {
+        hasher.update(&number.to_le_bytes());
+    }
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     let mut stem: String = stem.chars().filter(|c| !c.is_control()).collect();
     while stem.len() > MAX_STEM_BYTES {
@@ -135,7 +181,7 @@ fn name(file: &Path) -> std::io::Result<String> {
     Ok(format!(
         "{}-{:016x}.cellring",
         stem.trim_start_matches('.'),
-        hasher.finish()
+        hasher.digest()
     ))
 }
 

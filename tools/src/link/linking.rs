@@ -7,14 +7,18 @@ use std::time::Instant;
 use cellring::Store;
 use cellring::writer::{LinkedWriter, SourceArray, SourceChunk, SourceLayout, SourceMatrix, SourceRun};
 use cellring_anndata::{
-    InputStamp, LeftOut, MatrixSource, OpenOptions, Selection, StoredArray, StoredChunk, StoredExtents,
-    StoredRun,
+    InputStamp, LeftOut, MatrixSource, OpenOptions, PartKind, Selection, StoredArray, StoredChunk,
+    StoredExtents, StoredRun,
 };
 use serde::Serialize;
 
 use crate::convert::{ConvertError, ConvertOptions, Inputs, SelectedMatrix, tables};
 use crate::message::Message;
 use crate::usage::peak_rss_bytes;
+
+/// Why nothing is linked of which only some columns are wanted.
+const PART_OF_FEATURES: &str = "only some of its features are taken (--feature-types, --genome), and a link has all of them, of which genes are \
+                                chosen when it is read";
 
 /// What is linked.
 #[derive(Clone, Debug, Default)]
@@ -68,7 +72,7 @@ pub struct LinkReport {
 /// Of the matrices only `indptr` is read. `obs` and `var` are copied.
 ///
 /// # Errors
-/// [`ConvertError`]; nothing is left at `output` then, but where the input changes in the moment in which the store is published.
+/// [`ConvertError`]; nothing is left at `output` then, but where the input changes in the moment after the store was published.
 pub fn link(input: &Path, output: &Path, options: &LinkOptions) -> Result<LinkReport, ConvertError> {
     let started = Instant::now();
     let stamp = InputStamp::read(input)?;
@@ -94,7 +98,10 @@ pub fn link(input: &Path, output: &Path, options: &LinkOptions) -> Result<LinkRe
             .map_err(|reason| ConvertError::NotLinkable {
                 file: input.to_path_buf(),
                 matrix: selected.selection.path(),
-                reason,
+                reason: match options.open.feature_types.is_empty() && options.open.genome.is_none() {
+                    true => reason,
+                    false => PART_OF_FEATURES.to_owned(),
+                },
             })?;
         let matrix = SourceMatrix {
             n_vars: selected.matrix.n_vars(),
@@ -104,7 +111,7 @@ pub fn link(input: &Path, output: &Path, options: &LinkOptions) -> Result<LinkRe
             },
             data: source_array(stored.data, &mut writer, &mut files)?,
             counts: counts(input, selected)?,
-            source: provenance(input, selected),
+            source: provenance(input, selected, &options.open),
         };
         if number == 0 {
             chunk_values = match &matrix.data.layout {
@@ -141,7 +148,7 @@ pub fn link(input: &Path, output: &Path, options: &LinkOptions) -> Result<LinkRe
         chunk_values,
         seconds: started.elapsed().as_secs_f64(),
         peak_rss_bytes: peak_rss_bytes().unwrap_or(0),
-        left_out: inputs.left_out.clone(),
+        left_out: left_out(&inputs),
         warnings: inputs.table_warnings(),
     })
 }
@@ -232,15 +239,32 @@ fn source_array(
     })
 }
 
-/// What the manifest says of the source.
-fn provenance(input: &Path, selected: &SelectedMatrix) -> serde_json::Value {
+/// What the store does not hold, with those options only that links have.
+fn left_out(inputs: &Inputs) -> Vec<LeftOut> {
+    let mut parts = inputs.left_out.clone();
+    for part in &mut parts {
+        if part.kind == PartKind::Obsm {
+            part.option = None;
+        }
+    }
+    parts
+}
+
+/// What the manifest says of the source: enough to link or convert it again.
+fn provenance(input: &Path, selected: &SelectedMatrix, open: &OpenOptions) -> serde_json::Value {
     let name = input.file_name().unwrap_or_default().to_string_lossy();
-    serde_json::json!({
+    let mut source = serde_json::json!({
         "file": name,
         "matrix": selected.selection.path(),
         "encoding_type": selected.matrix.form(),
         "indices_type": selected.matrix.indices_type(),
         "obs_order": "source",
         "cellring": env!("CARGO_PKG_VERSION"),
-    })
+    });
+    for (name, value) in [("group", &open.group), ("genome", &open.genome)] {
+        if let Some(value) = value {
+            source[name] = value.as_str().into();
+        }
+    }
+    source
 }

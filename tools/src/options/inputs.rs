@@ -34,25 +34,44 @@ impl From<InputArgs> for OpenOptions {
     }
 }
 
-/// The matrices that are asked for, the first one first.
-pub(crate) fn selections(
+/// Which matrices are taken.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MatrixArgs {
+    /// Take X; the default, unless --layer or --raw is given
+    #[arg(long)]
     x: bool,
-    layers: &[String],
+    /// Take this layer; may be repeated
+    ///
+    /// Of several matrices the first in the order --x, --layer, --raw is that of the store, and the others are next to it: they are
+    /// read together, for the same cells.
+    #[arg(long, value_name = "NAME")]
+    layer: Vec<String>,
+    /// Take raw/X and raw/var
+    #[arg(long)]
     raw: bool,
-    obsm: &[String],
-) -> Result<Vec<Selection>, Failure> {
-    let layers = layers.iter().cloned().map(Selection::Layer);
-    let mut selections: Vec<Selection> = layers.chain(raw.then_some(Selection::Raw)).collect();
-    if x || selections.is_empty() {
-        selections.insert(0, Selection::X);
+}
+
+impl MatrixArgs {
+    /// Whether none was named, so that X is taken.
+    pub(crate) fn is_default(&self) -> bool {
+        !self.x && self.layer.is_empty() && !self.raw
     }
-    selections.extend(obsm.iter().cloned().map(Selection::Obsm));
-    let mut seen = HashSet::new();
-    match selections.iter().find(|selection| !seen.insert(*selection)) {
-        None => Ok(selections),
-        Some(twice) => Err(Failure::Usage(format!(
-            "{} is given twice; give it once",
-            twice.path()
-        ))),
+
+    /// The matrices that are asked for, the first one first; those of `obsm` last.
+    pub(crate) fn selections(&self, obsm: &[String]) -> Result<Vec<Selection>, Failure> {
+        let layers = self.layer.iter().cloned().map(Selection::Layer);
+        let mut selections: Vec<Selection> = layers.chain(self.raw.then_some(Selection::Raw)).collect();
+        if self.x || selections.is_empty() {
+            selections.insert(0, Selection::X);
+        }
+        selections.extend(obsm.iter().cloned().map(Selection::Obsm));
+        let mut seen = HashSet::new();
+        match selections.iter().find(|selection| !seen.insert(*selection)) {
+            None => Ok(selections),
+            Some(twice) => Err(Failure::Usage(format!(
+                "{} is given twice; give it once",
+                twice.path()
+            ))),
+        }
     }
 }

@@ -12,7 +12,7 @@ mod store;
 mod strategy;
 mod subset;
 
-pub(crate) use inputs::{InputArgs, selections};
+pub(crate) use inputs::{InputArgs, MatrixArgs};
 pub(crate) use minibatch::OutputArgs;
 pub(crate) use read::{BackendName, ReadArgs};
 pub(crate) use sampler::{OrderArgs, SamplerArgs};

@@ -22,10 +22,16 @@ pub(crate) struct StoreArg {
 }
 
 impl StoreArg {
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            source_root: None,
+    pub(crate) fn new(path: PathBuf, source_root: Option<PathBuf>) -> Self {
+        Self { path, source_root }
+    }
+
+    /// The directory below which the files are that the store leads to, if it is not the one that the store is in.
+    pub(crate) fn source_root(&self) -> Option<PathBuf> {
+        match self.path.is_file() {
+            // It was linked on the way, and the store is elsewhere.
+            true => Some(self.path.canonicalize().ok()?.parent()?.to_path_buf()),
+            false => self.source_root.clone(),
         }
     }
 

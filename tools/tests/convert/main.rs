@@ -23,6 +23,7 @@ mod matrices;
 mod orders;
 mod parts;
 mod refusals;
+mod relinked;
 mod round_trip;
 #[path = "../../anndata/tests/samples/mod.rs"]
 mod samples;

@@ -60,8 +60,8 @@ def convert(inputs: Any, store: PathLike, *, progress: bool | Callable[[int, int
     Parameters
     ----------
     inputs : path, anndata.AnnData, or a list of these
-        ``.h5ad``, zarr, 10x Genomics ``.h5`` or Matrix Market; several become one store. What is in memory is written to a temporary
-        ``.h5ad`` next to the store first: X, obs, var, layers, obsm and raw.
+        ``.h5ad``, zarr, 10x Genomics ``.h5`` or Matrix Market; several become one store. Or one linked store: what was linked of its
+        file. What is in memory is written to a temporary ``.h5ad`` next to the store first: X, obs, var, layers, obsm and raw.
     store : path
         The store to make, a directory. It appears when it is complete, and not before.
     progress : bool or function, optional

@@ -79,7 +79,7 @@ pub(in super::super) fn bounds(report: &Report) -> Result<Plot, Failure> {
         .iter()
         .map(|row| row.device_cells_per_second.max(row.cells_per_second));
     let axes = Axes {
-        y_max: top(largest.chain([decode])),
+        y_max: top(largest.chain(decode)),
         ..Axes::with_categories("", "block size", "cells per second", &categories)
     };
     let [loader, device, cores] = [series_colour(0), series_colour(1), series_colour(2)];
@@ -97,20 +97,24 @@ pub(in super::super) fn bounds(report: &Report) -> Result<Plot, Failure> {
             device,
             false,
         )?;
-        line(
-            &mut chart,
-            &[(axes.x_range.0, decode), (axes.x_range.1, decode)],
-            cores,
-            true,
-        )?;
+        if let Some(decode) = decode {
+            line(
+                &mut chart,
+                &[(axes.x_range.0, decode), (axes.x_range.1, decode)],
+                cores,
+                true,
+            )?;
+        }
         line(&mut chart, &points(|row| row.cells_per_second), loader, false)
     })?;
     let loader_name = format!("loader, fetch factor {}", factor.unwrap_or(0));
-    let legend = vec![
+    let mut legend = vec![
         (css(loader), loader_name),
         (css(device), "device: the same reads without decoding".to_owned()),
-        (css(cores), "cores: decoding from memory".to_owned()),
     ];
+    if decode.is_some() {
+        legend.push((css(cores), "cores: decoding from memory".to_owned()));
+    }
     Ok(Plot { svg, legend })
 }
 

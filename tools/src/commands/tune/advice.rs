@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::candidate::Candidate;
 use super::speeds::DeviceSpeed;
+use crate::chunks::Chunks;
 use crate::output::{self, Fields, Show};
 
 /// What is recommended, and what it rests on.
@@ -24,9 +25,13 @@ pub(super) struct Advice {
     pub(super) true_random_cells_per_second: f64,
     pub(super) true_random_is_as_fast: bool,
     pub(super) why: String,
-    pub(super) decode_cells_per_second: f64,
+    /// `null` for a linked store, whose choices are measured one by one.
+    pub(super) decode_cells_per_second: Option<f64>,
     pub(super) device: Vec<DeviceSpeed>,
     pub(super) candidates: Vec<Candidate>,
+    /// What the chunks of a linked store cost with the recommended values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) chunks: Option<Chunks>,
     /// Why the speeds say little; `null` where they do not.
     pub(super) too_small: Option<String>,
 }
@@ -84,33 +89,53 @@ impl Show for Advice {
             "{} cells/s in a short run",
             output::count(self.measured_cells_per_second as u64)
         );
-        let fields = Fields::new(heading)
+        let mut fields = Fields::new(heading)
             .add("why", &self.why)
             .add("measured", measured);
-        let header = [
+        if let Some(chunks) = &self.chunks {
+            fields = fields.add("chunks", chunks.sentence());
+        }
+        let decodes = self
+            .candidates
+            .iter()
+            .any(|candidate| candidate.decoded_per_value.is_some());
+        let mut header = vec![
             "block size",
             "fetch factor",
             "entropy",
             "cells/s",
             "bound by",
             "buffers",
-            "",
         ];
+        if decodes {
+            header.push("decoded per value");
+        }
+        header.push("");
         let row = |candidate: &Candidate| {
             let remark = match (candidate.meets_target, candidate.fits_memory) {
                 (true, true) => "",
                 (false, _) => "mixes too little",
                 (true, false) => "too much memory",
             };
-            vec![
+            let expected = match candidate.expected_cells_per_second {
+                // Nothing is measured of choices that cannot be taken.
+                0.0 => "-".to_owned(),
+                speed => output::count(speed as u64),
+            };
+            let mut row = vec![
                 output::count(candidate.block_size),
                 output::count(candidate.fetch_factor.into()),
                 format!("{:.2}", candidate.entropy_bits),
-                output::count(candidate.expected_cells_per_second as u64),
+                expected,
                 candidate.bound_by.to_owned(),
                 output::bytes(candidate.buffer_bytes as u64),
-                remark.to_owned(),
-            ]
+            ];
+            if decodes {
+                let decoded = candidate.decoded_per_value;
+                row.push(decoded.map_or("-".to_owned(), |decoded| format!("{decoded:.2}")));
+            }
+            row.push(remark.to_owned());
+            row
         };
         let rows: Vec<_> = self.candidates.iter().map(row).collect();
         format!("{}\n{}", fields.text(), output::table(&header, &rows))

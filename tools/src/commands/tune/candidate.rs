@@ -8,6 +8,8 @@ use crate::output;
 
 const BLOCK_SIZES: [u64; 6] = [1, 4, 16, 64, 256, 1024];
 pub(super) const FETCH_FACTORS: [u32; 4] = [16, 64, 256, 1024];
+/// One fetch is decoded while the next is read.
+pub(super) const FETCHES_AT_A_TIME: usize = 2;
 /// Speeds that are closer than this are equal: no short measurement tells them apart.
 pub(super) const AS_FAST: f64 = 0.97;
 
@@ -22,7 +24,10 @@ pub(super) struct Candidate {
     pub(super) bound_by: &'static str,
     pub(super) mean_read_bytes: u64,
     pub(super) read_bytes_per_cell: f64,
-    /// Read buffers for one fetch that is decoded and one that is read.
+    /// Of a linked store with chunks: values decoded for each one that is delivered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) decoded_per_value: Option<f64>,
+    /// Read buffers for one fetch that is decoded and one that is read; of a linked store their values.
     pub(super) buffer_bytes: usize,
     pub(super) fits_memory: bool,
     pub(super) meets_target: bool,
@@ -92,6 +97,7 @@ mod tests {
             bound_by: "device",
             mean_read_bytes: 1,
             read_bytes_per_cell: 1.0,
+            decoded_per_value: None,
             buffer_bytes: 300,
             fits_memory: fits,
             meets_target: bits >= 3.5,

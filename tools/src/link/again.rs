@@ -1,0 +1,86 @@
+//! Links the file of a linked store again, or tells the store where it is now.
+
+use std::path::{Path, PathBuf};
+
+use cellring::Store;
+use cellring::store::LeadsTo;
+use cellring::writer::Relocation;
+use cellring_anndata::OpenOptions;
+use serde::Serialize;
+
+use super::linking::{LinkOptions, LinkReport, link};
+use crate::convert::{ConvertError, Origin};
+
+/// Links the file that a store leads to again, with the matrices and the group that were linked, and replaces the store.
+///
+/// `source_root`: the directory below which the file is; `None`: the one that the store is in. `force_read`: as in [`OpenOptions`].
+///
+/// # Errors
+/// [`ConvertError`]; the store is as it was then.
+pub fn refresh(
+    store: &Path,
+    source_root: Option<&Path>,
+    force_read: bool,
+) -> Result<LinkReport, ConvertError> {
+    let (store, origin) = of_link(store, source_root)?;
+    let mut selections = origin.selections.into_iter();
+    let options = LinkOptions {
+        open: OpenOptions {
+            force_read,
+            ..origin.open
+        },
+        selection: selections.next().unwrap_or_default(),
+        other_matrices: selections.collect(),
+        source_root: Some(origin.root),
+        force: true,
+    };
+    link(&origin.input, &store, &options)
+}
+
+/// What became of a store whose file was moved.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct RelocateReport {
+    /// The store.
+    pub store: PathBuf,
+    /// Its id.
+    pub store_id: String,
+    /// Whether it had this id before: then states that were saved with it go on.
+    pub same_id: bool,
+    /// The files that it leads to now.
+    pub linked_to: Vec<PathBuf>,
+}
+
+/// Has a linked store lead to files where they are now. Each has the length and the fingerprint that it had when it was linked.
+///
+/// `source_root`: the directory below which the files are; `None`: the one that the store is in.
+///
+/// # Errors
+/// [`ConvertError`]; the store is as it was then.
+pub fn relocate(
+    store: &Path,
+    source_root: Option<&Path>,
+    relocations: &[Relocation],
+) -> Result<RelocateReport, ConvertError> {
+    let (store, origin) = of_link(store, source_root)?;
+    let before = LeadsTo::read(&store)?.map(|found| found.manifest.store_id);
+    cellring::writer::relocate(&store, &origin.root, relocations)?;
+    let now = Store::open_below(&store, &origin.root)?;
+    let store_id = now.manifest().store_id.clone();
+    Ok(RelocateReport {
+        same_id: before.as_ref() == Some(&store_id),
+        store_id,
+        linked_to: now.shard_paths(),
+        store,
+    })
+}
+
+/// A linked store, without links on the way to it, and what it leads to.
+fn of_link(store: &Path, source_root: Option<&Path>) -> Result<(PathBuf, Origin), ConvertError> {
+    let real = store.canonicalize().unwrap_or_else(|_| store.to_path_buf());
+    let origin = Origin::of(&real, source_root)?;
+    let origin = origin.ok_or_else(|| ConvertError::NotLinked {
+        path: store.to_path_buf(),
+    })?;
+    Ok((real, origin))
+}

@@ -1,0 +1,443 @@
+//! What the commands do with linked stores: converting them, linking their files again, telling them where these are, and measuring them.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use cellring::Store;
+use cellring_anndata::Selection;
+use cellring_anndata::write::Compression;
+use cellring_tools::convert::{ConvertError, ConvertOptions};
+use cellring_tools::export::{ExportOptions, export};
+use cellring_tools::link::{LinkOptions, link};
+use serde_json::Value;
+
+use crate::{cellring, fail, made_by, names, run_convert, scratch, shared_data, synthetic};
+
+/// Gives a file a time at which it was last changed, long enough ago.
+fn set_age(path: &Path, seconds: u64) {
+    let file = std::fs::File::options().append(true).open(path).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(seconds))
+        .unwrap();
+}
+
+fn report(args: &[&str]) -> Value {
+    let (code, stdout, stderr) = cellring(&[args, &["--json"]].concat());
+    assert_eq!(code, 0, "{args:?}: {stderr}");
+    serde_json::from_str(&stdout).unwrap()
+}
+
+fn digest(store: &str) -> Value {
+    report(&["epoch", store, "--digest", "--block-size", "4"])["digest"].clone()
+}
+
+fn shown(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+/// Every file of a store.
+fn content(store: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    let mut left = vec![store.to_path_buf()];
+    while let Some(directory) = left.pop() {
+        for name in names(&directory) {
+            let path = directory.join(name);
+            match path.is_dir() {
+                true => left.push(path),
+                false => {
+                    let relative = path.strip_prefix(store).unwrap().to_path_buf();
+                    all.insert(relative, std::fs::read(path).unwrap());
+                }
+            }
+        }
+    }
+    all
+}
+
+/// A compressed file of about a million values, in chunks of this length.
+fn compressed(directory: &Path, chunk_len: u32) -> PathBuf {
+    let input = synthetic(directory);
+    let (held, path) = (directory.join("held"), directory.join("gzip.h5ad"));
+    run_convert(&input, &held, &ConvertOptions::default()).unwrap();
+    let options = ExportOptions {
+        compression: Some("gzip".parse::<Compression>().unwrap()),
+        chunk_len: Some(chunk_len),
+        ..ExportOptions::default()
+    };
+    export(&held, &path, &options, &|_, _| ()).unwrap();
+    set_age(&path, 3600);
+    path
+}
+
+#[test]
+fn a_converted_link_is_the_converted_file() {
+    let directory = scratch();
+    let at = |name: &str| directory.path().join(name);
+    let input = synthetic(directory.path());
+    let linked = shown(&at("linked.cellring"));
+    let mut cases = vec![(input, vec![], vec![])];
+    if let Some(data) = shared_data() {
+        let layers = data.join("compat/cellrank_100_raw_layers.h5ad");
+        cases.push((layers.clone(), vec!["--x", "--raw"], vec![]));
+        cases.push((layers, vec!["--raw"], vec!["--shuffle", "7"]));
+        cases.push((
+            data.join("pbmc3k_csr_gzip_v012.h5ad"),
+            vec![],
+            vec!["--max-obs", "100", "--encoding", "raw"],
+        ));
+    }
+    for (input, matrices, options) in cases {
+        let input = shown(&input);
+        let root = ["--source-root", "/"];
+        report(&[&["link", &input, "-o", &linked, "--force"][..], &matrices, &root].concat());
+        let [of_link, of_file] = ["of_link", "of_file"].map(|name| shown(&at(name)));
+        let of_input = ["convert", &input, "-o", &of_file, "--force"];
+        report(&[&of_input[..], &matrices, &options].concat());
+        let of_store = ["convert", &linked, "-o", &of_link, "--force"];
+        report(&[&of_store[..], &root, &options].concat());
+        assert!(
+            content(Path::new(&of_link)) == content(Path::new(&of_file)),
+            "{input} {matrices:?}"
+        );
+    }
+}
+
+#[test]
+fn a_link_is_converted_as_it_was_linked_or_not_at_all() {
+    let directory = scratch();
+    let at = |name: &str| shown(&directory.path().join(name));
+    let input = synthetic(directory.path());
+    let (file, store, out) = (shown(&input), at("s.cellring"), at("out.cellring"));
+    report(&["link", &file, "-o", &store]);
+    for other in [&["--raw"][..], &["--x"], &["--group", "mod/rna"]] {
+        let error = fail(&[&["convert", &store, "-o", &out], other].concat());
+        assert!(
+            error.contains("stands for X of its file") && error.contains(&file),
+            "{error}"
+        );
+    }
+    let error = fail(&["convert", &store, &file, "-o", &out]);
+    assert!(error.contains("a linked cellring store"), "{error}");
+    report(&["convert", &file, "-o", &out]);
+    let error = fail(&["convert", &out, "-o", &at("again")]);
+    assert!(error.contains("is a cellring store already"), "{error}");
+    set_age(&input, 77);
+    let error = fail(&["convert", &store, "-o", &out, "--force"]);
+    assert!(
+        error.contains("has changed since it was linked") && error.contains("cellring link --refresh"),
+        "{error}"
+    );
+    assert_eq!(report(&["verify", &out])["whole"], true, "what was there is left");
+    // In the library too a matrix is taken once.
+    let options = LinkOptions {
+        other_matrices: vec![Selection::X],
+        ..LinkOptions::default()
+    };
+    let twice = link(&input, Path::new(&at("twice")), &options);
+    assert!(matches!(twice, Err(ConvertError::Twice { .. })), "{twice:?}");
+    assert!(!Path::new(&at("twice")).exists());
+}
+
+#[test]
+fn refresh_links_the_file_again_with_what_was_linked() {
+    let Some(data) = shared_data() else { return };
+    let directory = scratch();
+    let at = |name: &str| shown(&directory.path().join(name));
+    let (file, store) = (at("a.h5ad"), at("s.cellring"));
+    std::fs::copy(data.join("compat/cellrank_100_raw_layers.h5ad"), &file).unwrap();
+    set_age(Path::new(&file), 3600);
+    let first = report(&["link", &file, "-o", &store, "--raw", "--x"]);
+    let left_out = first["left_out"].to_string();
+    assert!(
+        !left_out.contains("--obsm"),
+        "link has no such option: {left_out}"
+    );
+    let before = digest(&store);
+    let id = report(&["info", &store])["store_id"].clone();
+    set_age(Path::new(&file), 60);
+    assert!(fail(&["info", &store]).contains("cellring link --refresh"));
+    let again = report(&["link", "--refresh", &store]);
+    assert_eq!(again["matrices"], first["matrices"]);
+    assert_eq!(digest(&store), before);
+    // Its content is the same, so that saved states can be resumed.
+    assert_eq!(report(&["info", &store])["store_id"], id);
+    assert_eq!(report(&["verify", &store])["whole"], true);
+    let converted = at("c.cellring");
+    report(&["convert", &store, "-o", &converted]);
+    let error = fail(&["link", "--refresh", &converted]);
+    assert!(error.contains("not a linked store"), "{error}");
+    let error = fail(&["link", "--refresh", &file]);
+    assert!(error.contains("not a linked store"), "{error}");
+    for args in [&["--output", "x"][..], &["--raw"], &["--force"]] {
+        let (code, _, said) = cellring(&[&["link", "--refresh", &store], args].concat());
+        assert!(code == 2 && said.contains("cannot be used with"), "{said}");
+    }
+}
+
+#[test]
+fn relocated_files_are_the_ones_that_were_linked_and_the_store_keeps_its_id() {
+    let directory = scratch();
+    let at = |name: &str| shown(&directory.path().join(name));
+    let input = synthetic(directory.path());
+    let (file, store, state) = (shown(&input), at("s.cellring"), at("state"));
+    report(&["link", &file, "-o", &store]);
+    let before = report(&["info", &store]);
+    let expected = digest(&store);
+    report(&["epoch", &store, "--minibatches", "5", "--save-state", &state]);
+    let rest = report(&["epoch", &store, "--resume", &state, "--digest"])["digest"].clone();
+    std::fs::create_dir(at("moved")).unwrap();
+    let moved = at("moved/cells.h5ad");
+    std::fs::rename(&file, &moved).unwrap();
+    let error = fail(&["info", &store]);
+    assert!(
+        error.contains("cellring link --relocate OLD NEW STORE"),
+        "{error}"
+    );
+    // What is not the file, or not of the store, or not below the root, leaves the store as it was.
+    let other = at("other.h5ad");
+    let untouched = content(Path::new(&store));
+    let mut bytes = std::fs::read(&moved).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&other, &bytes).unwrap();
+    set_age(Path::new(&other), 3600);
+    let error = fail(&["link", "--relocate", &file, &other, &store]);
+    assert!(error.contains("some of its bytes differ"), "{error}");
+    std::fs::write(&other, &bytes[1..]).unwrap();
+    set_age(Path::new(&other), 3600);
+    let error = fail(&["link", "--relocate", &file, &other, &store]);
+    assert!(error.contains(&format!("expected {}", bytes.len())), "{error}");
+    let error = fail(&["link", "--relocate", "unknown.h5ad", &moved, &store]);
+    assert!(error.contains("it leads to synthetic.h5ad"), "{error}");
+    let inside = at("moved/inside.cellring");
+    report(&["link", &moved, "-o", &inside]);
+    let error = fail(&["link", "--relocate", "cells.h5ad", &other, &inside]);
+    assert!(error.contains("--source-root"), "{error}");
+    assert!(content(Path::new(&store)) == untouched);
+    let found = report(&["link", "--relocate", "synthetic.h5ad", &moved, &store]);
+    assert_eq!(
+        (&found["same_id"], &found["linked_to"][0]),
+        (&true.into(), &moved.as_str().into())
+    );
+    let after = report(&["info", &store]);
+    assert_eq!(before["store_id"], after["store_id"]);
+    assert_eq!(after["source"]["file"], "cells.h5ad");
+    assert_eq!(digest(&store), expected);
+    let resumed = report(&["epoch", &store, "--resume", &state, "--digest"]);
+    assert_eq!(resumed["digest"], rest);
+    assert_eq!(report(&["verify", &store])["whole"], true);
+    // A copy has another time; and a directory may be what was renamed.
+    let copy = at("moved/copy.h5ad");
+    std::fs::copy(&moved, &copy).unwrap();
+    set_age(Path::new(&copy), 60);
+    report(&["link", "--relocate", &moved, &copy, &store]);
+    std::fs::rename(at("moved"), at("renamed")).unwrap();
+    report(&["link", "--relocate", &at("moved"), &at("renamed"), &store]);
+    assert_eq!(digest(&store), expected);
+    assert_eq!(report(&["info", &store])["store_id"], before["store_id"]);
+    report(&["link", "--refresh", &store]);
+    assert_eq!(digest(&store), expected);
+    let leftovers: Vec<String> = names(directory.path())
+        .into_iter()
+        .filter(|name| name.starts_with('.'))
+        .collect();
+    assert_eq!(leftovers, [""; 0]);
+}
+
+#[test]
+fn several_matrices_move_together() {
+    let Some(data) = shared_data() else { return };
+    let directory = scratch();
+    let at = |name: &str| shown(&directory.path().join(name));
+    let (file, moved, store) = (at("a.h5ad"), at("b.h5ad"), at("s.cellring"));
+    std::fs::copy(data.join("compat/cellrank_100_raw_layers.h5ad"), &file).unwrap();
+    set_age(Path::new(&file), 3600);
+    report(&["link", &file, "-o", &store, "--raw", "--x"]);
+    let ids = |store: &str| {
+        let store = Store::open(store).unwrap();
+        let further = store.matrices()[0].manifest().store_id.clone();
+        (store.manifest().store_id.clone(), further)
+    };
+    let before = ids(&store);
+    std::fs::rename(&file, &moved).unwrap();
+    report(&["link", "--relocate", &file, &moved, &store]);
+    assert_eq!(ids(&store), before);
+    assert_eq!(report(&["verify", &store])["whole"], true);
+}
+
+/// Runs with a cache of its own.
+fn with_cache(cache: &Path, args: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_cellring"))
+        .args(args)
+        .env("XDG_CACHE_HOME", cache)
+        .output()
+        .unwrap();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+#[test]
+fn links_are_measured_and_tuned_with_their_chunks() {
+    let directory = scratch();
+    let cache = directory.path().join("cache");
+    // About 680 values a cell.
+    let file = shown(&compressed(directory.path(), 5_000));
+    let store = shown(&directory.path().join("s.cellring"));
+    report(&["link", &file, "-o", &store]);
+    let run = |args: &[&str]| -> Value {
+        let (code, stdout, said) = with_cache(&cache, &[args, &["--json"]].concat());
+        assert_eq!(code, 0, "{args:?}: {said}");
+        serde_json::from_str(&stdout).unwrap()
+    };
+    for input in [&store, &file] {
+        let bench = [
+            "bench",
+            input,
+            "--seconds",
+            "0.02",
+            "--block-size",
+            "1,64",
+            "--fetch-factor",
+            "4",
+        ];
+        let found = run(&bench);
+        let converted = &found["converted"];
+        assert_eq!(converted["not_measured"], Value::Null, "{found}");
+        assert!(converted["times_as_fast"].as_f64().unwrap() > 0.0, "{found}");
+        assert!(
+            converted["converted_bytes_per_cell"].as_f64() < converted["linked_bytes_per_cell"].as_f64(),
+            "{found}"
+        );
+        assert_eq!(found["decode_cells_per_second"], Value::Null);
+        assert_eq!(found["chunk_values"], 5_000);
+        let decoded = |row: usize| found["runs"][row]["decoded_per_value"].as_f64().unwrap();
+        assert!(decoded(0) > decoded(1) && decoded(1) >= 1.0, "{found}");
+        let tuned = run(&["tune", input, "--seconds", "0.01"]);
+        let chunks = &tuned["chunks"];
+        assert_eq!(chunks["chunk_values"], 5_000, "{tuned}");
+        let cells = chunks["cells_per_chunk"].as_f64().unwrap();
+        let wanted = chunks["wanted_block_size"].as_u64().unwrap();
+        assert!(
+            cells / wanted as f64 <= 0.5 && 2.0 * cells / wanted as f64 > 0.5,
+            "{tuned}"
+        );
+        let chosen = tuned["candidates"].as_array().unwrap();
+        assert!(
+            chosen.iter().all(|choice| {
+                let is_measured = choice["expected_cells_per_second"].as_f64().unwrap() > 0.0;
+                let is_fit = choice["fits_memory"] == true && choice["meets_target"] == true;
+                is_measured == is_fit && choice["decoded_per_value"].as_f64().unwrap() >= 1.0
+            }),
+            "{tuned}"
+        );
+        let plan = [
+            "plan",
+            input,
+            "--entropy",
+            "plate",
+            "--block-size",
+            "1",
+            "--fetch-factor",
+            "1",
+        ];
+        let planned = run(&plan);
+        // Cells from anywhere: each has a chunk of columns and one of values, or two.
+        let chunks = planned["chunks"]["chunks_per_cell"].as_f64().unwrap();
+        assert!((1.5..4.0).contains(&chunks), "{planned}");
+        assert!(
+            planned["chunks"]["decoded_per_value"].as_f64().unwrap() > 4.0,
+            "{planned}"
+        );
+        let (_, text, _) = with_cache(&cache, &plan);
+        assert!(text.contains("or more decode at most 1.5 times"), "{text}");
+        for (command, words) in [
+            (&bench[..], "as fast, reading"),
+            (&["tune", input, "--seconds", "0.01"], "5,000 values each"),
+        ] {
+            let (code, text, said) = with_cache(&cache, command);
+            assert!(code == 0 && text.contains(words), "{text}{said}");
+        }
+    }
+    // Where values are not compressed there are no chunks; the page is drawn all the same.
+    let plain = shown(&directory.path().join("synthetic.h5ad"));
+    let page = shown(&directory.path().join("page.html"));
+    let args = [
+        "bench",
+        &plain,
+        "--seconds",
+        "0.01",
+        "--block-size",
+        "16",
+        "--fetch-factor",
+        "4",
+        "--report",
+        &page,
+    ];
+    let found = run(&args);
+    assert_eq!(found["chunk_values"], Value::Null);
+    assert!(std::fs::read_to_string(&page).unwrap().contains("Converted: "));
+    assert!(run(&["plan", &plain, "--entropy", "plate"])["chunks"].is_null());
+    assert!(run(&["tune", &plain, "--seconds", "0.01"])["chunks"].is_null());
+    let leftovers: Vec<String> = names(directory.path())
+        .into_iter()
+        .filter(|name| name.starts_with('.'))
+        .collect();
+    assert_eq!(leftovers, [""; 0], "what was converted for a moment is gone");
+}
+
+#[test]
+fn the_cache_is_read_without_writing_and_says_what_is_in_the_way() {
+    let directory = scratch();
+    let cache = directory.path().join("cache");
+    let file = shown(&synthetic(directory.path()));
+    let run = |args: &[&str]| with_cache(&cache, args);
+    let (code, expected, said) = run(&["plan", &file, "--json"]);
+    assert_eq!(code, 0, "{said}");
+    let entries = cache.join("cellring");
+    let stores: Vec<String> = names(&entries)
+        .into_iter()
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    let [name] = stores.as_slice() else {
+        panic!("{stores:?}")
+    };
+    // Whoever may only read it finds what is there; root may write all the same.
+    std::fs::remove_file(entries.join(".turn")).unwrap();
+    std::fs::set_permissions(&entries, std::fs::Permissions::from_mode(0o500)).unwrap();
+    assert_eq!(run(&["plan", &file, "--json"]).1, expected);
+    assert_eq!(names(&entries), stores, "nothing was written");
+    std::fs::set_permissions(&entries, std::fs::Permissions::from_mode(0o700)).unwrap();
+    // What is damaged is made again.
+    let store = entries.join(name);
+    std::fs::write(store.join("index.bin"), "no index").unwrap();
+    assert_eq!(run(&["plan", &file, "--json"]).1, expected);
+    // What is no store is named.
+    std::fs::remove_dir_all(&store).unwrap();
+    std::fs::write(&store, "mine").unwrap();
+    let (code, _, said) = run(&["plan", &file]);
+    assert!(
+        code == 1 && said.contains(name) && said.contains("remove it"),
+        "{said}"
+    );
+    assert_eq!(std::fs::read(&store).unwrap(), b"mine");
+}
+
+#[test]
+fn features_are_chosen_when_a_link_is_read() {
+    let (directory, _) = made_by("make_inputs.py");
+    let file = shown(&directory.path().join("crispr.h5"));
+    set_age(Path::new(&file), 3600);
+    let store = shown(&directory.path().join("s.cellring"));
+    let error = fail(&["link", &file, "-o", &store, "--feature-types", "Gene Expression"]);
+    assert!(
+        error.contains("--feature-types, --genome") && error.contains("convert it instead"),
+        "{error}"
+    );
+    assert!(!Path::new(&store).exists());
+    report(&["link", &file, "-o", &store]);
+    assert_eq!(report(&["verify", &store])["whole"], true);
+}
