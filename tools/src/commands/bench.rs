@@ -29,7 +29,7 @@ use crate::size::parse_size;
 /// With --raw FILE, random reads of one size from all over a file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The store, a directory made by `cellring convert` or `cellring link`; or an .h5ad, which is linked on the way
+    /// The store, a directory made by `cellring convert` or `cellring link`; or an .h5ad or zarr, which is linked on the way
     #[arg(value_name = "STORE", required_unless_present = "raw", conflicts_with = "raw")]
     store: Option<PathBuf>,
     /// The directory below which the files are that a linked store leads to [default: the one that the store is in]

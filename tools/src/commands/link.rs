@@ -11,21 +11,21 @@ use crate::options::{InputArgs, MatrixArgs};
 use crate::output::{self, Show};
 use crate::paths::{check_input, check_store};
 
-/// Link an .h5ad as a store, without converting it
+/// Link an .h5ad or zarr as a store, without converting it
 ///
 /// It takes seconds. The values stay where they are, and are read there by everything that reads stores; the index has about two bytes
 /// per cell, and obs and var are copied. It is right for trying things out, for files that change, and where there is no room for a copy;
 /// for months of training convert, which is several times as fast to read: cellring convert STORE -o FAST does it.
 ///
-/// Sparse matrices that are stored by cells can be linked, with any of the usual compressions: CSR in .h5ad, and the .h5 files of 10x
-/// Genomics. When the file changes, the store says so, and does not read it: link it again with --refresh. When it was moved, tell the
+/// Matrices that are stored by cells can be linked, with any of the usual compressions: CSR and dense ones in .h5ad or zarr (v2 and v3, with
+/// and without shards, in a directory or stored in a zip file), and the .h5 files of 10x Genomics. When the file changes, the store says so, and does not read it: link it again with --refresh. When it was moved, tell the
 /// store with --relocate.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "cellring link [OPTIONS] INPUT --output STORE\n       \
                             cellring link --refresh STORE\n       \
                             cellring link --relocate OLD NEW STORE")]
 pub(crate) struct Args {
-    /// AnnData (.h5ad), or a 10x Genomics .h5 file; with --refresh or --relocate the linked store
+    /// AnnData (.h5ad or zarr), or a 10x Genomics .h5 file; with --refresh or --relocate the linked store
     #[arg(value_name = "INPUT")]
     input: PathBuf,
     #[command(flatten)]

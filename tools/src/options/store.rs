@@ -13,7 +13,7 @@ use crate::output;
 /// The store that a command is about.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StoreArg {
-    /// The store, a directory made by `cellring convert` or `cellring link`; or an .h5ad, which is linked on the way
+    /// The store, a directory made by `cellring convert` or `cellring link`; or an .h5ad or zarr, which is linked on the way
     #[arg(value_name = "STORE")]
     path: PathBuf,
     /// The directory below which the files are that a linked store leads to [default: the one that the store is in]

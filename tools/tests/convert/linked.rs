@@ -138,7 +138,7 @@ fn files_that_are_linked_give_what_their_conversion_gives() {
 }
 
 /// The second reader, which was written from the text of the format.
-fn spec_reader(args: &[&Path]) {
+pub(crate) fn spec_reader(args: &[&Path]) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/spec_reader.py");
     let output = Command::new(python()).arg(script).args(args).output().unwrap();
     assert!(

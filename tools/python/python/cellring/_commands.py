@@ -96,14 +96,14 @@ def convert(inputs: Any, store: PathLike, *, progress: bool | Callable[[int, int
 
 
 def link(input: PathLike, store: PathLike, **options: Any) -> dict[str, Any]:
-    """Links an ``.h5ad``, or an ``.h5`` of 10x Genomics, as a store: its values stay where they are, and are read there.
+    """Links an ``.h5ad``, a zarr, or an ``.h5`` of 10x Genomics, as a store: its values stay where they are, and are read there.
 
     It takes seconds; the index has about two bytes per cell, and obs and var are copied. What is read often is faster converted.
 
     Parameters
     ----------
     input : path
-        The file. Its matrix is sparse, and stored by cells.
+        The file. Its matrix is stored by cells: CSR, or dense.
     store : path
         The store to make, a directory.
     **options
