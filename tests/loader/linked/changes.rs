@@ -2,13 +2,16 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use cellring::format::ValueType;
+use cellring::writer::{LinkedWriter, TableKind};
 use cellring::{ErrorKind, Loader, OutputConfig, Store};
 
-use super::source::{GZIP, PLAIN, Source, age, link, matrix, stores};
+use super::source::{PLAIN, Source, age, matrix};
 use super::{config, content, epoch, large, sampler};
+use crate::common::{obs_table, var_table};
 
 #[test]
 fn a_file_that_changes_is_an_error_and_never_wrong_data() {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use cellring::format::ValueType;
+use cellring::store::verify;
 use cellring::writer::{SourceArray, SourceChunk, SourceLayout, SourceMatrix, SourceRun};
-use cellring::{ErrorKind, Loader, Store};
+use cellring::{Loader, Store};
 
-use super::source::{Form, GZIP, PLAIN, Source, age, link, matrix};
+use super::source::{Form, GZIP, Source, age, link, matrix};
 use super::{config, sampler};
-use crate::common::Mix;
 
 /// What is wrong with a file or an index is an error with the place; bytes that are not values are never delivered.
 #[test]

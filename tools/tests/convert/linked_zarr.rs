@@ -65,7 +65,10 @@ fn both_versions_are_read_by_both_readers() {
         (ZarrFormat::V3, "zstd"),
     ] {
         let (held, path) = zarr(directory.path(), format, compression);
-        assert!(compare_rows(&path, directory.path()).is_some(), "{format:?} {compression}");
+        assert!(
+            compare_rows(&path, directory.path()).is_some(),
+            "{format:?} {compression}"
+        );
         if compression != "zstd" {
             if !dump.exists() {
                 spec_reader(&[&held, &dump]);
@@ -95,7 +98,14 @@ fn what_becomes_of_a_zarr_is_noticed_or_followed() {
     assert_eq!(found["digest"], expected);
     // Converted, by way of the link.
     let fast = at("fast.cellring");
-    report(&["convert", shown(&store), "-o", shown(&fast), "--var-order", "source"]);
+    report(&[
+        "convert",
+        shown(&store),
+        "-o",
+        shown(&fast),
+        "--var-order",
+        "source",
+    ]);
     assert_eq!(digest(shown(&fast)), expected);
     // Moved, with all its files.
     let moved = at("moved.zarr");
@@ -117,7 +127,12 @@ fn what_becomes_of_a_zarr_is_noticed_or_followed() {
     }
     // More files than the process may open.
     let limited = Command::new("sh")
-        .args(["-c", r#"ulimit -n 40 && exec "$0" epoch "$1""#, env!("CARGO_BIN_EXE_cellring"), shown(&store)])
+        .args([
+            "-c",
+            r#"ulimit -n 40 && exec "$0" epoch "$1""#,
+            env!("CARGO_BIN_EXE_cellring"),
+            shown(&store),
+        ])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&limited.stderr);
