@@ -86,9 +86,14 @@ impl Array {
 
     /// The most bytes that a chunk may take in the file.
     pub(super) fn most_stored_bytes(&self) -> u64 {
-        match self.chunk_bytes() {
-            0 => 0,
-            bytes => bytes + bytes / 64 + CHUNK_OVERHEAD_BYTES,
-        }
+        most_stored_bytes(self.chunk_bytes())
+    }
+}
+
+/// The most bytes that a chunk of so many bytes may take in the file; 0 if there are no chunks.
+pub(crate) fn most_stored_bytes(chunk_bytes: u64) -> u64 {
+    match chunk_bytes {
+        0 => 0,
+        bytes => bytes.saturating_add(bytes / 64 + CHUNK_OVERHEAD_BYTES),
     }
 }

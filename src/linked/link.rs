@@ -170,6 +170,16 @@ impl Link {
         self.array(ArrayRole::Columns).linked().shape == Shape::Implied
     }
 
+    /// Which values of a row are stored together: all, or those in each column of tiles; none if the array is not stored.
+    pub(super) fn bands(&self, role: ArrayRole) -> impl Iterator<Item = Range<u64>> + use<> {
+        let (n, length) = match self.array(role).linked().shape {
+            Shape::Implied => (0, 0),
+            Shape::Tiles { columns, .. } => (self.n_vars.div_ceil(columns), columns),
+            Shape::Runs | Shape::Chunks { .. } => (1, u64::MAX),
+        };
+        (0..n).map(move |band| band * length..(band + 1).saturating_mul(length))
+    }
+
     /// The arrays that are stored.
     pub(super) fn roles(&self) -> &'static [ArrayRole] {
         match self.is_dense() {

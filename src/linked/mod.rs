@@ -17,7 +17,7 @@
 //! A chunk is inflated once for all rows of a fetch that have values in it, into memory of the thread that does it, and given up when the
 //! wanted pieces have been taken. So a fetch needs the memory of its rows, narrow, and not that of their chunks.
 
-mod array;
+pub(crate) mod array;
 mod canonical;
 mod error;
 pub(crate) mod identity;

@@ -117,13 +117,18 @@ pub(crate) fn plan(
 ) -> Result<Vec<Batch>, FormatError> {
     let mut jobs: Vec<Job> = Vec::new();
     let mut pieces: Vec<Piece> = Vec::with_capacity(2 * rows.len());
-    for role in ArrayRole::BOTH {
+    // By array, link and column of tiles: so the pieces of one chunk follow each other.
+    let passes = ArrayRole::BOTH.into_iter().flat_map(|role| {
+        rows.chunk_by(|a, b| a.link == b.link).flat_map(move |rows| {
+            let link = links[rows[0].link as usize].link;
+            link.bands(role).map(move |band| (role, band, rows))
+        })
+    });
+    for (role, band, rows) in passes {
         for wanted in rows {
             let planned = &links[wanted.link as usize];
-            if !planned.link.roles().contains(&role) {
-                continue;
-            }
-            let (mut at, end) = (wanted.first, wanted.first + u64::from(wanted.nnz));
+            let end = wanted.first + u64::from(wanted.nnz).min(band.end);
+            let mut at = wanted.first.saturating_add(band.start).min(end);
             while at < end {
                 let stored = planned.link.stored(role, at, end)?;
                 let piece = Piece {

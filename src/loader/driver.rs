@@ -13,7 +13,7 @@ use tracing::field::Empty;
 use super::decode::{DecodeContext, decode_minibatch};
 use super::error::LoaderError;
 use super::extents::{FetchReads, plan_reads};
-use super::gather::gather;
+use super::gather::{explained, gather};
 use super::pipeline::{PendingBatch, PendingFetch, Pipeline, StagedBatch, Work};
 use super::reads::read_bytes;
 use super::stage_memory::{Refusal, StageMemory};
@@ -21,7 +21,6 @@ use crate::Error;
 use crate::buffer::{Pool, Slot};
 use crate::engine::coalesce::{GAP_BYTES, ReadShape};
 use crate::engine::{Completion, Engine, Submission};
-use crate::linked::Link;
 use crate::linked::plan::{Batch, MAX_BATCH_BYTES};
 use crate::linked::stage::{self, stage};
 use crate::minibatch::Scratch;
@@ -180,12 +179,6 @@ impl Driver {
             self.pipeline.fail_at(first, error.into());
         }
     }
-}
-
-/// What is wrong: a file that has changed may look like one that is damaged.
-fn explained(links: &[&Link], error: Error) -> Error {
-    let changed = links.iter().find_map(|link| link.check().err());
-    changed.map_or(error, Into::into)
 }
 
 /// Brings rows of linked stores together, and decodes minibatches, until the epoch ends.

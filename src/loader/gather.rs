@@ -31,3 +31,9 @@ pub(super) fn gather(links: &[&Link], mut pending: PendingFetch) -> Result<Fille
         _reservations: reservations,
     })
 }
+
+/// What is wrong: a file that has changed may look like one that is damaged.
+pub(super) fn explained(links: &[&Link], error: Error) -> Error {
+    let changed = links.iter().find_map(|link| link.check().err());
+    changed.map_or(error, Into::into)
+}

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use super::decode::decode_minibatch;
 use super::error::LoaderError;
 use super::extents::{FetchReads, plan_reads};
-use super::gather::gather;
+use super::gather::{explained, gather};
 use super::pipeline::{PendingFetch, StagedBatch, Task};
 use super::row_reader::RowReader;
 use super::setup::check_shards;
@@ -87,14 +87,12 @@ impl Loader {
         let mut scratch = stage::Scratch::default();
         for mut batch in planned.batches {
             let reads = std::mem::take(&mut batch.reads);
-            let slots = reader.read(1, reads)?;
+            let found = reader.read(1, reads).and_then(|slots| {
+                let slot = slots[0].as_slice();
+                Ok(stage(&batch, slot, |link| links[link as usize], &mut scratch)?)
+            });
             staged.push(StagedBatch {
-                staged: stage(
-                    &batch,
-                    slots[0].as_slice(),
-                    |link| links[link as usize],
-                    &mut scratch,
-                )?,
+                staged: found.map_err(|error| explained(&links, error))?,
                 // It was compared with the budget before, all at once.
                 reservation: None,
             });

@@ -27,6 +27,7 @@ use crate::format::linked_id::identifying;
 use crate::format::manifest::{FileEntry, MatrixEntry, id_text};
 use crate::format::{Encoding, Manifest, ValueType, VarOrder};
 use crate::linked::LinkedError;
+use crate::linked::array::most_stored_bytes;
 use crate::linked::identity::{Stamp, fingerprint};
 use crate::store::Store;
 
@@ -380,6 +381,8 @@ fn write_index(
         ],
     };
     description.check().map_err(WriteError::Option)?;
+    let mut arrays = matrix.indices.iter().chain([&matrix.data]);
+    arrays.try_for_each(check_stored)?;
     let nnz = matrix.counts.iter().map(|&count| u64::from(count)).sum();
     let max_obs_nnz = matrix.counts.iter().copied().max().unwrap_or(0);
     if u64::from(max_obs_nnz) > matrix.n_vars {
@@ -435,6 +438,30 @@ fn write_index(
     manifest.store_id = id_text(store_id);
     manifest.index.crc32c = write_header(&path, &layout.header(store_id))?.into();
     Ok(manifest)
+}
+
+/// Whether a reader would take the chunks of an array.
+fn check_stored(array: &SourceArray) -> Result<(), WriteError> {
+    let (elements, chunks) = match &array.layout {
+        SourceLayout::Runs(_) => return Ok(()),
+        SourceLayout::Chunks { elements, chunks } => (*elements, chunks),
+        SourceLayout::Tiles {
+            rows,
+            columns,
+            chunks,
+        } => (rows.saturating_mul(*columns), chunks),
+    };
+    let most = most_stored_bytes(elements.saturating_mul(array.value_type.size_bytes() as u64));
+    match chunks
+        .iter()
+        .position(|chunk| u64::from(chunk.stored_bytes) > most)
+    {
+        None => Ok(()),
+        Some(number) => Err(WriteError::Option(format!(
+            "chunk {number} of {} takes {} bytes in its file, expected at most {most}; convert the file instead",
+            array.path, chunks[number].stored_bytes
+        ))),
+    }
 }
 
 /// The columns of a dense matrix.

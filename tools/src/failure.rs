@@ -117,7 +117,7 @@ const OPTIONS: [(&str, &str); 9] = [
     ("; link it again as ", "; link it again: cellring link --refresh "),
     (
         ": put it back, or link it again",
-        ": put it back, or say where it is (cellring link --relocate OLD NEW STORE)",
+        ": put it back, name the directory that it is below (--source-root), or say where it is (cellring link --relocate OLD NEW STORE)",
     ),
     (
         "; name a directory that both are below",

@@ -157,7 +157,8 @@ fn dense_matrices_that_are_not_whole_are_refused() {
         }
     };
     let said = refused(&|matrix| tiles(matrix, &|rows, _| *rows = 11));
-    assert!(said.contains("is damaged") || said.contains("decode"), "{said}");
+    // A chunk that was not compressed is not as long as it should be.
+    assert!(said.contains("does not lie within a file"), "{said}");
     let said = refused(&|matrix| tiles(matrix, &|_, columns| *columns = 40));
     assert!(said.contains("do not make up"), "{said}");
     let said = refused(&|matrix| tiles(matrix, &|rows, _| *rows = 0));

@@ -35,7 +35,7 @@ fn hostile_places_and_damaged_chunks_are_refused() {
         ("lie within a file", &|m, _| {
             chunks(&mut m.data, &|c| c[3].offset_bytes = u64::MAX - 3);
         }),
-        ("lie within a file", &|m, _| {
+        ("expected at most", &|m, _| {
             chunks(&mut m.data, &|c| c[3].stored_bytes = u32::MAX)
         }),
         ("lie within a file", &|m, _| {

@@ -91,6 +91,9 @@ pub fn link(input: &Path, output: &Path, options: &LinkOptions) -> Result<LinkRe
     let mut chunk_values = None;
     let several = inputs.selected_matrices.len() > 1;
     let mut files = HashMap::new();
+    for document in documents(input, options.open.group.as_deref(), &inputs.selected_matrices) {
+        files.insert(document.clone(), writer.add_file(&document)?);
+    }
     for (number, selected) in inputs.selected_matrices.iter().enumerate() {
         let stored = selected
             .matrix
@@ -177,6 +180,33 @@ fn counts(input: &Path, selected: &SelectedMatrix) -> Result<Vec<u32>, ConvertEr
     each.map(|count| u32::try_from(count).map_err(too_long)).collect()
 }
 
+/// The files that say what the tables and matrices of a zarr are, if the input is one in a directory: they are written again with what
+/// they describe. (Each array names its own.)
+fn documents(input: &Path, group: Option<&str>, matrices: &[SelectedMatrix]) -> Vec<PathBuf> {
+    const NAMES: [&str; 5] = ["zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"];
+    if !input.is_dir() {
+        return Vec::new();
+    }
+    let root = group.map_or_else(|| input.to_path_buf(), |group| input.join(group));
+    let mut left = vec![root.join("obs"), root.join("var"), root.join("raw/var")];
+    let mut directories = vec![root.clone()];
+    for selected in matrices {
+        let matrix = root.join(selected.selection.path());
+        directories.extend([matrix.join("indptr"), matrix]);
+    }
+    while let Some(directory) = left.pop() {
+        let entries = std::fs::read_dir(&directory).into_iter().flatten().flatten();
+        let within = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        left.extend(within.map(|entry| entry.path()));
+        directories.push(directory);
+    }
+    let named = |directory: PathBuf| NAMES.map(|name| directory.join(name));
+    let mut found: Vec<PathBuf> = directories.into_iter().flat_map(named).collect();
+    found.retain(|path| path.is_file());
+    found.sort_unstable();
+    found
+}
+
 /// An array for the writer, to which its files are added that are not among `files` yet.
 fn source_array(
     stored: StoredArray,
@@ -252,7 +282,9 @@ fn left_out(inputs: &Inputs) -> Vec<LeftOut> {
 
 /// What the manifest says of the source: enough to link or convert it again.
 fn provenance(input: &Path, selected: &SelectedMatrix, open: &OpenOptions) -> serde_json::Value {
-    let name = input.file_name().unwrap_or_default().to_string_lossy();
+    // Files are found again by this name, by way of a link as without.
+    let real = input.canonicalize().unwrap_or_else(|_| input.to_path_buf());
+    let name = real.file_name().unwrap_or_default().to_string_lossy();
     let mut source = serde_json::json!({
         "file": name,
         "matrix": selected.selection.path(),

@@ -12,7 +12,7 @@ use cellring_tools::synth::Synth;
 use serde_json::Value;
 
 use crate::linked::{age, compare_rows, spec_reader};
-use crate::{cellring, run_convert, scratch};
+use crate::{cellring, fail, run_convert, scratch};
 
 fn report(args: &[&str]) -> Value {
     let (code, stdout, stderr) = cellring(&[args, &["--json"]].concat());
@@ -79,6 +79,20 @@ fn both_versions_are_read_by_both_readers() {
     }
 }
 
+/// Chunks that were never written could be written later.
+#[test]
+fn a_directory_in_which_chunks_are_missing_is_refused() {
+    let directory = scratch();
+    let (_, path) = zarr(directory.path(), ZarrFormat::V2, "gzip");
+    std::fs::remove_file(path.join("X/data/1")).unwrap();
+    let store = directory.path().join("s.cellring");
+    let said = fail(&["link", shown(&path), "-o", shown(&store)]);
+    assert!(
+        said.contains("X/data/1 is not there") && !store.exists(),
+        "{said}"
+    );
+}
+
 #[test]
 fn what_becomes_of_a_zarr_is_noticed_or_followed() {
     let directory = scratch();
@@ -114,7 +128,12 @@ fn what_becomes_of_a_zarr_is_noticed_or_followed() {
     report(&["link", "--relocate", "cells.zarr", shown(&moved), shown(&store)]);
     assert_eq!(digest(shown(&store)), expected);
     // Any of the files may change: one that says what an array is, and one that holds its chunks.
-    for changed in ["X/data/zarr.json", "X/indices/c/0"] {
+    for changed in [
+        "X/data/zarr.json",
+        "X/indices/c/0",
+        "obs/zarr.json",
+        "X/indptr/zarr.json",
+    ] {
         let file = moved.join(changed);
         let content = std::fs::read(&file).unwrap();
         std::fs::write(&file, &content).unwrap();

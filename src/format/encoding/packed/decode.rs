@@ -26,7 +26,11 @@ pub struct FrameDecoder {
 impl FrameDecoder {
     /// The decoder for a matrix of `n_vars` columns whose values are stored as `value_type`, with the fastest loops that
     /// this processor can run.
+    ///
+    /// # Panics
+    /// If there are 2^31 columns or more: they are delivered as `i32`, and sums of them would wrap.
     pub fn new(n_vars: u32, value_type: ValueType) -> Self {
+        assert!(i32::try_from(n_vars).is_ok(), "{n_vars} columns");
         let matrix = Matrix {
             n_vars,
             value_type,

@@ -15,6 +15,7 @@ mod hdf5;
 mod int;
 mod limits;
 mod regular;
+mod stored;
 mod translate;
 mod zarr;
 
@@ -24,8 +25,7 @@ use std::sync::Arc;
 use cellring_core::ValueType;
 use cellring_filters::Filter;
 
-pub(crate) use array::{Array, stored_type};
-pub use array::{StoredArray, StoredChunk, StoredExtents, StoredRun};
+pub(crate) use array::Array;
 pub(crate) use attribute::Attribute;
 pub(crate) use element::{Class, Element, Enumeration, Member, Padding};
 pub(crate) use fault::Fault;
@@ -33,6 +33,8 @@ pub(crate) use file::SourceFile;
 pub(crate) use grid::Grid;
 pub(crate) use int::IntKind;
 pub(crate) use regular::open_regular;
+pub(crate) use stored::stored_type;
+pub use stored::{StoredArray, StoredChunk, StoredExtents, StoredRun};
 
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

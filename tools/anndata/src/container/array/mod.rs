@@ -3,9 +3,6 @@
 mod fetch;
 mod stored;
 
-pub(crate) use stored::stored_type;
-pub use stored::{StoredArray, StoredChunk, StoredExtents, StoredRun};
-
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 

@@ -16,7 +16,7 @@ use super::coding::Coding;
 use super::decoder::{Decoder, array_of, lengths, product};
 use super::shards::Shards;
 use super::storage::{Located, Storage};
-use crate::container::limits::MAX_CHUNK_BYTES;
+use crate::container::limits::{MAX_ABSENT_CHUNKS, MAX_CHUNK_BYTES};
 use crate::container::{Class, Element, Fault, Foreign, StoredArray, StoredChunk, StoredExtents};
 
 /// Chunks that any array may have, whatever the length of its files: those that hold only the fill value are not there.
@@ -213,11 +213,25 @@ impl ZarrArray {
             )));
         }
         let mut files = self.storage.documents(&self.path)?;
-        let mut chunks = vec![StoredChunk::default(); (down * across) as usize];
+        // What is claimed takes memory only as far as files are there.
+        let n_chunks = down.saturating_mul(across);
+        let mut chunks: Vec<StoredChunk> = Vec::new();
+        let mut n_absent = 0u64;
         for number in 0..n_files {
             let at = [number / files_across, number % files_across];
             let key = self.names.chunk_key(&at[..self.n_dimensions]).to_string();
             let Some(located) = self.storage.locate(&key)? else {
+                if self.storage.may_grow() {
+                    return Err(Fault::from(format!(
+                        "{key} is not there, and if it were written later, that would not be noticed"
+                    )));
+                }
+                n_absent = n_absent.saturating_add(per_file[0].saturating_mul(per_file[1]));
+                if n_absent > MAX_ABSENT_CHUNKS {
+                    return Err(Fault::from(format!(
+                        "{n_absent} of its chunks were never written"
+                    )));
+                }
                 continue;
             };
             // All of a zip file is in one; in a directory each is another.
@@ -233,11 +247,22 @@ impl ZarrArray {
                 let row = at[0] * per_file[0] + within / per_file[1];
                 let column = at[1] * per_file[1] + within % per_file[1];
                 if let (Some((offset, n_bytes)), true) = (place, row < down && column < across) {
-                    chunks[(row * across + column) as usize] =
-                        self.chunk_at(&located, &key, file, offset, n_bytes)?;
+                    let number = (row * across + column) as usize;
+                    if chunks.len() <= number {
+                        chunks.resize(number + 1, StoredChunk::default());
+                    }
+                    chunks[number] = self.chunk_at(&located, &key, file, offset, n_bytes)?;
                 }
             }
         }
+        // Of the last ones a shard may say that they are not there.
+        if n_chunks > (chunks.len() as u64).saturating_add(MAX_ABSENT_CHUNKS) {
+            return Err(Fault::from(format!(
+                "{} of its {n_chunks} chunks were written",
+                chunks.len()
+            )));
+        }
+        chunks.resize(n_chunks as usize, StoredChunk::default());
         Ok((files, chunks))
     }
 

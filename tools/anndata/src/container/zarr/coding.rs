@@ -13,11 +13,11 @@ pub(super) struct Coding {
 }
 
 impl Coding {
-    /// That of an array of v3 with these codecs, or within its shards.
+    /// That of an array of v3 with these codecs, or within its shards, of elements of so many bytes.
     ///
     /// # Errors
     /// In one clause, which of them has no filter.
-    pub(super) fn of_v3(codecs: &Value) -> Result<Self, String> {
+    pub(super) fn of_v3(codecs: &Value, element_bytes: usize) -> Result<Self, String> {
         let listed = codecs.as_array().map(Vec::as_slice).unwrap_or_default();
         if let [codec] = listed
             && codec["name"] == "sharding_indexed"
@@ -27,7 +27,7 @@ impl Coding {
             if { nested }.any(|codec| codec["name"] == "sharding_indexed") {
                 return Err("it has shards within shards".to_owned());
             }
-            return Self::of_v3(within);
+            return Self::of_v3(within, element_bytes);
         }
         let mut big_endian = false;
         let mut filters = Vec::new();
@@ -38,7 +38,12 @@ impl Coding {
                 .unwrap_or_default();
             let configuration = &codec["configuration"];
             match name {
-                "bytes" | "endian" => big_endian = configuration["endian"] == "big",
+                "bytes" | "endian" if configuration["endian"].is_string() || element_bytes == 1 => {
+                    big_endian = configuration["endian"] == "big";
+                }
+                "bytes" | "endian" => {
+                    return Err("it does not say which byte of a number comes first".to_owned());
+                }
                 _ => filters.extend(filter(name, configuration)?),
             }
         }
@@ -50,6 +55,10 @@ impl Coding {
     /// # Errors
     /// In one clause, which of its codecs has no filter.
     pub(super) fn of_v2(document: &Value) -> Result<Self, String> {
+        let n_dimensions = document["shape"].as_array().map_or(0, Vec::len);
+        if document["order"] == "F" && n_dimensions > 1 {
+            return Err("its chunks are stored by columns".to_owned());
+        }
         let big_endian = document["dtype"]
             .as_str()
             .is_some_and(|dtype| dtype.starts_with('>'));
@@ -111,7 +120,7 @@ mod tests {
             "chunk_shape": [10], "index_codecs": [{"name": "crc32c"}],
             "codecs": [{"name": "bytes", "configuration": {"endian": "big"}}, {"name": "zstd", "configuration": {"level": 0}}, {"name": "crc32c"}],
         }}]);
-        let coding = Coding::of_v3(&sharded).unwrap();
+        let coding = Coding::of_v3(&sharded, 4).unwrap();
         assert_eq!(
             (ids(&coding), coding.big_endian),
             (vec![32015, zarr::CRC32C], true)
@@ -131,22 +140,24 @@ mod tests {
     fn what_has_no_filter_is_refused_by_name() {
         for (codecs, word) in [
             (json!([{"name": "transpose"}, {"name": "bytes"}]), "transpose"),
+            (json!([{"name": "bytes"}]), "comes first"),
             (
-                json!([{"name": "bytes"}, {"name": "numcodecs.bz2"}]),
+                json!([{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "numcodecs.bz2"}]),
                 "numcodecs.bz2",
             ),
-            (
-                json!([{"name": "bytes"}, {"name": "zstd"}, {"name": "gzip"}]),
-                "second compression",
-            ),
+            (json!([{"name": "zstd"}, {"name": "gzip"}]), "second compression"),
             (
                 json!([{"name": "sharding_indexed", "configuration": {"codecs": [{"name": "sharding_indexed"}]}}]),
                 "shards within shards",
             ),
         ] {
-            let said = Coding::of_v3(&codecs).unwrap_err();
+            let said = Coding::of_v3(&codecs, 4).unwrap_err();
             assert!(said.contains(word), "{said}");
         }
+        assert!(Coding::of_v3(&json!([{"name": "bytes"}]), 1).is_ok());
+        let by_column =
+            json!({"dtype": "<f4", "order": "F", "shape": [3, 4], "filters": null, "compressor": null});
+        assert!(Coding::of_v2(&by_column).unwrap_err().contains("by columns"));
         let delta = json!({"dtype": "<i4", "filters": [{"id": "delta", "dtype": "<i4"}], "compressor": null});
         assert!(Coding::of_v2(&delta).unwrap_err().contains("delta"));
     }

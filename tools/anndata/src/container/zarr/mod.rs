@@ -176,7 +176,7 @@ impl Container for Zarr {
             });
         }
         let coding = match is_v3 {
-            true => Coding::of_v3(&document["codecs"]),
+            true => Coding::of_v3(&document["codecs"], element.size_bytes),
             false => Coding::of_v2(&document),
         };
         match is_v3 {

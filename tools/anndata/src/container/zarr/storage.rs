@@ -132,6 +132,11 @@ impl Storage {
         }
     }
 
+    /// Whether a file may be added to the hierarchy while those that are there stay as they are.
+    pub(super) fn may_grow(&self) -> bool {
+        matches!(self, Self::Directory(_))
+    }
+
     /// The files that say what the array at `path` is; of a zip file, that.
     pub(super) fn documents(&self, path: &str) -> Result<Vec<PathBuf>, Fault> {
         match self {

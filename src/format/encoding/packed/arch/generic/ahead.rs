@@ -138,8 +138,8 @@ pub(in super::super) unsafe fn prepare<V: Vector>(
                 }
             }
             // No sum within a block goes beyond a word.
-            let fits = (sum + V::WORDS as u32) << gap.width < 1 << 16;
-            (*group).gap_is_ready = fits && gap.width <= V::MAX_WORD_WIDTH;
+            (*group).gap_is_ready =
+                gap.width <= V::MAX_WORD_WIDTH && (sum + V::WORDS as u32) << gap.width < 1 << 16;
             (*group).code_is_ready = match fast_codes {
                 FastCodes::Never => false,
                 FastCodes::Dictionary { len } => code.width <= V::MAX_TABLE_WIDTH && len >> code.width != 0,
