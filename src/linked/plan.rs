@@ -136,7 +136,7 @@ pub(crate) fn plan(
                     at: (at - wanted.first) as u32,
                     n: (stored.elements.end - at) as u32,
                     from: stored.from,
-                    is_whole: at == wanted.first && stored.elements.end == end,
+                    is_whole: stored.elements.end - at == u64::from(wanted.nnz),
                 };
                 at = stored.elements.end;
                 put(

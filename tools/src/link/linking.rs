@@ -91,9 +91,6 @@ pub fn link(input: &Path, output: &Path, options: &LinkOptions) -> Result<LinkRe
     let mut chunk_values = None;
     let several = inputs.selected_matrices.len() > 1;
     let mut files = HashMap::new();
-    for document in documents(input, options.open.group.as_deref(), &inputs.selected_matrices) {
-        files.insert(document.clone(), writer.add_file(&document)?);
-    }
     for (number, selected) in inputs.selected_matrices.iter().enumerate() {
         let stored = selected
             .matrix
@@ -106,6 +103,12 @@ pub fn link(input: &Path, output: &Path, options: &LinkOptions) -> Result<LinkRe
                     false => PART_OF_FEATURES.to_owned(),
                 },
             })?;
+        if number == 0 {
+            for document in documents(input, options.open.group.as_deref(), &inputs.selected_matrices) {
+                let number = writer.add_file(&document)?;
+                files.insert(document, number);
+            }
+        }
         let matrix = SourceMatrix {
             n_vars: selected.matrix.n_vars(),
             indices: match stored.indices {
