@@ -44,11 +44,6 @@ fn the_part_that_is_missing_is_named() {
         ),
         (at("file"), "it is a file, but a store is a directory".to_owned()),
         (at("empty"), "it has no manifest.json".to_owned()),
-        // A zarr is read where it is.
-        (
-            at("zarr"),
-            "is an empty hierarchy, neither AnnData nor".to_owned(),
-        ),
     ];
     for (path, expected) in &cases {
         for args in commands(path) {
@@ -58,6 +53,19 @@ fn the_part_that_is_missing_is_named() {
                 "{args:?}: {message}"
             );
         }
+    }
+    // A zarr is read where it is by all but the export of a store.
+    let zarr = at("zarr");
+    for args in commands(&zarr) {
+        let message = fail(&args);
+        let expected = match args[0] {
+            "export" => "convert it first: cellring convert",
+            _ => "is an empty hierarchy, neither AnnData nor",
+        };
+        assert!(
+            message.starts_with(&zarr) && message.contains(expected),
+            "{args:?}: {message}"
+        );
     }
 }
 
