@@ -95,13 +95,29 @@ def test_a_file_that_changes_is_named(tmp_path):
     assert (store[:] != sp.csr_matrix(matrix * 2)).nnz == 0
 
 
-@pytest.mark.parametrize("form", ["csc", "dense"])
-def test_what_cannot_be_linked_says_what_to_do(tmp_path, form):
+def test_what_cannot_be_linked_says_what_to_do(tmp_path):
     path = tmp_path / "cells.h5ad"
-    matrix = sp.random(30, 20, 0.2, "csc", dtype=np.float32, random_state=1)
-    anndata.AnnData(matrix if form == "csc" else matrix.toarray()).write_h5ad(path)
+    anndata.AnnData(sp.random(30, 20, 0.2, "csc", dtype=np.float32, random_state=1)).write_h5ad(path)
     with pytest.raises(cellring.StoreError, match="cannot be linked.*cellring convert"):
         cellring.Loader(path)
+
+
+@pytest.mark.parametrize("form", ["dense.h5ad", "dense gzip.h5ad", "dense.zarr", "sparse.zarr"])
+def test_dense_matrices_and_zarr_are_read_in_place(tmp_path, form):
+    path = tmp_path / form
+    matrix = sp.random(300, 200, 0.1, "csr", dtype=np.float32, random_state=1)
+    data = anndata.AnnData(matrix if "sparse" in form else matrix.toarray())
+    if form.endswith(".zarr"):
+        data.write_zarr(path)
+    else:
+        data.write_h5ad(path, compression="gzip" if "gzip" in form else None)
+    with pytest.warns(cellring.CellringWarning):
+        store = cellring.Store(path)
+    assert (store[:] != matrix).nnz == 0
+    with pytest.warns(cellring.CellringWarning):
+        loader = cellring.Loader(path, batch_size=32, to="scipy")
+    for minibatch in loader:
+        assert (minibatch.x != matrix[minibatch.ids]).nnz == 0
 
 
 def test_workers_share_a_file(source):
