@@ -8,6 +8,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# Hundreds of short Python processes import the same modules: compiled once, they start in a third of the time.
+unset PYTHONDONTWRITEBYTECODE
+
 options=()
 while [ "${1:-}" = --yes ] || [ "${1:-}" = --without-torch ]; do
     options+=("$1")

@@ -5,6 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# As in tests/all.sh.
+unset PYTHONDONTWRITEBYTECODE
+
 say() { echo "python: $*" >&2; }
 
 # The environment that maturin and the tests run in: with torch, unless that was left out or no Python is new enough for it.

@@ -55,8 +55,9 @@ fn inputs_of_a_script_come_back_equal(script: &str, n_least: usize, n_linked_lea
             continue;
         }
         converted.unwrap_or_else(|error| panic!("{input}: {error}"));
-        // A third of them, to be quick.
-        if forced.is_none() && number.is_multiple_of(3) {
+        // A third of them, to be quick; all for whoever asks for that.
+        let is_tried = number.is_multiple_of(3) || std::env::var_os("CELLRING_EVERYTHING").is_some();
+        if forced.is_none() && is_tried {
             age(Path::new(input));
             n_linked += usize::from(compare_rows(Path::new(input), directory.path()).is_some());
         }
