@@ -253,13 +253,13 @@ pub enum ReadError {
     },
     /// The disk has no room for the temporary file that a matrix stored by columns is turned in.
     #[error(
-        "{} has {} MiB free, but a temporary file of {} MiB is needed there to turn the matrix into rows; free some space or choose another disk for the output",
+        "{} has {} MiB free, but a temporary file there of at least {} MiB is needed to turn the matrix into rows; free some space or choose another disk for the output",
         directory.display(), free_bytes >> 20, needed_bytes.div_ceil(1 << 20)
     )]
     NoRoom {
         /// Where the temporary file was to be.
         directory: PathBuf,
-        /// Its length.
+        /// What it takes at least.
         needed_bytes: u64,
         /// What there is.
         free_bytes: u64,

@@ -25,6 +25,20 @@ pub trait Element: Copy + PartialEq + Send + Sync + sealed::Sealed + 'static {
             .for_each(|(value, &code)| *value = Self::from_count(code + 1));
     }
 
+    /// Fills `codes` with `count - 1` of each value, if all are counts: what [`Element::fill_counts`] takes back. Otherwise gives
+    /// `false`, and `codes` is unspecified.
+    #[inline(always)]
+    fn codes(values: &[Self], codes: &mut Vec<u32>) -> bool {
+        codes.clear();
+        let mut are_counts = true;
+        codes.extend(values.iter().map(|value| {
+            let count = value.as_count().unwrap_or(0);
+            are_counts &= count > 0;
+            count.wrapping_sub(1)
+        }));
+        are_counts
+    }
+
     /// The values themselves where they are `f32`: what the fast loops write.
     #[inline(always)]
     fn as_f32s(_values: &mut [Self]) -> Option<&mut [f32]> {
@@ -224,6 +238,19 @@ macro_rules! of_float {
             }
         }
 
+        #[inline(always)]
+        fn codes(values: &[Self], codes: &mut Vec<u32>) -> bool {
+            codes.clear();
+            let mut are_counts = true;
+            // As above: signed integers. A cast of 2^31 and more gives the largest of them, which is no `f32`.
+            codes.extend(values.iter().map(|&value| {
+                let count = value as i32;
+                are_counts &= (count as Self == value) & (count > 0) & (count < i32::MAX);
+                (count as u32).wrapping_sub(1)
+            }));
+            are_counts
+        }
+
         #[inline]
         fn from_stored(stored: ValueType, bytes: &[u8]) -> Self {
             crate::with_element!(stored, S => get::<S>(bytes).to_f32())
@@ -267,6 +294,58 @@ mod tests {
         assert_eq!((-1i64).as_count(), None);
         assert_eq!((1i64 << 32).as_count(), None);
         assert_eq!((true.as_count(), false.as_count()), (Some(1), None));
+    }
+
+    #[test]
+    fn codes_are_those_of_the_counts() {
+        fn check<T: Element>(values: &[T]) {
+            let mut codes = vec![7];
+            for values in [values, &[]] {
+                let expected: Option<Vec<u32>> =
+                    values.iter().map(|value| Some(value.as_count()? - 1)).collect();
+                let are_counts = T::codes(values, &mut codes);
+                // A large count may be taken for none.
+                let is_large = values
+                    .iter()
+                    .any(|value| value.as_count().is_some_and(|count| count >= 1 << 31));
+                assert!(are_counts == expected.is_some() || is_large && !are_counts);
+                if are_counts {
+                    assert_eq!(Some(&codes), expected.as_ref());
+                }
+            }
+        }
+        for value in [
+            1.0,
+            255.0,
+            65_536.0,
+            16_777_216.0,
+            2_147_483_520.0,
+            2_147_483_648.0,
+            4_294_967_040.0,
+        ] {
+            check(&[1.0f32, value, 3.0]);
+            check(&[1.0f64, f64::from(value), 3.0]);
+        }
+        for value in [
+            0.0,
+            -0.0,
+            0.5,
+            -1.0,
+            f32::NAN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            4_294_967_296.0,
+            1e38,
+        ] {
+            check(&[1.0f32, value, 3.0]);
+            check(&[1.0f64, f64::from(value), 3.0]);
+        }
+        check(&[1u8, 0]);
+        check(&[1u64, u64::from(u32::MAX)]);
+        check(&[1u64, 1 << 32]);
+        check(&[true, true]);
+        check(&[true, false]);
+        check(&[-1i16, 3]);
     }
 
     #[test]

@@ -159,7 +159,9 @@ impl<'a> MatrixJob<'a> {
                 looks.add(&window.values);
                 n_windows += 1;
             }
-            let dropped = rows.report().duplicates_summed + rows.report().explicit_zeros_dropped;
+            let mut changed = rows.report();
+            changed += matrix.changed_before();
+            let dropped = changed.duplicates_summed + changed.explicit_zeros_dropped;
             if dropped > 0 && survey == Some(Survey::StoredCounts) {
                 return Ok(None);
             }

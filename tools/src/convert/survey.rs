@@ -22,7 +22,7 @@ const SAMPLE_ROWS: u64 = 512;
 /// What is to be found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Survey {
-    /// In how many rows a column is stored. The values are not read, which halves the time; the numbers are those of the
+    /// How often a column is stored. The values are not read, which halves the time, and of a matrix that is stored by columns nothing; the numbers are those of the
     /// canonical matrix where that turns out to have dropped nothing.
     StoredCounts,
     /// Exact numbers, and the type that the values fit.
@@ -76,6 +76,14 @@ pub(super) fn run(
     let mut counts = vec![0u64; matrix.n_vars() as usize];
     match survey {
         Survey::StoredCounts => {
+            if let Some(counts) = matrix.stored_per_column() {
+                progress(matrix.n_obs());
+                return Ok(Found {
+                    counts,
+                    narrowest: None,
+                });
+            }
+            let matrix = matrix.in_any_order();
             let mut start = 0;
             while start < matrix.n_obs() {
                 let mut nnz = 0;
@@ -98,7 +106,7 @@ pub(super) fn run(
             })
         }
         Survey::Exact => {
-            let mut range = ValueRange::default();
+            let (mut range, matrix) = (ValueRange::default(), matrix.in_any_order());
             let mut rows = matrix.rows(0..matrix.n_obs(), window_nnz)?;
             let mut done = 0;
             while let Some(window) = rows.next() {

@@ -107,7 +107,7 @@ fn a_matrix_is_not_turned_where_there_is_no_room() {
     };
     let error = turn(disk.path());
     assert!(
-        matches!(error, ReadError::NoRoom { needed_bytes, free_bytes, .. } if needed_bytes == 2_286_884 * 12 && free_bytes <= 2 << 20),
+        matches!(error, ReadError::NoRoom { needed_bytes, free_bytes, .. } if needed_bytes == 2_286_884 * 2 && free_bytes <= 2 << 20),
         "{error}"
     );
     assert_eq!(names(disk.path()), [""; 0]);

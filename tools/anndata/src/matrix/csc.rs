@@ -1,12 +1,13 @@
 //! Matrices that are stored by columns.
 
+use std::ops::Range;
 use std::path::Path;
 
 use cellring_core::ValueType;
 use cellring_core::with_values;
 
 use super::compressed::Compressed;
-use super::row_sorted::{Entries, EntrySource, SORT_NNZ};
+use super::row_sorted::{Entries, EntrySource, SORT_NNZ, entries_bytes, read_ahead};
 use super::value::Value;
 use crate::error::{ReadError, Result};
 
@@ -19,6 +20,13 @@ const MANY_NAMES: u64 = 1 << 20;
 pub(super) struct Csc(pub(super) Compressed);
 
 impl Csc {
+    /// The entries in pieces that are read at a time.
+    fn pieces(&self) -> impl Iterator<Item = Range<u64>> + use<> {
+        let nnz = self.0.nnz();
+        let starts = (0..nnz).step_by(SORT_NNZ as usize);
+        starts.map(move |start| start..nnz.min(start + SORT_NNZ))
+    }
+
     fn check(&self, rows: &[u32], first_position: u64) -> Result<()> {
         let n_obs = self.0.n_minor;
         let Some(at) = rows.iter().position(|&row| u64::from(row) >= n_obs) else {
@@ -62,8 +70,7 @@ impl EntrySource for Csc {
     }
 
     fn working_bytes(&self) -> u64 {
-        let windows = SORT_NNZ * (12 + self.value_type().size_bytes() as u64);
-        windows + self.0.decoding_bytes(rayon::current_num_threads())
+        entries_bytes(SORT_NNZ, self.value_type()) + self.0.decoding_bytes(rayon::current_num_threads())
     }
 
     fn count(&self) -> Result<Vec<u64>> {
@@ -79,48 +86,46 @@ impl EntrySource for Csc {
             return Err(file.damaged(&self.0.object, detail));
         }
         let mut counts = vec![0u64; self.0.n_minor as usize];
-        let mut rows = Vec::new();
-        let nnz = self.0.nnz();
-        for start in (0..nnz).step_by(SORT_NNZ as usize) {
-            let end = nnz.min(start + SORT_NNZ);
-            rows.resize((end - start) as usize, 0);
-            self.0.read_indices(start..end, &mut rows)?;
-            self.check(&rows, start)?;
-            rows.iter().for_each(|&row| counts[row as usize] += 1);
-        }
+        let read = |entries: Range<u64>, read: &mut Entries| {
+            read.rows.resize((entries.end - entries.start) as usize, 0);
+            self.0.read_indices(entries.clone(), &mut read.rows)?;
+            self.check(&read.rows, entries.start)
+        };
+        read_ahead(self.value_type(), self.pieces(), read, &mut |entries| {
+            entries.rows.iter().for_each(|&row| counts[row as usize] += 1);
+            Ok(())
+        })?;
         Ok(counts)
     }
 
-    fn read(&self, take: &mut dyn FnMut(&Entries) -> Result<()>) -> Result<()> {
-        let mut entries = Entries::new(self.0.value_type);
-        let nnz = self.0.nnz();
-        let mut column = 0;
-        for start in (0..nnz).step_by(SORT_NNZ as usize) {
-            let end = nnz.min(start + SORT_NNZ);
-            let n = (end - start) as usize;
-            entries.rows.resize(n, 0);
-            with_values!(&mut entries.values, values => {
+    fn column_counts(&self) -> Option<Vec<u64>> {
+        Some(self.0.indptr.windows(2).map(|pair| pair[1] - pair[0]).collect())
+    }
+
+    fn read(&self, take: &mut (dyn FnMut(&mut Entries) -> Result<()> + Send)) -> Result<()> {
+        let read = |entries: Range<u64>, read: &mut Entries| {
+            let n = (entries.end - entries.start) as usize;
+            read.rows.resize(n, 0);
+            with_values!(&mut read.values, values => {
                 values.resize(n, Default::default());
                 let (rows_read, values_read) = rayon::join(
-                    || self.0.read_indices(start..end, &mut entries.rows),
-                    || Value::read(&self.0.data, start..end, values),
+                    || self.0.read_indices(entries.clone(), &mut read.rows),
+                    || Value::read(&self.0.data, entries.clone(), values),
                 );
                 rows_read?;
                 values_read?;
             });
-            self.check(&entries.rows, start)?;
-            entries.columns.clear();
-            let mut at = start;
-            while at < end {
-                while self.0.indptr[column + 1] <= at {
-                    column += 1;
-                }
-                let until = self.0.indptr[column + 1].min(end);
-                entries.columns.resize((until - start) as usize, column as u32);
-                at = until;
+            self.check(&read.rows, entries.start)?;
+            read.columns.clear();
+            let mut column = self.0.major_of(entries.start) as usize;
+            while read.columns.len() < n {
+                let until = self.0.indptr[column + 1].min(entries.end);
+                read.columns
+                    .resize((until - entries.start) as usize, column as u32);
+                column += 1;
             }
-            take(&entries)?;
-        }
-        Ok(())
+            Ok(())
+        };
+        read_ahead(self.value_type(), self.pieces(), read, take)
     }
 }

@@ -120,6 +120,10 @@ impl RowSource for Dense {
         "int32".to_owned()
     }
 
+    fn has_bounds_only(&self) -> bool {
+        true
+    }
+
     fn stored_in(&self, _: u64) -> u64 {
         self.grid.n_columns()
     }

@@ -129,6 +129,10 @@ impl RowSource for Frame {
         "int32".to_owned()
     }
 
+    fn has_bounds_only(&self) -> bool {
+        true
+    }
+
     fn stored_in(&self, _: u64) -> u64 {
         self.n_vars()
     }

@@ -56,6 +56,7 @@ struct InputMatrix {
     frame_columns: Option<Vec<FrameColumn>>,
     indices_type: String,
     counts: Counts,
+    has_bounds_only: bool,
     /// What it takes while it is open.
     open_bytes: u64,
 }
@@ -213,6 +214,7 @@ impl InputMatrix {
                 true => Counts::Equal(source.n_vars()),
                 false => Counts::Each((0..n_obs).map(count).collect()),
             },
+            has_bounds_only: source.has_bounds_only(),
             open_bytes: OPEN_BYTES
                 + source.working_bytes()
                 + 8 * n_obs
@@ -362,6 +364,10 @@ impl RowSource for Joined {
         wide.or(types().next())
             .cloned()
             .unwrap_or_else(|| "int32".to_owned())
+    }
+
+    fn has_bounds_only(&self) -> bool {
+        self.parts.parts.iter().any(|part| part.has_bounds_only)
     }
 
     fn stored_in(&self, row: u64) -> u64 {

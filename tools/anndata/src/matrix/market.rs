@@ -336,7 +336,7 @@ impl EntrySource for Market {
         Ok(counts)
     }
 
-    fn read(&self, take: &mut dyn FnMut(&Entries) -> Result<()>) -> Result<()> {
+    fn read(&self, take: &mut (dyn FnMut(&mut Entries) -> Result<()> + Send)) -> Result<()> {
         let mut entries = Entries::new(self.value_type);
         let mut failed = None;
         let mut flush = |entries: &mut Entries| {

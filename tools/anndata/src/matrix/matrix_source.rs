@@ -46,7 +46,7 @@ impl MatrixSource {
         self.source.n_vars()
     }
 
-    /// Stored entries, before duplicates are summed and explicit zeros dropped; all elements of a dense matrix.
+    /// Stored entries, before duplicates are summed and explicit zeros dropped, or a bound for them; all elements of a dense matrix.
     pub fn nnz(&self) -> u64 {
         self.source.nnz()
     }
@@ -102,7 +102,8 @@ impl MatrixSource {
     }
 
     /// The rows in another order: `order` names for each new row the row that it was. They are put there by way of a
-    /// temporary file in the workspace when they are first read; this counts them.
+    /// temporary file in the workspace when they are first read; where it is not known how many values a row has, this reads all to count
+    /// them.
     ///
     /// # Errors
     /// As reading the rows.
@@ -148,6 +149,21 @@ impl MatrixSource {
             place_of_column,
         };
         Ok(Self::new(RowSorted::new(transposed, workspace)?))
+    }
+
+    /// Stored entries of each column (before canonicalising), where the file says so and none has to be read: of a matrix that is stored
+    /// by columns.
+    pub fn stored_per_column(&self) -> Option<Vec<u64>> {
+        self.source.column_counts()
+    }
+
+    /// The same rows in whatever order takes least work: the matrix itself, or what it was [`reordered`](Self::reordered) from.
+    #[must_use]
+    pub fn in_any_order(&self) -> Self {
+        match self.source.in_any_order() {
+            Some(source) => Self { source },
+            None => self.clone(),
+        }
     }
 
     /// What was changed in the matrix while its rows were put into another order: not seen by those who read them then.

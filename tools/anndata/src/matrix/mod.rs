@@ -16,6 +16,7 @@ mod number;
 mod open;
 mod permuted;
 mod picked;
+mod pieces;
 mod row_sorted;
 mod selected;
 mod selection;

@@ -1,5 +1,6 @@
 //! The rows of a matrix in another order, by way of a temporary file.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,8 +8,8 @@ use cellring_core::ValueType;
 
 use super::canonical::Canonicalised;
 use super::frame_column::FrameColumn;
-use super::row_sorted::{Entries, EntrySource};
-use super::source::RowSource;
+use super::row_sorted::{Entries, EntrySource, entries_bytes, read_ahead};
+use super::source::{RowSource, windows};
 use crate::error::Result;
 
 /// Entries of a window while rows are put into order.
@@ -35,21 +36,6 @@ impl Permuted {
             place_of_row,
             report: Mutex::default(),
         }
-    }
-
-    fn for_each_window(&self, mut take: impl FnMut(u64, cellring_core::CsrRows) -> Result<()>) -> Result<()> {
-        self.inner.prepare()?;
-        let mut report = Canonicalised::default();
-        let mut at = 0;
-        while at < self.inner.n_obs() {
-            let rows = self.inner.window(at, self.inner.n_obs(), WINDOW_NNZ);
-            let (window, changed) = self.inner.read(&rows, None)?;
-            report += changed;
-            take(at, window)?;
-            at = rows.end;
-        }
-        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = report;
-        Ok(())
     }
 }
 
@@ -83,37 +69,60 @@ impl EntrySource for Permuted {
     }
 
     fn working_bytes(&self) -> u64 {
-        let entry_bytes = 16 + 2 * self.value_type().size_bytes() as u64;
-        self.inner.working_bytes() + 4 * self.inner.n_obs() + WINDOW_NNZ as u64 * entry_bytes
+        let window = entries_bytes(WINDOW_NNZ as u64, self.value_type());
+        self.inner.working_bytes() + 4 * self.inner.n_obs() + window
     }
 
     fn changed_before(&self) -> Canonicalised {
         *self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The stored entries, which are few more than those of the canonical rows. Where they are not known, all is read for that.
     fn count(&self) -> Result<Vec<u64>> {
         let mut counts = vec![0; self.place_of_row.len()];
-        self.for_each_window(|first, window| {
-            for (row, pair) in window.indptr.windows(2).enumerate() {
-                counts[self.place_of_row[first as usize + row] as usize] = pair[1] - pair[0];
+        if !self.inner.has_bounds_only() {
+            for (row, &place) in (0..).zip(&self.place_of_row) {
+                counts[place as usize] = self.inner.stored_in(row);
             }
-            Ok(())
-        })?;
+            return Ok(counts);
+        }
+        self.inner.prepare()?;
+        for rows in windows(&*self.inner, 0..self.inner.n_obs(), WINDOW_NNZ) {
+            let (window, _) = self.inner.read(&rows, None)?;
+            for (row, pair) in (rows.start as usize..).zip(window.indptr.windows(2)) {
+                counts[self.place_of_row[row] as usize] = pair[1] - pair[0];
+            }
+        }
         Ok(counts)
     }
 
-    fn read(&self, take: &mut dyn FnMut(&Entries) -> Result<()>) -> Result<()> {
-        self.for_each_window(|first, window| {
-            let mut entries = Entries {
-                rows: Vec::with_capacity(window.indices.len()),
-                columns: window.indices,
-                values: window.values,
-            };
-            for (row, pair) in window.indptr.windows(2).enumerate() {
-                let place = self.place_of_row[first as usize + row];
-                entries.rows.resize(pair[1] as usize, place);
-            }
-            take(&entries)
-        })
+    fn counts_exactly(&self) -> bool {
+        self.inner.has_bounds_only()
+    }
+
+    fn column_counts(&self) -> Option<Vec<u64>> {
+        self.inner.column_counts()
+    }
+
+    fn in_any_order(&self) -> Option<Arc<dyn RowSource>> {
+        Some(
+            self.inner
+                .in_any_order()
+                .unwrap_or_else(|| Arc::clone(&self.inner)),
+        )
+    }
+
+    fn read(&self, take: &mut (dyn FnMut(&mut Entries) -> Result<()> + Send)) -> Result<()> {
+        self.inner.prepare()?;
+        let lock = || self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        *lock() = Canonicalised::default();
+        let read = |rows: Range<u64>, entries: &mut Entries| {
+            let (window, changed) = self.inner.read(&rows, Some(entries.take_window()))?;
+            *lock() += changed;
+            entries.set_rows(window, |row| self.place_of_row[rows.start as usize + row]);
+            Ok(())
+        };
+        let windows = windows(&*self.inner, 0..self.inner.n_obs(), WINDOW_NNZ);
+        read_ahead(self.value_type(), windows, read, take)
     }
 }

@@ -131,6 +131,10 @@ impl RowSource for Picked {
         self.inner.stored_in(self.rows.nth(row))
     }
 
+    fn has_bounds_only(&self) -> bool {
+        self.inner.has_bounds_only()
+    }
+
     fn pool(&self) -> &rayon::ThreadPool {
         self.inner.pool()
     }

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cellring_core::{CsrRows, Element, ValueBuffer, ValueType};
 use cellring_core::{with_element, with_values};
@@ -12,11 +12,12 @@ use super::canonical::{Canonicalised, canonicalise};
 use super::frame_column::FrameColumn;
 use super::source::{RowSource, blame_overflow, check_row_nnz, decoding_pool, reuse, window_of};
 use super::spill::{RowRanges, Spill, SpillError, SpillWriter};
+use super::value::Value;
 use crate::error::{ReadError, Result};
 use crate::workspace::Workspace;
 
 /// Entries that are read at a time while a matrix is sorted.
-pub(super) const SORT_NNZ: u64 = 1 << 20;
+pub(super) const SORT_NNZ: u64 = 1 << 19;
 
 /// Entries of a matrix, some at a time.
 #[derive(Debug)]
@@ -27,12 +28,61 @@ pub(super) struct Entries {
 }
 
 impl Entries {
+    /// Takes the rows of a window in place of what was here; `row` gives each its number.
+    pub(super) fn set_rows(&mut self, window: CsrRows, row: impl Fn(usize) -> u32) {
+        self.rows.clear();
+        for (number, pair) in window.indptr.windows(2).enumerate() {
+            self.rows.resize(pair[1] as usize, row(number));
+        }
+        (self.columns, self.values) = (window.indices, window.values);
+    }
+
+    /// The memory, for a window.
+    pub(super) fn take_window(&mut self) -> CsrRows {
+        let values = ValueBuffer::with_capacity(self.values.value_type(), 0);
+        CsrRows {
+            indptr: Vec::new(),
+            indices: std::mem::take(&mut self.columns),
+            values: std::mem::replace(&mut self.values, values),
+        }
+    }
+
     pub(super) fn new(value_type: ValueType) -> Self {
         Self {
             rows: Vec::new(),
             columns: Vec::new(),
             values: ValueBuffer::with_capacity(value_type, 0),
         }
+    }
+}
+
+/// Memory while so many entries are read, and as many taken.
+pub(super) fn entries_bytes(nnz: u64, value_type: ValueType) -> u64 {
+    2 * nnz * (8 + value_type.size_bytes() as u64)
+}
+
+/// Reads some entries after the other, and has each taken while the next ones are read.
+///
+/// # Errors
+/// The first error of reading or taking.
+pub(super) fn read_ahead<P: Send>(
+    value_type: ValueType,
+    pieces: impl IntoIterator<Item = P, IntoIter: Send>,
+    read: impl Fn(P, &mut Entries) -> Result<()> + Sync,
+    take: &mut (dyn FnMut(&mut Entries) -> Result<()> + Send),
+) -> Result<()> {
+    let mut pieces = pieces.into_iter();
+    let (mut ready, mut next) = (Entries::new(value_type), Entries::new(value_type));
+    let Some(first) = pieces.next() else { return Ok(()) };
+    read(first, &mut ready)?;
+    loop {
+        let read_next = || pieces.next().map(|piece| read(piece, &mut next)).transpose();
+        let (taken, is_read) = rayon::join(|| take(&mut ready), read_next);
+        taken?;
+        if is_read?.is_none() {
+            return Ok(());
+        }
+        std::mem::swap(&mut ready, &mut next);
     }
 }
 
@@ -50,16 +100,29 @@ pub(super) trait EntrySource: Debug + Send + Sync {
     fn indices_type(&self) -> String;
     /// Memory while it is counted and read.
     fn working_bytes(&self) -> u64 {
-        SORT_NNZ * (12 + self.value_type().size_bytes() as u64)
+        entries_bytes(SORT_NNZ, self.value_type())
     }
     /// What was changed in the entries that are handed out.
     fn changed_before(&self) -> Canonicalised {
         Canonicalised::default()
     }
-    /// Entries of each row. Every row and column is known to exist afterwards.
+    /// Entries of each row, or bounds that are not far from them. Rows and columns that do not exist are an error here, or when they are
+    /// read.
     fn count(&self) -> Result<Vec<u64>>;
+    /// Whether [`count`](Self::count) gives the exact numbers, and not bounds.
+    fn counts_exactly(&self) -> bool {
+        true
+    }
+    /// Stored entries of each column, where they are known without reading any.
+    fn column_counts(&self) -> Option<Vec<u64>> {
+        None
+    }
+    /// The same rows in another order, if that costs less.
+    fn in_any_order(&self) -> Option<Arc<dyn RowSource>> {
+        None
+    }
     /// Hands out all entries.
-    fn read(&self, take: &mut dyn FnMut(&Entries) -> Result<()>) -> Result<()>;
+    fn read(&self, take: &mut (dyn FnMut(&mut Entries) -> Result<()> + Send)) -> Result<()>;
 }
 
 /// A matrix whose entries are sorted into rows when these are first wanted.
@@ -79,17 +142,21 @@ impl<S: EntrySource> RowSorted<S> {
     /// Counts the entries of the rows.
     pub(super) fn new(source: S, workspace: &Workspace) -> Result<Self> {
         let pool = decoding_pool(source.place().0)?;
+        let value_bytes = source.value_type().size_bytes();
         let counts = pool.install(|| source.count())?;
-        let mut indptr = Vec::with_capacity(counts.len() + 1);
         let mut sum = 0;
-        indptr.push(0);
-        indptr.extend(counts.iter().map(|n| {
+        let ends = counts.into_iter().map(|n| {
             sum += n;
             sum
-        }));
-        let value_bytes = source.value_type().size_bytes();
+        });
+        let indptr = std::iter::once(0).chain(ends).collect();
         Ok(Self {
-            ranges: RowRanges::new(indptr, value_bytes, workspace.memory_bytes),
+            ranges: RowRanges::new(
+                indptr,
+                source.counts_exactly(),
+                value_bytes,
+                workspace.memory_bytes,
+            ),
             workspace: workspace.clone(),
             spill: OnceLock::new(),
             sorting: Mutex::new(()),
@@ -101,7 +168,7 @@ impl<S: EntrySource> RowSorted<S> {
 
     fn sort(&self) -> Result<Spill> {
         let directory = || self.workspace.directory.clone();
-        let needed_bytes = self.ranges.file_bytes();
+        let needed_bytes = self.ranges.least_file_bytes();
         if needed_bytes > 0
             && let Ok(room) = rustix::fs::statvfs(&self.workspace.directory)
         {
@@ -114,17 +181,22 @@ impl<S: EntrySource> RowSorted<S> {
                 });
             }
         }
-        let mut writer = SpillWriter::new(self.ranges.clone(), &self.workspace)
-            .map_err(|error| self.failed(SpillError::Io(error)))?;
+        with_element!(self.value_type(), T => self.sort_values::<T>())
+    }
+
+    fn sort_values<T: Value + Element>(&self) -> Result<Spill> {
+        let failed = |error| self.failed(error);
+        let writer = SpillWriter::<T>::new(self.ranges.clone(), &self.workspace);
+        let mut writer = writer.map_err(|error| failed(SpillError::Io(error)))?;
         self.source.read(&mut |entries| {
-            with_values!(&entries.values, values => {
-                for ((&row, &column), &value) in entries.rows.iter().zip(&entries.columns).zip(values) {
-                    writer.push(row, column, value).map_err(|error| self.failed(error))?;
-                }
-            });
-            Ok(())
+            let Some(values) = T::vec_mut(&mut entries.values) else {
+                unreachable!("entries are of the matrix's element type");
+            };
+            writer
+                .extend(&entries.rows, &entries.columns, values)
+                .map_err(failed)
         })?;
-        writer.finish().map_err(|error| self.failed(error))
+        writer.finish().map_err(failed)
     }
 
     fn failed(&self, error: SpillError) -> ReadError {
@@ -149,40 +221,64 @@ impl<S: EntrySource> RowSorted<S> {
         }
     }
 
-    /// Rows as they are stored, but for their order.
-    fn rows<T: super::value::Value + Element>(&self, rows: &Range<u64>, window: &mut CsrRows) -> Result<()> {
+    /// Rows as they are stored, but for their order: whole ranges, or rows of one.
+    fn rows<T: Value + Element>(&self, rows: &Range<u64>, window: &mut CsrRows) -> Result<()> {
         let spill = self.spill();
-        let range = spill.plan().range_of(rows.start);
-        let of_range = spill.plan().rows_of(range);
         check_row_nnz(self, rows.start, {
             let indptr = &spill.plan().indptr;
             indptr[rows.end as usize] - indptr[rows.start as usize]
         })?;
-        if of_range == *rows {
-            return spill.read::<T>(range, window).map_err(|error| self.failed(error));
+        window.indptr.push(0);
+        window.indices.reserve({
+            let indptr = &spill.plan().indptr;
+            (indptr[rows.end as usize] - indptr[rows.start as usize]) as usize
+        });
+        let mut at = rows.start;
+        while at < rows.end {
+            let range = spill.plan().range_of(at);
+            let of_range = spill.plan().rows_of(range);
+            let wanted = at..rows.end.min(of_range.end);
+            at = wanted.end;
+            if wanted == of_range {
+                let appended = spill.append_to::<T>(range, window);
+                appended.map_err(|error| self.failed(error))?;
+            } else {
+                self.some_of::<T>(
+                    range,
+                    wanted.start - of_range.start..wanted.end - of_range.start,
+                    window,
+                )?;
+            }
         }
+        Ok(())
+    }
+
+    /// Appends some of the rows of a range, which is kept for the next ones.
+    fn some_of<T: Value + Element>(
+        &self,
+        range: usize,
+        rows: Range<u64>,
+        window: &mut CsrRows,
+    ) -> Result<()> {
         let mut sorted = self.sorted.lock().unwrap_or_else(PoisonError::into_inner);
         if sorted.as_ref().is_none_or(|(number, _)| *number != range) {
             let spent = sorted.take().map(|(_, rows)| rows);
             let mut all = reuse(spent, self.value_type());
-            spill
-                .read::<T>(range, &mut all)
-                .map_err(|error| self.failed(error))?;
+            with_values!(&mut all.values, values => values.clear());
+            let appended = self.spill().append_to::<T>(range, &mut all);
+            appended.map_err(|error| self.failed(error))?;
             *sorted = Some((range, all));
         }
         if let Some((_, all)) = sorted.as_mut() {
-            let from = (rows.start - of_range.start) as usize;
-            let to = (rows.end - of_range.start) as usize;
-            let bounds = &all.indptr[from..=to];
+            let bounds = &all.indptr[rows.start as usize..=rows.end as usize];
             let entries = bounds[0] as usize..bounds[bounds.len() - 1] as usize;
-            window.indptr.extend(bounds.iter().map(|end| end - bounds[0]));
+            let before = window.indices.len() as u64;
+            window
+                .indptr
+                .extend(bounds[1..].iter().map(|end| end - bounds[0] + before));
             window.indices.extend_from_slice(&all.indices[entries.clone()]);
-            let Some(from) = T::vec_mut(&mut all.values) else {
-                unreachable!("rows are of the matrix's element type");
-            };
-            if let Some(values) = T::vec_mut(&mut window.values) {
-                values.clear();
-                values.extend_from_slice(&from[entries]);
+            if let (Some(from), Some(to)) = (T::vec_mut(&mut all.values), T::vec_mut(&mut window.values)) {
+                to.extend_from_slice(&from[entries]);
             }
         }
         Ok(())
@@ -234,8 +330,20 @@ impl<S: EntrySource> RowSource for RowSorted<S> {
         self.ranges.working_bytes() + self.source.working_bytes()
     }
 
+    fn has_bounds_only(&self) -> bool {
+        !self.source.counts_exactly()
+    }
+
     fn changed_before(&self) -> Canonicalised {
         self.source.changed_before()
+    }
+
+    fn column_counts(&self) -> Option<Vec<u64>> {
+        self.source.column_counts()
+    }
+
+    fn in_any_order(&self) -> Option<Arc<dyn RowSource>> {
+        self.source.in_any_order()
     }
 
     fn prepare(&self) -> Result<()> {
@@ -248,12 +356,19 @@ impl<S: EntrySource> RowSource for RowSorted<S> {
     }
 
     fn window(&self, start: u64, end: u64, max_nnz: usize) -> Range<u64> {
-        let range = self.ranges.rows_of(self.ranges.range_of(start));
-        window_of(&self.ranges.indptr, start, end.min(range.end), max_nnz)
+        let window = window_of(&self.ranges.indptr, start, end, max_nnz);
+        // Rows of one range, or whole ranges.
+        let [first, last] = [start, window.end - 1].map(|row| self.ranges.rows_of(self.ranges.range_of(row)));
+        match first.start == start && first.end < window.end {
+            true if window.end < last.end => start..last.start,
+            true => window,
+            false => start..window.end.min(first.end),
+        }
     }
 
     fn read(&self, rows: &Range<u64>, spent: Option<CsrRows>) -> Result<(CsrRows, Canonicalised)> {
         let mut window = reuse(spent, self.value_type());
+        with_values!(&mut window.values, values => values.clear());
         with_element!(self.value_type(), T => self.rows::<T>(rows, &mut window)?);
         let (indptr, indices) = (&mut window.indptr, &mut window.indices);
         let report = with_values!(&mut window.values, values => {

@@ -82,6 +82,10 @@ impl RowSource for Selected {
         self.inner.stored_in(row)
     }
 
+    fn has_bounds_only(&self) -> bool {
+        self.place_of_column.is_some() || self.inner.has_bounds_only()
+    }
+
     fn pool(&self) -> &rayon::ThreadPool {
         self.inner.pool()
     }
@@ -92,6 +96,22 @@ impl RowSource for Selected {
 
     fn changed_before(&self) -> Canonicalised {
         self.inner.changed_before()
+    }
+
+    fn column_counts(&self) -> Option<Vec<u64>> {
+        let counts = self
+            .inner
+            .column_counts()
+            .filter(|_| self.n_obs == self.inner.n_obs())?;
+        let Some(places) = &self.place_of_column else {
+            return Some(counts);
+        };
+        let kept = counts
+            .into_iter()
+            .zip(places)
+            .filter(|&(_, &place)| place != NOT_KEPT);
+        // Columns keep their order.
+        Some(kept.map(|(count, _)| count).collect())
     }
 
     fn prepare(&self) -> Result<()> {

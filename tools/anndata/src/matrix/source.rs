@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use cellring_core::{CsrRows, ValueBuffer, ValueType};
 
@@ -43,7 +44,7 @@ pub trait RowSource: Debug + Send + Sync {
     fn n_obs(&self) -> u64;
     /// Number of columns.
     fn n_vars(&self) -> u64;
-    /// Stored entries; elements of a dense matrix.
+    /// Stored entries, or a bound for them; elements of a dense matrix.
     fn nnz(&self) -> u64;
     /// Element type of the values.
     fn value_type(&self) -> ValueType;
@@ -51,6 +52,10 @@ pub trait RowSource: Debug + Send + Sync {
     fn indices_type(&self) -> String;
     /// Stored entries of a row, or a bound for them.
     fn stored_in(&self, row: u64) -> u64;
+    /// Whether [`stored_in`](Self::stored_in) gives bounds that may be far from what a row has: those of dense matrices.
+    fn has_bounds_only(&self) -> bool {
+        false
+    }
     /// Decodes windows. Its own pool, so that a consumer that waits inside a rayon pool cannot starve it.
     fn pool(&self) -> &rayon::ThreadPool;
     /// Memory besides that of windows.
@@ -60,6 +65,14 @@ pub trait RowSource: Debug + Send + Sync {
     /// What was changed in all rows before any of them is read here.
     fn changed_before(&self) -> Canonicalised {
         Canonicalised::default()
+    }
+    /// Stored entries of each column, where they are known without reading any.
+    fn column_counts(&self) -> Option<Vec<u64>> {
+        None
+    }
+    /// The same rows in another order, if they take less work there.
+    fn in_any_order(&self) -> Option<Arc<dyn RowSource>> {
+        None
     }
     /// Does what must be done once before rows can be read.
     ///
@@ -128,6 +141,22 @@ pub(super) fn window_of(indptr: &[u64], start: u64, end: u64, max_nnz: usize) ->
     let limit = indptr[first].saturating_add(max_nnz as u64);
     let n_rows = indptr[first + 1..=last].partition_point(|&until| until <= limit);
     start..start + n_rows.max(1) as u64
+}
+
+/// The windows that make up rows `range`, one after the other.
+pub(super) fn windows(
+    source: &dyn RowSource,
+    range: Range<u64>,
+    max_nnz: usize,
+) -> impl Iterator<Item = Range<u64>> + Send {
+    let mut at = range.start;
+    std::iter::from_fn(move || {
+        (at < range.end).then(|| {
+            let window = source.window(at, range.end, max_nnz);
+            at = window.end;
+            window
+        })
+    })
 }
 
 /// Refuses a row that is longer than what is read at once.

@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use cellring_core::{CsrRows, ValueType};
+use cellring_core::ValueType;
 
-use super::row_sorted::{Entries, EntrySource};
-use super::source::RowSource;
+use super::row_sorted::{Entries, EntrySource, read_ahead};
+use super::source::{RowSource, windows};
 use crate::error::Result;
 
 /// Entries of a window while a matrix is turned.
@@ -25,22 +25,12 @@ pub(super) struct Transposed {
 }
 
 impl Transposed {
-    fn for_each_window(&self, mut take: impl FnMut(u64, CsrRows) -> Result<()>) -> Result<()> {
-        self.inner.prepare()?;
-        let mut at = self.rows.start;
-        while at < self.rows.end {
-            let rows = self.inner.window(at, self.rows.end, WINDOW_NNZ);
-            let (mut window, _) = self.inner.read(&rows, None)?;
-            if let Some(places) = &self.place_of_column {
-                window
-                    .indices
-                    .iter_mut()
-                    .for_each(|column| *column = places[*column as usize]);
-            }
-            take(at - self.rows.start, window)?;
-            at = rows.end;
+    /// The row that a column becomes.
+    fn place_of(&self, column: u32) -> u32 {
+        match &self.place_of_column {
+            Some(places) => places[column as usize],
+            None => column,
         }
-        Ok(())
     }
 }
 
@@ -70,32 +60,36 @@ impl EntrySource for Transposed {
     }
 
     fn count(&self) -> Result<Vec<u64>> {
+        self.inner.prepare()?;
         let mut counts = vec![0; self.inner.n_vars() as usize];
-        self.for_each_window(|_, window| {
+        for rows in windows(&*self.inner, self.rows.clone(), WINDOW_NNZ) {
+            let (window, _) = self.inner.read(&rows, None)?;
             window
                 .indices
                 .iter()
-                .for_each(|&column| counts[column as usize] += 1);
-            Ok(())
-        })?;
+                .for_each(|&column| counts[self.place_of(column) as usize] += 1);
+        }
         Ok(counts)
     }
 
-    fn read(&self, take: &mut dyn FnMut(&Entries) -> Result<()>) -> Result<()> {
-        self.for_each_window(|first, window| {
-            let mut columns = Vec::with_capacity(window.indices.len());
-            for (row, pair) in (first..).zip(window.indptr.windows(2)) {
-                let place = match &self.place_of_row {
-                    Some(places) => places[row as usize],
-                    None => row as u32,
-                };
-                columns.resize(pair[1] as usize, place);
-            }
-            take(&Entries {
-                rows: window.indices,
-                columns,
-                values: window.values,
-            })
-        })
+    fn read(&self, take: &mut (dyn FnMut(&mut Entries) -> Result<()> + Send)) -> Result<()> {
+        self.inner.prepare()?;
+        let read = |rows: Range<u64>, entries: &mut Entries| {
+            let (window, _) = self.inner.read(&rows, Some(entries.take_window()))?;
+            let first = rows.start - self.rows.start;
+            entries.set_rows(window, |row| match &self.place_of_row {
+                Some(places) => places[first as usize + row],
+                None => (first + row as u64) as u32,
+            });
+            // Turned: what was the row is the column.
+            std::mem::swap(&mut entries.rows, &mut entries.columns);
+            entries
+                .rows
+                .iter_mut()
+                .for_each(|column| *column = self.place_of(*column));
+            Ok(())
+        };
+        let windows = windows(&*self.inner, self.rows.clone(), WINDOW_NNZ);
+        read_ahead(self.value_type(), windows, read, take)
     }
 }

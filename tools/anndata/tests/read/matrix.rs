@@ -1,6 +1,6 @@
 //! Matrices: real files, every element type, every way to store an array.
 
-use cellring_anndata::{Canonicalised, CountMode, Input, MatrixSource, ReadError, Selection};
+use cellring_anndata::{Canonicalised, CountMode, Input, MatrixSource, ReadError, Selection, Workspace};
 use cellring_core::{CsrRows, ValueBuffer, ValueType};
 
 use crate::{Whole, append, expected, fixture, layer, open_and_read, read, real};
@@ -231,4 +231,47 @@ fn a_consumer_may_leave_early() {
         values: empty,
     });
     assert_eq!(rows.next().unwrap().unwrap().values.value_type(), ValueType::I16);
+}
+
+/// Whether the rows fit into memory, and whether it is known before how many values they have, or only how many they may have.
+#[test]
+fn rows_come_in_another_order() {
+    let path = fixture("matrices.h5ad");
+    for selection in [Selection::X, layer("bool"), layer("dense")] {
+        let source = MatrixSource::open(&path, &selection).unwrap();
+        let (whole, _) = read(&source, 100).unwrap();
+        let order = [4u32, 1, 0, 5, 3, 2];
+        let mut reordered = Whole {
+            indptr: vec![0],
+            indices: vec![],
+            values: vec![],
+        };
+        for &row in &order {
+            let entries = whole.indptr[row as usize] as usize..whole.indptr[row as usize + 1] as usize;
+            reordered.indices.extend(&whole.indices[entries.clone()]);
+            reordered.values.extend(&whole.values[entries]);
+            reordered.indptr.push(reordered.indices.len() as u64);
+        }
+        for memory_bytes in [1, 1 << 14, 1 << 26] {
+            let workspace = Workspace {
+                memory_bytes,
+                ..Workspace::default()
+            };
+            let turned = source.reordered(&order, &workspace).unwrap();
+            for max_nnz in [1, 4, 100] {
+                let mut found = Whole {
+                    indptr: vec![0],
+                    indices: vec![],
+                    values: vec![],
+                };
+                for window in turned.rows(0..turned.n_obs(), max_nnz).unwrap() {
+                    append(&mut found, &window.unwrap());
+                }
+                assert_eq!(found, reordered, "{selection:?} within {memory_bytes} bytes");
+            }
+            // In any order the columns have the same counts.
+            let counts = |of: &MatrixSource| of.detection_counts(0..of.n_obs(), CountMode::Exact).unwrap();
+            assert_eq!(counts(&turned.in_any_order()), counts(&turned));
+        }
+    }
 }
