@@ -84,6 +84,14 @@ impl Array {
             .map_or(0, |elements| elements * self.width() as u64)
     }
 
+    /// Bytes that are needed besides while only the beginning of a chunk is decoded.
+    pub(super) fn streaming_bytes(&self) -> u64 {
+        match self.chunk_bytes() {
+            bytes if self.pipeline.decodes_beginnings(bytes as usize) => bytes,
+            _ => 0,
+        }
+    }
+
     /// The most bytes that a chunk may take in the file.
     pub(super) fn most_stored_bytes(&self) -> u64 {
         most_stored_bytes(self.chunk_bytes())

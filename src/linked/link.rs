@@ -211,10 +211,12 @@ impl Link {
         self.roles().iter().map(longest).max().unwrap_or(0)
     }
 
-    /// Bytes that a thread needs for the chunk that it decodes: as it is stored, and decoded.
+    /// Bytes that a thread needs for the chunk that it decodes: as it is stored, and decoded, and once more where only its beginning is.
     pub(crate) fn decoding_bytes(&self) -> u64 {
         let chunk = |array: &Array| array.chunk_bytes() + array.most_stored_bytes();
-        self.arrays.iter().map(chunk).max().unwrap_or(0)
+        let most = |bytes: &dyn Fn(&Array) -> u64| self.arrays.iter().map(bytes).max().unwrap_or(0);
+        // What beginnings of chunks are decoded by stays while chunks of the other array are.
+        most(&chunk) + most(&Array::streaming_bytes)
     }
 
     /// Bytes of the longest decoded chunk; 0 where none is encoded.

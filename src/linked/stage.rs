@@ -72,7 +72,7 @@ pub(crate) fn stage<'a>(
         let elements = match job.form {
             Form::Plain => stored,
             Form::Chunk { filter_mask, .. } => {
-                decode(link, job, stored, filter_mask, copy, decoded)?;
+                decode(link, job, pieces, stored, filter_mask, copy, decoded)?;
                 decoded.as_slice()
             }
             Form::Absent => {
@@ -91,10 +91,11 @@ pub(crate) fn stage<'a>(
     })
 }
 
-/// Decodes a chunk.
+/// Decodes a chunk, at least as far as pieces are wanted.
 fn decode(
     link: &Link,
     job: &Job,
+    pieces: &[Piece],
     stored: &[u8],
     filter_mask: u32,
     copy: &mut Vec<u8>,
@@ -105,6 +106,11 @@ fn decode(
     let pipeline = array.pipeline();
     let damaged = |detail: String| link.damaged_chunk(job, detail);
     decoded.resize(decoded_bytes, 0);
+    let ends = pieces.iter().map(|piece| piece.from as usize + piece.n as usize);
+    let wanted = ..ends.max().unwrap_or(0) * array.width();
+    if pipeline.decode_beginning(stored, filter_mask, decoded_bytes, &mut decoded[wanted]) {
+        return Ok(());
+    }
     if pipeline
         .decode_into(stored, filter_mask, decoded)
         .map_err(damaged)?

@@ -254,6 +254,32 @@ impl Pipeline {
     }
 }
 
+/// A chunk of which only the beginning is wanted: decoding that needs memory for the whole once more, which has to stay small.
+const MAX_STREAMED_BYTES: usize = 2 << 20;
+
+impl Pipeline {
+    /// Whether [`decode_beginning`](Self::decode_beginning) may decode chunks of so many bytes.
+    pub fn decodes_beginnings(&self, decoded_bytes: usize) -> bool {
+        self.steps == [Step::Zstd] && decoded_bytes <= MAX_STREAMED_BYTES
+    }
+
+    /// Decodes as much of a chunk of `decoded_bytes` as `place` takes, from its beginning, if that is less work than decoding all of it and
+    /// leaves no checksum unseen. Otherwise, and where the chunk is damaged, gives `false`: then it has to be decoded whole. Damage beyond
+    /// what is wanted is not found.
+    pub fn decode_beginning(
+        &self,
+        stored: &[u8],
+        filter_mask: u32,
+        decoded_bytes: usize,
+        place: &mut [u8],
+    ) -> bool {
+        // To the very end it is faster in one go.
+        let is_less = place.len() <= decoded_bytes / 8 * 7;
+        let is_fit = is_less && filter_mask == 0 && self.decodes_beginnings(decoded_bytes);
+        is_fit && stream::zstd_beginning(stored, decoded_bytes, place)
+    }
+}
+
 fn name_of(id: u16, recorded: Option<&str>) -> String {
     let known = match id {
         4 => "szip",
@@ -491,6 +517,58 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn beginnings_are_those_of_the_whole() {
+        // Several blocks of zstd, of which each has at most 128 KiB.
+        let chunk: Vec<u8> = (0..500_000u32)
+            .map(|at| (at.wrapping_mul(at) / 977 % 61) as u8)
+            .collect();
+        let pipeline = |ids: &[u16]| {
+            let filter = |&id: &u16| Filter {
+                id,
+                name: None,
+                client_data: vec![],
+            };
+            Pipeline::new(&ids.iter().map(filter).collect::<Vec<_>>(), 4).unwrap()
+        };
+        let zstd_only = pipeline(&[ZSTD]);
+        let stored = zstd::bulk::compress(&chunk, 3).unwrap();
+        let beginning = |pipeline: &Pipeline, stored: &[u8], mask: u32, n: usize| {
+            let mut place = vec![0xEE; n];
+            let is_decoded = pipeline.decode_beginning(stored, mask, chunk.len(), &mut place);
+            is_decoded.then_some(place)
+        };
+        for n in [0, 1, 4_000, 131_072, 131_073, 300_000, 437_500] {
+            assert_eq!(
+                beginning(&zstd_only, &stored, 0, n).unwrap(),
+                chunk[..n],
+                "{n} bytes"
+            );
+        }
+        // Damage is found by decoding the whole; what lies beyond is not looked at.
+        let cut = &stored[..stored.len() - 10];
+        assert_eq!(beginning(&zstd_only, cut, 0, 4_000).unwrap(), chunk[..4_000]);
+        assert_eq!(beginning(&zstd_only, &stored[..100], 0, 300_000), None);
+        assert_eq!(beginning(&zstd_only, &[], 0, 4_000), None);
+        assert_eq!(beginning(&zstd_only, b"no zstd at all", 0, 4_000), None);
+        // Of another length, with a checksum, not applied, or not alone.
+        let longer = zstd::bulk::compress(&[chunk.as_slice(), &[0]].concat(), 3).unwrap();
+        assert_eq!(beginning(&zstd_only, &longer, 0, 4_000), None);
+        let mut checked = zstd::bulk::Compressor::new(3).unwrap();
+        checked.include_checksum(true).unwrap();
+        assert_eq!(
+            beginning(&zstd_only, &checked.compress(&chunk).unwrap(), 0, 4_000),
+            None
+        );
+        assert_eq!(beginning(&zstd_only, &stored, 1, 4_000), None);
+        assert_eq!(beginning(&pipeline(&[SHUFFLE, ZSTD]), &stored, 0, 4_000), None);
+        assert_eq!(
+            beginning(&zstd_only, &stored, 0, 499_999),
+            None,
+            "the whole is faster"
+        );
     }
 
     #[test]

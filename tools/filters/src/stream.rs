@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use ::zstd::zstd_safe::{DCtx, InBuffer, OutBuffer, ResetDirective, get_frame_content_size};
 use libdeflater::Decompressor;
 
 /// Inflates a zlib stream to exactly `place`.
@@ -51,6 +52,35 @@ pub fn zstd(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
             place.len()
         )),
     }
+}
+
+/// Decodes the beginning of a zstd frame of `whole_bytes`, as much as `place` takes. Gives `false`, and leaves `place` unspecified, if it is
+/// no sound frame of that length, or one that ends with a checksum: then it has to be decoded whole. The thread keeps memory for
+/// `whole_bytes`, and some 300 KiB, for the next one.
+pub fn zstd_beginning(stored: &[u8], whole_bytes: usize, place: &mut [u8]) -> bool {
+    /// Of the byte that follows the magic number: whether a checksum follows the frame (RFC 8878, 3.1.1.1.1).
+    const HAS_CHECKSUM: u8 = 1 << 2;
+    thread_local! {
+        static CONTEXT: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
+    }
+    let has_checksum = stored
+        .get(4)
+        .is_none_or(|descriptor| descriptor & HAS_CHECKSUM != 0);
+    let frame_bytes = get_frame_content_size(stored).ok().flatten();
+    if has_checksum || frame_bytes != Some(whole_bytes as u64) {
+        return false;
+    }
+    CONTEXT.with_borrow_mut(|context| {
+        let mut input = InBuffer::around(stored);
+        let mut output = OutBuffer::around(place);
+        let mut is_sound = context.reset(ResetDirective::SessionOnly).is_ok();
+        while is_sound && output.pos() < output.capacity() {
+            let before = (input.pos(), output.pos());
+            let is_decoded = context.decompress_stream(&mut output, &mut input).is_ok();
+            is_sound = is_decoded && (input.pos(), output.pos()) != before;
+        }
+        is_sound
+    })
 }
 
 /// Decodes one block of lz4 to exactly `place`.
