@@ -154,7 +154,7 @@ impl Show for Info<'_> {
             (files, _) => format!(
                 "{}; {rest}; values in {}",
                 output::bytes(self.bytes),
-                files.join(", ")
+                output::few(files)
             ),
         };
         let encoding = match self.stored_value_type {

@@ -97,7 +97,7 @@ impl Show for RelocateReport {
             true => "its id is the same, so that saved states can be resumed",
             false => "its id is another one, so that states that were saved before cannot be resumed",
         };
-        format!("{} leads to {}; {id}", self.store.display(), files.join(", "))
+        format!("{} leads to {}; {id}", self.store.display(), output::few(&files))
     }
 }
 

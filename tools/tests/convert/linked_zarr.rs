@@ -75,6 +75,10 @@ fn both_versions_are_read_by_both_readers() {
             }
             report(&["link", shown(&path), "-o", shown(&linked), "--force"]);
             spec_reader(&[&linked, Path::new("--compare"), &dump]);
+            // Of many files the first are named.
+            let (_, text, _) = cellring(&["info", shown(&linked)]);
+            let line = text.lines().find(|line| line.contains("values in ")).unwrap();
+            assert!(line.contains(" more") && line.len() < 1_000, "{line}");
         }
     }
 }
