@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Command;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt32Type;
@@ -12,8 +13,9 @@ use cellring_anndata::{Input, Selection};
 use cellring_tools::convert::{ConvertOptions, ObsOrder};
 use cellring_tools::export::{ExportOptions, export};
 
+use crate::command::untidy;
 use crate::round_trip::compare;
-use crate::{fail, run_convert, samples, scratch, synthetic};
+use crate::{fail, python, run_convert, samples, scratch, synthetic};
 
 /// For each obs of the store its place in the source.
 fn positions(store: &Store) -> Vec<u32> {
@@ -39,6 +41,61 @@ fn check_rows(source: &Path, store: &Store) {
             .unwrap();
         let found = store.rows(obs as u64..obs as u64 + 1).unwrap();
         assert_eq!(found.nnz(), expected.nnz(), "obs {obs}");
+    }
+}
+
+/// The same matrix by columns, with every zero and duplicate, in the order in which they are summed.
+const BY_COLUMNS: &str = "
+import shutil, sys
+import h5py, numpy as np
+shutil.copy(*sys.argv[1:3])
+with h5py.File(sys.argv[2], 'a') as file:
+    x = file['X']
+    columns, rows = x['indices'][:], np.repeat(np.arange(x.attrs['shape'][0]), np.diff(x['indptr'][:]))
+    order = np.lexsort((np.arange(len(columns)), columns))
+    counts = np.bincount(columns, minlength=x.attrs['shape'][1])
+    new = {'data': x['data'][:][order], 'indices': rows[order].astype('i4'), 'indptr': np.append(0, np.cumsum(counts)).astype('i4')}
+    for name, values in new.items():
+        del x[name]
+        x[name] = values
+    x.attrs['encoding-type'] = 'csc_matrix'
+";
+
+/// How often a column occurs is found before the rows are read, from what is stored: explicit zeros and duplicates must not count,
+/// whichever way the rows come.
+#[test]
+fn columns_are_ordered_by_what_the_rows_hold() {
+    let directory = scratch();
+    let at = |name: &str| directory.path().join(name);
+    let (rows, columns) = (at("rows.h5ad"), at("columns.h5ad"));
+    untidy(&rows, 3_000, 400);
+    let turned = Command::new(python())
+        .args(["-c", BY_COLUMNS])
+        .args([&rows, &columns])
+        .status();
+    assert!(turned.unwrap().success());
+    let convert = |input: &Path, order: Option<ObsOrder>, encoding| {
+        let store = at("store.cellring");
+        let options = ConvertOptions {
+            obs_order: order,
+            encoding,
+            force: true,
+            ..ConvertOptions::default()
+        };
+        let report = run_convert(input, &store, &options).unwrap();
+        let changed = (report.duplicates_summed, report.explicit_zeros_dropped);
+        assert!(changed.0 > 0 && changed.1 > 0, "{changed:?}");
+        let var = std::fs::read(store.join("var.arrow")).unwrap();
+        (changed, var, Store::open(&store).unwrap().manifest().store_id())
+    };
+    for encoding in [Encoding::Packed, Encoding::Raw] {
+        let shuffled = || Some(ObsOrder::Shuffled { seed: 3 });
+        let by_rows = convert(&rows, None, encoding);
+        assert_eq!(convert(&columns, None, encoding), by_rows);
+        let by_rows_shuffled = convert(&rows, shuffled(), encoding);
+        assert_eq!(by_rows_shuffled.0, by_rows.0);
+        assert_eq!(by_rows_shuffled.1, by_rows.1, "the columns have another order");
+        assert_eq!(convert(&columns, shuffled(), encoding), by_rows_shuffled);
     }
 }
 
