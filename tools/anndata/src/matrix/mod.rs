@@ -17,6 +17,7 @@ mod open;
 mod permuted;
 mod picked;
 mod pieces;
+mod row_ranges;
 mod row_sorted;
 mod selected;
 mod selection;

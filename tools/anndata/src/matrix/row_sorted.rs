@@ -10,8 +10,9 @@ use cellring_core::{with_element, with_values};
 
 use super::canonical::{Canonicalised, canonicalise};
 use super::frame_column::FrameColumn;
+use super::row_ranges::RowRanges;
 use super::source::{RowSource, blame_overflow, check_row_nnz, decoding_pool, reuse, window_of};
-use super::spill::{RowRanges, Spill, SpillError, SpillWriter};
+use super::spill::{Spill, SpillError, SpillWriter};
 use super::value::Value;
 use crate::error::{ReadError, Result};
 use crate::workspace::Workspace;
@@ -328,10 +329,6 @@ impl<S: EntrySource> RowSource for RowSorted<S> {
 
     fn working_bytes(&self) -> u64 {
         self.ranges.working_bytes() + self.source.working_bytes()
-    }
-
-    fn has_bounds_only(&self) -> bool {
-        !self.source.counts_exactly()
     }
 
     fn changed_before(&self) -> Canonicalised {

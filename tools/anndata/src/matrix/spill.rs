@@ -9,147 +9,15 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{PoisonError, RwLock};
 
 use cellring_core::{CsrRows, Element};
 use rayon::prelude::*;
 
-use super::pieces::{MAX_HEADER_BYTES, Scratch, append_piece, pieces};
+use super::pieces::{Scratch, append_piece, pieces};
+use super::row_ranges::RowRanges;
 use super::value::Value;
 use crate::workspace::Workspace;
-
-/// Row and column as they wait, before the value.
-const KEY_BYTES: u64 = 8;
-
-/// Of the memory limit, the part for a range while it is sorted, and that for what waits to be appended.
-const SORT_SHARE: u64 = 8;
-const WAITING_SHARE: u64 = 8;
-/// Of the memory limit, the part below which all entries are kept in memory.
-const MEMORY_SHARE: u64 = 8;
-
-/// Entries of a range, if memory allows: rows that are sorted should stay in a core's cache.
-const RANGE_NNZ: u64 = 1 << 19;
-
-/// Entries that wait before they are appended to a range's place.
-const MIN_WAITING: u64 = 1 << 11;
-const MAX_WAITING: u64 = 1 << 14;
-
-/// About the most ranges: each takes memory for what waits, and a file of its own would have as many writes.
-const MAX_RANGES: u64 = 1 << 16;
-
-/// The least that an entry takes in the file: a column and a value of one byte each.
-const LEAST_ENTRY_BYTES: u64 = 2;
-
-/// How rows are cut into ranges.
-#[derive(Clone, Debug)]
-pub(super) struct RowRanges {
-    /// First row of each range, then the number of rows.
-    starts: Vec<u64>,
-    /// Entries before each row, then of all rows: bounds, unless `is_exact`.
-    pub(super) indptr: Vec<u64>,
-    /// Whether each row has as many entries as its bound says.
-    is_exact: bool,
-    /// First byte of the place of each range, then the end of the last.
-    places: Vec<u64>,
-    entry_bytes: u64,
-    /// Entries that wait of a range.
-    waiting: usize,
-    /// Entries of the largest range.
-    max_range_nnz: u64,
-    in_memory: bool,
-}
-
-impl RowRanges {
-    /// A plan for rows with these offsets, of values of `value_bytes`.
-    pub(super) fn new(indptr: Vec<u64>, is_exact: bool, value_bytes: usize, memory_bytes: u64) -> Self {
-        let entry_bytes = KEY_BYTES + value_bytes as u64;
-        let nnz = indptr.last().copied().unwrap_or(0);
-        let n_rows = indptr.len() as u64 - 1;
-        let may_wait = memory_bytes / WAITING_SHARE / entry_bytes;
-        let most_ranges = (may_wait / MIN_WAITING).clamp(1, MAX_RANGES);
-        let fitting = memory_bytes / SORT_SHARE / (3 * entry_bytes);
-        let per_range = fitting.min(RANGE_NNZ).max(nnz.div_ceil(most_ranges)).max(1);
-        let mut starts = vec![0];
-        let mut at = 0;
-        let mut max_range_nnz = 0;
-        while at < n_rows {
-            let first = indptr[at as usize];
-            let until = indptr[at as usize + 1..].partition_point(|&end| end - first <= per_range) as u64;
-            let next = at + until.max(1);
-            max_range_nnz = max_range_nnz.max(indptr[next as usize] - first);
-            starts.push(next);
-            at = next;
-        }
-        let n_ranges = (starts.len() as u64 - 1).max(1);
-        let waiting = (may_wait / n_ranges).clamp(MIN_WAITING, MAX_WAITING);
-        let mut places = vec![0];
-        let mut end = 0;
-        for bounds in starts.windows(2) {
-            let nnz = indptr[bounds[1] as usize] - indptr[bounds[0] as usize];
-            let bytes = nnz
-                .saturating_mul(entry_bytes)
-                .saturating_add((nnz / waiting + 1) * MAX_HEADER_BYTES);
-            end = bytes.saturating_add(end);
-            places.push(end);
-        }
-        Self {
-            starts,
-            is_exact,
-            places,
-            entry_bytes,
-            waiting: waiting as usize,
-            max_range_nnz,
-            in_memory: end <= memory_bytes / MEMORY_SHARE,
-            indptr,
-        }
-    }
-
-    fn n_ranges(&self) -> usize {
-        self.starts.len() - 1
-    }
-
-    /// Number of entries, at the most.
-    pub(super) fn nnz(&self) -> u64 {
-        self.indptr.last().copied().unwrap_or(0)
-    }
-
-    /// Entries of a range, at the most.
-    fn nnz_of(&self, range: usize) -> u64 {
-        let rows = self.rows_of(range);
-        self.indptr[rows.end as usize] - self.indptr[rows.start as usize]
-    }
-
-    fn places_bytes(&self) -> u64 {
-        self.places.last().copied().unwrap_or(0)
-    }
-
-    /// Bytes that the temporary file takes at least.
-    pub(super) fn least_file_bytes(&self) -> u64 {
-        match self.in_memory {
-            true => 0,
-            false => self.nnz().saturating_mul(LEAST_ENTRY_BYTES),
-        }
-    }
-
-    /// The most memory that is needed at a time, besides windows.
-    pub(super) fn working_bytes(&self) -> u64 {
-        let rows = 12 * self.indptr.len() as u64;
-        let kept = if self.in_memory { self.places_bytes() } else { 0 };
-        let waiting = self.n_ranges() as u64 * self.waiting as u64 * self.entry_bytes;
-        let sorting = self.max_range_nnz.saturating_mul(3 * self.entry_bytes);
-        rows + kept + waiting.max(sorting)
-    }
-
-    /// The range of a row.
-    pub(super) fn range_of(&self, row: u64) -> usize {
-        self.starts.partition_point(|&start| start <= row) - 1
-    }
-
-    /// The rows of a range.
-    pub(super) fn rows_of(&self, range: usize) -> Range<u64> {
-        self.starts[range]..self.starts[range + 1]
-    }
-}
 
 /// Why entries could not be brought into rows.
 #[derive(Debug)]
@@ -165,10 +33,10 @@ impl From<io::Error> for SpillError {
     }
 }
 
-/// What is written, anywhere and by several threads.
+/// Where the pieces are; several threads write and read there.
 #[derive(Debug)]
 enum Records {
-    Memory(Mutex<Vec<u8>>),
+    Memory(RwLock<Vec<u8>>),
     File(File),
 }
 
@@ -176,11 +44,22 @@ impl Records {
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         match self {
             Self::Memory(all) => {
-                let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut all = all.write().unwrap_or_else(PoisonError::into_inner);
                 all[at as usize..at as usize + bytes.len()].copy_from_slice(bytes);
                 Ok(())
             }
             Self::File(file) => file.write_all_at(bytes, at),
+        }
+    }
+
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        match self {
+            Self::Memory(all) => {
+                let all = all.read().unwrap_or_else(PoisonError::into_inner);
+                bytes.copy_from_slice(&all[at as usize..at as usize + bytes.len()]);
+                Ok(())
+            }
+            Self::File(file) => file.read_exact_at(bytes, at),
         }
     }
 }
@@ -219,7 +98,7 @@ struct Part<T> {
 impl<T: Value + Element> SpillWriter<T> {
     pub(super) fn new(plan: RowRanges, workspace: &Workspace) -> io::Result<Self> {
         let records = if plan.in_memory {
-            Records::Memory(Mutex::new(vec![0; plan.places_bytes() as usize]))
+            Records::Memory(RwLock::new(vec![0; plan.places_bytes() as usize]))
         } else {
             // Without a name: it is gone with the process, however that ends.
             Records::File(tempfile::tempfile_in(&workspace.directory)?)
@@ -285,12 +164,7 @@ impl<T: Value + Element> SpillWriter<T> {
         }
         Ok(Spill {
             plan: self.plan,
-            records: match self.records {
-                Records::Memory(bytes) => {
-                    Written::Memory(bytes.into_inner().unwrap_or_else(PoisonError::into_inner))
-                }
-                Records::File(file) => Written::File(file),
-            },
+            records: self.records,
             ends,
         })
     }
@@ -373,18 +247,11 @@ impl<T: Value + Element> Part<T> {
     }
 }
 
-/// What was written.
-#[derive(Debug)]
-enum Written {
-    Memory(Vec<u8>),
-    File(File),
-}
-
 /// All entries, range by range.
 #[derive(Debug)]
 pub(super) struct Spill {
     plan: RowRanges,
-    records: Written,
+    records: Records,
     /// Where the last piece of each range ends.
     ends: Vec<u64>,
 }
@@ -401,33 +268,26 @@ impl Spill {
         rows: &mut CsrRows,
     ) -> Result<(), SpillError> {
         let place = self.plan.places[range]..self.ends[range];
-        let mut read = Vec::new();
-        let bytes = match &self.records {
-            Written::Memory(bytes) => &bytes[place.start as usize..place.end as usize],
-            Written::File(file) => {
-                read.resize((place.end - place.start) as usize, 0);
-                file.read_exact_at(&mut read, place.start)?;
-                &read
-            }
-        };
+        let mut bytes = vec![0; (place.end - place.start) as usize];
+        self.records.read_at(&mut bytes, place.start)?;
         let of_range = self.plan.rows_of(range);
-        let mut counts = vec![0u64; (of_range.end - of_range.start) as usize];
-        for piece in pieces::<T>(bytes) {
-            piece.for_each_run(|row, n| counts[row as usize] += u64::from(n));
+        let mut next = vec![0; (of_range.end - of_range.start) as usize];
+        for piece in pieces::<T>(&bytes) {
+            piece.for_each_run(|row, n| next[row as usize] += n as usize);
         }
         // More entries of a row than were counted, or fewer, are those of a source that has changed.
         let bounds = self.plan.indptr[of_range.start as usize..=of_range.end as usize].windows(2);
-        if self.plan.is_exact && !counts.iter().copied().eq(bounds.map(|pair| pair[1] - pair[0])) {
+        let mut counted = bounds.map(|pair| (pair[1] - pair[0]) as usize);
+        if self.plan.is_exact && !next.iter().all(|&n| counted.next() == Some(n)) {
             return Err(SpillError::Changed);
         }
         if rows.indptr.is_empty() {
             rows.indptr.push(0);
         }
+        // From numbers of entries to the places of the first ones.
         let mut end = rows.indices.len();
-        let mut next = Vec::with_capacity(counts.len());
-        for n in counts {
-            next.push(end);
-            end += n as usize;
+        for first in &mut next {
+            end += std::mem::replace(first, end);
             rows.indptr.push(end as u64);
         }
         rows.indices.resize(end, 0);
@@ -436,7 +296,7 @@ impl Spill {
         };
         values.resize(end, T::default());
         let mut scratch = Scratch::default();
-        for piece in pieces::<T>(bytes) {
+        for piece in pieces::<T>(&bytes) {
             piece.scatter(&mut scratch, &mut next, &mut rows.indices, values);
         }
         Ok(())
