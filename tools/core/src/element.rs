@@ -74,6 +74,9 @@ pub trait Element: Copy + PartialEq + Send + Sync + sealed::Sealed + 'static {
     /// The value as a number, exactly.
     fn number(self) -> Number;
 
+    /// The value of this type that a number is, if there is one.
+    fn from_number(number: Number) -> Option<Self>;
+
     /// The nearest `f32`.
     fn to_f32(self) -> f32;
 
@@ -134,6 +137,13 @@ macro_rules! of_class {
             Number::Integer(self.into())
         }
         #[inline]
+        fn from_number(number: Number) -> Option<Self> {
+            match number {
+                Number::Integer(value) => value.try_into().ok(),
+                Number::Float(value) => Some(value as Self).filter(|&integer| integer as f64 == value && integer as i128 == value as i128),
+            }
+        }
+        #[inline]
         fn to_f32(self) -> f32 {
             self as f32
         }
@@ -172,6 +182,13 @@ macro_rules! of_class {
             Number::Float(self.into())
         }
         #[inline]
+        fn from_number(number: Number) -> Option<Self> {
+            match number {
+                Number::Integer(value) => Some(value as Self).filter(|&float| float as i128 == value),
+                Number::Float(value) => Some(value as Self).filter(|&float| f64::from(float) == value || value.is_nan()),
+            }
+        }
+        #[inline]
         fn to_f32(self) -> f32 {
             self as f32
         }
@@ -205,6 +222,14 @@ macro_rules! of_class {
         #[inline]
         fn number(self) -> Number {
             Number::Integer(self.into())
+        }
+        #[inline]
+        fn from_number(number: Number) -> Option<Self> {
+            match number {
+                Number::Integer(0) => Some(false),
+                Number::Integer(1) => Some(true),
+                _ => None,
+            }
         }
         #[inline]
         fn to_f32(self) -> f32 {
@@ -346,6 +371,37 @@ mod tests {
         check(&[true, true]);
         check(&[true, false]);
         check(&[-1i16, 3]);
+    }
+
+    #[test]
+    fn numbers_become_a_type_exactly_or_not_at_all() {
+        use crate::Number::{Float, Integer};
+        assert_eq!(i8::from_number(Integer(-128)), Some(-128));
+        assert_eq!(
+            (i8::from_number(Integer(128)), u8::from_number(Integer(-1))),
+            (None, None)
+        );
+        assert_eq!(
+            (i32::from_number(Float(7.0)), i32::from_number(Float(7.5))),
+            (Some(7), None)
+        );
+        assert_eq!(
+            (i64::from_number(Float(9.3e18)), u8::from_number(Float(f64::NAN))),
+            (None, None)
+        );
+        assert_eq!(u64::from_number(Float(18_446_744_073_709_551_616.0)), None);
+        assert_eq!(f64::from_number(Integer(1 << 53)), Some(9_007_199_254_740_992.0));
+        assert_eq!(f64::from_number(Integer((1 << 53) + 1)), None);
+        assert_eq!(
+            (f32::from_number(Float(0.5)), f32::from_number(Float(0.1))),
+            (Some(0.5), None)
+        );
+        assert!(f32::from_number(Float(f64::NAN)).is_some_and(f32::is_nan));
+        assert_eq!(f32::from_number(Float(f64::INFINITY)), Some(f32::INFINITY));
+        assert_eq!(
+            (bool::from_number(Integer(1)), bool::from_number(Integer(2))),
+            (Some(true), None)
+        );
     }
 
     #[test]

@@ -3,53 +3,6 @@
 use cellring_core::{Element, Number, ValueBuffer, ValueClass, ValueType};
 use cellring_core::{with_element, with_values};
 
-trait Widen: Element + Default {
-    /// The value, if the type holds it exactly.
-    fn exactly(number: Number) -> Option<Self>;
-}
-
-macro_rules! implement {
-    (() $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
-        $(impl Widen for $type {
-            of_class!($Class);
-        })*
-    };
-}
-
-macro_rules! of_class {
-    (Unsigned) => {
-        of_class!(Signed);
-    };
-    (Signed) => {
-        fn exactly(number: Number) -> Option<Self> {
-            match number {
-                Number::Integer(value) => value.try_into().ok(),
-                Number::Float(_) => None,
-            }
-        }
-    };
-    (Float) => {
-        fn exactly(number: Number) -> Option<Self> {
-            match number {
-                Number::Integer(value) => Some(value as Self).filter(|&float| float as i128 == value),
-                // Floats only ever become wider ones.
-                Number::Float(value) => Some(value as Self),
-            }
-        }
-    };
-    (Boolean) => {
-        fn exactly(number: Number) -> Option<Self> {
-            match number {
-                Number::Integer(0) => Some(false),
-                Number::Integer(1) => Some(true),
-                _ => None,
-            }
-        }
-    };
-}
-
-cellring_core::with_element_types!(implement);
-
 /// The narrowest type for the values of both.
 ///
 /// It holds them exactly, but for `u64` beside signed integers (`i64`) and 64-bit integers beside floats (`f64`): there
@@ -102,7 +55,7 @@ pub(super) fn widen(
     Ok(widened)
 }
 
-fn all<S: Widen, T: Widen>(values: &[S], out: &mut Vec<T>) -> std::result::Result<(), (usize, String)> {
+fn all<S: Element, T: Element>(values: &[S], out: &mut Vec<T>) -> std::result::Result<(), (usize, String)> {
     out.reserve_exact(values.len());
     for (at, value) in values.iter().enumerate() {
         let number = value.number();
@@ -110,7 +63,7 @@ fn all<S: Widen, T: Widen>(values: &[S], out: &mut Vec<T>) -> std::result::Resul
             Number::Integer(value) => (at, value.to_string()),
             Number::Float(value) => (at, value.to_string()),
         };
-        out.push(T::exactly(number).ok_or_else(refused)?);
+        out.push(T::from_number(number).ok_or_else(refused)?);
     }
     Ok(())
 }
