@@ -317,7 +317,7 @@ fn of_linked(error: &LinkedError) -> ErrorKind {
         LinkedError::Changed { .. } => ErrorKind::Changed,
         LinkedError::Outside { .. } => ErrorKind::Config,
         LinkedError::Chunk { .. } | LinkedError::Column { .. } => ErrorKind::Damaged,
-        LinkedError::Overflow { .. } => ErrorKind::Values,
+        LinkedError::Overflow { .. } | LinkedError::Inexact { .. } => ErrorKind::Values,
         LinkedError::NoBlocks { .. } => ErrorKind::Unavailable,
         LinkedError::Budget { .. } => ErrorKind::Memory,
     }

@@ -37,6 +37,7 @@ import struct
 import sys
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -186,6 +187,7 @@ class Manifest:
     files: dict[str, tuple[int, list[int]]]  # kind (as the file is called first): bytes, CRCs of its pieces
     names: dict[str, str]  # kind: name of the file
     matrices: list[tuple[str, Manifest]]  # directory, and what the entry says together with the store
+    is_joined: bool
 
     @property
     def n_blocks(self) -> int:
@@ -249,7 +251,7 @@ def parse_manifest(data: bytes, check_crc: bool, notes: Notes) -> Manifest:
     if one_of(found, "format", ["cellring"]) and number(found, "version") != 1:
         damaged(MANIFEST, None, f"the store has version {found['version']}, this reader knows version 1")
     linked = found.get("encoding") == "linked"
-    if member(found, "features", list) != (["linked"] if linked else []):
+    if member(found, "features", list) not in ([["linked"], ["linked", "joined"]] if linked else [[]]):
         damaged(MANIFEST, None, f"the store needs the unknown features {json.dumps(found['features'])}")
     for name in ("n_obs", "n_vars", "nnz", "encoding", "value_type", "block_size", "alignment", "max_obs_nnz",
                  "max_obs_bytes"):
@@ -278,7 +280,7 @@ def read_matrices(found: dict[str, Any], manifest: Manifest) -> None:
             damaged(MANIFEST, None, f"matrix {k} and the store are not both linked")
         if name.startswith("layers/") and entry.get("n_vars") != manifest.n_vars:
             damaged(MANIFEST, None, f"the layer {name} has {entry.get('n_vars')} columns, the store {manifest.n_vars}")
-        shared = {name: found[name] for name in ("n_obs", "block_size", "alignment", "obs")}
+        shared = {name: found[name] for name in ("n_obs", "block_size", "alignment", "obs", "features")}
         merged = Members(list({**entry, **shared}.items()))
         merged.twice = entry.twice - set(shared)
         manifest.matrices.append((directory, manifest_of(merged)))
@@ -347,6 +349,7 @@ def manifest_of(found: dict[str, Any]) -> Manifest:
         files=files,
         names=names,
         matrices=[],
+        is_joined="joined" in found["features"],
     )
     check_limits(manifest)
     return manifest
@@ -365,7 +368,7 @@ def least_bytes(n: int) -> int:
 def check_limits(m: Manifest) -> None:
     """Section 2: the members fit together."""
     n, n_bytes = m.max_obs_nnz, m.max_obs_bytes
-    if not (n <= m.n_vars and n <= m.nnz <= n * m.n_obs and m.nnz < 1 << 63):
+    if not ((n <= m.n_vars or m.is_joined) and n <= m.nnz <= n * m.n_obs and m.nnz < 1 << 63):
         damaged(MANIFEST, None, f"`max_obs_nnz` {n}, `nnz` {m.nnz} and the shape contradict each other")
     longest = max((shard_bytes for _, shard_bytes, _ in m.shards), default=0)
     if n_bytes > min(longest, (1 << 32) - 1):
@@ -678,17 +681,35 @@ class Store:
             self.sources.append(real.read_bytes())
             if fingerprint_of(self.sources[-1]) != fingerprint:
                 damaged(path, None, "its fingerprint is not the one in the index")
+        lists: list[np.ndarray] = []
+        inputs: list[tuple[int, int, int | None]] = [(n_obs, nnz, None)]
         arrays = []
-        for _ in range(2):
-            _, dtype, big, shape, first, second, n_extents, fill, n_filters = text(), DTYPES[text()], *take("?BQQQ8sB")
-            if shape > 3 or (shape != 2 and second) or (shape in (0, 3) and first):
-                damaged(INDEX, None, f"{shape}, {first}, {second} is not a shape")
-            filters = [(take("H")[0], take(f"{take('B')[0]}I")) for _ in range(n_filters)]
-            arrays.append((np.dtype(dtype.replace("<", ">") if big else dtype), (shape, first, second), n_extents, fill, filters))
-        if place.at != 64 + n_bytes or arrays[0][0].kind not in "iu" or arrays[1][0].newbyteorder("<") != np.dtype(DTYPES[m.value_type]):
+        if m.is_joined:
+            for _ in range(take("I")[0]):
+                lists.append(np.array(take(f"{take('I')[0]}I"), np.int64))
+                kept = lists[-1][lists[-1] != 2**32 - 1]
+                if len(np.unique(kept)) != len(kept) or np.any(kept >= m.n_vars):
+                    damaged(INDEX, None, "a list of columns names one twice, or one that the matrix does not have")
+            if sum(map(len, lists)) > 67_108_864:
+                damaged(INDEX, None, "the lists of columns are too long")
+            inputs = []
+            n_inputs, = take("I")
+            for _ in range(n_inputs):
+                *shape, file, columns = take("QQII")
+                if file >= max(len(self.sources), 1) or len(lists) <= columns != 2**32 - 1:
+                    damaged(INDEX, None, "an input has a file or a list of columns that is none")
+                inputs.append((*shape, None if columns == 2**32 - 1 else columns))
+                arrays += [self.take_array(take, text) for _ in range(2)]
+        else:
+            arrays = [self.take_array(take, text) for _ in range(2)]
+        if [sum(numbers) for numbers in zip((0, 0), *(rows[:2] for rows in inputs))] != [n_obs, nnz]:
+            damaged(INDEX, None, "the obs and values of the inputs are not those of the store")
+        if place.at != 64 + n_bytes or any(array[0].kind not in "iu" for array in arrays[::2]) or any(
+                array[0].newbyteorder("<") != np.dtype(DTYPES[m.value_type]) and not m.is_joined for array in arrays[1::2]):
             damaged(INDEX, 64, "the description is longer than it says, or of other types")
         sections, end = [], 64 + n_bytes
-        for count, size in ((ceil_div(n_obs, 64), 8), (n_obs, width), (arrays[0][2], 24), (arrays[1][2], 24)):
+        n_extents = [sum(array[2] for array in arrays[k::2]) for k in range(2)]
+        for count, size in ((ceil_div(n_obs, 64), 8), (n_obs, width), (n_extents[0], 24), (n_extents[1], 24)):
             start = aligned(end, 64)
             if start + count * size > len(data) or any(data[end:start]):
                 damaged(INDEX, end, "a section ends behind the file, or the bytes before it are not zero")
@@ -700,18 +721,39 @@ class Store:
         ends = np.concatenate([[0], np.cumsum(self.counts)])
         if not np.array_equal(np.frombuffer(sections[0], "<u8"), ends[:-1][::64]) or ends[-1] != nnz:
             damaged(INDEX, None, "the starts are not sums of the counts")
-        if arrays[0][1][0] == 3:
-            if np.any(self.counts != m.n_vars) or arrays[0][2] or arrays[1][1][0] not in (0, 2):
-                damaged(INDEX, None, "the matrix is dense, and an obs does not have a value in every column")
-            every = np.tile(np.arange(m.n_vars, dtype="<u4"), n_obs)
-            self.arrays = [every, self.read_array(*arrays[1], sections[3], nnz)]
-        else:
-            self.arrays = [self.read_array(*array, sections[2 + k], nnz) for k, array in enumerate(arrays)]
+        # Of each input its obs, what its columns become, and its arrays.
+        self.inputs: list[tuple[np.ndarray, np.ndarray, list[np.ndarray]]] = []
+        first_obs, used = 0, [0, 0]
+        for (n, n_values, columns), pair in zip(inputs, zip(arrays[::2], arrays[1::2])):
+            counts = self.counts[first_obs:first_obs + n]
+            first_obs += n
+            becomes = np.arange(m.n_vars) if columns is None else lists[columns]
+            if counts.sum() != n_values or np.any(counts > len(becomes)):
+                damaged(INDEX, None, "the counts of an input do not sum up to its values, or are above its columns")
+            own = [sections[2 + k][24 * used[k]:24 * (used[k] + array[2])] for k, array in enumerate(pair)]
+            used = [at + array[2] for at, array in zip(used, pair)]
+            shape = (n, len(becomes))
+            if pair[0][1][0] == 3:
+                if np.any(counts != len(becomes)) or pair[0][2] or pair[1][1][0] not in (0, 2):
+                    damaged(INDEX, None, "the matrix is dense, and an obs does not have a value in every column")
+                every = np.tile(np.arange(len(becomes), dtype="<u4"), n)
+                found = [every, self.read_array(*pair[1], own[1], n_values, shape)]
+            else:
+                found = [self.read_array(*array, own[k], n_values, shape) for k, array in enumerate(pair)]
+            self.inputs.append((counts, becomes, found))
+
+    def take_array(self, take: Callable[[str], tuple[Any, ...]], text: Callable[[], str]) -> tuple[Any, ...]:
+        """Section 12: what the description says of one array."""
+        _, dtype, big, shape, first, second, n_extents, fill, n_filters = text(), DTYPES[text()], *take("?BQQQ8sB")
+        if shape > 3 or (shape != 2 and second) or (shape in (0, 3) and first):
+            damaged(INDEX, None, f"{shape}, {first}, {second} is not a shape")
+        filters = [(take("H")[0], take(f"{take('B')[0]}I")) for _ in range(n_filters)]
+        return np.dtype(dtype.replace("<", ">") if big else dtype), (shape, first, second), n_extents, fill, filters
 
     def read_array(self, dtype: np.dtype, shape: tuple[int, int, int], n_extents: int, fill: bytes, filters: list[tuple[int, tuple[int, ...]]],
-                   extents: bytes, nnz: int) -> np.ndarray:
-        """Section 12: all elements of one of the two arrays."""
-        found, width, m = [], dtype.itemsize, self.manifest
+                   extents: bytes, nnz: int, matrix: tuple[int, int]) -> np.ndarray:
+        """Section 12: all elements of one of the two arrays of an input."""
+        found, width, (n_obs, n_vars) = [], dtype.itemsize, matrix
         kind, chunk, columns = shape
         if kind == 0:
             runs = list(struct.iter_unpack("<QQQ", extents))
@@ -723,7 +765,7 @@ class Store:
             return np.frombuffer(b"".join(found), dtype)
         if kind == 2:
             rows, chunk = chunk, chunk * columns
-            down, across = ceil_div(m.n_obs, rows), ceil_div(m.n_vars, columns)
+            down, across = ceil_div(n_obs, rows), ceil_div(n_vars, columns)
         if n_extents != (down * across if kind == 2 else ceil_div(nnz, chunk)):
             damaged(INDEX, None, f"{n_extents} chunks of {chunk} elements do not hold {nnz}")
         for offset, n_bytes, file, mask in struct.iter_unpack("<QIIQ", extents):
@@ -757,7 +799,7 @@ class Store:
         whole = np.frombuffer(b"".join(found), dtype)
         if kind == 2:
             whole = whole.reshape(down, across, rows, columns).transpose(0, 2, 1, 3).reshape(down * rows, across * columns)
-            return whole[:m.n_obs, :m.n_vars].reshape(-1)
+            return whole[:n_obs, :n_vars].reshape(-1)
         return whole[:nnz]
 
     def read_linked(self) -> Matrix:
@@ -765,24 +807,32 @@ class Store:
         m = self.manifest
         if m.max_obs_nnz != self.counts.max(initial=0):
             damaged(MANIFEST, None, "`max_obs_nnz` is not the largest count")
-        columns, values = self.arrays[0].astype(np.int64), self.arrays[1].astype(DTYPES[m.value_type])
-        if len(columns) and not 0 <= columns.min() <= columns.max() < m.n_vars:
-            damaged(INDEX, None, "a column is not one of the matrix")
-        indptr, indices, data, end = [0], [], [], 0
-        for count in self.counts:
-            begin, end = end, end + int(count)
-            row: dict[int, Any] = {}
-            for column, value in zip(columns[begin:end].tolist(), values[begin:end]):
-                if column not in row:
-                    row[column] = value
-                else:
-                    row[column] = value.dtype.type(row[column] | value if value.dtype.kind == "b" else row[column] + value)
-            kept = [(column, row[column]) for column in sorted(row) if any(row[column].tobytes())]
-            indices += [column for column, _ in kept]
-            data += [value for _, value in kept]
-            indptr.append(len(indices))
+        indptr, indices, data = [0], [], []
+        for counts, becomes, arrays in self.inputs:
+            columns, values = arrays[0].astype(np.int64), arrays[1].astype(arrays[1].dtype.newbyteorder("<"))
+            if len(columns) and not 0 <= columns.min() <= columns.max() < len(becomes):
+                damaged(INDEX, None, "a column is not one of the matrix")
+            columns, end = becomes[columns], 0
+            for count in counts:
+                begin, end = end, end + int(count)
+                row: dict[int, Any] = {}
+                for column, value in zip(columns[begin:end].tolist(), values[begin:end]):
+                    if column == 2**32 - 1:
+                        continue
+                    if column not in row:
+                        row[column] = value
+                    else:
+                        row[column] = value.dtype.type(row[column] | value if value.dtype.kind == "b" else row[column] + value)
+                kept = [(column, row[column]) for column in sorted(row) if any(row[column].tobytes())]
+                indices += [column for column, _ in kept]
+                data += [value for _, value in kept]
+                indptr.append(len(indices))
         self.notes.stats["obs"], self.notes.stats["nnz"] = m.n_obs, m.nnz
-        return Matrix(m.n_vars, np.array(indptr, np.int64), np.array(indices, np.int64), np.array(data, DTYPES[m.value_type]))
+        taken = np.array([value.item() for value in data], DTYPES[m.value_type])
+        # Python compares numbers of all types exactly.
+        if any(value != found and value == value for value, found in zip((value.item() for value in data), taken.tolist())):
+            damaged(INDEX, None, "a value has no equal one in `value_type`")
+        return Matrix(m.n_vars, np.array(indptr, np.int64), np.array(indices, np.int64), taken)
 
     def check_shard(self, k: int) -> bytes:
         """Section 3: length and header of a shard."""

@@ -10,6 +10,8 @@ pub const INDEX_MAGIC: [u8; 8] = *b"CLRINDEX";
 pub const LINK_MAGIC: [u8; 8] = *b"CLRLINKS";
 /// What the manifest of a linked store names among its features.
 pub const LINKED_FEATURE: &str = "linked";
+/// What it names besides if its obs are those of several inputs.
+pub const JOINED_FEATURE: &str = "joined";
 /// Length of the index header in bytes.
 pub const INDEX_HEADER_BYTES: usize = 64;
 /// Length of a block record in the index in bytes.

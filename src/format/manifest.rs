@@ -6,13 +6,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::checksum::crc32c;
-use super::constants::{LINKED_FEATURE, VERSION, matrix_directory};
+use super::constants::{JOINED_FEATURE, LINKED_FEATURE, VERSION, matrix_directory};
 use super::encoding::{Encoding, StoredMatrix};
 use super::error::FormatError;
 use super::hex::{parse_crc, parse_id};
 use super::index::{EntryLimits, IndexLayout};
 use super::json::with_allowance;
-use super::linked::GROUP_OBS;
+use super::linked::{GROUP_OBS, Totals};
 use super::names::version_of;
 use super::rules::Claims;
 use super::var_order::VarOrder;
@@ -146,7 +146,7 @@ impl Manifest {
             file: file.to_path_buf(),
             feature: feature.clone(),
         };
-        let is_unknown = |feature: &&String| *feature != LINKED_FEATURE;
+        let is_unknown = |feature: &&String| ![LINKED_FEATURE, JOINED_FEATURE].contains(&feature.as_str());
         if let Some(feature) = head.feature.iter().find(is_unknown) {
             return Err(unknown(feature));
         }
@@ -156,8 +156,13 @@ impl Manifest {
         if let Some(feature) = manifest.features.iter().find(is_unknown) {
             return Err(unknown(feature));
         }
-        if manifest.features.is_empty() == manifest.is_linked() {
-            let rule = "a store has the feature \"linked\" if and only if it is linked";
+        let expected: &[&str] = match (manifest.is_linked(), manifest.is_joined()) {
+            (false, _) => &[],
+            (true, false) => &[LINKED_FEATURE],
+            (true, true) => &[LINKED_FEATURE, JOINED_FEATURE],
+        };
+        if manifest.features != expected {
+            let rule = "a store has the feature \"linked\" if and only if it is linked, and \"joined\" only after that";
             return Err(FormatError::invalid(file, 0, rule));
         }
         manifest.check(file)?;
@@ -168,6 +173,21 @@ impl Manifest {
     /// Whether the values lie in other files than those of the store: of all matrices, or of none.
     pub fn is_linked(&self) -> bool {
         self.encoding == Encoding::Linked
+    }
+
+    /// Whether the obs of a linked store are those of several inputs, or of one by the rules of these.
+    pub(crate) fn is_joined(&self) -> bool {
+        self.features.iter().any(|feature| feature == JOINED_FEATURE)
+    }
+
+    /// What the index of a linked store has to agree with.
+    pub(crate) fn totals(&self) -> Totals {
+        Totals {
+            n_obs: self.n_obs,
+            n_vars: self.n_vars,
+            nnz: self.nnz,
+            is_joined: self.is_joined(),
+        }
     }
 
     /// The further matrices have names and places of their own, and each follows the rules of a store.
@@ -204,7 +224,7 @@ impl Manifest {
         Self {
             format: self.format.clone(),
             version: self.version,
-            features: Vec::new(),
+            features: self.features.clone(),
             store_id: entry.store_id,
             n_obs: self.n_obs,
             n_vars: entry.n_vars,
@@ -265,6 +285,7 @@ impl Manifest {
             block_size: self.block_size,
             alignment: self.alignment,
             max_obs_nnz: self.max_obs_nnz,
+            is_joined: self.is_joined(),
             max_obs_bytes: self.max_obs_bytes,
             shards: &self.shards,
             index: &self.index,

@@ -92,6 +92,21 @@ pub enum LinkedError {
         /// Type of the values.
         value_type: &'static str,
     },
+    /// The type of the store does not hold a value of an input that has another one.
+    #[error(
+        "{}: obs {obs} has the value {value}, which {value_type} does not hold, the type of the values of all inputs; link its input by itself",
+        store.display()
+    )]
+    Inexact {
+        /// The store.
+        store: PathBuf,
+        /// The obs.
+        obs: u64,
+        /// The value.
+        value: String,
+        /// Type of the values.
+        value_type: &'static str,
+    },
     /// What is asked for needs the blocks of a store.
     #[error(
         "{}: the store is linked, and {what} needs one that holds its values; make one with `cellring convert`",
@@ -132,7 +147,10 @@ impl LinkedError {
             | Self::Outside { file, .. }
             | Self::Chunk { file, .. }
             | Self::Column { file, .. } => file,
-            Self::Overflow { store, .. } | Self::NoBlocks { store, .. } | Self::Budget { store, .. } => store,
+            Self::Overflow { store, .. }
+            | Self::Inexact { store, .. }
+            | Self::NoBlocks { store, .. }
+            | Self::Budget { store, .. } => store,
         }
     }
 }

@@ -7,15 +7,14 @@ use cellring_core::ValueType;
 
 use super::array::Array;
 use super::error::LinkedError;
+use super::input::Input;
 use super::sources::SourceFile;
 
 use crate::Error;
 use crate::format::constants::INDEX_HEADER_BYTES;
 use crate::format::encoding::raw::index_bytes;
 use crate::format::lazy::Lazy;
-use crate::format::linked::{
-    ArrayRole, Description, EXTENT_BYTES, GROUP_OBS, LinkedLayout, Shape, count_bytes,
-};
+use crate::format::linked::{ArrayRole, Description, EXTENT_BYTES, GROUP_OBS, LinkedLayout, count_bytes};
 use crate::format::table::verify_piece;
 use crate::format::{FormatError, Manifest};
 
@@ -29,18 +28,22 @@ pub(crate) struct Link {
     file: PathBuf,
     content: Lazy,
     layout: LinkedLayout,
-    /// Of the columns and of the values.
-    arrays: [Array; 2],
+    /// At least one.
+    inputs: Vec<Input>,
     sources: Vec<SourceFile>,
     n_vars: u64,
     value_type: ValueType,
     max_obs_nnz: u32,
 }
 
-/// Which values are those of an obs: the first, and how many.
+/// Which values are those of an obs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ObsValues {
+    /// Number of the input that it is of.
+    pub(crate) input: u32,
+    /// The first of them, among those of the input.
     pub(crate) first: u64,
+    /// How many.
     pub(crate) nnz: u32,
 }
 
@@ -64,16 +67,12 @@ impl Link {
             return Err(invalid(0, "the description ends after the file".to_owned()).into());
         }
         let description = content.bytes(INDEX_HEADER_BYTES..description_end)?;
-        let description =
-            Description::from_bytes(description).map_err(|rule| invalid(INDEX_HEADER_BYTES as u64, rule))?;
-        let n_extents = [0, 1].map(|k: usize| description.arrays[k].n_extents);
-        let layout = LinkedLayout::new(
-            manifest.n_obs,
-            manifest.nnz,
-            count_bytes(manifest.max_obs_nnz),
-            description_bytes,
-            n_extents,
-        );
+        let description = Description::from_bytes(description, &manifest.totals())
+            .map_err(|rule| invalid(INDEX_HEADER_BYTES as u64, rule))?;
+        let layout = description.n_extents().and_then(|n_extents| {
+            let width = count_bytes(manifest.max_obs_nnz);
+            LinkedLayout::new(manifest.n_obs, manifest.nnz, width, description_bytes, n_extents)
+        });
         let layout = layout
             .filter(|layout| layout.file_bytes == content.len() as u64)
             .ok_or_else(|| {
@@ -85,21 +84,12 @@ impl Link {
         if *header != layout.header(manifest.store_id()) {
             return Err(foreign().into());
         }
-        if description.arrays[1].value_type != manifest.value_type {
-            let rule = "the values do not have the type that the manifest says".to_owned();
-            return Err(invalid(INDEX_HEADER_BYTES as u64, rule).into());
-        }
+        let inputs =
+            Input::of(&description, manifest).map_err(|rule| invalid(INDEX_HEADER_BYTES as u64, rule))?;
         let sources = description.files.iter();
         let sources = sources
             .map(|linked| SourceFile::open(store, root, linked))
             .collect::<Result<Vec<_>, _>>()?;
-        let array = |role: ArrayRole| {
-            let linked = description.arrays[role as usize].clone();
-            let (n_obs, n_vars) = (manifest.n_obs, manifest.n_vars);
-            Array::new(linked, role, n_obs, n_vars, manifest.nnz)
-                .map_err(|rule| invalid(INDEX_HEADER_BYTES as u64, rule))
-        };
-        let arrays = [array(ArrayRole::Columns)?, array(ArrayRole::Values)?];
         // Rows have no checksums: those of the index keep a damaged one from giving the values of another obs.
         let bytes = content.bytes(0..content.len())?;
         for (piece, &expected) in manifest.index.crc32c.iter().enumerate() {
@@ -109,7 +99,7 @@ impl Link {
             store: store.to_path_buf(),
             content,
             layout,
-            arrays,
+            inputs,
             sources,
             n_vars: manifest.n_vars,
             value_type: manifest.value_type,
@@ -153,75 +143,56 @@ impl Link {
         &self.sources
     }
 
-    pub(crate) fn array(&self, role: ArrayRole) -> &Array {
-        &self.arrays[role as usize]
+    /// One of the inputs whose obs it has, one after the other.
+    pub(crate) fn input(&self, number: u32) -> &Input {
+        &self.inputs[number as usize]
     }
 
-    pub(crate) fn n_vars(&self) -> u64 {
-        self.n_vars
+    /// The number of the input that an obs is of.
+    pub(super) fn input_of(&self, obs: u64) -> u32 {
+        match self.inputs.len() {
+            1 => 0,
+            // Of those that begin there the last one: the others have no obs.
+            _ => self.inputs.partition_point(|input| input.first_obs <= obs) as u32 - 1,
+        }
     }
 
     pub(crate) fn value_type(&self) -> ValueType {
         self.value_type
     }
 
-    /// Whether the matrix is dense: every obs has a value in every column, and the columns are not stored.
-    pub(crate) fn is_dense(&self) -> bool {
-        self.array(ArrayRole::Columns).linked().shape == Shape::Implied
-    }
-
-    /// Which values of a row are stored together: all, or those in each column of tiles; none if the array is not stored.
-    pub(super) fn bands(&self, role: ArrayRole) -> impl Iterator<Item = Range<u64>> + use<> {
-        let (n, length) = match self.array(role).linked().shape {
-            Shape::Implied => (0, 0),
-            Shape::Tiles { columns, .. } => (self.n_vars.div_ceil(columns), columns),
-            Shape::Runs | Shape::Chunks { .. } => (1, u64::MAX),
-        };
-        (0..n).map(move |band| band * length..(band + 1).saturating_mul(length))
-    }
-
-    /// The arrays that are stored.
-    pub(super) fn roles(&self) -> &'static [ArrayRole] {
-        match self.is_dense() {
-            true => &[ArrayRole::Values],
-            false => &ArrayRole::BOTH,
-        }
-    }
-
-    /// Width of a column as rows keep it: 2 or 4 bytes.
+    /// Width of a column as canonical rows have it: 2 or 4 bytes.
     pub(crate) fn column_bytes(&self) -> usize {
         index_bytes(self.n_vars)
     }
 
-    /// Width of an element as rows keep it, at the most.
-    pub(crate) fn kept_bytes(&self, role: ArrayRole) -> usize {
-        match role {
-            ArrayRole::Columns => self.column_bytes(),
-            ArrayRole::Values => self.value_type.size_bytes(),
-        }
-    }
-
     /// The most bytes that are read at once for one row or chunk.
     pub(crate) fn longest_read(&self) -> u64 {
-        let longest = |&role: &ArrayRole| match self.array(role) {
-            // What is stored may be a little longer than what it decodes to; no sound chunk is much longer.
-            array if array.chunk_elements().is_some() => array.most_stored_bytes(),
-            array => u64::from(self.max_obs_nnz) * array.width() as u64,
-        };
-        self.roles().iter().map(longest).max().unwrap_or(0)
+        let longest = |input: &Input| input.longest_read(self.max_obs_nnz);
+        self.inputs.iter().map(longest).max().unwrap_or(0)
+    }
+
+    fn arrays(&self) -> impl Iterator<Item = &Array> {
+        self.inputs.iter().flat_map(Input::arrays)
+    }
+
+    /// Values of the longest of the chunks that values are compressed in; `None` if there are none.
+    pub(crate) fn chunk_values(&self) -> Option<u64> {
+        let values = |input: &Input| input.array(ArrayRole::Values).chunk_elements();
+        self.inputs.iter().filter_map(values).max()
     }
 
     /// Bytes that a thread needs for the chunk that it decodes: as it is stored, and decoded, and once more where only its beginning is.
     pub(crate) fn decoding_bytes(&self) -> u64 {
         let chunk = |array: &Array| array.chunk_bytes() + array.most_stored_bytes();
-        let most = |bytes: &dyn Fn(&Array) -> u64| self.arrays.iter().map(bytes).max().unwrap_or(0);
+        let most = |bytes: &dyn Fn(&Array) -> u64| self.arrays().map(bytes).max().unwrap_or(0);
         // What beginnings of chunks are decoded by stays while chunks of the other array are.
         most(&chunk) + most(&Array::streaming_bytes)
     }
 
     /// Bytes of the longest decoded chunk; 0 where none is encoded.
     pub(crate) fn chunk_bytes(&self) -> u64 {
-        self.arrays.iter().map(Array::chunk_bytes).max().unwrap_or(0)
+        self.arrays().map(Array::chunk_bytes).max().unwrap_or(0)
     }
 
     /// Whether the files are what they were.
@@ -250,7 +221,6 @@ impl Link {
     pub(crate) fn values(&self, obs: u64) -> Result<ObsValues, FormatError> {
         let LinkedLayout {
             n_obs,
-            nnz,
             starts_at,
             counts_at,
             count_bytes,
@@ -269,24 +239,29 @@ impl Link {
             }),
             _ => sums(counts.as_chunks::<4>().0, |&bytes| u32::from_le_bytes(bytes)),
         };
-        let first = start.checked_add(before);
+        let number = self.input_of(obs);
+        let input = self.input(number);
+        let first = start
+            .checked_add(before)
+            .and_then(|first| first.checked_sub(input.first_value));
         let end = first.and_then(|first| first.checked_add(u64::from(own)));
         match (first, end) {
             (Some(first), Some(end))
-                if end <= nnz && own <= self.max_obs_nnz && self.is_whole_row(obs, first, own) =>
+                if end <= input.n_values()
+                    && own <= self.max_obs_nnz
+                    && input.is_whole_row(obs, first, own) =>
             {
-                Ok(ObsValues { first, nnz: own })
+                Ok(ObsValues {
+                    input: number,
+                    first,
+                    nnz: own,
+                })
             }
             _ => Err(self.invalid(
                 count_at(obs) as u64,
                 format!("the entry of obs {obs} does not fit the number of values, or the limits of an obs"),
             )),
         }
-    }
-
-    /// Whether these can be the values of an obs: in a dense matrix only those of its row.
-    fn is_whole_row(&self, obs: u64, first: u64, nnz: u32) -> bool {
-        !self.is_dense() || (u64::from(nnz) == self.n_vars && obs.checked_mul(self.n_vars) == Some(first))
     }
 
     /// A record of extents.

@@ -3,7 +3,7 @@
 //! ```text
 //!   format::linked    how many values each obs has, and where the file has which of them
 //!         |
-//!   Link              the open index, and the open files of the source          (link, sources, array)
+//!   Link              the open index, its inputs, and their open files          (link, input, array, sources)
 //!         |
 //!   stored            where which elements of the arrays lie
 //!         |
@@ -22,6 +22,7 @@ pub(crate) mod array;
 mod canonical;
 mod error;
 pub(crate) mod identity;
+mod input;
 mod link;
 mod narrow;
 pub(crate) mod plan;
@@ -30,5 +31,6 @@ pub(crate) mod sources;
 pub(crate) mod stage;
 mod stored;
 
+pub(crate) use canonical::Entries;
 pub use error::LinkedError;
 pub(crate) use link::Link;

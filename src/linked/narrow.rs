@@ -245,7 +245,8 @@ pub(super) fn wide_columns(columns: &[u8], column_bytes: usize) -> impl Iterator
 }
 
 /// The number of at most 4 bytes, the lowest first.
-fn number(le: &[u8]) -> u32 {
+#[inline]
+pub(super) fn number(le: &[u8]) -> u32 {
     le.iter()
         .rev()
         .fold(0, |number, &byte| number << 8 | u32::from(byte))

@@ -20,9 +20,11 @@ pub(crate) const MAX_BATCH_BYTES: u64 = 1 << 31;
 pub(crate) struct Wanted {
     /// The link that it is of, among those of the caller.
     pub(crate) link: u32,
+    /// The input that it is of, among those of the link.
+    pub(crate) input: u32,
     /// The caller's number of it.
     pub(crate) row: u32,
-    /// The first of its values.
+    /// The first of its values, among those of the input.
     pub(crate) first: u64,
     /// How many it has.
     pub(crate) nnz: u32,
@@ -46,6 +48,7 @@ pub(crate) struct Piece {
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub(crate) link: u32,
+    pub(crate) input: u32,
     pub(crate) role: ArrayRole,
     pub(crate) form: Form,
     /// First of the elements, of those of the array; for messages.
@@ -117,20 +120,23 @@ pub(crate) fn plan(
 ) -> Result<Vec<Batch>, FormatError> {
     let mut jobs: Vec<Job> = Vec::new();
     let mut pieces: Vec<Piece> = Vec::with_capacity(2 * rows.len());
-    // By array, link and column of tiles: so the pieces of one chunk follow each other.
+    // By array, input and column of tiles: so the pieces of one chunk follow each other.
     let passes = ArrayRole::BOTH.into_iter().flat_map(|role| {
-        rows.chunk_by(|a, b| a.link == b.link).flat_map(move |rows| {
+        let of_inputs = rows.chunk_by(|a, b| (a.link, a.input) == (b.link, b.input));
+        of_inputs.flat_map(move |rows| {
             let link = links[rows[0].link as usize].link;
-            link.bands(role).map(move |band| (role, band, rows))
+            let bands = link.input(rows[0].input).bands(role);
+            bands.map(move |band| (role, band, rows))
         })
     });
     for (role, band, rows) in passes {
         for wanted in rows {
             let planned = &links[wanted.link as usize];
+            let input = planned.link.input(wanted.input);
             let end = wanted.first + u64::from(wanted.nnz).min(band.end);
             let mut at = wanted.first.saturating_add(band.start).min(end);
             while at < end {
-                let stored = planned.link.stored(role, at, end)?;
+                let stored = planned.link.stored(input, role, at, end)?;
                 let piece = Piece {
                     row: wanted.row,
                     at: (at - wanted.first) as u32,
@@ -143,7 +149,7 @@ pub(crate) fn plan(
                     &mut jobs,
                     &mut pieces,
                     piece,
-                    wanted.link,
+                    wanted,
                     role,
                     stored,
                     planned,
@@ -163,17 +169,17 @@ fn put(
     jobs: &mut Vec<Job>,
     pieces: &mut Vec<Piece>,
     mut piece: Piece,
-    link: u32,
+    &Wanted { link, input, .. }: &Wanted,
     role: ArrayRole,
     stored: Stored,
     planned: &PlannedLink<'_>,
     shape: &ReadShape,
 ) {
-    let array = planned.link.array(role);
+    let array = planned.link.input(input).array(role);
     let file = planned.first_file + stored.file;
     let len_bytes = (stored.bytes.end - stored.bytes.start) as u32;
     if let Some(last) = jobs.last_mut()
-        && (last.link, last.role, last.form) == (link, role, stored.form)
+        && (last.link, last.input, last.role, last.form) == (link, input, role, stored.form)
     {
         let end = last.offset_bytes + u64::from(last.len_bytes);
         let joins = match stored.form {
@@ -197,6 +203,7 @@ fn put(
     }
     jobs.push(Job {
         link,
+        input,
         role,
         form: stored.form,
         first: match (stored.form, array.chunk_elements()) {
@@ -260,7 +267,10 @@ fn batches(jobs: &[Job], pieces: &[Piece], links: &[PlannedLink<'_>], shape: &Re
             let own = &pieces[job.pieces.clone()];
             let begin = batch.pieces.len();
             batch.pieces.extend_from_slice(own);
-            let kept = links[job.link as usize].link.kept_bytes(job.role) as u64;
+            let kept = links[job.link as usize]
+                .link
+                .input(job.input)
+                .kept_bytes(job.role) as u64;
             // What is split is put together once more.
             let copies = |piece: &Piece| if piece.is_whole { 1 } else { 2 };
             let bytes = |piece: &Piece| u64::from(piece.n) * kept * copies(piece);

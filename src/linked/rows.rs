@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 
 use cellring_core::{CsrRows, Element, ValueBuffer};
 
-use super::canonical::{canonical, is_canonical};
+use super::canonical::{Entries, canonical, is_canonical};
 use super::error::LinkedError;
 use super::link::Link;
 use super::narrow::{wide_columns, widened};
@@ -96,6 +96,7 @@ impl Link {
             let values = self.values(obs)?;
             wanted.push(Wanted {
                 link: 0,
+                input: values.input,
                 row: row as u32,
                 first: values.first,
                 nnz: values.nnz,
@@ -130,10 +131,10 @@ impl Link {
         parts: impl Iterator<Item = (u32, [&'a [u8]; 2])>,
     ) -> Result<CsrRows, Error> {
         let (mut indptr, mut indices, mut values) = (vec![0u64], Vec::new(), Vec::<T>::new());
-        let mut other = Vec::new();
+        let (mut entries, mut other) = (Entries::new(), Vec::new());
         for (obs, (stored, parts)) in (first_obs..).zip(parts) {
             other.clear();
-            let (nnz, [columns, own]) = match self.repaired(obs, stored, parts, &mut other)? {
+            let (nnz, [columns, own]) = match self.repaired(obs, stored, parts, &mut entries, &mut other)? {
                 None => (stored, parts),
                 Some(nnz) => (nnz, other.split_at(nnz as usize * self.column_bytes()).into()),
             };
@@ -187,11 +188,13 @@ impl Link {
         obs: u64,
         nnz: u32,
         parts: [&[u8]; 2],
+        entries: &mut Entries,
         out: &mut Vec<u8>,
     ) -> Result<Option<u32>, LinkedError> {
-        match is_canonical(self, nnz, parts) {
+        let input = self.input(self.input_of(obs));
+        match is_canonical(self, input, nnz, parts) {
             true => Ok(None),
-            false => canonical(self, obs, nnz, parts, out).map(Some),
+            false => canonical(self, input, obs, nnz, parts, entries, out).map(Some),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Takes the wanted pieces out of a batch that was read: chunks are inflated, and the parts of rows that lie in them kept.
 
 use super::error::LinkedError;
+use super::input::Input;
 use super::link::Link;
 use super::narrow::{self, Counts};
 use super::plan::{Batch, Job, Piece};
@@ -76,7 +77,7 @@ pub(crate) fn stage<'a>(
                 decoded.as_slice()
             }
             Form::Absent => {
-                fill(link, job.role, pieces, decoded);
+                fill(link.input(job.input), job.role, pieces, decoded);
                 decoded.as_slice()
             }
         };
@@ -101,7 +102,7 @@ fn decode(
     copy: &mut Vec<u8>,
     decoded: &mut Vec<u8>,
 ) -> Result<(), LinkedError> {
-    let array = link.array(job.role);
+    let array = link.input(job.input).array(job.role);
     let decoded_bytes = array.chunk_bytes() as usize;
     let pipeline = array.pipeline();
     let damaged = |detail: String| link.damaged_chunk(job, detail);
@@ -125,8 +126,8 @@ fn decode(
 }
 
 /// As many fill values as the longest of the pieces has elements.
-fn fill(link: &Link, role: ArrayRole, pieces: &[Piece], decoded: &mut Vec<u8>) {
-    let array = link.array(role);
+fn fill(input: &Input, role: ArrayRole, pieces: &[Piece], decoded: &mut Vec<u8>) {
+    let array = input.array(role);
     let n = pieces.iter().map(|piece| piece.n).max().unwrap_or(0);
     decoded.clear();
     for _ in 0..n {
@@ -143,7 +144,8 @@ fn keep(
     counts: &mut Counts,
     kept: &mut Vec<u8>,
 ) -> Result<Part, LinkedError> {
-    let array = link.array(job.role);
+    let input = link.input(job.input);
+    let array = input.array(job.role);
     let width = array.width();
     let from = piece.from as usize * width;
     let elements = &elements[from..from + piece.n as usize * width];
@@ -151,7 +153,7 @@ fn keep(
     let begin = kept.len();
     match job.role {
         ArrayRole::Columns => {
-            let (n_vars, column_bytes) = (link.n_vars(), link.column_bytes());
+            let (n_vars, column_bytes) = (input.n_vars(), input.column_bytes());
             narrow::columns(elements, value_type, big_endian, n_vars, column_bytes, kept).map_err(
                 |place| {
                     let element = &elements[place * width..][..width];
@@ -183,7 +185,7 @@ impl Link {
         };
         LinkedError::Chunk {
             file: self.source_of(job),
-            array: self.array(job.role).linked().path.clone(),
+            array: self.input(job.input).array(job.role).linked().path.clone(),
             chunk: number,
             offset_bytes: job.place_in_file(),
             detail,
@@ -194,10 +196,10 @@ impl Link {
     fn bad_column(&self, job: &Job, position: u64, found: i128) -> LinkedError {
         LinkedError::Column {
             file: self.source_of(job),
-            array: self.array(job.role).linked().path.clone(),
+            array: self.input(job.input).array(job.role).linked().path.clone(),
             position,
             found,
-            n_vars: self.n_vars(),
+            n_vars: self.input(job.input).n_vars(),
         }
     }
 

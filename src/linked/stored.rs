@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::input::Input;
 use super::link::Link;
 use crate::format::FormatError;
 use crate::format::linked::{ArrayRole, Chunk, Extent, Run, Shape};
@@ -46,13 +47,19 @@ struct Place {
 }
 
 impl Link {
-    /// Where element `first` is, and as many of those after it, up to `end`, as are stored together with it.
+    /// Where element `first` of an input is, and as many of those after it, up to `end`, as are stored together with it.
     ///
     /// # Errors
     /// If the index is damaged, or cannot be read.
-    pub(super) fn stored(&self, role: ArrayRole, first: u64, end: u64) -> Result<Stored, FormatError> {
-        match self.array(role).linked().shape {
-            Shape::Runs => self.in_run(role, first, end),
+    pub(super) fn stored(
+        &self,
+        input: &Input,
+        role: ArrayRole,
+        first: u64,
+        end: u64,
+    ) -> Result<Stored, FormatError> {
+        match input.array(role).linked().shape {
+            Shape::Runs => self.in_run(input, role, first, end),
             Shape::Chunks { elements } => {
                 let number = first / elements;
                 let chunk_end = (number * elements).saturating_add(elements);
@@ -60,26 +67,26 @@ impl Link {
                     number,
                     from: first % elements,
                 };
-                self.in_chunk(role, place, first..end.min(chunk_end))
+                self.in_chunk(input, role, place, first..end.min(chunk_end))
             }
             Shape::Tiles { rows, columns } => {
-                let n_vars = self.n_vars();
+                let n_vars = input.n_vars();
                 let (row, column) = (first / n_vars, first % n_vars);
                 let tile_end = (column / columns + 1).saturating_mul(columns).min(n_vars);
                 let place = Place {
                     number: row / rows * n_vars.div_ceil(columns) + column / columns,
                     from: row % rows * columns + column % columns,
                 };
-                self.in_chunk(role, place, first..end.min(row * n_vars + tile_end))
+                self.in_chunk(input, role, place, first..end.min(row * n_vars + tile_end))
             }
             Shape::Implied => Err(self.invalid(0, format!("{} is not stored", role.name()))),
         }
     }
 
-    fn in_run(&self, role: ArrayRole, first: u64, end: u64) -> Result<Stored, FormatError> {
-        let array = self.array(role);
+    fn in_run(&self, input: &Input, role: ArrayRole, first: u64, end: u64) -> Result<Stored, FormatError> {
+        let array = input.array(role);
         let run = |number: u64| {
-            let record = Run::from_bytes(self.extent_bytes(role, number)?);
+            let record = Run::from_bytes(self.extent_bytes(role, input.extent(role, number))?);
             record.ok_or_else(|| self.invalid(0, format!("extent {number} of {} is not a run", role.name())))
         };
         // The last run that begins at or before it.
@@ -110,7 +117,7 @@ impl Link {
         Ok(Stored {
             elements: first..end,
             file: found.file,
-            bytes: self.within(role, low, found.file, bytes())?,
+            bytes: self.within(role, input.extent(role, low), found.file, bytes())?,
             from: 0,
             form: Form::Plain,
         })
@@ -118,12 +125,13 @@ impl Link {
 
     fn in_chunk(
         &self,
+        input: &Input,
         role: ArrayRole,
         Place { number, from }: Place,
         elements: Range<u64>,
     ) -> Result<Stored, FormatError> {
-        let array = self.array(role);
-        let record = Chunk::from_bytes(self.extent_bytes(role, number)?);
+        let array = input.array(role);
+        let record = Chunk::from_bytes(self.extent_bytes(role, input.extent(role, number))?);
         let chunk = record
             .ok_or_else(|| self.invalid(0, format!("extent {number} of {} is not a chunk", role.name())))?;
         let n_elements = elements.end - elements.start;
@@ -162,7 +170,7 @@ impl Link {
         Ok(Stored {
             elements,
             file: chunk.file,
-            bytes: self.within(role, number, chunk.file, bytes)?,
+            bytes: self.within(role, input.extent(role, number), chunk.file, bytes)?,
             from: match form {
                 Form::Chunk { .. } => from as u32,
                 _ => 0,

@@ -1,6 +1,7 @@
 //! Decodes one minibatch from the slots of its fetch.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::error::LoaderError;
@@ -11,6 +12,7 @@ use crate::format::encoding::{FrameError, ObsDecoder, Padded};
 use crate::format::table::Table;
 use crate::format::{Element, FormatError};
 use crate::gpu::Gpu;
+use crate::linked::Entries;
 use crate::minibatch::{
     ColumnReader, GeneSelection, IndexType, Layout, Matrix, Minibatch, Recycler, ResolvedOutput, Rows,
     Scratch, Unfit, assemble,
@@ -95,6 +97,8 @@ impl PlacedRows<'_> {
 
     /// Makes canonical what is not: rows of linked stores come as the source has them.
     fn repair(&mut self) -> Result<(), Error> {
+        let mut entries = Entries::new();
+        let mut repaired = Vec::new();
         for row in 0..self.placed.len() {
             let source = self.source(row);
             let Some(link) = source.store.link() else { continue };
@@ -102,23 +106,28 @@ impl PlacedRows<'_> {
             if placed.nnz == 0 {
                 continue;
             }
-            let mut out = Vec::new();
+            let begin = repaired.len();
             let parts = placed.parts.map(|place| self.kept(place));
-            let Some(nnz) = link.repaired(obs, placed.nnz, parts, &mut out)? else {
+            let Some(nnz) = link.repaired(obs, placed.nnz, parts, &mut entries, &mut repaired)? else {
                 continue;
             };
-            let begin = self.repaired.len();
-            let columns = nnz as usize * link.column_bytes();
-            let place = |from: usize, to: usize| Place {
+            // Places have 32 bits.
+            if u32::try_from(repaired.len()).is_err() {
+                let nnz = self.placed.iter().map(|placed| u64::from(placed.nnz)).sum();
+                let n_obs = self.obs.len();
+                return Err(LoaderError::TooManyValues { n_obs, nnz }.into());
+            }
+            let values = begin + nnz as usize * link.column_bytes();
+            let place = |bytes: Range<usize>| Place {
                 slot: REPAIRED,
-                offset_bytes: (begin + from) as u32,
-                len_bytes: (to - from) as u32,
+                offset_bytes: bytes.start as u32,
+                len_bytes: bytes.len() as u32,
             };
-            let parts = [place(0, columns), place(columns, out.len())];
-            self.repaired.append(&mut out);
+            let parts = [place(begin..values), place(values..repaired.len())];
             let placed = &mut self.placed.to_mut()[row];
             (placed.nnz, placed.parts) = (nnz, parts);
         }
+        self.repaired = repaired;
         Ok(())
     }
 

@@ -5,7 +5,6 @@ use crate::Store;
 use crate::engine::Read;
 use crate::engine::coalesce::{GAP_BYTES, READ_BYTES, ReadShape};
 use crate::format::FormatError;
-use crate::format::linked::ArrayRole;
 use crate::linked::Link;
 use crate::linked::plan::Batch;
 
@@ -100,22 +99,24 @@ pub fn extents_of(
 
 /// What is read of a linked store: batches, each of which fills a slot.
 fn of_batches(link: &Link, nnz: u64, batches: Vec<Batch>) -> FetchExtents {
-    let width = |role| link.array(role).linked().value_type.size_bytes() as u64;
     let mut found = FetchExtents {
-        obs_bytes: nnz * ArrayRole::BOTH.map(width).iter().sum::<u64>(),
         nnz,
         n_slots: batches.len(),
         ..FetchExtents::default()
     };
     for (slot, batch) in (0u32..).zip(batches) {
-        for job in batch.jobs.iter().filter(|job| job.len_bytes > 0) {
-            let array = link.array(job.role);
+        for job in &batch.jobs {
+            let array = link.input(job.input).array(job.role);
+            let width = array.linked().value_type.size_bytes() as u64;
+            let pieces = batch.pieces[job.pieces.clone()].iter();
+            found.obs_bytes += pieces.map(|piece| u64::from(piece.n) * width).sum::<u64>();
             match array.linked().filters.is_empty() {
                 true => found.decoded_bytes += u64::from(job.len_bytes),
-                false => {
+                false if job.len_bytes > 0 => {
                     found.n_chunks += 1;
                     found.decoded_bytes += array.chunk_bytes();
                 }
+                false => {}
             }
         }
         let in_slot = |read: Read| Read { slot, ..read };

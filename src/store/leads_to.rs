@@ -6,7 +6,7 @@ use super::read_manifest;
 use crate::Error;
 use crate::format::constants::{INDEX_HEADER_BYTES, MANIFEST_FILE};
 use crate::format::lazy::Lazy;
-use crate::format::linked::{ArrayRole, Description, LinkedLayout, count_bytes};
+use crate::format::linked::{Description, LinkedLayout, count_bytes};
 use crate::format::table::verify_piece;
 use crate::format::{FormatError, Manifest};
 
@@ -18,6 +18,8 @@ pub struct LeadsTo {
     pub manifest: Manifest,
     /// The files of its first matrix, from the root that it was linked below.
     pub files: Vec<String>,
+    /// Of each of the inputs one of its files.
+    pub input_files: Vec<String>,
 }
 
 impl LeadsTo {
@@ -31,9 +33,12 @@ impl LeadsTo {
             return Ok(None);
         }
         let index = LinkedIndex::read(store, &manifest)?;
-        let files = index.description.files.into_iter();
+        let description = index.description;
+        let input_files = description.input_files().map(str::to_owned).collect();
+        let files = description.files.into_iter();
         Ok(Some(Self {
             files: files.map(|file| file.path).collect(),
+            input_files,
             manifest,
         }))
     }
@@ -63,9 +68,9 @@ impl LinkedIndex {
         }
         let n = LinkedLayout::stated_description_bytes(bytes).ok_or_else(damaged)?;
         let description = bytes.get(INDEX_HEADER_BYTES..INDEX_HEADER_BYTES + n as usize);
-        let description = Description::from_bytes(description.ok_or_else(damaged)?)
+        let description = Description::from_bytes(description.ok_or_else(damaged)?, &manifest.totals())
             .map_err(|rule| FormatError::invalid(&file, INDEX_HEADER_BYTES as u64, rule))?;
-        let n_extents = ArrayRole::BOTH.map(|role| description.arrays[role as usize].n_extents);
+        let n_extents = description.n_extents().ok_or_else(damaged)?;
         let width = count_bytes(manifest.max_obs_nnz);
         let layout = LinkedLayout::new(manifest.n_obs, manifest.nnz, width, n, n_extents)
             .filter(|layout| layout.file_bytes == bytes.len() as u64)

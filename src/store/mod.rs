@@ -21,7 +21,6 @@ use crate::format::column::text_at;
 use crate::format::constants::{MANIFEST_FILE, MAX_MANIFEST_BYTES, ROLE_SOURCE_POSITION};
 use crate::format::file::{Links, open, read_whole};
 use crate::format::lazy::Lazy;
-use crate::format::linked::ArrayRole;
 use crate::format::manifest::MatrixEntry;
 use crate::format::table::Table;
 use crate::format::{FormatError, Index, Manifest, shard};
@@ -217,10 +216,10 @@ impl Store {
         self.link().is_some()
     }
 
-    /// Values of each of the chunks that a linked store's values are compressed in: what is read and decoded together. `None` where they lie
-    /// as they are, and of stores that hold their values.
+    /// Values of each of the chunks that a linked store's values are compressed in: what is read and decoded together; of several
+    /// inputs those of the longest chunks. `None` where they lie as they are, and of stores that hold their values.
     pub fn chunk_values(&self) -> Option<u64> {
-        self.link()?.array(ArrayRole::Values).chunk_elements()
+        self.link()?.chunk_values()
     }
 
     /// The most bytes that a loader reads for one obs, or for one chunk of a linked store.

@@ -208,10 +208,10 @@ fn check_store_id(store: &Store) -> Result<(), Error> {
         Some(link) => {
             let layout = link.layout();
             let end = INDEX_HEADER_BYTES + layout.description_bytes as usize;
-            let description = Description::from_bytes(&index[INDEX_HEADER_BYTES..end]);
+            let description = Description::from_bytes(&index[INDEX_HEADER_BYTES..end], &manifest.totals());
             let description = description.map_err(|rule| FormatError::invalid(link.file(), 0, rule))?;
             crc32c_append(
-                crc32c(&identifying(&description)),
+                crc32c(&identifying(&description, manifest.is_joined())),
                 &index[layout.starts_at as usize..],
             )
         }

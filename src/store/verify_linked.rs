@@ -32,8 +32,9 @@ pub(super) fn verify_linked(
         let obs = group * GROUP_OBS..((group + 1) * GROUP_OBS).min(store.n_obs());
         for obs in obs.clone() {
             let values = link.values(obs)?;
-            if values.first != next {
-                let rule = format!("obs {obs} begins at value {}, expected {next}", values.first);
+            let first = link.input(values.input).first_value + values.first;
+            if first != next {
+                let rule = format!("obs {obs} begins at value {first}, expected {next}");
                 return Err(FormatError::invalid(link.file(), 0, rule).into());
             }
             next += u64::from(values.nnz);

@@ -1,7 +1,6 @@
 //! Writes a linked store: the tables, and where in the file that they come from the values lie.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -10,24 +9,17 @@ use arrow_schema::SchemaRef;
 
 use super::complete::{WrittenTable, write_manifest};
 use super::error::WriteError;
+use super::linked_index::write_index;
+use super::linked_source::SourceMatrix;
 use super::publish::Staging;
-use super::spool::write_header;
 use super::table::{TableKind, write_table};
 use crate::Error;
-use crate::format::checksum::HashingWriter;
-use crate::format::constants::{
-    DEFAULT_ALIGNMENT, INDEX_FILE, INDEX_HEADER_BYTES, LINKED_FEATURE, MATRICES_DIRECTORY, SECTION_ALIGNMENT,
-    VERSION, matrix_directory,
-};
-use crate::format::file::{FileName, Links, open};
-use crate::format::linked::{
-    Chunk, Description, Extent, GROUP_OBS, LinkedArray, LinkedFile, LinkedLayout, Run, Shape, count_bytes,
-};
-use crate::format::linked_id::identifying;
-use crate::format::manifest::{FileEntry, MatrixEntry, id_text};
-use crate::format::{Encoding, Manifest, ValueType, VarOrder};
+use crate::format::Manifest;
+use crate::format::constants::{MATRICES_DIRECTORY, matrix_directory};
+use crate::format::file::{Links, open};
+use crate::format::linked::LinkedFile;
+use crate::format::manifest::MatrixEntry;
 use crate::linked::LinkedError;
-use crate::linked::array::most_stored_bytes;
 use crate::linked::identity::{Stamp, fingerprint};
 use crate::store::Store;
 
@@ -35,92 +27,13 @@ use crate::store::Store;
 /// milliseconds.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// Elements of an array that lie in a file as they are, up to where the next run begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SourceRun {
-    /// The first of them, of those of the array.
-    pub first: u64,
-    /// Where it is in the file, in bytes.
-    pub offset_bytes: u64,
-    /// The file, as [`LinkedWriter::add_file`] numbers it.
-    pub file: u32,
-}
-
-/// A chunk of an array.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SourceChunk {
-    /// Where it is in the file, in bytes.
-    pub offset_bytes: u64,
-    /// Its length there; 0 if it was never written.
-    pub stored_bytes: u32,
-    /// The file, as [`LinkedWriter::add_file`] numbers it.
-    pub file: u32,
-    /// Bit i: filter i was not applied to it.
-    pub filter_mask: u32,
-}
-
-/// How an array is in its file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SourceLayout {
-    /// Elements as they are: runs of them, which ascend.
-    Runs(Vec<SourceRun>),
-    /// Chunks, in order, to which filters were applied.
-    Chunks {
-        /// Elements of each.
-        elements: u64,
-        /// One for each such piece of the array.
-        chunks: Vec<SourceChunk>,
-    },
-    /// Chunks of the values of a dense matrix, row of them after row, to which filters were applied. Those at the ends are as large as the
-    /// others.
-    Tiles {
-        /// Rows of each.
-        rows: u64,
-        /// Columns of each.
-        columns: u64,
-        /// One for each of them.
-        chunks: Vec<SourceChunk>,
-    },
-}
-
-/// One of the two arrays of a sparse matrix: the columns of its values, or the values.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceArray {
-    /// Its path in the source, for messages.
-    pub path: String,
-    /// Type of its elements.
-    pub value_type: ValueType,
-    /// Whether the most significant byte of an element comes first.
-    pub big_endian: bool,
-    /// Where they lie.
-    pub layout: SourceLayout,
-    /// The filters of its chunks, in the order in which they were applied: the number of each in the registry of the HDF Group, and its
-    /// parameters.
-    pub filters: Vec<(u16, Vec<u32>)>,
-    /// The element that chunks consist of that were never written, as it would be stored, from the first byte on.
-    pub fill: [u8; 8],
-}
-
-/// A matrix that is by rows in files.
-#[derive(Clone, Debug)]
-pub struct SourceMatrix {
-    /// Number of columns.
-    pub n_vars: u64,
-    /// The columns of the values, of obs after obs. `None`: every obs has a value in every column, as in a dense matrix.
-    pub indices: Option<SourceArray>,
-    /// The values.
-    pub data: SourceArray,
-    /// Number of values of each obs.
-    pub counts: Vec<u32>,
-    /// What the manifest says of the source.
-    pub source: serde_json::Value,
-}
-
 /// Writes one linked store.
 #[derive(Debug)]
 pub struct LinkedWriter {
     staging: Staging,
     root: PathBuf,
+    /// Of each matrix.
+    n_inputs: Option<usize>,
     files: Vec<(PathBuf, LinkedFile)>,
     obs: Option<WrittenTable>,
     var: Option<WrittenTable>,
@@ -140,6 +53,7 @@ impl LinkedWriter {
         Ok(Self {
             staging: Staging::create(path, replace, &[], None)?,
             root,
+            n_inputs: None,
             files: Vec::new(),
             obs: None,
             var: None,
@@ -188,13 +102,19 @@ impl LinkedWriter {
     /// read.
     ///
     /// # Panics
-    /// If a table was not written.
+    /// If a table was not written, the matrix has no input, or another number of them than the matrix that was said first.
     pub fn set_matrix(&mut self, matrix: &SourceMatrix) -> Result<(), Error> {
         let (Some(obs), Some(var)) = (&self.obs, &self.var) else {
             panic!("both tables are written before the matrix");
         };
+        let n_inputs = *self.n_inputs.get_or_insert(matrix.inputs.len());
+        assert!(
+            n_inputs > 0 && n_inputs == matrix.inputs.len(),
+            "inputs of the store"
+        );
         let files = self.files.iter().map(|(_, file)| file.clone()).collect();
-        self.matrix = Some(write_index(self.staging.path(), matrix, files, obs, var)?);
+        let directory = self.staging.path();
+        self.matrix = Some(write_index(directory, matrix, files, obs, var)?);
         Ok(())
     }
 
@@ -203,7 +123,7 @@ impl LinkedWriter {
         self.name = Some(name.to_owned());
     }
 
-    /// Begins a further matrix of the same obs, which is in the same files.
+    /// Begins a further matrix of the same obs, which is in the same files. It is begun after the place of the first was said.
     ///
     /// # Errors
     /// As [`create`](Self::create).
@@ -214,6 +134,7 @@ impl LinkedWriter {
         Ok(Self {
             staging: Staging::create(&path, false, &[], Some(self.staging.owner()))?,
             root: self.root.clone(),
+            n_inputs: self.n_inputs,
             files: self.files.clone(),
             obs: self.obs.clone(),
             var: None,
@@ -358,208 +279,4 @@ pub fn settle(modified: SystemTime) {
     // A file from the future cannot be waited for.
     let age = modified.elapsed().unwrap_or(SETTLED);
     std::thread::sleep(SETTLED.saturating_sub(age));
-}
-
-/// Writes the index into `directory`, and gives the manifest of the matrix.
-fn write_index(
-    directory: &Path,
-    matrix: &SourceMatrix,
-    files: Vec<LinkedFile>,
-    obs: &WrittenTable,
-    var: &WrittenTable,
-) -> Result<Manifest, Error> {
-    assert_eq!(
-        (obs.n_rows, var.n_rows),
-        (matrix.counts.len() as u64, matrix.n_vars),
-        "rows of the tables"
-    );
-    let description = Description {
-        files,
-        arrays: [
-            matrix.indices.as_ref().map_or_else(implied, described),
-            described(&matrix.data),
-        ],
-    };
-    description.check().map_err(WriteError::Option)?;
-    let mut arrays = matrix.indices.iter().chain([&matrix.data]);
-    arrays.try_for_each(check_stored)?;
-    let nnz = matrix.counts.iter().map(|&count| u64::from(count)).sum();
-    let max_obs_nnz = matrix.counts.iter().copied().max().unwrap_or(0);
-    if u64::from(max_obs_nnz) > matrix.n_vars {
-        let message = format!(
-            "an obs has {max_obs_nnz} values in {} columns, so that some are of the same column; convert the file instead",
-            matrix.n_vars
-        );
-        return Err(WriteError::Option(message).into());
-    }
-    let n_extents = [0, 1].map(|k: usize| description.arrays[k].n_extents);
-    let layout = u32::try_from(description.to_bytes().len())
-        .ok()
-        .and_then(|bytes| {
-            let counts = matrix.counts.len() as u64;
-            LinkedLayout::new(counts, nnz, count_bytes(max_obs_nnz), bytes, n_extents)
-        });
-    let layout = layout.ok_or_else(|| {
-        WriteError::Option("the index would be longer than a file can be; link fewer files".to_owned())
-    })?;
-    let path = directory.join(INDEX_FILE);
-    let sections = write_sections(&path, &layout, &description, matrix).map_err(WriteError::io(&path))?;
-    let mut manifest = Manifest {
-        format: "cellring".into(),
-        version: VERSION,
-        features: vec![LINKED_FEATURE.to_owned()],
-        store_id: String::new(),
-        n_obs: layout.n_obs,
-        n_vars: matrix.n_vars,
-        nnz,
-        encoding: Encoding::Linked,
-        value_type: matrix.data.value_type,
-        raw_value_type: None,
-        // Whoever reads a value that an f32 rounds, and does not want that, finds it.
-        f32_exact: true,
-        block_size: GROUP_OBS as u32,
-        alignment: DEFAULT_ALIGNMENT,
-        max_obs_nnz,
-        max_obs_bytes: 0,
-        var_order: VarOrder::Source,
-        shards: Vec::new(),
-        index: FileEntry {
-            file: FileName::own(INDEX_FILE),
-            bytes: layout.file_bytes,
-            crc32c: [].into(),
-        },
-        obs: obs.entry.clone(),
-        var: var.entry.clone(),
-        name: None,
-        matrices: Vec::new(),
-        source: matrix.source.clone(),
-    };
-    let store_id = manifest.id_of_content(sections, obs.crc, var.crc);
-    manifest.store_id = id_text(store_id);
-    manifest.index.crc32c = write_header(&path, &layout.header(store_id))?.into();
-    Ok(manifest)
-}
-
-/// Whether a reader would take the chunks of an array.
-fn check_stored(array: &SourceArray) -> Result<(), WriteError> {
-    let (elements, chunks) = match &array.layout {
-        SourceLayout::Runs(_) => return Ok(()),
-        SourceLayout::Chunks { elements, chunks } => (*elements, chunks),
-        SourceLayout::Tiles {
-            rows,
-            columns,
-            chunks,
-        } => (rows.saturating_mul(*columns), chunks),
-    };
-    let most = most_stored_bytes(elements.saturating_mul(array.value_type.size_bytes() as u64));
-    match chunks
-        .iter()
-        .position(|chunk| u64::from(chunk.stored_bytes) > most)
-    {
-        None => Ok(()),
-        Some(number) => Err(WriteError::Option(format!(
-            "chunk {number} of {} takes {} bytes in its file, expected at most {most}; convert the file instead",
-            array.path, chunks[number].stored_bytes
-        ))),
-    }
-}
-
-/// The columns of a dense matrix.
-fn implied() -> LinkedArray {
-    LinkedArray {
-        path: String::new(),
-        value_type: ValueType::U32,
-        big_endian: false,
-        shape: Shape::Implied,
-        n_extents: 0,
-        filters: Vec::new(),
-        fill: [0; 8],
-    }
-}
-
-fn described(array: &SourceArray) -> LinkedArray {
-    let (shape, n_extents) = match &array.layout {
-        SourceLayout::Runs(runs) => (Shape::Runs, runs.len()),
-        SourceLayout::Chunks { elements, chunks } => (Shape::Chunks { elements: *elements }, chunks.len()),
-        SourceLayout::Tiles {
-            rows,
-            columns,
-            chunks,
-        } => {
-            let (rows, columns) = (*rows, *columns);
-            (Shape::Tiles { rows, columns }, chunks.len())
-        }
-    };
-    let filter = |(id, words): &(u16, Vec<u32>)| cellring_filters::Filter {
-        id: *id,
-        name: None,
-        client_data: words.clone(),
-    };
-    LinkedArray {
-        path: array.path.clone(),
-        value_type: array.value_type,
-        big_endian: array.big_endian,
-        shape,
-        n_extents: n_extents as u64,
-        filters: array.filters.iter().map(filter).collect(),
-        fill: array.fill,
-    }
-}
-
-/// Writes everything but the header, and gives the checksum of what the store id is made of.
-fn write_sections(
-    path: &Path,
-    layout: &LinkedLayout,
-    description: &Description,
-    matrix: &SourceMatrix,
-) -> io::Result<u32> {
-    let mut file = BufWriter::with_capacity(1 << 20, File::create_new(path)?);
-    file.write_all(&[0; INDEX_HEADER_BYTES])?;
-    let gaps = layout.gaps();
-    let padding = |gap: usize| &[0; SECTION_ALIGNMENT][..(gaps[gap].1 - gaps[gap].0) as usize];
-    file.write_all(&description.to_bytes())?;
-    file.write_all(padding(0))?;
-    let mut out = HashingWriter::after(&identifying(description), file);
-    let mut start = 0u64;
-    for group in matrix.counts.chunks(GROUP_OBS as usize) {
-        out.write_all(&start.to_le_bytes())?;
-        start += group.iter().map(|&count| u64::from(count)).sum::<u64>();
-    }
-    out.write_all(padding(1))?;
-    for count in &matrix.counts {
-        out.write_all(&count.to_le_bytes()[..layout.count_bytes as usize])?;
-    }
-    out.write_all(padding(2))?;
-    if let Some(indices) = &matrix.indices {
-        write_extents(&indices.layout, &mut out)?;
-    }
-    out.write_all(padding(3))?;
-    write_extents(&matrix.data.layout, &mut out)?;
-    let (mut file, hasher) = out.into_parts();
-    file.flush()?;
-    Ok(hasher.whole())
-}
-
-fn write_extents(layout: &SourceLayout, out: &mut impl Write) -> io::Result<()> {
-    match layout {
-        SourceLayout::Runs(runs) => runs.iter().try_for_each(|run| {
-            let run = Run {
-                first: run.first,
-                offset_bytes: run.offset_bytes,
-                file: run.file,
-            };
-            out.write_all(&run.to_bytes())
-        }),
-        SourceLayout::Chunks { chunks, .. } | SourceLayout::Tiles { chunks, .. } => {
-            chunks.iter().try_for_each(|chunk| {
-                let chunk = Chunk {
-                    offset_bytes: chunk.offset_bytes,
-                    stored_bytes: chunk.stored_bytes,
-                    file: chunk.file,
-                    filter_mask: chunk.filter_mask,
-                };
-                out.write_all(&chunk.to_bytes())
-            })
-        }
-    }
 }

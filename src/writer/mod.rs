@@ -18,6 +18,8 @@ mod complete;
 mod error;
 mod foreign;
 mod link;
+mod linked_index;
+mod linked_source;
 mod linked_writer;
 mod lock;
 mod merge;
@@ -44,9 +46,10 @@ pub use block::{BlockEncoder, EncodedBlock};
 pub use cellring_core::{sync_directory, unfinished};
 #[doc(hidden)]
 pub use error::WriteError;
+pub use linked_source::{SourceArray, SourceChunk, SourceInput, SourceLayout, SourceMatrix, SourceRun};
+pub use linked_writer::LinkedWriter;
 #[doc(hidden)]
 pub use linked_writer::settle;
-pub use linked_writer::{LinkedWriter, SourceArray, SourceChunk, SourceLayout, SourceMatrix, SourceRun};
 pub use merge::{Merged, merge};
 pub use options::WriterOptions;
 pub use part::{Part, PartManifest, part_path};

@@ -5,6 +5,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
+use serde_json::Value;
+
 use super::error::WriteError;
 use super::linked_writer::{look_at, publish, settle};
 use super::publish::Staging;
@@ -133,6 +135,7 @@ impl<'a> Moves<'a> {
     ) -> Result<Manifest, Error> {
         let mut index = LinkedIndex::read(from, manifest)?;
         let mut manifest = manifest.clone();
+        let known: Vec<String> = index.description.input_files().map(str::to_owned).collect();
         for file in &mut index.description.files {
             let Some(place) = self.place(&file.path) else {
                 continue;
@@ -147,38 +150,48 @@ impl<'a> Moves<'a> {
             }
             *file = now;
         }
-        index.description.check().map_err(WriteError::Option)?;
+        index
+            .description
+            .check(&manifest.totals())
+            .map_err(WriteError::Option)?;
         let path = to.join(&manifest.index.file);
-        let (layout, sections) = write_index(&path, &index)?;
+        let (layout, sections) = write_index(&path, &index, manifest.is_joined())?;
         let obs = Table::open(store.join(&manifest.obs.file), &manifest.obs, manifest.n_obs)?;
         let var = Table::open(from.join(&manifest.var.file), &manifest.var, manifest.n_vars)?;
         let store_id = manifest.id_of_content(sections, obs.crc(), var.crc());
         manifest.store_id = id_text(store_id);
         manifest.index.bytes = layout.file_bytes;
         manifest.index.crc32c = write_header(&path, &layout.header(store_id))?.into();
-        self.rename_source(&mut manifest);
+        self.rename_sources(&mut manifest, &known);
         sync(&path)?;
         Ok(manifest)
     }
 
-    /// What the manifest calls the source is its name.
-    fn rename_source(&self, manifest: &mut Manifest) {
-        let name = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
-        let called = manifest.source.get("file").and_then(|file| file.as_str());
-        let moved = self
-            .moves
-            .iter()
-            .find(|(old, _)| called.is_some() && name(Path::new(old)).as_deref() == called);
-        if let Some(now) = moved.and_then(|(_, new)| name(new)) {
-            manifest.source["file"] = now.into();
+    /// What the manifest calls an input is its name. `files`: of each one of its files, as the store knew them.
+    fn rename_sources(&self, manifest: &mut Manifest, files: &[String]) {
+        let source = &mut manifest.source;
+        let mut names: Vec<&mut Value> = match source.get("files").is_some() {
+            true => source["files"].as_array_mut().into_iter().flatten().collect(),
+            false => source.get_mut("file").into_iter().collect(),
+        };
+        for (name, file) in names.iter_mut().zip(files) {
+            let called = |path: &Path| {
+                name.as_str()
+                    .is_some_and(|name| path.file_name().is_some_and(|own| own == name))
+            };
+            let input = Path::new(file).ancestors().find(|path| called(path));
+            let moved = self.moves.iter().find(|(old, _)| Some(Path::new(old)) == input);
+            if let Some(now) = moved.and_then(|(_, new)| new.file_name()) {
+                **name = now.to_string_lossy().into();
+            }
         }
     }
 }
 
 /// Writes the index but for its header, and gives its layout and the checksum that the store id is made of.
-fn write_index(path: &Path, index: &LinkedIndex) -> Result<(LinkedLayout, u32), Error> {
+fn write_index(path: &Path, index: &LinkedIndex, is_joined: bool) -> Result<(LinkedLayout, u32), Error> {
     let was = &index.layout;
-    let description = index.description.to_bytes();
+    let description = index.description.to_bytes(is_joined);
     let too_long = || WriteError::Option("the paths of the files are too long; rename them".to_owned());
     let layout = u32::try_from(description.len())
         .ok()
@@ -195,7 +208,7 @@ fn write_index(path: &Path, index: &LinkedIndex) -> Result<(LinkedLayout, u32), 
         file.flush()
     };
     write().map_err(WriteError::io(path))?;
-    let crc = crc32c_append(crc32c(&identifying(&index.description)), sections);
+    let crc = crc32c_append(crc32c(&identifying(&index.description, is_joined)), sections);
     Ok((layout, crc))
 }
 

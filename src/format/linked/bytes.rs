@@ -33,4 +33,15 @@ impl<'a> Reader<'a> {
     pub(super) fn i64(&mut self) -> Option<i64> {
         self.array().map(i64::from_le_bytes)
     }
+
+    pub(super) fn text(&mut self) -> Option<String> {
+        let len = self.u16()?;
+        String::from_utf8(self.take(usize::from(len))?.to_vec()).ok()
+    }
+}
+
+/// Appends a text.
+pub(super) fn put_text(text: &str, out: &mut Vec<u8>) {
+    out.extend((text.len() as u16).to_le_bytes());
+    out.extend(text.as_bytes());
 }

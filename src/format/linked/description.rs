@@ -1,39 +1,11 @@
-//! What the index says of the files that it leads to, and of the two arrays in them.
+//! What the index says of the files that it leads to, and of the inputs in them.
 
-use cellring_core::{ValueClass, ValueType};
-use cellring_filters::{Filter, Pipeline};
+use super::array::MAX_PATH_BYTES;
+use super::bytes::{Reader, put_text};
+use super::input::{Columns, LinkedInput};
 
-use super::bytes::Reader;
-
-/// Most filters of an array, and most parameters of one.
-const MAX_FILTERS: usize = 32;
-const MAX_FILTER_WORDS: usize = 255;
-/// Most bytes of a decoded chunk. Writers use chunks of KiB to a few MiB; every thread may hold one.
-const MAX_CHUNK_BYTES: u64 = 256 << 20;
-/// Most bytes of a path.
-const MAX_PATH_BYTES: usize = 4096;
-
-/// What the elements of an array are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ArrayRole {
-    /// The columns of the values.
-    Columns = 0,
-    /// The values.
-    Values = 1,
-}
-
-impl ArrayRole {
-    /// Both, in the order of the index.
-    pub(crate) const BOTH: [Self; 2] = [Self::Columns, Self::Values];
-
-    /// What it is called in the source.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Columns => "indices",
-            Self::Values => "data",
-        }
-    }
-}
+/// Most columns of all lists together: some hundred different annotations.
+const MAX_LISTED_COLUMNS: u64 = 1 << 26;
 
 /// A file of the source, and how it is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,92 +20,30 @@ pub(crate) struct LinkedFile {
     pub(crate) fingerprint: u64,
 }
 
-/// How an array is cut up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// Runs of elements as they are.
-    Runs,
-    /// Chunks of so many elements, to which filters were applied.
-    Chunks {
-        /// Elements of each chunk, of the last one too.
-        elements: u64,
-    },
-    /// Chunks of a dense matrix, of so many rows and columns, row of them after row. Those at the ends are as large as the others.
-    Tiles {
-        /// Rows of each.
-        rows: u64,
-        /// Columns of each.
-        columns: u64,
-    },
-    /// None: value k of an obs is that of column k.
-    Implied,
+/// The numbers of a matrix that its description has to agree with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Totals {
+    pub(crate) n_obs: u64,
+    pub(crate) n_vars: u64,
+    /// Values that are stored.
+    pub(crate) nnz: u64,
+    /// Whether the store says that its matrices are those of several inputs.
+    pub(crate) is_joined: bool,
 }
 
-impl Shape {
-    /// Elements of a chunk, if there are chunks.
-    pub(crate) fn chunk_elements(self) -> Option<u64> {
-        match self {
-            Self::Runs | Self::Implied => None,
-            Self::Chunks { elements } => Some(elements),
-            Self::Tiles { rows, columns } => Some(rows.saturating_mul(columns)),
-        }
-    }
-
-    /// Its number in the description, and two numbers that belong to it.
-    fn code(self) -> (u8, [u64; 2]) {
-        match self {
-            Self::Runs => (0, [0, 0]),
-            Self::Chunks { elements } => (1, [elements, 0]),
-            Self::Tiles { rows, columns } => (2, [rows, columns]),
-            Self::Implied => (3, [0, 0]),
-        }
-    }
-
-    /// The shape of such a code.
-    fn of_code(code: u8, numbers: [u64; 2]) -> Option<Self> {
-        let found = match code {
-            0 => Self::Runs,
-            1 => Self::Chunks { elements: numbers[0] },
-            2 => Self::Tiles {
-                rows: numbers[0],
-                columns: numbers[1],
-            },
-            3 => Self::Implied,
-            _ => return None,
-        };
-        (found.code() == (code, numbers)).then_some(found)
-    }
-}
-
-/// One of the two arrays.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LinkedArray {
-    /// Its path in the source, for messages.
-    pub(crate) path: String,
-    /// Type of its elements.
-    pub(crate) value_type: ValueType,
-    /// Whether the bytes of an element are the other way round.
-    pub(crate) big_endian: bool,
-    pub(crate) shape: Shape,
-    /// Number of extents.
-    pub(crate) n_extents: u64,
-    /// In the order in which they were applied.
-    pub(crate) filters: Vec<Filter>,
-    /// The element that chunks consist of that were never written, as it would be stored.
-    pub(crate) fill: [u8; 8],
-}
-
-/// What the index says of files and arrays.
+/// What the index says of files and inputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Description {
     pub(crate) files: Vec<LinkedFile>,
-    /// The columns, and the values.
-    pub(crate) arrays: [LinkedArray; 2],
+    /// The lists by which the columns of inputs become those of the matrix.
+    pub(crate) columns: Vec<Columns>,
+    /// Whose obs follow each other. A store that is not joined has one, with the columns of the matrix.
+    pub(crate) inputs: Vec<LinkedInput>,
 }
 
 impl Description {
     /// Its bytes.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self, is_joined: bool) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend((self.files.len() as u32).to_le_bytes());
         for file in &self.files {
@@ -143,24 +53,18 @@ impl Description {
             out.extend(file.modified.1.to_le_bytes());
             out.extend(file.fingerprint.to_le_bytes());
         }
-        for array in &self.arrays {
-            put_text(&array.path, &mut out);
-            put_text(array.value_type.name(), &mut out);
-            out.push(u8::from(array.big_endian));
-            let (code, numbers) = array.shape.code();
-            out.push(code);
-            numbers.iter().for_each(|number| out.extend(number.to_le_bytes()));
-            out.extend(array.n_extents.to_le_bytes());
-            out.extend(array.fill);
-            out.push(array.filters.len() as u8);
-            for filter in &array.filters {
-                out.extend(filter.id.to_le_bytes());
-                out.push(filter.client_data.len() as u8);
-                filter
-                    .client_data
-                    .iter()
-                    .for_each(|word| out.extend(word.to_le_bytes()));
-            }
+        if !is_joined {
+            self.inputs.iter().for_each(|input| input.put_arrays(&mut out));
+            return out;
+        }
+        out.extend((self.columns.len() as u32).to_le_bytes());
+        for columns in &self.columns {
+            out.extend((columns.len() as u32).to_le_bytes());
+            columns.iter().for_each(|column| out.extend(column.to_le_bytes()));
+        }
+        out.extend((self.inputs.len() as u32).to_le_bytes());
+        for input in &self.inputs {
+            input.put(&mut out);
         }
         out
     }
@@ -169,67 +73,108 @@ impl Description {
     ///
     /// # Errors
     /// The rule that is broken.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn from_bytes(bytes: &[u8], totals: &Totals) -> Result<Self, String> {
         let mut reader = Reader(bytes);
-        let cut = || "the description ends early, or a type or text in it is none".to_owned();
-        let n_files = reader.u32().ok_or_else(cut)?;
-        let mut files = Vec::new();
-        for _ in 0..n_files {
-            files.push(file(&mut reader).ok_or_else(cut)?);
-        }
-        let mut array = || array(&mut reader).ok_or_else(cut);
-        let arrays = [array()?, array()?];
+        let found = Self::take(&mut reader, totals)
+            .ok_or_else(|| "the description ends early, or a type or text in it is none".to_owned())?;
         if !reader.0.is_empty() {
             return Err(format!("{} bytes follow the description", reader.0.len()));
         }
-        let found = Self { files, arrays };
-        found.check()?;
+        found.check(totals)?;
         Ok(found)
+    }
+
+    fn take(reader: &mut Reader<'_>, totals: &Totals) -> Option<Self> {
+        let n_files = reader.u32()?;
+        let files = (0..n_files).map(|_| file(reader)).collect::<Option<_>>()?;
+        if !totals.is_joined {
+            let input = LinkedInput {
+                n_obs: totals.n_obs,
+                n_values: totals.nnz,
+                file: 0,
+                columns: None,
+                arrays: LinkedInput::take_arrays(reader)?,
+            };
+            return Some(Self {
+                files,
+                columns: Vec::new(),
+                inputs: vec![input],
+            });
+        }
+        let n_lists = reader.u32()?;
+        let columns = (0..n_lists).map(|_| list(reader)).collect::<Option<_>>()?;
+        let n_inputs = reader.u32()?;
+        let inputs = (0..n_inputs)
+            .map(|_| LinkedInput::take(reader))
+            .collect::<Option<_>>()?;
+        Some(Self {
+            files,
+            columns,
+            inputs,
+        })
     }
 
     /// Whether all of it fits together.
     ///
     /// # Errors
     /// The rule that is broken.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self, totals: &Totals) -> Result<(), String> {
         if let Some(file) = self.files.iter().find(|file| !is_plain(&file.path)) {
             return Err(format!("{:?} is not a plain relative path", file.path));
         }
-        for (role, array) in ArrayRole::BOTH.into_iter().zip(&self.arrays) {
-            let width = array.value_type.size_bytes();
-            let too_long = |filter: &Filter| filter.client_data.len() > MAX_FILTER_WORDS;
-            if array.path.len() > MAX_PATH_BYTES
-                || array.filters.len() > MAX_FILTERS
-                || array.filters.iter().any(too_long)
-            {
-                return Err(format!("the path or the filters of {} are too long", role.name()));
-            }
-            if let Some(elements) = array.shape.chunk_elements()
-                && !(1..=MAX_CHUNK_BYTES / width as u64).contains(&elements)
-            {
-                return Err(format!(
-                    "the chunks of {} have {elements} elements of {width} bytes, expected 1 to {MAX_CHUNK_BYTES} bytes",
-                    role.name()
-                ));
-            }
-            if array.shape.chunk_elements().is_none() && !array.filters.is_empty() {
-                return Err(format!("{} has filters and no chunks", role.name()));
-            }
-            Pipeline::new(&array.filters, width).map_err(|unknown| unknown.to_string())?;
+        if !totals.is_joined && (self.inputs.len() != 1 || !self.columns.is_empty()) {
+            return Err("only a joined store has several inputs, or lists of columns".to_owned());
         }
-        let [columns, values] = self.arrays.each_ref().map(|array| array.shape);
-        let is_dense = columns == Shape::Implied;
-        if matches!(columns, Shape::Tiles { .. })
-            || values == Shape::Implied
-            || is_dense && (self.arrays[0].n_extents > 0 || matches!(values, Shape::Chunks { .. }))
-            || !is_dense && matches!(values, Shape::Tiles { .. })
-        {
-            return Err("one array is of a sparse matrix, and the other of a dense one".to_owned());
+        let listed = self.columns.iter().map(|list| list.len() as u64).sum::<u64>();
+        if listed > MAX_LISTED_COLUMNS {
+            return Err(format!(
+                "the lists of columns have {listed} entries, expected at most {MAX_LISTED_COLUMNS}"
+            ));
         }
-        match self.arrays[0].value_type.class() {
-            ValueClass::Unsigned | ValueClass::Signed => Ok(()),
-            _ => Err("the columns are not integers".to_owned()),
+        for (number, list) in self.columns.iter().enumerate() {
+            list.check(totals.n_vars)
+                .map_err(|rule| format!("list {number} of columns {rule}"))?;
         }
+        let (mut n_obs, mut nnz) = (0u64, 0u64);
+        for (number, input) in self.inputs.iter().enumerate() {
+            input
+                .check(self.columns.len(), self.files.len())
+                .map_err(|rule| format!("input {number}: {rule}"))?;
+            n_obs = n_obs.saturating_add(input.n_obs);
+            nnz = nnz.saturating_add(input.n_values);
+        }
+        match (n_obs, nnz) == (totals.n_obs, totals.nnz) {
+            true => Ok(()),
+            false => Err(format!(
+                "the inputs have {n_obs} obs and {nnz} values, expected {} and {}",
+                totals.n_obs, totals.nnz
+            )),
+        }
+    }
+
+    /// The path of one file of each input that is in any.
+    pub(crate) fn input_files(&self) -> impl Iterator<Item = &str> {
+        let file = |input: &LinkedInput| self.files.get(input.file as usize);
+        self.inputs.iter().filter_map(file).map(|file| file.path.as_str())
+    }
+
+    /// Number of columns of an input.
+    pub(crate) fn n_vars(&self, input: &LinkedInput, of_matrix: u64) -> u64 {
+        let list = input.columns.map(|list| self.columns[list as usize].len() as u64);
+        list.unwrap_or(of_matrix)
+    }
+
+    /// Extents of the columns and of the values, of all inputs.
+    ///
+    /// `None` if there are 2^64 or more.
+    pub(crate) fn n_extents(&self) -> Option<[u64; 2]> {
+        let mut found = [0u64; 2];
+        for input in &self.inputs {
+            for (all, array) in found.iter_mut().zip(&input.arrays) {
+                *all = all.checked_add(array.n_extents)?;
+            }
+        }
+        Some(found)
     }
 }
 
@@ -241,66 +186,42 @@ fn is_plain(path: &str) -> bool {
         && components.all(|component| !matches!(component, "" | "." | ".."))
 }
 
-fn put_text(text: &str, out: &mut Vec<u8>) {
-    out.extend((text.len() as u16).to_le_bytes());
-    out.extend(text.as_bytes());
-}
-
-fn text(reader: &mut Reader<'_>) -> Option<String> {
-    let len = reader.u16()?;
-    String::from_utf8(reader.take(usize::from(len))?.to_vec()).ok()
-}
-
 fn file(reader: &mut Reader<'_>) -> Option<LinkedFile> {
     Some(LinkedFile {
-        path: text(reader)?,
+        path: reader.text()?,
         bytes: reader.u64()?,
         modified: (reader.i64()?, reader.u32()?),
         fingerprint: reader.u64()?,
     })
 }
 
-fn array(reader: &mut Reader<'_>) -> Option<LinkedArray> {
-    let path = text(reader)?;
-    let type_name = text(reader)?;
-    let value_type = ValueType::ALL
-        .iter()
-        .copied()
-        .find(|found| found.name() == type_name)?;
-    let big_endian = match reader.u8()? {
-        0 => false,
-        1 => true,
-        _ => return None,
-    };
-    let shape = Shape::of_code(reader.u8()?, [reader.u64()?, reader.u64()?])?;
-    let n_extents = reader.u64()?;
-    let fill = reader.array()?;
-    let n_filters = usize::from(reader.u8()?);
-    let mut filters = Vec::new();
-    for _ in 0..n_filters {
-        let id = reader.u16()?;
-        let n_words = usize::from(reader.u8()?);
-        let words = (0..n_words).map(|_| reader.u32()).collect::<Option<_>>()?;
-        filters.push(Filter {
-            id,
-            name: None,
-            client_data: words,
-        });
-    }
-    Some(LinkedArray {
-        path,
-        value_type,
-        big_endian,
-        shape,
-        n_extents,
-        filters,
-        fill,
-    })
+fn list(reader: &mut Reader<'_>) -> Option<Columns> {
+    let n = reader.u32()? as usize;
+    let words = reader.take(n.checked_mul(4)?)?.as_chunks::<4>().0;
+    let columns: Vec<u32> = words.iter().map(|&word| u32::from_le_bytes(word)).collect();
+    Some(columns.into())
 }
 
 #[cfg(test)]
 mod tests {
+    use cellring_core::ValueType;
+    use cellring_filters::Filter;
+
     use super::*;
+    use crate::format::linked::{LinkedArray, Shape};
+
+    const ONE: Totals = Totals {
+        n_obs: 9,
+        n_vars: 4,
+        nnz: 30,
+        is_joined: false,
+    };
+    const JOINED: Totals = Totals {
+        n_obs: 12,
+        nnz: 30,
+        is_joined: true,
+        ..ONE
+    };
 
     fn description() -> Description {
         let array = |path: &str, value_type, filters| LinkedArray {
@@ -324,28 +245,95 @@ mod tests {
                 modified: (-3, 999_999_999),
                 fingerprint: u64::MAX,
             }],
-            arrays: [
-                array("X/indices", ValueType::I64, vec![shuffle]),
-                array("X/data", ValueType::F32, vec![]),
-            ],
+            columns: vec![],
+            inputs: vec![LinkedInput {
+                n_obs: 9,
+                n_values: 30,
+                file: 0,
+                columns: None,
+                arrays: [
+                    array("X/indices", ValueType::I64, vec![shuffle]),
+                    array("X/data", ValueType::F32, vec![]),
+                ],
+            }],
         }
+    }
+
+    /// The obs of two inputs, of which the second has other columns.
+    fn joined() -> Description {
+        let mut joined = description();
+        joined.columns = vec![vec![2, Columns::NOT_KEPT, 0].into(), vec![].into()];
+        let mut other = joined.inputs[0].clone();
+        (other.n_obs, other.n_values, other.columns) = (3, 0, Some(0));
+        joined.inputs.push(other);
+        joined
     }
 
     #[test]
     fn descriptions_survive_the_way_back_and_cut_ones_are_refused() {
-        let bytes = description().to_bytes();
-        assert_eq!(Description::from_bytes(&bytes).unwrap(), description());
-        for n in 0..bytes.len() {
-            assert!(Description::from_bytes(&bytes[..n]).is_err(), "{n} bytes");
+        for (whole, totals) in [(description(), ONE), (joined(), JOINED)] {
+            let bytes = whole.to_bytes(totals.is_joined);
+            assert_eq!(Description::from_bytes(&bytes, &totals).unwrap(), whole);
+            for n in 0..bytes.len() {
+                assert!(
+                    Description::from_bytes(&bytes[..n], &totals).is_err(),
+                    "{n} bytes"
+                );
+            }
+            let longer = [bytes.as_slice(), &[0]].concat();
+            assert!(Description::from_bytes(&longer, &totals).is_err());
         }
-        assert!(Description::from_bytes(&[bytes.as_slice(), &[0]].concat()).is_err());
+    }
+
+    #[test]
+    fn what_inputs_are_joined_by_fits_together() {
+        type Change<'a> = &'a dyn Fn(&mut Description);
+        let changes: [(&str, Change<'_>); 8] = [
+            ("an obs too many", &|found| found.inputs[0].n_obs = 10),
+            ("sums that wrap", &|found| found.inputs[0].n_obs = u64::MAX - 2),
+            ("a value too many", &|found| found.inputs[1].n_values = 1),
+            ("no such list", &|found| found.inputs[1].columns = Some(2)),
+            ("no such file", &|found| found.inputs[1].file = 1),
+            ("no such column", &|found| {
+                found.columns[0] = vec![0, 4].into();
+            }),
+            ("a column twice", &|found| {
+                found.columns[0] = vec![3, 1, 3].into();
+            }),
+            ("an input too few", &|found| drop(found.inputs.pop())),
+        ];
+        for (what, change) in changes {
+            let mut wrong = joined();
+            change(&mut wrong);
+            assert!(wrong.check(&JOINED).is_err(), "{what}");
+        }
+        let of_one = Totals {
+            is_joined: false,
+            ..JOINED
+        };
+        assert!(joined().check(&of_one).is_err());
+        assert_eq!(joined().n_extents(), Some([14, 14]));
+        let more = LinkedInput {
+            arrays: [0, 1].map(|k: usize| LinkedArray {
+                n_extents: u64::MAX,
+                ..joined().inputs[0].arrays[k].clone()
+            }),
+            ..joined().inputs[0].clone()
+        };
+        let mut many = joined();
+        many.inputs.push(more);
+        assert_eq!(many.n_extents(), None);
     }
 
     #[test]
     fn dense_matrices_have_tiles_and_no_columns() {
         let mut dense = description();
-        dense.arrays[0].shape = Shape::Implied;
-        (dense.arrays[0].n_extents, dense.arrays[0].filters) = (0, vec![]);
+        let arrays = |dense: &mut Description, columns, values| {
+            let arrays = &mut dense.inputs[0].arrays;
+            (arrays[0].shape, arrays[1].shape) = (columns, values);
+        };
+        let indices = &mut dense.inputs[0].arrays[0];
+        (indices.n_extents, indices.filters) = (0, vec![]);
         for shape in [
             Shape::Runs,
             Shape::Tiles {
@@ -353,8 +341,9 @@ mod tests {
                 columns: 300,
             },
         ] {
-            dense.arrays[1].shape = shape;
-            assert_eq!(Description::from_bytes(&dense.to_bytes()).unwrap(), dense);
+            arrays(&mut dense, Shape::Implied, shape);
+            let bytes = dense.to_bytes(false);
+            assert_eq!(Description::from_bytes(&bytes, &ONE).unwrap(), dense);
         }
         for (columns, values) in [
             (Shape::Implied, Shape::Chunks { elements: 9 }),
@@ -362,8 +351,8 @@ mod tests {
             (Shape::Runs, Shape::Tiles { rows: 1, columns: 1 }),
             (Shape::Tiles { rows: 1, columns: 1 }, Shape::Runs),
         ] {
-            (dense.arrays[0].shape, dense.arrays[1].shape) = (columns, values);
-            assert!(dense.check().is_err(), "{columns:?} {values:?}");
+            arrays(&mut dense, columns, values);
+            assert!(dense.check(&ONE).is_err(), "{columns:?} {values:?}");
         }
     }
 
@@ -381,21 +370,23 @@ mod tests {
         ] {
             let mut wrong = description();
             path.clone_into(&mut wrong.files[0].path);
-            assert!(wrong.check().is_err(), "{path:?}");
+            assert!(wrong.check(&ONE).is_err(), "{path:?}");
         }
         assert!(is_plain("a/b c/d.h5ad"));
     }
 
     #[test]
     fn what_would_take_much_memory_is_refused() {
-        let mut wrong = description();
-        wrong.arrays[1].shape = Shape::Chunks { elements: 1 << 30 };
-        assert!(wrong.check().is_err());
-        let mut wrong = description();
-        wrong.arrays[0].value_type = ValueType::F32;
-        assert!(wrong.check().is_err());
-        let mut wrong = description();
-        wrong.arrays[0].filters[0].id = 4711;
-        assert!(wrong.check().is_err());
+        type Change<'a> = &'a dyn Fn(&mut [LinkedArray; 2]);
+        let changes: [Change<'_>; 3] = [
+            &|arrays| arrays[1].shape = Shape::Chunks { elements: 1 << 30 },
+            &|arrays| arrays[0].value_type = ValueType::F32,
+            &|arrays| arrays[0].filters[0].id = 4711,
+        ];
+        for (number, change) in changes.iter().enumerate() {
+            let mut wrong = description();
+            change(&mut wrong.inputs[0].arrays);
+            assert!(wrong.check(&ONE).is_err(), "{number}");
+        }
     }
 }

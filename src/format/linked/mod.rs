@@ -1,13 +1,18 @@
 //! The index of a linked store: how many values each obs has, and where in other files they lie (`FORMAT.md`, section 12).
 //!
-//! The values of all obs are two arrays of the source, columns and values, one obs after the other. An obs is a range of them; the
-//! index gives the number of values of each obs, the start of every 64th, and the extents of both arrays.
+//! The obs of a matrix are those of one input, or of several, one input after the other. The values of an input are two arrays, columns and
+//! values, one obs after the other. An obs is a range of them; the index gives the number of values of each obs, the start of every 64th,
+//! and the extents of the arrays.
 
+mod array;
 mod bytes;
 mod description;
 mod extent;
+mod input;
 mod layout;
 
-pub(crate) use description::{ArrayRole, Description, LinkedArray, LinkedFile, Shape};
+pub(crate) use array::{ArrayRole, LinkedArray, Shape};
+pub(crate) use description::{Description, LinkedFile, Totals};
 pub(crate) use extent::{Chunk, EXTENT_BYTES, Extent, Run};
-pub(crate) use layout::{GROUP_OBS, LinkedLayout, count_bytes};
+pub(crate) use input::{Columns, LinkedInput};
+pub(crate) use layout::{GROUP_OBS, LinkedLayout, MAX_DESCRIPTION_BYTES, count_bytes};

@@ -193,6 +193,7 @@ pub(super) fn plan_reads(
                         if values.nnz > 0 {
                             wanted.push(Wanted {
                                 link: links.len() as u32,
+                                input: values.input,
                                 row: (matrix * obs.len()) as u32 + position,
                                 first: values.first,
                                 nnz: values.nnz,

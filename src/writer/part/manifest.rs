@@ -161,6 +161,7 @@ impl PartManifest {
             block_size: self.block_size,
             alignment: self.alignment,
             max_obs_nnz: self.max_obs_nnz,
+            is_joined: false,
             max_obs_bytes: self.max_obs_bytes,
             shards: &self.shards,
             index: &self.index,

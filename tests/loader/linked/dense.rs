@@ -10,7 +10,7 @@ use super::{config, epoch, sampler};
 use crate::common::Mix;
 
 /// A dense matrix, most values of which are zero; in some rows all are, and in some none.
-fn dense(n_obs: usize, n_vars: u64, value_type: ValueType, seed: u64) -> Source {
+pub(super) fn dense(n_obs: usize, n_vars: u64, value_type: ValueType, seed: u64) -> Source {
     let mut source = Source::random(n_obs, n_vars, value_type, ValueType::U32, false, seed);
     let one = cellring::with_element!(value_type, T => cellring::format::Element::bits(<T as cellring::format::Element>::from_count(1)));
     for (number, row) in source.rows.iter_mut().enumerate() {
@@ -25,7 +25,7 @@ fn dense(n_obs: usize, n_vars: u64, value_type: ValueType, seed: u64) -> Source 
 }
 
 /// The matrix in a file, in tiles of so many rows and columns.
-fn tiled(source: &Source, form: Form, tile: [usize; 2], seed: u64) -> (SourceMatrix, Vec<u8>) {
+pub(super) fn tiled(source: &Source, form: Form, tile: [usize; 2], seed: u64) -> (SourceMatrix, Vec<u8>) {
     let (n_obs, n_vars) = (source.rows.len(), source.n_vars as usize);
     let width = source.value_type.size_bytes();
     let by_row = source.elements(source.value_type, form.big_endian, |entry| entry.1);
@@ -51,10 +51,10 @@ fn tiled(source: &Source, form: Form, tile: [usize; 2], seed: u64) -> (SourceMat
         odd_chunks: true,
         ..form
     };
-    matrix.indices = None;
-    matrix.data = put_array(&mut file, "X", &bytes, source.value_type, form, &mut Mix(seed));
-    if let SourceLayout::Chunks { chunks, .. } = matrix.data.layout {
-        matrix.data.layout = SourceLayout::Tiles {
+    matrix.inputs[0].indices = None;
+    matrix.inputs[0].data = put_array(&mut file, "X", &bytes, source.value_type, form, &mut Mix(seed));
+    if let SourceLayout::Chunks { chunks, .. } = matrix.inputs[0].data.layout.clone() {
+        matrix.inputs[0].data.layout = SourceLayout::Tiles {
             rows: tile[0] as u64,
             columns: tile[1] as u64,
             chunks,
@@ -102,8 +102,9 @@ fn dense_matrices_give_the_minibatches_of_a_store() {
                         ..PLAIN
                     };
                     let values = source.elements(source.value_type, form.big_endian, |entry| entry.1);
-                    matrix.indices = None;
-                    matrix.data = put_array(&mut bytes, "X", &values, source.value_type, form, &mut Mix(5));
+                    matrix.inputs[0].indices = None;
+                    matrix.inputs[0].data =
+                        put_array(&mut bytes, "X", &values, source.value_type, form, &mut Mix(5));
                     (matrix, bytes)
                 }
             };
@@ -152,7 +153,7 @@ fn dense_matrices_that_are_not_whole_are_refused() {
         }
     };
     let tiles = |matrix: &mut SourceMatrix, change: &dyn Fn(&mut u64, &mut u64)| {
-        if let SourceLayout::Tiles { rows, columns, .. } = &mut matrix.data.layout {
+        if let SourceLayout::Tiles { rows, columns, .. } = &mut matrix.inputs[0].data.layout {
             change(rows, columns);
         }
     };
@@ -163,6 +164,6 @@ fn dense_matrices_that_are_not_whole_are_refused() {
     assert!(said.contains("do not make up"), "{said}");
     let said = refused(&|matrix| tiles(matrix, &|rows, _| *rows = 0));
     assert!(said.contains("chunks of data"), "{said}");
-    let said = refused(&|matrix| matrix.counts[3] = 39);
+    let said = refused(&|matrix| matrix.inputs[0].counts[3] = 39);
     assert!(said.contains("does not fit"), "{said}");
 }

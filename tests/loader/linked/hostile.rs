@@ -33,23 +33,23 @@ fn hostile_places_and_damaged_chunks_are_refused() {
     type Change<'a> = (&'a str, &'a dyn Fn(&mut SourceMatrix, &mut Vec<u8>));
     let changes: [Change<'_>; 11] = [
         ("lie within a file", &|m, _| {
-            chunks(&mut m.data, &|c| c[3].offset_bytes = u64::MAX - 3);
+            chunks(&mut m.inputs[0].data, &|c| c[3].offset_bytes = u64::MAX - 3);
         }),
         ("expected at most", &|m, _| {
-            chunks(&mut m.data, &|c| c[3].stored_bytes = u32::MAX)
+            chunks(&mut m.inputs[0].data, &|c| c[3].stored_bytes = u32::MAX)
         }),
         ("lie within a file", &|m, _| {
             chunks(columns(m), &|c| c[3].file = 7)
         }),
         ("is damaged", &|m, _| {
-            chunks(&mut m.data, &|c| c[3].stored_bytes = 4)
+            chunks(&mut m.inputs[0].data, &|c| c[3].stored_bytes = 4)
         }),
         ("which do not make up", &|m, _| {
-            chunks(&mut m.data, &|c| c.truncate(c.len() - 1))
+            chunks(&mut m.inputs[0].data, &|c| c.truncate(c.len() - 1))
         }),
         ("element", &|m, _| {
             // A chunk of values in the place of all those of columns.
-            let chunks = match &m.data.layout {
+            let chunks = match &m.inputs[0].data.layout {
                 SourceLayout::Chunks { chunks, .. } => chunks.clone(),
                 _ => vec![],
             };
@@ -77,15 +77,15 @@ fn hostile_places_and_damaged_chunks_are_refused() {
             ]);
         }),
         ("is damaged", &|m, _| {
-            m.data.filters = vec![(32015, vec![])];
+            m.inputs[0].data.filters = vec![(32015, vec![])];
         }),
         ("elements of 4 bytes", &|m, _| {
-            if let SourceLayout::Chunks { elements, .. } = &mut m.data.layout {
+            if let SourceLayout::Chunks { elements, .. } = &mut m.inputs[0].data.layout {
                 *elements = 1 << 40;
             }
         }),
         ("is damaged", &|m, bytes| {
-            if let SourceLayout::Chunks { chunks, .. } = &m.data.layout {
+            if let SourceLayout::Chunks { chunks, .. } = &m.inputs[0].data.layout {
                 bytes[chunks[2].offset_bytes as usize + 9] ^= 0x10;
             }
         }),
@@ -113,5 +113,5 @@ fn hostile_places_and_damaged_chunks_are_refused() {
 
 /// The columns of a sparse matrix.
 fn columns(matrix: &mut SourceMatrix) -> &mut SourceArray {
-    matrix.indices.as_mut().unwrap()
+    matrix.inputs[0].indices.as_mut().unwrap()
 }

@@ -5,6 +5,7 @@ mod changes;
 mod dense;
 mod forms;
 mod hostile;
+mod joined;
 mod source;
 
 use std::path::PathBuf;

@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use cellring::Store;
 use cellring::format::{CsrRows, Element, ValueBuffer, ValueType};
 use cellring::writer::{
-    LinkedWriter, SourceArray, SourceChunk, SourceLayout, SourceMatrix, SourceRun, TableKind, WriterOptions,
+    LinkedWriter, SourceArray, SourceChunk, SourceInput, SourceLayout, SourceMatrix, SourceRun, TableKind,
+    WriterOptions,
 };
 
 use crate::common::{Mix, obs_table, var_table, write_store};
@@ -314,27 +315,47 @@ pub(super) fn matrix(source: &Source, form: Form, seed: u64) -> (SourceMatrix, V
         &mut rng,
     );
     let data = put_array(&mut file, "X/data", &values, source.value_type, form, &mut rng);
-    let matrix = SourceMatrix {
-        n_vars: source.n_vars,
+    let input = SourceInput {
+        file: 0,
+        columns: None,
         indices: Some(indices),
         data,
         counts: source.rows.iter().map(|row| row.len() as u32).collect(),
-        source: serde_json::json!({}),
     };
-    (matrix, file)
+    (matrix_of(source.n_vars, input), file)
+}
+
+/// The matrix of one input.
+pub(super) fn matrix_of(n_vars: u64, input: SourceInput) -> SourceMatrix {
+    SourceMatrix {
+        n_vars,
+        value_type: input.data.value_type,
+        inputs: vec![input],
+        source: serde_json::json!({}),
+    }
 }
 
 pub(super) fn link(store: &Path, file: &Path, matrix: &SourceMatrix) -> Result<(), cellring::Error> {
-    let mut writer = LinkedWriter::create(store, file.parent().unwrap(), true)?;
+    link_all(store, &[file], matrix)
+}
+
+/// Links a matrix that is in these files of one directory.
+pub(super) fn link_all(store: &Path, files: &[&Path], matrix: &SourceMatrix) -> Result<(), cellring::Error> {
+    let mut writer = LinkedWriter::create(store, store.parent().unwrap(), true)?;
     let identity: Vec<u32> = (0..matrix.n_vars as u32).collect();
     let tables = [
-        (TableKind::Obs, obs_table(matrix.counts.len())),
+        (
+            TableKind::Obs,
+            obs_table(matrix.inputs.iter().map(|input| input.counts.len()).sum()),
+        ),
         (TableKind::Var, var_table(&identity)),
     ];
     for (kind, (schema, batches)) in tables {
         writer.write_table(kind, &schema, batches.into_iter().map(Ok::<_, cellring::Error>))?;
     }
-    writer.add_file(file)?;
+    for file in files {
+        writer.add_file(file)?;
+    }
     writer.set_matrix(matrix)?;
     writer.finish().map(drop)
 }

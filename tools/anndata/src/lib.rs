@@ -89,7 +89,9 @@ pub use error::{ReadError, Result};
 pub use input::Input;
 pub use join::{JoinError, JoinOptions, VarJoin};
 pub use left_out::{LeftOut, PartKind};
-pub use matrix::{Canonicalised, CountMode, FrameColumn, MatrixSource, Rows, Selection, StoredRows};
+pub use matrix::{
+    Canonicalised, CountMode, FrameColumn, MatrixSource, NotStored, Rows, Selection, StoredRows,
+};
 pub use open::OpenOptions;
 pub use rows::{RowSet, RowSetBuilder};
 pub use stamp::InputStamp;

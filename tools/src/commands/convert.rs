@@ -8,12 +8,12 @@ use crate::size::parse_size;
 use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
 use cellring::format::{Encoding, VarOrder};
 use cellring::writer::check_directory;
-use cellring_anndata::{JoinOptions, LeftOut, VarJoin};
+use cellring_anndata::LeftOut;
 use clap::{ValueEnum, value_parser};
 
 use crate::commands::encoding::encoding_parser;
 use crate::failure::Failure;
-use crate::options::{InputArgs, MatrixArgs};
+use crate::options::{InputArgs, JoinArgs, MatrixArgs};
 use crate::output::{self, Show};
 use crate::progress;
 
@@ -22,8 +22,7 @@ use crate::progress;
 /// Several inputs, in any of these forms, become one store with the cells of all, one input after the other.
 ///
 /// The store appears under its name when it is complete, and not before. A matrix that is not stored by cells (CSC, Matrix
-/// Market), or is to be stored in another order, passes through a temporary file next to the store: 8 bytes and the value
-/// for each entry.
+/// Market), or is to be stored in another order, passes through a temporary file next to the store, of a few bytes for each entry.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// AnnData (.h5ad, a zarr directory or .zarr.zip), a 10x Genomics .h5 file, or Matrix Market (its directory or the
@@ -35,23 +34,8 @@ pub(crate) struct Args {
     /// The store to make, a directory
     #[arg(short, long, value_name = "STORE")]
     output: PathBuf,
-    /// Genes of several inputs: the same in all, those that all have (inner), or those that any has (outer)
-    ///
-    /// Genes that an input lacks are zero in its cells. Genes are identified by their names, or by --var-key.
-    #[arg(long, value_enum, default_value_t = JoinName::Same)]
-    join: JoinName,
-    /// Identify the genes of several inputs by this column of var, such as gene_ids
-    #[arg(long, value_name = "COLUMN")]
-    var_key: Option<String>,
-    /// Add a categorical column to obs: which input a cell comes from
-    #[arg(long, value_name = "NAME")]
-    label_column: Option<String>,
-    /// One label for each input [default: its name without extension]
-    #[arg(long, value_name = "LABEL,...", value_delimiter = ',')]
-    label_values: Option<Vec<String>>,
-    /// Make the names of cells unique: append SEP and the label of their input
-    #[arg(long, value_name = "SEP", allow_hyphen_values = true)]
-    index_unique: Option<String>,
+    #[command(flatten)]
+    join: JoinArgs,
     #[command(flatten)]
     matrices: MatrixArgs,
     /// Take this array of obsm as well; may be repeated
@@ -141,13 +125,6 @@ fn parse_part(text: &str) -> Result<(u32, u32), String> {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum JoinName {
-    Same,
-    Inner,
-    Outer,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum VarOrderName {
     Source,
     Detection,
@@ -225,18 +202,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let selection = selections.next().unwrap_or_default();
     let options = ConvertOptions {
         open: args.open.into(),
-        join: JoinOptions {
-            var: match args.join {
-                JoinName::Same => VarJoin::Same,
-                JoinName::Inner => VarJoin::Inner,
-                JoinName::Outer => VarJoin::Outer,
-            },
-            var_key: args.var_key,
-            label_column: args.label_column,
-            labels: args.label_values,
-            index_unique: args.index_unique,
-            ..JoinOptions::default()
-        },
+        join: args.join.into(),
         selection,
         other_matrices: selections.collect(),
         source_root: args.source_root,

@@ -1,4 +1,4 @@
-//! `cellring link`: a store whose values stay in the .h5ad.
+//! `cellring link`: a store whose values stay in their files.
 
 use std::path::{Path, PathBuf};
 
@@ -7,48 +7,52 @@ use cellring_anndata::{LeftOut, OpenOptions};
 
 use crate::failure::Failure;
 use crate::link::{LinkOptions, LinkReport, RelocateReport, link, refresh, relocate};
-use crate::options::{InputArgs, MatrixArgs};
+use crate::options::{InputArgs, JoinArgs, MatrixArgs};
 use crate::output::{self, Show};
 use crate::paths::{check_input, check_store};
 
-/// Link an .h5ad or zarr as a store, without converting it
+/// Link .h5ad or zarr files as a store, without converting them
 ///
 /// It takes seconds. The values stay where they are, and are read there by everything that reads stores; the index has about two bytes
 /// per cell, and obs and var are copied. It is right for trying things out, for files that change, and where there is no room for a copy;
 /// for months of training convert, which is several times as fast to read: cellring convert STORE -o FAST does it.
 ///
+/// Several inputs become one store with the cells of all, one input after the other, as with convert.
+///
 /// Matrices that are stored by cells can be linked, with any of the usual compressions: CSR and dense ones in .h5ad or zarr (v2 and v3, with
-/// and without shards, in a directory or stored in a zip file), and the .h5 files of 10x Genomics. When the file changes, the store says so, and does not read it: link it again with --refresh. When it was moved, tell the
-/// store with --relocate.
+/// and without shards, in a directory or stored in a zip file), and the .h5 files of 10x Genomics. When a file changes, the store says
+/// so, and does not read it: link it again with --refresh. When it was moved, tell the store with --relocate.
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "cellring link [OPTIONS] INPUT --output STORE\n       \
+#[command(override_usage = "cellring link [OPTIONS] INPUT... --output STORE\n       \
                             cellring link --refresh STORE\n       \
                             cellring link --relocate OLD NEW STORE")]
 pub(crate) struct Args {
-    /// AnnData (.h5ad or zarr), or a 10x Genomics .h5 file; with --refresh or --relocate the linked store
-    #[arg(value_name = "INPUT")]
-    input: PathBuf,
+    /// AnnData (.h5ad or zarr), or a 10x Genomics .h5 file; several become one store. With --refresh or --relocate the linked store
+    #[arg(value_name = "INPUT", required = true)]
+    inputs: Vec<PathBuf>,
     #[command(flatten)]
     open: InputArgs,
+    #[command(flatten)]
+    join: JoinArgs,
     /// The store to make, a directory
     #[arg(short, long, value_name = "STORE", required_unless_present_any = ["refresh", "relocate"])]
     output: Option<PathBuf>,
     #[command(flatten)]
     matrices: MatrixArgs,
-    /// A directory that the input is below [default: the one that the store is in]
+    /// A directory that the inputs are below [default: the one that the store is in]
     ///
     /// A store leads only to files below it: whoever reads the store has to name it, too.
     #[arg(long, value_name = "DIR")]
     source_root: Option<PathBuf>,
-    /// Link the file of a store again, as it is now, with the matrices that were linked
-    #[arg(long, conflicts_with_all = ["output", "relocate", "x", "layer", "raw", "group", "genome", "feature_types", "force"])]
+    /// Link the inputs of a store again, as they are now, with the matrices that were linked
+    #[arg(long, conflicts_with_all = ["output", "relocate", "x", "layer", "raw", "group", "genome", "feature_types", "force", "join", "var_key", "label_column", "label_values", "index_unique"])]
     refresh: bool,
     /// Tell a store that its file OLD was moved, or copied, to NEW; may be repeated
     ///
     /// OLD is the path as it was, or as the store knows it (see cellring info): from the directory that the store is in, or from
     /// --source-root. It may be a directory that several files of the store were in. The file must be the one that was linked: its
     /// length and samples of its bytes are compared. The store keeps its id, so that a saved state can still be resumed.
-    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with_all = ["output", "x", "layer", "raw", "group", "genome", "feature_types", "force_read", "force"])]
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with_all = ["output", "x", "layer", "raw", "group", "genome", "feature_types", "force_read", "force", "join", "var_key", "label_column", "label_values", "index_unique"])]
     relocate: Vec<PathBuf>,
     /// Replace an existing store
     #[arg(long)]
@@ -64,6 +68,11 @@ impl Show for LinkReport {
             None => "not compressed".to_owned(),
             Some(values) => format!("in chunks of {} values", output::count(values)),
         };
+        let sources: Vec<String> = self
+            .sources
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
         let mut lines = vec![format!(
             "{} cells x {} genes, {} stored values, {chunks}: {} ({:.2} bytes per cell for the index) lead to {} ({}), in {}",
             output::count(self.n_obs),
@@ -71,7 +80,7 @@ impl Show for LinkReport {
             output::count(self.nnz),
             output::bytes(self.bytes),
             self.index_bytes_per_obs,
-            self.source.display(),
+            output::few(&sources),
             output::bytes(self.source_bytes),
             output::seconds(self.seconds),
         )];
@@ -81,7 +90,7 @@ impl Show for LinkReport {
                 self.matrices.join(", ")
             ));
         }
-        lines.extend(LeftOut::sentence(&self.left_out, 1));
+        lines.extend(LeftOut::sentence(&self.left_out, self.sources.len()));
         lines.join("\n")
     }
 }
@@ -102,27 +111,33 @@ impl Show for RelocateReport {
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    check_input(&args.input)?;
+    args.inputs.iter().try_for_each(|path| check_input(path))?;
     let root = args.source_root.as_deref();
-    if !args.relocate.is_empty() {
-        return relocated(&args.input, root, &args.relocate, args.json);
-    }
     let report = match &args.output {
         None => {
+            let [store] = args.inputs.as_slice() else {
+                return Err(Failure::Usage(
+                    "--refresh and --relocate take one linked store".to_owned(),
+                ));
+            };
+            if !args.relocate.is_empty() {
+                return relocated(store, root, &args.relocate, args.json);
+            }
             let open = OpenOptions::from(args.open);
-            refresh(&args.input, root, open.force_read)?
+            refresh(store, root, open.force_read)?
         }
         Some(output) => {
             check_store(output, args.force)?;
             let mut selections = args.matrices.selections(&[])?.into_iter();
             let options = LinkOptions {
                 open: args.open.into(),
+                join: args.join.into(),
                 selection: selections.next().unwrap_or_default(),
                 other_matrices: selections.collect(),
                 source_root: args.source_root,
                 force: args.force,
             };
-            link(&args.input, output, &options)?
+            link(&args.inputs, output, &options)?
         }
     };
     report.warnings.iter().for_each(output::say);

@@ -53,17 +53,18 @@ pub enum ConvertError {
     },
     /// A linked store has its matrices.
     #[error(
-        "{}: it is a linked store, which stands for {matrices} of its file; to take other parts give the file itself, {}",
+        "{}: it is a linked store, which stands for {matrices} of its input; to take other parts, or have them joined in another way, give what \
+         it leads to instead, {}",
         store.display(),
-        input.display()
+        inputs.display()
     )]
     Fixed {
         /// The store.
         store: PathBuf,
         /// The matrices that were linked.
         matrices: String,
-        /// The file.
-        input: PathBuf,
+        /// What it leads to.
+        inputs: PathBuf,
     },
     /// A linked store does not say which input it was made of.
     #[error(

@@ -183,7 +183,7 @@ impl Inputs {
 }
 
 /// How messages name the inputs.
-fn name_of(inputs: &[PathBuf]) -> PathBuf {
+pub(super) fn name_of(inputs: &[PathBuf]) -> PathBuf {
     match inputs {
         [] => PathBuf::new(),
         [one] => one.clone(),

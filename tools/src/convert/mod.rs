@@ -36,6 +36,7 @@ pub use report::{ConvertReport, PartReport};
 pub(crate) use selected::SelectedMatrix;
 
 use crate::usage::peak_rss_bytes;
+use cellring_anndata::InputStamp;
 use job::Job;
 use threads::thread_pool;
 
@@ -69,14 +70,11 @@ pub fn convert(
         .map(|origin| origin.options(options))
         .transpose()?;
     let options = of_origin.as_ref().unwrap_or(options);
-    let input = origin.as_ref().map(|origin| vec![origin.input.clone()]);
-    let inputs = input.as_deref().unwrap_or(inputs);
+    let inputs = origin.as_ref().map_or(inputs, |origin| &origin.inputs);
     pool.install(|| {
         let linked = origin.as_ref().map(Origin::check).transpose()?;
         let job = Job::open(inputs, output, options, progress)?;
-        if let Some(stamp) = linked {
-            stamp.check()?;
-        }
+        linked.iter().flatten().try_for_each(InputStamp::check)?;
         let mut report = job.run()?;
         report.seconds = started.elapsed().as_secs_f64();
         report.peak_rss_bytes = peak_rss_bytes().unwrap_or(0);

@@ -1,25 +1,28 @@
-//! The file that a linked store leads to, and what was linked of it.
+//! The inputs that a linked store leads to, and what was linked of them.
 
 use std::path::{Path, PathBuf};
 
 use cellring::Store;
 use cellring::format::constants::MANIFEST_FILE;
 use cellring::store::LeadsTo;
-use cellring_anndata::{InputStamp, OpenOptions, Selection};
+use cellring_anndata::{InputStamp, JoinOptions, OpenOptions, Selection, VarJoin};
 
 use super::error::ConvertError;
+use super::inputs::name_of;
 use super::options::ConvertOptions;
 
-/// The file that a linked store leads to, and what was linked of it.
+/// The inputs that a linked store leads to, and what was linked of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     store: PathBuf,
     /// Below which the files are.
     pub(crate) root: PathBuf,
-    /// The input, as it could be linked or converted.
-    pub(crate) input: PathBuf,
-    /// What was read of it.
+    /// The inputs, as they could be linked or converted.
+    pub(crate) inputs: Vec<PathBuf>,
+    /// What was read of each.
     pub(crate) open: OpenOptions,
+    /// How they became one.
+    pub(crate) join: JoinOptions,
     /// Which matrices, the first one first.
     pub(crate) selections: Vec<Selection>,
 }
@@ -46,39 +49,65 @@ impl Origin {
         };
         let source = &found.manifest.source;
         let text = |name: &str| source.get(name).and_then(|value| value.as_str());
-        let input = input(&found.files, text("file"));
+        let texts = |name: &str| -> Option<Vec<String>> {
+            let list = source.get(name)?.as_array()?.iter();
+            list.map(|text| text.as_str().map(str::to_owned)).collect()
+        };
+        let inputs = match texts("files") {
+            None => input(&found.files, text("file")).map(|input| vec![input]),
+            Some(names) => found
+                .input_files
+                .iter()
+                .zip(&names)
+                .map(|(file, name)| ancestor(Path::new(file), name))
+                .collect(),
+        };
+        let var = VarJoin::ALL
+            .into_iter()
+            .find(|var| text("join") == Some(var.name()));
         let names = found.manifest.matrices.iter().map(|entry| selection(&entry.name));
         let first = text("matrix").and_then(selection);
         let selections: Option<Vec<Selection>> = std::iter::once(first).chain(names).collect();
-        let (Some(input), Some(selections)) = (input, selections) else {
+        let (Some(inputs), Some(selections)) = (inputs, selections) else {
             return Err(ConvertError::Unknown {
                 store: path.to_path_buf(),
             });
         };
         Ok(Some(Self {
             store: path.to_path_buf(),
-            input: root.join(input),
+            inputs: inputs
+                .into_iter()
+                .map(|input: PathBuf| root.join(input))
+                .collect(),
             root,
             open: OpenOptions {
                 group: text("group").map(str::to_owned),
                 genome: text("genome").map(str::to_owned),
                 ..OpenOptions::default()
             },
+            join: JoinOptions {
+                var: var.unwrap_or_default(),
+                var_key: text("var_key").map(str::to_owned),
+                label_column: text("label_column").map(str::to_owned),
+                labels: texts("labels"),
+                index_unique: text("index_unique").map(str::to_owned),
+                obs_columns: None,
+            },
             selections,
         }))
     }
 
-    /// Whether the file is what was linked. It may not change from when the stamp was taken on.
+    /// Whether the files are what was linked. They may not change from when the stamps were taken on.
     ///
     /// # Errors
-    /// If not, or it cannot be read.
-    pub(super) fn check(&self) -> Result<InputStamp, ConvertError> {
-        let stamp = InputStamp::read(&self.input);
+    /// If not, or one cannot be read.
+    pub(super) fn check(&self) -> Result<Vec<InputStamp>, ConvertError> {
+        let stamps: Result<_, _> = self.inputs.iter().map(|input| InputStamp::read(input)).collect();
         Store::open_below(&self.store, &self.root)?;
-        Ok(stamp?)
+        Ok(stamps?)
     }
 
-    /// The options of a conversion of the store as those of a conversion of its file.
+    /// The options of a conversion of the store as those of a conversion of its inputs.
     ///
     /// # Errors
     /// If they ask for something else than was linked.
@@ -93,38 +122,56 @@ impl Origin {
         if names_matrices || group.is_some() || genome.is_some() || !feature_types.is_empty() {
             return Err(self.fixed());
         }
+        let join = match (
+            self.join == JoinOptions::default(),
+            options.join == JoinOptions::default(),
+        ) {
+            (false, true) => self.join.clone(),
+            // Labels may be added to the cells of one input.
+            _ if self.inputs.len() == 1 && self.join == JoinOptions::default() => options.join.clone(),
+            (true, true) => JoinOptions::default(),
+            _ => return Err(self.fixed()),
+        };
         let mut selections = self.selections.iter().cloned();
         Ok(ConvertOptions {
             open: OpenOptions {
                 force_read: *force_read,
                 ..self.open.clone()
             },
+            join,
             selection: selections.next().unwrap_or_default(),
             other_matrices: selections.collect(),
             ..options.clone()
         })
     }
 
-    /// What is said to whoever asks for other matrices.
+    /// What is said to whoever asks for other matrices, or to have them joined in another way.
     pub(crate) fn fixed(&self) -> ConvertError {
         let paths: Vec<String> = self.selections.iter().map(Selection::path).collect();
         ConvertError::Fixed {
             store: self.store.clone(),
             matrices: paths.join(", "),
-            input: self.input.clone(),
+            inputs: name_of(&self.inputs),
         }
     }
 }
 
-/// The path of the input from the root: that of its only file, or the directory of this name that its files are in.
+/// The path of the only input from the root: that of its only file, or the directory of this name that its files are in.
 fn input(files: &[String], name: Option<&str>) -> Option<PathBuf> {
     let first = Path::new(files.first()?);
-    let called = |path: &&Path| name.is_some_and(|name| path.file_name().is_some_and(|own| own == name));
+    let called = name.and_then(|name| ancestor(first, name));
     match files {
-        [_] => first.ancestors().find(called).or(Some(first)),
-        _ => first.ancestors().find(called),
+        [_] => called.or_else(|| Some(first.to_path_buf())),
+        _ => called,
     }
-    .map(Path::to_path_buf)
+}
+
+/// A path, or a directory that it is in, that has this name.
+fn ancestor(path: &Path, name: &str) -> Option<PathBuf> {
+    let found = path
+        .ancestors()
+        .find(|path| path.file_name().is_some_and(|own| own == name));
+    found.map(Path::to_path_buf)
 }
 
 /// The matrix with this path in AnnData.

@@ -1,4 +1,4 @@
-//! Links the file of a linked store again, or tells the store where it is now.
+//! Links the files of a linked store again, or tells the store where they are now.
 
 use std::path::{Path, PathBuf};
 
@@ -11,9 +11,10 @@ use serde::Serialize;
 use super::linking::{LinkOptions, LinkReport, link};
 use crate::convert::{ConvertError, Origin};
 
-/// Links the file that a store leads to again, with the matrices and the group that were linked, and replaces the store.
+/// Links the inputs that a store leads to again, with the matrices and the group that were linked, joined as they were, and replaces the
+/// store.
 ///
-/// `source_root`: the directory below which the file is; `None`: the one that the store is in. `force_read`: as in [`OpenOptions`].
+/// `source_root`: the directory below which the inputs are; `None`: the one that the store is in. `force_read`: as in [`OpenOptions`].
 ///
 /// # Errors
 /// [`ConvertError`]; the store is as it was then.
@@ -29,12 +30,13 @@ pub fn refresh(
             force_read,
             ..origin.open
         },
+        join: origin.join,
         selection: selections.next().unwrap_or_default(),
         other_matrices: selections.collect(),
         source_root: Some(origin.root),
         force: true,
     };
-    link(&origin.input, &store, &options)
+    link(&origin.inputs, &store, &options)
 }
 
 /// What became of a store whose file was moved.

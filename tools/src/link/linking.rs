@@ -1,14 +1,16 @@
-//! Links a file: makes a store whose values stay where they are.
+//! Links files: makes a store whose values stay where they are.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cellring::Store;
-use cellring::writer::{LinkedWriter, SourceArray, SourceChunk, SourceLayout, SourceMatrix, SourceRun};
+use cellring::writer::{
+    LinkedWriter, SourceArray, SourceChunk, SourceInput, SourceLayout, SourceMatrix, SourceRun,
+};
 use cellring_anndata::{
-    InputStamp, LeftOut, MatrixSource, OpenOptions, PartKind, Selection, StoredArray, StoredChunk,
-    StoredExtents, StoredRun,
+    InputStamp, JoinOptions, LeftOut, NotStored, OpenOptions, PartKind, Selection, StoredArray, StoredChunk,
+    StoredExtents, StoredRows, StoredRun,
 };
 use serde::Serialize;
 
@@ -23,13 +25,15 @@ const PART_OF_FEATURES: &str = "only some of its features are taken (--feature-t
 /// What is linked.
 #[derive(Clone, Debug, Default)]
 pub struct LinkOptions {
-    /// What is read of the input.
+    /// What is read of each input.
     pub open: OpenOptions,
+    /// How inputs become one.
+    pub join: JoinOptions,
     /// Which matrix.
     pub selection: Selection,
     /// Which other matrices of the same obs, each once.
     pub other_matrices: Vec<Selection>,
-    /// The directory below which the input is, and below which those that read the store look for it. `None`: that of the store.
+    /// The directory below which the inputs are, and below which those that read the store look for them. `None`: that of the store.
     pub source_root: Option<PathBuf>,
     /// Whether an existing store is replaced.
     pub force: bool,
@@ -47,15 +51,15 @@ pub struct LinkReport {
     pub nnz: u64,
     /// The matrices, where there are several: their paths in AnnData.
     pub matrices: Vec<String>,
-    /// The input.
-    pub source: PathBuf,
-    /// Its length in bytes.
+    /// The inputs.
+    pub sources: Vec<PathBuf>,
+    /// Their length in bytes.
     pub source_bytes: u64,
     /// Bytes of all files of the store.
     pub bytes: u64,
     /// Bytes of its index for each row.
     pub index_bytes_per_obs: f64,
-    /// Values of the chunks that the first matrix is stored in; nothing where it is not compressed.
+    /// Values of the longest of the chunks that the first matrix is stored in; nothing where it is not compressed.
     pub chunk_values: Option<u64>,
     /// Wall time.
     pub seconds: f64,
@@ -67,17 +71,23 @@ pub struct LinkReport {
     pub warnings: Vec<Message>,
 }
 
-/// Links `input` as the store `output`, which exists when this returns without an error, and not before.
+/// Links `inputs` as the store `output`, which exists when this returns without an error, and not before. It has the obs of one input after
+/// the other.
 ///
 /// Of the matrices only `indptr` is read. `obs` and `var` are copied.
 ///
 /// # Errors
-/// [`ConvertError`]; nothing is left at `output` then, but where the input changes in the moment after the store was published.
-pub fn link(input: &Path, output: &Path, options: &LinkOptions) -> Result<LinkReport, ConvertError> {
+/// [`ConvertError`]; nothing is left at `output` then, but where an input changes in the moment after the store was published.
+pub fn link(inputs: &[PathBuf], output: &Path, options: &LinkOptions) -> Result<LinkReport, ConvertError> {
     let started = Instant::now();
-    let stamp = InputStamp::read(input)?;
-    cellring::writer::settle(stamp.modified());
-    let inputs = Inputs::open(&[input.to_path_buf()], output, &options.of_conversion())?;
+    let stamps: Vec<InputStamp> = inputs
+        .iter()
+        .map(|input| InputStamp::read(input))
+        .collect::<Result<_, _>>()?;
+    if let Some(modified) = stamps.iter().map(InputStamp::modified).max() {
+        cellring::writer::settle(modified);
+    }
+    let opened = Inputs::open(inputs, output, &options.of_conversion())?;
     let root = match &options.source_root {
         Some(root) => root.clone(),
         None => match output.parent() {
@@ -85,59 +95,43 @@ pub fn link(input: &Path, output: &Path, options: &LinkOptions) -> Result<LinkRe
             _ => PathBuf::from("."),
         },
     };
-    let mut writer = LinkedWriter::create(output, &root, options.force)?;
-    let obs = &inputs.obs;
-    tables::write_obs(&mut writer, obs, None, 0..obs.n_rows())?;
+    let mut files = Files {
+        writer: LinkedWriter::create(output, &root, options.force)?,
+        numbers: HashMap::new(),
+    };
+    let obs = &opened.obs;
+    tables::write_obs(&mut files.writer, obs, None, 0..obs.n_rows())?;
     let mut chunk_values = None;
-    let several = inputs.selected_matrices.len() > 1;
-    let mut files = HashMap::new();
-    for (number, selected) in inputs.selected_matrices.iter().enumerate() {
-        let stored = selected
-            .matrix
-            .stored()
-            .map_err(|reason| ConvertError::NotLinkable {
-                file: input.to_path_buf(),
-                matrix: selected.selection.path(),
-                reason: match options.open.feature_types.is_empty() && options.open.genome.is_none() {
-                    true => reason,
-                    false => PART_OF_FEATURES.to_owned(),
-                },
-            })?;
+    let several = opened.selected_matrices.len() > 1;
+    for (number, selected) in opened.selected_matrices.iter().enumerate() {
+        let stored = stored(selected, &options.open)?;
         if number == 0 {
-            for document in documents(input, options.open.group.as_deref(), &inputs.selected_matrices) {
-                let number = writer.add_file(&document)?;
-                files.insert(document, number);
+            for input in inputs {
+                for document in documents(input, options.open.group.as_deref(), &opened.selected_matrices) {
+                    files.number(&document)?;
+                }
             }
+            chunk_values = stored
+                .iter()
+                .filter_map(|rows| rows.data.extents.chunk_elements())
+                .max();
         }
-        let matrix = SourceMatrix {
-            n_vars: selected.matrix.n_vars(),
-            indices: match stored.indices {
-                Some(indices) => Some(source_array(indices, &mut writer, &mut files)?),
-                None => None,
-            },
-            data: source_array(stored.data, &mut writer, &mut files)?,
-            counts: counts(input, selected)?,
-            source: provenance(input, selected, &options.open),
-        };
+        let matrix = files.matrix(inputs, selected, stored, provenance(inputs, selected, options))?;
         if number == 0 {
-            chunk_values = match &matrix.data.layout {
-                SourceLayout::Runs(_) => None,
-                SourceLayout::Chunks { elements, .. } => Some(*elements),
-                SourceLayout::Tiles { rows, columns, .. } => Some(rows * columns),
-            };
-            tables::write_var(&mut writer, &selected.var, None)?;
-            writer.set_matrix(&matrix)?;
+            tables::write_var(&mut files.writer, &selected.var, None)?;
+            files.writer.set_matrix(&matrix)?;
         } else {
-            let mut further = writer.begin_matrix()?;
+            let mut further = files.writer.begin_matrix()?;
             tables::write_var(&mut further, &selected.var, None)?;
             further.set_matrix(&matrix)?;
-            writer.add_matrix(&selected.selection.path(), further)?;
+            files.writer.add_matrix(&selected.selection.path(), further)?;
         }
     }
+    let mut writer = files.writer;
     if several {
         writer.set_name(&options.selection.path());
     }
-    inputs.check_unchanged()?;
+    opened.check_unchanged()?;
     writer.finish()?;
     let store = Store::open_below(output, &root)?;
     let manifest = store.manifest();
@@ -147,15 +141,15 @@ pub fn link(input: &Path, output: &Path, options: &LinkOptions) -> Result<LinkRe
         n_vars: manifest.n_vars,
         nnz: manifest.nnz,
         matrices: manifest.name.iter().chain(names).cloned().collect(),
-        source: input.to_path_buf(),
-        source_bytes: stamp.len_bytes(),
+        sources: inputs.to_vec(),
+        source_bytes: stamps.iter().map(InputStamp::len_bytes).sum(),
         bytes: store.total_bytes(),
         index_bytes_per_obs: manifest.index.bytes as f64 / manifest.n_obs.max(1) as f64,
         chunk_values,
         seconds: started.elapsed().as_secs_f64(),
         peak_rss_bytes: peak_rss_bytes().unwrap_or(0),
-        left_out: left_out(&inputs),
-        warnings: inputs.table_warnings(),
+        left_out: left_out(&opened),
+        warnings: opened.table_warnings(),
     })
 }
 
@@ -163,6 +157,7 @@ impl LinkOptions {
     fn of_conversion(&self) -> ConvertOptions {
         ConvertOptions {
             open: self.open.clone(),
+            join: self.join.clone(),
             selection: self.selection.clone(),
             other_matrices: self.other_matrices.clone(),
             force: self.force,
@@ -171,16 +166,18 @@ impl LinkOptions {
     }
 }
 
-/// Stored entries of each row.
-fn counts(input: &Path, selected: &SelectedMatrix) -> Result<Vec<u32>, ConvertError> {
-    let matrix: &MatrixSource = &selected.matrix;
-    let too_long = |_| ConvertError::NotLinkable {
-        file: input.to_path_buf(),
+/// Where the rows of each input are.
+fn stored(selected: &SelectedMatrix, open: &OpenOptions) -> Result<Vec<StoredRows>, ConvertError> {
+    let not_linkable = |file: &Path, reason: String| ConvertError::NotLinkable {
+        file: file.to_path_buf(),
         matrix: selected.selection.path(),
-        reason: "a row has 2^32 entries or more".to_owned(),
+        reason,
     };
-    let each = matrix.stored_per_row(0..matrix.n_obs());
-    each.map(|count| u32::try_from(count).map_err(too_long)).collect()
+    let explain = |NotStored { file, reason }| match open.feature_types.is_empty() && open.genome.is_none() {
+        true => not_linkable(&file, reason),
+        false => not_linkable(&file, PART_OF_FEATURES.to_owned()),
+    };
+    selected.matrix.stored().map_err(explain)
 }
 
 /// The files that say what the tables and matrices of a zarr are, if the input is one in a directory: they are written again with what
@@ -210,66 +207,116 @@ fn documents(input: &Path, group: Option<&str>, matrices: &[SelectedMatrix]) -> 
     found
 }
 
-/// An array for the writer, to which its files are added that are not among `files` yet.
-fn source_array(
-    stored: StoredArray,
-    writer: &mut LinkedWriter,
-    files: &mut HashMap<PathBuf, u32>,
-) -> Result<SourceArray, ConvertError> {
-    let mut numbers = Vec::with_capacity(stored.files.len());
-    for path in stored.files {
-        numbers.push(match files.get(&path) {
-            Some(&number) => number,
-            None => {
-                let number = writer.add_file(&path)?;
-                files.insert(path, number);
-                number
-            }
-        });
+/// The writer, and the files that it has been told of.
+struct Files {
+    writer: LinkedWriter,
+    numbers: HashMap<PathBuf, u32>,
+}
+
+impl Files {
+    /// The number of a file.
+    fn number(&mut self, path: &Path) -> Result<u32, ConvertError> {
+        if let Some(&number) = self.numbers.get(path) {
+            return Ok(number);
+        }
+        let number = self.writer.add_file(path)?;
+        self.numbers.insert(path.to_path_buf(), number);
+        Ok(number)
     }
-    let chunk = |chunk: StoredChunk| SourceChunk {
-        offset_bytes: chunk.offset_bytes,
-        stored_bytes: chunk.stored_bytes,
-        file: numbers[chunk.file as usize],
-        filter_mask: chunk.filter_mask,
-    };
-    let mut fill = [0; 8];
-    let width = stored.fill.len().min(8);
-    fill[..width].copy_from_slice(&stored.fill[..width]);
-    Ok(SourceArray {
-        path: stored.path,
-        value_type: stored.value_type,
-        big_endian: stored.big_endian,
-        layout: match stored.extents {
-            StoredExtents::Runs(runs) => {
-                let run = |run: StoredRun| SourceRun {
-                    first: run.first,
-                    offset_bytes: run.offset_bytes,
-                    file: numbers[run.file as usize],
-                };
-                SourceLayout::Runs(runs.into_iter().map(run).collect())
-            }
-            StoredExtents::Chunks { elements, chunks } => SourceLayout::Chunks {
-                elements,
-                chunks: chunks.into_iter().map(chunk).collect(),
+
+    /// A matrix for the writer, with the rows of each input.
+    fn matrix(
+        &mut self,
+        inputs: &[PathBuf],
+        selected: &SelectedMatrix,
+        stored: Vec<StoredRows>,
+        source: serde_json::Value,
+    ) -> Result<SourceMatrix, ConvertError> {
+        let mut counts = selected.matrix.stored_per_row(0..selected.matrix.n_obs());
+        let mut rows = Vec::with_capacity(stored.len());
+        for (input, stored) in inputs.iter().zip(stored) {
+            let own = counts.by_ref().take(stored.n_obs as usize).map(u32::try_from);
+            let counts = own
+                .collect::<Result<_, _>>()
+                .map_err(|_| ConvertError::NotLinkable {
+                    file: input.clone(),
+                    matrix: selected.selection.path(),
+                    reason: "a row has 2^32 entries or more".to_owned(),
+                })?;
+            let first = stored
+                .data
+                .files
+                .first()
+                .or(stored.indices.iter().find_map(|array| array.files.first()));
+            let file = match first {
+                Some(first) => self.number(&first.clone())?,
+                None => 0,
+            };
+            rows.push(SourceInput {
+                file,
+                columns: stored.columns,
+                indices: stored.indices.map(|array| self.array(array)).transpose()?,
+                data: self.array(stored.data)?,
+                counts,
+            });
+        }
+        Ok(SourceMatrix {
+            n_vars: selected.matrix.n_vars(),
+            value_type: selected.matrix.value_type(),
+            inputs: rows,
+            source,
+        })
+    }
+
+    fn array(&mut self, stored: StoredArray) -> Result<SourceArray, ConvertError> {
+        let mut numbers = Vec::with_capacity(stored.files.len());
+        for path in &stored.files {
+            numbers.push(self.number(path)?);
+        }
+        let chunk = |chunk: StoredChunk| SourceChunk {
+            offset_bytes: chunk.offset_bytes,
+            stored_bytes: chunk.stored_bytes,
+            file: numbers[chunk.file as usize],
+            filter_mask: chunk.filter_mask,
+        };
+        let mut fill = [0; 8];
+        let width = stored.fill.len().min(8);
+        fill[..width].copy_from_slice(&stored.fill[..width]);
+        Ok(SourceArray {
+            path: stored.path,
+            value_type: stored.value_type,
+            big_endian: stored.big_endian,
+            layout: match stored.extents {
+                StoredExtents::Runs(runs) => {
+                    let run = |run: StoredRun| SourceRun {
+                        first: run.first,
+                        offset_bytes: run.offset_bytes,
+                        file: numbers[run.file as usize],
+                    };
+                    SourceLayout::Runs(runs.into_iter().map(run).collect())
+                }
+                StoredExtents::Chunks { elements, chunks } => SourceLayout::Chunks {
+                    elements,
+                    chunks: chunks.into_iter().map(chunk).collect(),
+                },
+                StoredExtents::Tiles {
+                    rows,
+                    columns,
+                    chunks,
+                } => SourceLayout::Tiles {
+                    rows,
+                    columns,
+                    chunks: chunks.into_iter().map(chunk).collect(),
+                },
             },
-            StoredExtents::Tiles {
-                rows,
-                columns,
-                chunks,
-            } => SourceLayout::Tiles {
-                rows,
-                columns,
-                chunks: chunks.into_iter().map(chunk).collect(),
-            },
-        },
-        filters: stored
-            .filters
-            .into_iter()
-            .map(|filter| (filter.id, filter.client_data))
-            .collect(),
-        fill,
-    })
+            filters: stored
+                .filters
+                .into_iter()
+                .map(|filter| (filter.id, filter.client_data))
+                .collect(),
+            fill,
+        })
+    }
 }
 
 /// What the store does not hold, with those options only that links have.
@@ -284,22 +331,44 @@ fn left_out(inputs: &Inputs) -> Vec<LeftOut> {
 }
 
 /// What the manifest says of the source: enough to link or convert it again.
-fn provenance(input: &Path, selected: &SelectedMatrix, open: &OpenOptions) -> serde_json::Value {
-    // Files are found again by this name, by way of a link as without.
-    let real = input.canonicalize().unwrap_or_else(|_| input.to_path_buf());
-    let name = real.file_name().unwrap_or_default().to_string_lossy();
+fn provenance(inputs: &[PathBuf], selected: &SelectedMatrix, options: &LinkOptions) -> serde_json::Value {
+    let name = |input: &PathBuf| {
+        // Files are found again by this name, by way of a link as without.
+        let real = input.canonicalize().unwrap_or_else(|_| input.clone());
+        real.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let LinkOptions { open, join, .. } = options;
     let mut source = serde_json::json!({
-        "file": name,
         "matrix": selected.selection.path(),
         "encoding_type": selected.matrix.form(),
         "indices_type": selected.matrix.indices_type(),
         "obs_order": "source",
         "cellring": env!("CARGO_PKG_VERSION"),
     });
-    for (name, value) in [("group", &open.group), ("genome", &open.genome)] {
+    match inputs {
+        [one] => source["file"] = name(one).into(),
+        several => {
+            source["files"] = several.iter().map(name).collect();
+            source["join"] = join.var.name().into();
+        }
+    }
+    let texts = [
+        ("group", &open.group),
+        ("genome", &open.genome),
+        ("var_key", &join.var_key),
+        ("label_column", &join.label_column),
+        ("index_unique", &join.index_unique),
+    ];
+    for (name, value) in texts {
         if let Some(value) = value {
             source[name] = value.as_str().into();
         }
+    }
+    if let Some(labels) = &join.labels {
+        source["labels"] = labels.clone().into();
     }
     source
 }

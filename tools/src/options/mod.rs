@@ -2,6 +2,7 @@
 
 mod filter;
 mod inputs;
+mod join;
 mod lists;
 mod minibatch;
 mod notes;
@@ -13,6 +14,7 @@ mod strategy;
 mod subset;
 
 pub(crate) use inputs::{InputArgs, MatrixArgs};
+pub(crate) use join::JoinArgs;
 pub(crate) use minibatch::OutputArgs;
 pub(crate) use read::{BackendName, ReadArgs};
 pub(crate) use sampler::{OrderArgs, SamplerArgs};

@@ -74,6 +74,15 @@ pub struct StoredChunk {
 }
 
 impl StoredExtents {
+    /// Elements of a chunk, if there are chunks.
+    pub fn chunk_elements(&self) -> Option<u64> {
+        match self {
+            Self::Runs(_) => None,
+            Self::Chunks { elements, .. } => Some(*elements),
+            Self::Tiles { rows, columns, .. } => Some(rows * columns),
+        }
+    }
+
     /// The extents of chunks, each of so many elements and so many bytes: runs, where all of them are as the elements are.
     pub(crate) fn of_chunks(elements: u64, bytes: u64, chunks: Vec<StoredChunk>, has_filters: bool) -> Self {
         if has_filters || chunks.iter().any(|chunk| chunk.stored_bytes == 0) {

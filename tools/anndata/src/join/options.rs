@@ -13,6 +13,9 @@ pub enum VarJoin {
 }
 
 impl VarJoin {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Same, Self::Inner, Self::Outer];
+
     /// `same`, `inner` or `outer`.
     pub fn name(self) -> &'static str {
         match self {
@@ -24,7 +27,7 @@ impl VarJoin {
 }
 
 /// How inputs become one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JoinOptions {
     /// Which genes.
     pub var: VarJoin,

@@ -9,7 +9,7 @@ use cellring_core::{CsrRows, ValueType};
 use super::canonical::{Canonicalised, Fault, canonicalise};
 use super::compressed::Compressed;
 use super::source::{RowSource, blame_overflow, check_row_nnz, decoding_pool, reuse, window_of};
-use super::stored::StoredRows;
+use super::stored::{NotStored, StoredRows};
 use super::value::Value;
 use crate::error::{ReadError, Result};
 
@@ -58,12 +58,15 @@ impl Csr {
 }
 
 impl RowSource for Csr {
-    fn stored(&self) -> std::result::Result<StoredRows, String> {
+    fn stored(&self) -> std::result::Result<Vec<StoredRows>, NotStored> {
         let Compressed { indices, data, .. } = &self.arrays;
-        Ok(StoredRows {
-            indices: Some(indices.stored()?),
-            data: data.stored()?,
-        })
+        let explain = |reason| self.not_stored(reason);
+        Ok(vec![StoredRows {
+            n_obs: self.n_obs(),
+            columns: None,
+            indices: Some(indices.stored().map_err(explain)?),
+            data: data.stored().map_err(explain)?,
+        }])
     }
 
     fn place(&self) -> (&Path, &str) {

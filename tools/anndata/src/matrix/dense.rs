@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::canonical::Canonicalised;
 use super::compressed::{VALUE_TYPES, value_type_of};
 use super::source::{MAX_WINDOW_ROWS, RowSource, check_row_nnz, decoding_pool, reuse};
-use super::stored::StoredRows;
+use super::stored::{NotStored, StoredRows};
 use super::value::Value;
 use crate::container::Grid;
 use crate::error::{ReadError, Result};
@@ -85,11 +85,13 @@ impl Dense {
 }
 
 impl RowSource for Dense {
-    fn stored(&self) -> std::result::Result<StoredRows, String> {
-        Ok(StoredRows {
+    fn stored(&self) -> std::result::Result<Vec<StoredRows>, NotStored> {
+        Ok(vec![StoredRows {
+            n_obs: self.n_obs(),
+            columns: None,
             indices: None,
-            data: self.grid.stored()?,
-        })
+            data: self.grid.stored().map_err(|reason| self.not_stored(reason))?,
+        }])
     }
 
     fn place(&self) -> (&Path, &str) {

@@ -14,6 +14,7 @@ use super::matrix_source::MatrixSource;
 use super::number::{self, promote};
 use super::selection::Selection;
 use super::source::{RowSource, blame_overflow, decoding_pool};
+use super::stored::{NotStored, StoredRows};
 use crate::error::{ReadError, Result};
 use crate::join::{JoinError, NOT_KEPT};
 use crate::open::OpenOptions;
@@ -319,6 +320,26 @@ impl Joined {
 }
 
 impl RowSource for Joined {
+    fn stored(&self) -> std::result::Result<Vec<StoredRows>, NotStored> {
+        let mut all = Vec::with_capacity(self.parts.parts.len());
+        for (number, part) in self.parts.parts.iter().enumerate() {
+            let changed = |error: ReadError| NotStored {
+                file: part.path.clone(),
+                reason: error.to_string(),
+            };
+            let matrix = self.parts.get(number).map_err(changed)?;
+            let map = self.maps.as_ref().map(|maps| &maps[number]);
+            let is_same = |map: &&Arc<[u32]>| map.iter().copied().eq(0..self.n_vars as u32);
+            let columns = map.filter(|map| !is_same(map)).cloned();
+            let of_part = |rows| StoredRows {
+                columns: columns.clone(),
+                ..rows
+            };
+            all.extend(matrix.source.stored()?.into_iter().map(of_part));
+        }
+        Ok(all)
+    }
+
     fn place(&self) -> (&Path, &str) {
         let first = self.parts.parts.first();
         (first.map_or(Path::new(""), |part| &part.path), &self.object)

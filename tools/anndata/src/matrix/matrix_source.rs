@@ -11,7 +11,7 @@ use super::picked::Picked;
 use super::row_sorted::RowSorted;
 use super::selected::Selected;
 use super::source::RowSource;
-use super::stored::StoredRows;
+use super::stored::{NotStored, StoredRows};
 use super::transposed::Transposed;
 use crate::error::Result;
 use crate::rows::RowSet;
@@ -61,11 +61,12 @@ impl MatrixSource {
         self.source.form()
     }
 
-    /// Where the entries of each row lie in the file, for who reads them there: columns perhaps in any order, or several times.
+    /// Where the entries of each row lie in the file, for who reads them there: columns perhaps in any order, or several times. Of inputs
+    /// that were joined one after the other.
     ///
     /// # Errors
-    /// In one clause, why there is no such place: the matrix is not stored by rows, only some of it is taken, or it is not HDF5.
-    pub fn stored(&self) -> std::result::Result<StoredRows, String> {
+    /// If there is no such place: a matrix is not stored by rows, or only some of it is taken.
+    pub fn stored(&self) -> std::result::Result<Vec<StoredRows>, NotStored> {
         self.source.stored()
     }
 

@@ -35,7 +35,7 @@ pub use looks::Looks;
 pub use matrix_source::MatrixSource;
 pub use selection::Selection;
 pub use source::{MAX_WINDOW_ROWS, RowSource, decoding_pool};
-pub use stored::StoredRows;
+pub use stored::{NotStored, StoredRows};
 pub use stream::{CountMode, Rows};
 
 pub(crate) use available::is_none;

@@ -9,7 +9,7 @@ use cellring_core::{CsrRows, ValueBuffer, ValueType};
 
 use super::canonical::{Canonicalised, Fault};
 use super::frame_column::FrameColumn;
-use super::stored::StoredRows;
+use super::stored::{NotStored, StoredRows};
 use crate::error::{ReadError, Result};
 
 /// The most stored entries of one row. A row is held whole, so a file must not choose how much that is.
@@ -24,17 +24,23 @@ pub trait RowSource: Debug + Send + Sync {
     fn place(&self) -> (&Path, &str);
     /// How the matrix is stored, as AnnData names it: `csr_matrix`, `csc_matrix`, `array`, ...
     fn form(&self) -> &'static str;
-    /// Where the entries lie, row after row.
+    /// Where the entries of each of the inputs lie, row after row.
     ///
     /// # Errors
-    /// In one clause, why they cannot be read there.
-    fn stored(&self) -> std::result::Result<StoredRows, String> {
-        Err(match self.form() {
+    /// Why they cannot be read there.
+    fn stored(&self) -> std::result::Result<Vec<StoredRows>, NotStored> {
+        let reason = match self.form() {
             form if matches!(form, "csr_matrix" | "array") || form.starts_with("10x") => {
                 "only some of it is taken, or in another order".to_owned()
             }
             form => format!("it is stored as {form}, and not by rows"),
-        })
+        };
+        Err(self.not_stored(reason))
+    }
+    /// What is said where [`stored`](Self::stored) has such a reason.
+    fn not_stored(&self, reason: String) -> NotStored {
+        let file = self.place().0.to_path_buf();
+        NotStored { file, reason }
     }
     /// The columns of a data frame.
     fn frame_columns(&self) -> Option<Vec<FrameColumn>> {

@@ -1,0 +1,135 @@
+//! What the index says of one input: the rows that it brings, and where they are.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use cellring_core::ValueClass;
+
+use super::array::{ArrayRole, LinkedArray, Shape};
+use super::bytes::Reader;
+
+/// In place of the number of a list of columns: none.
+const NO_LIST: u32 = u32::MAX;
+
+/// For each column of an input the one of the matrix that it becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Columns(Arc<[u32]>);
+
+impl Columns {
+    /// A column of the input that the matrix does not have.
+    pub(crate) const NOT_KEPT: u32 = u32::MAX;
+
+    /// Whether they are columns of a matrix of `n_vars`, each at most once.
+    ///
+    /// # Errors
+    /// The rule that is broken.
+    pub(super) fn check(&self, n_vars: u64) -> Result<(), String> {
+        let mut is_taken = vec![0u64; (n_vars.div_ceil(64)) as usize];
+        for &column in self.iter().filter(|&&column| column != Self::NOT_KEPT) {
+            if u64::from(column) >= n_vars {
+                return Err(format!("names column {column} of {n_vars}"));
+            }
+            let (word, bit) = (column as usize / 64, column % 64);
+            if is_taken[word] >> bit & 1 == 1 {
+                return Err(format!("names column {column} twice"));
+            }
+            is_taken[word] |= 1 << bit;
+        }
+        Ok(())
+    }
+}
+
+impl Deref for Columns {
+    type Target = [u32];
+
+    fn deref(&self) -> &[u32] {
+        &self.0
+    }
+}
+
+impl From<Vec<u32>> for Columns {
+    fn from(columns: Vec<u32>) -> Self {
+        Self(columns.into())
+    }
+}
+
+impl From<Arc<[u32]>> for Columns {
+    fn from(columns: Arc<[u32]>) -> Self {
+        Self(columns)
+    }
+}
+
+/// The rows of one input, and the two arrays that they are in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LinkedInput {
+    /// Number of its rows.
+    pub(crate) n_obs: u64,
+    /// Number of values that are stored in them.
+    pub(crate) n_values: u64,
+    /// Number of one of its files.
+    pub(crate) file: u32,
+    /// Number of the list of its columns; `None`: they are those of the matrix.
+    pub(crate) columns: Option<u32>,
+    /// The columns, and the values.
+    pub(crate) arrays: [LinkedArray; 2],
+}
+
+impl LinkedInput {
+    /// Appends its bytes.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        out.extend(self.n_obs.to_le_bytes());
+        out.extend(self.n_values.to_le_bytes());
+        out.extend(self.file.to_le_bytes());
+        out.extend(self.columns.unwrap_or(NO_LIST).to_le_bytes());
+        self.put_arrays(out);
+    }
+
+    pub(super) fn put_arrays(&self, out: &mut Vec<u8>) {
+        self.arrays.iter().for_each(|array| array.put(out));
+    }
+
+    /// Takes it from the front; `None` if it ends early, or a type or text in it is none.
+    pub(super) fn take(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            n_obs: reader.u64()?,
+            n_values: reader.u64()?,
+            file: reader.u32()?,
+            columns: Some(reader.u32()?).filter(|&list| list != NO_LIST),
+            arrays: Self::take_arrays(reader)?,
+        })
+    }
+
+    pub(super) fn take_arrays(reader: &mut Reader<'_>) -> Option<[LinkedArray; 2]> {
+        Some([LinkedArray::take(reader)?, LinkedArray::take(reader)?])
+    }
+
+    /// Whether it fits together, in a description of so many lists of columns and files.
+    ///
+    /// # Errors
+    /// The rule that is broken.
+    pub(super) fn check(&self, n_lists: usize, n_files: usize) -> Result<(), String> {
+        if self.columns.is_some_and(|list| list as usize >= n_lists) {
+            return Err("there is no such list of columns".to_owned());
+        }
+        // A matrix without values may be in no file.
+        if self.file as usize >= n_files.max(1) {
+            return Err(format!("its file is number {} of {n_files}", self.file));
+        }
+        for (role, array) in ArrayRole::BOTH.into_iter().zip(&self.arrays) {
+            array.check(role)?;
+        }
+        let [columns, values] = self.arrays.each_ref().map(|array| array.shape);
+        let is_dense = columns == Shape::Implied;
+        if matches!(columns, Shape::Tiles { .. })
+            || values == Shape::Implied
+            || is_dense && (self.arrays[0].n_extents > 0 || matches!(values, Shape::Chunks { .. }))
+            || !is_dense && matches!(values, Shape::Tiles { .. })
+        {
+            return Err("one array is of a sparse matrix, and the other of a dense one".to_owned());
+        }
+        match self.arrays[0].value_type.class() {
+            ValueClass::Unsigned | ValueClass::Signed => Ok(()),
+            _ => Err("the columns are not integers".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! One of the inputs whose obs a linked store has, one input after the other.
+
+use std::ops::Range;
+
+use cellring_core::ValueType;
+
+use super::array::Array;
+use crate::format::Manifest;
+use crate::format::encoding::raw::index_bytes;
+use crate::format::linked::{ArrayRole, Columns, Description, Shape};
+
+/// The rows of an input, and the arrays that they are in.
+#[derive(Debug)]
+pub(crate) struct Input {
+    /// Number of its first row among the obs of the store.
+    pub(super) first_obs: u64,
+    /// Number of values that are stored in the inputs before it.
+    pub(crate) first_value: u64,
+    n_values: u64,
+    n_vars: u64,
+    /// First of its extents of columns, and of values, among those of the index.
+    first_extent: [u64; 2],
+    /// What its columns become; `None`: they are those of the store.
+    columns: Option<Columns>,
+    /// Of the columns and of the values.
+    arrays: [Array; 2],
+}
+
+impl Input {
+    /// Those that a description names.
+    ///
+    /// # Errors
+    /// The rule that is broken.
+    pub(super) fn of(description: &Description, manifest: &Manifest) -> Result<Vec<Self>, String> {
+        let mut found = Vec::with_capacity(description.inputs.len());
+        let (mut first_obs, mut first_value, mut first_extent) = (0, 0, [0; 2]);
+        for linked in &description.inputs {
+            let n_vars = description.n_vars(linked, manifest.n_vars);
+            let array = |role: ArrayRole| {
+                let array = linked.arrays[role as usize].clone();
+                Array::new(array, role, linked.n_obs, n_vars, linked.n_values)
+            };
+            if !manifest.is_joined() && linked.arrays[1].value_type != manifest.value_type {
+                return Err("the values do not have the type that the manifest says".to_owned());
+            }
+            let arrays = [array(ArrayRole::Columns)?, array(ArrayRole::Values)?];
+            let n_extents = linked.arrays.each_ref().map(|array| array.n_extents);
+            found.push(Self {
+                first_obs,
+                first_value,
+                n_values: linked.n_values,
+                n_vars,
+                first_extent,
+                columns: linked
+                    .columns
+                    .map(|list| description.columns[list as usize].clone()),
+                arrays,
+            });
+            first_obs += linked.n_obs;
+            first_value += linked.n_values;
+            first_extent = [first_extent[0] + n_extents[0], first_extent[1] + n_extents[1]];
+        }
+        Ok(found)
+    }
+
+    /// Number of its values, as they are stored.
+    pub(super) fn n_values(&self) -> u64 {
+        self.n_values
+    }
+
+    /// Type of its own values.
+    pub(super) fn value_type(&self) -> ValueType {
+        self.array(ArrayRole::Values).value_type()
+    }
+
+    /// Number of its own columns.
+    pub(crate) fn n_vars(&self) -> u64 {
+        self.n_vars
+    }
+
+    /// What its columns become; `None`: they are those of the store.
+    pub(super) fn columns(&self) -> Option<&[u32]> {
+        self.columns.as_deref()
+    }
+
+    /// The number of one of its extents among those of the index.
+    pub(super) fn extent(&self, role: ArrayRole, number: u64) -> u64 {
+        self.first_extent[role as usize] + number
+    }
+
+    pub(crate) fn array(&self, role: ArrayRole) -> &Array {
+        &self.arrays[role as usize]
+    }
+
+    /// Whether it is dense: every obs has a value in every column, and the columns are not stored.
+    pub(crate) fn is_dense(&self) -> bool {
+        self.array(ArrayRole::Columns).linked().shape == Shape::Implied
+    }
+
+    /// Whether these can be the values of one of its obs: in a dense matrix only those of its row.
+    pub(super) fn is_whole_row(&self, obs: u64, first: u64, nnz: u32) -> bool {
+        match self.is_dense() {
+            false => u64::from(nnz) <= self.n_vars,
+            true => {
+                let row = obs - self.first_obs;
+                u64::from(nnz) == self.n_vars && row.checked_mul(self.n_vars) == Some(first)
+            }
+        }
+    }
+
+    /// Which values of a row are stored together: all, or those in each column of tiles; none if the array is not stored.
+    pub(super) fn bands(&self, role: ArrayRole) -> impl Iterator<Item = Range<u64>> + use<> {
+        let (n, length) = match self.array(role).linked().shape {
+            Shape::Implied => (0, 0),
+            Shape::Tiles { columns, .. } => (self.n_vars.div_ceil(columns), columns),
+            Shape::Runs | Shape::Chunks { .. } => (1, u64::MAX),
+        };
+        (0..n).map(move |band| band * length..(band + 1).saturating_mul(length))
+    }
+
+    /// The arrays that are stored.
+    pub(super) fn roles(&self) -> &'static [ArrayRole] {
+        match self.is_dense() {
+            true => &[ArrayRole::Values],
+            false => &ArrayRole::BOTH,
+        }
+    }
+
+    /// Width of a column as its rows keep it: 2 or 4 bytes.
+    pub(super) fn column_bytes(&self) -> usize {
+        index_bytes(self.n_vars)
+    }
+
+    /// Width of an element as its rows keep it, at the most.
+    pub(super) fn kept_bytes(&self, role: ArrayRole) -> usize {
+        match role {
+            ArrayRole::Columns => self.column_bytes(),
+            ArrayRole::Values => self.array(ArrayRole::Values).width(),
+        }
+    }
+
+    /// The most bytes that are read at once for a row of so many values, or a chunk.
+    pub(super) fn longest_read(&self, max_obs_nnz: u32) -> u64 {
+        let longest = |&role: &ArrayRole| match self.array(role) {
+            // What is stored may be a little longer than what it decodes to; no sound chunk is much longer.
+            array if array.chunk_elements().is_some() => array.most_stored_bytes(),
+            array => u64::from(max_obs_nnz) * array.width() as u64,
+        };
+        self.roles().iter().map(longest).max().unwrap_or(0)
+    }
+
+    /// Its arrays.
+    pub(super) fn arrays(&self) -> &[Array; 2] {
+        &self.arrays
+    }
+}
