@@ -130,3 +130,24 @@ with multiprocessing.get_context("spawn").Pool(1) as pool:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "1000", done.stderr
+
+
+def test_several_files_are_linked_as_one(adata, tmp_path):
+    names = ["a.h5ad", "b.h5ad"]
+    adata[:400].copy().write_h5ad(tmp_path / names[0])
+    other = adata[400:, ::-1][:, 5:].copy()
+    other.write_h5ad(tmp_path / names[1], compression="gzip")
+    files = [tmp_path / name for name in names]
+    report = cellring.link(files, tmp_path / "both", join="inner", label_column="file")
+    assert (report["n_obs"], report["n_vars"]) == (adata.n_obs, adata.n_vars - 5)
+    assert report["sources"] == [os.fspath(file) for file in files]
+    store = cellring.Store(tmp_path / "both")
+    expected = anndata.concat([adata[:400], other], join="inner")[:, store.var_names]
+    assert (store[:] != sp.csr_matrix(expected.X)).nnz == 0
+    assert store.obs.to_pandas()["file"].tolist() == ["a"] * 400 + ["b"] * 600
+    loader = cellring.Loader(tmp_path / "both", to="scipy", batch_size=64, fetch_factor=4, obs_columns=["file"])
+    for minibatch in loader:
+        assert (minibatch.x != store[minibatch.ids]).nnz == 0
+    again = cellring.convert(tmp_path / "both", tmp_path / "held")
+    assert again["n_obs"] == adata.n_obs
+    assert (cellring.Store(tmp_path / "held")[:] != store[:]).nnz == 0

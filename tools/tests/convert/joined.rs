@@ -79,7 +79,7 @@ fn options(join: JoinOptions) -> ConvertOptions {
 }
 
 /// Rows in which cell i has a value in gene j where (i + j) % 3 is not 0.
-fn write(path: &Path, value_type: ValueType, obs: &RecordBatch, var: &RecordBatch) {
+pub(crate) fn write(path: &Path, value_type: ValueType, obs: &RecordBatch, var: &RecordBatch) {
     let spec = MatrixSpec::new(obs.num_rows() as u64, var.num_rows() as u64, value_type);
     samples::write(path, spec, obs, var, 4);
 }
@@ -91,7 +91,7 @@ fn index(names: impl Iterator<Item = String>) -> ArrayRef {
 const INDEX: &[(&str, &str)] = &[("cellring.role", "index")];
 
 /// Genes by number, with a column that all inputs agree on, one that they do not, and one of unique names.
-fn genes(numbers: &[u32], input: i64) -> RecordBatch {
+pub(crate) fn genes(numbers: &[u32], input: i64) -> RecordBatch {
     let chromosomes: StringArray = numbers.iter().map(|n| Some(format!("chr{}", n % 5))).collect();
     let counts: Int64Array = numbers.iter().map(|n| Some(i64::from(*n) * input)).collect();
     let ids: StringArray = numbers.iter().map(|n| Some(format!("ENSG{n:05}"))).collect();

@@ -88,7 +88,7 @@ pub(crate) fn compare_rows(input: &Path, directory: &Path) -> Option<(Arc<Store>
         force: true,
         ..LinkOptions::default()
     };
-    let report = match link(input, &linked, &options) {
+    let report = match link(&[input.to_path_buf()], &linked, &options) {
         Ok(report) => report,
         Err(error) => {
             let error = error.to_string();
@@ -179,7 +179,7 @@ fn every_compression_and_length_of_chunks_is_read_by_both_readers() {
                 force: true,
                 ..LinkOptions::default()
             };
-            link(&path, &root, &options).unwrap();
+            link(&[path], &root, &options).unwrap();
             spec_reader(&[&root, Path::new("--compare"), &dump]);
         }
     }
@@ -197,7 +197,7 @@ fn layers_and_raw_are_linked_beside_x() {
         source_root: Some(PathBuf::from("/")),
         ..LinkOptions::default()
     };
-    let report = link(&input, &linked, &options).unwrap();
+    let report = link(std::slice::from_ref(&input), &linked, &options).unwrap();
     assert_eq!(report.matrices, selections.map(|selection| selection.path()));
     let options = ConvertOptions {
         other_matrices: vec![Selection::Raw],

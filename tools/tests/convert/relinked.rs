@@ -114,7 +114,7 @@ fn a_link_is_converted_as_it_was_linked_or_not_at_all() {
     for other in [&["--raw"][..], &["--x"], &["--group", "mod/rna"]] {
         let error = fail(&[&["convert", &store, "-o", &out], other].concat());
         assert!(
-            error.contains("stands for X of its file") && error.contains(&file),
+            error.contains("stands for X of its input") && error.contains(&file),
             "{error}"
         );
     }
@@ -135,7 +135,7 @@ fn a_link_is_converted_as_it_was_linked_or_not_at_all() {
         other_matrices: vec![Selection::X],
         ..LinkOptions::default()
     };
-    let twice = link(&input, Path::new(&at("twice")), &options);
+    let twice = link(&[input], Path::new(&at("twice")), &options);
     assert!(matches!(twice, Err(ConvertError::Twice { .. })), "{twice:?}");
     assert!(!Path::new(&at("twice")).exists());
 }

@@ -95,20 +95,20 @@ def convert(inputs: Any, store: PathLike, *, progress: bool | Callable[[int, int
     return _with_inputs("convert", inputs, store, options, progress, output=store)
 
 
-def link(input: PathLike, store: PathLike, **options: Any) -> dict[str, Any]:
-    """Links an ``.h5ad``, a zarr, or an ``.h5`` of 10x Genomics, as a store: its values stay where they are, and are read there.
+def link(inputs: PathLike | list[PathLike], store: PathLike, **options: Any) -> dict[str, Any]:
+    """Links ``.h5ad`` or zarr files, or ``.h5`` files of 10x Genomics, as a store: their values stay where they are, and are read there.
 
     It takes seconds; the index has about two bytes per cell, and obs and var are copied. What is read often is faster converted.
 
     Parameters
     ----------
-    input : path
-        The file. Its matrix is stored by cells: CSR, or dense.
+    inputs : path, or a list of paths
+        The file, or several, which become one store as with ``convert``. Their matrices are stored by cells: CSR, or dense.
     store : path
         The store to make, a directory.
     **options
-        Every option of ``cellring link`` under its name, such as ``layer=["counts"]`` and ``source_root``, the directory that both are
-        below, if it is not that of the store.
+        Every option of ``cellring link`` under its name, such as ``layer=["counts"]``, ``join="outer"`` and ``source_root``, the directory
+        that all of them are below, if it is not that of the store.
 
     Returns
     -------
@@ -122,7 +122,8 @@ def link(input: PathLike, store: PathLike, **options: Any) -> dict[str, Any]:
     CommandError, InputError, StoreError
         If the file cannot be linked; nothing is left at ``store``.
     """
-    return _run("link", [_arguments.path("input", input)], options, False, output=_arguments.path("store", store))
+    paths = [_arguments.path("inputs", one) for one in (inputs if isinstance(inputs, (list, tuple)) else [inputs])]
+    return _run("link", paths, options, False, output=_arguments.path("store", store))
 
 
 def append(store: PathLike, inputs: Any, *, progress: bool | Callable[[int, int], None] | None = None, **options: Any) -> dict[str, Any]:
