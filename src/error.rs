@@ -336,7 +336,7 @@ fn of_loader(error: &LoaderError) -> ErrorKind {
     match error {
         LoaderError::NothingSelected { .. } | LoaderError::ColumnType { .. } => ErrorKind::Config,
         LoaderError::Budget { .. } | LoaderError::RowsBudget { .. } => ErrorKind::Memory,
-        LoaderError::TooManyValues { .. } => ErrorKind::Config,
+        LoaderError::TooManyValues { .. } | LoaderError::TooManyReordered { .. } => ErrorKind::Config,
         LoaderError::OtherOutput { .. } => ErrorKind::Resume,
         LoaderError::Unfit { .. } | LoaderError::Rounding { .. } => ErrorKind::Values,
         LoaderError::ValueTypes { .. } | LoaderError::ColumnKinds { .. } => ErrorKind::Mismatch,

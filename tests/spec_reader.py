@@ -690,10 +690,10 @@ class Store:
                 kept = lists[-1][lists[-1] != 2**32 - 1]
                 if len(np.unique(kept)) != len(kept) or np.any(kept >= m.n_vars):
                     damaged(INDEX, None, "a list of columns names one twice, or one that the matrix does not have")
-            if sum(map(len, lists)) > 67_108_864:
-                damaged(INDEX, None, "the lists of columns are too long")
             inputs = []
             n_inputs, = take("I")
+            if not n_inputs:
+                damaged(INDEX, None, "there is no input")
             for _ in range(n_inputs):
                 *shape, file, columns = take("QQII")
                 if file >= max(len(self.sources), 1) or len(lists) <= columns != 2**32 - 1:
@@ -739,6 +739,8 @@ class Store:
                 every = np.tile(np.arange(len(becomes), dtype="<u4"), n)
                 found = [every, self.read_array(*pair[1], own[1], n_values, shape)]
             else:
+                if any(array[1][0] > 1 for array in pair):
+                    damaged(INDEX, None, "one array is of a sparse matrix, and the other of a dense one")
                 found = [self.read_array(*array, own[k], n_values, shape) for k, array in enumerate(pair)]
             self.inputs.append((counts, becomes, found))
 
@@ -757,6 +759,10 @@ class Store:
         kind, chunk, columns = shape
         if kind == 0:
             runs = list(struct.iter_unpack("<QQQ", extents))
+            if (nnz and not runs) or (runs and runs[0][0]) or (not nnz and runs[1:]):
+                damaged(INDEX, None, "the runs do not begin with the first element, and end with the last")
+            if not nnz:
+                return np.empty(0, dtype)
             for (first, offset, file), after in zip(runs, [*(run[0] for run in runs[1:]), nnz]):
                 n = (after - first) * width
                 if after <= first or file >= len(self.sources) or offset + n > len(self.sources[file]):
@@ -769,6 +775,8 @@ class Store:
         if n_extents != (down * across if kind == 2 else ceil_div(nnz, chunk)):
             damaged(INDEX, None, f"{n_extents} chunks of {chunk} elements do not hold {nnz}")
         for offset, n_bytes, file, mask in struct.iter_unpack("<QIIQ", extents):
+            if mask >= 1 << 32:
+                damaged(INDEX, None, f"a filter mask is {mask}")
             if not n_bytes:
                 found.append(fill[:width] * chunk)
                 continue
@@ -823,16 +831,27 @@ class Store:
                         row[column] = value
                     else:
                         row[column] = value.dtype.type(row[column] | value if value.dtype.kind == "b" else row[column] + value)
-                kept = [(column, row[column]) for column in sorted(row) if any(row[column].tobytes())]
+                taken = [(column, self.taken(row[column])) for column in sorted(row)]
+                kept = [(column, value) for column, value in taken if any(value.tobytes())]
                 indices += [column for column, _ in kept]
                 data += [value for _, value in kept]
                 indptr.append(len(indices))
         self.notes.stats["obs"], self.notes.stats["nnz"] = m.n_obs, m.nnz
-        taken = np.array([value.item() for value in data], DTYPES[m.value_type])
+        return Matrix(m.n_vars, np.array(indptr, np.int64), np.array(indices, np.int64), np.array(data, DTYPES[m.value_type]))
+
+    def taken(self, value: Any) -> Any:
+        """Section 12: the value of the store's type that is equal to one of an input."""
+        dtype = np.dtype(DTYPES[self.manifest.value_type])
+        if value.dtype == dtype:
+            return value
+        try:
+            found = dtype.type(value.item())
+        except (OverflowError, ValueError):
+            found = None
         # Python compares numbers of all types exactly.
-        if any(value != found and value == value for value, found in zip((value.item() for value in data), taken.tolist())):
-            damaged(INDEX, None, "a value has no equal one in `value_type`")
-        return Matrix(m.n_vars, np.array(indptr, np.int64), np.array(indices, np.int64), taken)
+        if found is None or found.item() != value.item() and value == value:
+            damaged(INDEX, None, f"{value} has no equal one in `value_type`")
+        return found
 
     def check_shard(self, k: int) -> bytes:
         """Section 3: length and header of a shard."""

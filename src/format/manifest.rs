@@ -175,7 +175,7 @@ impl Manifest {
         self.encoding == Encoding::Linked
     }
 
-    /// Whether the obs of a linked store are those of several inputs, or of one by the rules of these.
+    /// Whether the index of a linked store describes its inputs one by one.
     pub(crate) fn is_joined(&self) -> bool {
         self.features.iter().any(|feature| feature == JOINED_FEATURE)
     }
@@ -186,6 +186,7 @@ impl Manifest {
             n_obs: self.n_obs,
             n_vars: self.n_vars,
             nnz: self.nnz,
+            value_type: self.value_type,
             is_joined: self.is_joined(),
         }
     }

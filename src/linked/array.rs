@@ -1,4 +1,4 @@
-//! One of the two arrays of a linked store.
+//! One of the two arrays of an input.
 
 use cellring_core::ValueType;
 use cellring_filters::Pipeline;

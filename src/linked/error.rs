@@ -79,10 +79,13 @@ pub enum LinkedError {
     },
     /// Values of the same obs and column do not add up within their type.
     #[error(
-        "{}: obs {obs} has several values in column {column}, whose sum is beyond {value_type}; correct them in the file, and link it again",
+        "{}: obs {obs} of {} has several values in column {column}, whose sum is beyond {value_type}; correct them in the file, and link it again",
+        file.display(),
         store.display()
     )]
     Overflow {
+        /// A file of its input.
+        file: PathBuf,
         /// The store.
         store: PathBuf,
         /// The obs.
@@ -94,10 +97,13 @@ pub enum LinkedError {
     },
     /// The type of the store does not hold a value of an input that has another one.
     #[error(
-        "{}: obs {obs} has the value {value}, which {value_type} does not hold, the type of the values of all inputs; link its input by itself",
+        "{}: obs {obs} of {} has the value {value}, which is not a {value_type}, the type the inputs were joined in; link this file by itself",
+        file.display(),
         store.display()
     )]
     Inexact {
+        /// A file of its input.
+        file: PathBuf,
         /// The store.
         store: PathBuf,
         /// The obs.

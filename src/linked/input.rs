@@ -7,21 +7,23 @@ use cellring_core::ValueType;
 use super::array::Array;
 use crate::format::Manifest;
 use crate::format::encoding::raw::index_bytes;
-use crate::format::linked::{ArrayRole, Columns, Description, Shape};
+use crate::format::linked::{ArrayRole, ColumnMap, Description, Shape};
 
 /// The rows of an input, and the arrays that they are in.
 #[derive(Debug)]
 pub(crate) struct Input {
     /// Number of its first row among the obs of the store.
-    pub(super) first_obs: u64,
+    first_obs: u64,
     /// Number of values that are stored in the inputs before it.
     pub(crate) first_value: u64,
     n_values: u64,
     n_vars: u64,
     /// First of its extents of columns, and of values, among those of the index.
     first_extent: [u64; 2],
-    /// What its columns become; `None`: they are those of the store.
-    columns: Option<Columns>,
+    /// `None`: its columns are those of the store.
+    map: Option<ColumnMap>,
+    /// Number of one of its files.
+    file: u32,
     /// Of the columns and of the values.
     arrays: [Array; 2],
 }
@@ -40,9 +42,6 @@ impl Input {
                 let array = linked.arrays[role as usize].clone();
                 Array::new(array, role, linked.n_obs, n_vars, linked.n_values)
             };
-            if !manifest.is_joined() && linked.arrays[1].value_type != manifest.value_type {
-                return Err("the values do not have the type that the manifest says".to_owned());
-            }
             let arrays = [array(ArrayRole::Columns)?, array(ArrayRole::Values)?];
             let n_extents = linked.arrays.each_ref().map(|array| array.n_extents);
             found.push(Self {
@@ -51,9 +50,8 @@ impl Input {
                 n_values: linked.n_values,
                 n_vars,
                 first_extent,
-                columns: linked
-                    .columns
-                    .map(|list| description.columns[list as usize].clone()),
+                map: linked.map.map(|number| description.maps[number as usize].clone()),
+                file: linked.file,
                 arrays,
             });
             first_obs += linked.n_obs;
@@ -78,9 +76,19 @@ impl Input {
         self.n_vars
     }
 
-    /// What its columns become; `None`: they are those of the store.
-    pub(super) fn columns(&self) -> Option<&[u32]> {
-        self.columns.as_deref()
+    /// For each of its columns the one of the store that it becomes; `None`: its columns are those of the store.
+    pub(super) fn map(&self) -> Option<&[u32]> {
+        self.map.as_deref()
+    }
+
+    /// Number of its first row among the obs of the store.
+    pub(super) fn first_obs(&self) -> u64 {
+        self.first_obs
+    }
+
+    /// Number of one of its files.
+    pub(super) fn file(&self) -> u32 {
+        self.file
     }
 
     /// The number of one of its extents among those of the index.
@@ -126,15 +134,15 @@ impl Input {
         }
     }
 
-    /// Width of a column as its rows keep it: 2 or 4 bytes.
-    pub(super) fn column_bytes(&self) -> usize {
+    /// Width of one of its own columns, as its rows keep them until they are canonical: 2 or 4 bytes.
+    pub(super) fn own_column_bytes(&self) -> usize {
         index_bytes(self.n_vars)
     }
 
     /// Width of an element as its rows keep it, at the most.
     pub(super) fn kept_bytes(&self, role: ArrayRole) -> usize {
         match role {
-            ArrayRole::Columns => self.column_bytes(),
+            ArrayRole::Columns => self.own_column_bytes(),
             ArrayRole::Values => self.array(ArrayRole::Values).width(),
         }
     }

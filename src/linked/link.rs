@@ -30,6 +30,8 @@ pub(crate) struct Link {
     layout: LinkedLayout,
     /// At least one.
     inputs: Vec<Input>,
+    /// The first obs of each.
+    first_obs: Vec<u64>,
     sources: Vec<SourceFile>,
     n_vars: u64,
     value_type: ValueType,
@@ -99,6 +101,7 @@ impl Link {
             store: store.to_path_buf(),
             content,
             layout,
+            first_obs: inputs.iter().map(Input::first_obs).collect(),
             inputs,
             sources,
             n_vars: manifest.n_vars,
@@ -143,6 +146,10 @@ impl Link {
         &self.sources
     }
 
+    pub(super) fn inputs(&self) -> &[Input] {
+        &self.inputs
+    }
+
     /// One of the inputs whose obs it has, one after the other.
     pub(crate) fn input(&self, number: u32) -> &Input {
         &self.inputs[number as usize]
@@ -150,11 +157,25 @@ impl Link {
 
     /// The number of the input that an obs is of.
     pub(super) fn input_of(&self, obs: u64) -> u32 {
-        match self.inputs.len() {
-            1 => 0,
+        match self.first_obs.as_slice() {
+            [_] => 0,
             // Of those that begin there the last one: the others have no obs.
-            _ => self.inputs.partition_point(|input| input.first_obs <= obs) as u32 - 1,
+            several => several.partition_point(|&first| first <= obs) as u32 - 1,
         }
+    }
+
+    /// One of the files of an input, for messages; the store if it has none.
+    pub(super) fn file_of(&self, input: &Input) -> PathBuf {
+        let source = self.sources.get(input.file() as usize);
+        source.map_or_else(|| self.store.clone(), |source| source.path().to_path_buf())
+    }
+
+    /// Whether rows of any input are put in order when they are read, as their columns or values become others.
+    pub(crate) fn reorders(&self) -> bool {
+        let is_other = |input: &Input| {
+            input.is_dense() || input.map().is_some() || input.value_type() != self.value_type
+        };
+        self.inputs.iter().any(is_other)
     }
 
     pub(crate) fn value_type(&self) -> ValueType {

@@ -1,4 +1,4 @@
-//! Linked stores: their values lie in the file that they come from, and are read there.
+//! Linked stores: their values are in the files that they come from, and are read there.
 //!
 //! ```text
 //!   format::linked    how many values each obs has, and where the file has which of them

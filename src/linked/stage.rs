@@ -153,7 +153,7 @@ fn keep(
     let begin = kept.len();
     match job.role {
         ArrayRole::Columns => {
-            let (n_vars, column_bytes) = (input.n_vars(), input.column_bytes());
+            let (n_vars, column_bytes) = (input.n_vars(), input.own_column_bytes());
             narrow::columns(elements, value_type, big_endian, n_vars, column_bytes, kept).map_err(
                 |place| {
                     let element = &elements[place * width..][..width];
@@ -203,7 +203,7 @@ impl Link {
         }
     }
 
-    /// The file that a job reads: of a store that leads to several the first, where the job does not say which.
+    /// The file that a job reads, or the store if it reads none.
     fn source_of(&self, job: &Job) -> std::path::PathBuf {
         let source = self.sources().get(job.source_file());
         source.map_or_else(

@@ -83,12 +83,40 @@ impl Link {
         }
     }
 
+    /// Whether the runs of all arrays ascend from the first element on: what is read of a few obs shows only some of that.
+    ///
+    /// # Errors
+    /// If the index is damaged, or cannot be read.
+    pub(crate) fn check_runs(&self) -> Result<(), FormatError> {
+        for input in self.inputs() {
+            for role in ArrayRole::BOTH {
+                if input.array(role).linked().shape != Shape::Runs {
+                    continue;
+                }
+                let mut least = 0;
+                for number in 0..input.array(role).linked().n_extents {
+                    let run = self.run(input, role, number)?;
+                    if (number == 0 && run.first > 0)
+                        || run.first < least
+                        || run.first >= input.n_values().max(1)
+                    {
+                        return Err(self.invalid(0, format!("the runs of {} do not ascend", role.name())));
+                    }
+                    least = run.first + 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&self, input: &Input, role: ArrayRole, number: u64) -> Result<Run, FormatError> {
+        let record = Run::from_bytes(self.extent_bytes(role, input.extent(role, number))?);
+        record.ok_or_else(|| self.invalid(0, format!("extent {number} of {} is not a run", role.name())))
+    }
+
     fn in_run(&self, input: &Input, role: ArrayRole, first: u64, end: u64) -> Result<Stored, FormatError> {
         let array = input.array(role);
-        let run = |number: u64| {
-            let record = Run::from_bytes(self.extent_bytes(role, input.extent(role, number))?);
-            record.ok_or_else(|| self.invalid(0, format!("extent {number} of {} is not a run", role.name())))
-        };
+        let run = |number| self.run(input, role, number);
         // The last run that begins at or before it.
         let (mut low, mut high) = (0, array.linked().n_extents);
         while high - low > 1 {

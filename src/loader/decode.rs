@@ -51,6 +51,14 @@ pub(super) struct DecodeSource {
     pub(super) genes: Option<GeneSelection>,
 }
 
+/// What a thread keeps from minibatch to minibatch.
+#[derive(Debug, Default)]
+pub(super) struct DecodeScratch {
+    assembly: Scratch,
+    entries: Entries,
+    repaired: Vec<u8>,
+}
+
 /// The obs of a minibatch, and where their bytes are.
 struct PlacedRows<'a> {
     sources: &'a [DecodeSource],
@@ -58,7 +66,7 @@ struct PlacedRows<'a> {
     obs: &'a [u64],
     placed: Cow<'a, [PlacedObs]>,
     /// Rows of linked stores that were not canonical.
-    repaired: Vec<u8>,
+    repaired: &'a [u8],
 }
 
 /// Stands for `repaired` where the number of a buffer is.
@@ -89,16 +97,15 @@ impl PlacedRows<'_> {
     #[inline]
     fn kept(&self, place: Place) -> &[u8] {
         let buffer = match place.slot {
-            REPAIRED => &self.repaired,
+            REPAIRED => self.repaired,
             number => &self.fetch.buffers[number as usize],
         };
         &buffer[place.offset_bytes as usize..][..place.len_bytes as usize]
     }
 
-    /// Makes canonical what is not: rows of linked stores come as the source has them.
-    fn repair(&mut self) -> Result<(), Error> {
-        let mut entries = Entries::new();
-        let mut repaired = Vec::new();
+    /// Makes canonical what is not: rows of linked stores come as the source has them. Gives their bytes in `repaired`.
+    fn repair(&mut self, entries: &mut Entries, repaired: &mut Vec<u8>) -> Result<(), Error> {
+        repaired.clear();
         for row in 0..self.placed.len() {
             let source = self.source(row);
             let Some(link) = source.store.link() else { continue };
@@ -108,14 +115,13 @@ impl PlacedRows<'_> {
             }
             let begin = repaired.len();
             let parts = placed.parts.map(|place| self.kept(place));
-            let Some(nnz) = link.repaired(obs, placed.nnz, parts, &mut entries, &mut repaired)? else {
+            let Some(nnz) = link.repaired(obs, placed.nnz, parts, entries, repaired)? else {
                 continue;
             };
-            // Places have 32 bits.
+            // A `Place` holds 32-bit offsets.
             if u32::try_from(repaired.len()).is_err() {
-                let nnz = self.placed.iter().map(|placed| u64::from(placed.nnz)).sum();
                 let n_obs = self.obs.len();
-                return Err(LoaderError::TooManyValues { n_obs, nnz }.into());
+                return Err(LoaderError::TooManyReordered { n_obs }.into());
             }
             let values = begin + nnz as usize * link.column_bytes();
             let place = |bytes: Range<usize>| Place {
@@ -127,7 +133,6 @@ impl PlacedRows<'_> {
             let placed = &mut self.placed.to_mut()[row];
             (placed.nnz, placed.parts) = (nnz, parts);
         }
-        self.repaired = repaired;
         Ok(())
     }
 
@@ -213,7 +218,7 @@ impl Rows for PlacedRows<'_> {
 pub(super) fn decode_minibatch(
     context: &DecodeContext,
     recycler: &Arc<Recycler>,
-    scratch: &mut Scratch,
+    scratch: &mut DecodeScratch,
     task: &Task,
 ) -> Result<Minibatch, Error> {
     let pending = &task.fetch.pending;
@@ -232,10 +237,11 @@ pub(super) fn decode_minibatch(
             fetch: &task.fetch,
             obs,
             placed: Cow::Borrowed(&placed[planned.range.clone()]),
-            repaired: Vec::new(),
+            repaired: &[],
         };
         if !task.fetch.buffers.is_empty() {
-            rows.repair()?;
+            rows.repair(&mut scratch.entries, &mut scratch.repaired)?;
+            rows.repaired = &scratch.repaired;
         }
         let nnz: u64 = rows.placed.iter().map(|placed| u64::from(placed.nnz)).sum();
         let is_narrow = (resolved.layout, resolved.index_type) == (Layout::Csr, IndexType::I32);
@@ -243,7 +249,7 @@ pub(super) fn decode_minibatch(
             let n_obs = obs.len();
             return Err(LoaderError::TooManyValues { n_obs, nnz }.into());
         }
-        let nnz = assemble(resolved, &rows, scratch, &mut matrix.buffers)?;
+        let nnz = assemble(resolved, &rows, &mut scratch.assembly, &mut matrix.buffers)?;
         matrix.set_shape(resolved, obs.len(), nnz);
         if let Some(gpu) = &context.gpu {
             matrix.buffers.pin(gpu);

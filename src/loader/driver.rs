@@ -10,7 +10,7 @@ use std::time::Instant;
 use tracing::Span;
 use tracing::field::Empty;
 
-use super::decode::{DecodeContext, decode_minibatch};
+use super::decode::{DecodeContext, DecodeScratch, decode_minibatch};
 use super::error::LoaderError;
 use super::extents::{FetchReads, plan_reads};
 use super::gather::{explained, gather};
@@ -23,7 +23,6 @@ use crate::engine::coalesce::{GAP_BYTES, ReadShape};
 use crate::engine::{Completion, Engine, Submission};
 use crate::linked::plan::{Batch, MAX_BATCH_BYTES};
 use crate::linked::stage::{self, stage};
-use crate::minibatch::Scratch;
 use crate::plan::Plan;
 
 /// The epoch that each completion belongs to, by its tag.
@@ -185,7 +184,7 @@ impl Driver {
 pub(super) fn work(pipeline: &Pipeline, context: &DecodeContext, epoch: &Span) {
     let nanos = |since: Instant| u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let links = context.links();
-    let (mut scratch, mut stage_scratch) = (Scratch::default(), stage::Scratch::default());
+    let (mut scratch, mut stage_scratch) = (DecodeScratch::default(), stage::Scratch::default());
     while let Some(work) = pipeline.next_work() {
         let since = Instant::now();
         match work {

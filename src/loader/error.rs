@@ -41,9 +41,17 @@ pub enum LoaderError {
         /// What there is.
         budget_bytes: usize,
     },
-    /// A minibatch has more values than its indptr counts, or than rows that have to be put in order may take together.
+    /// Rows of linked stores that have to be put in order take more than 4 GiB in a minibatch.
     #[error(
-        "a minibatch of {n_obs} obs has {nnz} values, more than 2^31 - 1, or 4 GiB of rows that have to be put in order; lower batch_size, or ask for fewer obs at a time"
+        "a minibatch of {n_obs} obs has more than 4 GiB of rows that have to be put in order; lower batch_size, or convert the inputs"
+    )]
+    TooManyReordered {
+        /// Rows of the minibatch.
+        n_obs: usize,
+    },
+    /// A minibatch has more values than its indptr counts.
+    #[error(
+        "a minibatch of {n_obs} obs has {nnz} values, more than 2^31 - 1; lower batch_size, or ask for fewer obs at a time"
     )]
     TooManyValues {
         /// Rows of the minibatch.

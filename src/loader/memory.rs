@@ -7,6 +7,8 @@ use crate::buffer::DEFAULT_SLOT_BYTES;
 use crate::linked::{Link, LinkedError};
 use crate::minibatch::{OutputError, ResolvedOutput};
 
+/// A value of a row that is put in order: its column and itself, as narrow as most are.
+const REORDERED_VALUE_BYTES: usize = 6;
 /// Slots for what is read of linked stores: enough to keep a device busy.
 const LINKED_SLOTS: usize = 24;
 
@@ -63,7 +65,20 @@ impl Memory {
         };
         // Enough for each thread to be ahead of a consumer that comes in bursts; no more than a quarter of the budget.
         let ahead = (budget_bytes / 4 / minibatch_bytes).clamp(least, 8 * threads + 8);
-        let for_slots = budget_bytes.saturating_sub(ahead * minibatch_bytes);
+        // Each thread has the rows of a minibatch once more while it puts them in order.
+        let reordered = match links().any(Link::reorders) {
+            true => {
+                threads
+                    * n_obs
+                    * matrices
+                        .iter()
+                        .map(|(collection, _)| mean_nnz(collection))
+                        .sum::<usize>()
+            }
+            false => 0,
+        };
+        let for_slots =
+            budget_bytes.saturating_sub(ahead * minibatch_bytes + reordered * REORDERED_VALUE_BYTES);
         // A small store needs no more buffers than hold it a few times.
         let shards = manifests().flat_map(|manifest| &manifest.shards);
         let shard_bytes: u64 = shards.map(|shard| shard.bytes).sum();

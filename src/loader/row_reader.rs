@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use super::config::LoaderConfig;
+use super::decode::DecodeScratch;
 use super::reads::read_bytes;
 use crate::Result;
 use crate::buffer::{Pool, Slot};
 use crate::engine::coalesce::{GAP_BYTES, ReadShape};
 use crate::engine::{Completion, Engine, EngineError, Read, Submission};
-use crate::minibatch::{Recycler, Scratch};
+use crate::minibatch::Recycler;
 
 /// An engine of its own, so that a running epoch neither waits nor is waited for.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub(super) struct RowReader {
     pub(super) engine: Engine,
     pub(super) pool: Pool,
     pub(super) completions: Receiver<Completion>,
-    pub(super) scratch: Scratch,
+    pub(super) scratch: DecodeScratch,
     /// Keeps nothing: minibatches of chosen rows have no common size.
     pub(super) recycler: Arc<Recycler>,
 }
@@ -45,7 +46,7 @@ impl RowReader {
             engine,
             pool,
             completions,
-            scratch: Scratch::default(),
+            scratch: DecodeScratch::default(),
             recycler: Arc::new(Recycler::new(0)),
         })
     }

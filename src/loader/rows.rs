@@ -155,6 +155,10 @@ impl Loader {
         }
         let mut needed_bytes = planned.n_slots.max(n_slots).saturating_mul(slot_bytes);
         needed_bytes = needed_bytes.saturating_add(kept as usize);
+        if shared.context.links().iter().any(|link| link.reorders()) {
+            // Once more, in order.
+            needed_bytes = needed_bytes.saturating_add(kept as usize);
+        }
         let mut n_obs = 0;
         for (matrix, placed) in shared.context.matrices.iter().zip(&planned.placed) {
             n_obs = placed.len();

@@ -211,7 +211,7 @@ fn check_store_id(store: &Store) -> Result<(), Error> {
             let description = Description::from_bytes(&index[INDEX_HEADER_BYTES..end], &manifest.totals());
             let description = description.map_err(|rule| FormatError::invalid(link.file(), 0, rule))?;
             crc32c_append(
-                crc32c(&identifying(&description, manifest.is_joined())),
+                crc32c(&identifying(&description)),
                 &index[layout.starts_at as usize..],
             )
         }

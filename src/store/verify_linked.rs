@@ -23,6 +23,7 @@ pub(super) fn verify_linked(
     for (from, to) in link.layout().gaps() {
         check_zero(link.file(), &bytes[from as usize..to as usize], from)?;
     }
+    link.check_runs()?;
     let invalid = |rule: String| FormatError::invalid(&store.path().join(MANIFEST_FILE), 0, rule);
     // Ranges of obs with about as many values as a chunk, so that few chunks are decoded twice.
     let many = store.chunk_values().unwrap_or(0).max(READ_VALUES);

@@ -17,8 +17,8 @@ use crate::format::constants::{
 };
 use crate::format::file::FileName;
 use crate::format::linked::{
-    Chunk, Columns, Description, Extent, GROUP_OBS, LinkedArray, LinkedFile, LinkedInput, LinkedLayout,
-    MAX_DESCRIPTION_BYTES, Run, Shape, Totals, count_bytes,
+    Chunk, ColumnMap, Description, Extent, GROUP_OBS, LinkedArray, LinkedFile, LinkedInput, LinkedLayout,
+    Run, Shape, Totals, count_bytes,
 };
 use crate::format::linked_id::identifying;
 use crate::format::manifest::{FileEntry, id_text};
@@ -44,6 +44,7 @@ pub(super) fn write_index(
         n_obs: obs.n_rows,
         n_vars: matrix.n_vars,
         nnz: counts().map(|&count| u64::from(count)).sum(),
+        value_type: matrix.value_type,
         is_joined,
     };
     let description = described(matrix, files);
@@ -53,8 +54,7 @@ pub(super) fn write_index(
     }
     let max_obs_nnz = counts().copied().max().unwrap_or(0);
     let layout = description.n_extents().and_then(|n_extents| {
-        let bytes = u32::try_from(description.to_bytes(is_joined).len()).ok()?;
-        let bytes = Some(bytes).filter(|&bytes| bytes <= MAX_DESCRIPTION_BYTES)?;
+        let bytes = u32::try_from(description.to_bytes().len()).ok()?;
         LinkedLayout::new(
             totals.n_obs,
             totals.nnz,
@@ -64,11 +64,10 @@ pub(super) fn write_index(
         )
     });
     let layout = layout.ok_or_else(|| {
-        WriteError::Option("the index would be longer than it can be; link fewer files".to_owned())
+        WriteError::Option("the index would be longer than it can be (64 MiB for the names of files, and for how the genes of each file are mapped); link fewer files".to_owned())
     })?;
     let path = directory.join(INDEX_FILE);
-    let sections =
-        write_sections(&path, &layout, &description, matrix, is_joined).map_err(WriteError::io(&path))?;
+    let sections = write_sections(&path, &layout, &description, matrix).map_err(WriteError::io(&path))?;
     let features: &[&str] = match is_joined {
         false => &[LINKED_FEATURE],
         true => &[LINKED_FEATURE, JOINED_FEATURE],
@@ -111,22 +110,13 @@ pub(super) fn write_index(
 
 /// Whether a reader would take an input.
 fn check_input(input: &SourceInput, matrix: &SourceMatrix) -> Result<(), WriteError> {
-    let n_vars = input
-        .columns
-        .as_ref()
-        .map_or(matrix.n_vars, |columns| columns.len() as u64);
+    let of_map = input.column_map.as_ref().map(|map| map.len() as u64);
+    let n_vars = of_map.unwrap_or(matrix.n_vars);
     if let Some(&most) = input.counts.iter().max()
         && u64::from(most) > n_vars
     {
         return Err(WriteError::Option(format!(
             "an obs has {most} values in {n_vars} columns, so that some are of the same column; convert the file instead"
-        )));
-    }
-    let (found, expected) = (input.data.value_type, matrix.value_type);
-    if matrix.inputs.len() == 1 && found != expected {
-        let [found, expected] = [found, expected].map(ValueType::numpy_name);
-        return Err(WriteError::Option(format!(
-            "the values are {found}, and those of the matrix {expected}"
         )));
     }
     let mut arrays = input.indices.iter().chain([&input.data]);
@@ -170,16 +160,16 @@ fn implied() -> LinkedArray {
     }
 }
 
-/// What the index says of the inputs of a matrix. A list of columns that several of them have is there once.
+/// What the index says of the inputs of a matrix. A map that several of them have is there once.
 fn described(matrix: &SourceMatrix, files: Vec<LinkedFile>) -> Description {
-    let mut lists: Vec<Arc<[u32]>> = Vec::new();
-    let mut list_of = |columns: &Arc<[u32]>| {
-        let known = lists
+    let mut maps: Vec<Arc<[u32]>> = Vec::new();
+    let mut number_of = |map: &Arc<[u32]>| {
+        let known = maps
             .iter()
-            .position(|list| Arc::ptr_eq(list, columns) || list == columns);
+            .position(|known| Arc::ptr_eq(known, map) || known == map);
         let number = known.unwrap_or_else(|| {
-            lists.push(Arc::clone(columns));
-            lists.len() - 1
+            maps.push(Arc::clone(map));
+            maps.len() - 1
         });
         number as u32
     };
@@ -187,16 +177,17 @@ fn described(matrix: &SourceMatrix, files: Vec<LinkedFile>) -> Description {
         n_obs: input.counts.len() as u64,
         n_values: input.counts.iter().map(|&count| u64::from(count)).sum(),
         file: input.file,
-        columns: input.columns.as_ref().map(&mut list_of),
+        map: input.column_map.as_ref().map(&mut number_of),
         arrays: [
             input.indices.as_ref().map_or_else(implied, described_array),
             described_array(&input.data),
         ],
     };
-    let inputs = matrix.inputs.iter().map(input).collect();
+    let inputs: Vec<LinkedInput> = matrix.inputs.iter().map(input).collect();
     Description {
         files,
-        columns: lists.into_iter().map(Columns::from).collect(),
+        is_joined: inputs.len() > 1,
+        maps: maps.into_iter().map(ColumnMap::from).collect(),
         inputs,
     }
 }
@@ -236,15 +227,14 @@ fn write_sections(
     layout: &LinkedLayout,
     description: &Description,
     matrix: &SourceMatrix,
-    is_joined: bool,
 ) -> io::Result<u32> {
     let mut file = BufWriter::with_capacity(1 << 20, File::create_new(path)?);
     file.write_all(&[0; INDEX_HEADER_BYTES])?;
     let gaps = layout.gaps();
     let padding = |gap: usize| &[0; SECTION_ALIGNMENT][..(gaps[gap].1 - gaps[gap].0) as usize];
-    file.write_all(&description.to_bytes(is_joined))?;
+    file.write_all(&description.to_bytes())?;
     file.write_all(padding(0))?;
-    let mut out = HashingWriter::after(&identifying(description, is_joined), file);
+    let mut out = HashingWriter::after(&identifying(description), file);
     let counts = || matrix.inputs.iter().flat_map(|input| &input.counts);
     let mut start = 0u64;
     for (obs, &count) in (0u64..).zip(counts()) {

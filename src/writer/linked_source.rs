@@ -76,7 +76,7 @@ pub struct SourceInput {
     /// One of its files, as [`LinkedWriter::add_file`](super::LinkedWriter::add_file) numbers it.
     pub file: u32,
     /// For each of its columns the one of the matrix that it becomes, `u32::MAX` if none. `None`: they are those of the matrix.
-    pub columns: Option<Arc<[u32]>>,
+    pub column_map: Option<Arc<[u32]>>,
     /// The columns of the values, of obs after obs. `None`: every obs has a value in every column, as in a dense matrix.
     pub indices: Option<SourceArray>,
     /// The values.
@@ -90,7 +90,7 @@ pub struct SourceInput {
 pub struct SourceMatrix {
     /// Number of columns.
     pub n_vars: u64,
-    /// Type of its values. Each value of an input that has another type is one of this, or cannot be read.
+    /// Type of its values. A value of an input that has another type is taken as the equal one of this, or cannot be read.
     pub value_type: ValueType,
     /// At least one.
     pub inputs: Vec<SourceInput>,

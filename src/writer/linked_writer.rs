@@ -1,4 +1,4 @@
-//! Writes a linked store: the tables, and where in the file that they come from the values lie.
+//! Writes a linked store: the tables, and where in their files the values are.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 pub struct LinkedWriter {
     staging: Staging,
     root: PathBuf,
-    /// Of each matrix.
+    /// Number of inputs, the same for every matrix.
     n_inputs: Option<usize>,
     files: Vec<(PathBuf, LinkedFile)>,
     obs: Option<WrittenTable>,

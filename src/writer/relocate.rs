@@ -155,7 +155,7 @@ impl<'a> Moves<'a> {
             .check(&manifest.totals())
             .map_err(WriteError::Option)?;
         let path = to.join(&manifest.index.file);
-        let (layout, sections) = write_index(&path, &index, manifest.is_joined())?;
+        let (layout, sections) = write_index(&path, &index)?;
         let obs = Table::open(store.join(&manifest.obs.file), &manifest.obs, manifest.n_obs)?;
         let var = Table::open(from.join(&manifest.var.file), &manifest.var, manifest.n_vars)?;
         let store_id = manifest.id_of_content(sections, obs.crc(), var.crc());
@@ -189,9 +189,9 @@ impl<'a> Moves<'a> {
 }
 
 /// Writes the index but for its header, and gives its layout and the checksum that the store id is made of.
-fn write_index(path: &Path, index: &LinkedIndex, is_joined: bool) -> Result<(LinkedLayout, u32), Error> {
+fn write_index(path: &Path, index: &LinkedIndex) -> Result<(LinkedLayout, u32), Error> {
     let was = &index.layout;
-    let description = index.description.to_bytes(is_joined);
+    let description = index.description.to_bytes();
     let too_long = || WriteError::Option("the paths of the files are too long; rename them".to_owned());
     let layout = u32::try_from(description.len())
         .ok()
@@ -208,7 +208,7 @@ fn write_index(path: &Path, index: &LinkedIndex, is_joined: bool) -> Result<(Lin
         file.flush()
     };
     write().map_err(WriteError::io(path))?;
-    let crc = crc32c_append(crc32c(&identifying(&index.description, is_joined)), sections);
+    let crc = crc32c_append(crc32c(&identifying(&index.description)), sections);
     Ok((layout, crc))
 }
 

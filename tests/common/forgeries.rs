@@ -231,6 +231,16 @@ pub(crate) const MANIFESTS: &[Row<Value>] = &[
     ),
     ("an unknown feature", |m| m["features"] = json!(["x"]), "feature"),
     (
+        "a join of what is not linked",
+        |m| m["features"] = json!(["joined"]),
+        "feature",
+    ),
+    (
+        "a link that is none",
+        |m| m["features"] = json!(["linked", "joined"]),
+        "feature",
+    ),
+    (
         "a matrix without members",
         |m| m["matrices"] = json!([{"name": ""}]),
         "a member",

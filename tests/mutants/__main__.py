@@ -2,7 +2,7 @@
 
     python tests/mutants BINARY SCRATCH [FAMILY ...] [OPTIONS]
 
-FAMILY is one of stores, parts, states, inputs; without one, all. Prints a table of how the commands ended, and a line for each that did
+FAMILY is one of stores, parts, states, inputs, links; without one, all. Prints a table of how the commands ended, and a line for each that did
 not end as it may, with what makes the same mutant again; ends with status 1 if there is one. Equal seeds and numbers make equal mutants.
 
 No mutant may make a command panic, hang, end by a signal, take memory beyond what the sound one takes, change a file that is not its
@@ -30,7 +30,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from judge import FINE, RIGHT, UNHARMED, Cellring  # noqa: E402
 
-FAMILIES = ["stores", "parts", "states", "inputs"]
+FAMILIES = ["stores", "parts", "states", "inputs", "links"]
 # So many mutants of a family that some must be read as they should be.
 MANY = 100
 
@@ -39,10 +39,11 @@ def prepared(args):
     """What makes and judges the mutants of each family. The sound stores and inputs are made by the command itself."""
     import stores
     from inputs import Inputs
+    from links import Links
     folder = args.scratch / "bases"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    made = {"stores": stores.Stores, "parts": stores.Parts, "states": stores.States, "inputs": Inputs}
+    made = {"stores": stores.Stores, "parts": stores.Parts, "states": stores.States, "inputs": Inputs, "links": Links}
     cellring = Cellring(args.binary, args.seconds)
     return cellring, {family: made[family](cellring, folder, args.skip) for family in args.families}
 

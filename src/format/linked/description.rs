@@ -1,11 +1,10 @@
 //! What the index says of the files that it leads to, and of the inputs in them.
 
+use cellring_core::ValueType;
+
 use super::array::MAX_PATH_BYTES;
 use super::bytes::{Reader, put_text};
-use super::input::{Columns, LinkedInput};
-
-/// Most columns of all lists together: some hundred different annotations.
-const MAX_LISTED_COLUMNS: u64 = 1 << 26;
+use super::input::{ColumnMap, LinkedInput};
 
 /// A file of the source, and how it is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +26,9 @@ pub(crate) struct Totals {
     pub(crate) n_vars: u64,
     /// Values that are stored.
     pub(crate) nnz: u64,
-    /// Whether the store says that its matrices are those of several inputs.
+    /// Type of the values.
+    pub(crate) value_type: ValueType,
+    /// Whether the manifest says that the index describes its inputs one by one.
     pub(crate) is_joined: bool,
 }
 
@@ -35,15 +36,17 @@ pub(crate) struct Totals {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Description {
     pub(crate) files: Vec<LinkedFile>,
-    /// The lists by which the columns of inputs become those of the matrix.
-    pub(crate) columns: Vec<Columns>,
-    /// Whose obs follow each other. A store that is not joined has one, with the columns of the matrix.
+    /// Whether it describes inputs one by one; else there is one, with the columns and the type of the matrix.
+    pub(crate) is_joined: bool,
+    /// By which the columns of inputs become those of the matrix.
+    pub(crate) maps: Vec<ColumnMap>,
+    /// Whose obs follow each other.
     pub(crate) inputs: Vec<LinkedInput>,
 }
 
 impl Description {
     /// Its bytes.
-    pub(crate) fn to_bytes(&self, is_joined: bool) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend((self.files.len() as u32).to_le_bytes());
         for file in &self.files {
@@ -53,14 +56,14 @@ impl Description {
             out.extend(file.modified.1.to_le_bytes());
             out.extend(file.fingerprint.to_le_bytes());
         }
-        if !is_joined {
+        if !self.is_joined {
             self.inputs.iter().for_each(|input| input.put_arrays(&mut out));
             return out;
         }
-        out.extend((self.columns.len() as u32).to_le_bytes());
-        for columns in &self.columns {
-            out.extend((columns.len() as u32).to_le_bytes());
-            columns.iter().for_each(|column| out.extend(column.to_le_bytes()));
+        out.extend((self.maps.len() as u32).to_le_bytes());
+        for map in &self.maps {
+            out.extend((map.len() as u32).to_le_bytes());
+            map.iter().for_each(|column| out.extend(column.to_le_bytes()));
         }
         out.extend((self.inputs.len() as u32).to_le_bytes());
         for input in &self.inputs {
@@ -92,24 +95,26 @@ impl Description {
                 n_obs: totals.n_obs,
                 n_values: totals.nnz,
                 file: 0,
-                columns: None,
+                map: None,
                 arrays: LinkedInput::take_arrays(reader)?,
             };
             return Some(Self {
                 files,
-                columns: Vec::new(),
+                is_joined: false,
+                maps: Vec::new(),
                 inputs: vec![input],
             });
         }
-        let n_lists = reader.u32()?;
-        let columns = (0..n_lists).map(|_| list(reader)).collect::<Option<_>>()?;
+        let n_maps = reader.u32()?;
+        let maps = (0..n_maps).map(|_| map(reader)).collect::<Option<_>>()?;
         let n_inputs = reader.u32()?;
         let inputs = (0..n_inputs)
             .map(|_| LinkedInput::take(reader))
             .collect::<Option<_>>()?;
         Some(Self {
             files,
-            columns,
+            is_joined: true,
+            maps,
             inputs,
         })
     }
@@ -122,23 +127,24 @@ impl Description {
         if let Some(file) = self.files.iter().find(|file| !is_plain(&file.path)) {
             return Err(format!("{:?} is not a plain relative path", file.path));
         }
-        if !totals.is_joined && (self.inputs.len() != 1 || !self.columns.is_empty()) {
-            return Err("only a joined store has several inputs, or lists of columns".to_owned());
+        let is_plain_input =
+            |input: &LinkedInput| input.map.is_none() && input.arrays[1].value_type == totals.value_type;
+        let fits = match self.inputs.as_slice() {
+            [] => false,
+            [one] => self.is_joined || is_plain_input(one),
+            _ => self.is_joined,
+        };
+        if self.is_joined != totals.is_joined || !fits {
+            return Err("its inputs are not those of a store that is joined or not, or the values have another type than the manifest says".to_owned());
         }
-        let listed = self.columns.iter().map(|list| list.len() as u64).sum::<u64>();
-        if listed > MAX_LISTED_COLUMNS {
-            return Err(format!(
-                "the lists of columns have {listed} entries, expected at most {MAX_LISTED_COLUMNS}"
-            ));
-        }
-        for (number, list) in self.columns.iter().enumerate() {
-            list.check(totals.n_vars)
-                .map_err(|rule| format!("list {number} of columns {rule}"))?;
+        for (number, map) in self.maps.iter().enumerate() {
+            map.check(totals.n_vars)
+                .map_err(|rule| format!("column map {number} {rule}"))?;
         }
         let (mut n_obs, mut nnz) = (0u64, 0u64);
         for (number, input) in self.inputs.iter().enumerate() {
             input
-                .check(self.columns.len(), self.files.len())
+                .check(self.maps.len(), self.files.len())
                 .map_err(|rule| format!("input {number}: {rule}"))?;
             n_obs = n_obs.saturating_add(input.n_obs);
             nnz = nnz.saturating_add(input.n_values);
@@ -160,8 +166,8 @@ impl Description {
 
     /// Number of columns of an input.
     pub(crate) fn n_vars(&self, input: &LinkedInput, of_matrix: u64) -> u64 {
-        let list = input.columns.map(|list| self.columns[list as usize].len() as u64);
-        list.unwrap_or(of_matrix)
+        let of_map = input.map.map(|number| self.maps[number as usize].len() as u64);
+        of_map.unwrap_or(of_matrix)
     }
 
     /// Extents of the columns and of the values, of all inputs.
@@ -195,7 +201,7 @@ fn file(reader: &mut Reader<'_>) -> Option<LinkedFile> {
     })
 }
 
-fn list(reader: &mut Reader<'_>) -> Option<Columns> {
+fn map(reader: &mut Reader<'_>) -> Option<ColumnMap> {
     let n = reader.u32()? as usize;
     let words = reader.take(n.checked_mul(4)?)?.as_chunks::<4>().0;
     let columns: Vec<u32> = words.iter().map(|&word| u32::from_le_bytes(word)).collect();
@@ -214,6 +220,7 @@ mod tests {
         n_obs: 9,
         n_vars: 4,
         nnz: 30,
+        value_type: ValueType::F32,
         is_joined: false,
     };
     const JOINED: Totals = Totals {
@@ -245,12 +252,13 @@ mod tests {
                 modified: (-3, 999_999_999),
                 fingerprint: u64::MAX,
             }],
-            columns: vec![],
+            is_joined: false,
+            maps: vec![],
             inputs: vec![LinkedInput {
                 n_obs: 9,
                 n_values: 30,
                 file: 0,
-                columns: None,
+                map: None,
                 arrays: [
                     array("X/indices", ValueType::I64, vec![shuffle]),
                     array("X/data", ValueType::F32, vec![]),
@@ -262,9 +270,10 @@ mod tests {
     /// The obs of two inputs, of which the second has other columns.
     fn joined() -> Description {
         let mut joined = description();
-        joined.columns = vec![vec![2, Columns::NOT_KEPT, 0].into(), vec![].into()];
+        joined.is_joined = true;
+        joined.maps = vec![vec![2, ColumnMap::NOT_KEPT, 0].into(), vec![].into()];
         let mut other = joined.inputs[0].clone();
-        (other.n_obs, other.n_values, other.columns) = (3, 0, Some(0));
+        (other.n_obs, other.n_values, other.map) = (3, 0, Some(0));
         joined.inputs.push(other);
         joined
     }
@@ -272,7 +281,7 @@ mod tests {
     #[test]
     fn descriptions_survive_the_way_back_and_cut_ones_are_refused() {
         for (whole, totals) in [(description(), ONE), (joined(), JOINED)] {
-            let bytes = whole.to_bytes(totals.is_joined);
+            let bytes = whole.to_bytes();
             assert_eq!(Description::from_bytes(&bytes, &totals).unwrap(), whole);
             for n in 0..bytes.len() {
                 assert!(
@@ -288,19 +297,21 @@ mod tests {
     #[test]
     fn what_inputs_are_joined_by_fits_together() {
         type Change<'a> = &'a dyn Fn(&mut Description);
-        let changes: [(&str, Change<'_>); 8] = [
+        let changes: [(&str, Change<'_>); 10] = [
             ("an obs too many", &|found| found.inputs[0].n_obs = 10),
             ("sums that wrap", &|found| found.inputs[0].n_obs = u64::MAX - 2),
             ("a value too many", &|found| found.inputs[1].n_values = 1),
-            ("no such list", &|found| found.inputs[1].columns = Some(2)),
+            ("no such map", &|found| found.inputs[1].map = Some(2)),
             ("no such file", &|found| found.inputs[1].file = 1),
             ("no such column", &|found| {
-                found.columns[0] = vec![0, 4].into();
+                found.maps[0] = vec![0, 4].into();
             }),
             ("a column twice", &|found| {
-                found.columns[0] = vec![3, 1, 3].into();
+                found.maps[0] = vec![3, 1, 3].into();
             }),
             ("an input too few", &|found| drop(found.inputs.pop())),
+            ("no input", &|found| found.inputs.clear()),
+            ("not joined", &|found| found.is_joined = false),
         ];
         for (what, change) in changes {
             let mut wrong = joined();
@@ -342,7 +353,7 @@ mod tests {
             },
         ] {
             arrays(&mut dense, Shape::Implied, shape);
-            let bytes = dense.to_bytes(false);
+            let bytes = dense.to_bytes();
             assert_eq!(Description::from_bytes(&bytes, &ONE).unwrap(), dense);
         }
         for (columns, values) in [

@@ -8,14 +8,14 @@ use cellring_core::ValueClass;
 use super::array::{ArrayRole, LinkedArray, Shape};
 use super::bytes::Reader;
 
-/// In place of the number of a list of columns: none.
-const NO_LIST: u32 = u32::MAX;
+/// In place of the number of a column map: none.
+const NO_MAP: u32 = u32::MAX;
 
 /// For each column of an input the one of the matrix that it becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Columns(Arc<[u32]>);
+pub(crate) struct ColumnMap(Arc<[u32]>);
 
-impl Columns {
+impl ColumnMap {
     /// A column of the input that the matrix does not have.
     pub(crate) const NOT_KEPT: u32 = u32::MAX;
 
@@ -24,22 +24,28 @@ impl Columns {
     /// # Errors
     /// The rule that is broken.
     pub(super) fn check(&self, n_vars: u64) -> Result<(), String> {
-        let mut is_taken = vec![0u64; (n_vars.div_ceil(64)) as usize];
-        for &column in self.iter().filter(|&&column| column != Self::NOT_KEPT) {
-            if u64::from(column) >= n_vars {
-                return Err(format!("names column {column} of {n_vars}"));
-            }
-            let (word, bit) = (column as usize / 64, column % 64);
-            if is_taken[word] >> bit & 1 == 1 {
-                return Err(format!("names column {column} twice"));
-            }
-            is_taken[word] |= 1 << bit;
+        // Of as much memory as the map itself, however many columns the matrix claims to have.
+        let mut kept: Vec<u32> = self
+            .iter()
+            .copied()
+            .filter(|&column| column != Self::NOT_KEPT)
+            .collect();
+        if !kept.is_sorted() {
+            kept.sort_unstable();
         }
-        Ok(())
+        if let Some(&last) = kept.last()
+            && u64::from(last) >= n_vars
+        {
+            return Err(format!("names column {last} of {n_vars}"));
+        }
+        match kept.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(twice) => Err(format!("names column {} twice", twice[0])),
+            None => Ok(()),
+        }
     }
 }
 
-impl Deref for Columns {
+impl Deref for ColumnMap {
     type Target = [u32];
 
     fn deref(&self) -> &[u32] {
@@ -47,13 +53,13 @@ impl Deref for Columns {
     }
 }
 
-impl From<Vec<u32>> for Columns {
+impl From<Vec<u32>> for ColumnMap {
     fn from(columns: Vec<u32>) -> Self {
         Self(columns.into())
     }
 }
 
-impl From<Arc<[u32]>> for Columns {
+impl From<Arc<[u32]>> for ColumnMap {
     fn from(columns: Arc<[u32]>) -> Self {
         Self(columns)
     }
@@ -68,8 +74,8 @@ pub(crate) struct LinkedInput {
     pub(crate) n_values: u64,
     /// Number of one of its files.
     pub(crate) file: u32,
-    /// Number of the list of its columns; `None`: they are those of the matrix.
-    pub(crate) columns: Option<u32>,
+    /// Number of its column map; `None`: its columns are those of the matrix.
+    pub(crate) map: Option<u32>,
     /// The columns, and the values.
     pub(crate) arrays: [LinkedArray; 2],
 }
@@ -80,7 +86,7 @@ impl LinkedInput {
         out.extend(self.n_obs.to_le_bytes());
         out.extend(self.n_values.to_le_bytes());
         out.extend(self.file.to_le_bytes());
-        out.extend(self.columns.unwrap_or(NO_LIST).to_le_bytes());
+        out.extend(self.map.unwrap_or(NO_MAP).to_le_bytes());
         self.put_arrays(out);
     }
 
@@ -94,7 +100,7 @@ impl LinkedInput {
             n_obs: reader.u64()?,
             n_values: reader.u64()?,
             file: reader.u32()?,
-            columns: Some(reader.u32()?).filter(|&list| list != NO_LIST),
+            map: Some(reader.u32()?).filter(|&number| number != NO_MAP),
             arrays: Self::take_arrays(reader)?,
         })
     }
@@ -103,13 +109,13 @@ impl LinkedInput {
         Some([LinkedArray::take(reader)?, LinkedArray::take(reader)?])
     }
 
-    /// Whether it fits together, in a description of so many lists of columns and files.
+    /// Whether it fits together, in a description of so many column maps and files.
     ///
     /// # Errors
     /// The rule that is broken.
-    pub(super) fn check(&self, n_lists: usize, n_files: usize) -> Result<(), String> {
-        if self.columns.is_some_and(|list| list as usize >= n_lists) {
-            return Err("there is no such list of columns".to_owned());
+    pub(super) fn check(&self, n_maps: usize, n_files: usize) -> Result<(), String> {
+        if self.map.is_some_and(|number| number as usize >= n_maps) {
+            return Err("there is no such column map".to_owned());
         }
         // A matrix without values may be in no file.
         if self.file as usize >= n_files.max(1) {

@@ -7,8 +7,8 @@ use super::EXTENT_BYTES;
 
 /// The start of every 64th obs is in the index.
 pub(crate) const GROUP_OBS: u64 = 64;
-/// Most bytes of a description: the paths of some hundred thousand files.
-pub(crate) const MAX_DESCRIPTION_BYTES: u32 = 64 << 20;
+/// Most bytes of a description: the paths of some hundred thousand files, or some hundred different maps of columns.
+const MAX_DESCRIPTION_BYTES: u32 = 64 << 20;
 /// Bytes of a start.
 const START_BYTES: u64 = 8;
 
@@ -39,7 +39,7 @@ pub(crate) struct LinkedLayout {
 }
 
 impl LinkedLayout {
-    /// The layout for these numbers; `None` where the file would have 2^63 bytes or more.
+    /// The layout for these numbers; `None` if the description is too long, or the file would have 2^63 bytes or more.
     pub(crate) fn new(
         n_obs: u64,
         nnz: u64,
@@ -54,7 +54,7 @@ impl LinkedLayout {
         let first = align(after(counts_at, n_obs, u64::from(count_bytes))?)?;
         let second = align(after(first, n_extents[0], EXTENT_BYTES as u64)?)?;
         let file_bytes = after(second, n_extents[1], EXTENT_BYTES as u64)?;
-        (file_bytes < 1 << 63).then_some(Self {
+        (file_bytes < 1 << 63 && description_bytes <= MAX_DESCRIPTION_BYTES).then_some(Self {
             n_obs,
             nnz,
             count_bytes,

@@ -14,5 +14,5 @@ mod layout;
 pub(crate) use array::{ArrayRole, LinkedArray, Shape};
 pub(crate) use description::{Description, LinkedFile, Totals};
 pub(crate) use extent::{Chunk, EXTENT_BYTES, Extent, Run};
-pub(crate) use input::{Columns, LinkedInput};
-pub(crate) use layout::{GROUP_OBS, LinkedLayout, MAX_DESCRIPTION_BYTES, count_bytes};
+pub(crate) use input::{ColumnMap, LinkedInput};
+pub(crate) use layout::{GROUP_OBS, LinkedLayout, count_bytes};

@@ -12,7 +12,7 @@ use cellring::{ErrorKind, Loader, Store};
 
 use super::dense::{dense, tiled};
 use super::source::{Form, GZIP, PLAIN, Source, age, link_all, matrix};
-use super::{config, epoch, sampler};
+use super::{config, content, epoch, sampler};
 use crate::common::{Mix, write_store};
 
 /// What a column becomes that the store does not have.
@@ -66,7 +66,7 @@ fn joined(directory: &Path, n_vars: u64, parts: Vec<Part>) -> Joined {
             .chain([&mut input.data])
             .for_each(|array| in_file(array, number as u32));
         input.file = number as u32;
-        input.columns = part.columns.clone().map(Into::into);
+        input.column_map = part.columns.clone().map(Into::into);
         inputs.push(input);
         let becomes = |column: u32| {
             part.columns
@@ -260,8 +260,7 @@ fn values_of_inputs_of_other_types_become_those_of_the_store() {
     joined.rows.rows = rows;
     let (linked, held) = (directory.path().join("linked"), directory.path().join("held"));
     link(&linked, &joined).unwrap();
-    // Or in booleans is not the sum: their row is not made of its numbers.
-    let is_bool = |obs: u64| obs >= 200;
+    // "Or" of booleans is not their sum, so the last rows are not those that the numbers make.
     write_store(
         &held,
         &joined.rows.canonical(),
@@ -274,10 +273,46 @@ fn values_of_inputs_of_other_types_become_those_of_the_store() {
     let bools = linked.rows(200..240).unwrap();
     cellring::with_values!(&bools.values, values => assert!(values.iter().all(|value| value.number() == cellring::format::Number::Float(1.0))));
     verify(&linked, 2, &|_| ()).unwrap();
-    let config = config(sampler(4, 8, 2));
-    for (one, other) in epoch(&linked, &config, 0).iter().zip(epoch(&held, &config, 0)) {
-        assert!(*one == other || one.0.iter().any(|&obs| is_bool(obs)), "{one:?}");
-    }
+    let others: Vec<u64> = (0..200).rev().step_by(3).chain(0..200).collect();
+    let rows = |store: &Arc<Store>| {
+        let loader = Loader::new(store.clone(), config(sampler(4, 8, 2))).unwrap();
+        content(&loader.rows(&others).unwrap())
+    };
+    assert!(rows(&linked) == rows(&held));
+    assert_eq!(epoch(&linked, &config(sampler(4, 8, 2)), 0).len(), 30);
+}
+
+#[test]
+fn inputs_without_obs_or_columns_at_any_place_are_joined() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = directory.path().join("s");
+    let sparse =
+        |n_obs, n_vars, seed| Source::random(n_obs, n_vars, ValueType::F32, ValueType::I32, false, seed);
+    let part = |source, columns: Option<Vec<u32>>| Part {
+        source,
+        form: GZIP,
+        tile: None,
+        columns,
+    };
+    let parts = vec![
+        part(sparse(0, 50, 1), None),
+        part(sparse(20, 30, 2), Some(vec![NOT_KEPT; 30])),
+        part(sparse(0, 50, 3), None),
+        part(sparse(64, 50, 4), None),
+        Part {
+            tile: Some([4, 9]),
+            ..part(dense(11, 9, ValueType::F32, 5), Some(vec![NOT_KEPT; 9]))
+        },
+        part(sparse(0, 50, 6), None),
+    ];
+    let joined = joined(directory.path(), 50, parts);
+    link(&store, &joined).unwrap();
+    let store = Arc::new(Store::open(&store).unwrap());
+    let rows = store.rows(0..95).unwrap();
+    assert_eq!(rows, joined.rows.canonical());
+    assert!(rows.indptr[20] == 0 && rows.indptr[84] == rows.indptr[95]);
+    assert_eq!(epoch(&store, &config(sampler(4, 8, 2)), 0).len(), 12);
+    verify(&store, 1, &|_| ()).unwrap();
 }
 
 #[test]
@@ -289,20 +324,20 @@ fn inputs_that_do_not_fit_together_are_refused() {
     let whole = good.matrix.clone();
     type Change<'a> = (&'a str, &'a dyn Fn(&mut SourceMatrix));
     let changes: [Change<'_>; 6] = [
-        ("which uint8 does not hold", &|matrix| {
+        ("which is not a uint8", &|matrix| {
             matrix.value_type = ValueType::U8;
         }),
         ("names column 200 of 200", &|matrix| {
-            matrix.inputs[7].columns = Some(vec![200, 1, 2, 3, 4, 5, 6, 7, 8].into());
+            matrix.inputs[7].column_map = Some(vec![200, 1, 2, 3, 4, 5, 6, 7, 8].into());
         }),
         ("names column 3 twice", &|matrix| {
-            matrix.inputs[7].columns = Some(vec![3, 1, 2, 3, 4, 5, 6, 7, 8].into());
+            matrix.inputs[7].column_map = Some(vec![3, 1, 2, 3, 4, 5, 6, 7, 8].into());
         }),
         ("values in 9 columns", &|matrix| matrix.inputs[7].counts[3] = 10),
         ("its file is number 8", &|matrix| matrix.inputs[7].file = 8),
         // Columns of an input that has more than it says.
         ("expected a column from 0 to 2", &|matrix| {
-            matrix.inputs[7].columns = Some((0..3).collect());
+            matrix.inputs[7].column_map = Some((0..3).collect());
         }),
     ];
     for (expected, change) in changes {

@@ -317,7 +317,7 @@ pub(super) fn matrix(source: &Source, form: Form, seed: u64) -> (SourceMatrix, V
     let data = put_array(&mut file, "X/data", &values, source.value_type, form, &mut rng);
     let input = SourceInput {
         file: 0,
-        columns: None,
+        column_map: None,
         indices: Some(indices),
         data,
         counts: source.rows.iter().map(|row| row.len() as u32).collect(),

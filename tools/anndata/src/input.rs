@@ -59,6 +59,14 @@ impl Input {
         })
     }
 
+    /// The labels of the inputs, in order; none if it is one that was not joined.
+    pub fn labels(&self) -> &[String] {
+        match &self.kind {
+            InputKind::Joined(joined) => joined.labels(),
+            _ => &[],
+        }
+    }
+
     /// Opens one of the matrices, with [`Workspace::default`].
     ///
     /// # Errors

@@ -226,9 +226,8 @@ macro_rules! of_class {
         #[inline]
         fn from_number(number: Number) -> Option<Self> {
             match number {
-                Number::Integer(0) => Some(false),
-                Number::Integer(1) => Some(true),
-                _ => None,
+                Number::Integer(value) => [false, true].into_iter().find(|&bool| i128::from(bool) == value),
+                Number::Float(value) => [false, true].into_iter().find(|&bool| f64::from(u8::from(bool)) == value),
             }
         }
         #[inline]
@@ -401,6 +400,19 @@ mod tests {
         assert_eq!(
             (bool::from_number(Integer(1)), bool::from_number(Integer(2))),
             (Some(true), None)
+        );
+    }
+
+    #[test]
+    fn booleans_are_the_numbers_0_and_1() {
+        use crate::Number::Float;
+        assert_eq!(
+            (bool::from_number(Float(1.0)), bool::from_number(Float(0.0))),
+            (Some(true), Some(false))
+        );
+        assert_eq!(
+            (bool::from_number(Float(0.5)), bool::from_number(Float(f64::NAN))),
+            (None, None)
         );
     }
 

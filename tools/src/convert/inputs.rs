@@ -122,6 +122,11 @@ impl Inputs {
         })
     }
 
+    /// The labels of the inputs; none if there is one that was not joined.
+    pub(crate) fn labels(&self) -> &[String] {
+        self.file.labels()
+    }
+
     /// What is odd about obs and var.
     pub(crate) fn table_warnings(&self) -> Vec<Message> {
         let of_table = |kind, table: &TableSource| -> Vec<Message> {

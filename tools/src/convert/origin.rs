@@ -53,32 +53,25 @@ impl Origin {
             let list = source.get(name)?.as_array()?.iter();
             list.map(|text| text.as_str().map(str::to_owned)).collect()
         };
-        let inputs = match texts("files") {
+        let inputs = match source.get("files") {
             None => input(&found.files, text("file")).map(|input| vec![input]),
-            Some(names) => found
-                .input_files
-                .iter()
-                .zip(&names)
-                .map(|(file, name)| ancestor(Path::new(file), name))
-                .collect(),
+            Some(_) => texts("files").and_then(|names| several(&found.input_files, &names)),
         };
-        let var = VarJoin::ALL
-            .into_iter()
-            .find(|var| text("join") == Some(var.name()));
+        let var = match text("join") {
+            None => Some(VarJoin::default()),
+            Some(name) => VarJoin::ALL.into_iter().find(|join| join.name() == name),
+        };
         let names = found.manifest.matrices.iter().map(|entry| selection(&entry.name));
         let first = text("matrix").and_then(selection);
         let selections: Option<Vec<Selection>> = std::iter::once(first).chain(names).collect();
-        let (Some(inputs), Some(selections)) = (inputs, selections) else {
+        let (Some(inputs), Some(var), Some(selections)) = (inputs, var, selections) else {
             return Err(ConvertError::Unknown {
                 store: path.to_path_buf(),
             });
         };
         Ok(Some(Self {
             store: path.to_path_buf(),
-            inputs: inputs
-                .into_iter()
-                .map(|input: PathBuf| root.join(input))
-                .collect(),
+            inputs: inputs.into_iter().map(|input| root.join(input)).collect(),
             root,
             open: OpenOptions {
                 group: text("group").map(str::to_owned),
@@ -86,7 +79,7 @@ impl Origin {
                 ..OpenOptions::default()
             },
             join: JoinOptions {
-                var: var.unwrap_or_default(),
+                var,
                 var_key: text("var_key").map(str::to_owned),
                 label_column: text("label_column").map(str::to_owned),
                 labels: texts("labels"),
@@ -122,23 +115,20 @@ impl Origin {
         if names_matrices || group.is_some() || genome.is_some() || !feature_types.is_empty() {
             return Err(self.fixed());
         }
-        let join = match (
-            self.join == JoinOptions::default(),
-            options.join == JoinOptions::default(),
-        ) {
-            (false, true) => self.join.clone(),
-            // Labels may be added to the cells of one input.
-            _ if self.inputs.len() == 1 && self.join == JoinOptions::default() => options.join.clone(),
-            (true, true) => JoinOptions::default(),
-            _ => return Err(self.fixed()),
-        };
+        let is_given = options.join != JoinOptions::default();
+        // One input may get labels that it did not have.
+        let may_be_given = self.inputs.len() == 1 && self.join == JoinOptions::default();
+        if is_given && !may_be_given {
+            return Err(self.fixed());
+        }
+        let join = if is_given { &options.join } else { &self.join };
         let mut selections = self.selections.iter().cloned();
         Ok(ConvertOptions {
             open: OpenOptions {
                 force_read: *force_read,
                 ..self.open.clone()
             },
-            join,
+            join: join.clone(),
             selection: selections.next().unwrap_or_default(),
             other_matrices: selections.collect(),
             ..options.clone()
@@ -164,6 +154,16 @@ fn input(files: &[String], name: Option<&str>) -> Option<PathBuf> {
         [_] => called.or_else(|| Some(first.to_path_buf())),
         _ => called,
     }
+}
+
+/// The paths of several inputs from the root: of each the directory of its name that a file of it is in, or that file.
+fn several(files: &[String], names: &[String]) -> Option<Vec<PathBuf>> {
+    let each = files
+        .iter()
+        .zip(names)
+        .map(|(file, name)| ancestor(Path::new(file), name));
+    each.collect::<Option<Vec<_>>>()
+        .filter(|_| files.len() == names.len())
 }
 
 /// A path, or a directory that it is in, that has this name.
@@ -199,6 +199,15 @@ mod tests {
         let zarr = ["a/b.zarr/X/data/c/0", "a/b.zarr/X/indices/c/0"];
         assert_eq!(found(&zarr, Some("b.zarr")).as_deref(), Some("a/b.zarr"));
         assert_eq!(found(&zarr, None), None);
+        let both = files(&["a/b.h5ad", "c/d.zarr/zarr.json"]);
+        let named = |names: &[&str]| several(&both, &files(names));
+        assert_eq!(
+            named(&["b.h5ad", "d.zarr"]),
+            Some(vec!["a/b.h5ad".into(), "c/d.zarr".into()])
+        );
+        for wrong in [&["b.h5ad", "e.zarr"][..], &["b.h5ad"], &["b.h5ad", "d.zarr", "e"]] {
+            assert_eq!(named(wrong), None);
+        }
         for kind in [
             Selection::X,
             Selection::Raw,

@@ -103,20 +103,31 @@ pub fn link(inputs: &[PathBuf], output: &Path, options: &LinkOptions) -> Result<
     tables::write_obs(&mut files.writer, obs, None, 0..obs.n_rows())?;
     let mut chunk_values = None;
     let several = opened.selected_matrices.len() > 1;
-    for (number, selected) in opened.selected_matrices.iter().enumerate() {
-        let stored = stored(selected, &options.open)?;
-        if number == 0 {
-            for input in inputs {
-                for document in documents(input, options.open.group.as_deref(), &opened.selected_matrices) {
-                    files.number(&document)?;
-                }
-            }
-            chunk_values = stored
-                .iter()
-                .filter_map(|rows| rows.data.extents.chunk_elements())
-                .max();
+    // What cannot be linked is refused before a file is looked at.
+    let stored = opened
+        .selected_matrices
+        .iter()
+        .map(|selected| stored(selected, &options.open));
+    let stored = stored.collect::<Result<Vec<_>, _>>()?;
+    // The first of them is what an input is found by.
+    let mut first_files = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        let mut first = None;
+        for document in documents(input, options.open.group.as_deref(), &opened.selected_matrices) {
+            let number = files.number(&document)?;
+            first.get_or_insert(number);
         }
-        let matrix = files.matrix(inputs, selected, stored, provenance(inputs, selected, options))?;
+        first_files.push(first);
+    }
+    for (number, (selected, stored)) in opened.selected_matrices.iter().zip(stored).enumerate() {
+        if number == 0 {
+            let chunks = stored
+                .iter()
+                .filter_map(|rows| rows.data.extents.chunk_elements());
+            chunk_values = chunks.max();
+        }
+        let source = provenance(inputs, selected, options, opened.labels());
+        let matrix = files.matrix(inputs, &first_files, selected, stored, source)?;
         if number == 0 {
             tables::write_var(&mut files.writer, &selected.var, None)?;
             files.writer.set_matrix(&matrix)?;
@@ -203,7 +214,8 @@ fn documents(input: &Path, group: Option<&str>, matrices: &[SelectedMatrix]) -> 
     let named = |directory: PathBuf| NAMES.map(|name| directory.join(name));
     let mut found: Vec<PathBuf> = directories.into_iter().flat_map(named).collect();
     found.retain(|path| path.is_file());
-    found.sort_unstable();
+    // The one next to the input first: by that it is found again.
+    found.sort_by_cached_key(|path| (path.components().count(), path.clone()));
     found
 }
 
@@ -228,13 +240,15 @@ impl Files {
     fn matrix(
         &mut self,
         inputs: &[PathBuf],
+        first_files: &[Option<u32>],
         selected: &SelectedMatrix,
         stored: Vec<StoredRows>,
         source: serde_json::Value,
     ) -> Result<SourceMatrix, ConvertError> {
         let mut counts = selected.matrix.stored_per_row(0..selected.matrix.n_obs());
         let mut rows = Vec::with_capacity(stored.len());
-        for (input, stored) in inputs.iter().zip(stored) {
+        assert_eq!(stored.len(), inputs.len(), "the rows of each input");
+        for ((input, &first), stored) in inputs.iter().zip(first_files).zip(stored) {
             let own = counts.by_ref().take(stored.n_obs as usize).map(u32::try_from);
             let counts = own
                 .collect::<Result<_, _>>()
@@ -243,20 +257,18 @@ impl Files {
                     matrix: selected.selection.path(),
                     reason: "a row has 2^32 entries or more".to_owned(),
                 })?;
-            let first = stored
-                .data
-                .files
-                .first()
-                .or(stored.indices.iter().find_map(|array| array.files.first()));
+            let indices = stored.indices.map(|array| self.array(array)).transpose()?;
+            let data = self.array(stored.data)?;
             let file = match first {
-                Some(first) => self.number(&first.clone())?,
-                None => 0,
+                Some(file) => file,
+                // It is a file, which its arrays are in.
+                None => self.number(input)?,
             };
             rows.push(SourceInput {
                 file,
-                columns: stored.columns,
-                indices: stored.indices.map(|array| self.array(array)).transpose()?,
-                data: self.array(stored.data)?,
+                column_map: stored.column_map,
+                indices,
+                data,
                 counts,
             });
         }
@@ -331,7 +343,12 @@ fn left_out(inputs: &Inputs) -> Vec<LeftOut> {
 }
 
 /// What the manifest says of the source: enough to link or convert it again.
-fn provenance(inputs: &[PathBuf], selected: &SelectedMatrix, options: &LinkOptions) -> serde_json::Value {
+fn provenance(
+    inputs: &[PathBuf],
+    selected: &SelectedMatrix,
+    options: &LinkOptions,
+    labels: &[String],
+) -> serde_json::Value {
     let name = |input: &PathBuf| {
         // Files are found again by this name, by way of a link as without.
         let real = input.canonicalize().unwrap_or_else(|_| input.clone());
@@ -367,8 +384,9 @@ fn provenance(inputs: &[PathBuf], selected: &SelectedMatrix, options: &LinkOptio
             source[name] = value.as_str().into();
         }
     }
-    if let Some(labels) = &join.labels {
-        source["labels"] = labels.clone().into();
+    // Also those that are names of files, which may have other names later.
+    if join.label_column.is_some() || join.index_unique.is_some() {
+        source["labels"] = labels.into();
     }
     source
 }

@@ -261,3 +261,41 @@ fn joined_links_are_refreshed_relocated_and_refused_input_by_input() {
     );
     assert!(!Path::new(&out).exists());
 }
+
+/// Directories of zarr that are called as what is in them, labels that were names of files, and joins that a manifest does not know.
+#[test]
+fn inputs_are_found_again_whatever_they_are_called() {
+    let directory = scratch();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (store, held, file) = (at("s.cellring"), at("held"), at("cells.h5ad"));
+    Synth::new(60, 300, 1)
+        .write_h5ad(Path::new(&file), |_| {})
+        .unwrap();
+    report(&["convert", &file, "-o", &held, "--var-order", "source"]);
+    std::fs::create_dir(at("data")).unwrap();
+    let zarrs = [at("X"), at("data/data")];
+    for (zarr, format) in zarrs.iter().zip(["2", "3"]) {
+        report(&["export", &held, &format!("{zarr}.zarr"), "--zarr-format", format]);
+        std::fs::rename(format!("{zarr}.zarr"), zarr).unwrap();
+        age(Path::new(zarr));
+    }
+    let labels = ["--label-column", "from"];
+    report(&[&["link", &zarrs[0], &zarrs[1], "-o", &store][..], &labels].concat());
+    let of = |store: &str| digest(store, &["--obs-columns", "from"]);
+    let before = of(&store);
+    report(&["link", "--refresh", &store]);
+    assert_eq!(of(&store), before);
+    std::fs::rename(at("data"), at("moved")).unwrap();
+    report(&["link", "--relocate", &at("data"), &at("moved"), &store]);
+    std::fs::rename(&zarrs[0], at("Y")).unwrap();
+    report(&["link", "--relocate", &zarrs[0], &at("Y"), &store]);
+    let source = report(&["info", &store])["source"].clone();
+    assert_eq!(source["files"], serde_json::json!(["Y", "data"]));
+    assert_eq!(source["labels"], serde_json::json!(["X", "data"]));
+    assert_eq!(of(&store), before);
+    // The labels are those that the cells have.
+    report(&["link", "--refresh", &store]);
+    assert_eq!(of(&store), before);
+    report(&["convert", &store, "-o", &held, "--force", "--var-order", "source"]);
+    assert_eq!(of(&held), before);
+}

@@ -86,6 +86,11 @@ impl Joined {
         &self.inputs
     }
 
+    /// Their labels.
+    pub(crate) fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
     /// Opens each of the inputs by itself, in order.
     pub(crate) fn each(&self) -> impl Iterator<Item = Result<SingleInput>> + '_ {
         self.inputs.iter().map(|path| SingleInput::open(path, &self.open))

@@ -63,7 +63,7 @@ impl RowSource for Csr {
         let explain = |reason| self.not_stored(reason);
         Ok(vec![StoredRows {
             n_obs: self.n_obs(),
-            columns: None,
+            column_map: None,
             indices: Some(indices.stored().map_err(explain)?),
             data: data.stored().map_err(explain)?,
         }])

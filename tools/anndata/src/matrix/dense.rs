@@ -88,7 +88,7 @@ impl RowSource for Dense {
     fn stored(&self) -> std::result::Result<Vec<StoredRows>, NotStored> {
         Ok(vec![StoredRows {
             n_obs: self.n_obs(),
-            columns: None,
+            column_map: None,
             indices: None,
             data: self.grid.stored().map_err(|reason| self.not_stored(reason))?,
         }])

@@ -146,6 +146,13 @@ impl JoinedMatrices {
 
     /// The matrix of input `number`, ready to be read.
     fn get(&self, number: usize) -> Result<MatrixSource> {
+        let matrix = self.opened(number)?;
+        matrix.source.prepare()?;
+        Ok(matrix)
+    }
+
+    /// The matrix of input `number`.
+    fn opened(&self, number: usize) -> Result<MatrixSource> {
         let lock = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = {
             let mut open = lock();
@@ -154,8 +161,8 @@ impl JoinedMatrices {
                 .and_then(|place| open.remove(place))
                 .inspect(|kept| open.push_back(kept.clone()))
         };
-        let matrix = match kept {
-            Some((_, matrix)) => matrix,
+        match kept {
+            Some((_, matrix)) => Ok(matrix),
             None => {
                 let part = &self.parts[number];
                 // Not under the lock: this reads on a pool, whose thread might meanwhile take up another read.
@@ -166,11 +173,9 @@ impl JoinedMatrices {
                     return Err(JoinError::Changed { file, object }.into());
                 }
                 self.keep(number, matrix.clone());
-                matrix
+                Ok(matrix)
             }
-        };
-        matrix.source.prepare()?;
-        Ok(matrix)
+        }
     }
 
     /// Keeps an input open, and closes others that there is no room for.
@@ -323,16 +328,16 @@ impl RowSource for Joined {
     fn stored(&self) -> std::result::Result<Vec<StoredRows>, NotStored> {
         let mut all = Vec::with_capacity(self.parts.parts.len());
         for (number, part) in self.parts.parts.iter().enumerate() {
-            let changed = |error: ReadError| NotStored {
+            let changed = |_| NotStored {
                 file: part.path.clone(),
-                reason: error.to_string(),
+                reason: "it changed while it was read".to_owned(),
             };
-            let matrix = self.parts.get(number).map_err(changed)?;
+            let matrix = self.parts.opened(number).map_err(changed)?;
             let map = self.maps.as_ref().map(|maps| &maps[number]);
             let is_same = |map: &&Arc<[u32]>| map.iter().copied().eq(0..self.n_vars as u32);
-            let columns = map.filter(|map| !is_same(map)).cloned();
+            let column_map = map.filter(|map| !is_same(map)).cloned();
             let of_part = |rows| StoredRows {
-                columns: columns.clone(),
+                column_map: column_map.clone(),
                 ..rows
             };
             all.extend(matrix.source.stored()?.into_iter().map(of_part));

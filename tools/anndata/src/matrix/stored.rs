@@ -11,7 +11,7 @@ pub struct StoredRows {
     /// Number of its rows.
     pub n_obs: u64,
     /// For each of its columns the one of the matrix that it becomes, `u32::MAX` if it is left out. `None`: they are those of the matrix.
-    pub columns: Option<Arc<[u32]>>,
+    pub column_map: Option<Arc<[u32]>>,
     /// The columns of the entries. `None`: every row has an entry in every column, as in a dense matrix.
     pub indices: Option<StoredArray>,
     /// Their values.

@@ -145,6 +145,17 @@ impl Reader {
                 } else {
                     self.chunk_entries(dataset, *address, dims, chunk_indexing.as_ref(), element_bytes)?
                 };
+                // Also of chunks that are left over from a larger extent: else a damaged place would be taken for one that was never written.
+                let is_off = |entry: &&ChunkEntry| {
+                    let mut places = entry.offsets.iter().zip(dims);
+                    places.any(|(&place, &length)| place % u64::from(length) != 0 || place >= 1 << 63)
+                };
+                if let Some(entry) = entries.iter().find(is_off) {
+                    return Err(Error::InvalidData(format!(
+                        "its index has a chunk at {:?}, which is not a multiple of {dims:?}",
+                        &entry.offsets[..rank.min(entry.offsets.len())]
+                    )));
+                }
                 // Only the first index tells the length of chunks that no filter changes.
                 let chunk_bytes = dims
                     .iter()
