@@ -323,7 +323,8 @@ def manifest_of(found: dict[str, Any]) -> Manifest:
         if not all(type(c) is str and re.fullmatch(r"[0-9a-f]{8}", c) for c in crcs):
             damaged(MANIFEST, None, f"a checksum of {file} is not 8 lower-case hexadecimal digits")
         files[file] = (n_bytes, [int(c, 16) for c in crcs])
-    further = [entry.get("source") for entry in found.get("matrices") or [] if type(entry) is Members]
+    entries = found.get("matrices") if type(found.get("matrices")) is list else []
+    further = [entry.get("source") for entry in entries if type(entry) is Members]
     if sum(map(count_values, [member(found, "source", dict), *further])) > 1 << 18:
         damaged(MANIFEST, None, "`source` holds more than 262,144 values")
 
@@ -685,7 +686,10 @@ class Store:
         inputs: list[tuple[int, int, int | None]] = [(n_obs, nnz, None)]
         arrays = []
         if m.is_joined:
-            for _ in range(take("I")[0]):
+            n_maps, = take("I")
+            if n_maps > 65_536:
+                damaged(INDEX, None, f"there are {n_maps} column maps")
+            for _ in range(n_maps):
                 lists.append(np.array(take(f"{take('I')[0]}I"), np.int64))
                 kept = lists[-1][lists[-1] != 2**32 - 1]
                 if len(np.unique(kept)) != len(kept) or np.any(kept >= m.n_vars):

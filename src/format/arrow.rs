@@ -45,6 +45,14 @@ pub(super) fn read_footer(bytes: &[u8]) -> Result<Layout, String> {
     if footer.version() != MetadataVersion::V5 || schema.endianness() != Endianness::Little {
         return Err("the file is not of Arrow's version 5 with little-endian values".into());
     }
+    if schema
+        .fields()
+        .iter()
+        .flatten()
+        .any(|field| field.name().is_none())
+    {
+        return Err("a field has no name".into());
+    }
     let schema = caught(|| try_fb_to_schema(schema))?;
     check_schema(&schema)?;
     let list = |blocks: Option<flatbuffers::Vector<'_, Block>>| blocks.iter().flatten().copied().collect();

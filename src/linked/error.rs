@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum LinkedError {
     /// The file could not be opened or read.
-    #[error("{}: {error}; the store {} refers to it: put it back, or link it again", file.display(), store.display())]
+    #[error("{}: {error}{}", file.display(), put_back(error, store))]
     Io {
         /// The file.
         file: PathBuf,
@@ -142,6 +142,17 @@ pub enum LinkedError {
         /// The budget.
         budget_bytes: u64,
     },
+}
+
+/// What to do about a file that cannot be read: nothing is wrong with it if the process has too many open.
+fn put_back(error: &io::Error, store: &Path) -> String {
+    match cellring_core::is_out_of_files(error) {
+        true => String::new(),
+        false => format!(
+            "; the store {} refers to it: put it back, or link it again",
+            store.display()
+        ),
+    }
 }
 
 impl LinkedError {

@@ -50,7 +50,11 @@ pub(super) fn write_index(
     let description = described(matrix, files);
     description.check(&totals).map_err(WriteError::Option)?;
     for input in &matrix.inputs {
-        check_input(input, matrix)?;
+        let named = |problem: WriteError| match description.files.get(input.file as usize) {
+            Some(file) if is_joined => WriteError::Option(format!("{}: {problem}", file.path)),
+            _ => problem,
+        };
+        check_input(input, matrix).map_err(named)?;
     }
     let max_obs_nnz = counts().copied().max().unwrap_or(0);
     let layout = description.n_extents().and_then(|n_extents| {

@@ -181,7 +181,9 @@ impl<'a> Moves<'a> {
             };
             let input = Path::new(file).ancestors().find(|path| called(path));
             let moved = self.moves.iter().find(|(old, _)| Some(Path::new(old)) == input);
-            if let Some(now) = moved.and_then(|(_, new)| new.file_name()) {
+            // The index has the path without links.
+            let real = moved.and_then(|(_, new)| new.canonicalize().ok());
+            if let Some(now) = real.as_deref().and_then(Path::file_name) {
                 **name = now.to_string_lossy().into();
             }
         }

@@ -347,10 +347,13 @@ def replaced(random, directory):
 
     def change(path):
         file = path / name
+        if not os.path.isfile(file):
+            return  # another change took it away
         if kind in ("also", "hidden", "folder besides"):
             other = file.parent / (random.choice([".hidden", ".lock"]) if kind == "hidden" else "shard-00077.bin" if random.random() < 0.3
                                    else "more")
-            other.mkdir() if kind == "folder besides" else other.write_bytes(b"")
+            if not os.path.lexists(other):
+                other.mkdir() if kind == "folder besides" else other.write_bytes(b"")
             return
         aside = path.parent / "aside.bin"
         aside.write_bytes(file.read_bytes())
@@ -386,7 +389,7 @@ def flipped(random, directory):
     share = random.random()
 
     def change(path):
-        data = bytearray((path / name).read_bytes())
+        data = bytearray((path / name).read_bytes()) if os.path.isfile(path / name) else None
         if data:
             data[int(share * len(data))] ^= bit
             (path / name).write_bytes(data)

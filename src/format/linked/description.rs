@@ -6,6 +6,9 @@ use super::array::MAX_PATH_BYTES;
 use super::bytes::{Reader, put_text};
 use super::input::{ColumnMap, LinkedInput};
 
+/// Most column maps: each is allocated by itself.
+const MAX_MAPS: u32 = 1 << 16;
+
 /// A file of the source, and how it is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LinkedFile {
@@ -105,7 +108,7 @@ impl Description {
                 inputs: vec![input],
             });
         }
-        let n_maps = reader.u32()?;
+        let n_maps = reader.u32().filter(|&n| n <= MAX_MAPS)?;
         let maps = (0..n_maps).map(|_| map(reader)).collect::<Option<_>>()?;
         let n_inputs = reader.u32()?;
         let inputs = (0..n_inputs)
@@ -136,6 +139,12 @@ impl Description {
         };
         if self.is_joined != totals.is_joined || !fits {
             return Err("its inputs are not those of a store that is joined or not, or the values have another type than the manifest says".to_owned());
+        }
+        if self.maps.len() > MAX_MAPS as usize {
+            return Err(format!(
+                "{} different column maps, expected at most {MAX_MAPS}",
+                self.maps.len()
+            ));
         }
         for (number, map) in self.maps.iter().enumerate() {
             map.check(totals.n_vars)

@@ -218,7 +218,7 @@ pub enum ReadError {
         n_vars: u64,
     },
     /// The input is not what it was when the conversion began.
-    #[error("{} changed while it was converted, so the data that were read are inconsistent; convert it again when nothing is writing to it", file.display())]
+    #[error("{} changed while it was read, so what was read does not fit together; do it again when nothing is writing to it", file.display())]
     Changed {
         /// The input.
         file: PathBuf,

@@ -15,5 +15,5 @@ mod value;
 
 pub use directory::sync_directory;
 pub use element::{Element, get, put};
-pub use path::{explain, explain_limit, obstacle};
+pub use path::{explain, explain_limit, is_out_of_files, obstacle};
 pub use value::{CsrRows, Number, ValueBuffer, ValueClass, ValueType};

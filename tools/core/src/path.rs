@@ -27,14 +27,29 @@ pub fn explain(path: &Path, error: io::Error) -> io::Error {
     }
 }
 
+/// The process has as many files open as it may.
+#[derive(Debug)]
+struct OutOfFiles;
+
+impl std::fmt::Display for OutOfFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("this process may not open more files; raise the limit, for example with ulimit -n 65536")
+    }
+}
+
+impl std::error::Error for OutOfFiles {}
+
 /// The error, with a remedy if the process has as many files open as it may.
 pub fn explain_limit(error: io::Error) -> io::Error {
     match error.raw_os_error() {
-        Some(libc::EMFILE) => io::Error::other(
-            "this process may not open more files; raise the limit, for example with ulimit -n 65536",
-        ),
+        Some(libc::EMFILE) => io::Error::other(OutOfFiles),
         _ => error,
     }
+}
+
+/// Whether an error that was [explained](explain_limit) says that the process has as many files open as it may.
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|error| error.is::<OutOfFiles>())
 }
 
 /// What stands between the start of a path and what it names; `None` if it can be looked at.

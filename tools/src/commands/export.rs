@@ -23,6 +23,9 @@ pub(crate) struct Args {
     /// What to write: a zarr directory if the name ends in .zarr, an HDF5 file if it ends in .h5ad, .h5, .hdf5 or .hdf
     #[arg(value_name = "OUT.h5ad|OUT.zarr")]
     out: PathBuf,
+    /// The directory below which the files are that a linked store leads to [default: the one that the store is in]
+    #[arg(long, value_name = "DIR")]
+    source_root: Option<PathBuf>,
     /// Only the cells from A up to, but not including, B
     #[arg(long, value_name = "A..B", value_parser = parse_range)]
     obs_range: Option<Range<u64>>,
@@ -79,6 +82,7 @@ impl Show for ExportReport {
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let options = ExportOptions {
         obs_range: args.obs_range,
+        source_root: args.source_root,
         force: args.force,
         memory_bytes: args.memory,
         container: args.container,

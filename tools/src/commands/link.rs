@@ -34,6 +34,9 @@ pub(crate) struct Args {
     open: InputArgs,
     #[command(flatten)]
     join: JoinArgs,
+    /// Copy only these columns of obs (the names of the cells are always copied)
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
+    obs_columns: Option<Vec<String>>,
     /// The store to make, a directory
     #[arg(short, long, value_name = "STORE", required_unless_present_any = ["refresh", "relocate"])]
     output: Option<PathBuf>,
@@ -45,14 +48,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     source_root: Option<PathBuf>,
     /// Link the inputs of a store again, as they are now, with the matrices that were linked
-    #[arg(long, conflicts_with_all = ["output", "relocate", "x", "layer", "raw", "group", "genome", "feature_types", "force", "join", "var_key", "label_column", "label_values", "index_unique"])]
+    #[arg(long, conflicts_with_all = ["output", "relocate", "x", "layer", "raw", "group", "genome", "feature_types", "force", "join", "var_key", "label_column", "label_values", "index_unique", "obs_columns"])]
     refresh: bool,
     /// Tell a store that its file OLD was moved, or copied, to NEW; may be repeated
     ///
     /// OLD is the path as it was, or as the store knows it (see cellring info): from the directory that the store is in, or from
     /// --source-root. It may be a directory that several files of the store were in. The file must be the one that was linked: its
     /// length and samples of its bytes are compared. The store keeps its id, so that a saved state can still be resumed.
-    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with_all = ["output", "x", "layer", "raw", "group", "genome", "feature_types", "force_read", "force", "join", "var_key", "label_column", "label_values", "index_unique"])]
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with_all = ["output", "x", "layer", "raw", "group", "genome", "feature_types", "force_read", "force", "join", "var_key", "label_column", "label_values", "index_unique", "obs_columns"])]
     relocate: Vec<PathBuf>,
     /// Replace an existing store
     #[arg(long)]
@@ -132,6 +135,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             let options = LinkOptions {
                 open: args.open.into(),
                 join: args.join.into(),
+                obs_columns: args.obs_columns,
                 selection: selections.next().unwrap_or_default(),
                 other_matrices: selections.collect(),
                 source_root: args.source_root,

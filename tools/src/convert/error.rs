@@ -75,6 +75,19 @@ pub enum ConvertError {
         /// The store.
         store: PathBuf,
     },
+    /// An input of a linked store is not where it was.
+    #[error(
+        "{}: it is not there, and the store {} was made of it: put it back, or name the directory that it is below (--source-root), or where it is now \
+         (cellring link --relocate)",
+        file.display(),
+        store.display()
+    )]
+    Gone {
+        /// The input.
+        file: PathBuf,
+        /// The store.
+        store: PathBuf,
+    },
     /// What is to be linked again holds its values.
     #[error("{}: it is not a linked store, so there is no file to link again; cellring link INPUT -o STORE makes one", path.display())]
     NotLinked {

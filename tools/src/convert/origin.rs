@@ -23,6 +23,8 @@ pub(crate) struct Origin {
     pub(crate) open: OpenOptions,
     /// How they became one.
     pub(crate) join: JoinOptions,
+    /// The columns of obs that were copied; `None`: all.
+    pub(crate) obs_columns: Option<Vec<String>>,
     /// Which matrices, the first one first.
     pub(crate) selections: Vec<Selection>,
 }
@@ -86,6 +88,7 @@ impl Origin {
                 index_unique: text("index_unique").map(str::to_owned),
                 obs_columns: None,
             },
+            obs_columns: texts("obs_columns"),
             selections,
         }))
     }
@@ -129,6 +132,8 @@ impl Origin {
                 ..self.open.clone()
             },
             join: join.clone(),
+            // Of those that were copied.
+            obs_columns: options.obs_columns.clone().or_else(|| self.obs_columns.clone()),
             selection: selections.next().unwrap_or_default(),
             other_matrices: selections.collect(),
             ..options.clone()

@@ -50,7 +50,10 @@ pub fn export(
         });
     }
     let container = options.container_of(output)?;
-    let store = Arc::new(Store::open(store)?);
+    let store = Arc::new(match &options.source_root {
+        Some(root) => Store::open_below(store, root)?,
+        None => Store::open(store)?,
+    });
     let obs = options.obs_range.clone().unwrap_or(0..store.n_obs());
     if obs.start > obs.end || obs.end > store.n_obs() {
         return Err(ExportError::ObsRange {

@@ -1,7 +1,7 @@
 //! What is exported, and into what.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use cellring::select::nearest;
@@ -15,6 +15,8 @@ use super::form::FormChoice;
 pub struct ExportOptions {
     /// Which obs; all where `None`.
     pub obs_range: Option<Range<u64>>,
+    /// The directory below which the files are that a linked store leads to. `None`: the one that the store is in.
+    pub source_root: Option<PathBuf>,
     /// Whether an existing file is replaced.
     pub force: bool,
     /// Memory, in bytes, by which temporary files are cut where the obs of the store are in another order than the source's, or a
@@ -36,6 +38,7 @@ impl Default for ExportOptions {
     fn default() -> Self {
         Self {
             obs_range: None,
+            source_root: None,
             force: false,
             memory_bytes: 1 << 30,
             container: None,

@@ -24,6 +24,12 @@ pub fn refresh(
     force_read: bool,
 ) -> Result<LinkReport, ConvertError> {
     let (store, origin) = of_link(store, source_root)?;
+    if let Some(gone) = origin.inputs.iter().find(|input| !input.exists()) {
+        return Err(ConvertError::Gone {
+            file: gone.clone(),
+            store,
+        });
+    }
     let mut selections = origin.selections.into_iter();
     let options = LinkOptions {
         open: OpenOptions {
@@ -31,6 +37,7 @@ pub fn refresh(
             ..origin.open
         },
         join: origin.join,
+        obs_columns: origin.obs_columns,
         selection: selections.next().unwrap_or_default(),
         other_matrices: selections.collect(),
         source_root: Some(origin.root),

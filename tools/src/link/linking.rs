@@ -29,6 +29,8 @@ pub struct LinkOptions {
     pub open: OpenOptions,
     /// How inputs become one.
     pub join: JoinOptions,
+    /// The columns of obs that are copied; `None`: all.
+    pub obs_columns: Option<Vec<String>>,
     /// Which matrix.
     pub selection: Selection,
     /// Which other matrices of the same obs, each once.
@@ -169,6 +171,7 @@ impl LinkOptions {
         ConvertOptions {
             open: self.open.clone(),
             join: self.join.clone(),
+            obs_columns: self.obs_columns.clone(),
             selection: self.selection.clone(),
             other_matrices: self.other_matrices.clone(),
             force: self.force,
@@ -383,6 +386,9 @@ fn provenance(
         if let Some(value) = value {
             source[name] = value.as_str().into();
         }
+    }
+    if let Some(columns) = &options.obs_columns {
+        source["obs_columns"] = columns.clone().into();
     }
     // Also those that are names of files, which may have other names later.
     if join.label_column.is_some() || join.index_unique.is_some() {

@@ -30,6 +30,7 @@ fn compare(inputs: &[PathBuf], options: &[&str], directory: &Path) -> PathBuf {
     let [link, hold, again] = [&linked, &held, &fast].map(|path| path.to_str().unwrap());
     let inputs = shown(inputs);
     let root = ["--source-root", "/"];
+    let exported = directory.join("exported.h5ad");
     let made = report(&[&["link"], &inputs[..], &["-o", link, "--force"], &root, options].concat());
     assert_eq!(made["sources"], serde_json::json!(inputs));
     let to = ["-o", hold, "--force", "--var-order", "source"];
@@ -46,6 +47,13 @@ fn compare(inputs: &[PathBuf], options: &[&str], directory: &Path) -> PathBuf {
         let of = |store: &str, root: &[&str]| report(&[&[table, store], root].concat());
         assert_eq!(of(link, &root), of(hold, &[]));
     }
+    report(
+        &[
+            &["export", link, exported.to_str().unwrap(), "--force"],
+            &root[..],
+        ]
+        .concat(),
+    );
     // As it was linked: the join is part of that.
     let to = ["-o", again, "--force", "--var-order", "source"];
     report(&[&["convert", link], &to[..], &root].concat());
@@ -238,6 +246,13 @@ fn joined_links_are_refreshed_relocated_and_refused_input_by_input() {
         let error = fail(&[&["convert", &store, "-o", &at("out")], other].concat());
         assert!(error.contains("joined in another way"), "{error}");
     }
+    std::fs::rename(&first, at("gone")).unwrap();
+    let error = fail(&["link", "--refresh", &store]);
+    assert!(
+        error.contains("it is not there") && error.contains("--relocate"),
+        "{error}"
+    );
+    std::fs::rename(at("gone"), &first).unwrap();
     // What does not go together.
     let (code, _, error) = cellring(&["link", "--refresh", &store, &store]);
     assert!(code == 2 && error.contains("take one linked store"), "{error}");
@@ -293,6 +308,11 @@ fn inputs_are_found_again_whatever_they_are_called() {
     assert_eq!(source["files"], serde_json::json!(["Y", "data"]));
     assert_eq!(source["labels"], serde_json::json!(["X", "data"]));
     assert_eq!(of(&store), before);
+    // What leads to the file has another name than it.
+    std::fs::rename(at("Y"), at("moved/Z")).unwrap();
+    std::os::unix::fs::symlink(at("moved/Z"), at("link")).unwrap();
+    report(&["link", "--relocate", &at("Y"), &at("link"), &store]);
+    assert_eq!(report(&["info", &store])["source"]["files"][0], "Z");
     // The labels are those that the cells have.
     report(&["link", "--refresh", &store]);
     assert_eq!(of(&store), before);

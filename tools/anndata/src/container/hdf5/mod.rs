@@ -226,12 +226,23 @@ impl Container for Reader {
     }
 
     fn resolve(&self, reference: &[u8]) -> Result<Vec<u8>, Fault> {
-        let found = self.guard(|| self.file.root_group()?.resolve_vlen_reference_bytes(reference, 1))?;
+        let resolve = |reference: &[u8]| {
+            self.guard(|| self.file.root_group()?.resolve_vlen_reference_bytes(reference, 1))
+        };
+        let found = resolve(reference)?;
         // The parser takes a reference to no object for an empty string, whatever length it states.
         let n_bytes = stated_length(reference);
-        match found.len() as u64 == u64::from(n_bytes) {
-            true => Ok(found),
-            false => Err(format!("a string of {n_bytes} bytes has {} in its heap", found.len()).into()),
+        if found.len() as u64 != u64::from(n_bytes) {
+            return Err(format!("a string of {n_bytes} bytes has {} in its heap", found.len()).into());
+        }
+        // It takes the beginning of a longer object for the string, which HDF5 refuses: one that has a byte more is longer.
+        let mut longer = reference.to_vec();
+        if let Some(length) = longer.first_chunk_mut::<4>() {
+            *length = n_bytes.saturating_add(1).to_le_bytes();
+        }
+        match n_bytes > 0 && resolve(&longer).is_ok() {
+            true => Err(format!("a string of {n_bytes} bytes has more in its heap").into()),
+            false => Ok(found),
         }
     }
 }
