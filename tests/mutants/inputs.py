@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import resource
 import shutil
 import signal
@@ -121,13 +122,23 @@ class Inputs:
             return (UNHARMED if other is None or how == "refuses" else RIGHT), ""
         if how == "reads":
             # What was changed is nothing that is stored, or is read so by h5py only because it does not look at checksums.
-            return (UNHARMED, "") if other is None else ("is wrong", differs)
+            if other is None:
+                return UNHARMED, ""
+            return (EXCUSED if in_child(lambda: is_renamed_enum(mutant, differs)) else "is wrong"), differs
         # A warning may be about something else.
         if said:
             return EXCUSED, "; ".join(said)
         if any(reason in (other or "") for reason in EXCUSED_READERS):
             return EXCUSED, other
         return "takes what the reader refuses", f"{other}; {differs}"
+
+
+def is_renamed_enum(path, differs):
+    """Whether a column is an enum whose members have other names than booleans: h5py reads their numbers, cellring their names."""
+    found = re.match(r"(obs|var)\['(.*)'\] is another", differs)
+    with h5py.File(path) as file:
+        members = found and h5py.check_enum_dtype(file[found[1]][found[2]].dtype)
+        return bool(members) and set(members) != {"FALSE", "TRUE"}
 
 
 def warned(out, err):

@@ -7,6 +7,9 @@ use super::stream::{self, unshuffle};
 
 /// Version, version of the compressor, flags, bytes of an element; then three 32-bit numbers, little-endian.
 const HEADER_BYTES: usize = 16;
+/// Versions of the frame that blosc 1 writes, and of what its compressors write into it.
+const VERSIONS: std::ops::RangeInclusive<u8> = 1..=2;
+const COMPRESSOR_VERSION: u8 = 1;
 /// Streams of a block are one for each byte of an element up to this width,
 const MAX_STREAMS: usize = 16;
 /// where a block has at least this many elements.
@@ -48,6 +51,12 @@ impl Header {
                 frame.len()
             ));
         };
+        if !VERSIONS.contains(&header[0]) || header[1] != COMPRESSOR_VERSION {
+            return Err(format!(
+                "a blosc chunk is of version {}, its compressor of version {}; versions 1 and 2 are read, of version {COMPRESSOR_VERSION}",
+                header[0], header[1]
+            ));
+        }
         let number = |at: usize| u32_at(header, at).unwrap_or(0) as usize;
         let found = Self {
             flags: header[2],
@@ -326,6 +335,18 @@ mod tests {
                 damaged[at] = value;
                 let _ = decode(&damaged, &mut place);
             }
+        }
+    }
+
+    #[test]
+    fn other_versions_are_refused() {
+        let sound = frame(STORED, 1, 3, &[1, 2, 3]);
+        for (at, version) in [(0, 0), (0, 3), (0, 255), (1, 0), (1, 2)] {
+            let mut other = sound.clone();
+            other[at] = version;
+            let error = decode(&other, &mut [0; 3]).unwrap_err();
+            assert!(error.contains("versions 1 and 2"), "{error}");
+            assert_eq!(decoded_bytes(&other), Err(error));
         }
     }
 

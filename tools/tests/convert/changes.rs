@@ -43,7 +43,7 @@ fn once(change: impl Fn() + Sync) -> impl Fn(u64, u64) + Sync {
 
 fn assert_changed(message: &str, input: &Path, what: &str) {
     assert!(
-        message.starts_with(input.to_str().unwrap()) && message.contains("changed while it was converted"),
+        message.starts_with(input.to_str().unwrap()) && message.contains("changed while it was read"),
         "{what}: {message}"
     );
     assert!(!message.contains(". "), "one sentence: {message}");
