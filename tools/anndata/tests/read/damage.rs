@@ -82,3 +82,40 @@ fn flipped_bits_never_panic() {
         }
     }
 }
+
+/// A chunk at a place between chunks, as libhdf5 refuses it: passed over, it would be read as one that was never written, of zeros.
+#[test]
+fn a_chunk_whose_place_is_damaged_is_not_taken_for_one_that_is_missing() {
+    // Key, child, key, and so on: a key is a length, a filter mask, and the place of one more dimension than the array has.
+    const NODE_HEADER_BYTES: usize = 24;
+    const STEP_BYTES: usize = 24 + 8;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chunks.h5ad");
+    let layers = ["btree_gzip"].map(layer);
+    let bytes = std::fs::read(fixture("storage_old.h5ad")).unwrap();
+    let read = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let source = Input::open(&path)?.matrix(&layers[0])?;
+        let rows = source.rows(0..source.n_obs(), 1 << 16)?;
+        rows.collect::<Result<Vec<_>, ReadError>>()
+            .map(|rows| format!("{rows:?}"))
+    };
+    let sound = read(&bytes).unwrap();
+    let mut n_refused = 0;
+    for at in 0..bytes.len() - 512 {
+        // Leaves with chunks.
+        if !bytes[at..].starts_with(b"TREE\x01\x00") {
+            continue;
+        }
+        let place = at + NODE_HEADER_BYTES + STEP_BYTES + 8;
+        for wrong in [u64::MAX, 1, 1 << 63] {
+            let mut damaged = bytes.clone();
+            damaged[place..place + 8].copy_from_slice(&wrong.to_le_bytes());
+            match read(&damaged) {
+                Ok(rows) => assert_eq!(rows, sound, "a chunk at {wrong}"),
+                Err(_) => n_refused += 1,
+            }
+        }
+    }
+    assert!(n_refused >= 3, "{n_refused}");
+}
