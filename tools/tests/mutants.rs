@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Mutants of each family, unless the environment says how many.
-const COUNT: &str = "240";
+const COUNT: &str = "200";
 
 #[test]
 fn mutants_are_refused_or_read_as_others_read_them() {
