@@ -750,8 +750,8 @@ class Store:
 
     def take_array(self, take: Callable[[str], tuple[Any, ...]], text: Callable[[], str]) -> tuple[Any, ...]:
         """Section 12: what the description says of one array."""
-        _, dtype, big, shape, first, second, n_extents, fill, n_filters = text(), DTYPES[text()], *take("?BQQQ8sB")
-        if shape > 3 or (shape != 2 and second) or (shape in (0, 3) and first):
+        _, dtype, big, shape, first, second, n_extents, fill, n_filters = text(), DTYPES[text()], *take("BBQQQ8sB")
+        if big > 1 or shape > 3 or (shape != 2 and second) or (shape in (0, 3) and first):
             damaged(INDEX, None, f"{shape}, {first}, {second} is not a shape")
         filters = [(take("H")[0], take(f"{take('B')[0]}I")) for _ in range(n_filters)]
         return np.dtype(dtype.replace("<", ">") if big else dtype), (shape, first, second), n_extents, fill, filters

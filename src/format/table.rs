@@ -137,6 +137,9 @@ fn arrow_error(path: &Path, error: ArrowError) -> FormatError {
     }
 }
 
+/// What an Arrow file begins and ends with.
+const MAGIC: &[u8] = b"ARROW1";
+
 /// A mapped table. Pieces of the file are compared with their checksums before anything in them is used.
 #[derive(Debug)]
 pub struct Table {
@@ -485,6 +488,11 @@ impl Table {
     /// The first damage found.
     pub fn verify_all(&self) -> Result<(), crate::Error> {
         self.verify(0, self.map.len())?;
+        // Its end is looked at when it is opened.
+        if !self.map.starts_with(MAGIC) {
+            let reason = "it does not begin as an Arrow file does".to_owned();
+            return Err(FormatError::table(&self.path, reason).into());
+        }
         (0..self.n_batches()?).try_for_each(|i| self.batch(i).map(drop))
     }
 }

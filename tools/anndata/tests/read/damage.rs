@@ -108,7 +108,7 @@ fn a_chunk_whose_place_is_damaged_is_not_taken_for_one_that_is_missing() {
             continue;
         }
         let place = at + NODE_HEADER_BYTES + STEP_BYTES + 8;
-        for wrong in [u64::MAX, 1, 1 << 63] {
+        for wrong in [u64::MAX, 1, 1 << 63, 1 << 56] {
             let mut damaged = bytes.clone();
             damaged[place..place + 8].copy_from_slice(&wrong.to_le_bytes());
             match read(&damaged) {

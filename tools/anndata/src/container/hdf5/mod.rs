@@ -230,34 +230,36 @@ impl Container for Reader {
             self.guard(|| self.file.root_group()?.resolve_vlen_reference_bytes(reference, 1))
         };
         let found = resolve(reference)?;
-        // The parser takes a reference to no object for an empty string, whatever length it states.
-        let n_bytes = stated_length(reference);
+        let Some(n_bytes) = stated_length(reference) else {
+            // It is to no object, which the parser takes for an empty string, whatever length it states.
+            return Ok(found);
+        };
         if found.len() as u64 != u64::from(n_bytes) {
             return Err(format!("a string of {n_bytes} bytes has {} in its heap", found.len()).into());
         }
-        // It takes the beginning of a longer object for the string, which HDF5 refuses: one that has a byte more is longer.
+        // The parser takes the beginning of a longer object for the string, which HDF5 refuses: one that has a byte more is longer.
         let mut longer = reference.to_vec();
         if let Some(length) = longer.first_chunk_mut::<4>() {
             *length = n_bytes.saturating_add(1).to_le_bytes();
         }
-        match n_bytes > 0 && resolve(&longer).is_ok() {
+        match resolve(&longer).is_ok() {
             true => Err(format!("a string of {n_bytes} bytes has more in its heap").into()),
             false => Ok(found),
         }
     }
 }
 
-/// The length that a reference to a string states: 0 if its heap has no address. A reference is the length, the address of the heap, of
+/// The length that a reference to a string states; `None` if its heap has no address. A reference is the length, the address of the heap, of
 /// 4 or 8 bytes, and the number of the object in it (HDF5 File Format, IV.A.2.d).
-fn stated_length(reference: &[u8]) -> u32 {
+fn stated_length(reference: &[u8]) -> Option<u32> {
     let parts = reference
         .split_first_chunk::<4>()
         .and_then(|(length, rest)| Some((length, rest.split_last_chunk::<4>()?.0)));
     let is_null =
         |address: &[u8]| address.iter().all(|&byte| byte == 0) || address.iter().all(|&byte| byte == 0xff);
     match parts {
-        Some((length, address)) if !is_null(address) => u32::from_le_bytes(*length),
-        _ => 0,
+        Some((length, address)) if !is_null(address) => Some(u32::from_le_bytes(*length)),
+        _ => None,
     }
 }
 
@@ -327,8 +329,8 @@ mod tests {
             let parts = [&length.to_le_bytes()[..], &address.to_le_bytes(), &[0; 4]];
             stated_length(&parts.concat())
         };
-        assert_eq!(length(5, 0x800), 5);
-        assert_eq!([length(5, 0), length(5, u64::MAX), length(0, 0x800)], [0; 3]);
-        assert_eq!(stated_length(&[1; 7]), 0);
+        assert_eq!((length(5, 0x800), length(0, 0x800)), (Some(5), Some(0)));
+        assert_eq!((length(5, 0), length(5, u64::MAX)), (None, None));
+        assert_eq!(stated_length(&[1; 7]), None);
     }
 }

@@ -156,6 +156,24 @@ impl Reader {
                         &entry.offsets[..rank.min(entry.offsets.len())]
                     )));
                 }
+                // A chunk that is left over from a larger extent is no harm, but one whose place is damaged is missing elsewhere.
+                let is_beyond = |entry: &&ChunkEntry| {
+                    let mut places = entry.offsets.iter().zip(dataset.shape());
+                    places.any(|(&place, &length)| place >= length)
+                };
+                let per_dimension = dataset.shape().iter().zip(dims);
+                let n_within = per_dimension.fold(1u64, |n, (&length, &of_chunk)| {
+                    n.saturating_mul(length.div_ceil(u64::from(of_chunk)))
+                });
+                if let Some(entry) = entries.iter().find(is_beyond)
+                    && (entries.iter().filter(|entry| !is_beyond(entry)).count() as u64) < n_within
+                {
+                    return Err(Error::InvalidData(format!(
+                        "its index has a chunk at {:?}, beyond its shape {:?}, and lacks one within that",
+                        &entry.offsets[..rank.min(entry.offsets.len())],
+                        dataset.shape()
+                    )));
+                }
                 // Only the first index tells the length of chunks that no filter changes.
                 let chunk_bytes = dims
                     .iter()
