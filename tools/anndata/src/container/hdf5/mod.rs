@@ -242,7 +242,7 @@ impl Container for Reader {
         if let Some(length) = longer.first_chunk_mut::<4>() {
             *length = n_bytes.saturating_add(1).to_le_bytes();
         }
-        match resolve(&longer).is_ok() {
+        match resolve(&longer).is_ok_and(|longer| longer.len() > found.len()) {
             true => Err(format!("a string of {n_bytes} bytes has more in its heap").into()),
             false => Ok(found),
         }

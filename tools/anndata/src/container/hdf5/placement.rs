@@ -157,6 +157,8 @@ impl Reader {
                     )));
                 }
                 // A chunk that is left over from a larger extent is no harm, but one whose place is damaged is missing elsewhere.
+                // (Some indexes have room for chunks that were never written, beyond the shape too.)
+                let written = || entries.iter().filter(|entry| !is_undefined(entry.address));
                 let is_beyond = |entry: &&ChunkEntry| {
                     let mut places = entry.offsets.iter().zip(dataset.shape());
                     places.any(|(&place, &length)| place >= length)
@@ -165,8 +167,8 @@ impl Reader {
                 let n_within = per_dimension.fold(1u64, |n, (&length, &of_chunk)| {
                     n.saturating_mul(length.div_ceil(u64::from(of_chunk)))
                 });
-                if let Some(entry) = entries.iter().find(is_beyond)
-                    && (entries.iter().filter(|entry| !is_beyond(entry)).count() as u64) < n_within
+                if let Some(entry) = written().find(is_beyond)
+                    && (written().filter(|entry| !is_beyond(entry)).count() as u64) < n_within
                 {
                     return Err(Error::InvalidData(format!(
                         "its index has a chunk at {:?}, beyond its shape {:?}, and lacks one within that",
