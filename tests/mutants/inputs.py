@@ -77,12 +77,7 @@ class Inputs:
         base = self.bases[number % len(self.bases)]
         canaries(place)
         mutant = place / "w" / base.path.name
-        level = structure if random.random() < 0.6 else bytelevel
-        said = in_child(lambda: level.change(random, base, mutant))
-        if said is None or not os.path.lexists(mutant):
-            if mutant.is_dir():
-                shutil.rmtree(mutant)
-            level, said = bytelevel, bytelevel.change(random, base, mutant)
+        level, said = damaged(random, base, mutant)
         kind = f"{base.kind}, {'bytes' if level is bytelevel else 'structure'}"
         before = snapshot(place)
         end, out, why = self.cellring.judged(place, "convert", f"w/{mutant.name}", "-o", "store", *CONVERT)
@@ -131,6 +126,17 @@ class Inputs:
         if any(reason in (other or "") for reason in EXCUSED_READERS):
             return EXCUSED, other
         return "takes what the reader refuses", f"{other}; {differs}"
+
+
+def damaged(random, base, mutant):
+    """Writes an input with a damage: at which level that is, and what it is."""
+    level = structure if random.random() < 0.6 else bytelevel
+    said = in_child(lambda: level.change(random, base, mutant))
+    if said is not None and os.path.lexists(mutant):
+        return level, said
+    if mutant.is_dir():
+        shutil.rmtree(mutant)
+    return bytelevel, bytelevel.change(random, base, mutant)
 
 
 def is_renamed_enum(path, differs):

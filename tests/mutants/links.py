@@ -11,17 +11,15 @@ import anndata
 import numpy as np
 
 import arrow
-import bytelevel
 import damage
 import spec_reader
-import structure
 import truth
 from forms import make_forms
-from inputs import Inputs, compare, in_child, warned
+from inputs import Inputs, damaged, in_child, warned
 from judge import EXCUSED, FINE, REFUSED, RIGHT, UNHARMED
 from sealed import pieces, sealed_json, snapshot
-from stores import canaries
 from spec_reader import crc32c
+from stores import canaries
 
 EPOCH = ["--digest", "--json", "--memory", "64MiB", "--threads", 1, "--allow-rounding", "--strategy", "sequential", "--batch-size", truth.BATCH_SIZE,
          "--block-size", 8]
@@ -88,12 +86,7 @@ class Links(Inputs):
     def of_source(self, random, base, place):
         """What is linked is damaged."""
         mutant = place / "w" / base.path.name
-        level = structure if random.random() < 0.6 else bytelevel
-        said = in_child(lambda: level.change(random, base, mutant))
-        if said is None or not os.path.lexists(mutant):
-            if mutant.is_dir():
-                shutil.rmtree(mutant)
-            said = bytelevel.change(random, base, mutant)
+        _, said = damaged(random, base, mutant)
         age(mutant)
         before = snapshot(place)
         end, out, why = self.cellring.judged(place, "link", f"w/{mutant.name}", "-o", "store")
