@@ -41,20 +41,21 @@ pub(super) fn read_footer(bytes: &[u8]) -> Result<Layout, String> {
     }
     let footer = root_as_footer_with_opts(&options(bytes), bytes)
         .map_err(|error| format!("the footer is damaged: {error}"))?;
-    let schema = footer.schema().ok_or("the footer has no schema")?;
-    if footer.version() != MetadataVersion::V5 || schema.endianness() != Endianness::Little {
+    let stated = footer.schema().ok_or("the footer has no schema")?;
+    if footer.version() != MetadataVersion::V5 || stated.endianness() != Endianness::Little {
         return Err("the file is not of Arrow's version 5 with little-endian values".into());
     }
-    if schema
-        .fields()
-        .iter()
-        .flatten()
-        .any(|field| field.name().is_none())
-    {
+    let mut fields = stated.fields().into_iter().flatten();
+    if fields.any(|field| field.name().is_none()) {
         return Err("a field has no name".into());
     }
-    let schema = caught(|| try_fb_to_schema(schema))?;
+    let schema = caught(|| try_fb_to_schema(stated))?;
     check_schema(&schema)?;
+    // Arrow looks at the children of nested types only, which there are none of.
+    let has_children = |field: arrow_ipc::Field<'_>| field.children().is_some_and(|list| !list.is_empty());
+    if stated.fields().into_iter().flatten().any(has_children) {
+        return Err("a column has others in it, which no table of a store has".into());
+    }
     let list = |blocks: Option<flatbuffers::Vector<'_, Block>>| blocks.iter().flatten().copied().collect();
     let layout = Layout {
         schema: Arc::new(schema),
@@ -390,5 +391,61 @@ mod tests {
         ] {
             assert!(!check(fields), "{reason}");
         }
+    }
+
+    /// A footer of one column of texts, which may have another within it, or no name.
+    fn footer(name: Option<&str>, has_child: bool) -> Vec<u8> {
+        let mut builder = flatbuffers::FlatBufferBuilder::new();
+        let text = arrow_ipc::Utf8Builder::new(&mut builder)
+            .finish()
+            .as_union_value();
+        let column = |builder: &mut flatbuffers::FlatBufferBuilder<'static>,
+                      name: Option<&str>,
+                      children: &[_]| {
+            let args = arrow_ipc::FieldArgs {
+                name: name.map(|name| builder.create_string(name)),
+                type_type: arrow_ipc::Type::Utf8,
+                type_: Some(text),
+                children: (!children.is_empty()).then(|| builder.create_vector(children)),
+                custom_metadata: {
+                    let (key, value) = (builder.create_string(ROLE_KEY), builder.create_string(ROLE_INDEX));
+                    let pair = arrow_ipc::KeyValueArgs {
+                        key: Some(key),
+                        value: Some(value),
+                    };
+                    let pair = arrow_ipc::KeyValue::create(builder, &pair);
+                    Some(builder.create_vector(&[pair]))
+                },
+                ..arrow_ipc::FieldArgs::default()
+            };
+            arrow_ipc::Field::create(builder, &args)
+        };
+        let child = has_child.then(|| column(&mut builder, Some("child"), &[]));
+        let field = column(&mut builder, name, child.as_slice());
+        let fields = Some(builder.create_vector(&[field]));
+        let schema = arrow_ipc::SchemaArgs {
+            fields,
+            ..arrow_ipc::SchemaArgs::default()
+        };
+        let schema = Some(arrow_ipc::Schema::create(&mut builder, &schema));
+        let version = MetadataVersion::V5;
+        let args = arrow_ipc::FooterArgs {
+            version,
+            schema,
+            ..arrow_ipc::FooterArgs::default()
+        };
+        let footer = arrow_ipc::Footer::create(&mut builder, &args);
+        builder.finish(footer, None);
+        builder.finished_data().to_vec()
+    }
+
+    #[test]
+    fn fields_have_names_and_no_others_within_them() {
+        let read = |name, has_child| {
+            read_footer(&footer(name, has_child)).map(|layout| layout.schema.fields().len())
+        };
+        assert_eq!(read(Some("cell"), false), Ok(1));
+        assert!(read(None, false).is_err_and(|error| error.contains("no name")));
+        assert!(read(Some("cell"), true).is_err_and(|error| error.contains("others in it")));
     }
 }
