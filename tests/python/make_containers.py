@@ -32,6 +32,9 @@ STAGES = ["E7", "E8", "E9"]
 
 
 def say(path, expected):
+    if path.suffix == ".zarr":
+        # anndata wrote a copy of the metadata before arrays were made anew.
+        zarr.consolidate_metadata(path)
     print(path, expected, sep="\t")
 
 

@@ -44,10 +44,19 @@ for version in (2, 3):
 
 
 def hierarchy(name, version=3):
-    """A copy of a sound one."""
+    """A copy of a sound one, without consolidated metadata: each of these has one fault, and no second one that a copy gives away."""
     path = folder / name
     shutil.copytree(folder / f"v{version}.zarr", path)
+    without_copy(path)
     return path
+
+
+def without_copy(path):
+    (path / ".zmetadata").unlink(missing_ok=True)
+    if (path / "zarr.json").exists():
+        about = json.loads((path / "zarr.json").read_text())
+        del about["consolidated_metadata"]
+        (path / "zarr.json").write_text(json.dumps(about))
 
 
 def document(array, change):
@@ -136,6 +145,7 @@ del group["X"]["data"]
 made = group["X"].create_array("data", shape=data.shape, dtype=data.dtype, chunks=(10,), shards=(500,), compressors=None)
 made[:] = data
 made.attrs.update(attributes)
+without_copy(sharded)
 for name, options in [("stored", {}), ("deflated", {"compression": zipfile.ZIP_DEFLATED})]:
     path = archive(f"flipped_shard_{name}.zarr.zip", sharded, **options)
     start, _, _, info = entry(path, CHUNK)
@@ -269,6 +279,7 @@ document(path / "obs/_index", lambda about: about.update(fill_value="a" * MIB))
 only_chunk(path / "obs/_index").unlink()
 say(path, "its fill value has 1048576 bytes")
 path = hierarchy("many_fills.zarr")
+(path / "README").write_bytes(bytes(MIB))  # so that its length allows as many elements
 attributes_of_organ = {"encoding-type": "categorical", "encoding-version": "0.2.0", "ordered": False}
 organ = zarr.open_group(path, mode="r+").require_group("obs").create_group("organ", attributes=attributes_of_organ)
 codes = organ.create_array("codes", data=np.zeros(N_OBS, "i1"))

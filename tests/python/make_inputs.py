@@ -402,6 +402,7 @@ for kind, label in (("text", "liver"), ("number", 7), ("float", 0.5), ("flag", T
     group.create_array("codes", data=codes)
     anndata.io.write_elem(group, "categories", label)
     obs.attrs["column-order"] = list(obs.attrs["column-order"]) + ["organ"]
+    zarr.consolidate_metadata(path)
     say(path, expected)
 # A 10x matrix within a larger file.
 path = folder / "inner_tenx.h5"

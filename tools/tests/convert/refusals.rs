@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use ::cellring::Store;
 use tempfile::TempDir;
 
 use crate::{cellring, fail, fixture, names, python, scratch, synthetic};
@@ -232,5 +233,44 @@ fn wrong_usage_has_its_own_exit_code() {
             2,
             "{range}"
         );
+    }
+}
+
+/// anndata reads the copy of the metadata in a zarr's root, cellring each member's own: where they differ, neither is guessed at.
+#[test]
+fn consolidated_metadata_that_contradict_the_members() {
+    let script = "import anndata, numpy as np, pandas as pd, sys, zarr
+anndata.settings.zarr_write_format = int(sys.argv[2])
+obs = pd.DataFrame({'a': [1, 2], 'b': [3, 4]}, index=['x', 'y'])
+anndata.AnnData(np.ones((2, 3), 'f4'), obs=obs).write_zarr(sys.argv[1])
+zarr.consolidate_metadata(sys.argv[1])
+zarr.open_group(sys.argv[1], mode='r+', use_consolidated=False)['obs'].attrs['column-order'] = ['b']
+";
+    let run = |script: &str, args: &[&str]| {
+        let done = Command::new(python())
+            .args(["-W", "ignore", "-c", script])
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    for format in ["2", "3"] {
+        let directory = scratch();
+        let path = directory.path().join("a.zarr");
+        let name = path.to_str().unwrap();
+        run(script, &[name, format]);
+        let message = refused(&path, &[]);
+        assert!(
+            message.contains("differs from its copy in the consolidated metadata"),
+            "{message}"
+        );
+        // The remedy that the message names, as it stands there.
+        let call = message.split(" with ").last().unwrap().trim_end();
+        run(&format!("import zarr; {call}"), &[]);
+        let store = directory.path().join("x.cellring");
+        let (code, _, stderr) = cellring(&["convert", name, "-o", store.to_str().unwrap()]);
+        assert_eq!(code, 0, "{stderr}");
+        let store = Store::open(&store).unwrap();
+        assert_eq!(store.obs().schema().unwrap().fields().len(), 2, "its names and b");
     }
 }

@@ -1,11 +1,12 @@
 //! [`Container`] on the crate `zarrs`: zarr v2 and v3, in a directory or a zip file.
 //!
 //! The structure (which nodes there are, their attributes) is read from the metadata documents node by node; consolidated
-//! metadata are not needed and not believed. `zarrs` decodes the chunks.
+//! metadata are not needed, but may not contradict them. `zarrs` decodes the chunks.
 
 mod array;
 mod codec;
 mod coding;
+mod consolidated;
 mod decoder;
 mod element;
 mod pieces;
@@ -24,6 +25,7 @@ use super::{Attribute, Class, Container, Description, Fault, Kind, Placement};
 use array::ZarrArray;
 use codec::{prepare_v2, prepare_v3};
 use coding::Coding;
+use consolidated::Consolidated;
 use element::{Stored, as_bytes_v2, as_bytes_v3, element_of_v2, element_of_v3};
 use storage::Storage;
 
@@ -45,6 +47,7 @@ pub(super) struct Zarr {
     storage: Arc<Storage>,
     /// Bytes of all its files.
     len_bytes: u64,
+    consolidated: Consolidated,
 }
 
 impl Zarr {
@@ -54,10 +57,13 @@ impl Zarr {
     }
 
     fn at_root(storage: Storage, path: &Path, len_bytes: u64) -> Result<Option<Self>, Fault> {
-        let zarr = Self {
+        let mut zarr = Self {
             storage: Arc::new(storage),
             len_bytes,
+            consolidated: Consolidated::default(),
         };
+        let (v2, v3) = (zarr.get("", ".zmetadata")?, zarr.get("", "zarr.json")?);
+        zarr.consolidated = Consolidated::of(v2, v3, &path.to_string_lossy());
         if zarr.document("")?.is_some() {
             return Ok(Some(zarr));
         }
@@ -80,7 +86,7 @@ impl Zarr {
             path => format!("{path}/{name}"),
         };
         let Some(bytes) = self.storage.read(&key, MAX_DOCUMENT_BYTES)? else {
-            return Ok(None);
+            return self.consolidated.check(&key, None).map(|()| None);
         };
         let n_values = bytes
             .iter()
@@ -92,7 +98,10 @@ impl Zarr {
             );
         }
         match serde_json::from_slice::<Value>(&bytes) {
-            Ok(document) if document.is_object() => Ok(Some(document)),
+            Ok(document) if document.is_object() => {
+                self.consolidated.check(&key, Some(&document))?;
+                Ok(Some(document))
+            }
             Ok(_) => Err(format!("{key} is not a JSON object").into()),
             Err(error) => Err(format!("{key}: {error}").into()),
         }
