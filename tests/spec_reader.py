@@ -754,6 +754,8 @@ class Store:
         if big > 1 or shape > 3 or (shape != 2 and second) or (shape in (0, 3) and first):
             damaged(INDEX, None, f"{shape}, {first}, {second} is not a shape")
         filters = [(take("H")[0], take(f"{take('B')[0]}I")) for _ in range(n_filters)]
+        if any(number == 2 and not (words and words[0]) for number, words in filters):
+            damaged(INDEX, None, "shuffle has no elements")
         return np.dtype(dtype.replace("<", ">") if big else dtype), (shape, first, second), n_extents, fill, filters
 
     def read_array(self, dtype: np.dtype, shape: tuple[int, int, int], n_extents: int, fill: bytes, filters: list[tuple[int, tuple[int, ...]]],

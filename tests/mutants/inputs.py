@@ -235,7 +235,8 @@ def read_tenx(path):
         obs = pd.DataFrame(index=texts(group["barcodes"]))
         names = texts(group["features/name"] if "features" in group else group["gene_names"])
         # CellRanger 2 had the ids in `genes`; a file without is one with names alone.
-        ids = texts(group["features/id"]) if "features" in group else texts(group["genes"]) if "genes" in group else None
+        place = "features/id" if "features" in group else "genes"
+        ids = texts(group[place]) if place in group else None
         if (len(obs), len(names)) != shape[::-1]:
             raise ValueError("names and shape differ")
         return Holds(matrix.T.tocsr(), obs, pd.DataFrame({} if ids is None else {"gene_ids": ids}, index=names))

@@ -105,12 +105,18 @@ impl Pipeline {
         for filter in filters {
             let step = match filter.id {
                 DEFLATE => Step::Deflate,
-                SHUFFLE => {
-                    let recorded = filter.client_data.first().map_or(0, |&size| size as usize);
-                    Step::Shuffle {
-                        element_bytes: if recorded == 0 { element_bytes } else { recorded },
+                // HDF5 takes no other size in its place.
+                SHUFFLE => match filter.client_data.first() {
+                    Some(&size) if size > 0 => Step::Shuffle {
+                        element_bytes: size as usize,
+                    },
+                    _ => {
+                        return Err(unknown(
+                            filter.id,
+                            "shuffle without the size of its elements".to_owned(),
+                        ));
                     }
-                }
+                },
                 FLETCHER32 => Step::Fletcher32,
                 LZF => Step::Lzf,
                 BLOSC => Step::Blosc,
@@ -520,6 +526,23 @@ mod tests {
     }
 
     #[test]
+    fn shuffle_needs_the_size_of_its_elements() {
+        let shuffle = |client_data| Filter {
+            id: SHUFFLE,
+            name: None,
+            client_data,
+        };
+        assert!(Pipeline::new(&[shuffle(vec![8])], 4).is_ok());
+        for client_data in [vec![], vec![0]] {
+            let unknown = Pipeline::new(&[shuffle(client_data)], 4).unwrap_err();
+            assert!(
+                unknown.to_string().contains("without the size of its elements"),
+                "{unknown}"
+            );
+        }
+    }
+
+    #[test]
     fn beginnings_are_those_of_the_whole() {
         // Several blocks of zstd, of which each has at most 128 KiB.
         let chunk: Vec<u8> = (0..500_000u32)
@@ -529,7 +552,7 @@ mod tests {
             let filter = |&id: &u16| Filter {
                 id,
                 name: None,
-                client_data: vec![],
+                client_data: vec![4],
             };
             Pipeline::new(&ids.iter().map(filter).collect::<Vec<_>>(), 4).unwrap()
         };

@@ -249,18 +249,14 @@ impl Container for Reader {
     }
 }
 
-/// The length that a reference to a string states; `None` if its heap has no address. A reference is the length, the address of the heap, of
-/// 4 or 8 bytes, and the number of the object in it (HDF5 File Format, IV.A.2.d).
+/// The length that a reference to a string states; `None` if it is to no object: its heap has the address 0, or none and it states no bytes. A
+/// reference is the length, the address of the heap, of 4 or 8 bytes, and the number of the object in it (HDF5 File Format, IV.A.2.d).
 fn stated_length(reference: &[u8]) -> Option<u32> {
-    let parts = reference
-        .split_first_chunk::<4>()
-        .and_then(|(length, rest)| Some((length, rest.split_last_chunk::<4>()?.0)));
-    let is_null =
-        |address: &[u8]| address.iter().all(|&byte| byte == 0) || address.iter().all(|&byte| byte == 0xff);
-    match parts {
-        Some((length, address)) if !is_null(address) => Some(u32::from_le_bytes(*length)),
-        _ => None,
-    }
+    let (length, rest) = reference.split_first_chunk::<4>()?;
+    let (address, _) = rest.split_last_chunk::<4>()?;
+    let length = u32::from_le_bytes(*length);
+    let is = |value: u8| address.iter().all(|&byte| byte == value);
+    (!is(0) && !(is(0xff) && length == 0)).then_some(length)
 }
 
 const PANICKED: &str = "the HDF5 parser failed on it";
@@ -330,7 +326,8 @@ mod tests {
             stated_length(&parts.concat())
         };
         assert_eq!((length(5, 0x800), length(0, 0x800)), (Some(5), Some(0)));
-        assert_eq!((length(5, 0), length(5, u64::MAX)), (None, None));
+        assert_eq!((length(5, 0), length(0, u64::MAX)), (None, None));
+        assert_eq!(length(5, u64::MAX), Some(5), "libhdf5 refuses it");
         assert_eq!(stated_length(&[1; 7]), None);
     }
 }
