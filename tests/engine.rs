@@ -21,9 +21,9 @@ use std::process::{self, Command};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use cellring::__internal::buffer::Pool;
+use cellring::__internal::buffer::{PageKind, Pool};
 use cellring::engine::{
-    Backend, Choice, Direct, Engine, EngineConfig, EngineError, Read, Submission, cached_fraction,
+    Backend, Choice, Completion, Direct, Engine, EngineConfig, EngineError, Read, Submission, cached_fraction,
 };
 use seccomp::{Threads, refuse_calls};
 use tempfile::TempDir;
@@ -233,6 +233,22 @@ fn a_small_limit_on_locked_memory_leaves_a_ring_without_registered_buffers() {
 }
 
 #[test]
+fn memory_that_cannot_be_registered_later_is_read_into_without() {
+    let (_dir, path) = file();
+    if ring_and_direct_work(&path) {
+        in_child("register-later", &path);
+    }
+}
+
+#[test]
+fn memory_that_nothing_is_read_into_is_not_taken() {
+    let (_dir, path) = file();
+    if ring_and_direct_work(&path) {
+        in_child("lazy", &path);
+    }
+}
+
+#[test]
 fn a_forked_child_is_told_to_start_its_own_engine() {
     let (_dir, path) = file();
     in_child("fork", &path);
@@ -284,6 +300,8 @@ fn child() {
         "enter-later" => refused_later(&path),
         "no-threads" => no_threads(&path),
         "memlock" => small_memlock(&path),
+        "register-later" => refused_registration(&path),
+        "lazy" => lazy(&path),
         "fork" => forked(&path),
         other => panic!("no case {other}"),
     }
@@ -387,6 +405,75 @@ fn small_memlock(path: &Path) {
     several.rings = Some(3);
     let choice = read_all(path, &several).unwrap();
     assert!(!choice.method.registered_buffers, "{}", choice.reason);
+}
+
+/// An engine whose slots are as long as the file.
+fn engine_of(path: &Path, n_slots: usize) -> (Pool, Engine, mpsc::Receiver<Completion>) {
+    let pool = Pool::new(n_slots, LEN).unwrap();
+    let (send, receive) = mpsc::channel();
+    let config = config(Backend::Uring, Direct::Auto);
+    let engine = Engine::start(&[path.to_owned()], &pool, &config, move |done| {
+        drop(send.send(done))
+    });
+    (pool, engine.unwrap(), receive)
+}
+
+/// Reads the file into so many slots at once, and looks at what is there.
+fn read_into((pool, engine, receive): &(Pool, Engine, mpsc::Receiver<Completion>), n_slots: usize) {
+    let read = |slot| Read {
+        file: 0,
+        offset_bytes: 0,
+        len_bytes: LEN as u32,
+        slot,
+        slot_offset_bytes: 0,
+    };
+    engine.submit(Submission {
+        tag: 1,
+        slots: pool.take(n_slots).unwrap(),
+        reads: (0..n_slots as u32).map(read).collect(),
+    });
+    let done = receive.recv_timeout(LIMIT).unwrap();
+    done.result.unwrap();
+    let content = content();
+    assert_eq!(done.slots.len(), n_slots);
+    assert!(done.slots.iter().all(|slot| slot.as_slice() == content));
+}
+
+/// Others of this user may use up what may be locked while the ring is running.
+fn refused_registration(path: &Path) {
+    let n_slots = 24;
+    let engine = engine_of(path, n_slots);
+    let choice = engine.1.choice();
+    assert!(choice.method.registered_buffers, "{}", choice.reason);
+    read_into(&engine, 1);
+    refuse_calls(&[libc::SYS_io_uring_register], libc::ENOMEM, Threads::All);
+    // Twice, so that slots that are registered and others are used again.
+    read_into(&engine, n_slots);
+    read_into(&engine, n_slots);
+}
+
+/// A budget is the most that is taken.
+fn lazy(path: &Path) {
+    let resident_mib = || {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        line.split_whitespace().next().unwrap().parse::<usize>().unwrap() >> 10
+    };
+    let n_slots = 128;
+    let engine = engine_of(path, n_slots);
+    read_into(&engine, 2);
+    let few = resident_mib();
+    read_into(&engine, n_slots);
+    let all = resident_mib();
+    let (budget, page_kind) = ((n_slots * LEN) >> 20, engine.0.page_kind());
+    assert!(all >= budget, "{all} MiB");
+    assert!(
+        few <= budget / 4 || page_kind == PageKind::Hugetlb,
+        "{few} MiB, {page_kind}"
+    );
 }
 
 /// Takes from this thread, and those that it starts, the right to lock memory without limit, which root has.

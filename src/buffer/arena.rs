@@ -1,4 +1,4 @@
-//! One anonymous mapping, cut into slots that never straddle two registered buffers.
+//! One anonymous mapping, cut into slots that never straddle two regions: what is registered with a ring in one piece.
 #![allow(
     unsafe_code,
     reason = "the mapping is made, advised, prefaulted and unmapped here, and nowhere else"
@@ -10,7 +10,7 @@ use std::ptr::{self, NonNull};
 use std::sync::{Mutex, PoisonError};
 
 use super::error::BufferError;
-use super::layout::{HUGE_PAGE_BYTES, PROBE_BYTES, SlotLayout};
+use super::layout::{HUGE_PAGE_BYTES, SlotLayout};
 use super::pages::{PageKind, huge_fraction};
 
 /// The mapping. Whoever holds a pointer into it holds an `Arc` of it too.
@@ -41,7 +41,7 @@ impl Arena {
             .total_bytes()
             .filter(|&needed| memory_bytes.is_none_or(|has| needed as u64 <= has));
         let Some(needed_bytes) = needed else {
-            let needed_bytes = (layout.n_regions() as u64).saturating_mul(layout.region_pitch_bytes as u64);
+            let needed_bytes = (layout.n_slots() as u64).saturating_mul(layout.slot_bytes() as u64);
             return Err(BufferError::TooLarge {
                 needed_bytes,
                 total_bytes: memory_bytes.unwrap_or(u64::MAX),
@@ -59,7 +59,8 @@ impl Arena {
             let arena = arena(base, PageKind::Hugetlb);
             if arena
                 .advise(libc::MADV_DONTFORK)
-                .and_then(|()| arena.populate())
+                // A page that is missing would be a SIGBUS later.
+                .and_then(|()| arena.populate(arena.mapped_bytes))
                 .is_ok()
             {
                 return Ok(arena);
@@ -71,7 +72,8 @@ impl Arena {
         arena.advise(libc::MADV_DONTFORK).map_err(refused)?;
         // Refused (EINVAL) by kernels built without huge pages: then small ones have to do.
         let advised = arena.advise(libc::MADV_HUGEPAGE).is_ok();
-        arena.populate().map_err(refused)?;
+        // The rest is taken from the kernel as it is used: clearing all of a large budget would take longer than the first fetch.
+        arena.populate(HUGE_PAGE_BYTES).map_err(refused)?;
         if advised && arena.huge_fraction() >= 0.5 {
             arena.page_kind = PageKind::Transparent;
         }
@@ -97,9 +99,9 @@ impl Arena {
     /// Address of a slot's first byte, and its region.
     pub(super) fn slot(&self, slot: usize) -> (NonNull<u8>, usize) {
         assert!(
-            slot < self.layout.n_slots,
+            slot < self.layout.n_slots(),
             "slot {slot} of {}",
-            self.layout.n_slots
+            self.layout.n_slots()
         );
         let (region, offset) = self.layout.place(slot);
         // SAFETY: the layout places every slot, with its tail, inside the `mapped_bytes` behind `base`.
@@ -115,17 +117,31 @@ impl Arena {
         })
     }
 
-    /// Address and length in bytes of the probe space at the end of the first region.
+    /// Address and length in bytes of the regions of all slots: they follow each other.
+    pub(super) fn slot_memory(&self) -> (NonNull<u8>, usize) {
+        let (first, (last, len)) = (
+            self.layout.region(1).0,
+            self.layout.region(self.layout.n_regions() - 1),
+        );
+        // SAFETY: the layout places every region inside the `mapped_bytes` behind `base`.
+        (unsafe { self.base.add(first) }, last + len - first)
+    }
+
+    /// Address and length in bytes of the first region, which is of no slot.
     pub(super) fn probe(&self) -> (NonNull<u8>, usize) {
-        let (offset, len) = self.layout.region(0);
-        // SAFETY: the probe space is the last `PROBE_BYTES` of the region, which lies inside the mapping.
-        (unsafe { self.base.add(offset + len - PROBE_BYTES) }, PROBE_BYTES)
+        (self.base, self.layout.region(0).1)
     }
 
     fn advise(&self, advice: libc::c_int) -> io::Result<()> {
-        // SAFETY: the range is exactly the mapping that `self` owns; every advice used here keeps its
+        self.advise_first(self.mapped_bytes, advice)
+    }
+
+    /// Advises the kernel about the first so many bytes.
+    fn advise_first(&self, n_bytes: usize, advice: libc::c_int) -> io::Result<()> {
+        let n_bytes = n_bytes.min(self.mapped_bytes);
+        // SAFETY: the range is within the mapping that `self` owns; every advice used here keeps its
         // contents.
-        let refused = unsafe { libc::madvise(self.base.as_ptr().cast(), self.mapped_bytes, advice) } != 0;
+        let refused = unsafe { libc::madvise(self.base.as_ptr().cast(), n_bytes, advice) } != 0;
         if refused {
             Err(io::Error::last_os_error())
         } else {
@@ -133,24 +149,24 @@ impl Arena {
         }
     }
 
-    /// Has every page allocated now: a missing page must fail here, not as SIGBUS or a slow first epoch.
-    fn populate(&self) -> io::Result<()> {
+    /// Has the pages of the first so many bytes allocated now.
+    fn populate(&self, n_bytes: usize) -> io::Result<()> {
         loop {
-            match self.advise(libc::MADV_POPULATE_WRITE) {
+            match self.advise_first(n_bytes, libc::MADV_POPULATE_WRITE) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => (),
                 // Unknown before Linux 5.14.
                 Err(e) if e.kind() == io::ErrorKind::InvalidInput => break,
                 other => return other,
             }
         }
-        for offset in (0..self.mapped_bytes).step_by(4096) {
+        for offset in (0..n_bytes.min(self.mapped_bytes)).step_by(4096) {
             // SAFETY: in bounds of the mapping, which nobody else knows of yet.
             unsafe { self.base.add(offset).write_volatile(0) };
         }
         Ok(())
     }
 
-    /// Which part of the mapping is on transparent huge pages, by the kernel's own account.
+    /// Which part of what is allocated is on transparent huge pages, by the kernel's own account.
     fn huge_fraction(&self) -> f64 {
         let start = self.base.as_ptr() as usize;
         let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
@@ -231,11 +247,6 @@ mod tests {
         let bytes = unsafe { std::slice::from_raw_parts_mut(arena.base.as_ptr(), arena.mapped_bytes) };
         assert!(bytes.iter().all(|&byte| byte == 0));
         bytes.fill(7);
-        let (probe, len) = arena.probe();
-        let (region, region_len) = arena.regions().next().unwrap();
-        assert_eq!(
-            probe.as_ptr() as usize + len,
-            region.as_ptr() as usize + region_len
-        );
+        assert_eq!(arena.regions().next(), Some(arena.probe()));
     }
 }

@@ -13,10 +13,17 @@ pub const SLOT_ALIGN_BYTES: usize = 4096;
 /// The kernel refuses (EFAULT) to register a buffer of more than this many bytes.
 pub(super) const MAX_REGION_BYTES: usize = 1 << 30;
 
+/// Bytes of a region: what is taken from the kernel, and registered with a ring or a driver, in one piece. Small enough to take some
+/// milliseconds, unless one slot is larger.
+const REGION_BYTES: usize = 16 << 20;
+
+/// The most buffers that the kernel registers with a ring.
+const MAX_REGIONS: usize = 1 << 14;
+
 /// The huge page of x86-64 and of aarch64 with 4 KiB pages; the mapping is aligned to it.
 pub(super) const HUGE_PAGE_BYTES: usize = 2 << 20;
 
-/// Space at the end of each region that belongs to no slot: engines prove a way of reading with it.
+/// The first region: space that belongs to no slot, with which engines prove a way of reading.
 pub(super) const PROBE_BYTES: usize = SLOT_ALIGN_BYTES;
 
 /// Distance from the end of a slot to the start of the next. Slack has to belong to its slot alone: were it
@@ -25,20 +32,19 @@ const TAIL_BYTES: usize = SLOT_ALIGN_BYTES;
 
 const _: () = assert!(TAIL_BYTES >= SLACK_BYTES);
 
-/// Where each slot is: regions of at most 1 GiB, each starting on a huge page, each holding whole slots.
+/// Where each slot is: behind the region of the probe, regions of at most 1 GiB, each holding whole slots with their tails.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SlotLayout {
-    pub(super) n_slots: usize,
+    n_slots: usize,
     slot_bytes: usize,
     stride_bytes: usize,
     slots_per_region: usize,
-    pub(super) region_pitch_bytes: usize,
 }
 
 impl SlotLayout {
     /// Plans `n_slots` slots of `slot_bytes`, rounded up to [`SLOT_ALIGN_BYTES`].
     pub(super) fn new(n_slots: usize, slot_bytes: usize) -> Result<SlotLayout, BufferError> {
-        let max_slot_bytes = MAX_REGION_BYTES - TAIL_BYTES - PROBE_BYTES;
+        let max_slot_bytes = MAX_REGION_BYTES - TAIL_BYTES;
         if n_slots == 0 || u32::try_from(n_slots).is_err() || slot_bytes == 0 || slot_bytes > max_slot_bytes {
             return Err(BufferError::Shape {
                 n_slots,
@@ -48,15 +54,14 @@ impl SlotLayout {
         }
         let slot_bytes = slot_bytes.next_multiple_of(SLOT_ALIGN_BYTES);
         let stride_bytes = slot_bytes + TAIL_BYTES;
-        let slots_per_region = n_slots.min((MAX_REGION_BYTES - PROBE_BYTES) / stride_bytes);
-        let region_pitch_bytes =
-            (slots_per_region * stride_bytes + PROBE_BYTES).next_multiple_of(HUGE_PAGE_BYTES);
+        let slots_per_region = (REGION_BYTES / stride_bytes)
+            .max(n_slots.div_ceil(MAX_REGIONS - 1))
+            .clamp(1, MAX_REGION_BYTES / stride_bytes);
         Ok(SlotLayout {
             n_slots,
             slot_bytes,
             stride_bytes,
             slots_per_region,
-            region_pitch_bytes,
         })
     }
 
@@ -69,32 +74,32 @@ impl SlotLayout {
     }
 
     pub(super) fn n_regions(&self) -> usize {
-        self.n_slots.div_ceil(self.slots_per_region)
+        1 + self.n_slots.div_ceil(self.slots_per_region)
     }
 
-    /// Bytes of the whole mapping; `None` when they do not fit the address space.
+    /// Bytes of the whole mapping, whole huge pages; `None` when they do not fit the address space.
     pub(super) fn total_bytes(&self) -> Option<usize> {
-        let total = self.n_regions().checked_mul(self.region_pitch_bytes)?;
+        let total = self.n_slots.checked_mul(self.stride_bytes)?;
+        let total = (total.checked_add(PROBE_BYTES)?).checked_next_multiple_of(HUGE_PAGE_BYTES)?;
         (total <= isize::MAX as usize - HUGE_PAGE_BYTES).then_some(total)
     }
 
     /// The region of a slot, and the slot's offset in bytes from the start of the mapping.
     pub(super) fn place(&self, slot: usize) -> (usize, usize) {
-        let region = slot / self.slots_per_region;
-        (
-            region,
-            region * self.region_pitch_bytes + slot % self.slots_per_region * self.stride_bytes,
-        )
+        let region = 1 + slot / self.slots_per_region;
+        (region, PROBE_BYTES + slot * self.stride_bytes)
     }
 
-    /// Offset and length in bytes of a region: its slots with their tails, and the probe space at its end.
+    /// Offset and length in bytes of a region.
     pub(super) fn region(&self, region: usize) -> (usize, usize) {
-        let n_slots = self
-            .slots_per_region
-            .min(self.n_slots - region * self.slots_per_region);
+        let Some(before) = region.checked_sub(1) else {
+            return (0, PROBE_BYTES);
+        };
+        let first = before * self.slots_per_region;
+        let n_slots = self.slots_per_region.min(self.n_slots - first);
         (
-            region * self.region_pitch_bytes,
-            n_slots * self.stride_bytes + PROBE_BYTES,
+            PROBE_BYTES + first * self.stride_bytes,
+            n_slots * self.stride_bytes,
         )
     }
 }
@@ -109,21 +114,23 @@ mod tests {
             (1, 1),
             (3, 4096),
             (700, 2 << 20),
+            (200_000, 2 << 20),
             (5, 400 << 20),
-            (3, MAX_REGION_BYTES - 8192),
+            (3, MAX_REGION_BYTES - 4096),
         ] {
             let layout = SlotLayout::new(n_slots, slot_bytes).unwrap();
             assert!(layout.slot_bytes() >= slot_bytes);
-            let mut end = 0;
+            let mut end = PROBE_BYTES;
             for slot in 0..n_slots {
                 let (region, offset) = layout.place(slot);
                 let (region_offset, region_len) = layout.region(region);
                 assert!(region_len <= MAX_REGION_BYTES, "{n_slots} x {slot_bytes}");
-                assert_eq!(region_offset % HUGE_PAGE_BYTES, 0);
+                assert!(0 < region && region < MAX_REGIONS);
+                assert_eq!(region_offset % SLOT_ALIGN_BYTES, 0);
                 assert_eq!(offset % SLOT_ALIGN_BYTES, 0);
                 assert!(offset >= end && offset >= region_offset);
                 end = offset + layout.slot_bytes() + SLACK_BYTES;
-                assert!(end <= region_offset + region_len - PROBE_BYTES);
+                assert!(end <= region_offset + region_len);
             }
             assert!(end <= layout.total_bytes().unwrap());
         }

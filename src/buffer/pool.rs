@@ -19,8 +19,9 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Maps and prefaults memory for `n_slots` slots of `slot_bytes` bytes each, rounded up to
-    /// [`SLOT_ALIGN_BYTES`](super::SLOT_ALIGN_BYTES).
+    /// Maps memory for `n_slots` slots of `slot_bytes` bytes each, rounded up to
+    /// [`SLOT_ALIGN_BYTES`](super::SLOT_ALIGN_BYTES). The first slots are taken from the kernel now; what is never read into is never taken,
+    /// unless it is of the hugetlb pool.
     ///
     /// # Errors
     /// If the shape makes no sense, or is more than the machine's memory, or the kernel gives no memory.
@@ -51,19 +52,27 @@ impl Pool {
     /// # Panics
     /// If `n` is more than [`n_slots`](Pool::n_slots): the wait would never end.
     pub fn take(&self, n: usize) -> Option<Vec<Slot>> {
-        self.take_unless(n, || false)
+        self.take_unless(n, usize::MAX, || false)
     }
 
-    /// The same, but gives up, with `None`, once `is_stopped`: asked whenever slots come back, and on [`wake`](Pool::wake).
+    /// The same, but leaves slots alone while more than `most` would then be out, and gives up, with `None`, once `is_stopped`: asked
+    /// whenever slots come back, and on [`wake`](Pool::wake).
     ///
     /// # Panics
-    /// As [`take`](Pool::take).
-    pub(crate) fn take_unless(&self, n: usize, is_stopped: impl Fn() -> bool) -> Option<Vec<Slot>> {
+    /// As [`take`](Pool::take), and if `n` is more than `most`.
+    pub(crate) fn take_unless(
+        &self,
+        n: usize,
+        most: usize,
+        is_stopped: impl Fn() -> bool,
+    ) -> Option<Vec<Slot>> {
+        assert!(n <= most, "{n} slots where at most {most} may be out");
+        let least_free = self.n_slots().saturating_sub(most - n).max(n);
         assert!(n <= self.n_slots(), "{n} slots of a pool of {}", self.n_slots());
         let mut state = self.shared.lock();
         let ticket = state.next_ticket;
         state.next_ticket += 1;
-        while !state.closed && (state.turn != ticket || state.free.len() < n) {
+        while !state.closed && (state.turn != ticket || state.free.len() < least_free) {
             // Whatever its turn: the one before it may be waiting for slots that only whoever stopped this one gives back.
             if is_stopped() {
                 state.give_up(ticket);
@@ -143,8 +152,13 @@ impl Pool {
         self.shared.arena.page_kind()
     }
 
+    /// Address and length in bytes of the memory of all slots, which stays there as long as the pool or one of its slots lives.
+    pub(crate) fn slot_memory(&self) -> (NonNull<u8>, usize) {
+        self.shared.arena.slot_memory()
+    }
+
     /// Address and length in bytes of each part of the memory, none over 1 GiB, in the order of
-    /// [`Target::region`]: what is registered with a ring, or with a GPU driver. The addresses stay valid as
+    /// [`Target::region`]: what is registered with a ring. The addresses stay valid as
     /// long as the pool or one of its slots lives.
     pub(crate) fn regions(&self) -> impl Iterator<Item = (NonNull<u8>, usize)> + '_ {
         self.shared.arena.regions()
@@ -281,7 +295,7 @@ mod tests {
         while pool.n_waiting() != 1 {
             thread::yield_now();
         }
-        assert!(pool.take_unless(1, || true).is_none());
+        assert!(pool.take_unless(1, 1, || true).is_none());
         assert_eq!(pool.n_waiting(), 1);
         let waiting = pool.clone();
         let third = thread::spawn(move || waiting.take(1).unwrap().len());
@@ -301,7 +315,7 @@ mod tests {
         let (waiting, stop) = (pool.clone(), stopped.clone());
         let first = thread::spawn(move || {
             let is_stopped = || stop.load(std::sync::atomic::Ordering::Acquire);
-            waiting.take_unless(3, is_stopped).is_none()
+            waiting.take_unless(3, 3, is_stopped).is_none()
         });
         while pool.n_waiting() != 1 {
             thread::yield_now();

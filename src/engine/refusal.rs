@@ -36,6 +36,21 @@ fn remedy(error: &io::Error, disabled: &str) -> String {
     }
 }
 
+/// Whether the process may lock so many bytes, as far as can be told beforehand: others of its user's share the limit.
+pub(super) fn may_lock(bytes: u64) -> bool {
+    /// `CAP_IPC_LOCK` in the kernel's `include/uapi/linux/capability.h`: the limit does not count.
+    const IPC_LOCK: u64 = 1 << 14;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
+    if effective.is_some_and(|effective| effective & IPC_LOCK != 0) {
+        return true;
+    }
+    let limit = memlock_limit();
+    let soft = limit.strip_suffix(" bytes").unwrap_or_default();
+    soft == "unlimited" || soft.parse::<u64>().is_ok_and(|soft| soft >= bytes)
+}
+
 /// The limit on locked memory, as the kernel prints it.
 fn memlock_limit() -> String {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();

@@ -145,15 +145,10 @@ impl Gpu {
 
     /// Page-locks the read buffers of a pool until they are no longer used.
     pub(crate) fn pin_pool(&self, pool: &Pool) {
-        let mut locked = Vec::new();
-        for (start, len_bytes) in pool.regions() {
-            // A part that is locked would do no harm, and little good.
-            let Some(region) = self.lock_at(start.as_ptr(), len_bytes) else {
-                return;
-            };
-            locked.push(region);
+        let (start, len_bytes) = pool.slot_memory();
+        if let Some(locked) = self.lock_at(start.as_ptr(), len_bytes) {
+            pool.guard(Box::new(locked));
         }
-        pool.guard(Box::new(locked));
     }
 
     /// Page-locks memory. `None` where that is refused.

@@ -16,7 +16,8 @@ pub struct LoaderConfig {
     pub data: SamplerData,
     /// How bytes are read.
     pub engine: EngineConfig,
-    /// Memory for read buffers and for decoded minibatches that wait to be taken, in bytes. Minibatches that the caller
+    /// The most memory for read buffers and for decoded minibatches that wait to be taken, in bytes. It is taken from the system as it is
+    /// used: for the fetches that are read ahead, a few. Minibatches that the caller
     /// keeps come on top, and so do the mapped index and tables, and what [`Loader::rows`](crate::Loader::rows) reads.
     pub memory_bytes: usize,
     /// Threads that decode; 0 for one per core.

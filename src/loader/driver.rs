@@ -25,6 +25,11 @@ use crate::linked::plan::{Batch, MAX_BATCH_BYTES};
 use crate::linked::stage::{self, stage};
 use crate::plan::Plan;
 
+/// Fetches of which slots are out: one is decoded, the others are read or have just been.
+const FETCHES_AHEAD: usize = 3;
+/// Where fetches are small, so many bytes are read ahead: what keeps fast devices busy.
+const IN_FLIGHT_BYTES: usize = 64 << 20;
+
 /// The epoch that each completion belongs to, by its tag.
 pub(super) type Routes = Arc<Mutex<HashMap<u64, Arc<Pipeline>>>>;
 
@@ -88,7 +93,10 @@ impl Driver {
                 return self.pipeline.fail_at(first, error.into());
             }
             let stopped = || self.pipeline.is_stopped();
-            let Some(slots) = self.pool.take_unless(reads.n_slots, stopped) else {
+            let Some(slots) = self
+                .pool
+                .take_unless(reads.n_slots, self.most_slots(n_slots), stopped)
+            else {
                 return self.give_up(first);
             };
             self.pipeline.planned(planned, since.elapsed() - planned);
@@ -121,6 +129,12 @@ impl Driver {
         }
     }
 
+    /// Slots that may be out at once: more than a few fetches ahead gain nothing, and cost pages and the cache.
+    fn most_slots(&self, of_fetch: usize) -> usize {
+        let in_flight = IN_FLIGHT_BYTES.div_ceil(self.pool.slot_bytes());
+        (of_fetch * FETCHES_AHEAD).max(of_fetch + in_flight)
+    }
+
     /// Has a batch read as soon as there is memory for what it brings. False if the epoch is over.
     fn read_batch(&self, fetch: u64, first: u64, n_obs: usize, mut batch: Batch) -> bool {
         let since = Instant::now();
@@ -145,7 +159,7 @@ impl Driver {
                 return false;
             }
         };
-        let Some(slots) = self.pool.take_unless(1, stopped) else {
+        let Some(slots) = self.pool.take_unless(1, usize::MAX, stopped) else {
             self.give_up(first);
             return false;
         };

@@ -9,6 +9,7 @@ mod climb;
 mod config;
 mod inbox;
 mod queues;
+mod regions;
 mod ring;
 mod rings;
 mod setup;

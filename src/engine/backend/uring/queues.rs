@@ -11,12 +11,11 @@ use std::thread;
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, opcode, squeue, types};
 
 use super::config::RingConfig;
-use super::setup::register_buffers;
+use super::regions::Regions;
 use crate::engine::error::errno;
 use crate::engine::in_flight::FlightId;
 use crate::engine::piece::Piece;
 use crate::engine::port::Port;
-use crate::engine::refusal::refusal;
 
 /// Marks the completion of the read that wakes the thread for a new submission.
 const WAKE: u64 = u64::MAX;
@@ -43,7 +42,7 @@ pub(super) struct Queues<'r> {
     completions: CompletionQueue<'r>,
     has_min_wait: bool,
     registered_files: bool,
-    registered_buffers: bool,
+    regions: Regions,
     wake_armed: bool,
     refused_in_a_row: u32,
 }
@@ -59,7 +58,7 @@ impl<'r> Queues<'r> {
             completions,
             has_min_wait,
             registered_files: false,
-            registered_buffers: false,
+            regions: Regions::None,
             wake_armed: false,
             refused_in_a_row: 0,
         }
@@ -77,20 +76,11 @@ impl<'r> Queues<'r> {
         }
         let shared = config.registration.as_ref();
         let cloned = shared.is_some_and(|shared| self.submitter.register_buffers_clone(shared.fd()).is_ok());
-        if !cloned {
+        self.regions = match cloned {
+            true => Regions::All,
             // SAFETY: the pool in `port` outlives the ring, or is leaked by the thread when it gives the ring up.
-            unsafe { register_buffers(&self.submitter, &self.port.pool) }.map_err(|e| {
-                let bytes: usize = self.port.pool.regions().map(|(_, len)| len).sum();
-                refusal(
-                    &format!(
-                        "registering {} KiB of buffers with io_uring",
-                        bytes.div_ceil(1024)
-                    ),
-                    &e,
-                )
-            })?;
-        }
-        self.registered_buffers = true;
+            false => unsafe { Regions::register(&self.submitter, &self.port.pool) }?,
+        };
         Ok(())
     }
 
@@ -100,7 +90,7 @@ impl<'r> Queues<'r> {
         self.push(&entry);
     }
 
-    fn entry(&self, piece: &Piece, user_data: u64) -> squeue::Entry {
+    fn entry(&mut self, piece: &Piece, user_data: u64) -> squeue::Entry {
         let Piece {
             file,
             offset_bytes,
@@ -110,7 +100,9 @@ impl<'r> Queues<'r> {
         let index = types::Fixed(file);
         let fd = types::Fd(self.port.files.file(file).as_raw_fd());
         let (start, region) = (target.as_ptr(), target.region());
-        let entry = match (self.registered_files, self.registered_buffers) {
+        // SAFETY: as in `register`.
+        let is_registered = unsafe { self.regions.holds(region, &self.submitter, &self.port.pool) };
+        let entry = match (self.registered_files, is_registered) {
             (true, true) => opcode::ReadFixed::new(index, start, len_bytes, region)
                 .offset(offset_bytes)
                 .build(),
@@ -216,9 +208,9 @@ impl<'r> Queues<'r> {
 
     /// Unregisters the buffers, if they were registered.
     pub(super) fn unregister_buffers(&mut self) -> io::Result<()> {
-        if self.registered_buffers {
-            self.submitter.unregister_buffers()?;
+        match self.regions.is_none() {
+            true => Ok(()),
+            false => self.submitter.unregister_buffers(),
         }
-        Ok(())
     }
 }

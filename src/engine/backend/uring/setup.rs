@@ -8,8 +8,9 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::process;
 
-use io_uring::{Builder, IoUring, Submitter, opcode, types};
+use io_uring::{Builder, IoUring, opcode, types};
 
+use super::regions::register_buffers;
 use crate::buffer::Pool;
 use crate::engine::error::errno;
 use crate::engine::refusal::refusal;
@@ -72,21 +73,6 @@ pub(crate) fn probe_ring() -> Result<(), String> {
     errno(completion.result())
         .map(drop)
         .map_err(|e| refusal("writing through io_uring", &e))
-}
-
-/// Registers the memory of a pool, region by region, so that a target's region is the index of its buffer.
-///
-/// # Safety
-/// The pool must outlive the registration: until the ring is gone or the buffers are unregistered.
-pub(super) unsafe fn register_buffers(submitter: &Submitter<'_>, pool: &Pool) -> io::Result<()> {
-    let regions: Vec<_> = (pool.regions())
-        .map(|(start, len)| libc::iovec {
-            iov_base: start.as_ptr().cast(),
-            iov_len: len,
-        })
-        .collect();
-    // SAFETY: the regions are parts of the pool's mapping, which the caller promises to keep.
-    unsafe { submitter.register_buffers(&regions) }
 }
 
 /// Keeps the memory of a pool registered for several rings to share: it is pinned and counted once. A ring that
