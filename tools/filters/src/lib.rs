@@ -19,7 +19,9 @@
 
 mod bitshuffle;
 pub mod blosc;
+mod checksum;
 mod pipeline;
 pub mod stream;
 
-pub use pipeline::{FLETCHER32_BYTES, Filter, Pipeline, Unknown, strip_fletcher32, zarr};
+pub use checksum::{FLETCHER32_BYTES, strip_fletcher32};
+pub use pipeline::{Filter, Pipeline, Unknown, zarr};

@@ -256,7 +256,8 @@ fn stated_length(reference: &[u8]) -> Option<u32> {
     let (address, _) = rest.split_last_chunk::<4>()?;
     let length = u32::from_le_bytes(*length);
     let is = |value: u8| address.iter().all(|&byte| byte == value);
-    (!is(0) && !(is(0xff) && length == 0)).then_some(length)
+    let is_null = is(0) || (is(0xff) && length == 0);
+    (!is_null).then_some(length)
 }
 
 const PANICKED: &str = "the HDF5 parser failed on it";

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::container::Fault;
 
 /// What both documents of a node must say. In what chunks an array is stored is said rightly beside them, whatever an older copy says: tools
-/// write arrays anew, and versions of zarr-python describe the same ones in several ways.
+/// write arrays again, and versions of zarr-python describe the same ones in several ways.
 const FIELDS: [&str; 5] = ["node_type", "attributes", "shape", "dtype", "data_type"];
 
 /// The copies of documents, by the paths of these.
