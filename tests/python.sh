@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # Builds the wheel of the Python package, installs it into fresh environments, and runs its tests there. tests/setup.sh comes first.
 #
-#     bash tests/python.sh [--without-torch]
+#     bash tests/python.sh [--without-torch] [--release]
+#
+# --release: makes the source distribution, and from that the wheel that is to be published: built with zig, it runs on every Linux with
+# glibc 2.28 or later (manylinux_2_28). That takes some minutes, since nothing that was built for this machine can be used.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,15 +16,27 @@ say() { echo "python: $*" >&2; }
 # The environment that maturin and the tests run in: with torch, unless that was left out or no Python is new enough for it.
 environment=.venv
 [ -e .venv-torch/made-of ] && environment=.venv-torch
+maturin=maturin
+flags=()
 for argument in "$@"; do
-    if [ "$argument" = --without-torch ]; then environment=.venv; fi
+    case $argument in
+    --yes) ;; # for tests/setup.sh
+    --without-torch) environment=.venv ;;
+    --release)
+        maturin="maturin[zig]"
+        flags=(--sdist --zig --compatibility manylinux_2_28 --target-dir target/manylinux)
+        ;;
+    *) echo "python: $argument is not an option: --without-torch or --release" >&2 && exit 2 ;;
+    esac
 done
 python=$PWD/$environment/bin/python
-"$python" -m pip install --quiet --disable-pip-version-check "maturin>=1.9,<2" "pytest>=8" "pytest-xdist>=3"
+"$python" -m pip install --quiet --disable-pip-version-check "$maturin>=1.9,<2" "pytest>=8" "pytest-xdist>=3"
 
-# With what the command was built with: only the binding itself is compiled. Of a wheel built before nothing may be left.
+# With what the command was built with, except for a release: only the binding itself is compiled. Of a wheel built before nothing may be
+# left. On PATH, the environment lets maturin find its zig.
 rm -rf target/wheels
-"$python" -m maturin build --release --locked --quiet --manifest-path tools/python/Cargo.toml --out target/wheels
+PATH=$(dirname "$python"):$PATH "$python" -m maturin build --release --locked --quiet --manifest-path tools/python/Cargo.toml \
+    --out target/wheels "${flags[@]}"
 wheel=$(ls target/wheels/*.whl)
 say "built $(basename "$wheel"), $(du -h "$wheel" | cut -f1)"
 
