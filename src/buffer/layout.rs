@@ -13,9 +13,9 @@ pub const SLOT_ALIGN_BYTES: usize = 4096;
 /// The kernel refuses (EFAULT) to register a buffer of more than this many bytes.
 pub(super) const MAX_REGION_BYTES: usize = 1 << 30;
 
-/// Bytes of a region: what is taken from the kernel, and registered with a ring or a driver, in one piece. Small enough to take some
-/// milliseconds, unless one slot is larger.
-const REGION_BYTES: usize = 16 << 20;
+/// Bytes of a region: what is taken from the kernel, and registered with a ring, in one piece. As small as a slot of the usual size, so that
+/// a ring that registers one on its way has enough in flight meanwhile; larger slots have regions of their own.
+const REGION_BYTES: usize = 4 << 20;
 
 /// The most buffers that the kernel registers with a ring.
 const MAX_REGIONS: usize = 1 << 14;

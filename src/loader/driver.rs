@@ -26,7 +26,7 @@ use crate::linked::stage::{self, stage};
 use crate::plan::Plan;
 
 /// Fetches of which slots are out: one is decoded, the others are read or have just been.
-const FETCHES_AHEAD: usize = 3;
+const FETCHES_AHEAD: usize = 4;
 /// Where fetches are small, so many bytes are read ahead: what keeps fast devices busy.
 const IN_FLIGHT_BYTES: usize = 64 << 20;
 

@@ -78,6 +78,7 @@ pub(super) fn replay(
     }
     let enough = 4 + 3 * (shard_bytes as usize).div_ceil(slot_bytes / 2);
     let pool = Pool::new((memory_bytes / slot_bytes).clamp(2, enough), slot_bytes)?;
+    pool.touch();
     let started: Arc<Mutex<Started>> = Arc::default();
     let (pool_of_engine, started_in_engine) = (pool.clone(), Arc::clone(&started));
     let engine = Engine::start(&store.shard_paths(), &pool, config, move |completion| {

@@ -54,6 +54,7 @@ pub(super) fn read(
         .map_or(POOL_BYTES, |depth| 2 * u64::from(depth) * config.read_bytes);
     let n_slots = wanted.min(MAX_POOL_BYTES).div_ceil(slot_bytes).max(4);
     let pool = Pool::new(n_slots as usize, slot_bytes as usize)?;
+    pool.touch();
     let done: Arc<Mutex<Done>> = Arc::default();
     let (pool_of_engine, done_in_engine, since) = (pool.clone(), Arc::clone(&done), Instant::now());
     let engine = Engine::start(paths, &pool, engine_config, move |completion| {
