@@ -46,7 +46,7 @@ const UNSAFE: &[&str] = &[
     "src/engine/backend/pread.rs",                        // pread into a slot
     "src/engine/backend/uring/queues.rs",                 // io_uring
     "src/engine/backend/uring/regions.rs",                // registers memory with io_uring
-    "src/engine/backend/uring/setup.rs",                  // writes a byte through a ring
+    "src/engine/backend/uring/setup.rs",                  // writes a byte through a ring; shares buffers
     "src/engine/backend/uring/thread.rs",                 // the clock of a thread
     "src/engine/direct.rs",                               // statx, cachestat, fiemap
     "src/format/encoding/packed/arch/avx2.rs",            // vector instructions

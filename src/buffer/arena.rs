@@ -1,7 +1,7 @@
 //! One anonymous mapping, cut into slots that never straddle two regions: what is registered with a ring in one piece.
 #![allow(
     unsafe_code,
-    reason = "the mapping is made, advised, prefaulted and unmapped here, and nowhere else"
+    reason = "the mapping is made, advised, populated and unmapped here, and nowhere else"
 )]
 
 use std::any::Any;

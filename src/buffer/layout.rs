@@ -13,12 +13,12 @@ pub const SLOT_ALIGN_BYTES: usize = 4096;
 /// The kernel refuses (EFAULT) to register a buffer of more than this many bytes.
 pub(super) const MAX_REGION_BYTES: usize = 1 << 30;
 
-/// Bytes of a region: what is taken from the kernel, and registered with a ring, in one piece. As small as a slot of the usual size, so that
-/// a ring that registers one on its way has enough in flight meanwhile; larger slots have regions of their own.
+/// Bytes of a region: what is taken from the kernel, and registered with a ring, in one piece. It holds one slot of the usual size, so that
+/// a ring that registers one on its way has enough in flight meanwhile. Larger slots have regions of their own, and large pools larger ones.
 const REGION_BYTES: usize = 4 << 20;
 
-/// The most buffers that the kernel registers with a ring.
-const MAX_REGIONS: usize = 1 << 14;
+/// The most buffers that every kernel registers with a ring (more from Linux 5.13 on).
+const MAX_REGIONS: usize = 1 << 10;
 
 /// The huge page of x86-64 and of aarch64 with 4 KiB pages; the mapping is aligned to it.
 pub(super) const HUGE_PAGE_BYTES: usize = 2 << 20;
@@ -115,6 +115,7 @@ mod tests {
             (3, 4096),
             (700, 2 << 20),
             (200_000, 2 << 20),
+            (3_000_000, 4096),
             (5, 400 << 20),
             (3, MAX_REGION_BYTES - 4096),
         ] {

@@ -8,7 +8,7 @@ use std::fmt;
 pub enum PageKind {
     /// Pages of 2 MiB from the pool that `vm.nr_hugepages` reserves.
     Hugetlb,
-    /// Transparent huge pages, for at least half of the memory.
+    /// Transparent huge pages, for at least half of the memory that is taken at the start.
     Transparent,
     /// Ordinary pages: reads of 64 KiB and more cost about twice the CPU time, and run slower.
     Small,

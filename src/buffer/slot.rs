@@ -32,7 +32,7 @@ impl Slot {
         let (start, region) = shared.arena().slot(index as usize);
         #[expect(
             clippy::expect_used,
-            reason = "2^16 regions of 1 GiB are more than any machine's memory"
+            reason = "there are more only with slots of over 64 TiB together"
         )]
         let region = u16::try_from(region).expect("regions fit 16 bits");
         Slot {

@@ -40,10 +40,15 @@ fn remedy(error: &io::Error, disabled: &str) -> String {
 pub(super) fn may_lock(bytes: u64) -> bool {
     /// `CAP_IPC_LOCK` in the kernel's `include/uapi/linux/capability.h`: the limit does not count.
     const IPC_LOCK: u64 = 1 << 14;
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let file = |name| fs::read_to_string(name).unwrap_or_default();
+    let status = file("/proc/thread-self/status");
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = effective.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
-    if effective.is_some_and(|effective| effective & IPC_LOCK != 0) {
+    // In a user namespace it is the right to nothing.
+    let is_real = file("/proc/self/uid_map")
+        .split_whitespace()
+        .eq(["0", "0", "4294967295"]);
+    if is_real && effective.is_some_and(|effective| effective & IPC_LOCK != 0) {
         return true;
     }
     let limit = memlock_limit();

@@ -27,8 +27,34 @@ use crate::plan::Plan;
 
 /// Fetches of which slots are out: one is decoded, the others are read or have just been.
 const FETCHES_AHEAD: usize = 4;
-/// Where fetches are small, so many bytes are read ahead: what keeps fast devices busy.
-const IN_FLIGHT_BYTES: usize = 64 << 20;
+/// Where fetches are small, slots of so many bytes are filled ahead, but so many slots at least: what keeps fast devices busy.
+const AHEAD_BYTES: usize = 64 << 20;
+const AHEAD_SLOTS: usize = 32;
+
+/// How many slots of the pool may be out: more than a few fetches ahead gain nothing, and cost memory and the cache.
+struct Ahead {
+    /// Out before the epoch began: in reads of an earlier one, or kept by a caller.
+    before: usize,
+    least: usize,
+    /// Of the largest fetch so far.
+    largest: usize,
+}
+
+impl Ahead {
+    fn new(pool: &Pool) -> Self {
+        Self {
+            before: pool.n_slots() - pool.free(),
+            least: AHEAD_BYTES.div_ceil(pool.slot_bytes()).max(AHEAD_SLOTS),
+            largest: 0,
+        }
+    }
+
+    /// With those of a fetch of `n_slots`.
+    fn most(&mut self, n_slots: usize) -> usize {
+        self.largest = self.largest.max(n_slots);
+        self.before + (self.largest * FETCHES_AHEAD).max(self.largest + self.least)
+    }
+}
 
 /// The epoch that each completion belongs to, by its tag.
 pub(super) type Routes = Arc<Mutex<HashMap<u64, Arc<Pipeline>>>>;
@@ -44,7 +70,7 @@ pub(super) fn route(routes: &Routes, completion: Completion) {
     }
 }
 
-/// Plans fetches and submits their reads, as far ahead as there are free slots.
+/// Plans fetches and submits their reads, some fetches ahead.
 pub(super) struct Driver {
     pub(super) plan: Plan,
     pub(super) context: Arc<DecodeContext>,
@@ -56,6 +82,8 @@ pub(super) struct Driver {
     pub(super) first_tag: u64,
     /// Tags of batches come after those of all fetches that were ever planned.
     pub(super) next_tag: Arc<AtomicU64>,
+    /// Whether whole fetches are handed out, which the caller may keep: then all slots may be out.
+    pub(super) hands_out: bool,
     pub(super) span: Span,
 }
 
@@ -69,6 +97,7 @@ impl Driver {
         };
         let sources = self.context.read_sources();
         let mut first = self.plan.n_before();
+        let mut ahead = Ahead::new(&self.pool);
         for number in 0..self.plan.n_fetches() {
             let since = Instant::now();
             let span =
@@ -93,10 +122,11 @@ impl Driver {
                 return self.pipeline.fail_at(first, error.into());
             }
             let stopped = || self.pipeline.is_stopped();
-            let Some(slots) = self
-                .pool
-                .take_unless(reads.n_slots, self.most_slots(n_slots), stopped)
-            else {
+            let most = match self.hands_out || reads.n_slots == 0 {
+                true => usize::MAX,
+                false => ahead.most(n_slots),
+            };
+            let Some(slots) = self.pool.take_unless(reads.n_slots, most, stopped) else {
                 return self.give_up(first);
             };
             self.pipeline.planned(planned, since.elapsed() - planned);
@@ -127,12 +157,6 @@ impl Driver {
             }
             first += n_minibatches;
         }
-    }
-
-    /// Slots that may be out at once: more than a few fetches ahead gain nothing, and cost pages and the cache.
-    fn most_slots(&self, of_fetch: usize) -> usize {
-        let in_flight = IN_FLIGHT_BYTES.div_ceil(self.pool.slot_bytes());
-        (of_fetch * FETCHES_AHEAD).max(of_fetch + in_flight)
     }
 
     /// Has a batch read as soon as there is memory for what it brings. False if the epoch is over.
@@ -282,5 +306,24 @@ impl Drop for Running {
             // Panics were caught in the thread.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_fetches_are_ahead_whatever_is_kept_and_however_short_the_last_one_is() {
+        let pool = Pool::new(200, 2 << 20).unwrap();
+        let kept = pool.take(5).unwrap();
+        let mut ahead = Ahead::new(&pool);
+        assert_eq!((ahead.least, ahead.most(1)), (32, 5 + 33));
+        assert_eq!(ahead.most(20), 5 + 80);
+        assert_eq!(ahead.most(1), 5 + 80);
+        drop(kept);
+        // Long obs make long slots: some of them are ahead all the same.
+        let pool = Pool::new(8, 64 << 20).unwrap();
+        assert_eq!(Ahead::new(&pool).most(1), 33);
     }
 }

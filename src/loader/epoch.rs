@@ -61,6 +61,7 @@ impl Epoch {
             stage_memory: shared.stage_memory.clone(),
             first_tag: shared.next_tag.fetch_add(n_fetches, Ordering::Relaxed),
             next_tag: shared.next_tag.clone(),
+            hands_out: threads == 0,
             span: span.clone(),
         };
         running.spawn("cellring-plan", move |_| driver.run())?;

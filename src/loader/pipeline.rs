@@ -88,7 +88,7 @@ pub struct EpochStats {
     pub decode_ns: u64,
     /// Nanoseconds spent planning fetches.
     pub plan_ns: u64,
-    /// Nanoseconds in which planning waited for free read buffers.
+    /// Nanoseconds in which planning waited for read buffers: for free ones, or for those of earlier fetches, which it is a few ahead of.
     pub buffer_wait_ns: u64,
 }
 

@@ -38,6 +38,9 @@ pub(super) struct RingConfig {
     /// Has the buffers registered already, for this ring to share.
     pub(super) registration: Option<Arc<SharedRegistration>>,
     pub(super) device: Arc<DeviceState>,
+    /// Whether buffers are registered when they are first read into. Not with several rings: each counts what it has registered, and the
+    /// limit is to be met before one of them is relied on.
+    pub(super) registers_as_used: bool,
     /// The `st_dev` of the files that the ring must be able to read; `None` for any.
     pub(super) device_number: Option<u64>,
     /// Whether this ring decides on the level of its device.

@@ -76,11 +76,13 @@ impl<'r> Queues<'r> {
         }
         let shared = config.registration.as_ref();
         let cloned = shared.is_some_and(|shared| self.submitter.register_buffers_clone(shared.fd()).is_ok());
-        self.regions = match cloned {
-            true => Regions::All,
-            // SAFETY: the pool in `port` outlives the ring, or is leaked by the thread when it gives the ring up.
-            false => unsafe { Regions::register(&self.submitter, &self.port.pool) }?,
-        };
+        if cloned {
+            self.regions = Regions::All;
+            return Ok(());
+        }
+        let (submitter, pool) = (&self.submitter, &self.port.pool);
+        // SAFETY: the pool in `port` outlives the ring, or is leaked by the thread when it gives the ring up.
+        self.regions = unsafe { Regions::register(submitter, pool, config.registers_as_used) }?;
         Ok(())
     }
 
@@ -101,7 +103,7 @@ impl<'r> Queues<'r> {
         let fd = types::Fd(self.port.files.file(file).as_raw_fd());
         let (start, region) = (target.as_ptr(), target.region());
         // SAFETY: as in `register`.
-        let is_registered = unsafe { self.regions.holds(region, &self.submitter, &self.port.pool) };
+        let is_registered = unsafe { self.regions.ensure(region, &self.submitter, &self.port.pool) };
         let entry = match (self.registered_files, is_registered) {
             (true, true) => opcode::ReadFixed::new(index, start, len_bytes, region)
                 .offset(offset_bytes)

@@ -15,6 +15,9 @@ use io_uring::Submitter;
 use crate::buffer::Pool;
 use crate::engine::refusal::{may_lock, refusal};
 
+/// The kernel counts whole huge pages, and the ring itself.
+const SPARE_BYTES: usize = 4 << 20;
+
 /// What is registered.
 pub(super) enum Regions {
     None,
@@ -29,46 +32,48 @@ pub(super) enum Regions {
 }
 
 impl Regions {
-    /// Prepares the regions of a pool to be registered one by one, beginning with the first, a small one that proves that registering
-    /// works. All at once where the kernel knows no empty places in its table (before Linux 5.19), and where memory that may be locked is
-    /// short, so that it is refused now.
+    /// Registers the first region of a pool, a small one that proves that it works; the others follow `as_used`. All at once if not, where
+    /// the kernel knows no empty places in its table (before Linux 5.19), and where memory that may be locked is short, so that it
+    /// is refused now.
     ///
     /// # Errors
     /// One clause that says what was refused.
     ///
     /// # Safety
     /// The pool must outlive the registration: until the ring is gone or the buffers are unregistered.
-    pub(super) unsafe fn register(submitter: &Submitter<'_>, pool: &Pool) -> Result<Self, String> {
+    pub(super) unsafe fn register(
+        submitter: &Submitter<'_>,
+        pool: &Pool,
+        as_used: bool,
+    ) -> Result<Self, String> {
         let (n_regions, bytes) = pool
             .regions()
             .fold((0, 0), |(n, sum), (_, len)| (n + 1, sum + len));
-        if may_lock(bytes as u64) && submitter.register_buffers_sparse(n_regions as u32).is_ok() {
+        if as_used
+            && may_lock((bytes + SPARE_BYTES) as u64)
+            && submitter.register_buffers_sparse(n_regions as u32).is_ok()
+        {
             let mut regions = Self::Used {
                 is_registered: vec![false; n_regions],
                 is_refused: false,
             };
             // SAFETY: as the caller promises.
-            if unsafe { regions.holds(0, submitter, pool) } {
+            if unsafe { regions.ensure(0, submitter, pool) } {
                 return Ok(regions);
             }
             let _ = submitter.unregister_buffers();
         }
         // SAFETY: as the caller promises.
-        match unsafe { register_buffers(submitter, pool) } {
-            Ok(()) => Ok(Self::All),
-            Err(error) => {
-                let kib = bytes.div_ceil(1024);
-                let step = format!("registering {kib} KiB of buffers with io_uring");
-                Err(refusal(&step, &error))
-            }
-        }
+        unsafe { register_buffers(submitter, pool) }
+            .map(|()| Self::All)
+            .map_err(|error| refused(bytes, &error))
     }
 
-    /// Whether reads into this region may name a registered buffer. Registers it if that is to be tried.
+    /// Registers a region if it is to be, and is not yet. Whether reads into it may name a registered buffer.
     ///
     /// # Safety
-    /// As [`register`](Self::register).
-    pub(super) unsafe fn holds(&mut self, region: u16, submitter: &Submitter<'_>, pool: &Pool) -> bool {
+    /// As [`register`](Self::register), whose ring and pool these must be.
+    pub(super) unsafe fn ensure(&mut self, region: u16, submitter: &Submitter<'_>, pool: &Pool) -> bool {
         match self {
             Self::None => false,
             Self::All => true,
@@ -79,8 +84,14 @@ impl Regions {
                 let is_registered = &mut is_registered[usize::from(region)];
                 if !*is_registered && !*is_refused {
                     // SAFETY: as the caller promises.
-                    *is_registered = unsafe { register_region(submitter, pool, region) }.is_ok();
-                    *is_refused = !*is_registered;
+                    match unsafe { register_region(submitter, pool, region) } {
+                        Ok(()) => *is_registered = true,
+                        Err(error) => {
+                            *is_refused = true;
+                            let bytes = pool.slot_bytes();
+                            tracing::warn!("{}; reads go on without", refused(bytes, &error));
+                        }
+                    }
                 }
                 *is_registered
             }
@@ -90,6 +101,11 @@ impl Regions {
     pub(super) fn is_none(&self) -> bool {
         matches!(self, Self::None)
     }
+}
+
+fn refused(bytes: usize, error: &io::Error) -> String {
+    let kib = bytes.div_ceil(1024);
+    refusal(&format!("registering {kib} KiB of buffers with io_uring"), error)
 }
 
 /// Registers the memory of a pool, region by region, so that a target's region is the index of its buffer.

@@ -27,6 +27,8 @@ pub(super) struct Rings {
     port: Port,
     config: RingsConfig,
     registration: Option<Arc<SharedRegistration>>,
+    /// Whether there is one ring at the start.
+    is_single: bool,
     /// The devices by their number, and for each file its place among them.
     device_numbers: Vec<u64>,
     device_of_file: Vec<usize>,
@@ -66,6 +68,7 @@ impl Rings {
                 .then(|| SharedRegistration::new(&port.pool))
                 .flatten()
                 .map(Arc::new),
+            is_single: n_rings == 1,
             device_numbers,
             device_of_file,
             devices: (0..n_devices.min(n_rings)).map(|_| Arc::default()).collect(),
@@ -96,6 +99,7 @@ impl Rings {
             pace: self.config.pace,
             registered_buffers: self.config.registered_buffers,
             registration: self.registration.clone(),
+            registers_as_used: self.is_single && self.running().rings.is_empty(),
             device: Arc::clone(&self.devices[leader]),
             device_number: self.device_numbers.get(leader).copied(),
             leads,
