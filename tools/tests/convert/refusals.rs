@@ -264,7 +264,21 @@ zarr.open_group(sys.argv[1], mode='r+', use_consolidated=False)['obs'].attrs['co
             message.contains("differs from its copy in the consolidated metadata"),
             "{message}"
         );
+        // zarr-python writes to no zip file that exists: it is to be unpacked.
+        let zip = directory.path().join("b.zarr.zip");
+        let archive = "import shutil, sys; shutil.make_archive(sys.argv[1][:-4], 'zip', sys.argv[2])";
+        run(archive, &[zip.to_str().unwrap(), name]);
+        let message = refused(&zip, &[]);
+        let unpacked = directory.path().join("b.zarr").display().to_string();
+        assert!(
+            message.contains(&format!("unzip {} -d {unpacked}", zip.display()))
+                && message.trim_end().ends_with(&format!(
+                    "zarr.consolidate_metadata({unpacked:?}) and convert {unpacked}"
+                )),
+            "{message}"
+        );
         // The remedy that the message names, as it stands there.
+        let message = refused(&path, &[]);
         let call = message.split(" with ").last().unwrap().trim_end();
         run(&format!("import zarr; {call}"), &[]);
         let store = directory.path().join("x.cellring");

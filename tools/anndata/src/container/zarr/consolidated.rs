@@ -4,6 +4,7 @@
 //! take the copy, as anndata does, see other data: such a node is refused.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -21,8 +22,9 @@ pub(super) struct Consolidated {
 }
 
 impl Consolidated {
-    /// Those in `.zmetadata` (zarr v2) and in the root's `zarr.json` (zarr v3), of the hierarchy at `path`.
-    pub(super) fn of(v2: Option<Value>, v3: Option<Value>, path: &str) -> Self {
+    /// Those in `.zmetadata` (zarr v2) and in the root's `zarr.json` (zarr v3), of the hierarchy at `path`, which may be a zip
+    /// file: zarr-python writes to none that exists.
+    pub(super) fn of(v2: Option<Value>, v3: Option<Value>, path: &Path, is_zip: bool) -> Self {
         let members = |value: Value| match value {
             Value::Object(members) => members,
             _ => serde_json::Map::new(),
@@ -30,12 +32,22 @@ impl Consolidated {
         let of_v2 = v2.map(|mut document| members(document["metadata"].take()));
         let of_v3 = v3.map(|mut root| members(root["consolidated_metadata"]["metadata"].take()));
         let of_v3 = of_v3.into_iter().flatten();
+        let unpacked = path.with_extension("").display().to_string();
         let documents = of_v3.map(|(node, document)| (format!("{node}/zarr.json"), document));
         Self {
             documents: documents.chain(of_v2.into_iter().flatten()).collect(),
-            remedy: format!(
-                "if the members are right, write the copy again with zarr.consolidate_metadata({path:?})"
-            ),
+            remedy: match is_zip {
+                false => {
+                    format!(
+                        "if the members are right, write the copy again with zarr.consolidate_metadata({path:?})"
+                    )
+                }
+                true => format!(
+                    "if the members are right, unpack it (unzip {} -d {unpacked}), write the copy again with \
+                     zarr.consolidate_metadata({unpacked:?}) and convert {unpacked}",
+                    path.display()
+                ),
+            },
         }
     }
 
@@ -87,7 +99,7 @@ mod tests {
         let v3 = json!({"consolidated_metadata": {"metadata": {
             "obs": {"node_type": "group", "attributes": {"a": 1}, "consolidated_metadata": {"metadata": {}}},
         }}});
-        let both = Consolidated::of(Some(v2), Some(v3), "a.zarr");
+        let both = Consolidated::of(Some(v2), Some(v3), Path::new("a.zarr"), false);
         let is_fine = |key, found: Option<Value>| both.check(key, found.as_ref()).is_ok();
         assert!(is_fine("obs/.zattrs", Some(json!({"column-order": ["a"]}))));
         assert!(is_fine(
@@ -110,9 +122,14 @@ mod tests {
         ));
         // A copy of another kind has nothing to compare with.
         assert!(
-            Consolidated::of(Some(json!({"metadata": 5})), Some(json!({})), "")
-                .documents
-                .is_empty()
+            Consolidated::of(
+                Some(json!({"metadata": 5})),
+                Some(json!({})),
+                Path::new(""),
+                false
+            )
+            .documents
+            .is_empty()
         );
     }
 }

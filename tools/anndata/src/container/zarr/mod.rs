@@ -63,7 +63,8 @@ impl Zarr {
             consolidated: Consolidated::default(),
         };
         let (v2, v3) = (zarr.get("", ".zmetadata")?, zarr.get("", "zarr.json")?);
-        zarr.consolidated = Consolidated::of(v2, v3, &path.to_string_lossy());
+        let is_zip = matches!(*zarr.storage, Storage::Zip(..));
+        zarr.consolidated = Consolidated::of(v2, v3, path, is_zip);
         if zarr.document("")?.is_some() {
             return Ok(Some(zarr));
         }
