@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use cellring::format::ValueType;
+use cellring::format::{Encoding, ValueType};
 use cellring::plan::Sampler;
 use cellring::writer::WriterOptions;
 use cellring::{Collection, Epoch, ErrorKind, Loader, LoaderConfig, SamplerConfig, SamplerData, Store};
@@ -165,6 +165,30 @@ fn another_epoch_ends_the_one_before_it() {
     assert!(fetches.next().is_none());
     drop(fetches);
     assert_eq!(contents(third), expected);
+}
+
+/// What is handed out whole may be kept, until the budget is used up: more fetches than the loader itself reads ahead.
+#[test]
+fn fetches_may_be_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let rows = common::matrix(60_000, 200, Kind::Counts, 5);
+    let options = WriterOptions::new(200, ValueType::F32).encoding(Encoding::Raw);
+    common::write_store(&path, &rows, options, None).unwrap();
+    let sampler = SamplerConfig::default()
+        .block_size(1)
+        .batch_size(16)
+        .fetch_factor(1);
+    let config = LoaderConfig::default().sampler(sampler).memory_bytes(256 << 20);
+    let loader = Loader::new(Arc::new(Store::open(path).unwrap()), config).unwrap();
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let kept: Vec<_> = loader.fetches(0).unwrap().take(40).collect();
+        let n_sound = kept.iter().filter(|fetch| fetch.is_ok()).count();
+        send.send(n_sound)
+    });
+    // It would wait for ever; nothing is measured.
+    assert_eq!(receive.recv_timeout(Duration::from_secs(120)), Ok(40));
 }
 
 #[test]
