@@ -200,6 +200,14 @@ fn in_child(case: &str, path: &Path) {
     );
 }
 
+/// Runs a case where rings and direct I/O work.
+fn in_child_with_a_ring(case: &str) {
+    let (_dir, path) = file();
+    if ring_and_direct_work(&path) {
+        in_child(case, &path);
+    }
+}
+
 #[test]
 fn a_sandbox_that_refuses_io_uring_leaves_pread() {
     let (_dir, path) = file();
@@ -212,10 +220,7 @@ fn a_sandbox_that_refuses_io_uring_leaves_pread() {
 
 #[test]
 fn a_ring_that_is_refused_later_ends_the_engine() {
-    let (_dir, path) = file();
-    if ring_and_direct_work(&path) {
-        in_child("enter-later", &path);
-    }
+    in_child_with_a_ring("enter-later");
 }
 
 #[test]
@@ -226,26 +231,17 @@ fn threads_that_cannot_be_started_are_an_error() {
 
 #[test]
 fn a_small_limit_on_locked_memory_leaves_a_ring_without_registered_buffers() {
-    let (_dir, path) = file();
-    if ring_and_direct_work(&path) {
-        in_child("memlock", &path);
-    }
+    in_child_with_a_ring("memlock");
 }
 
 #[test]
 fn memory_that_cannot_be_registered_later_is_read_into_without() {
-    let (_dir, path) = file();
-    if ring_and_direct_work(&path) {
-        in_child("register-later", &path);
-    }
+    in_child_with_a_ring("register-later");
 }
 
 #[test]
 fn memory_that_nothing_is_read_into_is_not_taken() {
-    let (_dir, path) = file();
-    if ring_and_direct_work(&path) {
-        in_child("lazy", &path);
-    }
+    in_child_with_a_ring("lazy");
 }
 
 #[test]
