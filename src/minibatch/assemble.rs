@@ -7,10 +7,9 @@ use super::GeneSelection;
 use super::matrix::MatrixBuffers;
 use super::normalize::{Logarithms, Unfit, sum};
 use super::order::Order;
-use super::output::{DeliveredType, IndexType, Layout, ResolvedOutput};
+use super::output::{DeliveredType, Layout, ResolvedOutput};
 use super::rank::rank;
-
-use super::typed::{Aligned, AnyValues, ComputedValue, DeliveredValue, Index, Keys};
+use super::typed::{Aligned, AnyValues, ComputedValue, DeliveredValue, IndicesMut, Keys};
 use crate::format::Element;
 
 /// The rows of a minibatch, not yet decoded.
@@ -73,16 +72,14 @@ fn of_type<T: DeliveredValue, R: Rows>(
     scratch: &mut Scratch,
     buffers: &mut MatrixBuffers,
 ) -> Result<usize, R::Error> {
-    match (resolved.layout, resolved.index_type) {
-        (Layout::Csr, IndexType::I32) => csr::<T, i32, R>(resolved, rows, scratch, buffers),
-        (Layout::Csr, IndexType::I64) => csr::<T, i64, R>(resolved, rows, scratch, buffers),
-        (Layout::Dense, _) => dense::<T, R>(resolved, rows, scratch, buffers),
-        (Layout::TopK(k), IndexType::I32) => top_k::<T, i32, R>(resolved, k, rows, scratch, buffers),
-        (Layout::TopK(k), IndexType::I64) => top_k::<T, i64, R>(resolved, k, rows, scratch, buffers),
+    match resolved.layout {
+        Layout::Csr => csr::<T, R>(resolved, rows, scratch, buffers),
+        Layout::Dense => dense::<T, R>(resolved, rows, scratch, buffers),
+        Layout::TopK(k) => top_k::<T, R>(resolved, k, rows, scratch, buffers),
     }
 }
 
-fn csr<T: DeliveredValue, I: Index, R: Rows>(
+fn csr<T: DeliveredValue, R: Rows>(
     resolved: &ResolvedOutput,
     rows: &R,
     scratch: &mut Scratch,
@@ -90,34 +87,34 @@ fn csr<T: DeliveredValue, I: Index, R: Rows>(
 ) -> Result<usize, R::Error> {
     // Selected rows are no longer than whole ones.
     let (n_rows, most) = rows.nnz().fold((0, 0), |(n, sum), nnz| (n + 1, sum + nnz));
-    let indptr = I::of(&mut buffers.indptr).first_mut(n_rows + 1);
-    let indices = I::of(&mut buffers.indices).first_mut(most);
+    let mut indptr = buffers.indptr.first_mut(resolved.index_type, n_rows + 1);
+    let mut indices = buffers.indices.first_mut(resolved.index_type, most);
     let values = T::of(&mut buffers.values).first_mut(most);
-    indptr[0] = I::from_offset(0);
+    indptr.set_offset(0, 0);
     let mut start = 0;
     for (row, nnz) in rows.nnz().enumerate() {
-        let (indices, values) = (&mut indices[start..start + nnz], &mut values[start..start + nnz]);
+        let (indices, values) = (indices.range(start..start + nnz), &mut values[start..start + nnz]);
         start += match rows.genes(row) {
             None => whole_row(resolved, rows, row, scratch, indices, values)?,
             Some(genes) => selected_row(resolved, rows, row, genes, scratch, indices, values)?,
         };
-        indptr[row + 1] = I::from_offset(start);
+        indptr.set_offset(row + 1, start);
     }
     Ok(start)
 }
 
 /// A row of a sparse minibatch with all its genes: what need not be converted is decoded into its place.
 #[inline]
-fn whole_row<T: DeliveredValue, I: Index, R: Rows>(
+fn whole_row<T: DeliveredValue, R: Rows>(
     resolved: &ResolvedOutput,
     rows: &R,
     row: usize,
     scratch: &mut Scratch,
-    indices: &mut [I],
+    mut indices: IndicesMut<'_>,
     values: &mut [T],
 ) -> Result<usize, R::Error> {
     let nnz = indices.len();
-    let row_indices = match I::as_i32(indices) {
+    let row_indices = match indices.as_i32() {
         Some(indices) => indices,
         None => first(&mut scratch.indices, nnz),
     };
@@ -145,20 +142,20 @@ fn whole_row<T: DeliveredValue, I: Index, R: Rows>(
         let row_values = T::ComputedValue::of(&mut scratch.values).first_mut(nnz);
         values.copy_from_slice(T::converted(row_values, &mut scratch.converted));
     }
-    if I::as_i32(indices).is_none() {
-        widen(&scratch.indices[..nnz], indices);
+    if indices.as_i32().is_none() {
+        indices.set(scratch.indices[..nnz].iter().copied());
     }
     Ok(nnz)
 }
 
 /// A row of a sparse minibatch, its genes selected and perhaps in another order.
-fn selected_row<T: DeliveredValue, I: Index, R: Rows>(
+fn selected_row<T: DeliveredValue, R: Rows>(
     resolved: &ResolvedOutput,
     rows: &R,
     row: usize,
     genes: &GeneSelection,
     scratch: &mut Scratch,
-    indices: &mut [I],
+    mut indices: IndicesMut<'_>,
     values: &mut [T],
 ) -> Result<usize, R::Error> {
     let prepared = prepare::<T::ComputedValue, R>(resolved, rows, row, indices.len(), scratch)?;
@@ -176,7 +173,7 @@ fn selected_row<T: DeliveredValue, I: Index, R: Rows>(
             });
         (row_indices, row_values) = (ordered_indices, ordered_values);
     }
-    widen(row_indices, indices);
+    indices.set(row_indices.iter().copied());
     values[..n].copy_from_slice(T::converted(row_values, prepared.converted));
     Ok(n)
 }
@@ -239,7 +236,7 @@ fn clear<T: Copy + Default>(row: &mut [T], columns: &[i32]) {
     }
 }
 
-fn top_k<T: DeliveredValue, I: Index, R: Rows>(
+fn top_k<T: DeliveredValue, R: Rows>(
     resolved: &ResolvedOutput,
     k: usize,
     rows: &R,
@@ -247,12 +244,12 @@ fn top_k<T: DeliveredValue, I: Index, R: Rows>(
     buffers: &mut MatrixBuffers,
 ) -> Result<usize, R::Error> {
     let n_rows = rows.nnz().count();
-    let all_indices = I::of(&mut buffers.indices).first_mut(n_rows * k);
+    let mut all_indices = buffers.indices.first_mut(resolved.index_type, n_rows * k);
     let all_values = T::of(&mut buffers.values).first_mut(n_rows * k);
     buffers.lens.clear();
     let mut total = 0;
     for (row, nnz) in rows.nnz().enumerate() {
-        let indices = &mut all_indices[row * k..(row + 1) * k];
+        let mut indices = all_indices.range(row * k..(row + 1) * k);
         let values = &mut all_values[row * k..(row + 1) * k];
         let prepared = prepare::<T::ComputedValue, R>(resolved, rows, row, nnz, scratch)?;
         let [keys, spare] = T::ComputedValue::keys(prepared.keys);
@@ -267,16 +264,12 @@ fn top_k<T: DeliveredValue, I: Index, R: Rows>(
         let is_ascending = rows.genes(row).is_none_or(GeneSelection::is_ascending);
         rank(keys, spare, k, is_ascending);
         let n = keys.len();
-        for ((&key, index), value) in keys
-            .iter()
-            .zip(indices.iter_mut())
-            .zip(prepared.values.iter_mut())
-        {
-            let (column, of_key) = T::ComputedValue::of_key(key);
-            (*index, *value) = (I::from_i32(column), of_key);
+        for (&key, value) in keys.iter().zip(prepared.values.iter_mut()) {
+            *value = T::ComputedValue::of_key(key).1;
         }
+        indices.set(keys.iter().map(|&key| T::ComputedValue::of_key(key).0));
         values[..n].copy_from_slice(T::converted(&prepared.values[..n], prepared.converted));
-        indices[n..].fill(I::from_i32(-1));
+        indices.range(n..k).fill(-1);
         values[n..].fill(T::default());
         buffers.lens.push(n as u32);
         total += n;
@@ -415,10 +408,4 @@ fn first<T: Copy + Default>(memory: &mut Vec<T>, len: usize) -> &mut [T] {
         memory.resize(len, T::default());
     }
     &mut memory[..len]
-}
-
-fn widen<I: Index>(from: &[i32], to: &mut [I]) {
-    to.iter_mut()
-        .zip(from)
-        .for_each(|(to, &from)| *to = I::from_i32(from));
 }

@@ -1,8 +1,11 @@
 //! Memory for values and indices of any type, and what a row needs to know about the types.
 
+use std::ops::Range;
+
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+use super::output::IndexType;
 use super::rank::Key;
 use super::views::{Indices, Value, Values};
 use crate::format::Element;
@@ -315,6 +318,19 @@ impl Default for AnyIndices {
 }
 
 impl AnyIndices {
+    /// The first `len` indices, for which room is made. The memory becomes that of this type if it is of another one.
+    pub(crate) fn first_mut(&mut self, index_type: IndexType, len: usize) -> IndicesMut<'_> {
+        match (&*self, index_type) {
+            (Self::I32(_), IndexType::I32) | (Self::I64(_), IndexType::I64) => {}
+            (_, IndexType::I32) => *self = Self::I32(Aligned::default()),
+            (_, IndexType::I64) => *self = Self::I64(Aligned::default()),
+        }
+        match self {
+            Self::I32(indices) => IndicesMut::I32(indices.first_mut(len)),
+            Self::I64(indices) => IndicesMut::I64(indices.first_mut(len)),
+        }
+    }
+
     /// The first `len` indices.
     pub(crate) fn indices(&self, len: usize) -> Indices<'_> {
         match self {
@@ -340,48 +356,64 @@ impl AnyIndices {
     }
 }
 
-/// A type of indices.
-pub(crate) trait Index: Copy + Default {
-    /// The memory inside, which becomes memory of this type if it is of another one.
-    fn of(any: &mut AnyIndices) -> &mut Aligned<Self>;
+/// Indices to be written, of either type. What is done to a row is compiled once for both: they are told apart row by row.
+#[derive(Debug)]
+pub(crate) enum IndicesMut<'a> {
+    I32(&'a mut [i32]),
+    I64(&'a mut [i64]),
+}
+
+impl IndicesMut<'_> {
+    /// Some of the indices.
+    pub(crate) fn range(&mut self, range: Range<usize>) -> IndicesMut<'_> {
+        match self {
+            Self::I32(indices) => IndicesMut::I32(&mut indices[range]),
+            Self::I64(indices) => IndicesMut::I64(&mut indices[range]),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::I32(indices) => indices.len(),
+            Self::I64(indices) => indices.len(),
+        }
+    }
 
     /// The indices themselves, where they are what is decoded.
-    fn as_i32(indices: &mut [Self]) -> Option<&mut [i32]>;
-
-    fn from_i32(index: i32) -> Self;
-
-    /// An offset, which the caller knows to fit.
-    fn from_offset(offset: usize) -> Self;
-}
-
-macro_rules! index {
-    ($type:ty, $variant:ident, $as_i32:expr) => {
-        impl Index for $type {
-            fn of(any: &mut AnyIndices) -> &mut Aligned<Self> {
-                if !matches!(any, AnyIndices::$variant(_)) {
-                    *any = AnyIndices::$variant(Aligned::default());
-                }
-                match any {
-                    AnyIndices::$variant(indices) => indices,
-                    _ => unreachable!("it has just been made"),
-                }
-            }
-            fn as_i32(indices: &mut [Self]) -> Option<&mut [i32]> {
-                let as_i32: fn(&mut [Self]) -> Option<&mut [i32]> = $as_i32;
-                as_i32(indices)
-            }
-            fn from_i32(index: i32) -> Self {
-                index.into()
-            }
-            fn from_offset(offset: usize) -> Self {
-                offset as Self
-            }
+    pub(crate) fn as_i32(&mut self) -> Option<&mut [i32]> {
+        match self {
+            Self::I32(indices) => Some(indices),
+            Self::I64(_) => None,
         }
-    };
-}
+    }
 
-index!(i32, I32, |indices| Some(indices));
-index!(i64, I64, |_| None);
+    /// Sets the first indices to these columns.
+    pub(crate) fn set(&mut self, columns: impl Iterator<Item = i32>) {
+        match self {
+            Self::I32(indices) => indices.iter_mut().zip(columns).for_each(|(to, from)| *to = from),
+            Self::I64(indices) => indices
+                .iter_mut()
+                .zip(columns)
+                .for_each(|(to, from)| *to = from.into()),
+        }
+    }
+
+    /// Sets an index to an offset, which the caller knows to fit.
+    pub(crate) fn set_offset(&mut self, at: usize, offset: usize) {
+        match self {
+            Self::I32(indices) => indices[at] = offset as i32,
+            Self::I64(indices) => indices[at] = offset as i64,
+        }
+    }
+
+    /// Sets all indices to this column.
+    pub(crate) fn fill(&mut self, column: i32) {
+        match self {
+            Self::I32(indices) => indices.fill(column),
+            Self::I64(indices) => indices.fill(column.into()),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cellring::Store;
 use cellring::format::{CsrRows, Element};
-use cellring::with_element;
+use cellring::with_values;
 use cellring::writer::RowSorter;
 use cellring_anndata::Workspace;
 use cellring_anndata::write::{AnnDataWriter, Form};
@@ -41,10 +41,10 @@ impl MatrixExport<'_> {
         if *form == Form::Csc {
             return self.write_columns(writer, progress);
         }
-        with_element!(self.store.manifest().value_type, T => match self.places {
-            None => write_rows::<T>(writer, self.store, self.obs.clone(), self.columns, progress),
-            Some(places) => restore_rows::<T>(writer, self.store, places, self.columns, self.workspace, progress),
-        })
+        match self.places {
+            None => write_rows(writer, self.store, self.obs.clone(), self.columns, progress),
+            Some(places) => restore_rows(writer, self.store, places, self.columns, self.workspace, progress),
+        }
     }
 
     /// Writes the values column by column.
@@ -74,7 +74,7 @@ impl MatrixExport<'_> {
 }
 
 /// Reads, reorders and writes the rows, several parts at a time.
-fn write_rows<T: Element>(
+fn write_rows(
     writer: &mut AnnDataWriter,
     store: &Store,
     obs: Range<u64>,
@@ -92,7 +92,7 @@ fn write_rows<T: Element>(
         let read = |part: Range<u64>| {
             let mut rows = store.rows(part)?;
             if let Some(order) = order {
-                reorder::<T>(&mut rows, order);
+                reorder(&mut rows, order);
             }
             Ok(rows)
         };
@@ -121,7 +121,7 @@ fn part(store: &Store, obs: Range<u64>) -> Result<Range<u64>, cellring::Error> {
 
 /// Writes the rows in the order of the source: `places` names for each of its obs the place in the store, which is read in
 /// its own order.
-fn restore_rows<T: Element>(
+fn restore_rows(
     writer: &mut AnnDataWriter,
     store: &Arc<Store>,
     places: &[u32],
@@ -141,7 +141,7 @@ fn restore_rows<T: Element>(
             return Ok(());
         }
         if let Some(order) = order {
-            parts.par_iter_mut().for_each(|rows| reorder::<T>(rows, order));
+            parts.par_iter_mut().for_each(|rows| reorder(rows, order));
         }
         for rows in &parts {
             writer.push_rows(rows)?;
@@ -152,15 +152,21 @@ fn restore_rows<T: Element>(
 }
 
 /// Puts the columns of rows into the source's order.
-fn reorder<T: Element>(rows: &mut CsrRows, order: &[u32]) {
-    let mut sorter = RowSorter::<T>::new(order.len() as u64, rows.nnz());
-    let Some(values) = T::vec_mut(&mut rows.values) else {
-        unreachable!("rows are of the store's element type");
-    };
-    for bounds in rows.indptr.windows(2) {
+fn reorder(rows: &mut CsrRows, order: &[u32]) {
+    let CsrRows {
+        indptr,
+        indices,
+        values,
+    } = rows;
+    with_values!(values, values => reorder_values(indptr, indices, values, order));
+}
+
+fn reorder_values<T: Element>(indptr: &[u64], indices: &mut [u32], values: &mut [T], order: &[u32]) {
+    let mut sorter = RowSorter::<T>::new(order.len() as u64, indices.len());
+    for bounds in indptr.windows(2) {
         let row = bounds[0] as usize..bounds[1] as usize;
-        let (indices, row_values) = sorter.reorder(order, &rows.indices[row.clone()], &values[row.clone()]);
-        rows.indices[row.clone()].copy_from_slice(indices);
+        let (row_indices, row_values) = sorter.reorder(order, &indices[row.clone()], &values[row.clone()]);
+        indices[row.clone()].copy_from_slice(row_indices);
         values[row].copy_from_slice(row_values);
     }
 }

@@ -59,13 +59,13 @@ pub(super) fn canonicalise<T: Value>(
 ) -> Result<Canonicalised, Fault> {
     let mut row_nnz: Vec<u64> = indptr.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let groups = cut(&mut row_nnz, indices, values);
-    let done: Vec<(usize, usize, usize, Canonicalised)> = groups
-        .into_par_iter()
-        .map(|mut group| {
+    let tasks = groups.into_iter().map(|mut group| -> Task<'_> {
+        Box::new(move || {
             let (kept, report) = group.canonicalise(n_vars)?;
             Ok((group.first_position, group.indices.len(), kept, report))
         })
-        .collect::<Result<_, _>>()?;
+    });
+    let done = run(tasks.collect())?;
 
     let mut report = Canonicalised::default();
     let mut end = 0;
@@ -89,6 +89,14 @@ pub(super) fn canonicalise<T: Value>(
         }
     }
     Ok(report)
+}
+
+/// What makes a group canonical: gives its first position, its entries before and after, and what was done.
+type Task<'a> = Box<dyn FnOnce() -> Result<(usize, usize, usize, Canonicalised), Fault> + Send + 'a>;
+
+/// Runs the tasks on the current thread pool. They are boxed so that this is compiled once, and not for each type of values.
+fn run(tasks: Vec<Task<'_>>) -> Result<Vec<(usize, usize, usize, Canonicalised)>, Fault> {
+    tasks.into_par_iter().map(|task| task()).collect()
 }
 
 fn cut<'a, T>(row_nnz: &'a mut [u64], indices: &'a mut [u32], values: &'a mut [T]) -> Vec<Group<'a, T>> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use cellring_core::with_values;
-use cellring_core::{CsrRows, ValueType};
+use cellring_core::{CsrRows, ValueBuffer, ValueType};
 use rayon::prelude::*;
 
 use super::canonical::Canonicalised;
@@ -157,25 +157,24 @@ impl RowSource for Dense {
         let big_endian = self.grid.element().big_endian;
         let row_bytes = self.row_bytes().max(1);
         let n_rows = (rows.end - rows.start) as usize;
-        with_values!(&mut window.values, values => {
-            values.clear();
-            self.with_rows(rows, |bytes| {
-                let per_thread = n_rows.div_ceil(rayon::current_num_threads()).max(1);
-                let parts: Vec<_> = bytes
-                    .par_chunks(per_thread * row_bytes)
-                    .map(|part| compact(part, row_bytes, big_endian))
-                    .collect();
-                indptr.push(0);
-                for (ends, part_indices, mut part_values) in parts {
-                    let base = indices.len() as u64;
-                    indptr.extend(ends.iter().map(|end| base + end));
-                    indices.extend_from_slice(&part_indices);
-                    values.append(&mut part_values);
-                }
-                // Rows without columns have no bytes.
-                indptr.resize(n_rows + 1, 0);
-            })?;
-        });
+        let values = &mut window.values;
+        with_values!(values, values => values.clear());
+        self.with_rows(rows, |bytes| {
+            let per_thread = n_rows.div_ceil(rayon::current_num_threads()).max(1);
+            let parts: Vec<_> = bytes
+                .par_chunks(per_thread * row_bytes)
+                .map(|part| compact(part, row_bytes, self.value_type, big_endian))
+                .collect();
+            indptr.push(0);
+            for (ends, part_indices, mut part_values) in parts {
+                let base = indices.len() as u64;
+                indptr.extend(ends.iter().map(|end| base + end));
+                indices.extend_from_slice(&part_indices);
+                values.append(&mut part_values);
+            }
+            // Rows without columns have no bytes.
+            indptr.resize(n_rows + 1, 0);
+        })?;
         Ok((window, Canonicalised::default()))
     }
 
@@ -187,8 +186,24 @@ impl RowSource for Dense {
 }
 
 /// The values of whole rows that are not zero: where each row ends, columns, values.
-fn compact<T: Value>(rows: &[u8], row_bytes: usize, big_endian: bool) -> (Vec<u64>, Vec<u32>, Vec<T>) {
-    let (mut ends, mut indices, mut values) = (Vec::new(), Vec::new(), Vec::new());
+fn compact(
+    rows: &[u8],
+    row_bytes: usize,
+    value_type: ValueType,
+    big_endian: bool,
+) -> (Vec<u64>, Vec<u32>, ValueBuffer) {
+    let (mut ends, mut indices) = (Vec::new(), Vec::new());
+    let mut values = ValueBuffer::with_capacity(value_type, 0);
+    with_values!(&mut values, values => compact_values(rows, row_bytes, big_endian, (&mut ends, &mut indices, values)));
+    (ends, indices, values)
+}
+
+fn compact_values<T: Value>(
+    rows: &[u8],
+    row_bytes: usize,
+    big_endian: bool,
+    (ends, indices, values): (&mut Vec<u64>, &mut Vec<u32>, &mut Vec<T>),
+) {
     for row in rows.chunks_exact(row_bytes) {
         for (column, element) in row.chunks_exact(T::STORED_BYTES).enumerate() {
             let value = T::from_file(element, big_endian);
@@ -199,5 +214,4 @@ fn compact<T: Value>(rows: &[u8], row_bytes: usize, big_endian: bool) -> (Vec<u6
         }
         ends.push(indices.len() as u64);
     }
-    (ends, indices, values)
 }

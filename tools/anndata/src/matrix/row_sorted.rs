@@ -128,8 +128,8 @@ pub(super) trait EntrySource: Debug + Send + Sync {
 
 /// A matrix whose entries are sorted into rows when these are first wanted.
 #[derive(Debug)]
-pub(super) struct RowSorted<S> {
-    source: S,
+pub(super) struct RowSorted {
+    source: Box<dyn EntrySource>,
     workspace: Workspace,
     ranges: RowRanges,
     spill: OnceLock<Spill>,
@@ -139,9 +139,9 @@ pub(super) struct RowSorted<S> {
     pool: rayon::ThreadPool,
 }
 
-impl<S: EntrySource> RowSorted<S> {
+impl RowSorted {
     /// Counts the entries of the rows.
-    pub(super) fn new(source: S, workspace: &Workspace) -> Result<Self> {
+    pub(super) fn new(source: impl EntrySource + 'static, workspace: &Workspace) -> Result<Self> {
         let pool = decoding_pool(source.place().0)?;
         let value_bytes = source.value_type().size_bytes();
         let counts = pool.install(|| source.count())?;
@@ -163,7 +163,7 @@ impl<S: EntrySource> RowSorted<S> {
             sorting: Mutex::new(()),
             sorted: Mutex::new(None),
             pool,
-            source,
+            source: Box::new(source),
         })
     }
 
@@ -286,7 +286,7 @@ impl<S: EntrySource> RowSorted<S> {
     }
 }
 
-impl<S: EntrySource> RowSource for RowSorted<S> {
+impl RowSource for RowSorted {
     fn place(&self) -> (&Path, &str) {
         self.source.place()
     }

@@ -1,5 +1,7 @@
 //! Brings rows into the columns and the element type of a store.
 
+use std::ops::Range;
+
 use cellring::format::{CsrRows, Element, Number, ValueBuffer, ValueClass, ValueType};
 use cellring::writer::RowSorter;
 use cellring::{with_element, with_values};
@@ -31,55 +33,75 @@ pub(super) fn may_fit(from: ValueType, to: ValueType) -> bool {
 }
 
 /// The rows with their columns replaced by `column_of`, ascending, and their values in the store's type.
+///
+/// # Errors
+/// The first value that the store cannot hold.
 pub(super) fn fit(rows: &CsrRows, column_of: &[u32], target: Target) -> Result<CsrRows, Misfit> {
-    with_values!(&rows.values, values => with_element!(target.value_type, T => fit_values::<_, T>(rows, values, column_of, target)))
-}
-
-fn fit_values<S: Element, T: Element>(
-    rows: &CsrRows,
-    values: &[S],
-    column_of: &[u32],
-    target: Target,
-) -> Result<CsrRows, Misfit> {
     let n_rows = rows.n_rows();
     let groups: Vec<_> = (0..n_rows).step_by(GROUP_ROWS).collect();
-    let fitted = groups.into_par_iter().map(|start| {
-        let range = start..n_rows.min(start + GROUP_ROWS);
-        let (from, to) = (rows.indptr[range.start] as usize, rows.indptr[range.end] as usize);
-        let mut sorter = RowSorter::<S>::new(target.n_vars, to - from);
-        let mut indices = Vec::with_capacity(to - from);
-        let mut data = Vec::with_capacity(to - from);
-        for row in range {
-            let entries = rows.indptr[row] as usize..rows.indptr[row + 1] as usize;
-            let (columns, values) =
-                sorter.reorder(column_of, &rows.indices[entries.clone()], &values[entries]);
-            for (&column, &value) in columns.iter().zip(values) {
-                let fits = exact::<S, T>(value).filter(|&value| is_stored(value, target));
-                data.push(fits.ok_or_else(|| Misfit {
-                    row,
-                    column,
-                    value: shown(value),
-                })?);
-            }
-            indices.extend_from_slice(columns);
-        }
-        Ok((indices, data))
-    });
-    let fitted: Vec<(Vec<u32>, Vec<T>)> = fitted.collect::<Result<_, Misfit>>()?;
-    let (mut indices, mut data) = (Vec::new(), Vec::new());
-    for (more_indices, more_data) in fitted {
+    // Threads first, types within: what spreads the work is compiled once, not for each pair of types.
+    let fitted: Vec<_> = groups
+        .into_par_iter()
+        .map(|start| {
+            let group = start..n_rows.min(start + GROUP_ROWS);
+            with_values!(&rows.values, values => fit_group(rows, values, group, column_of, target))
+        })
+        .collect();
+    let (mut indices, mut values) = (Vec::new(), ValueBuffer::with_capacity(target.value_type, 0));
+    for group in fitted {
+        let (more_indices, mut more_values) = group?;
         indices.extend(more_indices);
-        data.extend(more_data);
-    }
-    let mut buffer = ValueBuffer::with_capacity(target.value_type, 0);
-    if let Some(values) = T::vec_mut(&mut buffer) {
-        *values = data;
+        values.append(&mut more_values);
     }
     Ok(CsrRows {
         indptr: rows.indptr.clone(),
         indices,
-        values: buffer,
+        values,
     })
+}
+
+fn fit_group<S: Element>(
+    rows: &CsrRows,
+    values: &[S],
+    group: Range<usize>,
+    column_of: &[u32],
+    target: Target,
+) -> Result<(Vec<u32>, ValueBuffer), Misfit> {
+    let bounds = &rows.indptr[group.start..=group.end];
+    let (first, last) = (bounds[0] as usize, bounds[group.len()] as usize);
+    let mut sorter = RowSorter::<S>::new(target.n_vars, last - first);
+    let mut indices = Vec::with_capacity(last - first);
+    let mut sorted = Vec::with_capacity(last - first);
+    for row in bounds.windows(2) {
+        let entries = row[0] as usize..row[1] as usize;
+        let (columns, values) = sorter.reorder(column_of, &rows.indices[entries.clone()], &values[entries]);
+        indices.extend_from_slice(columns);
+        sorted.extend_from_slice(values);
+    }
+    let mut fitted = ValueBuffer::with_capacity(target.value_type, 0);
+    let all_fit = with_element!(target.value_type, T => match T::vec_mut(&mut fitted) {
+        Some(fitted) => convert::<S, T>(&sorted, target, fitted),
+        None => Ok(()),
+    });
+    match all_fit {
+        Ok(()) => Ok((indices, fitted)),
+        Err(at) => Err(Misfit {
+            // Bounds may be equal: the row is the last that begins at or before the value.
+            row: group.start + bounds.partition_point(|&bound| bound as usize <= first + at) - 1,
+            column: indices[at],
+            value: shown(sorted[at]),
+        }),
+    }
+}
+
+/// Appends the values to `fitted`, or gives the place of the first that the store cannot hold.
+fn convert<S: Element, T: Element>(values: &[S], target: Target, fitted: &mut Vec<T>) -> Result<(), usize> {
+    fitted.reserve_exact(values.len());
+    for (at, &value) in values.iter().enumerate() {
+        let fits = exact::<S, T>(value).filter(|&value| is_stored(value, target));
+        fitted.push(fits.ok_or(at)?);
+    }
+    Ok(())
 }
 
 /// Whether the type in the blocks holds the value.
@@ -109,15 +131,19 @@ fn exact<S: Element, T: Element>(value: S) -> Option<T> {
         let value = T::from_count(count);
         return (value.as_count() == Some(count)).then_some(value);
     }
-    let number = value.number();
+    exact_bits(value.number(), T::VALUE_TYPE).map(T::from_bits)
+}
+
+/// The bits of the same number in another type, where that has it.
+fn exact_bits(number: Number, to: ValueType) -> Option<u64> {
     let (integer, float) = (number.as_integer(), number.as_float());
     let is_zero_with_sign =
         matches!(number, Number::Float(value) if value == 0.0 && value.is_sign_negative());
     let whole = |least: i128, most: i128| {
         integer.filter(|value| (least..=most).contains(value) && !is_zero_with_sign)
     };
-    let width = 8 * T::VALUE_TYPE.size_bytes();
-    let bits = match T::VALUE_TYPE.class() {
+    let width = 8 * to.size_bytes();
+    Some(match to.class() {
         ValueClass::Float if width == 32 => {
             let float = float?;
             let narrow = float as f32;
@@ -130,8 +156,7 @@ fn exact<S: Element, T: Element>(value: S) -> Option<T> {
         ValueClass::Signed => whole(-1 << (width - 1), (1 << (width - 1)) - 1)? as u64,
         ValueClass::Unsigned => whole(0, (1 << width) - 1)? as u64,
         ValueClass::Boolean => return None,
-    };
-    Some(T::from_bits(bits))
+    })
 }
 
 #[cfg(test)]

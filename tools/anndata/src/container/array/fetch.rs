@@ -47,7 +47,7 @@ impl Array {
         range: Range<u64>,
         place: &mut [T],
         items_per_element: usize,
-        how: &impl Deliver<T>,
+        how: &dyn Deliver<T>,
     ) -> Result<()> {
         assert!(
             range.start <= range.end && range.end <= self.len,
@@ -144,7 +144,7 @@ impl Array {
         &self,
         piece: &Piece,
         place: &mut [T],
-        how: &impl Deliver<T>,
+        how: &dyn Deliver<T>,
         window_elements: u64,
     ) -> Result<()> {
         thread_local! {
@@ -255,7 +255,7 @@ impl Array {
         number: usize,
         bytes: Range<usize>,
         place: &mut [T],
-        how: &impl Deliver<T>,
+        how: &dyn Deliver<T>,
     ) -> bool {
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         match tail.as_ref() {
