@@ -314,7 +314,7 @@ fn of_format(error: &FormatError) -> ErrorKind {
 fn of_linked(error: &LinkedError) -> ErrorKind {
     match error {
         LinkedError::Io { .. } => ErrorKind::Io,
-        LinkedError::Changed { .. } => ErrorKind::Changed,
+        LinkedError::Changed { .. } | LinkedError::Row { .. } => ErrorKind::Changed,
         LinkedError::Outside { .. } => ErrorKind::Config,
         LinkedError::Chunk { .. } | LinkedError::Column { .. } => ErrorKind::Damaged,
         LinkedError::Overflow { .. } | LinkedError::Inexact { .. } => ErrorKind::Values,

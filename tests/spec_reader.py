@@ -188,6 +188,7 @@ class Manifest:
     names: dict[str, str]  # kind: name of the file
     matrices: list[tuple[str, Manifest]]  # directory, and what the entry says together with the store
     is_joined: bool
+    has_checksums: bool
 
     @property
     def n_blocks(self) -> int:
@@ -251,7 +252,8 @@ def parse_manifest(data: bytes, check_crc: bool, notes: Notes) -> Manifest:
     if one_of(found, "format", ["cellring"]) and number(found, "version") != 1:
         damaged(MANIFEST, None, f"the store has version {found['version']}, this reader knows version 1")
     linked = found.get("encoding") == "linked"
-    if member(found, "features", list) not in ([["linked"], ["linked", "joined"]] if linked else [[]]):
+    links = [["linked"] + joined + checksums for joined in ([], ["joined"]) for checksums in ([], ["checksums"])]
+    if member(found, "features", list) not in (links if linked else [[]]):
         damaged(MANIFEST, None, f"the store needs the unknown features {json.dumps(found['features'])}")
     for name in ("n_obs", "n_vars", "nnz", "encoding", "value_type", "block_size", "alignment", "max_obs_nnz",
                  "max_obs_bytes"):
@@ -351,6 +353,7 @@ def manifest_of(found: dict[str, Any]) -> Manifest:
         names=names,
         matrices=[],
         is_joined="joined" in found["features"],
+        has_checksums="checksums" in found["features"],
     )
     check_limits(manifest)
     return manifest
@@ -713,7 +716,8 @@ class Store:
             damaged(INDEX, 64, "the description is longer than it says, or of other types")
         sections, end = [], 64 + n_bytes
         n_extents = [sum(array[2] for array in arrays[k::2]) for k in range(2)]
-        for count, size in ((ceil_div(n_obs, 64), 8), (n_obs, width), (n_extents[0], 24), (n_extents[1], 24)):
+        checksums = [(n_obs, 4)] if m.has_checksums else []
+        for count, size in ((ceil_div(n_obs, 64), 8), (n_obs, width), (n_extents[0], 24), (n_extents[1], 24), *checksums):
             start = aligned(end, 64)
             if start + count * size > len(data) or any(data[end:start]):
                 damaged(INDEX, end, "a section ends behind the file, or the bytes before it are not zero")
@@ -721,6 +725,7 @@ class Store:
             sections.append(data[start:end])
         if end != len(data):
             damaged(INDEX, end, f"{len(data) - end} bytes follow the last section")
+        self.checksums = np.frombuffer(sections[4], "<u4") if m.has_checksums else None
         self.counts = np.frombuffer(sections[1], f"<u{width}").astype(np.int64)
         ends = np.concatenate([[0], np.cumsum(self.counts)])
         if not np.array_equal(np.frombuffer(sections[0], "<u8"), ends[:-1][::64]) or ends[-1] != nnz:
@@ -842,8 +847,18 @@ class Store:
                 indices += [column for column, _ in kept]
                 data += [value for _, value in kept]
                 indptr.append(len(indices))
+                self.check_row(len(indptr) - 2, kept)
         self.notes.stats["obs"], self.notes.stats["nnz"] = m.n_obs, m.nnz
         return Matrix(m.n_vars, np.array(indptr, np.int64), np.array(indices, np.int64), np.array(data, DTYPES[m.value_type]))
+
+    def check_row(self, obs: int, row: list[tuple[int, Any]]) -> None:
+        """Section 12: the checksum of a canonical row."""
+        if self.checksums is None:
+            return
+        columns = np.array([column for column, _ in row], "<u4").tobytes()
+        found = crc32c(columns + np.array([value for _, value in row], DTYPES[self.manifest.value_type]).tobytes())
+        if found != self.checksums[obs]:
+            damaged(INDEX, None, f"the checksum of the row of obs {obs} is {found:08x}, but {self.checksums[obs]:08x} is stored")
 
     def taken(self, value: Any) -> Any:
         """Section 12: the value of the store's type that is equal to one of an input."""

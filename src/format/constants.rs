@@ -12,6 +12,8 @@ pub const LINK_MAGIC: [u8; 8] = *b"CLRLINKS";
 pub const LINKED_FEATURE: &str = "linked";
 /// What it names besides if its obs are those of several inputs.
 pub const JOINED_FEATURE: &str = "joined";
+/// What it names after these if its index has a checksum of each row.
+pub const CHECKSUMS_FEATURE: &str = "checksums";
 /// Length of the index header in bytes.
 pub const INDEX_HEADER_BYTES: usize = 64;
 /// Length of a block record in the index in bytes.

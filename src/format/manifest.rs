@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::checksum::crc32c;
-use super::constants::{JOINED_FEATURE, LINKED_FEATURE, VERSION, matrix_directory};
+use super::constants::{CHECKSUMS_FEATURE, JOINED_FEATURE, LINKED_FEATURE, VERSION, matrix_directory};
 use super::encoding::{Encoding, StoredMatrix};
 use super::error::FormatError;
 use super::hex::{parse_crc, parse_id};
@@ -146,7 +146,9 @@ impl Manifest {
             file: file.to_path_buf(),
             feature: feature.clone(),
         };
-        let is_unknown = |feature: &&String| ![LINKED_FEATURE, JOINED_FEATURE].contains(&feature.as_str());
+        let is_unknown = |feature: &&String| {
+            ![LINKED_FEATURE, JOINED_FEATURE, CHECKSUMS_FEATURE].contains(&feature.as_str())
+        };
         if let Some(feature) = head.feature.iter().find(is_unknown) {
             return Err(unknown(feature));
         }
@@ -156,13 +158,12 @@ impl Manifest {
         if let Some(feature) = manifest.features.iter().find(is_unknown) {
             return Err(unknown(feature));
         }
-        let expected: &[&str] = match (manifest.is_linked(), manifest.is_joined()) {
-            (false, _) => &[],
-            (true, false) => &[LINKED_FEATURE],
-            (true, true) => &[LINKED_FEATURE, JOINED_FEATURE],
+        let expected = match manifest.is_linked() {
+            true => linked_features(manifest.is_joined(), manifest.has_row_checksums()),
+            false => Vec::new(),
         };
         if manifest.features != expected {
-            let rule = "a store has the feature \"linked\" if and only if it is linked, and \"joined\" only after that";
+            let rule = "a store has the feature \"linked\" if and only if it is linked, and only after that \"joined\", and then \"checksums\"";
             return Err(FormatError::invalid(file, 0, rule));
         }
         manifest.check(file)?;
@@ -178,6 +179,11 @@ impl Manifest {
     /// Whether the index of a linked store describes its inputs one by one.
     pub(crate) fn is_joined(&self) -> bool {
         self.features.iter().any(|feature| feature == JOINED_FEATURE)
+    }
+
+    /// Whether the index of a linked store has a checksum of each row.
+    pub fn has_row_checksums(&self) -> bool {
+        self.features.iter().any(|feature| feature == CHECKSUMS_FEATURE)
     }
 
     /// What the index of a linked store has to agree with.
@@ -335,6 +341,7 @@ impl Manifest {
             value_type: self.value_type,
             stored: self.stored_value_type(),
             f32_exact: self.f32_exact,
+            has_row_checksums: self.has_row_checksums(),
         }
     }
 
@@ -460,4 +467,14 @@ pub(crate) fn check_crc(bytes: &[u8], file: &Path) -> Result<(), FormatError> {
             found,
         })
     }
+}
+/// What the manifest of a linked store names among its features.
+pub(crate) fn linked_features(is_joined: bool, has_row_checksums: bool) -> Vec<String> {
+    let features = [
+        (true, LINKED_FEATURE),
+        (is_joined, JOINED_FEATURE),
+        (has_row_checksums, CHECKSUMS_FEATURE),
+    ];
+    let named = features.into_iter().filter(|(is, _)| *is);
+    named.map(|(_, feature)| feature.to_owned()).collect()
 }

@@ -27,6 +27,21 @@ pub enum LinkedError {
         /// The difference.
         what: String,
     },
+    /// A row has another checksum than when it was linked.
+    #[error(
+        "{}: obs {obs} of {} does not have the checksum that it had when it was linked: the file is damaged, or was changed in place; restore it, or link \
+         it again",
+        file.display(),
+        store.display()
+    )]
+    Row {
+        /// A file of its input.
+        file: PathBuf,
+        /// The store.
+        store: PathBuf,
+        /// The obs.
+        obs: u64,
+    },
     /// The file would lie outside of where it may.
     #[error(
         "{}: the store {} refers to it, and it is not below {}; name a directory that both are below, if you trust the store",
@@ -161,6 +176,7 @@ impl LinkedError {
         match self {
             Self::Io { file, .. }
             | Self::Changed { file, .. }
+            | Self::Row { file, .. }
             | Self::Outside { file, .. }
             | Self::Chunk { file, .. }
             | Self::Column { file, .. } => file,

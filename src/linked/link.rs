@@ -14,7 +14,9 @@ use crate::Error;
 use crate::format::constants::INDEX_HEADER_BYTES;
 use crate::format::encoding::raw::index_bytes;
 use crate::format::lazy::Lazy;
-use crate::format::linked::{ArrayRole, Description, EXTENT_BYTES, GROUP_OBS, LinkedLayout, count_bytes};
+use crate::format::linked::{
+    ArrayRole, CHECKSUM_BYTES, Description, EXTENT_BYTES, GROUP_OBS, LinkedLayout, count_bytes,
+};
 use crate::format::table::verify_piece;
 use crate::format::{FormatError, Manifest};
 
@@ -73,7 +75,14 @@ impl Link {
             .map_err(|rule| invalid(INDEX_HEADER_BYTES as u64, rule))?;
         let layout = description.n_extents().and_then(|n_extents| {
             let width = count_bytes(manifest.max_obs_nnz);
-            LinkedLayout::new(manifest.n_obs, manifest.nnz, width, description_bytes, n_extents)
+            LinkedLayout::new(
+                manifest.n_obs,
+                manifest.nnz,
+                width,
+                description_bytes,
+                n_extents,
+                manifest.has_row_checksums(),
+            )
         });
         let layout = layout
             .filter(|layout| layout.file_bytes == content.len() as u64)
@@ -282,6 +291,33 @@ impl Link {
                 count_at(obs) as u64,
                 format!("the entry of obs {obs} does not fit the number of values, or the limits of an obs"),
             )),
+        }
+    }
+
+    /// The checksum of a row; `None` if the index has none.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    ///
+    /// # Panics
+    /// If there is no such obs.
+    pub(crate) fn checksum(&self, obs: u64) -> Result<Option<u32>, FormatError> {
+        assert!(obs < self.layout.n_obs, "obs {obs} of {}", self.layout.n_obs);
+        let Some(at) = self.layout.checksums_at else {
+            return Ok(None);
+        };
+        let bytes = self.content.array((at + obs * CHECKSUM_BYTES) as usize)?;
+        Ok(Some(u32::from_le_bytes(bytes)))
+    }
+
+    /// A row is not the one that was linked.
+    #[cold]
+    pub(crate) fn other_row(&self, obs: u64) -> LinkedError {
+        let input = self.input(self.input_of(obs));
+        LinkedError::Row {
+            file: self.file_of(input),
+            store: self.store.clone(),
+            obs,
         }
     }
 

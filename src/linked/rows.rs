@@ -14,7 +14,7 @@ use super::stage::{Scratch, Staged, stage};
 use crate::Error;
 use crate::engine::coalesce::{GAP_BYTES, READ_BYTES, ReadShape};
 use crate::format::FormatError;
-use crate::format::encoding::linked::kept_type;
+use crate::format::encoding::linked::{checksum, kept_type};
 use crate::format::linked::ArrayRole;
 
 /// Bytes that are read at once.
@@ -138,9 +138,15 @@ impl Link {
                 None => (stored, parts),
                 Some(nnz) => (nnz, other.split_at(nnz as usize * self.column_bytes()).into()),
             };
+            let start = indices.len();
             indices.extend(wide_columns(columns, self.column_bytes()));
-            let kept = kept_type(self.value_type(), nnz as usize, own.len());
-            values.extend(widened::<T>(own, kept.unwrap_or(self.value_type())));
+            let kept = kept_type(self.value_type(), nnz as usize, own.len()).unwrap_or(self.value_type());
+            if let Some(expected) = self.checksum(obs)?
+                && checksum(&indices[start..], own, kept, self.value_type()) != expected
+            {
+                return Err(self.other_row(obs).into());
+            }
+            values.extend(widened::<T>(own, kept));
             indptr.push(indices.len() as u64);
         }
         let mut buffer = ValueBuffer::with_capacity(T::VALUE_TYPE, 0);

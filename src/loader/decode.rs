@@ -152,6 +152,7 @@ impl PlacedRows<'_> {
                 value_type: store.manifest().value_type.numpy_name(),
             }
             .into(),
+            FrameError::Checksum { .. } if let Some(link) = store.link() => link.other_row(obs).into(),
             error => FormatError::invalid(store.path(), 0, format!("obs {obs}: {error}")).into(),
         }
     }

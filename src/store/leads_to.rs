@@ -72,10 +72,17 @@ impl LinkedIndex {
             .map_err(|rule| FormatError::invalid(&file, INDEX_HEADER_BYTES as u64, rule))?;
         let n_extents = description.n_extents().ok_or_else(damaged)?;
         let width = count_bytes(manifest.max_obs_nnz);
-        let layout = LinkedLayout::new(manifest.n_obs, manifest.nnz, width, n, n_extents)
-            .filter(|layout| layout.file_bytes == bytes.len() as u64)
-            .filter(|layout| bytes[..INDEX_HEADER_BYTES] == layout.header(manifest.store_id()))
-            .ok_or_else(damaged)?;
+        let layout = LinkedLayout::new(
+            manifest.n_obs,
+            manifest.nnz,
+            width,
+            n,
+            n_extents,
+            manifest.has_row_checksums(),
+        )
+        .filter(|layout| layout.file_bytes == bytes.len() as u64)
+        .filter(|layout| bytes[..INDEX_HEADER_BYTES] == layout.header(manifest.store_id()))
+        .ok_or_else(damaged)?;
         Ok(Self {
             content,
             description,

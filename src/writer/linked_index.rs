@@ -12,18 +12,19 @@ use super::spool::write_header;
 use crate::Error;
 use crate::format::checksum::HashingWriter;
 use crate::format::constants::{
-    DEFAULT_ALIGNMENT, INDEX_FILE, INDEX_HEADER_BYTES, JOINED_FEATURE, LINKED_FEATURE, SECTION_ALIGNMENT,
-    VERSION,
+    DEFAULT_ALIGNMENT, INDEX_FILE, INDEX_HEADER_BYTES, SECTION_ALIGNMENT, VERSION,
 };
+use crate::format::encoding::linked::checksum;
 use crate::format::file::FileName;
 use crate::format::linked::{
     Chunk, ColumnMap, Description, Extent, GROUP_OBS, LinkedArray, LinkedFile, LinkedInput, LinkedLayout,
     Run, Shape, Totals, count_bytes,
 };
 use crate::format::linked_id::identifying;
-use crate::format::manifest::{FileEntry, id_text};
-use crate::format::{Encoding, Manifest, ValueType, VarOrder};
+use crate::format::manifest::{FileEntry, id_text, linked_features};
+use crate::format::{CsrRows, Encoding, Manifest, ValueType, VarOrder};
 use crate::linked::array::most_stored_bytes;
+use cellring_core::put;
 
 /// Writes the index into `directory`, and gives the manifest of the matrix.
 pub(super) fn write_index(
@@ -40,6 +41,13 @@ pub(super) fn write_index(
         "rows of the tables"
     );
     let is_joined = matrix.inputs.len() > 1;
+    assert!(
+        matrix
+            .checksums
+            .as_ref()
+            .is_none_or(|checksums| checksums.len() as u64 == obs.n_rows),
+        "a checksum for each row"
+    );
     let totals = Totals {
         n_obs: obs.n_rows,
         n_vars: matrix.n_vars,
@@ -65,6 +73,7 @@ pub(super) fn write_index(
             count_bytes(max_obs_nnz),
             bytes,
             n_extents,
+            matrix.checksums.is_some(),
         )
     });
     let layout = layout.ok_or_else(|| {
@@ -72,14 +81,10 @@ pub(super) fn write_index(
     })?;
     let path = directory.join(INDEX_FILE);
     let sections = write_sections(&path, &layout, &description, matrix).map_err(WriteError::io(&path))?;
-    let features: &[&str] = match is_joined {
-        false => &[LINKED_FEATURE],
-        true => &[LINKED_FEATURE, JOINED_FEATURE],
-    };
     let mut manifest = Manifest {
         format: "cellring".into(),
         version: VERSION,
-        features: features.iter().map(|&feature| feature.to_owned()).collect(),
+        features: linked_features(is_joined, matrix.checksums.is_some()),
         store_id: String::new(),
         n_obs: layout.n_obs,
         n_vars: matrix.n_vars,
@@ -110,6 +115,25 @@ pub(super) fn write_index(
     manifest.store_id = id_text(store_id);
     manifest.index.crc32c = write_header(&path, &layout.header(store_id))?.into();
     Ok(manifest)
+}
+
+/// The checksum of each row of a matrix, for [`SourceMatrix::checksums`]. The rows are canonical, with the columns and the type of values
+/// that the matrix has in the store.
+pub fn row_checksums(rows: &CsrRows) -> Vec<u32> {
+    let value_type = rows.values.value_type();
+    let bounds = rows
+        .indptr
+        .windows(2)
+        .map(|pair| pair[0] as usize..pair[1] as usize);
+    cellring_core::with_values!(&rows.values, values => {
+        let mut bytes = Vec::new();
+        let checksums = bounds.map(|row| {
+            bytes.clear();
+            values[row.clone()].iter().for_each(|&value| put(value, &mut bytes));
+            checksum(&rows.indices[row], &bytes, value_type, value_type)
+        });
+        checksums.collect()
+    })
 }
 
 /// Whether a reader would take an input.
@@ -258,6 +282,10 @@ fn write_sections(
     out.write_all(padding(3))?;
     for input in &matrix.inputs {
         write_extents(&input.data.layout, &mut out)?;
+    }
+    if let Some(checksums) = &matrix.checksums {
+        out.write_all(padding(4))?;
+        out.write_all(bytemuck::cast_slice(checksums))?;
     }
     let (mut file, hasher) = out.into_parts();
     file.flush()?;

@@ -94,6 +94,8 @@ pub struct SourceMatrix {
     pub value_type: ValueType,
     /// At least one.
     pub inputs: Vec<SourceInput>,
+    /// The checksum of each row, as [`row_checksums`](super::row_checksums) gives them; `None` if the store is to have none.
+    pub checksums: Option<Vec<u32>>,
     /// What the manifest says of the source.
     pub source: serde_json::Value,
 }

@@ -46,6 +46,7 @@ pub use block::{BlockEncoder, EncodedBlock};
 pub use cellring_core::{sync_directory, unfinished};
 #[doc(hidden)]
 pub use error::WriteError;
+pub use linked_index::row_checksums;
 pub use linked_source::{SourceArray, SourceChunk, SourceInput, SourceLayout, SourceMatrix, SourceRun};
 pub use linked_writer::LinkedWriter;
 #[doc(hidden)]

@@ -195,9 +195,16 @@ fn write_index(path: &Path, index: &LinkedIndex) -> Result<(LinkedLayout, u32), 
     let was = &index.layout;
     let description = index.description.to_bytes();
     let too_long = || WriteError::Option("the paths of the files are too long; rename them".to_owned());
-    let layout = u32::try_from(description.len())
-        .ok()
-        .and_then(|bytes| LinkedLayout::new(was.n_obs, was.nnz, was.count_bytes, bytes, was.n_extents));
+    let layout = u32::try_from(description.len()).ok().and_then(|bytes| {
+        LinkedLayout::new(
+            was.n_obs,
+            was.nnz,
+            was.count_bytes,
+            bytes,
+            was.n_extents,
+            was.checksums_at.is_some(),
+        )
+    });
     let layout = layout.ok_or_else(too_long)?;
     let sections = index.sections()?;
     let write = || -> io::Result<()> {

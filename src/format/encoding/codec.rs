@@ -132,6 +132,8 @@ pub(crate) struct StoredMatrix {
     pub(crate) stored: ValueType,
     /// Whether the manifest says that an `f32` rounds none of them.
     pub(crate) f32_exact: bool,
+    /// Of a linked store: whether the index has a checksum of each row.
+    pub(crate) has_row_checksums: bool,
 }
 
 /// A block that is to be made.

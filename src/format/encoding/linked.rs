@@ -11,6 +11,7 @@ use super::codec::{Codec, DecodeObs, StoredMatrix};
 use super::error::FrameError;
 use super::raw::index_bytes;
 use super::values::{check_exact, may_round};
+use crate::format::checksum::{crc32c, crc32c_append};
 use crate::format::var_order::VarOrder;
 use cellring_core::{Element, ValueType, get};
 
@@ -50,12 +51,12 @@ impl DecodeObs for LinkedDecoder {
         Self(matrix)
     }
 
-    /// There is no checksum.
+    /// The checksum, if the index has them, is that of the canonical row, so that it is compared with what was decoded.
     #[inline]
     fn decode<T: Element>(
         &self,
         _obs: u64,
-        _crc: u32,
+        crc: u32,
         parts: [Padded<'_>; 2],
         indices: &mut [i32],
         data: &mut [T],
@@ -71,6 +72,17 @@ impl DecodeObs for LinkedDecoder {
             ));
         }
         widen(index_part, self.0.n_vars, indices);
+        if self.0.has_row_checksums {
+            let found = checksum(
+                bytemuck::cast_slice(indices),
+                value_part,
+                stored,
+                self.0.value_type,
+            );
+            if found != crc {
+                return Err(FrameError::Checksum { expected: crc, found });
+            }
+        }
         self.values(value_part, stored, data)
     }
 }
@@ -88,6 +100,35 @@ fn widen(columns: &[u8], n_vars: u64, indices: &mut [i32]) {
             .zip(columns.as_chunks::<4>().0)
             .for_each(|(index, &le)| *index = u32::from_le_bytes(le) as i32),
     }
+}
+
+/// The checksum of a canonical row (`FORMAT.md`, section 12): of its columns, and of its values, which are kept as `kept` and are of
+/// `value_type`.
+pub(crate) fn checksum(columns: &[u32], values: &[u8], kept: ValueType, value_type: ValueType) -> u32 {
+    let crc = crc32c(bytemuck::cast_slice(columns));
+    if kept == value_type {
+        return crc32c_append(crc, values);
+    }
+    // Counts are widened to the type of the matrix, some at a time.
+    cellring_core::with_element!(value_type, T => match kept {
+        ValueType::U8 => checksum_of_counts::<T>(crc, values.iter().map(|&count| count.into())),
+        _ => checksum_of_counts::<T>(crc, values.as_chunks::<2>().0.iter().map(|&le| u16::from_le_bytes(le).into())),
+    })
+}
+
+fn checksum_of_counts<T: Element>(mut crc: u32, counts: impl Iterator<Item = u32>) -> u32 {
+    const BYTES: usize = 2048;
+    let width = T::VALUE_TYPE.size_bytes();
+    let mut bytes = [0; BYTES];
+    let mut n = 0;
+    for count in counts {
+        bytes[n..n + width].copy_from_slice(&T::from_count(count).bits().to_le_bytes()[..width]);
+        n += width;
+        if n == BYTES {
+            (crc, n) = (crc32c_append(crc, &bytes), 0);
+        }
+    }
+    crc32c_append(crc, &bytes[..n])
 }
 
 impl LinkedDecoder {

@@ -18,6 +18,7 @@ fn the_bytes_of_an_obs() {
         value_type: ValueType::F32,
         stored: ValueType::F32,
         f32_exact: true,
+        has_row_checksums: false,
     };
     for (nnz, packed, raw) in [(0, 0, 0), (1, 8, 6), (128, 8, 768), (129, 11, 774)] {
         assert_eq!(*Encoding::Packed.obs_bytes(nnz, &matrix).start(), packed);

@@ -11,6 +11,8 @@ pub(crate) const GROUP_OBS: u64 = 64;
 const MAX_DESCRIPTION_BYTES: u32 = 64 << 20;
 /// Bytes of a start.
 const START_BYTES: u64 = 8;
+/// Bytes of the checksum of a row.
+pub(crate) const CHECKSUM_BYTES: u64 = 4;
 
 /// Width of a count: 2 or 4 bytes.
 pub(crate) const fn count_bytes(max_obs_nnz: u32) -> u32 {
@@ -34,6 +36,8 @@ pub(crate) struct LinkedLayout {
     pub(crate) counts_at: u64,
     /// Start of the extents of the columns and of the values.
     pub(crate) extents_at: [u64; 2],
+    /// Start of the checksums of the rows, if there are any.
+    pub(crate) checksums_at: Option<u64>,
     /// Length of the file.
     pub(crate) file_bytes: u64,
 }
@@ -46,6 +50,7 @@ impl LinkedLayout {
         count_bytes: u32,
         description_bytes: u32,
         n_extents: [u64; 2],
+        has_row_checksums: bool,
     ) -> Option<Self> {
         let align = |at: u64| at.checked_next_multiple_of(SECTION_ALIGNMENT as u64);
         let after = |at: u64, n: u64, bytes: u64| at.checked_add(n.checked_mul(bytes)?);
@@ -53,7 +58,14 @@ impl LinkedLayout {
         let counts_at = align(after(starts_at, n_obs.div_ceil(GROUP_OBS), START_BYTES)?)?;
         let first = align(after(counts_at, n_obs, u64::from(count_bytes))?)?;
         let second = align(after(first, n_extents[0], EXTENT_BYTES as u64)?)?;
-        let file_bytes = after(second, n_extents[1], EXTENT_BYTES as u64)?;
+        let extents_end = after(second, n_extents[1], EXTENT_BYTES as u64)?;
+        let (checksums_at, file_bytes) = match has_row_checksums {
+            false => (None, extents_end),
+            true => {
+                let at = align(extents_end)?;
+                (Some(at), after(at, n_obs, CHECKSUM_BYTES)?)
+            }
+        };
         (file_bytes < 1 << 63 && description_bytes <= MAX_DESCRIPTION_BYTES).then_some(Self {
             n_obs,
             nnz,
@@ -63,6 +75,7 @@ impl LinkedLayout {
             starts_at,
             counts_at,
             extents_at: [first, second],
+            checksums_at,
             file_bytes,
         })
     }
@@ -88,17 +101,19 @@ impl LinkedLayout {
         Some(u32::from_le_bytes(bytes)).filter(|&bytes| bytes <= MAX_DESCRIPTION_BYTES)
     }
 
-    /// The gaps between the sections, which are zero.
-    pub(crate) fn gaps(&self) -> [(u64, u64); 4] {
+    /// The gaps between the sections, which are zero; the last is empty where there are no checksums.
+    pub(crate) fn gaps(&self) -> [(u64, u64); 5] {
         let description_end = INDEX_HEADER_BYTES as u64 + u64::from(self.description_bytes);
         let starts_end = self.starts_at + self.n_obs.div_ceil(GROUP_OBS) * START_BYTES;
         let counts_end = self.counts_at + self.n_obs * u64::from(self.count_bytes);
-        let first_end = self.extents_at[0] + self.n_extents[0] * EXTENT_BYTES as u64;
+        let [first_end, second_end] =
+            [0, 1].map(|k| self.extents_at[k] + self.n_extents[k] * EXTENT_BYTES as u64);
         [
             (description_end, self.starts_at),
             (starts_end, self.counts_at),
             (counts_end, self.extents_at[0]),
             (first_end, self.extents_at[1]),
+            (second_end, self.checksums_at.unwrap_or(second_end)),
         ]
     }
 }

@@ -15,4 +15,4 @@ pub(crate) use array::{ArrayRole, LinkedArray, Shape};
 pub(crate) use description::{Description, LinkedFile, Totals};
 pub(crate) use extent::{Chunk, EXTENT_BYTES, Extent, Run};
 pub(crate) use input::{ColumnMap, LinkedInput};
-pub(crate) use layout::{GROUP_OBS, LinkedLayout, count_bytes};
+pub(crate) use layout::{CHECKSUM_BYTES, GROUP_OBS, LinkedLayout, count_bytes};

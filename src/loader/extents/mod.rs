@@ -188,6 +188,7 @@ pub(super) fn plan_reads(
                         placed[position as usize] = PlacedObs {
                             source: number as u32,
                             nnz: values.nnz,
+                            crc: link.checksum(obs_of_link)?.unwrap_or_default(),
                             ..empty
                         };
                         if values.nnz > 0 {

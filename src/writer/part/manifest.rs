@@ -157,6 +157,7 @@ impl PartManifest {
                     false => self.value_type,
                 },
                 f32_exact: self.f32_exact,
+                has_row_checksums: false,
             },
             block_size: self.block_size,
             alignment: self.alignment,

@@ -81,6 +81,7 @@ fn joined(directory: &Path, n_vars: u64, parts: Vec<Part>) -> Joined {
     }
     Joined {
         matrix: SourceMatrix {
+            checksums: None,
             n_vars,
             value_type: rows.value_type,
             inputs,

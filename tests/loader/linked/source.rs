@@ -328,6 +328,7 @@ pub(super) fn matrix(source: &Source, form: Form, seed: u64) -> (SourceMatrix, V
 /// The matrix of one input.
 pub(super) fn matrix_of(n_vars: u64, input: SourceInput) -> SourceMatrix {
     SourceMatrix {
+        checksums: None,
         n_vars,
         value_type: input.data.value_type,
         inputs: vec![input],

@@ -53,6 +53,9 @@ struct Info<'a> {
     /// And the values of each chunk there, where they are compressed.
     #[serde(skip_serializing_if = "Option::is_none")]
     chunk_values: Option<u64>,
+    /// And whether it has a checksum of each row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    row_checksums: Option<bool>,
     /// For people, who may not remember it.
     #[serde(skip)]
     path: String,
@@ -119,6 +122,7 @@ impl<'a> Info<'a> {
                 false => Vec::new(),
             },
             chunk_values: store.chunk_values(),
+            row_checksums: store.is_linked().then(|| manifest.has_row_checksums()),
             path: store.path().display().to_string(),
         })
     }
@@ -159,6 +163,9 @@ impl Show for Info<'_> {
         };
         let encoding = match self.stored_value_type {
             Some(stored) => format!("{}, values stored as {stored}; {exact}", self.encoding),
+            None if self.row_checksums == Some(true) => {
+                format!("{}, with a checksum of each cell; {exact}", self.encoding)
+            }
             None => format!("{}; {exact}", self.encoding),
         };
         let mut fields = Fields::new(heading)

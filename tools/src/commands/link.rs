@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use cellring::writer::Relocation;
 use cellring_anndata::{LeftOut, OpenOptions};
 
+use crate::convert::ConvertError;
 use crate::failure::Failure;
 use crate::link::{LinkOptions, LinkReport, RelocateReport, link, refresh, relocate};
 use crate::options::{InputArgs, JoinArgs, MatrixArgs};
 use crate::output::{self, Show};
 use crate::paths::{check_input, check_store};
+use crate::progress;
 
 /// Link .h5ad or zarr files as a store, without converting them
 ///
@@ -42,6 +44,12 @@ pub(crate) struct Args {
     output: Option<PathBuf>,
     #[command(flatten)]
     matrices: MatrixArgs,
+    /// Read all values once, and keep a checksum of each cell, which everything that reads the store compares
+    ///
+    /// Without, a store notices that a file changed by its length, its time and samples of its bytes; with, also what changes in place and
+    /// leaves these as they were, such as a disk that fails. It takes 4 bytes per cell, and linking as long as reading the values.
+    #[arg(long)]
+    checksum: bool,
     /// A directory that the inputs are below [default: the one that the store is in]
     ///
     /// A store leads only to files below it: whoever reads the store has to name it, too.
@@ -55,7 +63,7 @@ pub(crate) struct Args {
     /// OLD is the path as it was, or as the store knows it (see cellring info): from the directory that the store is in, or from
     /// --source-root. It may be a directory that several files of the store were in. The file must be the one that was linked: its
     /// length and samples of its bytes are compared. The store keeps its id, so that a saved state can still be resumed.
-    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with_all = ["output", "x", "layer", "raw", "group", "genome", "feature_types", "force_read", "force", "join", "var_key", "label_column", "label_values", "index_unique", "obs_columns"])]
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with_all = ["output", "checksum", "x", "layer", "raw", "group", "genome", "feature_types", "force_read", "force", "join", "var_key", "label_column", "label_values", "index_unique", "obs_columns"])]
     relocate: Vec<PathBuf>,
     /// Replace an existing store
     #[arg(long)]
@@ -87,6 +95,9 @@ impl Show for LinkReport {
             output::bytes(self.source_bytes),
             output::seconds(self.seconds),
         )];
+        if self.checksum {
+            lines.push("each cell has a checksum, which is compared whenever it is read".to_owned());
+        }
         if !self.matrices.is_empty() {
             lines.push(format!(
                 "matrices: {}; values are those of the first",
@@ -127,7 +138,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
                 return relocated(store, root, &args.relocate, args.json);
             }
             let open = OpenOptions::from(args.open);
-            refresh(store, root, open.force_read)?
+            with_bar(&|progress| refresh(store, root, open.force_read, args.checksum, progress))?
         }
         Some(output) => {
             check_store(output, args.force)?;
@@ -138,14 +149,25 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
                 obs_columns: args.obs_columns,
                 selection: selections.next().unwrap_or_default(),
                 other_matrices: selections.collect(),
+                checksum: args.checksum,
                 source_root: args.source_root,
                 force: args.force,
             };
-            link(&args.inputs, output, &options)?
+            with_bar(&|progress| link(&args.inputs, output, &options, progress))?
         }
     };
     report.warnings.iter().for_each(output::say);
     output::print(args.json, &report)
+}
+
+/// Links, with a bar that shows how far the values have been read.
+fn with_bar(
+    run: &dyn Fn(&(dyn Fn(u64, u64) + Sync)) -> Result<LinkReport, ConvertError>,
+) -> Result<LinkReport, ConvertError> {
+    let bar = progress::percent("linking");
+    let report = run(&|done, total| progress::set(&bar, done, total));
+    bar.finish_and_clear();
+    report
 }
 
 fn relocated(store: &Path, root: Option<&Path>, paths: &[PathBuf], json: bool) -> Result<(), Failure> {

@@ -32,12 +32,23 @@ struct Verified {
     bytes: u64,
     seconds: f64,
     bytes_per_second: f64,
+    /// Of a linked store: whether each cell was compared with a checksum.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    row_checksums: Option<bool>,
 }
 
 impl Show for Verified {
     fn text(&self) -> String {
+        let vouched = match self.row_checksums {
+            None => "",
+            Some(true) => "; each cell has the checksum that it had when it was linked",
+            Some(false) => {
+                "; the files have the lengths, times and samples of bytes that they had when they were linked, and every value can be read; that none \
+                 was changed in place a store vouches for that is linked with --checksum"
+            }
+        };
         format!(
-            "whole: {} cells, {} values and {} checked in {} ({})",
+            "whole: {} cells, {} values and {} checked in {} ({}){vouched}",
             output::count(self.n_obs),
             output::count(self.nnz),
             output::bytes(self.bytes),
@@ -66,6 +77,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         bytes: report.bytes,
         seconds,
         bytes_per_second: report.bytes as f64 / seconds.max(f64::MIN_POSITIVE),
+        row_checksums: store.is_linked().then(|| store.manifest().has_row_checksums()),
     };
     output::print(args.json, &verified)
 }

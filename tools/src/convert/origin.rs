@@ -27,6 +27,8 @@ pub(crate) struct Origin {
     pub(crate) obs_columns: Option<Vec<String>>,
     /// Which matrices, the first one first.
     pub(crate) selections: Vec<Selection>,
+    /// Whether the store has a checksum of each row.
+    pub(crate) checksum: bool,
 }
 
 impl Origin {
@@ -90,6 +92,7 @@ impl Origin {
             },
             obs_columns: texts("obs_columns"),
             selections,
+            checksum: found.manifest.has_row_checksums(),
         }))
     }
 

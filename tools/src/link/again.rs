@@ -15,6 +15,7 @@ use crate::convert::{ConvertError, Origin};
 /// store.
 ///
 /// `source_root`: the directory below which the inputs are; `None`: the one that the store is in. `force_read`: as in [`OpenOptions`].
+/// `checksum`: whether it gets checksums; one that has them keeps them. `progress`: as in [`link`].
 ///
 /// # Errors
 /// [`ConvertError`]; the store is as it was then.
@@ -22,6 +23,8 @@ pub fn refresh(
     store: &Path,
     source_root: Option<&Path>,
     force_read: bool,
+    checksum: bool,
+    progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<LinkReport, ConvertError> {
     let (store, origin) = of_link(store, source_root)?;
     if let Some(gone) = origin.inputs.iter().find(|input| !input.exists()) {
@@ -40,10 +43,11 @@ pub fn refresh(
         obs_columns: origin.obs_columns,
         selection: selections.next().unwrap_or_default(),
         other_matrices: selections.collect(),
+        checksum: checksum || origin.checksum,
         source_root: Some(origin.root),
         force: true,
     };
-    link(&origin.inputs, &store, &options)
+    link(&origin.inputs, &store, &options, progress)
 }
 
 /// What became of a store whose file was moved.

@@ -111,7 +111,8 @@ fn made(file: &Path, root: &Path, directory: &Path, cached: &Path) -> Result<Sto
         force: true,
         ..LinkOptions::default()
     };
-    link(&[file.to_path_buf()], cached, &options).map_err(|error| in_the_way(error, cached, file))?;
+    link(&[file.to_path_buf()], cached, &options, &|_, _| ())
+        .map_err(|error| in_the_way(error, cached, file))?;
     prune(directory, cached);
     Ok(Store::open_below(cached, root)?)
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use cellring::Store;
 use cellring::writer::{
-    LinkedWriter, SourceArray, SourceChunk, SourceInput, SourceLayout, SourceMatrix, SourceRun,
+    LinkedWriter, SourceArray, SourceChunk, SourceInput, SourceLayout, SourceMatrix, SourceRun, row_checksums,
 };
 use cellring_anndata::{
     InputStamp, JoinOptions, LeftOut, NotStored, OpenOptions, PartKind, Selection, StoredArray, StoredChunk,
@@ -17,6 +17,9 @@ use serde::Serialize;
 use crate::convert::{ConvertError, ConvertOptions, Inputs, SelectedMatrix, tables};
 use crate::message::Message;
 use crate::usage::peak_rss_bytes;
+
+/// Values that are read at a time for checksums.
+const CHECKSUM_NNZ: usize = 1 << 20;
 
 /// Why nothing is linked of which only some columns are wanted.
 const PART_OF_FEATURES: &str = "only some of its features are taken (--feature-types, --genome), and a link has all of them, of which genes are \
@@ -35,6 +38,8 @@ pub struct LinkOptions {
     pub selection: Selection,
     /// Which other matrices of the same obs, each once.
     pub other_matrices: Vec<Selection>,
+    /// Whether all values are read once, and the store gets a checksum of each row.
+    pub checksum: bool,
     /// The directory below which the inputs are, and below which those that read the store look for them. `None`: that of the store.
     pub source_root: Option<PathBuf>,
     /// Whether an existing store is replaced.
@@ -63,6 +68,8 @@ pub struct LinkReport {
     pub index_bytes_per_obs: f64,
     /// Values of the longest of the chunks that the first matrix is stored in; nothing where it is not compressed.
     pub chunk_values: Option<u64>,
+    /// Whether the store has a checksum of each row.
+    pub checksum: bool,
     /// Wall time.
     pub seconds: f64,
     /// The most memory that the process has had resident so far.
@@ -76,11 +83,17 @@ pub struct LinkReport {
 /// Links `inputs` as the store `output`, which exists when this returns without an error, and not before. It has the obs of one input after
 /// the other.
 ///
-/// Of the matrices only `indptr` is read. `obs` and `var` are copied.
+/// Of the matrices only `indptr` is read, or all if there are to be checksums; `progress` is told the number of rows done then, and of all.
+/// `obs` and `var` are copied.
 ///
 /// # Errors
 /// [`ConvertError`]; nothing is left at `output` then, but where an input changes in the moment after the store was published.
-pub fn link(inputs: &[PathBuf], output: &Path, options: &LinkOptions) -> Result<LinkReport, ConvertError> {
+pub fn link(
+    inputs: &[PathBuf],
+    output: &Path,
+    options: &LinkOptions,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<LinkReport, ConvertError> {
     let started = Instant::now();
     let stamps: Vec<InputStamp> = inputs
         .iter()
@@ -129,7 +142,12 @@ pub fn link(inputs: &[PathBuf], output: &Path, options: &LinkOptions) -> Result<
             chunk_values = chunks.max();
         }
         let source = provenance(inputs, selected, options, opened.labels());
-        let matrix = files.matrix(inputs, &first_files, selected, stored, source)?;
+        let mut matrix = files.matrix(inputs, &first_files, selected, stored, source)?;
+        if options.checksum {
+            let n_matrices = opened.selected_matrices.len() as u64;
+            let (before, all) = (number as u64 * obs.n_rows(), n_matrices * obs.n_rows());
+            matrix.checksums = Some(checksums(selected, &|done| progress(before + done, all))?);
+        }
         if number == 0 {
             tables::write_var(&mut files.writer, &selected.var, None)?;
             files.writer.set_matrix(&matrix)?;
@@ -159,6 +177,7 @@ pub fn link(inputs: &[PathBuf], output: &Path, options: &LinkOptions) -> Result<
         bytes: store.total_bytes(),
         index_bytes_per_obs: manifest.index.bytes as f64 / manifest.n_obs.max(1) as f64,
         chunk_values,
+        checksum: options.checksum,
         seconds: started.elapsed().as_secs_f64(),
         peak_rss_bytes: peak_rss_bytes().unwrap_or(0),
         left_out: left_out(&opened),
@@ -178,6 +197,20 @@ impl LinkOptions {
             ..ConvertOptions::default()
         }
     }
+}
+
+/// Reads all rows, as a conversion does, and gives the checksum of each.
+fn checksums(selected: &SelectedMatrix, progress: &dyn Fn(u64)) -> Result<Vec<u32>, ConvertError> {
+    let n_obs = selected.matrix.n_obs();
+    let mut checksums = Vec::with_capacity(n_obs as usize);
+    let mut windows = selected.matrix.rows(0..n_obs, CHECKSUM_NNZ)?;
+    while let Some(window) = windows.next() {
+        let window = window?;
+        checksums.extend(row_checksums(&window));
+        windows.recycle(window);
+        progress(checksums.len() as u64);
+    }
+    Ok(checksums)
 }
 
 /// Where the rows of each input are.
@@ -279,6 +312,7 @@ impl Files {
             n_vars: selected.matrix.n_vars(),
             value_type: selected.matrix.value_type(),
             inputs: rows,
+            checksums: None,
             source,
         })
     }

@@ -83,12 +83,14 @@ fn check(input: &Path, directory: &Path) -> bool {
 pub(crate) fn compare_rows(input: &Path, directory: &Path) -> Option<(Arc<Store>, Arc<Store>)> {
     let (linked, held) = (directory.join("linked.cellring"), directory.join("held.cellring"));
     let shown = input.display();
+    // With checksums, which reading compares from here on: they are of what a conversion reads.
     let options = LinkOptions {
+        checksum: true,
         source_root: Some(PathBuf::from("/")),
         force: true,
         ..LinkOptions::default()
     };
-    let report = match link(&[input.to_path_buf()], &linked, &options) {
+    let report = match link(&[input.to_path_buf()], &linked, &options, &|_, _| ()) {
         Ok(report) => report,
         Err(error) => {
             let error = error.to_string();
@@ -179,7 +181,7 @@ fn every_compression_and_length_of_chunks_is_read_by_both_readers() {
                 force: true,
                 ..LinkOptions::default()
             };
-            link(&[path], &root, &options).unwrap();
+            link(&[path], &root, &options, &|_, _| ()).unwrap();
             spec_reader(&[&root, Path::new("--compare"), &dump]);
         }
     }
@@ -197,7 +199,7 @@ fn layers_and_raw_are_linked_beside_x() {
         source_root: Some(PathBuf::from("/")),
         ..LinkOptions::default()
     };
-    let report = link(std::slice::from_ref(&input), &linked, &options).unwrap();
+    let report = link(std::slice::from_ref(&input), &linked, &options, &|_, _| ()).unwrap();
     assert_eq!(report.matrices, selections.map(|selection| selection.path()));
     let options = ConvertOptions {
         other_matrices: vec![Selection::Raw],

@@ -31,7 +31,8 @@ fn compare(inputs: &[PathBuf], options: &[&str], directory: &Path) -> PathBuf {
     let inputs = shown(inputs);
     let root = ["--source-root", "/"];
     let exported = directory.join("exported.h5ad");
-    let made = report(&[&["link"], &inputs[..], &["-o", link, "--force"], &root, options].concat());
+    let to = ["-o", link, "--force", "--checksum"];
+    let made = report(&[&["link"], &inputs[..], &to, &root, options].concat());
     assert_eq!(made["sources"], serde_json::json!(inputs));
     let to = ["-o", hold, "--force", "--var-order", "source"];
     report(&[&["convert"], &inputs[..], &to, options].concat());

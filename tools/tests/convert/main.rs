@@ -18,6 +18,7 @@ mod inputs;
 mod interruption;
 mod joined;
 mod linked;
+mod linked_checksums;
 mod linked_joined;
 mod linked_zarr;
 mod machines;

@@ -135,7 +135,7 @@ fn a_link_is_converted_as_it_was_linked_or_not_at_all() {
         other_matrices: vec![Selection::X],
         ..LinkOptions::default()
     };
-    let twice = link(&[input], Path::new(&at("twice")), &options);
+    let twice = link(&[input], Path::new(&at("twice")), &options, &|_, _| ());
     assert!(matches!(twice, Err(ConvertError::Twice { .. })), "{twice:?}");
     assert!(!Path::new(&at("twice")).exists());
 }
