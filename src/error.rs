@@ -314,9 +314,11 @@ fn of_format(error: &FormatError) -> ErrorKind {
 fn of_linked(error: &LinkedError) -> ErrorKind {
     match error {
         LinkedError::Io { .. } => ErrorKind::Io,
-        LinkedError::Changed { .. } | LinkedError::Row { .. } => ErrorKind::Changed,
+        LinkedError::Changed { .. } => ErrorKind::Changed,
         LinkedError::Outside { .. } => ErrorKind::Config,
-        LinkedError::Chunk { .. } | LinkedError::Column { .. } => ErrorKind::Damaged,
+        LinkedError::Chunk { .. } | LinkedError::Column { .. } | LinkedError::Row { .. } => {
+            ErrorKind::Damaged
+        }
         LinkedError::Overflow { .. } | LinkedError::Inexact { .. } => ErrorKind::Values,
         LinkedError::NoBlocks { .. } => ErrorKind::Unavailable,
         LinkedError::Budget { .. } => ErrorKind::Memory,

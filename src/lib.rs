@@ -31,6 +31,7 @@
 //! | [`gpu`] | memory pinned for a GPU, and copies to it |
 //!
 //! Linux only. Damage is always an error, never wrong data: every cell is checked against its checksum when it is read.
+//! (A linked store has checksums of cells if it was made with them.)
 
 mod buffer;
 pub mod engine;

@@ -468,6 +468,7 @@ pub(crate) fn check_crc(bytes: &[u8], file: &Path) -> Result<(), FormatError> {
         })
     }
 }
+
 /// What the manifest of a linked store names among its features.
 pub(crate) fn linked_features(is_joined: bool, has_row_checksums: bool) -> Vec<String> {
     let features = [

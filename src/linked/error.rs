@@ -29,8 +29,8 @@ pub enum LinkedError {
     },
     /// A row has another checksum than when it was linked.
     #[error(
-        "{}: obs {obs} of {} does not have the checksum that it had when it was linked: the file is damaged, or was changed in place; restore it, or link \
-         it again",
+        "{}: obs {obs} of {}, which is in this input, does not have the checksum that it had when it was linked: the input is damaged, or was changed in \
+         place; restore it, or link it again if the change was meant",
         file.display(),
         store.display()
     )]

@@ -101,7 +101,7 @@ impl Link {
         let sources = sources
             .map(|linked| SourceFile::open(store, root, linked))
             .collect::<Result<Vec<_>, _>>()?;
-        // Rows have no checksums: those of the index keep a damaged one from giving the values of another obs.
+        // Rows need not have checksums: those of the index keep a damaged one from giving the values of another obs.
         let bytes = content.bytes(0..content.len())?;
         for (piece, &expected) in manifest.index.crc32c.iter().enumerate() {
             verify_piece(&file, bytes, piece, expected)?;

@@ -44,8 +44,8 @@ struct Found {
 
 /// Verifies every byte and every invariant of the specification, on `threads` threads; of further matrices too.
 ///
-/// Of a linked store it reads every value where it is, on this thread, and compares the checksums that come with chunks; values that are
-/// stored without any may have changed without a trace, if the length and the time of the file have not.
+/// Of a linked store it reads every value where it is, on this thread, and compares the checksums that come with chunks, and those of the
+/// rows; without either, values may have changed without a trace, if the length and the time of the file have not.
 ///
 /// `progress` is called with the number of blocks done, from several threads.
 ///

@@ -32,8 +32,8 @@ const SETTLED: Duration = Duration::from_secs(2);
 pub struct LinkedWriter {
     staging: Staging,
     root: PathBuf,
-    /// Number of inputs, the same for every matrix.
-    n_inputs: Option<usize>,
+    /// Number of inputs, and whether rows have checksums, the same for every matrix.
+    alike: Option<(usize, bool)>,
     files: Vec<(PathBuf, LinkedFile)>,
     obs: Option<WrittenTable>,
     var: Option<WrittenTable>,
@@ -53,7 +53,7 @@ impl LinkedWriter {
         Ok(Self {
             staging: Staging::create(path, replace, &[], None)?,
             root,
-            n_inputs: None,
+            alike: None,
             files: Vec::new(),
             obs: None,
             var: None,
@@ -102,16 +102,15 @@ impl LinkedWriter {
     /// read.
     ///
     /// # Panics
-    /// If a table was not written, the matrix has no input, or another number of them than the matrix that was said first.
+    /// If a table was not written, the matrix has no input, or another number of them than the matrix that was said first, or only one of
+    /// the two has checksums, or the checksums are not one for each row.
     pub fn set_matrix(&mut self, matrix: &SourceMatrix) -> Result<(), Error> {
         let (Some(obs), Some(var)) = (&self.obs, &self.var) else {
             panic!("both tables are written before the matrix");
         };
-        let n_inputs = *self.n_inputs.get_or_insert(matrix.inputs.len());
-        assert!(
-            n_inputs > 0 && n_inputs == matrix.inputs.len(),
-            "inputs of the store"
-        );
+        let own = (matrix.inputs.len(), matrix.checksums.is_some());
+        let first = *self.alike.get_or_insert(own);
+        assert!(own.0 > 0 && own == first, "inputs of the store, and checksums");
         let files = self.files.iter().map(|(_, file)| file.clone()).collect();
         let directory = self.staging.path();
         self.matrix = Some(write_index(directory, matrix, files, obs, var)?);
@@ -134,7 +133,7 @@ impl LinkedWriter {
         Ok(Self {
             staging: Staging::create(&path, false, &[], Some(self.staging.owner()))?,
             root: self.root.clone(),
-            n_inputs: self.n_inputs,
+            alike: self.alike,
             files: self.files.clone(),
             obs: self.obs.clone(),
             var: None,

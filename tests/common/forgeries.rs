@@ -241,6 +241,11 @@ pub(crate) const MANIFESTS: &[Row<Value>] = &[
         "feature",
     ),
     (
+        "checksums of rows that are not linked",
+        |m| m["features"] = json!(["checksums"]),
+        "feature",
+    ),
+    (
         "a matrix without members",
         |m| m["matrices"] = json!([{"name": ""}]),
         "a member",

@@ -109,26 +109,30 @@ pub(crate) fn checksum(columns: &[u32], values: &[u8], kept: ValueType, value_ty
     if kept == value_type {
         return crc32c_append(crc, values);
     }
-    // Counts are widened to the type of the matrix, some at a time.
     cellring_core::with_element!(value_type, T => match kept {
-        ValueType::U8 => checksum_of_counts::<T>(crc, values.iter().map(|&count| count.into())),
-        _ => checksum_of_counts::<T>(crc, values.as_chunks::<2>().0.iter().map(|&le| u16::from_le_bytes(le).into())),
+        ValueType::U8 => checksum_of_counts::<T, 1>(crc, values, |[count]| count.into()),
+        _ => checksum_of_counts::<T, 2>(crc, values, |le| u16::from_le_bytes(le).into()),
     })
 }
 
-fn checksum_of_counts<T: Element>(mut crc: u32, counts: impl Iterator<Item = u32>) -> u32 {
-    const BYTES: usize = 2048;
+/// Goes on with counts of `W` bytes, which are widened to the type of the matrix, some at a time.
+fn checksum_of_counts<T: Element, const W: usize>(
+    mut crc: u32,
+    counts: &[u8],
+    count: impl Fn([u8; W]) -> u32,
+) -> u32 {
+    const MAX_WIDTH: usize = 8;
+    const AT_A_TIME: usize = 512;
     let width = T::VALUE_TYPE.size_bytes();
-    let mut bytes = [0; BYTES];
-    let mut n = 0;
-    for count in counts {
-        bytes[n..n + width].copy_from_slice(&T::from_count(count).bits().to_le_bytes()[..width]);
-        n += width;
-        if n == BYTES {
-            (crc, n) = (crc32c_append(crc, &bytes), 0);
+    let mut bytes = [0; AT_A_TIME * MAX_WIDTH];
+    for some in counts.as_chunks::<W>().0.chunks(AT_A_TIME) {
+        let places = bytes.chunks_exact_mut(width);
+        for (place, &kept) in places.zip(some) {
+            place.copy_from_slice(&T::from_count(count(kept)).bits().to_le_bytes()[..width]);
         }
+        crc = crc32c_append(crc, &bytes[..some.len() * width]);
     }
-    crc32c_append(crc, &bytes[..n])
+    crc
 }
 
 impl LinkedDecoder {

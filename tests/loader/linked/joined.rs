@@ -19,14 +19,14 @@ use crate::common::{Mix, write_store};
 const NOT_KEPT: u32 = u32::MAX;
 
 /// What is linked: its matrix, the files that it is in, and the rows that a store of it has.
-struct Joined {
-    matrix: SourceMatrix,
+pub(super) struct Joined {
+    pub(super) matrix: SourceMatrix,
     files: Vec<PathBuf>,
-    rows: Source,
+    pub(super) rows: Source,
 }
 
 /// One input in a form, and what its columns become.
-struct Part {
+pub(super) struct Part {
     source: Source,
     form: Form,
     tile: Option<[usize; 2]>,
@@ -42,7 +42,7 @@ fn in_file(array: &mut SourceArray, number: u32) {
     }
 }
 
-fn joined(directory: &Path, n_vars: u64, parts: Vec<Part>) -> Joined {
+pub(super) fn joined(directory: &Path, n_vars: u64, parts: Vec<Part>) -> Joined {
     let (mut inputs, mut files) = (vec![], vec![]);
     let mut rows = Source {
         rows: vec![],
@@ -92,7 +92,7 @@ fn joined(directory: &Path, n_vars: u64, parts: Vec<Part>) -> Joined {
     }
 }
 
-fn link(store: &Path, joined: &Joined) -> Result<(), cellring::Error> {
+pub(super) fn link(store: &Path, joined: &Joined) -> Result<(), cellring::Error> {
     let files: Vec<&Path> = joined.files.iter().map(PathBuf::as_path).collect();
     link_all(store, &files, &joined.matrix)
 }
@@ -110,7 +110,7 @@ fn columns(n: u64, n_vars: u64, seed: u64) -> Vec<u32> {
 }
 
 /// Inputs of every kind: equal columns and others, more and fewer than the store has, dense ones, one without obs and one without values.
-fn inputs(value_type: ValueType, n_vars: u64) -> Vec<Part> {
+pub(super) fn inputs(value_type: ValueType, n_vars: u64) -> Vec<Part> {
     let sparse = |n_obs, n_vars, index_type, odd, seed| {
         Source::random(n_obs, n_vars, value_type, index_type, odd, seed)
     };

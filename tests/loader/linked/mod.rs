@@ -2,6 +2,7 @@
 //! where it is not what it was.
 
 mod changes;
+mod checksums;
 mod dense;
 mod forms;
 mod hostile;

@@ -285,6 +285,20 @@ macro_rules! of_float {
 
 crate::with_element_types!(implement);
 
+impl ValueBuffer {
+    /// Moves all values of `more`, which is of the same type, to the end of this buffer.
+    ///
+    /// # Panics
+    /// If the types differ.
+    pub fn append(&mut self, more: &mut Self) {
+        let types = (self.value_type(), more.value_type());
+        crate::with_element!(types.0, T => match (T::vec_mut(self), T::vec_mut(more)) {
+            (Some(values), Some(more)) => values.append(more),
+            _ => panic!("values of {:?} after those of {:?}", types.1, types.0),
+        });
+    }
+}
+
 /// Appends the value's bytes, little endian, in the width of its type.
 #[inline]
 pub fn put<T: Element>(value: T, out: &mut Vec<u8>) {

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::element::Element;
-
 /// The table of the element types that a store can hold. Everything else that lists them is made of its rows: an enum's variant, the
 /// type, the unsigned integer of the same width, the class, and numpy's name.
 ///
@@ -168,18 +166,6 @@ impl ValueBuffer {
     /// Whether the buffer holds no value.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Moves all values of `more`, which is of the same type, to the end of this buffer.
-    ///
-    /// # Panics
-    /// If the types differ.
-    pub fn append(&mut self, more: &mut Self) {
-        let types = (self.value_type(), more.value_type());
-        crate::with_element!(types.0, T => match (T::vec_mut(self), T::vec_mut(more)) {
-            (Some(values), Some(more)) => values.append(more),
-            _ => panic!("values of {:?} after those of {:?}", types.1, types.0),
-        });
     }
 }
 

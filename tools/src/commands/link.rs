@@ -15,8 +15,8 @@ use crate::progress;
 
 /// Link .h5ad or zarr files as a store, without converting them
 ///
-/// It takes seconds. The values stay where they are, and are read there by everything that reads stores; the index has about two bytes
-/// per cell, and obs and var are copied. It is right for trying things out, for files that change, and where there is no room for a copy;
+/// It takes seconds (with --checksum as long as reading the values). The values stay where they are, and are read there by everything that
+/// reads stores; the index has about two bytes per cell, and obs and var are copied. It is right for trying things out, for files that change, and where there is no room for a copy;
 /// for months of training convert, which is several times as fast to read: cellring convert STORE -o FAST does it.
 ///
 /// Several inputs become one store with the cells of all, one input after the other, as with convert.
@@ -95,7 +95,7 @@ impl Show for LinkReport {
             output::bytes(self.source_bytes),
             output::seconds(self.seconds),
         )];
-        if self.checksum {
+        if self.row_checksums {
             lines.push("each cell has a checksum, which is compared whenever it is read".to_owned());
         }
         if !self.matrices.is_empty() {

@@ -43,8 +43,8 @@ impl Show for Verified {
             None => "",
             Some(true) => "; each cell has the checksum that it had when it was linked",
             Some(false) => {
-                "; the files have the lengths, times and samples of bytes that they had when they were linked, and every value can be read; that none \
-                 was changed in place a store vouches for that is linked with --checksum"
+                "; the files have the lengths, times and samples of bytes that they had when they were linked, and every value can be read; whether \
+                 one was changed in place shows only in a store that was linked with --checksum"
             }
         };
         format!(

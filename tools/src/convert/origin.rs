@@ -102,7 +102,11 @@ impl Origin {
     /// If not, or one cannot be read.
     pub(super) fn check(&self) -> Result<Vec<InputStamp>, ConvertError> {
         let stamps: Result<_, _> = self.inputs.iter().map(|input| InputStamp::read(input)).collect();
-        Store::open_below(&self.store, &self.root)?;
+        let store = Store::open_below(&self.store, &self.root)?;
+        if self.checksum {
+            // What is converted is read from the files, which these are of.
+            cellring::store::verify(&store, 1, &|_| ())?;
+        }
         Ok(stamps?)
     }
 

@@ -69,7 +69,7 @@ pub struct LinkReport {
     /// Values of the longest of the chunks that the first matrix is stored in; nothing where it is not compressed.
     pub chunk_values: Option<u64>,
     /// Whether the store has a checksum of each row.
-    pub checksum: bool,
+    pub row_checksums: bool,
     /// Wall time.
     pub seconds: f64,
     /// The most memory that the process has had resident so far.
@@ -177,7 +177,7 @@ pub fn link(
         bytes: store.total_bytes(),
         index_bytes_per_obs: manifest.index.bytes as f64 / manifest.n_obs.max(1) as f64,
         chunk_values,
-        checksum: options.checksum,
+        row_checksums: options.checksum,
         seconds: started.elapsed().as_secs_f64(),
         peak_rss_bytes: peak_rss_bytes().unwrap_or(0),
         left_out: left_out(&opened),

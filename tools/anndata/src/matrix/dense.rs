@@ -192,18 +192,17 @@ fn compact(
     value_type: ValueType,
     big_endian: bool,
 ) -> (Vec<u64>, Vec<u32>, ValueBuffer) {
-    let (mut ends, mut indices) = (Vec::new(), Vec::new());
     let mut values = ValueBuffer::with_capacity(value_type, 0);
-    with_values!(&mut values, values => compact_values(rows, row_bytes, big_endian, (&mut ends, &mut indices, values)));
+    let (ends, indices) = with_values!(&mut values, values => {
+        let (ends, indices, found) = compact_values(rows, row_bytes, big_endian);
+        *values = found;
+        (ends, indices)
+    });
     (ends, indices, values)
 }
 
-fn compact_values<T: Value>(
-    rows: &[u8],
-    row_bytes: usize,
-    big_endian: bool,
-    (ends, indices, values): (&mut Vec<u64>, &mut Vec<u32>, &mut Vec<T>),
-) {
+fn compact_values<T: Value>(rows: &[u8], row_bytes: usize, big_endian: bool) -> (Vec<u64>, Vec<u32>, Vec<T>) {
+    let (mut ends, mut indices, mut values) = (Vec::new(), Vec::new(), Vec::new());
     for row in rows.chunks_exact(row_bytes) {
         for (column, element) in row.chunks_exact(T::STORED_BYTES).enumerate() {
             let value = T::from_file(element, big_endian);
@@ -214,4 +213,5 @@ fn compact_values<T: Value>(
         }
         ends.push(indices.len() as u64);
     }
+    (ends, indices, values)
 }

@@ -95,7 +95,9 @@ def convert(inputs: Any, store: PathLike, *, progress: bool | Callable[[int, int
     return _with_inputs("convert", inputs, store, options, progress, output=store)
 
 
-def link(inputs: PathLike | list[PathLike], store: PathLike, **options: Any) -> dict[str, Any]:
+def link(
+    inputs: PathLike | list[PathLike], store: PathLike, *, progress: bool | Callable[[int, int], None] | None = None, **options: Any
+) -> dict[str, Any]:
     """Links ``.h5ad`` or zarr files, or ``.h5`` files of 10x Genomics, as a store: their values stay where they are, and are read there.
 
     It takes seconds; the index has about two bytes per cell, and obs and var are copied. What is read often is faster converted.
@@ -107,8 +109,11 @@ def link(inputs: PathLike | list[PathLike], store: PathLike, **options: Any) -> 
     store : path
         The store to make, a directory.
     **options
-        Every option of ``cellring link`` under its name, such as ``layer=["counts"]``, ``join="outer"`` and ``source_root``, the directory
-        that all of them are below, if it is not that of the store.
+        Every option of ``cellring link`` under its name, such as ``layer=["counts"]``, ``join="outer"``, ``checksum=True``, which reads all
+        values once and keeps a checksum of each cell, and ``source_root``, the directory that all of them are below, if it is not that of
+        the store.
+    progress : bool or function, optional
+        As for ``convert``.
 
     Returns
     -------
@@ -123,7 +128,7 @@ def link(inputs: PathLike | list[PathLike], store: PathLike, **options: Any) -> 
         If the file cannot be linked; nothing is left at ``store``.
     """
     paths = [_arguments.path("inputs", one) for one in (inputs if isinstance(inputs, (list, tuple)) else [inputs])]
-    return _run("link", paths, options, False, output=_arguments.path("store", store))
+    return _run("link", paths, options, progress, output=_arguments.path("store", store))
 
 
 def append(store: PathLike, inputs: Any, *, progress: bool | Callable[[int, int], None] | None = None, **options: Any) -> dict[str, Any]:
