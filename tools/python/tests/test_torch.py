@@ -31,6 +31,16 @@ def test_without_workers_it_is_the_loader(store):
     assert ids_of(DataLoader(Dataset(cellring.Loader(store)), batch_size=None)) == expected[0]
 
 
+def test_what_workers_send_has_no_sparse_tensor(store):
+    """torch before 2.2 cannot send one: the thread that sends it prints the error, and the loop waits for ever."""
+    minibatch = next(iter(cellring.Loader(store)))
+    _, arguments = minibatch.__reduce__()
+    sent = arguments[2][0]
+    assert all(part.layout is torch.strided for part in sent[:3]) and sent[3] == tuple(minibatch.x.shape)
+    received = pickle.loads(pickle.dumps(minibatch))
+    assert received.x.layout is torch.sparse_csr and torch.equal(received.x.to_dense(), minibatch.x.to_dense())
+
+
 # Workers that start afresh import torch: once is enough.
 @pytest.mark.parametrize(("context", "persistent"), [("fork", False), ("fork", True), ("spawn", True), ("forkserver", True)])
 def test_workers_share_each_epoch_and_every_epoch_is_another(store, adata, context, persistent):

@@ -18,7 +18,7 @@ fn report(args: &[&str]) -> Value {
 /// An uncompressed file that has more bytes than are sampled.
 fn input(directory: &Path) -> PathBuf {
     let path = directory.join("cells.h5ad");
-    Synth::new(1_500, 3_000, 5).write_h5ad(&path, |_| {}).unwrap();
+    Synth::new(6_000, 3_000, 5).write_h5ad(&path, |_| {}).unwrap();
     assert!(path.metadata().unwrap().len() > 8 << 20);
     age(&path);
     path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -292,16 +292,40 @@ class Minibatch:
         return made
 
     def __reduce__(self) -> Any:
-        values = (self.x, self.ids, self.obs, self.obs_valid, self.matrices)
+        matrices = {name: _apart(value) for name, value in self.matrices.items()}
+        values = (_apart(self.x), self.ids, self.obs, self.obs_valid, matrices)
         return _rebuilt, (self._look.form.name, self._look.matrices, values, self._shape, self.number, self.is_padding)
+
+
+class _Apart(NamedTuple):
+    """The arrays of a sparse tensor: torch before 2.2 sends no such tensor to another process, and the receiver waits for ever."""
+
+    indptr: Any
+    indices: Any
+    data: Any
+    shape: tuple[int, int]
+
+
+def _apart(value: Any) -> Any:
+    """What another process is sent of a matrix."""
+    if str(getattr(value, "layout", "")) != "torch.sparse_csr":
+        return value
+    return _Apart(value.crow_indices(), value.col_indices(), value.values(), tuple(value.shape))
+
+
+def _together(look: Look, value: Any) -> Any:
+    return look.form.csr(*value) if isinstance(value, _Apart) else value
 
 
 def _rebuilt(
     name: str, matrices: tuple[str, ...], values: Any, shape: tuple[int, int], number: int, is_padding: bool
 ) -> Minibatch:
     """A minibatch that came from another process."""
-    made = Minibatch(None, Look(name, matrices, Nameless(), None))
-    made._x, made._ids, made._obs, made._valid, made._matrices = values
+    look = Look(name, matrices, Nameless(), None)
+    made = Minibatch(None, look)
+    x, made._ids, made._obs, made._valid, others = values
+    made._x = _together(look, x)
+    made._matrices = {name: _together(look, value) for name, value in others.items()}
     made._shape, made.number, made.is_padding = shape, number, is_padding
     return made
 
