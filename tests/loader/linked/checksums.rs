@@ -27,7 +27,7 @@ fn every_way_to_a_row_compares_its_checksum() {
         link(&at("linked"), &joined).unwrap();
         let options = WriterOptions::new(n_vars, value_type).replace(true);
         write_store(&at("held"), &rows, options, None).unwrap();
-        let open = |name: &str| Arc::new(Store::open(&at(name)).unwrap());
+        let open = |name: &str| Arc::new(Store::open(at(name)).unwrap());
         let config = config(sampler(4, 16, 2));
         let (linked, held) = (open("linked"), open("held"));
         verify(&linked, 1, &|_| ()).unwrap();

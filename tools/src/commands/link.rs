@@ -138,7 +138,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
                 return relocated(store, root, &args.relocate, args.json);
             }
             let open = OpenOptions::from(args.open);
-            with_bar(&|progress| refresh(store, root, open.force_read, args.checksum, progress))?
+            with_bar(|progress| refresh(store, root, open.force_read, args.checksum, progress))?
         }
         Some(output) => {
             check_store(output, args.force)?;
@@ -153,16 +153,19 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
                 source_root: args.source_root,
                 force: args.force,
             };
-            with_bar(&|progress| link(&args.inputs, output, &options, progress))?
+            with_bar(|progress| link(&args.inputs, output, &options, progress))?
         }
     };
     report.warnings.iter().for_each(output::say);
     output::print(args.json, &report)
 }
 
+/// Is told how many rows are done, and of how many.
+type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
+
 /// Links, with a bar that shows how far the values have been read.
 fn with_bar(
-    run: &dyn Fn(&(dyn Fn(u64, u64) + Sync)) -> Result<LinkReport, ConvertError>,
+    run: impl FnOnce(Progress<'_>) -> Result<LinkReport, ConvertError>,
 ) -> Result<LinkReport, ConvertError> {
     let bar = progress::percent("linking");
     let report = run(&|done, total| progress::set(&bar, done, total));
