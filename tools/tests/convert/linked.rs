@@ -15,7 +15,9 @@ use cellring_tools::link::{LinkOptions, link};
 use cellring_tools::synth::Synth;
 use serde_json::Value;
 
-use crate::{cellring, fail, made_by, names, python, run_convert, samples, scratch, shared_data, synthetic};
+use crate::{
+    cellring, fail, made_by, names, python, report, run_convert, samples, scratch, shared_data, synthetic,
+};
 
 /// What may be AnnData or of 10x Genomics in a directory.
 fn files(directory: &Path) -> Vec<PathBuf> {
@@ -228,12 +230,6 @@ fn layers_and_raw_are_linked_beside_x() {
         minibatches.collect::<Vec<_>>()
     };
     assert!(epoch(Store::open_below(&linked, "/").unwrap()) == epoch(Store::open(&held).unwrap()));
-}
-
-fn report(args: &[&str]) -> Value {
-    let (code, stdout, stderr) = cellring(&[args, &["--json"]].concat());
-    assert_eq!(code, 0, "{args:?}: {stderr}");
-    serde_json::from_str(&stdout).unwrap()
 }
 
 #[test]

@@ -4,21 +4,10 @@ use std::path::{Path, PathBuf};
 
 use cellring::format::ValueType;
 use cellring_tools::synth::Synth;
-use serde_json::Value;
 
 use crate::joined::{genes, write};
 use crate::linked::{age, spec_reader};
-use crate::{cellring, fail, samples, scratch, shared_data};
-
-fn report(args: &[&str]) -> Value {
-    let (code, stdout, stderr) = cellring(&[args, &["--json"]].concat());
-    assert_eq!(code, 0, "{args:?}: {stderr}");
-    serde_json::from_str(&stdout).unwrap()
-}
-
-fn digest(store: &str, options: &[&str]) -> Value {
-    report(&[&["epoch", store, "--digest", "--block-size", "4"], options].concat())["digest"].clone()
-}
+use crate::{cellring, digest, fail, report, samples, scratch, shared_data};
 
 fn shown(paths: &[PathBuf]) -> Vec<&str> {
     paths.iter().map(|path| path.to_str().unwrap()).collect()

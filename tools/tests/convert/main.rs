@@ -38,6 +38,7 @@ use std::process::{Command, Output};
 
 use cellring_tools::convert::{ConvertError, ConvertOptions, ConvertReport, convert};
 use cellring_tools::synth::Synth;
+use serde_json::Value;
 use tempfile::TempDir;
 
 pub(crate) fn fixture(name: &str) -> PathBuf {
@@ -142,6 +143,18 @@ pub(crate) fn cellring(args: &[&str]) -> (i32, String, String) {
         String::from_utf8(stdout).unwrap(),
         String::from_utf8(stderr).unwrap(),
     )
+}
+
+/// What a command reports.
+pub(crate) fn report(args: &[&str]) -> Value {
+    let (code, stdout, stderr) = cellring(&[args, &["--json"]].concat());
+    assert_eq!(code, 0, "{args:?}: {stderr}");
+    serde_json::from_str(&stdout).unwrap()
+}
+
+/// The digest of an epoch of a store, or of a file that is linked on the way.
+pub(crate) fn digest(of: &str, options: &[&str]) -> Value {
+    report(&[&["epoch", of, "--digest", "--block-size", "4"], options].concat())["digest"].clone()
 }
 
 /// The sentence of a run that must fail with code 1 and say nothing else.

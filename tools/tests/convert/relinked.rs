@@ -14,23 +14,13 @@ use cellring_tools::export::{ExportOptions, export};
 use cellring_tools::link::{LinkOptions, link};
 use serde_json::Value;
 
-use crate::{cellring, fail, made_by, names, run_convert, scratch, shared_data, synthetic};
+use crate::{cellring, digest, fail, made_by, names, report, run_convert, scratch, shared_data, synthetic};
 
 /// Gives a file a time at which it was last changed, long enough ago.
 fn set_age(path: &Path, seconds: u64) {
     let file = std::fs::File::options().append(true).open(path).unwrap();
     file.set_modified(SystemTime::now() - Duration::from_secs(seconds))
         .unwrap();
-}
-
-fn report(args: &[&str]) -> Value {
-    let (code, stdout, stderr) = cellring(&[args, &["--json"]].concat());
-    assert_eq!(code, 0, "{args:?}: {stderr}");
-    serde_json::from_str(&stdout).unwrap()
-}
-
-fn digest(store: &str) -> Value {
-    report(&["epoch", store, "--digest", "--block-size", "4"])["digest"].clone()
 }
 
 fn shown(path: &Path) -> String {
@@ -154,13 +144,13 @@ fn refresh_links_the_file_again_with_what_was_linked() {
         !left_out.contains("--obsm"),
         "link has no such option: {left_out}"
     );
-    let before = digest(&store);
+    let before = digest(&store, &[]);
     let id = report(&["info", &store])["store_id"].clone();
     set_age(Path::new(&file), 60);
     assert!(fail(&["info", &store]).contains("cellring link --refresh"));
     let again = report(&["link", "--refresh", &store]);
     assert_eq!(again["matrices"], first["matrices"]);
-    assert_eq!(digest(&store), before);
+    assert_eq!(digest(&store, &[]), before);
     // Its content is the same, so that saved states can be resumed.
     assert_eq!(report(&["info", &store])["store_id"], id);
     assert_eq!(report(&["verify", &store])["whole"], true);
@@ -184,7 +174,7 @@ fn relocated_files_are_the_ones_that_were_linked_and_the_store_keeps_its_id() {
     let (file, store, state) = (shown(&input), at("s.cellring"), at("state"));
     report(&["link", &file, "-o", &store]);
     let before = report(&["info", &store]);
-    let expected = digest(&store);
+    let expected = digest(&store, &[]);
     report(&["epoch", &store, "--minibatches", "5", "--save-state", &state]);
     let rest = report(&["epoch", &store, "--resume", &state, "--digest"])["digest"].clone();
     std::fs::create_dir(at("moved")).unwrap();
@@ -223,7 +213,7 @@ fn relocated_files_are_the_ones_that_were_linked_and_the_store_keeps_its_id() {
     let after = report(&["info", &store]);
     assert_eq!(before["store_id"], after["store_id"]);
     assert_eq!(after["source"]["file"], "cells.h5ad");
-    assert_eq!(digest(&store), expected);
+    assert_eq!(digest(&store, &[]), expected);
     let resumed = report(&["epoch", &store, "--resume", &state, "--digest"]);
     assert_eq!(resumed["digest"], rest);
     assert_eq!(report(&["verify", &store])["whole"], true);
@@ -234,10 +224,10 @@ fn relocated_files_are_the_ones_that_were_linked_and_the_store_keeps_its_id() {
     report(&["link", "--relocate", &moved, &copy, &store]);
     std::fs::rename(at("moved"), at("renamed")).unwrap();
     report(&["link", "--relocate", &at("moved"), &at("renamed"), &store]);
-    assert_eq!(digest(&store), expected);
+    assert_eq!(digest(&store, &[]), expected);
     assert_eq!(report(&["info", &store])["store_id"], before["store_id"]);
     report(&["link", "--refresh", &store]);
-    assert_eq!(digest(&store), expected);
+    assert_eq!(digest(&store, &[]), expected);
     let leftovers: Vec<String> = names(directory.path())
         .into_iter()
         .filter(|name| name.starts_with('.'))
