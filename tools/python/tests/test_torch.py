@@ -32,7 +32,7 @@ def test_without_workers_it_is_the_loader(store):
 
 
 def test_what_workers_send_has_no_sparse_tensor(store):
-    """torch before 2.2 cannot send one: the thread that sends it prints the error, and the loop waits for ever."""
+    """torch 2.1 cannot send one: the thread that sends it prints the error, and the loop waits for ever."""
     minibatch = next(iter(cellring.Loader(store)))
     _, arguments = minibatch.__reduce__()
     sent = arguments[2][0]

@@ -46,8 +46,8 @@ pub(crate) struct Args {
     matrices: MatrixArgs,
     /// Read all values once, and keep a checksum of each cell, which everything that reads the store compares
     ///
-    /// Without, a store notices that a file changed by its length, its time and samples of its bytes; with, also what changes in place and
-    /// leaves these as they were, such as a disk that fails. It takes 4 bytes per cell, and linking as long as reading the values.
+    /// Without it, a store notices a changed file by its length, its time and samples of its bytes; with it, also a change in place that
+    /// leaves all three alone, as when a disk fails. It takes 4 bytes per cell, and linking takes as long as reading the values.
     #[arg(long)]
     checksum: bool,
     /// A directory that the inputs are below [default: the one that the store is in]

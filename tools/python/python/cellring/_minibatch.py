@@ -298,7 +298,7 @@ class Minibatch:
 
 
 class _Apart(NamedTuple):
-    """The arrays of a sparse tensor: torch before 2.2 sends no such tensor to another process, and the receiver waits for ever."""
+    """The arrays of a sparse tensor: torch 2.1 cannot send such a tensor to another process, and the receiver waits for ever."""
 
     indptr: Any
     indices: Any
