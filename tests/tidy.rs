@@ -69,6 +69,9 @@ const UNSAFE: &[&str] = &[
     "src/gpu/standin/calls.rs",                           // copies from addresses
     "src/gpu/standin/mod.rs",                             // copies from addresses
     "src/gpu/tests.rs",                                   // does what must not be done; consumes capsules
+    "src/minibatch/lanes/avx2.rs",                        // vector instructions
+    "src/minibatch/lanes/avx512.rs",                      // vector instructions
+    "src/minibatch/lanes/mod.rs",                         // calls code for an instruction set
     "src/writer/publish/target.rs",                       // faccessat, geteuid
     "src/writer/rename.rs",                               // renameat2
     "tools/python/src/arrays.rs",                         // capsules, and arrays by their addresses

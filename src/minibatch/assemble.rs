@@ -4,8 +4,9 @@
 //! be moved it is decoded into its final place.
 
 use super::GeneSelection;
+use super::lanes::Lanes;
 use super::matrix::MatrixBuffers;
-use super::normalize::{Logarithms, Unfit, sum};
+use super::normalize::{Logarithms, Unfit};
 use super::order::Order;
 use super::output::{DeliveredType, Layout, ResolvedOutput};
 use super::rank::rank;
@@ -37,6 +38,9 @@ pub(crate) trait Rows {
 /// Memory of a thread for one row.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
+    lanes: Lanes,
+    /// Places of the values that are kept.
+    places: Vec<u32>,
     indices: Vec<i32>,
     values: AnyValues,
     converted: AnyValues,
@@ -125,6 +129,7 @@ fn whole_row<T: DeliveredValue, R: Rows>(
     rows.decode(row, row_indices, row_values)?;
     // All genes or the selected ones: here they are the same.
     let place = Place {
+        lanes: scratch.lanes,
         rows,
         row,
         genes: None,
@@ -253,16 +258,9 @@ fn top_k<T: DeliveredValue, R: Rows>(
         let values = &mut all_values[row * k..(row + 1) * k];
         let prepared = prepare::<T::ComputedValue, R>(resolved, rows, row, nnz, scratch)?;
         let [keys, spare] = T::ComputedValue::keys(prepared.keys);
-        // Nearly all values are above 0: a place is made for each, and without a branch.
-        keys.resize(prepared.indices.len(), Default::default());
-        let mut n_keys = 0;
-        for (&column, &value) in prepared.indices.iter().zip(prepared.values.iter()) {
-            keys[n_keys] = value.key(column);
-            n_keys += usize::from(value > T::ComputedValue::default());
-        }
-        keys.truncate(n_keys);
         let is_ascending = rows.genes(row).is_none_or(GeneSelection::is_ascending);
-        rank(keys, spare, k, is_ascending);
+        let in_order = candidates(prepared.indices, prepared.values, k, is_ascending, keys);
+        rank(keys, spare, k, in_order);
         let n = keys.len();
         for (&key, value) in keys.iter().zip(prepared.values.iter_mut()) {
             *value = T::ComputedValue::of_key(key).1;
@@ -275,6 +273,47 @@ fn top_k<T: DeliveredValue, R: Rows>(
         total += n;
     }
     Ok(total)
+}
+
+/// Values of a row are looked at in chunks of this many.
+const CHUNK: usize = 16;
+/// Fewer keys are not cut down to those that are wanted.
+const LEAST_KEYS: usize = 256;
+
+/// The keys of the values above 0: all, or some among which the `k` highest are. Says whether their columns ascend.
+///
+/// In a long row most values are not above the `k` highest of those before them, and whole chunks are passed over. That takes columns
+/// that ascend: then of equal values the earlier ranks higher.
+fn candidates<W: ComputedValue>(
+    indices: &[i32],
+    values: &[W],
+    k: usize,
+    is_ascending: bool,
+    keys: &mut Vec<W::Key>,
+) -> bool {
+    keys.clear();
+    let most = (2 * k).max(LEAST_KEYS);
+    let (mut least, mut in_order) = (W::default(), is_ascending);
+    for (columns, values) in indices.chunks(CHUNK).zip(values.chunks(CHUNK)) {
+        if !values.iter().fold(false, |any, &value| any | (value > least)) {
+            continue;
+        }
+        let mut n = keys.len();
+        // A place is made for each, and without a branch.
+        keys.resize(n + columns.len(), Default::default());
+        for (&column, &value) in columns.iter().zip(values) {
+            keys[n] = value.key(column);
+            n += usize::from(value > least);
+        }
+        keys.truncate(n);
+        if is_ascending && n >= most {
+            let (_, last, _) = keys.select_nth_unstable(k - 1);
+            least = W::of_key(*last).1;
+            keys.truncate(k);
+            in_order = false;
+        }
+    }
+    in_order
 }
 
 /// A row in scratch memory, with what else of the scratch is needed afterwards.
@@ -302,7 +341,12 @@ fn prepare<'a, W: ComputedValue, R: Rows>(
     let values = values.first_mut(nnz);
     rows.decode(row, indices, values)?;
     let genes = rows.genes(row);
-    let place = Place { rows, row, genes };
+    let place = Place {
+        lanes: scratch.lanes,
+        rows,
+        row,
+        genes,
+    };
     let over_all = resolved.normalize.is_some_and(|normalize| normalize.counts_all());
     let mut sum = None;
     if over_all {
@@ -311,7 +355,7 @@ fn prepare<'a, W: ComputedValue, R: Rows>(
     }
     let n = match genes {
         None => nnz,
-        Some(genes) => genes.select(indices, values),
+        Some(genes) => genes.select(scratch.lanes, indices, values, &mut scratch.places),
     };
     let (indices, values) = (&indices[..n], &mut values[..n]);
     if !over_all {
@@ -328,8 +372,9 @@ fn prepare<'a, W: ComputedValue, R: Rows>(
     })
 }
 
-/// A row, for messages on its values.
+/// A row: how it is worked on, and what messages on its values need.
 struct Place<'a, R> {
+    lanes: Lanes,
     rows: &'a R,
     row: usize,
     /// Where the columns are those of the output: how genes were selected.
@@ -365,8 +410,8 @@ fn total<W: ComputedValue, R: Rows>(
     let (Some(normalize), Some(values)) = (&resolved.normalize, W::as_f32(values)) else {
         return Ok(None);
     };
-    let sum = sum(values);
-    match normalize.check(sum, values, all) {
+    let sum = place.lanes.sum(values);
+    match normalize.check(place.lanes, sum, values, all) {
         Ok(()) => Ok(Some(sum)),
         Err(unfit) => Err(place.refuse(indices, unfit)),
     }
@@ -392,11 +437,11 @@ fn compute<W: ComputedValue, R: Rows>(
         return Ok(());
     };
     if let (Some(normalize), Some(total)) = (&resolved.normalize, total) {
-        let applied = normalize.apply(total, values, logarithms);
+        let applied = normalize.apply(place.lanes, total, values, logarithms);
         applied.map_err(|unfit| place.refuse(indices, unfit))?;
     }
     if let Some(weights) = &resolved.weights {
-        for (&column, value) in indices.iter().zip(values) {
+        for (&column, value) in indices.iter().zip(&mut *values) {
             *value *= weights[column as usize];
         }
     }

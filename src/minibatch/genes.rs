@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef};
 
 use super::error::OutputError;
+use super::lanes::Lanes;
 use crate::Error;
 use crate::format::column::text_at;
 use crate::format::table::{Column, Table};
@@ -27,6 +28,9 @@ pub struct GeneSelection(Arc<Inner>);
 struct Inner {
     /// For each column of the store that of the output, or [`DROPPED`]. No output column occurs twice.
     map: Vec<u32>,
+    /// A bit for each column of the store: whether it is kept. Fits the first cache, which `map` does not.
+    kept: Vec<u64>,
+    keeps_all: bool,
     n_genes: usize,
     /// Whether the columns that are kept keep their order too.
     is_ascending: bool,
@@ -170,9 +174,18 @@ impl GeneSelection {
 
     /// No output column occurs twice in `map`, and each is below `n_genes`.
     fn of_map(map: Vec<u32>, n_genes: usize) -> Self {
-        let kept = || map.iter().filter(|&&place| place != DROPPED);
+        let is_kept = |place: &&u32| **place != DROPPED;
+        let kept = || map.iter().filter(is_kept);
+        let bits = |chunk: &[u32]| {
+            (0..)
+                .zip(chunk)
+                .map(|(bit, place)| u64::from(is_kept(&place)) << bit)
+                .sum()
+        };
         Self(Arc::new(Inner {
             is_ascending: kept().zip(kept().skip(1)).all(|(a, b)| a < b),
+            keeps_all: map.iter().all(|place| is_kept(&place)),
+            kept: map.chunks(64).map(bits).collect(),
             n_genes,
             map,
         }))
@@ -232,15 +245,25 @@ impl GeneSelection {
         self.0.is_ascending
     }
 
-    /// Keeps of a row what is selected, at the front and under its new columns. Gives how many that are.
-    pub(crate) fn select<T: Copy>(&self, indices: &mut [i32], values: &mut [T]) -> usize {
-        let (map, values) = (self.0.map.as_slice(), &mut values[..indices.len()]);
-        let mut n = 0;
-        for k in 0..indices.len() {
-            let place = map[indices[k] as usize];
-            // Without a branch on what is kept, which nothing could predict: what is dropped is written over.
-            (indices[n], values[n]) = (place as i32, values[k]);
-            n += usize::from(place != DROPPED);
+    /// Keeps of a row what is selected, at the front and under its new columns. Gives how many that are. `places` is memory.
+    pub(super) fn select<T: Copy>(
+        &self,
+        lanes: Lanes,
+        indices: &mut [i32],
+        values: &mut [T],
+        places: &mut Vec<u32>,
+    ) -> usize {
+        let map = self.0.map.as_slice();
+        if self.0.keeps_all {
+            indices
+                .iter_mut()
+                .for_each(|index| *index = map[*index as usize] as i32);
+            return indices.len();
+        }
+        let n = lanes.kept_places(&self.0.kept, indices, places);
+        for (to, &from) in places[..n].iter().enumerate() {
+            let from = from as usize;
+            (indices[to], values[to]) = (map[indices[from] as usize] as i32, values[from]);
         }
         n
     }
@@ -251,17 +274,21 @@ mod tests {
     use super::*;
     use crate::error::Cause;
 
+    fn select(genes: &GeneSelection, indices: &mut [i32], values: &mut [i32]) -> usize {
+        genes.select(Lanes::default(), indices, values, &mut vec![])
+    }
+
     #[test]
     fn a_selection_keeps_renames_and_says_whether_it_ascends() {
         let genes = GeneSelection::by_columns(6, &[Some(4), None, Some(0), Some(5)]).unwrap();
         assert_eq!((genes.n_genes(), genes.n_vars()), (4, 6));
         assert!(!genes.is_ascending());
         let (mut indices, mut values) = ([0, 1, 4, 5], [10, 11, 14, 15]);
-        assert_eq!(genes.select(&mut indices, &mut values), 3);
+        assert_eq!(select(&genes, &mut indices, &mut values), 3);
         assert_eq!((&indices[..3], &values[..3]), (&[2, 0, 3][..], &[10, 14, 15][..]));
         let genes = GeneSelection::by_columns(6, &[None, Some(1), Some(3), None, Some(4)]).unwrap();
         assert!(genes.is_ascending());
-        assert_eq!(genes.select(&mut [0, 2, 5], &mut [1, 2, 3]), 0);
+        assert_eq!(select(&genes, &mut [0, 2, 5], &mut [1, 2, 3]), 0);
         assert!(GeneSelection::by_columns(0, &[]).unwrap().is_ascending());
     }
 
@@ -274,7 +301,7 @@ mod tests {
         let both = first.then(&second);
         assert_eq!((both.n_vars(), both.n_genes()), (4, 3));
         let (mut indices, mut values) = ([0, 1, 2, 3], [10, 11, 12, 13]);
-        assert_eq!(both.select(&mut indices, &mut values), 2);
+        assert_eq!(select(&both, &mut indices, &mut values), 2);
         assert_eq!((&indices[..2], &values[..2]), (&[0, 2][..], &[10, 11][..]));
         let back = GeneSelection::by_columns(3, &some(&[2, 0, 1])).unwrap();
         let forth = GeneSelection::by_columns(3, &some(&[1, 2, 0])).unwrap();
@@ -291,7 +318,7 @@ mod tests {
             (vec!["x".to_string()], vec!["b".to_string()])
         );
         let mut indices = [0, 1, 2, 3];
-        assert_eq!(genes.select(&mut indices, &mut [0; 4]), 2);
+        assert_eq!(select(&genes, &mut indices, &mut [0; 4]), 2);
         assert_eq!(indices[..2], [2, 0]);
         assert!(matches!(
             GeneSelection::among(&["a"], &["a", "a"]),

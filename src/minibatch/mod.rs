@@ -46,6 +46,7 @@ mod columns;
 mod device;
 mod error;
 mod genes;
+mod lanes;
 mod matrix;
 mod normalize;
 mod order;

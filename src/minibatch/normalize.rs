@@ -1,5 +1,6 @@
 //! Library size and logarithm, row by row.
 
+use super::lanes::{Lanes, TABLE_LEN};
 use crate::setters::setters;
 
 /// Library size and logarithm, as scanpy's `normalize_total` and `log1p` define them for `float32` matrices.
@@ -51,8 +52,8 @@ pub enum LibraryGenes {
     Selected,
 }
 
-/// Counts below this are looked up.
-const TABLE_LEN: usize = 256;
+/// Where a count has no entry in the table yet, so many values are taken one by one.
+const ONE_BY_ONE: usize = 16;
 
 /// Logarithms of the counts of one row: most of its values are the same few small integers.
 #[derive(Debug)]
@@ -62,26 +63,6 @@ impl Default for Logarithms {
     fn default() -> Self {
         Self(Box::new([f32::NAN; TABLE_LEN]))
     }
-}
-
-/// The sum of a row. Exact for integers as long as it is below 2^53.
-pub(crate) fn sum(values: &[f32]) -> f64 {
-    // Several sums at once: each addition has to wait for the one before it.
-    let mut sums = [0.0; 8];
-    let chunks = values.chunks_exact(sums.len());
-    let rest: f64 = chunks.remainder().iter().map(|&value| f64::from(value)).sum();
-    for chunk in chunks {
-        for (sum, &value) in sums.iter_mut().zip(chunk) {
-            *sum += f64::from(value);
-        }
-    }
-    sums.iter().sum::<f64>() + rest
-}
-
-/// Whether any value has a sign, -0 included.
-fn any_sign(values: &[f32]) -> bool {
-    let bits = values.iter().fold(0, |bits, value| bits | value.to_bits());
-    bits >> 31 != 0
 }
 
 /// Why a row cannot be normalised.
@@ -114,10 +95,10 @@ impl Normalize {
     /// Refuses a row, of this sum, with values that are not from 0 up. Where [`Self::apply`] sees `all` of them afterwards and takes
     /// logarithms, values below 0 are left to it: it finds them where it leaves its fast path anyway.
     #[inline]
-    pub(crate) fn check(&self, sum: f64, values: &[f32], all: bool) -> Result<(), Unfit> {
+    pub(super) fn check(&self, lanes: Lanes, sum: f64, values: &[f32], all: bool) -> Result<(), Unfit> {
         let divisor = self.divisor(sum);
         let is_size = divisor.is_finite() && (divisor > 0.0 || sum == 0.0);
-        if is_size && sum.is_finite() && ((all && self.log1p) || !any_sign(values)) {
+        if is_size && sum.is_finite() && ((all && self.log1p) || !lanes.any_sign(values)) {
             return Ok(());
         }
         unfit(sum, is_size, values)
@@ -128,8 +109,9 @@ impl Normalize {
     /// # Errors
     /// If the logarithm of a value that is not from 0 up is to be taken; the values are no good then.
     #[inline]
-    pub(crate) fn apply(
+    pub(super) fn apply(
         &self,
+        lanes: Lanes,
         sum: f64,
         values: &mut [f32],
         logarithms: &mut Logarithms,
@@ -137,7 +119,7 @@ impl Normalize {
         let divisor = self.divisor(sum);
         let divisor = if divisor == 0.0 { 1.0 } else { divisor };
         if self.log1p {
-            return logarithms.apply(divisor, values);
+            return logarithms.apply(lanes, divisor, values);
         }
         if self.target_sum.is_some() {
             values.iter_mut().for_each(|value| *value /= divisor);
@@ -165,31 +147,35 @@ fn fits(value: f32) -> bool {
 }
 
 impl Logarithms {
-    fn apply(&mut self, divisor: f32, values: &mut [f32]) -> Result<(), Unfit> {
-        let table = self.0.as_mut_slice();
+    fn apply(&mut self, lanes: Lanes, divisor: f32, values: &mut [f32]) -> Result<(), Unfit> {
+        let table = &mut *self.0;
         table.fill(f32::NAN);
         let mut unfit = None;
-        for (place, value) in values.iter_mut().enumerate() {
-            // Added to 2^23, an integer from 0 up lies in the lowest bits as it is.
-            const SHIFT: f32 = 8_388_608.0;
-            let shifted = *value + SHIFT;
-            let count = shifted.to_bits().wrapping_sub(SHIFT.to_bits());
-            // Not 0, which would also stand for -0.
-            *value = match table.get_mut(count as usize) {
-                Some(entry) if count != 0 && shifted - SHIFT == *value => {
-                    if entry.is_nan() {
-                        *entry = logarithm(*value, divisor);
+        let mut done = 0;
+        while done < values.len() {
+            done += lanes.look_up(table, &mut values[done..]);
+            // Until all are found again.
+            let some = values.iter_mut().enumerate().skip(done).take(ONE_BY_ONE);
+            for (place, value) in some {
+                done = place + 1;
+                // NaN becomes 0, which is not looked up: it would also stand for -0.
+                let count = *value as u32;
+                *value = match table.get_mut(count as usize) {
+                    Some(entry) if count != 0 && count as f32 == *value => {
+                        if entry.is_nan() {
+                            *entry = logarithm(*value, divisor);
+                        }
+                        *entry
                     }
-                    *entry
-                }
-                _ => {
-                    if !fits(*value) && unfit.is_none() {
-                        let value = *value;
-                        unfit = Some(Unfit::Value { place, value });
+                    _ => {
+                        if !fits(*value) && unfit.is_none() {
+                            let value = *value;
+                            unfit = Some(Unfit::Value { place, value });
+                        }
+                        logarithm(*value, divisor)
                     }
-                    logarithm(*value, divisor)
-                }
-            };
+                };
+            }
         }
         unfit.map_or(Ok(()), Err)
     }
@@ -207,7 +193,8 @@ mod tests {
 
     fn normalized(normalize: Normalize, values: &[f32]) -> Vec<u32> {
         let mut out = values.to_vec();
-        let applied = normalize.apply(sum(values), &mut out, &mut Logarithms::default());
+        let lanes = Lanes::default();
+        let applied = normalize.apply(lanes, lanes.sum(values), &mut out, &mut Logarithms::default());
         assert_eq!(
             applied.is_ok(),
             !normalize.log1p || values.iter().all(|&value| fits(value))
@@ -271,8 +258,10 @@ mod tests {
     fn sums_of_counts_are_exact() {
         let counts: Vec<f32> = (1..4004).map(|k| (k * k) as f32).collect();
         let exact: u64 = counts.iter().map(|&x| x as u64).sum();
-        assert_eq!(sum(&counts), exact as f64);
-        assert_eq!(sum(&[]), 0.0);
+        for lanes in Lanes::available() {
+            assert_eq!(lanes.sum(&counts), exact as f64);
+            assert_eq!(lanes.sum(&[]), 0.0);
+        }
     }
 
     #[test]
@@ -282,12 +271,13 @@ mod tests {
                 target_sum,
                 ..Normalize::LOG1P_10K
             };
-            let sum = sum(values);
-            let found = normalize.check(sum, values, false);
+            let lanes = Lanes::default();
+            let sum = lanes.sum(values);
+            let found = normalize.check(lanes, sum, values, false);
             // Found later, where that is soon enough.
             let later = normalize
-                .check(sum, values, true)
-                .and_then(|()| normalize.apply(sum, &mut values.to_vec(), &mut Logarithms::default()));
+                .check(lanes, sum, values, true)
+                .and_then(|()| normalize.apply(lanes, sum, &mut values.to_vec(), &mut Logarithms::default()));
             assert_eq!(format!("{found:?}"), format!("{later:?}"), "{values:?}");
             found
         };

@@ -13,7 +13,10 @@ use crate::format::encoding::packed::values::{FastCodes, Matrix, TABLE_LEN};
 use cellring_core::Element;
 
 pub(in crate::format::encoding::packed) fn is_available() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2")
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("popcnt")
 }
 
 compile!(__m256i, "avx2,bmi2");

@@ -19,6 +19,7 @@ pub(in crate::format::encoding::packed) fn is_available() -> bool {
         && is_x86_feature_detected!("avx512vbmi")
         && is_x86_feature_detected!("avx512vbmi2")
         && is_x86_feature_detected!("popcnt")
+        && is_x86_feature_detected!("bmi1")
         && is_x86_feature_detected!("bmi2")
 }
 

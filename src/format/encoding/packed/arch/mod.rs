@@ -21,10 +21,10 @@ mod vector;
 pub enum Kernel {
     /// No special instructions: works everywhere.
     Plain,
-    /// x86-64 with AVX2 and BMI2.
+    /// x86-64 with AVX2, BMI and POPCNT.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// x86-64 with AVX-512 F, BW, VL, VBMI and VBMI2.
+    /// x86-64 with AVX-512 F, BW, VL, VBMI and VBMI2, BMI and POPCNT.
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }

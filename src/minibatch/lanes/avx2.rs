@@ -1,0 +1,49 @@
+//! With AVX2, BMI and POPCNT.
+#![allow(unsafe_code, reason = "vector loads, stores and gathers")]
+
+use std::arch::x86_64::*;
+
+use super::{TABLE_LEN, plain};
+
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
+pub(super) fn sum(values: &[f32]) -> f64 {
+    plain::sum(values)
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
+pub(super) fn any_sign(values: &[f32]) -> bool {
+    plain::any_sign(values)
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
+pub(super) fn kept_places(kept: &[u64], columns: &[i32], places: &mut [u32]) -> usize {
+    plain::kept_places(kept, columns, places)
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
+pub(super) fn look_up(table: &[f32; TABLE_LEN], values: &mut [f32]) -> usize {
+    let (chunks, _) = values.as_chunks_mut::<8>();
+    let mut n = 0;
+    for chunk in chunks {
+        // SAFETY: a chunk is a vector long.
+        let found = unsafe { _mm256_loadu_ps(chunk.as_ptr()) };
+        let counts = _mm256_cvttps_epi32(found);
+        let is_integer = _mm256_cmp_ps::<_CMP_EQ_OQ>(_mm256_cvtepi32_ps(counts), found);
+        let in_table = _mm256_and_si256(
+            _mm256_cmpgt_epi32(counts, _mm256_setzero_si256()),
+            _mm256_cmpgt_epi32(_mm256_set1_epi32(TABLE_LEN as i32), counts),
+        );
+        if _mm256_movemask_ps(_mm256_and_ps(is_integer, _mm256_castsi256_ps(in_table))) != 0xFF {
+            break;
+        }
+        // SAFETY: all counts are from 1 to less than the length of the table.
+        let entries = unsafe { _mm256_i32gather_ps::<4>(table.as_ptr(), counts) };
+        if _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(entries, entries)) != 0 {
+            break;
+        }
+        // SAFETY: a chunk is a vector long.
+        unsafe { _mm256_storeu_ps(chunk.as_mut_ptr(), entries) };
+        n += chunk.len();
+    }
+    n
+}
