@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::error::LoaderError;
 use super::extents::{Place, PlacedObs};
 use super::pipeline::{FilledFetch, Task};
+use crate::buffer::Slot;
 use crate::format::column::text_at;
 use crate::format::encoding::{FrameError, ObsDecoder, Padded};
 use crate::format::table::Table;
@@ -59,10 +60,45 @@ pub(super) struct DecodeScratch {
     repaired: Vec<u8>,
 }
 
-/// The obs of a minibatch, and where their bytes are.
+/// The slots that the bytes of some obs are in.
+pub(super) trait Slots {
+    /// Waits until the bytes of the obs at this place are there.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn wait_for(&self, row: usize) -> Result<(), Error>;
+
+    /// A slot with bytes that are there.
+    fn slot(&self, number: u32) -> &Slot;
+}
+
+impl Slots for Vec<Slot> {
+    fn wait_for(&self, _row: usize) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn slot(&self, number: u32) -> &Slot {
+        &self[number as usize]
+    }
+}
+
+/// Obs that become a minibatch, and where their bytes are.
+pub(super) struct PlacedMinibatch<'a> {
+    pub(super) obs: &'a [u64],
+    /// For each matrix, where each obs of the fetch is.
+    pub(super) placed: &'a [Vec<PlacedObs>],
+    /// Which of the fetch these are.
+    pub(super) range: Range<usize>,
+    pub(super) slots: &'a dyn Slots,
+    /// Rows of linked stores.
+    pub(super) buffers: &'a [Vec<u8>],
+}
+
+/// The obs of a minibatch in one matrix.
 struct PlacedRows<'a> {
     sources: &'a [DecodeSource],
-    fetch: &'a FilledFetch,
+    slots: &'a dyn Slots,
+    buffers: &'a [Vec<u8>],
     obs: &'a [u64],
     placed: Cow<'a, [PlacedObs]>,
     /// Rows of linked stores that were not canonical.
@@ -87,7 +123,7 @@ impl PlacedRows<'_> {
             _ if is_linked => self.kept(place).into(),
             // A slot has readable bytes behind its end for this.
             len => {
-                let slot = self.fetch.slots[place.slot as usize].as_padded_slice();
+                let slot = self.slots.slot(place.slot).as_padded_slice();
                 Padded::new(&slot[place.offset_bytes as usize..], len as usize)
             }
         })
@@ -98,7 +134,7 @@ impl PlacedRows<'_> {
     fn kept(&self, place: Place) -> &[u8] {
         let buffer = match place.slot {
             REPAIRED => self.repaired,
-            number => &self.fetch.buffers[number as usize],
+            number => &self.buffers[number as usize],
         };
         &buffer[place.offset_bytes as usize..][..place.len_bytes as usize]
     }
@@ -172,6 +208,7 @@ impl Rows for PlacedRows<'_> {
 
     #[inline]
     fn decode<T: Element>(&self, row: usize, indices: &mut [i32], values: &mut [T]) -> Result<(), Error> {
+        self.slots.wait_for((row + 1).min(self.placed.len() - 1))?;
         if row + 1 < self.placed.len() {
             for part in self.parts(row + 1) {
                 part.prefetch();
@@ -213,6 +250,30 @@ impl Rows for PlacedRows<'_> {
 }
 
 /// Decodes the minibatch of a task.
+pub(super) fn decode_task(
+    context: &DecodeContext,
+    scratch: &mut DecodeScratch,
+    task: &Task,
+) -> Result<Minibatch, Error> {
+    let FilledFetch {
+        pending,
+        slots,
+        buffers,
+        ..
+    } = &*task.fetch;
+    let planned = &pending.fetch.minibatches[task.index];
+    let minibatch = PlacedMinibatch {
+        obs: &pending.fetch.obs[planned.range.clone()],
+        placed: &pending.placed,
+        range: planned.range.clone(),
+        slots,
+        buffers,
+    };
+    let numbers = (task.number, planned.global, planned.padding);
+    decode_minibatch(context, &context.recycler, scratch, &minibatch, numbers)
+}
+
+/// Decodes a minibatch, which gets these numbers.
 ///
 /// The index has told how many values each obs has, so each is decoded straight into its final place where nothing else is
 /// done to it.
@@ -220,27 +281,28 @@ pub(super) fn decode_minibatch(
     context: &DecodeContext,
     recycler: &Arc<Recycler>,
     scratch: &mut DecodeScratch,
-    task: &Task,
+    minibatch: &PlacedMinibatch<'_>,
+    numbers: (u64, u64, bool),
 ) -> Result<Minibatch, Error> {
-    let pending = &task.fetch.pending;
-    let planned = &pending.fetch.minibatches[task.index];
-    let obs = &pending.fetch.obs[planned.range.clone()];
+    let &PlacedMinibatch { obs, slots, .. } = minibatch;
+    let placed_in = |matrix: usize| &minibatch.placed[matrix][minibatch.range.clone()];
     let mut buffers = recycler.take();
     buffers.obs.clear();
     buffers.obs.extend_from_slice(obs);
     buffers
         .matrices
         .resize_with(context.matrices.len(), Matrix::default);
-    let matrices = context.matrices.iter().zip(&pending.placed);
-    for ((DecodeMatrix { sources, resolved }, placed), matrix) in matrices.zip(&mut buffers.matrices) {
+    let matrices = context.matrices.iter().enumerate();
+    for ((number, DecodeMatrix { sources, resolved }), matrix) in matrices.zip(&mut buffers.matrices) {
         let mut rows = PlacedRows {
             sources,
-            fetch: &task.fetch,
+            slots,
+            buffers: minibatch.buffers,
             obs,
-            placed: Cow::Borrowed(&placed[planned.range.clone()]),
+            placed: Cow::Borrowed(placed_in(number)),
             repaired: &[],
         };
-        if !task.fetch.buffers.is_empty() {
+        if !minibatch.buffers.is_empty() {
             rows.repair(&mut scratch.entries, &mut scratch.repaired)?;
             rows.repaired = &scratch.repaired;
         }
@@ -259,17 +321,13 @@ pub(super) fn decode_minibatch(
     if buffers.columns.len() != context.columns.len() {
         buffers.columns = context.columns.iter().map(ColumnReader::empty).collect();
     }
-    let (sources, placed) = (&context.matrices[0].sources, &pending.placed[0]);
+    let (sources, placed) = (&context.matrices[0].sources, placed_in(0));
     for (reader, column) in context.columns.iter().zip(&mut buffers.columns) {
-        let each = obs
-            .iter()
-            .zip(&placed[planned.range.clone()])
-            .map(|(&obs, placed)| {
-                let source = placed.source as usize;
-                (source, obs - sources[source].first_obs)
-            });
+        let each = obs.iter().zip(placed).map(|(&obs, placed)| {
+            let source = placed.source as usize;
+            (source, obs - sources[source].first_obs)
+        });
         reader.gather(each, column);
     }
-    let numbers = (task.number, planned.global, planned.padding);
     Ok(Minibatch::new(buffers, numbers, recycler.clone()))
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use tracing::Span;
 use tracing::field::Empty;
 
-use super::decode::{DecodeContext, DecodeScratch, decode_minibatch};
+use super::decode::{DecodeContext, DecodeScratch, decode_task};
 use super::error::LoaderError;
 use super::extents::{FetchReads, plan_reads};
 use super::gather::{explained, gather};
@@ -229,7 +229,7 @@ pub(super) fn work(pipeline: &Pipeline, context: &DecodeContext, epoch: &Span) {
             Work::Decode(task) => {
                 let number = task.number;
                 let result = tracing::trace_span!(parent: epoch, "decode", number)
-                    .in_scope(|| decode_minibatch(context, &context.recycler, &mut scratch, &task));
+                    .in_scope(|| decode_task(context, &mut scratch, &task));
                 // The slots of a fetch are free as soon as its last minibatch is decoded, whether or not it has been taken.
                 drop(task);
                 pipeline.put(number, result, nanos(since));

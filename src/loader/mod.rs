@@ -52,6 +52,7 @@
 //!
 #![doc = include_str!("PERFORMANCE.md")]
 
+mod arriving;
 mod collection;
 mod config;
 mod decode;

@@ -21,7 +21,7 @@ pub(super) struct RowReader {
     pub(super) pool: Pool,
     pub(super) completions: Receiver<Completion>,
     pub(super) scratch: DecodeScratch,
-    /// Keeps nothing: minibatches of chosen rows have no common size.
+    /// Keeps the memory of one minibatch: clearing new memory takes as long as decoding into it.
     pub(super) recycler: Arc<Recycler>,
 }
 
@@ -47,7 +47,7 @@ impl RowReader {
             pool,
             completions,
             scratch: DecodeScratch::default(),
-            recycler: Arc::new(Recycler::new(0)),
+            recycler: Arc::new(Recycler::new(1)),
         })
     }
 
@@ -61,16 +61,33 @@ impl RowReader {
         }
     }
 
+    /// Has so many slots filled.
+    ///
+    /// # Errors
+    /// If the engine is gone.
+    pub(super) fn submit(&self, tag: u64, n_slots: usize, reads: Vec<Read>) -> Result<()> {
+        let slots = self.pool.take(n_slots).ok_or_else(|| self.breakdown())?;
+        self.engine.submit(Submission { tag, slots, reads });
+        Ok(())
+    }
+
+    /// The tag and the slots of the next submission that is done, not always the oldest.
+    ///
+    /// # Errors
+    /// If it cannot be read, or the engine is gone.
+    pub(super) fn wait(&self) -> Result<(u64, Vec<Slot>)> {
+        let completion = self.completions.recv().map_err(|_| self.breakdown())?;
+        completion.result?;
+        Ok((completion.tag, completion.slots))
+    }
+
     /// Reads into so many slots.
     ///
     /// # Errors
     /// If they cannot be read, or the engine is gone.
     pub(super) fn read(&self, n_slots: usize, reads: Vec<Read>) -> Result<Vec<Slot>> {
-        let slots = self.pool.take(n_slots).ok_or_else(|| self.breakdown())?;
-        self.engine.submit(Submission { tag: 0, slots, reads });
-        let completion = self.completions.recv().map_err(|_| self.breakdown())?;
-        completion.result?;
-        Ok(completion.slots)
+        self.submit(0, n_slots, reads)?;
+        Ok(self.wait()?.1)
     }
 
     /// Why it reads no more.

@@ -1,12 +1,13 @@
 //! Random access: chosen obs in the form of a minibatch, whatever the sampler does.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
-use super::decode::decode_minibatch;
+use super::arriving::{ArrivingSlots, PlannedRows};
+use super::decode::{DecodeScratch, PlacedMinibatch, Slots, decode_minibatch};
 use super::error::LoaderError;
-use super::extents::{FetchReads, plan_reads};
+use super::extents::{FetchReads, PlacedObs};
 use super::gather::{explained, gather};
-use super::pipeline::{PendingFetch, StagedBatch, Task};
+use super::pipeline::{FilledFetch, PendingFetch, StagedBatch};
 use super::row_reader::RowReader;
 use super::setup::check_shards;
 use super::shared::Loader;
@@ -14,7 +15,12 @@ use crate::Result;
 use crate::linked::plan::MAX_BATCH_BYTES;
 use crate::linked::stage::{self, stage};
 use crate::minibatch::Minibatch;
-use crate::plan::{PlannedFetch, PlannedMinibatch};
+use crate::plan::PlannedFetch;
+
+/// The first obs are decoded while others are read: so many are a part, but there are at most [`MOST_PARTS`], as each has slots of
+/// its own.
+const PART_OBS: usize = 256;
+const MOST_PARTS: usize = 4;
 
 impl Loader {
     /// These obs as one minibatch, in this order; an obs may be given several times. The output is that of the epochs: matrices, genes,
@@ -52,12 +58,23 @@ impl Loader {
         // Besides the slots that are kept until all is decoded, one for the batches of linked stores in turn.
         let n_slots_of =
             |planned: &FetchReads| planned.n_slots.max(1) + usize::from(!planned.batches.is_empty());
+        // What linked stores bring is put together when all of it is there.
+        let is_linked = !shared.context.links().is_empty();
+        let mut n_parts = match is_linked {
+            true => 1,
+            false => (obs.len() / PART_OBS).clamp(1, MOST_PARTS),
+        };
         let planned = loop {
             // As its own engine reads: another one may have found other files in the page cache.
-            let planned = plan_reads(&sources, obs, &reader.read_shape()).map_err(Into::into);
-            let planned = planned.and_then(|planned| self.check_budget(&planned, 0).map(|()| planned));
+            let planned = PlannedRows::new(&sources, obs, n_parts, &reader.read_shape());
+            let planned = planned.and_then(|planned| self.check_budget(&planned.all, 0).map(|()| planned));
             let planned = match planned {
                 Ok(planned) => planned,
+                Err(_) if n_parts > 1 => {
+                    // In one part they take fewer slots.
+                    n_parts = 1;
+                    continue;
+                }
                 Err(error) => {
                     // It has not failed.
                     *kept = Some(reader);
@@ -65,31 +82,74 @@ impl Loader {
                 }
             };
             // A larger reader than this call needs may leave too little for its output.
-            let is_kept = self.check_budget(&planned, reader.pool.n_slots()).is_ok();
-            let n_slots = n_slots_of(&planned);
+            let is_kept = self.check_budget(&planned.all, reader.pool.n_slots()).is_ok();
+            let n_slots = n_slots_of(&planned.all);
             if n_slots <= reader.pool.n_slots() && (is_kept || n_slots == reader.pool.n_slots()) {
                 break planned;
             }
             // Ended before the next one begins: both together would take the memory twice.
             drop(reader);
             let roomy = n_slots.next_power_of_two();
-            reader = self.row_reader(match self.check_budget(&planned, roomy) {
+            reader = self.row_reader(match self.check_budget(&planned.all, roomy) {
                 Ok(()) => roomy,
                 Err(_) => n_slots,
             })?;
         };
-        let slots = match planned.n_slots {
-            0 => Vec::new(),
-            n_slots => reader.read(n_slots, planned.reads)?,
+        let mut scratch = std::mem::take(&mut reader.scratch);
+        let minibatch = match is_linked {
+            true => self.linked_rows(&reader, &mut scratch, obs, planned)?,
+            false => self.stored_rows(&reader, &mut scratch, obs, planned)?,
         };
+        reader.scratch = scratch;
+        *kept = Some(reader);
+        Ok(minibatch)
+    }
+
+    /// Decodes obs while others are read.
+    fn stored_rows(
+        &self,
+        reader: &RowReader,
+        scratch: &mut DecodeScratch,
+        obs: &[u64],
+        planned: PlannedRows,
+    ) -> Result<Minibatch> {
+        let slots = ArrivingSlots::of(reader, &planned);
+        for (number, part) in planned.parts.into_iter().enumerate() {
+            if part.n_slots > 0 {
+                reader.submit(number as u64, part.n_slots, part.reads)?;
+            }
+        }
+        self.decode_rows(reader, scratch, obs, &planned.all.placed, &slots, &[])
+    }
+
+    /// Reads obs, puts those of linked stores together, and decodes them.
+    fn linked_rows(
+        &self,
+        reader: &RowReader,
+        scratch: &mut DecodeScratch,
+        obs: &[u64],
+        planned: PlannedRows,
+    ) -> Result<Minibatch> {
+        let PlannedRows { all, parts, .. } = planned;
+        let mut slots = Vec::new();
+        for part in parts {
+            if part.n_slots > 0 {
+                slots = reader.read(part.n_slots, part.reads)?;
+            }
+        }
+        let links = self.shared.context.links();
         let mut staged = Vec::new();
-        let links = shared.context.links();
-        let mut scratch = stage::Scratch::default();
-        for mut batch in planned.batches {
+        let mut stage_scratch = stage::Scratch::default();
+        for mut batch in all.batches {
             let reads = std::mem::take(&mut batch.reads);
             let found = reader.read(1, reads).and_then(|slots| {
                 let slot = slots[0].as_slice();
-                Ok(stage(&batch, slot, |link| links[link as usize], &mut scratch)?)
+                Ok(stage(
+                    &batch,
+                    slot,
+                    |link| links[link as usize],
+                    &mut stage_scratch,
+                )?)
             });
             staged.push(StagedBatch {
                 staged: found.map_err(|error| explained(&links, error))?,
@@ -97,32 +157,49 @@ impl Loader {
                 reservation: None,
             });
         }
-        let minibatch = PlannedMinibatch {
-            range: 0..obs.len(),
-            global: 0,
-            padding: false,
-        };
         let pending = PendingFetch {
             fetch: PlannedFetch {
                 obs: obs.to_vec(),
-                minibatches: vec![minibatch],
+                minibatches: Vec::new(),
             },
-            placed: planned.placed,
+            placed: all.placed,
             first: 0,
             n_open: 0,
             slots,
             staged,
         };
-        let fetch = gather(&links, pending)?;
-        let task = Task {
-            fetch: Arc::new(fetch),
-            index: 0,
-            number: 0,
+        let FilledFetch {
+            pending,
+            slots,
+            buffers,
+            ..
+        } = &gather(&links, pending)?;
+        self.decode_rows(reader, scratch, obs, &pending.placed, slots, buffers)
+    }
+
+    fn decode_rows(
+        &self,
+        reader: &RowReader,
+        scratch: &mut DecodeScratch,
+        obs: &[u64],
+        placed: &[Vec<PlacedObs>],
+        slots: &dyn Slots,
+        buffers: &[Vec<u8>],
+    ) -> Result<Minibatch> {
+        let minibatch = PlacedMinibatch {
+            obs,
+            placed,
+            range: 0..obs.len(),
+            slots,
+            buffers,
         };
-        let minibatch = decode_minibatch(&shared.context, &reader.recycler, &mut reader.scratch, &task)?;
-        drop(task);
-        *kept = Some(reader);
-        Ok(minibatch)
+        decode_minibatch(
+            &self.shared.context,
+            &reader.recycler,
+            scratch,
+            &minibatch,
+            (0, 0, false),
+        )
     }
 
     fn row_reader(&self, n_slots: usize) -> Result<RowReader> {
