@@ -340,7 +340,9 @@ fn of_loader(error: &LoaderError) -> ErrorKind {
         LoaderError::Budget { .. } | LoaderError::RowsBudget { .. } => ErrorKind::Memory,
         LoaderError::TooManyValues { .. } | LoaderError::TooManyReordered { .. } => ErrorKind::Config,
         LoaderError::OtherOutput { .. } => ErrorKind::Resume,
-        LoaderError::Unfit { .. } | LoaderError::Rounding { .. } => ErrorKind::Values,
+        LoaderError::Unfit { .. } | LoaderError::Beyond { .. } | LoaderError::Rounding { .. } => {
+            ErrorKind::Values
+        }
         LoaderError::ValueTypes { .. } | LoaderError::ColumnKinds { .. } => ErrorKind::Mismatch,
         LoaderError::NoSuchObs { .. } => ErrorKind::NotFound,
         LoaderError::Superseded => ErrorKind::Stopped,
@@ -464,6 +466,7 @@ fn path_of_format(error: &FormatError) -> Option<&Path> {
 fn path_of_loader(error: &LoaderError) -> Option<&Path> {
     match error {
         LoaderError::Unfit { store, .. }
+        | LoaderError::Beyond { store, .. }
         | LoaderError::Rounding { store, .. }
         | LoaderError::ValueTypes { store, .. }
         | LoaderError::ColumnType { store, .. }

@@ -235,16 +235,32 @@ impl Rows for PlacedRows<'_> {
             Some(name) => format!("obs {obs} ({name:?})"),
             None => format!("obs {obs}"),
         };
+        let gene = || {
+            let column = column.unwrap_or_default();
+            let gene = text(source.store.var(), column.into());
+            gene.map_or_else(|| column.to_string(), |name| format!("{name:?}"))
+        };
+        let store = source.store.path().to_path_buf();
         let found = match unfit {
             Unfit::Sum(sum) => format!("values that sum to {sum:e}, which a 32-bit float cannot hold"),
             Unfit::Value { value, .. } => {
-                let column = column.unwrap_or_default();
-                let gene = text(source.store.var(), column.into());
-                let gene = gene.map_or_else(|| column.to_string(), |name| format!("{name:?}"));
+                let gene = gene();
                 format!("the value {value} for the gene {gene}, which is not a finite number from 0 up")
             }
+            Unfit::Beyond {
+                value, value_type, ..
+            } => {
+                let gene = gene();
+                return LoaderError::Beyond {
+                    store,
+                    cell,
+                    gene,
+                    value,
+                    value_type,
+                }
+                .into();
+            }
         };
-        let store = source.store.path().to_path_buf();
         LoaderError::Unfit { store, cell, found }.into()
     }
 }

@@ -79,6 +79,20 @@ pub enum LoaderError {
         /// The value and its gene, or the sum.
         found: String,
     },
+    /// A value is beyond what the output type holds.
+    #[error("{}: {cell} has the value {value} for the gene {gene}, which would be infinite as {value_type}; choose f32 or bf16 values, or normalise them", store.display())]
+    Beyond {
+        /// The store.
+        store: PathBuf,
+        /// Number and name of the obs.
+        cell: String,
+        /// The gene.
+        gene: String,
+        /// The value.
+        value: f32,
+        /// The type.
+        value_type: &'static str,
+    },
     /// Some values are not exact in the output type.
     #[error(
         "{}: the store holds {value_type} values that f32 cannot represent exactly; allow rounding to \

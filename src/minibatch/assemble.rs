@@ -386,7 +386,7 @@ impl<R: Rows> Place<'_, R> {
     fn refuse(&self, indices: &[i32], unfit: Unfit) -> R::Error {
         let column = match unfit {
             Unfit::Sum(_) => None,
-            Unfit::Value { place, .. } => match self.genes {
+            Unfit::Value { place, .. } | Unfit::Beyond { place, .. } => match self.genes {
                 None => u32::try_from(indices[place]).ok(),
                 Some(genes) => genes.source_of(indices[place] as u32),
             },
@@ -420,7 +420,7 @@ fn total<W: ComputedValue, R: Rows>(
 /// Normalises and weighs a row.
 ///
 /// # Errors
-/// If the row has values that are not from 0 up.
+/// If the row has values that are not from 0 up, or of which the output would have infinity.
 #[inline]
 fn compute<W: ComputedValue, R: Rows>(
     resolved: &ResolvedOutput,
@@ -430,7 +430,8 @@ fn compute<W: ComputedValue, R: Rows>(
     values: &mut [W],
     logarithms: &mut Logarithms,
 ) -> Result<(), R::Error> {
-    if resolved.normalize.is_none() && resolved.weights.is_none() {
+    let infinite_from = resolved.delivered_type.infinite_from();
+    if resolved.normalize.is_none() && resolved.weights.is_none() && infinite_from.is_none() {
         return Ok(());
     }
     let Some(values) = W::as_f32(values) else {
@@ -443,6 +444,21 @@ fn compute<W: ComputedValue, R: Rows>(
     if let Some(weights) = &resolved.weights {
         for (&column, value) in indices.iter().zip(&mut *values) {
             *value *= weights[column as usize];
+        }
+    }
+    if let Some(limit) = infinite_from {
+        let is_beyond = |value: f32| value.abs() >= limit && value.is_finite();
+        // All at once, as nearly always none is.
+        if values.iter().fold(false, |any, &value| any | is_beyond(value)) {
+            let place_of = |values: &[f32]| values.iter().position(|&value| is_beyond(value));
+            let beyond = place_of(values).unwrap_or_default();
+            let value = values[beyond];
+            let unfit = Unfit::Beyond {
+                place: beyond,
+                value,
+                value_type: resolved.delivered_type.name(),
+            };
+            return Err(place.refuse(indices, unfit));
         }
     }
     Ok(())

@@ -65,7 +65,7 @@ impl Default for Logarithms {
     }
 }
 
-/// Why a row cannot be normalised.
+/// Why a row cannot be normalised, or delivered.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Unfit {
     /// The value at this place of the row is below 0 or not finite.
@@ -77,6 +77,15 @@ pub(crate) enum Unfit {
     },
     /// The sum of the row is none that `f32` holds as a library size.
     Sum(f64),
+    /// The type of the output has only infinity for the value at this place of the row.
+    Beyond {
+        /// Its place.
+        place: usize,
+        /// The value.
+        value: f32,
+        /// The type.
+        value_type: &'static str,
+    },
 }
 
 impl Normalize {

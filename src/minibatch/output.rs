@@ -78,6 +78,26 @@ pub(crate) enum DeliveredType {
     Bf16,
 }
 
+impl DeliveredType {
+    /// What is infinite in this type, and not in `f32`: from halfway from its greatest value to the next that there would be.
+    pub(crate) fn infinite_from(self) -> Option<f32> {
+        match self {
+            Self::Stored(_) => None,
+            Self::F16 => Some(65_520.0),
+            Self::Bf16 => Some(f32::from_bits(0x7F7F_8000)),
+        }
+    }
+
+    /// As messages name it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Stored(value_type) => value_type.numpy_name(),
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
 /// An [`OutputConfig`] that was checked against a store. The genes are apart: each store of several has its own selection.
 #[derive(Clone, Debug)]
 pub(crate) struct ResolvedOutput {

@@ -19,7 +19,9 @@ use cellring::format::encoding::{ObsDecoder, Padded};
 use cellring::format::{CsrRows, Encoding, ValueBuffer, ValueType};
 use cellring::gpu::{DeviceArray, Feed, Gpu, OnDevice, Refusals, StagerConfig, StandIn, Stream};
 use cellring::loader::Fetch;
-use cellring::minibatch::{DeviceMatrix, IndexType, Indices, Layout, OutputConfig, OutputType, Values};
+use cellring::minibatch::{
+    DeviceMatrix, IndexType, Indices, Layout, Normalize, OutputConfig, OutputType, Values,
+};
 use cellring::plan::SamplerConfig;
 use cellring::writer::WriterOptions;
 use cellring::{ErrorKind, Loader, LoaderConfig, Minibatch, Store};
@@ -88,7 +90,8 @@ fn outputs() -> [OutputConfig; 5] {
     [
         of(Layout::Csr, OutputType::F32, IndexType::I32),
         of(Layout::Csr, OutputType::Source, IndexType::I64),
-        of(Layout::Dense, OutputType::F16, IndexType::I32),
+        // Some counts are beyond f16.
+        of(Layout::Dense, OutputType::F16, IndexType::I32).normalize(Normalize::LOG1P_10K),
         of(Layout::Dense, OutputType::F32, IndexType::I32),
         of(Layout::TopK(20), OutputType::Bf16, IndexType::I32),
     ]

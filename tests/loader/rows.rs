@@ -104,7 +104,7 @@ fn rows_come_in_the_form_of_the_epochs() {
     let outputs = [
         OutputConfig::default()
             .index_type(IndexType::I64)
-            .value_type(OutputType::F16),
+            .value_type(OutputType::Bf16),
         OutputConfig::default()
             .layout(Layout::Dense)
             .genes(genes())
@@ -127,7 +127,7 @@ fn rows_come_in_the_form_of_the_epochs() {
         let output = match minibatch.layout() {
             Layout::Csr => OutputConfig::default()
                 .index_type(IndexType::I64)
-                .value_type(OutputType::F16),
+                .value_type(OutputType::Bf16),
             Layout::Dense => {
                 let genes = GeneSelection::by_names(store.var(), &["gene_9", "gene_0", "gene_40"])
                     .unwrap()

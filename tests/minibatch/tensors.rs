@@ -54,7 +54,7 @@ fn each_array_says_what_it_is() {
         (Layout::Dense, [false, false, true, false]),
         (Layout::TopK(7), [false, true, true, true]),
     ] {
-        let (_dir, [loader, _]) = loaders(layout, OutputType::F16);
+        let (_dir, [loader, _]) = loaders(layout, OutputType::Bf16);
         let minibatch = loader.epoch(0).unwrap().next().unwrap().unwrap();
         let (n_obs, nnz) = (minibatch.n_obs(), minibatch.nnz());
         let tensors = minibatch.into_tensors();
@@ -62,7 +62,7 @@ fn each_array_says_what_it_is() {
         assert_eq!((matrix.layout, matrix.shape), (layout, [n_obs, N_VARS as usize]));
         assert_eq!(roles.map(|role| matrix.tensor(role).is_some()), has);
         let values = matrix.tensor(ArrayRole::Values).unwrap();
-        assert_eq!(values.element_type(), ElementType::F16);
+        assert_eq!(values.element_type(), ElementType::Bf16);
         assert!(values.address().is_multiple_of(64));
         match layout {
             Layout::Dense => assert_eq!(values.shape(), [n_obs, N_VARS as usize]),

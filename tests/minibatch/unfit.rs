@@ -22,6 +22,8 @@ fn with_value(path: &Path, value: f32, encoding: Encoding) -> Arc<Store> {
     let ValueBuffer::F32(values) = &mut rows.values else {
         unreachable!("counts")
     };
+    // All but the one fit every type.
+    values.iter_mut().for_each(|value| *value = value.min(60_000.0));
     match rows.indices[start..end].contains(&7) {
         true => values[place] = value,
         false => {
@@ -105,6 +107,46 @@ fn values_that_are_no_counts_are_refused_by_their_place() {
     let store = with_value(&path("zero".into()), -0.0, Encoding::Packed);
     for output in outputs(Normalize::LOG1P_10K) {
         assert!(error(&store, output).is_none());
+    }
+}
+
+#[test]
+fn values_that_half_floats_have_only_infinity_for_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let cases = [
+        (OutputType::F16, 65_519.0f32, false),
+        (OutputType::F16, 65_520.0, true),
+        (OutputType::F16, -70_000.0, true),
+        // It is infinite itself.
+        (OutputType::F16, f32::INFINITY, false),
+        (OutputType::Bf16, 65_520.0, false),
+        (OutputType::Bf16, 3.3895e38, false),
+        (OutputType::Bf16, f32::MAX, true),
+        (OutputType::F32, f32::MAX, false),
+    ];
+    for (number, (value_type, value, is_refused)) in cases.into_iter().enumerate() {
+        let store = with_value(&dir.path().join(number.to_string()), value, Encoding::Packed);
+        // The value itself, and in another place than its gene has in the store.
+        let genes = GeneSelection::by_columns(N_VARS, &[Some(11), None, Some(7)]).unwrap();
+        for layout in [Layout::Csr, Layout::Dense, Layout::TopK(2)] {
+            for genes in [None, Some(genes.clone())] {
+                let output = OutputConfig::default()
+                    .layout(layout)
+                    .value_type(value_type)
+                    .genes(genes);
+                // A rank has only values above 0; which are looked at makes no difference.
+                let found = error(&store, output.clone());
+                assert_eq!(found.is_some(), is_refused, "{value} {output:?}: {found:?}");
+                let Some(error) = found else { continue };
+                let message = error.to_string();
+                assert!(
+                    matches!(error.cause(), Cause::Loader(LoaderError::Beyond { .. })),
+                    "{message}"
+                );
+                let says = message.contains("obs 100 (") && message.contains("would be infinite as ");
+                assert!(says && message.contains("_7\""), "{message}");
+            }
+        }
     }
 }
 
