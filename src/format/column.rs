@@ -2,7 +2,7 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::iterator::ArrayIter;
-use arrow_array::types::{ArrowDictionaryKeyType, Float32Type, Float64Type, UInt64Type};
+use arrow_array::types::{ArrowDictionaryKeyType, Float16Type, Float32Type, Float64Type, UInt64Type};
 use arrow_array::{Array, ArrowPrimitiveType, LargeStringArray, StringArray};
 use arrow_schema::DataType;
 
@@ -48,7 +48,7 @@ impl ColumnKind {
         Some(match data_type {
             DataType::Dictionary(..) => Self::Codes,
             DataType::UInt64 => Self::Unsigned,
-            DataType::Float32 | DataType::Float64 => Self::Floats,
+            DataType::Float16 | DataType::Float32 | DataType::Float64 => Self::Floats,
             DataType::Boolean => Self::Booleans,
             DataType::Utf8 | DataType::LargeUtf8 => Self::Strings,
             _ if data_type.is_integer() => Self::Integers,
@@ -111,6 +111,7 @@ pub(crate) fn number(array: &dyn Array, row: usize) -> f64 {
             category(array, row).map_or(f64::NAN, |(values, code)| number(values, code))
         }
         _ => match array.data_type() {
+            DataType::Float16 => primitive::<Float16Type>(array, row).into(),
             DataType::Float32 => primitive::<Float32Type>(array, row).into(),
             _ => primitive::<Float64Type>(array, row),
         },
@@ -177,6 +178,7 @@ pub(crate) fn push_text(array: &dyn Array, row: usize, out: &mut String) {
         Some(ColumnKind::Booleans) => write!(out, "{}", array.as_boolean().value(row)),
         // The fewest digits that say which number it is, and a point: 0.5, 1.0.
         Some(ColumnKind::Floats) => match array.data_type() {
+            DataType::Float16 => write!(out, "{:?}", primitive::<Float16Type>(array, row).to_f32()),
             DataType::Float32 => write!(out, "{:?}", primitive::<Float32Type>(array, row)),
             _ => write!(out, "{:?}", primitive::<Float64Type>(array, row)),
         },

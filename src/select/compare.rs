@@ -4,9 +4,10 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float32Type, Float64Type};
+use arrow_array::types::{Float16Type, Float32Type, Float64Type};
 use arrow_array::{Array, ArrowPrimitiveType};
 use arrow_schema::DataType;
+use half::f16;
 
 use super::parse::{Condition, Operator};
 use super::token::{Number, Value};
@@ -51,6 +52,7 @@ pub(super) struct NumberSet {
     ints: HashSet<i128>,
     doubles: HashSet<u64>,
     singles: HashSet<u32>,
+    halves: HashSet<u16>,
 }
 
 impl NumberSet {
@@ -73,6 +75,7 @@ impl NumberSet {
                 set.doubles.insert((double + 0.0).to_bits());
             }
             set.singles.insert((single(number) + 0.0).to_bits());
+            set.halves.insert((half(number) + f16::ZERO).to_bits());
         }
         set
     }
@@ -183,6 +186,18 @@ impl Check {
                     _ => FALSE,
                 })
             }
+            DataType::Float16 => {
+                let value = match self {
+                    Self::Number(_, number) => half(*number),
+                    _ => f16::ZERO,
+                };
+                self.each(array.as_primitive::<Float16Type>().iter(), |x| match self {
+                    _ if x.is_nan() => self.of_missing(),
+                    Self::Number(operator, _) => holds(*operator, x.partial_cmp(&value)),
+                    Self::Numbers(set) => outcome(set.halves.contains(&(x + f16::ZERO).to_bits())),
+                    _ => FALSE,
+                })
+            }
             DataType::Float64 => self.each(array.as_primitive::<Float64Type>().iter(), |x| match self {
                 _ if x.is_nan() => self.of_missing(),
                 Self::Number(operator, number) => {
@@ -246,6 +261,14 @@ fn holds(operator: Operator, found: Option<Ordering>) -> Outcome {
         Operator::Greater => found.is_gt(),
         Operator::GreaterOrEqual => found.is_ge(),
     })
+}
+
+/// The nearest `f16`.
+fn half(number: Number) -> f16 {
+    match number {
+        Number::Int(number) => f16::from_f64(number as f64),
+        Number::Float(number) => f16::from_f64(number),
+    }
 }
 
 /// The nearest `f32`, rounded once.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float32Type, Float64Type};
+use arrow_array::types::{Float16Type, Float32Type, Float64Type};
 use arrow_schema::DataType;
 
 use super::error::SelectError;
@@ -49,6 +49,10 @@ pub fn weights(store: &Store, column: &str) -> Result<Arc<[f32]>, Error> {
 
 fn numbers(array: &dyn Array) -> Vec<Option<f32>> {
     match array.data_type() {
+        DataType::Float16 => {
+            let halves = array.as_primitive::<Float16Type>().iter();
+            halves.map(|half| half.map(f32::from)).collect()
+        }
         DataType::Float32 => array.as_primitive::<Float32Type>().iter().collect(),
         DataType::Float64 => {
             let doubles = array.as_primitive::<Float64Type>().iter();
@@ -64,6 +68,7 @@ fn numbers(array: &dyn Array) -> Vec<Option<f32>> {
 /// A value as messages name it.
 fn shown(array: &dyn Array, row: usize) -> String {
     match array.data_type() {
+        DataType::Float16 => array.as_primitive::<Float16Type>().value(row).to_string(),
         DataType::Float32 => array.as_primitive::<Float32Type>().value(row).to_string(),
         DataType::Float64 => array.as_primitive::<Float64Type>().value(row).to_string(),
         _ => integers(&array.slice(row, 1))

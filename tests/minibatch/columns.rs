@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow_array::types::{Int8Type, Int16Type};
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, DictionaryArray, Float32Array, Int8Array, Int16Array, Int64Array,
-    RecordBatch, StringArray, UInt64Array,
+    Array, ArrayRef, BooleanArray, DictionaryArray, Float16Array, Float32Array, Int8Array, Int16Array,
+    Int64Array, RecordBatch, StringArray, UInt64Array,
 };
 use arrow_schema::{Field, Schema};
 use cellring::__internal::{Cause, LoaderError};
@@ -13,6 +13,7 @@ use cellring::format::constants::ROLE_INDEX;
 use cellring::minibatch::{ColumnChoice, ObsColumn, ObsValues, OutputConfig};
 use cellring::writer::WriterOptions;
 use cellring::{Loader, LoaderConfig, Store};
+use half::f16;
 
 use super::common::{Kind, matrix, role, value_type, write_store_with_obs};
 use super::config;
@@ -29,6 +30,11 @@ fn small(obs: usize) -> Option<i16> {
 
 fn large(obs: usize) -> u64 {
     u64::MAX - (obs % 3) as u64
+}
+
+/// Numbers that `f16` holds.
+fn half(obs: usize) -> Option<f64> {
+    (!obs.is_multiple_of(11)).then_some((obs % 5) as f64 / 4.0)
 }
 
 fn year(obs: usize) -> Option<i16> {
@@ -64,6 +70,10 @@ fn open(dir: &std::path::Path) -> Arc<Store> {
         (
             "score",
             Arc::new(Float32Array::from_iter_values(obs().map(|k| k as f32 / 4.0))),
+        ),
+        (
+            "half",
+            Arc::new(Float16Array::from_iter(obs().map(|k| half(k).map(f16::from_f64)))),
         ),
     ];
     let field = |(name, array): &(&str, ArrayRef)| {
@@ -206,7 +216,22 @@ fn floats_come_from_all_that_are_numbers() {
     check("large", &|k| Some(large(k) as f64));
     check("flag", &|k| Some(if k % 3 == 0 { 1.0 } else { 0.0 }));
     check("score", &|k| Some(k as f64 / 4.0));
+    check("half", &half);
     check("year", &|k| year(k).map(f64::from));
+}
+
+#[test]
+fn half_floats_are_compared_as_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let count = |expression: &str| cellring::select::filter(&store, expression).unwrap().len();
+    let expected = |is_taken: fn(f64) -> bool| {
+        let taken = (0..N_OBS).filter(|&obs| half(obs).is_some_and(is_taken));
+        taken.count() as u64
+    };
+    assert_eq!(count("half >= 0.5"), expected(|x| x >= 0.5));
+    assert_eq!(count("half in [0.25, 1, 7]"), expected(|x| x == 0.25 || x == 1.0));
+    assert_eq!(count("half == 0"), expected(|x| x == 0.0));
 }
 
 #[test]
