@@ -8,6 +8,7 @@ use cellring::plan::{Sampler, SamplerConfig, SamplerData, Subset};
 use cellring::{LoaderConfig, Store};
 use serde::Serialize;
 
+use super::beside::Beside;
 use super::ceiling::extents;
 use super::drive::{Driven, drive};
 use super::page_cache::drop_page_cache;
@@ -66,15 +67,11 @@ pub(super) fn measure(
         ..Conversion::default()
     };
     // Beside the link, where there is a disk, and not only memory.
-    let beside = store.path().parent().unwrap_or(Path::new("."));
-    let directory = match tempfile::Builder::new()
-        .prefix(".cellring-bench-")
-        .tempdir_in(beside)
-    {
-        Ok(directory) => directory,
-        Err(error) => return Ok(nothing(format!("{}: {error}", beside.display()))),
+    let beside = match Beside::create(store.path()) {
+        Ok(beside) => beside,
+        Err(error) => return Ok(nothing(format!("a part cannot be converted beside it: {error}"))),
     };
-    let path = directory.path().join("part.cellring");
+    let path = beside.join("part.cellring");
     let options = ConvertOptions {
         source_root: source_root.map(Path::to_path_buf),
         max_obs: Some(n_obs),

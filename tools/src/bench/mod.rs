@@ -1,5 +1,6 @@
 //! Measures the loader beside what bounds it, and a device alone; draws the results.
 
+mod beside;
 pub(crate) mod ceiling;
 mod conversion;
 pub(crate) mod drive;
