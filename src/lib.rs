@@ -60,6 +60,7 @@ pub mod __internal {
     pub use crate::error::Cause;
     pub use crate::linked::LinkedError;
     pub use crate::loader::{CollectionError, FetchExtents, LoaderError, extents_of};
+    pub use crate::store::stored_nnz;
 
     /// Slots of the read buffers.
     pub mod buffer {

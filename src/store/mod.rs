@@ -363,6 +363,20 @@ impl Store {
     }
 }
 
+/// Entries that the source has of a row of a linked store.
+///
+/// # Errors
+/// If the store is not linked, or its index is damaged.
+///
+/// # Panics
+/// If there is no such row.
+pub fn stored_nnz(store: &Store, obs: u64) -> Result<u32, Error> {
+    let Content::Linked(link) = &store.content else {
+        return Err(FormatError::invalid(&store.path, 0, "it is not a linked store").into());
+    };
+    Ok(link.values(obs)?.nnz)
+}
+
 /// The positions in the source that a table gives for its rows, each once.
 fn positions_of(table: &Table, file: &Path) -> Result<Vec<u32>, Error> {
     let column = table.role(ROLE_SOURCE_POSITION)?;

@@ -75,6 +75,34 @@ pub enum ConvertError {
         /// The store.
         store: PathBuf,
     },
+    /// An input of a linked store has something else than was linked.
+    #[error(
+        "{}: {what} is not what was linked; restore the input, or link it again (cellring link --refresh)",
+        store.display()
+    )]
+    NotAsLinked {
+        /// The store.
+        store: PathBuf,
+        /// What differs.
+        what: String,
+    },
+    /// Inputs are not below something that is not a directory.
+    #[error("{}: it is not a directory, so no input of a linked store is below it; name one that the inputs are below", root.display())]
+    NoRoot {
+        /// What was named.
+        root: PathBuf,
+    },
+    /// A linked store would look for its input in the input itself.
+    #[error(
+        "{}: a linked store looks for its input below {}, which is in this input; write the store beside the input, or name a directory that both          are below (--source-root)",
+        input.display(), root.display()
+    )]
+    RootWithin {
+        /// The input.
+        input: PathBuf,
+        /// Where the store would look.
+        root: PathBuf,
+    },
     /// An input of a linked store is not where it was.
     #[error(
         "{}: it is not there, and the store {} was made of it: put it back, or name the directory that it is below (--source-root), or where it is now \
@@ -216,7 +244,9 @@ pub enum ConvertError {
         list: PathBuf,
     },
     /// The threads could not be started.
-    #[error("cannot start {threads} threads to encode with: {error}; give a smaller --threads")]
+    #[error(
+        "cannot start {threads} threads: {error}; give a smaller --threads, where there is one, or allow the user more processes (ulimit -u)"
+    )]
     Threads {
         /// How many.
         threads: usize,

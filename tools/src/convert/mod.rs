@@ -5,6 +5,7 @@
 //! and equal options give equal stores, byte for byte, whatever the number of threads and the memory.
 
 mod append;
+mod as_linked;
 mod blocks;
 mod error;
 mod inputs;
@@ -34,11 +35,11 @@ pub(crate) use origin::Origin;
 pub use report::{ConvertReport, PartReport};
 
 pub(crate) use selected::SelectedMatrix;
+pub(crate) use threads::thread_pool;
 
 use crate::usage::peak_rss_bytes;
 use cellring_anndata::InputStamp;
 use job::Job;
-use threads::thread_pool;
 
 /// Converts inputs to one store at `output`, which exists when this returns without an error, and not before.
 ///
@@ -72,7 +73,7 @@ pub fn convert(
     let options = of_origin.as_ref().unwrap_or(options);
     let inputs = origin.as_ref().map_or(inputs, |origin| &origin.inputs);
     pool.install(|| {
-        let linked = origin.as_ref().map(Origin::check).transpose()?;
+        let linked = origin.as_ref().map(|origin| origin.check(output)).transpose()?;
         let job = Job::open(inputs, output, options, progress)?;
         linked.iter().flatten().try_for_each(InputStamp::check)?;
         let mut report = job.run()?;

@@ -7,6 +7,7 @@ use cellring::format::constants::MANIFEST_FILE;
 use cellring::store::LeadsTo;
 use cellring_anndata::{InputStamp, JoinOptions, OpenOptions, Selection, VarJoin};
 
+use super::as_linked;
 use super::error::ConvertError;
 use super::inputs::name_of;
 use super::options::ConvertOptions;
@@ -57,9 +58,10 @@ impl Origin {
             let list = source.get(name)?.as_array()?.iter();
             list.map(|text| text.as_str().map(str::to_owned)).collect()
         };
+        let group = text("group");
         let inputs = match source.get("files") {
-            None => input(&found.files, text("file")).map(|input| vec![input]),
-            Some(_) => texts("files").and_then(|names| several(&found.input_files, &names)),
+            None => input(&found.files, text("file"), group).map(|input| vec![input]),
+            Some(_) => texts("files").and_then(|names| several(&found.input_files, &names, group)),
         };
         let var = match text("join") {
             None => Some(VarJoin::default()),
@@ -78,7 +80,7 @@ impl Origin {
             inputs: inputs.into_iter().map(|input| root.join(input)).collect(),
             root,
             open: OpenOptions {
-                group: text("group").map(str::to_owned),
+                group: group.map(str::to_owned),
                 genome: text("genome").map(str::to_owned),
                 ..OpenOptions::default()
             },
@@ -100,14 +102,36 @@ impl Origin {
     ///
     /// # Errors
     /// If not, or one cannot be read.
-    pub(super) fn check(&self) -> Result<Vec<InputStamp>, ConvertError> {
+    pub(super) fn check(&self, output: &Path) -> Result<Vec<InputStamp>, ConvertError> {
         let stamps: Result<_, _> = self.inputs.iter().map(|input| InputStamp::read(input)).collect();
         let store = Store::open_below(&self.store, &self.root)?;
         if self.checksum {
             // What is converted is read from the files, which these are of.
             cellring::store::verify(&store, 1, &|_| ())?;
         }
+        as_linked::check(
+            &store,
+            &self.inputs,
+            output,
+            &self.linked(&ConvertOptions::default()),
+        )?;
         Ok(stamps?)
+    }
+
+    /// These options for what was linked, as it was linked.
+    fn linked(&self, options: &ConvertOptions) -> ConvertOptions {
+        let mut selections = self.selections.iter().cloned();
+        ConvertOptions {
+            open: OpenOptions {
+                force_read: options.open.force_read,
+                ..self.open.clone()
+            },
+            join: self.join.clone(),
+            obs_columns: self.obs_columns.clone(),
+            selection: selections.next().unwrap_or_default(),
+            other_matrices: selections.collect(),
+            ..options.clone()
+        }
     }
 
     /// The options of a conversion of the store as those of a conversion of its inputs.
@@ -120,7 +144,7 @@ impl Origin {
             group,
             genome,
             feature_types,
-            force_read,
+            force_read: _,
         } = &options.open;
         if names_matrices || group.is_some() || genome.is_some() || !feature_types.is_empty() {
             return Err(self.fixed());
@@ -132,18 +156,12 @@ impl Origin {
             return Err(self.fixed());
         }
         let join = if is_given { &options.join } else { &self.join };
-        let mut selections = self.selections.iter().cloned();
+        let linked = self.linked(options);
         Ok(ConvertOptions {
-            open: OpenOptions {
-                force_read: *force_read,
-                ..self.open.clone()
-            },
             join: join.clone(),
             // Of those that were copied.
-            obs_columns: options.obs_columns.clone().or_else(|| self.obs_columns.clone()),
-            selection: selections.next().unwrap_or_default(),
-            other_matrices: selections.collect(),
-            ..options.clone()
+            obs_columns: options.obs_columns.clone().or(linked.obs_columns),
+            ..linked
         })
     }
 
@@ -159,9 +177,9 @@ impl Origin {
 }
 
 /// The path of the only input from the root: that of its only file, or the directory of this name that its files are in.
-fn input(files: &[String], name: Option<&str>) -> Option<PathBuf> {
+fn input(files: &[String], name: Option<&str>, group: Option<&str>) -> Option<PathBuf> {
     let first = Path::new(files.first()?);
-    let called = name.and_then(|name| ancestor(first, name));
+    let called = name.and_then(|name| ancestor(first, name, group));
     match files {
         [_] => called.or_else(|| Some(first.to_path_buf())),
         _ => called,
@@ -169,21 +187,28 @@ fn input(files: &[String], name: Option<&str>) -> Option<PathBuf> {
 }
 
 /// The paths of several inputs from the root: of each the directory of its name that a file of it is in, or that file.
-fn several(files: &[String], names: &[String]) -> Option<Vec<PathBuf>> {
+fn several(files: &[String], names: &[String], group: Option<&str>) -> Option<Vec<PathBuf>> {
     let each = files
         .iter()
         .zip(names)
-        .map(|(file, name)| ancestor(Path::new(file), name));
+        .map(|(file, name)| ancestor(Path::new(file), name, group));
     each.collect::<Option<Vec<_>>>()
         .filter(|_| files.len() == names.len())
 }
 
-/// A path, or a directory that it is in, that has this name.
-fn ancestor(path: &Path, name: &str) -> Option<PathBuf> {
-    let found = path
-        .ancestors()
-        .find(|path| path.file_name().is_some_and(|own| own == name));
-    found.map(Path::to_path_buf)
+/// A path, or a directory that it is in, that has this name; rather one that it is in as a document next to the group that was linked,
+/// since what is in the input may have the same name.
+fn ancestor(path: &Path, name: &str, group: Option<&str>) -> Option<PathBuf> {
+    let called = || {
+        path.ancestors()
+            .filter(|path| path.file_name().is_some_and(|own| own == name))
+    };
+    let is_root =
+        |input: &&Path| path.parent() == Some(&input.join(group.unwrap_or_default().trim_matches('/')));
+    called()
+        .find(is_root)
+        .or_else(|| called().next())
+        .map(Path::to_path_buf)
 }
 
 /// The matrix with this path in AnnData.
@@ -204,7 +229,8 @@ mod tests {
     #[test]
     fn inputs_and_matrices_are_found_again() {
         let files = |paths: &[&str]| -> Vec<String> { paths.iter().map(|&path| path.to_owned()).collect() };
-        let found = |paths: &[&str], name| input(&files(paths), name).map(|path| path.display().to_string());
+        let found =
+            |paths: &[&str], name| input(&files(paths), name, None).map(|path| path.display().to_string());
         assert_eq!(found(&["a/b.h5ad"], Some("b.h5ad")).as_deref(), Some("a/b.h5ad"));
         // By way of a link of another name.
         assert_eq!(found(&["a/b.h5ad"], Some("c")).as_deref(), Some("a/b.h5ad"));
@@ -212,7 +238,7 @@ mod tests {
         assert_eq!(found(&zarr, Some("b.zarr")).as_deref(), Some("a/b.zarr"));
         assert_eq!(found(&zarr, None), None);
         let both = files(&["a/b.h5ad", "c/d.zarr/zarr.json"]);
-        let named = |names: &[&str]| several(&both, &files(names));
+        let named = |names: &[&str]| several(&both, &files(names), None);
         assert_eq!(
             named(&["b.h5ad", "d.zarr"]),
             Some(vec!["a/b.h5ad".into(), "c/d.zarr".into()])
@@ -220,6 +246,12 @@ mod tests {
         for wrong in [&["b.h5ad", "e.zarr"][..], &["b.h5ad"], &["b.h5ad", "d.zarr", "e"]] {
             assert_eq!(named(wrong), None);
         }
+        // What is in an input may have its name.
+        let same = files(&["a/X/zarr.json", "a/X/X/data/c/0"]);
+        assert_eq!(input(&same, Some("X"), None), Some("a/X".into()));
+        let group = files(&["a/t/s/t/zarr.json", "a/t/s/t/X/data/c/0"]);
+        assert_eq!(input(&group, Some("t"), Some("s/t")), Some("a/t".into()));
+        assert_eq!(input(&group, Some("t"), Some("/s/t/")), Some("a/t".into()));
         for kind in [
             Selection::X,
             Selection::Raw,

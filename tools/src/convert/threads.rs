@@ -3,7 +3,7 @@
 use super::error::ConvertError;
 
 /// The threads that encode.
-pub(super) fn thread_pool(threads: Option<usize>) -> Result<rayon::ThreadPool, ConvertError> {
+pub(crate) fn thread_pool(threads: Option<usize>) -> Result<rayon::ThreadPool, ConvertError> {
     let threads = threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
         .max(1);

@@ -14,7 +14,7 @@ use cellring_anndata::{
 };
 use serde::Serialize;
 
-use crate::convert::{ConvertError, ConvertOptions, Inputs, SelectedMatrix, tables};
+use crate::convert::{ConvertError, ConvertOptions, Inputs, SelectedMatrix, tables, thread_pool};
 use crate::message::Message;
 use crate::usage::peak_rss_bytes;
 
@@ -94,6 +94,16 @@ pub fn link(
     options: &LinkOptions,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<LinkReport, ConvertError> {
+    // Inputs are read by all threads.
+    thread_pool(None)?.install(|| link_here(inputs, output, options, progress))
+}
+
+fn link_here(
+    inputs: &[PathBuf],
+    output: &Path,
+    options: &LinkOptions,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<LinkReport, ConvertError> {
     let started = Instant::now();
     let stamps: Vec<InputStamp> = inputs
         .iter()
@@ -110,6 +120,22 @@ pub fn link(
             _ => PathBuf::from("."),
         },
     };
+    if !root.is_dir() {
+        return Err(ConvertError::NoRoot { root });
+    }
+    let is_within = |input: &&PathBuf| {
+        let real = |path: &Path| path.canonicalize().ok();
+        input.is_dir()
+            && real(&root)
+                .zip(real(input))
+                .is_some_and(|(root, input)| root.starts_with(input))
+    };
+    if let Some(input) = inputs.iter().find(is_within) {
+        return Err(ConvertError::RootWithin {
+            input: input.clone(),
+            root,
+        });
+    }
     let mut files = Files {
         writer: LinkedWriter::create(output, &root, options.force)?,
         numbers: HashMap::new(),
@@ -286,13 +312,24 @@ impl Files {
         assert_eq!(stored.len(), inputs.len(), "the rows of each input");
         for ((input, &first), stored) in inputs.iter().zip(first_files).zip(stored) {
             let own = counts.by_ref().take(stored.n_obs as usize).map(u32::try_from);
+            let refused = |reason| ConvertError::NotLinkable {
+                file: input.clone(),
+                matrix: selected.selection.path(),
+                reason,
+            };
             let counts = own
-                .collect::<Result<_, _>>()
-                .map_err(|_| ConvertError::NotLinkable {
-                    file: input.clone(),
-                    matrix: selected.selection.path(),
-                    reason: "a row has 2^32 entries or more".to_owned(),
-                })?;
+                .collect::<Result<Vec<u32>, _>>()
+                .map_err(|_| refused("a row has 2^32 entries or more".to_owned()))?;
+            let n_vars = stored
+                .column_map
+                .as_ref()
+                .map_or(selected.matrix.n_vars(), |map| map.len() as u64);
+            if let Some(row) = counts.iter().position(|&count| u64::from(count) > n_vars) {
+                let count = counts[row];
+                return Err(refused(format!(
+                    "row {row} has {count} values in {n_vars} columns, so that some are of the same column"
+                )));
+            }
             let indices = stored.indices.map(|array| self.array(array)).transpose()?;
             let data = self.array(stored.data)?;
             let file = match first {

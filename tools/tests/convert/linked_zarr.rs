@@ -15,7 +15,7 @@ use crate::linked::{age, compare_rows, spec_reader};
 use crate::{cellring, digest, fail, report, run_convert, scratch};
 
 /// A store, and a zarr that it was exported to, in small chunks.
-fn zarr(directory: &Path, format: ZarrFormat, compression: &str) -> (PathBuf, PathBuf) {
+pub(crate) fn zarr(directory: &Path, format: ZarrFormat, compression: &str) -> (PathBuf, PathBuf) {
     let (source, held) = (directory.join("source.h5ad"), directory.join("held.cellring"));
     if !held.exists() {
         Synth::new(300, 2_000, 3).write_h5ad(&source, |_| {}).unwrap();

@@ -8,6 +8,7 @@
 
 mod aloud;
 mod append;
+mod as_linked;
 mod changes;
 mod collection;
 mod command;
