@@ -133,7 +133,7 @@ fn open_with(options: &mut OpenOptions, path: &Path, links: Links) -> io::Result
 }
 
 fn not_regular() -> io::Error {
-    io::Error::other("it is not a regular file; convert again or restore the file")
+    io::Error::other("it is not a regular file; restore it")
 }
 
 /// The bytes of a regular file that has at most `max_bytes`.

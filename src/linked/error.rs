@@ -161,13 +161,13 @@ pub enum LinkedError {
 
 /// What to do about a file that cannot be read: nothing is wrong with it if the process has too many open.
 fn put_back(error: &io::Error, store: &Path) -> String {
-    match cellring_core::is_out_of_files(error) {
-        true => String::new(),
-        false => format!(
-            "; the store {} refers to it: put it back, or link it again",
-            store.display()
-        ),
-    }
+    let remedy = match error.kind() {
+        _ if cellring_core::is_out_of_files(error) => return String::new(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "put it back, or link it again",
+        io::ErrorKind::PermissionDenied => "allow this user to read it",
+        _ => "restore it",
+    };
+    format!("; the store {} refers to it: {remedy}", store.display())
 }
 
 impl LinkedError {

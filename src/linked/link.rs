@@ -173,10 +173,16 @@ impl Link {
         }
     }
 
-    /// One of the files of an input, for messages; the store if it has none.
+    /// An input, for messages: its file, or the directory that its first document is in; the store if it has none.
     pub(super) fn file_of(&self, input: &Input) -> PathBuf {
+        const DOCUMENTS: [&str; 5] = ["zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"];
         let source = self.sources.get(input.file() as usize);
-        source.map_or_else(|| self.store.clone(), |source| source.path().to_path_buf())
+        let path = source.map_or(self.store.as_path(), |source| source.path());
+        let is_document = path
+            .file_name()
+            .is_some_and(|name| DOCUMENTS.iter().any(|document| name == *document));
+        let input = path.parent().filter(|_| is_document);
+        input.unwrap_or(path).to_path_buf()
     }
 
     /// Whether rows of any input are put in order when they are read, as their columns or values become others.

@@ -104,16 +104,18 @@ impl Memory {
         let taken = decoding_bytes.saturating_add((n_slots * slot_bytes) as u64);
         let left = (for_slots as u64).saturating_sub(taken);
         if let Some(store) = stores().find(|store| store.is_linked())
-            && left < for_slots as u64 / 4
+            // Where minibatches take all of it, too.
+            && left <= for_slots as u64 / 4
         {
             let (store, chunk_bytes) = (store.path().to_path_buf(), links().map(Link::chunk_bytes).max());
             return Err(LinkedError::Budget {
                 store,
                 chunk_bytes: chunk_bytes.unwrap_or(0),
-                // Of which a quarter may be kept for minibatches, and a third of the rest is left.
+                // Of which a quarter may be kept for minibatches, if that is enough for them, and a third of the rest is left.
                 needed_bytes: decoding_bytes
                     .saturating_add(2 * slot_bytes as u64)
-                    .saturating_mul(3),
+                    .saturating_mul(3)
+                    .saturating_add((least * minibatch_bytes + reordered * REORDERED_VALUE_BYTES) as u64),
                 threads,
                 budget_bytes: budget_bytes as u64,
             }

@@ -136,7 +136,8 @@ pub enum PlanError {
     },
     /// A match code has obs but no control.
     #[error(
-        "match code {match_code} has {n_obs} obs to match but no control: leave them out of the subset or match by fewer columns"
+        "{n_obs} obs with match code {match_code} have no control among the obs that are sampled: keep controls in the subset, leave these obs out of \
+         it, or match by fewer columns"
     )]
     NoControls {
         /// The match code.

@@ -114,7 +114,10 @@ const OPTIONS: [(&str, &str); 9] = [
         "takes with --layer counts or --raw if",
     ),
     ("; choose a smaller block size", "; choose a smaller --block-size"),
-    ("; link it again as ", "; link it again: cellring link --refresh "),
+    (
+        "; link it again as ",
+        "; link it again (with the --source-root that it was linked with, if any): cellring link --refresh ",
+    ),
     (
         ": put it back, or link it again",
         ": put it back, name the directory that it is below (--source-root), or say where it is (cellring link --relocate OLD NEW STORE)",

@@ -71,12 +71,6 @@ impl Show for AppendReport {
                 output::count(self.n_genes_ignored)
             ));
         }
-        if self.n_genes_missing > 0 {
-            lines.push(format!(
-                "{} genes of the store are not in the inputs and are zero in their cells",
-                output::count(self.n_genes_missing)
-            ));
-        }
         lines.extend(LeftOut::sentence(&self.left_out, self.n_inputs));
         lines.join("\n")
     }

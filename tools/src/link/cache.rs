@@ -186,8 +186,14 @@ fn name(file: &Path) -> Result<String, ConvertError> {
     ))
 }
 
-/// Removes the oldest stores where there are many. What cannot be removed stays.
+/// Removes the oldest stores where there are many, and what processes left that were killed while they linked: whoever links holds the turn.
+/// What cannot be removed stays.
 fn prune(directory: &Path, newest: &Path) {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let is_left = |name: &str| name.starts_with('.') && name.contains(".cellring.tmp-");
+    for left in entries.filter(|entry| entry.file_name().to_str().is_some_and(is_left)) {
+        let _ = fs::remove_dir_all(left.path());
+    }
     let Ok(entries) = fs::read_dir(directory) else {
         return;
     };

@@ -36,7 +36,9 @@ pub(super) fn candidates(
     // Rows wait as narrow as they can be.
     let column_bytes = if store.n_vars() <= 1 << 16 { 2 } else { 4 };
     let value_bytes = column_bytes + store.manifest().value_type.size_bytes() as u64;
-    let mut candidates = Vec::new();
+    let mut candidates: Vec<Candidate> = Vec::new();
+    // Of the smallest fetch that did not fit.
+    let mut too_large = None;
     for sampler in shapes {
         let plan = Sampler::new(store.n_obs(), sampler.clone(), question.data.clone())?.plan(0)?;
         let fetch = extents(store, &plan, 0, alignment)?;
@@ -63,30 +65,42 @@ pub(super) fn candidates(
         };
         if candidate.fits_memory && candidate.meets_target {
             match run(question, sampler)? {
-                Some(run) => {
+                Ok(Some(run)) => {
                     candidate.expected_cells_per_second =
                         run.cells as f64 / run.seconds.max(f64::MIN_POSITIVE);
                     let waits = run.split.read_wait_ns > run.split.decode_ns;
                     candidate.bound_by = if waits { "device" } else { "cores" };
                 }
-                None => candidate.fits_memory = false,
+                Ok(None) => candidate.fits_memory = false,
+                Err(error) => {
+                    candidate.fits_memory = false;
+                    too_large.get_or_insert(error);
+                }
             }
         }
         candidates.push(candidate);
     }
-    Ok(candidates)
+    let fits = |candidate: &Candidate| candidate.fits_memory && candidate.meets_target;
+    match too_large {
+        // It says what would.
+        Some(error) if !candidates.iter().any(fits) => Err(error.into()),
+        _ => Ok(candidates),
+    }
 }
 
-/// A short run; `None` if it does not fit the memory.
-fn run(question: &Question<'_>, sampler: SamplerConfig) -> Result<Option<Driven>, Failure> {
+/// A short run, or why it does not fit the memory; `None` if epochs have no minibatch.
+fn run(
+    question: &Question<'_>,
+    sampler: SamplerConfig,
+) -> Result<Result<Option<Driven>, cellring::Error>, Failure> {
     evict_all(&question.store.shard_paths())?;
     let config = question.read.loader(sampler)?.data(question.data.clone());
     match drive(question.store, config, 0, question.time) {
         Err(Failure::Failed(error)) => match error.downcast::<cellring::Error>() {
-            Ok(error) if error.kind() == ErrorKind::Memory => Ok(None),
+            Ok(error) if error.kind() == ErrorKind::Memory => Ok(Err(*error)),
             Ok(error) => Err(Failure::Failed(error)),
             Err(error) => Err(Failure::Failed(error)),
         },
-        run => run,
+        run => run.map(Ok),
     }
 }

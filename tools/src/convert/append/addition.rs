@@ -117,18 +117,19 @@ impl Addition {
         })
     }
 
-    /// Says that an input and the store hardly share genes.
+    /// Says that an input lacks genes of the store, or that the two hardly share any.
     pub(super) fn warn_of_genes(&self, store: &Store) -> Option<Message> {
         let (n_found, n_store) = (self.column_of.len() as u64, store.n_vars());
         let n_input = n_found + self.n_ignored;
-        (n_found * FEW < n_store.min(n_input)).then(|| {
-            let sentence = format!(
-                "{} has {n_found} of the {n_store} genes of {}, and {n_input} genes itself; the others are zero in its obs or left out",
-                self.path.display(),
-                store.path().display(),
-            );
-            Message::new(MessageKind::Genes, sentence)
-        })
+        let (path, store) = (self.path.display(), store.path().display());
+        let sentence = match self.n_missing {
+            _ if n_found * FEW < n_store.min(n_input) => format!(
+                "{path} has {n_found} of the {n_store} genes of {store}, and {n_input} genes itself; the others are zero in its obs or left out",
+            ),
+            0 => return None,
+            n => format!("{path} lacks {n} of the {n_store} genes of {store}, which are zero in its obs"),
+        };
+        Some(Message::new(MessageKind::Genes, sentence))
     }
 
     /// Says where counts are, where the values are none.
