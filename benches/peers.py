@@ -7,8 +7,8 @@
 Every setting yields minibatches of 64 cells as torch CSR (dense where it says so), epoch after epoch; the clock runs from before the first
 iterator is made to the last minibatch. `disk`: the page cache is dropped before each run (needs root), and the store's pages are thrown out four
 times a second, as if the data were larger than memory; `cache`: the store was read just before. Each round runs every
-setting once, so that what disturbs the machine disturbs one round. Prints the median of cells per second, the least and the most, and the
-ratio to the setting that it is compared with. Needs, besides cellring: annbatch[zarrs], cellstream, scDataset, torch.
+setting once, so that what disturbs the machine disturbs one round. Prints the median of cells per second, the least and the most, the
+ratio to the setting that it is compared with, and of random access percentiles of the time that a call takes. Needs, besides cellring: annbatch[zarrs], cellstream, scDataset, torch.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -165,7 +166,11 @@ def scdataset_loader(
     return minibatches
 
 
-def rows_of(get: Callable[[np.ndarray], object], n_obs: int, n: int = 1024) -> Callable[[int], Iterable]:
+# Cells of a call.
+ROWS = [64, 1024, 16384]
+
+
+def rows_of(get: Callable[[np.ndarray], object], n_obs: int, n: int) -> Callable[[int], Iterable]:
     """Random cells by number, so many in a call: what a notebook does, or a loader of one's own."""
 
     def minibatches(epoch: int) -> Iterable:
@@ -176,26 +181,26 @@ def rows_of(get: Callable[[np.ndarray], object], n_obs: int, n: int = 1024) -> C
     return minibatches
 
 
-def cellring_rows(folder: pathlib.Path) -> Callable[[int], Iterable]:
+def cellring_rows(folder: pathlib.Path, n: int) -> Callable[[int], Iterable]:
     import cellring
 
     store = cellring.Store(folder / "cells.cellring")
-    return rows_of(store.__getitem__, len(store))
+    return rows_of(store.__getitem__, len(store), n)
 
 
-def cellstream_rows(folder: pathlib.Path) -> Callable[[int], Iterable]:
+def cellstream_rows(folder: pathlib.Path, n: int) -> Callable[[int], Iterable]:
     import cellstream
 
     store = cellstream.open(os.fspath(folder / "cells.csad"))
-    return rows_of(store.gather_rows, len(store.obs))
+    return rows_of(store.gather_rows, len(store.obs), n)
 
 
-def anndata_rows(folder: pathlib.Path) -> Callable[[int], Iterable]:
+def anndata_rows(folder: pathlib.Path, n: int) -> Callable[[int], Iterable]:
     import anndata
 
     x = anndata.read_h5ad(folder / "cells.h5ad", backed="r").X
     # HDF5 reads ascending places only.
-    return rows_of(lambda ids: x[np.unique(ids)], x.shape[0])
+    return rows_of(lambda ids: x[np.unique(ids)], x.shape[0], n)
 
 
 def log1p_of_genes(genes: int) -> Callable:
@@ -228,17 +233,20 @@ def settings(folder: pathlib.Path) -> dict[str, tuple[str | list[str] | None, Ca
                 f"scDataset {form}",
                 lambda block=block, fetch=fetch, file=file: cellring_loader(folder, file, block_size=block, fetch_factor=fetch),
             )
+    rows = {}
+    for n in ROWS:
+        rows[f"cellstream rows, {n}"] = (None, lambda n=n: cellstream_rows(folder, n))
+        rows[f"AnnData rows, {n}"] = (None, lambda n=n: anndata_rows(folder, n))
+        rows[f"cellring rows, {n}"] = ([f"cellstream rows, {n}", f"AnnData rows, {n}"], lambda n=n: cellring_rows(folder, n))
     return {
         **linked,
+        **rows,
         "annbatch": (None, lambda: annbatch_loader(folder)),
         "cellring block 16": ("annbatch", lambda: cellring_loader(folder)),
         "scDataset block 16": ("annbatch", lambda: scdataset_loader(folder, 16, 64)),
         "scDataset block 16 on a Store": ("scDataset block 16", lambda: scdataset_loader(folder, 16, 64, of_store=True)),
         "cellstream random": (None, lambda: cellstream_loader(folder)),
         "cellring random": ("cellstream random", lambda: cellring_loader(folder, block_size=1)),
-        "cellstream rows": (None, lambda: cellstream_rows(folder)),
-        "AnnData rows": (None, lambda: anndata_rows(folder)),
-        "cellring rows": (["cellstream rows", "AnnData rows"], lambda: cellring_rows(folder)),
         "annbatch dense 2,000 log1p": (None, lambda: annbatch_loader(folder, transform=log1p_of_genes(2000))),
         "cellring dense 2,000 log1p": (
             "annbatch dense 2,000 log1p",
@@ -303,26 +311,31 @@ class Evictor:
             os.close(file)
 
 
-def rate(epochs: Callable[[int], Iterable], first: int, seconds: float) -> tuple[float, float]:
-    """Cells per second, of as many epochs as there is time for, and milliseconds to the first minibatch."""
+class Run(NamedTuple):
+    cells_per_second: float
+    #: Milliseconds until each minibatch after the one before it.
+    waits: np.ndarray
+
+
+def measure(epochs: Callable[[int], Iterable], first: int, seconds: float) -> Run:
+    """Takes minibatches of as many epochs as there is time for."""
     since = time.perf_counter()
-    cells, first_ms = 0, 0.0
+    cells, times = 0, [since]
     for x in itertools.chain.from_iterable(epochs(epoch) for epoch in itertools.count(100 * first)):
-        if cells == 0:
-            first_ms = 1000 * (time.perf_counter() - since)
         cells += x.shape[0]
-        if time.perf_counter() - since > seconds:
+        times.append(time.perf_counter())
+        if times[-1] - since > seconds:
             break
-    return cells / (time.perf_counter() - since), first_ms
+    return Run(cells / (times[-1] - since), 1000 * np.diff(times))
 
 
-def of_command(folder: pathlib.Path, block: int, epoch: int, seconds: float) -> tuple[float, float]:
+def of_command(folder: pathlib.Path, block: int, epoch: int, seconds: float) -> Run:
     """`cellring epoch`: the same minibatches without Python."""
     arguments = ["--block-size", str(block), "--epoch", str(epoch), "--seconds", str(seconds), "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "cellring", "epoch", folder / "cells.cellring", *arguments], capture_output=True, text=True, check=True
     )
-    return json.loads(done.stdout)["cells_per_second"], float("nan")
+    return Run(json.loads(done.stdout)["cells_per_second"], np.full(1, np.nan))
 
 
 def run(folder: pathlib.Path, rounds: int, seconds: float, only: str, out: str | None) -> None:
@@ -332,13 +345,12 @@ def run(folder: pathlib.Path, rounds: int, seconds: float, only: str, out: str |
     wanted = {name: setting for name, setting in settings(folder).items() if re.search(only, name)}
     made = {name: make() for name, (_, make) in wanted.items()}
     commands = {"command block 16": (16, "cellring block 16"), "command random": (1, "cellring random")}
-    rates: dict[tuple[str, str], list[float]] = {}
-    firsts: dict[tuple[str, str], list[float]] = {}
+    runs: dict[tuple[str, str], list[Run]] = {}
 
-    def measured(name: str, round_: int) -> tuple[float, float]:
+    def measured(name: str, round_: int) -> Run:
         if name in commands:
             return of_command(folder, commands[name][0], round_, seconds)
-        return rate(made[name], round_, seconds)
+        return measure(made[name], round_, seconds)
 
     for round_, mode in itertools.product(range(rounds), ("disk", "cache")):
         for name in [*made, *(name for name in commands if re.search(only, name))]:
@@ -350,16 +362,20 @@ def run(folder: pathlib.Path, rounds: int, seconds: float, only: str, out: str |
             else:
                 read_all([store])
                 found = measured(name, round_)
-            rates.setdefault((name, mode), []).append(found[0])
-            firsts.setdefault((name, mode), []).append(found[1])
-            print(f"round {round_}, {mode}: {name}: {found[0]:,.0f} cells/s, the first after {found[1]:,.0f} ms", file=sys.stderr)
+            runs.setdefault((name, mode), []).append(found)
+            print(f"round {round_}, {mode}: {name}: {found.cells_per_second:,.0f} cells/s, the first after {found.waits[0]:,.0f} ms", file=sys.stderr)
     beside = {name: [other] if isinstance(other, str) else other or [] for name, (other, _) in wanted.items()}
     for command, (_, name) in commands.items():
         beside.setdefault(name, []).append(command)
-    print("| setting | mode | cells/s (least, most) | first, ms | beside | ratio (least, most) |\n|---|---|---|---|---|---|")
+    rates = {key: [run.cells_per_second for run in of_setting] for key, of_setting in runs.items()}
+    print("| setting | mode | cells/s (least, most) | first, ms | calls, ms: p50, p99 | beside | ratio (least, most) |\n|---|---|---|---|---|---|---|")
     for (name, mode), found in rates.items():
         spread = f"{statistics.median(found):,.0f} ({min(found):,.0f}, {max(found):,.0f})"
-        row = f"| {name} | {mode} | {spread} | {statistics.median(firsts[name, mode]):.0f} |"
+        first = statistics.median(run.waits[0] for run in runs[name, mode])
+        # The first call opens what it needs.
+        calls = np.concatenate([run.waits[1:] for run in runs[name, mode]])
+        of_calls = f"{np.percentile(calls, 50):.2f}, {np.percentile(calls, 99):.2f}" if " rows, " in name and len(calls) else ""
+        row = f"| {name} | {mode} | {spread} | {first:.0f} | {of_calls} |"
         compared = [(other, rates[other, mode]) for other in beside.get(name, []) if (other, mode) in rates]
         for other, others in compared:
             ratios = [mine / theirs for mine, theirs in zip(found, others)]

@@ -16,9 +16,17 @@ while [ "${1:-}" = --yes ] || [ "${1:-}" = --without-torch ]; do
     options+=("$1")
     shift
 done
-environments=$(bash tests/setup.sh "${options[@]}")
+bash tests/setup.sh --packages "${options[@]}"
+# What is downloaded for some minutes is waited for while the tests are compiled.
+names=$(mktemp)
+trap 'rm -f "$names"' EXIT
+bash tests/setup.sh "${options[@]}" >"$names" &
+setup=$!
+cargo test --workspace --all-features --no-run "$@"
+wait "$setup"
 # The tests insist on these.
-export CELLRING_ENVIRONMENTS=$environments
+CELLRING_ENVIRONMENTS=$(cat "$names")
+export CELLRING_ENVIRONMENTS
 
 # Doc tests run once, with the library's and the tools' tests; benchmarks run once each, at their smallest size.
 cargo test --workspace --all-features "$@"

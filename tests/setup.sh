@@ -1,20 +1,22 @@
 #!/usr/bin/env bash
 # Sets up what the tests need beside Rust: packages of the system, and Python environments with anndata, which the tests compare with.
 #
-#     bash tests/setup.sh [--yes] [--without-torch]
+#     bash tests/setup.sh [--yes] [--without-torch] [--packages]
 #
 # It says what it installs. For packages of the system it calls sudo only with --yes, or where CI=true says that nobody can be asked;
 # otherwise, unless it runs as root, it prints the commands and stops. Environments lie in .venv and .venv-*, in the repository; one is made again when its
-# requirements change, or its Python is gone. Its last line names those that are there.
+# requirements change, or its Python is gone. Its last line names those that are there. --packages: packages of the system only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 yes=${CI:-false}
 with_torch=true
+packages_only=false
 for argument in "$@"; do
     case $argument in
         --yes) yes=true ;;
         --without-torch) with_torch=false ;;
+        --packages) packages_only=true ;;
     esac
 done
 if [ "$(id -u)" = 0 ]; then yes=true; fi
@@ -57,6 +59,8 @@ if [ ${#packages[@]} -gt 0 ]; then
         DEBIAN_FRONTEND=noninteractive $command >&2
     done
 fi
+
+if $packages_only; then exit; fi
 
 # Each environment: its directory, its requirements, the versions of Python that its packages exist for, and its size in GB.
 environments=(

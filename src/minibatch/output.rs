@@ -62,7 +62,7 @@ pub enum OutputType {
     /// IEEE 754 binary32.
     #[default]
     F32,
-    /// IEEE 754 binary16, rounded to nearest, ties to even. Values from 65,520 on become infinite.
+    /// IEEE 754 binary16, rounded to nearest, ties to even. Values from 65,520 on, which would be infinite, are refused.
     F16,
     /// The upper half of a binary32, rounded to nearest, ties to even.
     Bf16,

@@ -282,14 +282,13 @@ fn genes_and_columns_are_found_by_name() {
     let warnings = report["warnings"].as_array().unwrap();
     let sentences: Vec<&str> = warnings.iter().map(|w| w["message"].as_str().unwrap()).collect();
     assert!(
-        sentences.len() == 2 && sentences[0].contains("other"),
+        sentences.len() == 3 && sentences[0].contains("other"),
         "{warnings:?}"
     );
     assert!(sentences[1].contains("note"), "{warnings:?}");
-    assert!(
-        warnings.iter().all(|warning| warning["kind"] == "obs"),
-        "{warnings:?}"
-    );
+    assert!(sentences[2].contains("lacks 1 of the 4 genes"), "{warnings:?}");
+    let kinds: Vec<_> = warnings.iter().map(|warning| &warning["kind"]).collect();
+    assert_eq!(kinds, ["obs", "obs", "genes"]);
     check(&store);
     let opened = Store::open(&store).unwrap();
     let bits = |value: f32| u64::from(value.to_bits());
