@@ -196,6 +196,43 @@ def test_stateful_data_loader(store, n_workers, persistent):
         assert len(contents(again)) == 16
 
 
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_the_main_process_says_that_it_does_not_know_where_workers_are(store, context):
+    dataset = Dataset(store, **SETTINGS)
+    data_loader = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context=context)
+    assert dataset.state_dict()["epoch"] == 0, "nothing has begun"
+    iterator = iter(data_loader)
+    next(iterator)
+    for _ in range(2):
+        with pytest.raises(cellring.ResumeError, match="StatefulDataLoader in its place, or use num_workers=0"):
+            dataset.state_dict()
+        # Nor at the end of the epoch.
+        list(iterator)
+    dataset.set_epoch(1)
+    assert (dataset.state_dict()["epoch"], dataset.state_dict()["history"]) == (1, [])
+    next(iter(data_loader))
+    with pytest.raises(cellring.ResumeError, match="only they know"):
+        dataset.state_dict()
+    # Iterated over here, its place is known here.
+    next(iter(dataset))
+    assert dataset.state_dict()["history"] == [1, 1]
+
+
+def test_workers_do_not_begin_again_what_was_loaded_in_the_main_process(store, epochs):
+    dataset = Dataset(store, **SETTINGS)
+    iterator = iter(dataset)
+    next(iterator)
+    state = dataset.state_dict()
+    again = Dataset(store, **SETTINGS)
+    again.load_state_dict(state)
+    with pytest.raises(cellring.ResumeError, match="workers cannot go on from there"):
+        next(iter(torch.utils.data.DataLoader(again, batch_size=None, num_workers=1)))
+    assert contents(again) == epochs[0][1:]
+    # Between epochs all are told which comes next.
+    again.load_state_dict({**state, "epoch": 1, "history": []})
+    assert contents(torch.utils.data.DataLoader(again, batch_size=None, num_workers=1)) == epochs[1]
+
+
 def test_other_numbers_of_workers_are_refused(store):
     dataset = Dataset(store, **SETTINGS)
     with pytest.raises(cellring.ResumeError, match="num_workers=2"):

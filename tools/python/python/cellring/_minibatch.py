@@ -59,7 +59,7 @@ class Minibatch:
     n_obs, shape : int, tuple
         Number of cells; number of cells and columns.
     number : int
-        Number of this minibatch among those of this rank and epoch, from 0.
+        Number of this minibatch among those of this rank and epoch, from 0; in a ``DataLoader`` with workers each worker counts its own.
     is_padding : bool
         Whether another rank gets the same minibatch too: it only evens out the ranks. Leave it out of metrics.
     """

@@ -34,7 +34,11 @@ class Dataset(IterableDataset):
 
     No workers are best: cellring's own threads do the work. With workers each of them reads its share of the epoch, with one thread and its
     share of the memory; every cell comes once, in another order than without workers, and every epoch is another one, whether or not
-    workers are persistent. A state that was saved with workers is for the same numbers of workers and ranks.
+    workers are persistent. Each worker counts its own minibatches: the same ``Minibatch.number`` comes from each of them.
+
+    Only the workers know where they are: save the state of torchdata's ``StatefulDataLoader``, which asks them. It is for the same numbers
+    of workers and ranks. ``state_dict`` in the main process, while workers iterate, raises ``ResumeError``; that of the loader itself
+    (``dataset.loader``) knows nothing of workers and is the state before them.
 
     Parameters
     ----------
@@ -59,15 +63,29 @@ class Dataset(IterableDataset):
         # For each worker the epoch that it gives next, in memory that all processes share: the copy of this object in a worker does not see
         # what becomes of this one.
         self._epochs = torch.full((_MAX_WORKERS,), self.loader._next_epoch, dtype=torch.int64).share_memory_()
+        # How many epochs each worker has begun, in such memory too; and all together when this process last knew the place.
+        self._n_begun = torch.zeros(_MAX_WORKERS, dtype=torch.int64).share_memory_()
+        self._n_known = 0
+        # Whether a place within an epoch was loaded here, which workers, whose shares are others, cannot go on from.
+        self._is_within_epoch = False
         self._ranks: tuple[int, int] | None = None
         self._share: Loader | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker that is started afresh knows nothing of torch.distributed.
-        return {"loader": self.loader, "epochs": self._epochs, "ranks": rank_and_world_size()}
+        return {
+            "loader": self.loader,
+            "epochs": self._epochs,
+            "n_begun": self._n_begun,
+            "is_within_epoch": self._is_within_epoch,
+            "ranks": rank_and_world_size(),
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.loader, self._epochs, self._ranks = state["loader"], state["epochs"], state["ranks"]
+        self.loader, self._is_within_epoch, self._ranks = state["loader"], state["is_within_epoch"], state["ranks"]
+        # A copy that is not that of a worker has memory of its own, which its workers are to share.
+        self._epochs, self._n_begun = state["epochs"].share_memory_(), state["n_begun"].share_memory_()
+        self._n_known = int(self._n_begun.sum())
         self._share = None
 
     def __len__(self) -> int:
@@ -86,7 +104,12 @@ class Dataset(IterableDataset):
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch the next iteration gives, in workers as well."""
         self.loader.set_epoch(epoch)
+        self._say(epoch)
+
+    def _say(self, epoch: int, is_within_epoch: bool = False) -> None:
+        """Tells workers which epoch comes next."""
         self._epochs.fill_(epoch)
+        self._n_known, self._is_within_epoch = int(self._n_begun.sum()), is_within_epoch
 
     def _in_worker(self) -> tuple[Loader, int] | None:
         """The share of this worker, and its number; None in the main process."""
@@ -122,27 +145,55 @@ class Dataset(IterableDataset):
     def __iter__(self) -> Iterator[Minibatch]:
         share = self._in_worker()
         if share is None:
+            # From here on the place is that of this process.
+            self._n_known, self._is_within_epoch = int(self._n_begun.sum()), False
             return iter(self.loader)
+        if self._is_within_epoch:
+            # Beginning the epoch again would go unseen.
+            raise ResumeError(
+                "a state from within an epoch was loaded into the dataset, and workers cannot go on from there: use num_workers=0, or load "
+                "the state of a StatefulDataLoader of torchdata into one"
+            )
         loader, number = share
         # Without other ranks nothing has to be even: no minibatch comes twice.
         is_alone = loader._given["world_size"] == _n_workers()
-        return _Share(loader, self._epochs, number, _n_workers(), drop_padding=is_alone)
+        return _Share(loader, self._epochs, self._n_begun, number, _n_workers(), drop_padding=is_alone)
 
     def state_dict(self) -> dict[str, Any]:
-        """As ``Loader.state_dict``; in a worker that of its share."""
+        """As ``Loader.state_dict``; in a worker that of its share.
+
+        Raises
+        ------
+        ResumeError
+            In the main process, if workers have begun an epoch since this process last iterated or was told the epoch: their places are
+            not known here.
+        """
         share = self._in_worker()
         if share is None:
+            if int(self._n_begun.sum()) != self._n_known:
+                raise ResumeError(
+                    "workers of a DataLoader have iterated over this dataset, and only they know where they are: save the state of "
+                    "torchdata's StatefulDataLoader in its place, or use num_workers=0"
+                )
             return self.loader.state_dict()
         loader, number = share
         return {**loader.state_dict(), "workers": _n_workers()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """As ``Loader.load_state_dict``; in a worker for its share."""
+        """As ``Loader.load_state_dict``; in a worker for its share.
+
+        Raises
+        ------
+        ResumeError
+            As ``Loader.load_state_dict``, and if the state was saved with another number of workers.
+        """
         share = self._in_worker()
         loader = self.loader if share is None else share[0]
         _check_workers(state, _n_workers(), loader)
         loader.load_state_dict(_without_workers(state))
-        if share is not None:
+        if share is None:
+            self._say(state["epoch"], bool(state["history"]))
+        else:
             self._epochs[share[1]] = state["epoch"]
 
 
@@ -168,9 +219,12 @@ def _check_workers(state: Mapping[str, Any], n_workers: int, loader: Loader) -> 
 class _Share(Iterator[Minibatch]):
     """An epoch's share of a worker, which is fixed when its first minibatch is asked for."""
 
-    def __init__(self, loader: Loader, epochs: torch.Tensor, number: int, n_workers: int, drop_padding: bool) -> None:
+    def __init__(
+        self, loader: Loader, epochs: torch.Tensor, n_begun: torch.Tensor, number: int, n_workers: int, drop_padding: bool
+    ) -> None:
         self._loader = loader
         self._epochs = epochs
+        self._n_begun = n_begun
         self._number = number
         self._n_workers = n_workers
         self._drop_padding = drop_padding
@@ -193,6 +247,7 @@ class _Share(Iterator[Minibatch]):
             minibatch = next(epoch)
             if is_first:
                 self._epochs[self._number] = epoch.epoch + 1
+                self._n_begun[self._number] += 1
                 is_first = False
             if not (self._drop_padding and minibatch.is_padding):
                 return minibatch
