@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -116,9 +117,30 @@ def test_a_minibatch_as_anndata(store, adata):
     expected = adata[minibatch.ids.numpy()]
     assert (made.X != expected.X).nnz == 0 and (made.layers["counts"] != expected.X).nnz == 0
     assert np.array_equal(made.obsm["X_pca"], expected.obsm["X_pca"])
-    assert made.obs["stage"].tolist() == expected.obs["stage"].tolist()
+    assert made.obs["stage"].dtype == expected.obs["stage"].dtype and made.obs["stage"].tolist() == expected.obs["stage"].tolist()
     assert made.obs["age"].astype("Int64").equals(pd.Series(expected.obs["age"].array, index=made.obs.index))
     assert made.var_names.tolist() == adata.var_names.tolist()
+
+
+def test_categories_outlive_the_loader(store, adata):
+    loader = cellring.Loader(store, obs_columns=["stage", "cell_type", "n_counts"])
+    minibatch = next(iter(loader))
+    gone = weakref.ref(loader)
+    loader.close()
+    del loader
+    assert gone() is None
+    made, expected = minibatch.to_anndata().obs, adata.obs.iloc[minibatch.ids.numpy()]
+    for column in ("stage", "cell_type"):
+        assert made[column].dtype == expected[column].dtype and made[column].tolist() == expected[column].tolist()
+
+
+def test_categories_of_several_stores_have_an_order_if_it_is_the_same(tmp_path, store, adata):
+    other = adata[:100].copy()
+    other.obs["stage"] = other.obs["stage"].cat.reorder_categories(["early", "late"])
+    cellring.convert(other, tmp_path / "other")
+    for stores, is_ordered in (([store, store], True), ([store, tmp_path / "other"], False)):
+        loader = cellring.Loader(stores, obs_columns=["stage"], block_size=1)
+        assert next(iter(loader)).to_anndata().obs["stage"].cat.ordered is is_ordered
 
 
 def test_epochs_differ_and_are_the_same_every_time(store):
@@ -265,11 +287,13 @@ def test_categories_that_are_numbers(store, adata):
 
 
 def test_categories_of_columns_that_have_none(store):
-    loader = cellring.Loader(store, obs_columns=["n_counts"])
-    with pytest.raises(cellring.InputError, match="does not come as codes"):
+    loader = cellring.Loader(store, obs_columns={"n_counts": "natural", "n_genes": "natural", "cell_type": "codes"})
+    with pytest.raises(cellring.InputError, match="'n_counts' has floats, which have no categories"):
         loader.categories("n_counts")
-    with pytest.raises(KeyError, match="not among obs_columns, which are n_counts"):
-        loader.categories("cell_type")
+    with pytest.raises(cellring.InputError, match='as obs_columns={"n_genes": "codes"}'):
+        loader.categories("n_genes")
+    with pytest.raises(cellring.NotFoundError, match="did you mean 'cell_type'"):
+        loader.categories("celltype")
 
 
 @pytest.mark.parametrize(

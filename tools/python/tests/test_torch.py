@@ -35,7 +35,7 @@ def test_what_workers_send_has_no_sparse_tensor(store):
     """torch 2.1 cannot send one: the thread that sends it prints the error, and the loop waits for ever."""
     minibatch = next(iter(cellring.Loader(store)))
     _, arguments = minibatch.__reduce__()
-    sent = arguments[2][0]
+    sent = arguments[3][0]
     assert all(part.layout is torch.strided for part in sent[:3]) and sent[3] == tuple(minibatch.x.shape)
     received = pickle.loads(pickle.dumps(minibatch))
     assert received.x.layout is torch.sparse_csr and torch.equal(received.x.to_dense(), minibatch.x.to_dense())
@@ -61,6 +61,25 @@ def test_workers_share_each_epoch_and_every_epoch_is_another(store, adata, conte
     assert epochs[0] != epochs[1] != epochs[2]
     dataset.set_epoch(1)
     assert [i for m in data_loader for i in m.ids.tolist()] == epochs[1]
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_minibatches_of_workers_know_names(store, adata, context):
+    dataset = Dataset(store, batch_size=500, obs_columns=["stage"])
+    data_loader = DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context=context)
+    minibatch = next(iter(data_loader))
+    made, expected = minibatch.to_anndata(), adata[minibatch.ids.numpy()]
+    assert list(minibatch.var_names) == list(made.var_names) == list(adata.var_names)
+    assert made.obs["stage"].dtype == expected.obs["stage"].dtype and made.obs["stage"].tolist() == expected.obs["stage"].tolist()
+
+
+def test_a_minibatch_elsewhere_says_that_it_knows_no_names(store):
+    minibatch = next(iter(cellring.Loader(store, to="numpy", pad_nnz="pow2")))
+    again = pickle.loads(pickle.dumps(minibatch))
+    # Its loader is gone.
+    assert again.var_names is None
+    with pytest.raises(cellring.InputError, match="before it is sent"):
+        again.to_anndata()
 
 
 def test_workers_of_ranks_are_equal_in_number(store):

@@ -32,6 +32,11 @@ def frame(table: _cellring.Table, columns: Sequence[str] | None) -> pd.DataFrame
     return made
 
 
+def dtype_of(table: _cellring.Table, place: int) -> Any:
+    """The dtype of a column."""
+    return _column(table.column(place), table.fields()[place][1]).dtype
+
+
 def _index(column: dict[str, Any], metadata: dict[str, str]) -> Any:
     if column["kind"] == "none":
         return _texts([], metadata)

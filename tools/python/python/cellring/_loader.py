@@ -7,15 +7,15 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
 from . import _arguments, _cellring, _epoch, _request
 from ._epoch import STATE_VERSION, Epoch, Run, Sampler, to_library
-from ._errors import CellringWarning, InputError, NotFoundError, ResumeError, StoppedError
-from ._minibatch import Look, Minibatch
+from ._errors import CellringWarning, InputError, ResumeError, StoppedError
+from ._minibatch import Look, Minibatch, loaders_by_key
 from ._ranks import rank_and_world_size
 from ._store import Store, opened
 
@@ -215,6 +215,8 @@ class Loader:
         # A store knows its own.
         self._roots = [store._root if isinstance(store, Store) and root is None else root for store in listed]
         self._given = _request.owned(given)
+        self._key = os.urandom(8).hex()
+        loaders_by_key[self._key] = self
         self._next_epoch = 0
         self._pending: dict[str, Any] | None = None
         self._reset()
@@ -234,7 +236,7 @@ class Loader:
         self._current: Run | None = None
         self._look: Look | None = None
         self._n_minibatches: int | None = None
-        self._categories: dict[str, list[str] | None] = {}
+        self._names: _Names | None = None
         self._form_number: int | None = None
         # How a worker process opens it: threads and bytes.
         self._share: tuple[int, int] | None = None
@@ -253,7 +255,14 @@ class Loader:
         for path, root in zip(self._paths, self._roots):
             stores.append(opened(path, root, 3))
         n_obs = sum(store.n_obs for store in stores)
-        return _cellring.Setup(stores, _request.checked(given, n_obs))
+        made = _cellring.Setup(stores, _request.checked(given, n_obs))
+        self._names = _Names(made, stores, _request.column_names(given["obs_columns"]))
+        return made
+
+    def _known_names(self) -> _Names:
+        self._setup()
+        assert self._names is not None, "made with the request"
+        return self._names
 
     def __getstate__(self) -> dict[str, Any]:
         # The place in an epoch goes along.
@@ -262,12 +271,14 @@ class Loader:
             "paths": self._paths,
             "roots": self._roots,
             "given": self._given,
+            "key": self._key,
             "next_epoch": state["epoch"] if state["history"] else self._next_epoch,
             "pending": state if state["history"] else None,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._paths, self._roots, self._given = state["paths"], state["roots"], state["given"]
+        self._paths, self._roots, self._given, self._key = state["paths"], state["roots"], state["given"], state["key"]
+        loaders_by_key.setdefault(self._key, self)
         self._next_epoch, self._pending = state["next_epoch"], state["pending"]
         self._reset()
 
@@ -311,7 +322,8 @@ class Loader:
             pad_nnz = given["pad_nnz"]
             if given["to"] == "jax" and pad_nnz is None:
                 pad_nnz = "pow2"
-            self._look = Look(given["to"], _request.matrix_names(given["matrices"]), _Names(self), pad_nnz, _device(given["device"]))
+            names = _request.matrix_names(given["matrices"])
+            self._look = Look(given["to"], names, self._known_names(), pad_nnz, _device(given["device"]), self._key)
         return self._look
 
     def close(self) -> None:
@@ -354,7 +366,7 @@ class Loader:
     @property
     def var_names(self) -> np.ndarray:
         """Names of the columns of ``minibatch.x``, in their order: that of the store, or that of ``genes``."""
-        return np.asarray(self._setup().var_names, dtype=object)
+        return self._known_names().var_names
 
     @property
     def batch_size(self) -> int:
@@ -381,20 +393,13 @@ class Loader:
         InputError
             If it does not come as codes.
         """
-        found = self._code_names(column)
+        names = self._known_names()
+        found = names.code_names(column)
         if found is None:
+            if names.is_of_floats(column):
+                raise InputError(f"the column {column!r} has floats, which have no categories: use its values in minibatch.obs")
             raise InputError(f'the column {column!r} does not come as codes: ask for them, as obs_columns={{"{column}": "codes"}}')
         return found
-
-    def _code_names(self, column: str) -> list[str] | None:
-        """As ``categories``; None for a column that does not come as codes."""
-        setup = self._setup()
-        if column not in self._categories:
-            columns = _request.column_names(self._given["obs_columns"])
-            if column not in columns:
-                raise NotFoundError(f"the column {column!r} is not among obs_columns, which are {', '.join(columns) or 'none'}")
-            self._categories[column] = setup.categories(column)
-        return self._categories[column]
 
     @property
     def sampler(self) -> Sampler:
@@ -562,19 +567,50 @@ def _is_state(state: Mapping[str, Any]) -> bool:
 
 
 class _Names:
-    """Names of a loader, for its minibatches, which do not keep it open."""
+    """Names of genes and categories, for a loader and for its minibatches, which may outlive it and keep no thread of it."""
 
-    def __init__(self, loader: Loader) -> None:
-        self._loader = weakref.ref(loader)
-        self._var_names = loader._setup().var_names
+    def __init__(self, setup: _cellring.Setup, stores: list[_cellring.Store], columns: list[str]) -> None:
+        self._setup = setup
+        self._stores = stores
+        self._columns = columns
+        self._var_names = setup.var_names
+        # Looked up when they are first asked for, once for all minibatches.
+        self._categories: dict[str, list[str] | None] = {}
+        self._is_ordered: dict[str, bool] = {}
 
     @property
     def var_names(self) -> np.ndarray:
         return np.asarray(self._var_names, dtype=object)
 
     def code_names(self, column: str) -> list[str] | None:
-        loader = self._loader()
-        return None if loader is None else loader._code_names(column)
+        """What its codes stand for; None for a column that does not come as codes."""
+        if column not in self._categories:
+            _arguments.existing([column], self._columns, "column", "obs_columns")
+            self._categories[column] = self._setup.categories(column)
+        return self._categories[column]
+
+    def is_ordered(self, column: str) -> bool:
+        """Whether its categories have an order, in all stores the same."""
+        if column not in self._is_ordered:
+            from ._frames import dtype_of
+
+            dtypes = [dtype_of(table, place) for table, place in self._tables_with(column)]
+            self._is_ordered[column] = all(getattr(dtype, "ordered", False) and dtype == dtypes[0] for dtype in dtypes)
+        return self._is_ordered[column]
+
+    def is_of_floats(self, column: str) -> bool:
+        """Whether it has floats in some store."""
+        columns = [table.column(place) for table, place in self._tables_with(column)]
+        numbers = [values for values in columns if values["kind"] == "number"]
+        return any(values["is_half"] or np.asarray(values["values"]).dtype.kind == "f" for values in numbers)
+
+    def _tables_with(self, column: str) -> Iterator[tuple[_cellring.Table, int]]:
+        """obs of each store that has the column, and its place there."""
+        for store in self._stores:
+            table = store.obs()
+            for place, (name, _) in enumerate(table.fields()):
+                if place > 0 and name == column:
+                    yield table, place
 
 
 def _device(device: Any) -> Any:

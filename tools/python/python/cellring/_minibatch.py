@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,26 +16,33 @@ if TYPE_CHECKING:
     import anndata
     import scipy.sparse
 
+    from ._loader import Loader
+
 # Copies to a device that are under way, with what they read from: it must not be used again before they are done.
 _copies: list[tuple[Any, Any]] = []
 _copies_lock = threading.Lock()
+
+# Loaders of this process. A minibatch that comes from a worker finds its own here, or that which was sent to the worker.
+loaders_by_key: weakref.WeakValueDictionary[str, Loader] = weakref.WeakValueDictionary()
 
 
 class Look:
     """What all minibatches of a loader have in common: framework, names, and how they are described."""
 
-    __slots__ = ("form", "matrices", "names", "pad_nnz", "device")
+    __slots__ = ("form", "matrices", "names", "pad_nnz", "device", "key")
 
     def __init__(
-        self, name: str, matrices: tuple[str, ...], names: Any, pad_nnz: int | str | None, device: Any = None
+        self, name: str, matrices: tuple[str, ...], names: Any, pad_nnz: int | str | None, device: Any = None, key: str = ""
     ) -> None:
         self.form: Form = form(name)
         self.matrices = matrices
         """Paths in AnnData of the matrices after the first."""
         self.names = names
-        """Whoever knows names: ``code_names(column)`` and ``var_names``."""
+        """Whoever knows names: ``code_names(column)``, ``is_ordered(column)`` and ``var_names``."""
         self.pad_nnz = pad_nnz
         self.device = device
+        self.key = key
+        """That of the loader."""
 
 
 class Minibatch:
@@ -169,7 +177,7 @@ class Minibatch:
 
     @property
     def var_names(self) -> Any:
-        """Names of the columns of ``x``."""
+        """Names of the columns of ``x``; None in another process than that of the loader, or of the ``Dataset`` that it was sent by."""
         return self._look.names.var_names
 
     def __len__(self) -> int:
@@ -259,19 +267,29 @@ class Minibatch:
         return matrix if isinstance(matrix, csr_matrix) else csr_matrix(matrix)
 
     def to_anndata(self) -> anndata.AnnData:
-        """The minibatch as an AnnData: X, the obs columns with their categories, further matrices as layers or in obsm."""
+        """The minibatch as an AnnData: X, the obs columns with their categories, further matrices as layers or in obsm.
+
+        Raises
+        ------
+        InputError
+            If the minibatch was sent to a process that has no such loader, or is a ranked one.
+        """
         import anndata
         import pandas as pd
 
         if self.var_names is None:
-            raise InputError("a minibatch from another process has left its loader, which knows the names of genes: call to_anndata() there")
+            raise InputError(
+                "this minibatch was sent to a process that does not have its loader, which knows the names of genes: call to_anndata() "
+                "before it is sent"
+            )
         frame: dict[str, Any] = {}
         for name, values in self.obs.items():
             valid = self.obs_valid.get(name)
             categories = self._look.names.code_names(name)
             values = values if isinstance(values, list) else np.asarray(_on_host(values))
             if categories is not None:
-                frame[name] = pd.Categorical.from_codes(values, categories=categories)
+                ordered = self._look.names.is_ordered(name)
+                frame[name] = pd.Categorical.from_codes(values, categories=categories, ordered=ordered)
             elif valid is not None and not isinstance(values, list) and values.dtype.kind in "iub":
                 extension = {"i": pd.arrays.IntegerArray, "u": pd.arrays.IntegerArray, "b": pd.arrays.BooleanArray}
                 frame[name] = extension[values.dtype.kind](values, ~np.asarray(_on_host(valid)))
@@ -294,7 +312,8 @@ class Minibatch:
     def __reduce__(self) -> Any:
         matrices = {name: _apart(value) for name, value in self.matrices.items()}
         values = (_apart(self.x), self.ids, self.obs, self.obs_valid, matrices)
-        return _rebuilt, (self._look.form.name, self._look.matrices, values, self._shape, self.number, self.is_padding)
+        look = self._look
+        return _rebuilt, (look.key, look.form.name, look.matrices, values, self._shape, self.number, self.is_padding)
 
 
 class _Apart(NamedTuple):
@@ -318,10 +337,11 @@ def _together(look: Look, value: Any) -> Any:
 
 
 def _rebuilt(
-    name: str, matrices: tuple[str, ...], values: Any, shape: tuple[int, int], number: int, is_padding: bool
+    key: str, name: str, matrices: tuple[str, ...], values: Any, shape: tuple[int, int], number: int, is_padding: bool
 ) -> Minibatch:
     """A minibatch that came from another process."""
-    look = Look(name, matrices, Nameless(), None)
+    loader = loaders_by_key.get(key)
+    look = Look(name, matrices, Nameless() if loader is None else loader._known_names(), None, key=key)
     made = Minibatch(None, look)
     x, made._ids, made._obs, made._valid, others = values
     made._x = _together(look, x)
@@ -331,12 +351,9 @@ def _rebuilt(
 
 
 class Nameless:
-    """Names of a minibatch that has left its loader behind."""
+    """Names of a minibatch in a process that does not have its loader."""
 
     var_names = None
-
-    def code_names(self, column: str) -> None:
-        return None
 
 
 def _on_host(tensor: Any) -> Any:
