@@ -585,6 +585,16 @@ def test_progress_that_fails(tmp_path, large):
     assert names_of(tmp_path) == []
 
 
+@pytest.mark.parametrize("error", [ValueError("not today"), AttributeError("not today"), KeyError("not today")])
+def test_what_a_function_of_progress_raises_is_for_the_caller(tmp_path, error):
+    def fail(done, total):
+        raise error
+
+    with pytest.raises(type(error), match="not today"):
+        cellring.convert(MOUSE, tmp_path / "s", progress=fail)
+    assert not (tmp_path / "s").exists()
+
+
 def test_progress_as_a_bar(tmp_path, large, capfd):
     pytest.importorskip("tqdm")
     cellring.convert(large, tmp_path / "s", progress=True)

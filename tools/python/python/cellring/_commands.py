@@ -480,14 +480,16 @@ class _Messages:
             try:
                 message = json.loads(line)
                 (kind, said), = message.items()
-                if kind == "progress":
-                    bar.update(said["done"], said["total"])
-                elif kind == "error":
-                    self.error = (said["kind"], said["message"])
-                elif kind == "warning":
-                    self.warnings.append(said["message"])
             except (ValueError, AttributeError):
                 self.rest = [*self.rest[-4:], line.strip()]
+                continue
+            if kind == "progress":
+                # What a function of the caller's raises is for the caller.
+                bar.update(said["done"], said["total"])
+            elif kind == "error":
+                self.error = (said["kind"], said["message"])
+            elif kind == "warning":
+                self.warnings.append(said["message"])
 
 
 # Only what the command needs: neither the user's settings nor modules that lie in the working directory have to do with it.
