@@ -90,6 +90,14 @@ def flat(minibatches: list[list[int]]) -> list[int]:
     return [cell for minibatch in minibatches for cell in minibatch]
 
 
+@pytest.mark.parametrize("arguments", [{}, {"split": "train=0.7,val=0.3"}])
+def test_it_is_shown_without_reading_it(store: str, arguments: dict[str, str]) -> None:
+    data = DataModule(store, **arguments)
+    sizes = "train: 700 cells, val: 300 cells" if arguments else "train: 1000 cells"
+    assert str(data) == repr(data) == f"DataModule({store!r}, {sizes})"
+    assert data.loader("train").epoch == 0 and data.loader("train").stats() == {}
+
+
 def test_parts_of_a_split(store: str) -> None:
     data = DataModule(store, split="train=0.7,val=0.2,test=0.1", obs_columns=COLUMNS, batch_size=64)
     model = Classifier(1000)

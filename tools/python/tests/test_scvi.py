@@ -40,6 +40,12 @@ def latent(model: Any, data: DataModule, **arguments: Any) -> np.ndarray:
     return model.get_latent_representation(dataloader=data.inference_dataloader(**arguments))
 
 
+def test_it_is_shown_without_reading_it(store: str) -> None:
+    data = DataModule(store, batch_key="donor", split="train=0.7,val=0.3")
+    assert str(data) == repr(data) == f"DataModule({store!r}, train: 700 cells, val: 300 cells)"
+    assert data.train_dataloader().stats() == {}
+
+
 def test_training(model: Any, data: DataModule) -> None:
     for name in ("elbo_train", "elbo_validation", "reconstruction_loss_validation"):
         values = model.history[name].to_numpy(dtype=np.float64).ravel()

@@ -76,6 +76,13 @@ class Parts:
     def __iter__(self) -> Iterator[str]:
         return iter(self._selections)
 
+    def __repr__(self) -> str:
+        """The stores and the parts, as a data module shows them."""
+        loaders = {name: self.loader(name) for name in self._selections}
+        paths = next(iter(loaders.values()))._paths
+        parts = ", ".join(f"{name}: {loader.n_obs} cells" for name, loader in loaders.items())
+        return f"{(paths[0] if len(paths) == 1 else paths)!r}, {parts}"
+
     def loader(self, name: str) -> Loader:
         """The loader of a part. All cells are there to be predicted, unless the split says which."""
         made = self._loaders.get(name)

@@ -91,6 +91,12 @@ class DataModule(LightningDataModule):
         for name in self._parts:
             self._parts.loader(name)
 
+    def __repr__(self) -> str:
+        return f"DataModule({self._parts!r})"
+
+    # Lightning's own would iterate over the loaders.
+    __str__ = __repr__
+
     def loader(self, part: str = "train") -> Loader:
         """The loader of a part, which also knows ``var_names`` and ``categories``.
 

@@ -175,6 +175,12 @@ class DataModule(LightningDataModule):
                 return name
         raise NotFoundError(f"layer={layer!r}: {self._stores[0].path} has no such matrix, only {', '.join(matrices)}")
 
+    def __repr__(self) -> str:
+        return f"DataModule({self._parts!r})"
+
+    # Lightning's own would iterate over the loaders.
+    __str__ = __repr__
+
     # Columns of obs, looked at once.
 
     def _values(self, column: str) -> list[pd.Series]:
