@@ -70,6 +70,7 @@ def test_every_layout_in_every_framework(store, adata, to, layout):
             assert np.array_equal(np.asarray(minibatch.x), expected)
         else:
             values, indices, lens = map(np.asarray, minibatch.x)
+            assert lens.dtype == indices.dtype == np.int32, "what torch can compare and add"
             for row in range(len(expected)):
                 n = lens[row]
                 assert n == min(5, (expected[row] > 0).sum())

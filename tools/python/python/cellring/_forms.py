@@ -32,7 +32,7 @@ class TopK(NamedTuple):
     indices: Any
     """``(n_obs, k)`` columns in rank order; -1 after the last."""
     lens: Any
-    """``(n_obs,)``: how many each cell has, at most ``k``."""
+    """``(n_obs,)`` of int32: how many each cell has, at most ``k``."""
 
 
 class Form:
@@ -43,6 +43,16 @@ class Form:
     def array(self, array: _cellring.Array) -> Any:
         """An array, without a copy."""
         raise NotImplementedError
+
+    def of_numpy(self, array: np.ndarray) -> Any:
+        """An array of numpy as one of this framework, without a copy."""
+        raise NotImplementedError
+
+    def top_k(self, raw: _cellring.Minibatch, matrix: int) -> TopK:
+        """The highest values of a minibatch, without a copy."""
+        values, indices = (self.array(raw.array(matrix, role)) for role in ("values", "indices"))
+        # torch can do next to nothing with unsigned numbers; these are small.
+        return TopK(values, indices, self.of_numpy(np.asarray(raw.array(matrix, "lens")).view(np.int32)))
 
     def csr(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
         """A sparse matrix of arrays of this framework, without a copy."""
@@ -59,6 +69,9 @@ class _Numpy(Form):
 
     def array(self, array: _cellring.Array) -> np.ndarray:
         return np.asarray(array)
+
+    def of_numpy(self, array: np.ndarray) -> np.ndarray:
+        return array
 
     def csr(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
         return Csr(values, indices, indptr, shape)
@@ -82,6 +95,7 @@ class _Torch(Form):
         except ImportError as error:
             raise InputError('to="torch" needs torch: install it (pip install torch), or ask for to="scipy"') from error
         self._from_dlpack = torch.from_dlpack
+        self._from_numpy = torch.from_numpy
         self._sparse = torch.sparse_csr_tensor
         with warnings.catch_warnings():
             # torch says once in a process that CSR is in beta.
@@ -92,6 +106,9 @@ class _Torch(Form):
     def array(self, array: _cellring.Array) -> Any:
         # Straight to the capsule: what torch asks an object first takes longer than the rest.
         return self._from_dlpack(array.__dlpack__())
+
+    def of_numpy(self, array: np.ndarray) -> Any:
+        return self._from_numpy(array)
 
     def csr_of(self, raw: _cellring.Minibatch, matrix: int) -> Any:
         # All three capsules in one call: it is made for every minibatch.
@@ -117,7 +134,10 @@ class _Jax(Form):
 
     def array(self, array: _cellring.Array) -> Any:
         # jax takes what is aligned to 64 bytes without a copy, and copies the rest.
-        return self._numpy.asarray(np.asarray(array))
+        return self.of_numpy(np.asarray(array))
+
+    def of_numpy(self, array: np.ndarray) -> Any:
+        return self._numpy.asarray(array)
 
     def csr(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
         return self._sparse.BCSR((values, indices, indptr), shape=shape)

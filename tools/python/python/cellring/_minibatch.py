@@ -98,7 +98,7 @@ class Minibatch:
             return made.csr(*self._padded(raw, number, pad_nnz), raw.shape(number))
         if layout == "dense":
             return made.array(raw.array(number, "values"))
-        return TopK(*(made.array(raw.array(number, role)) for role in ("values", "indices", "lens")))
+        return made.top_k(raw, number)
 
     def _padded(self, raw: _cellring.Minibatch, number: int, pad_nnz: int | str) -> tuple[Any, Any, Any]:
         """The arrays of a sparse matrix with zeros after the last value, so that few lengths occur."""
@@ -107,16 +107,8 @@ class Minibatch:
         longer = [np.zeros(n, dtype=array.dtype) for array in (indices, values)]
         for array, given in zip(longer, (indices, values)):
             array[: len(given)] = given
-        made = self._look.form
-        if made.name == "jax":
-            import jax.numpy
-
-            return jax.numpy.asarray(indptr), jax.numpy.asarray(longer[0]), jax.numpy.asarray(longer[1])
-        if made.name == "torch":
-            import torch
-
-            return torch.from_numpy(indptr), torch.from_numpy(longer[0]), torch.from_numpy(longer[1])
-        return indptr, longer[0], longer[1]
+        of_numpy = self._look.form.of_numpy
+        return of_numpy(indptr), of_numpy(longer[0]), of_numpy(longer[1])
 
     @property
     def x(self) -> Any:
