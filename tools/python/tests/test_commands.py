@@ -66,6 +66,44 @@ def test_a_path(tmp_path, source, adata):
     equal(tmp_path / "s", adata)
 
 
+def with_parts_of_all_kinds(adata: anndata.AnnData) -> anndata.AnnData:
+    """With what no store holds."""
+    made = adata.copy()
+    made.raw = made.copy()
+    made.uns.update({"neighbors": {"a": 1}, "colors": ["red"]})
+    made.varm["PCs"] = np.zeros((made.n_vars, 3))
+    for name in ("distances", "connectivities"):
+        made.obsp[name] = sp.identity(made.n_obs, format="csr")
+    made.varp["genes"] = sp.identity(made.n_vars, format="csr")
+    return made
+
+
+@pytest.mark.parametrize("form", ["path", "memory", "backed"])
+def test_what_is_left_out_is_listed_and_a_warning(tmp_path, adata, form):
+    given = with_parts_of_all_kinds(adata[:50])
+    given.write_h5ad(tmp_path / "x.h5ad")
+    inputs = {"path": tmp_path / "x.h5ad", "memory": given, "backed": anndata.read_h5ad(tmp_path / "x.h5ad", backed="r")}[form]
+    with pytest.warns(cellring.CellringWarning, match='not stored: layers/counts .layer="counts" stores it.*and 1 more') as caught:
+        report = cellring.convert(inputs, tmp_path / "s", obsm=["X_pca"], x=True)
+    assert [warning.filename for warning in caught if warning.category is cellring.CellringWarning] == [__file__]
+    found = {part["path"]: (part["option"], part["n"]) for part in report["left_out"]}
+    assert found == {
+        "layers/counts": ('layer="counts"', 1),
+        "raw/X": ("raw=True", 1),
+        "varm/PCs": (None, 1),
+        "obsp/connectivities": (None, 1),
+        "obsp/distances": (None, 1),
+        "varp/genes": (None, 1),
+        "uns": (None, 2),
+    }
+    # What is stored whole says nothing.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", cellring.CellringWarning)
+        cellring.convert(anndata.AnnData(X=adata.X, obs=adata.obs, var=adata.var), tmp_path / "t")
+    with pytest.warns(cellring.CellringWarning, match="not stored: .*obsp/distances"):
+        assert cellring.append(tmp_path / "t", inputs)["left_out"]
+
+
 @pytest.mark.parametrize("as_what", [str, pathlib.Path, os.fsencode])
 def test_paths_of_all_kinds(tmp_path, source, as_what):
     path = as_what(source)
@@ -201,6 +239,17 @@ def test_an_anndata_in_memory_that_is_refused(tmp_path, adata):
         cellring.convert(adata, tmp_path / "s")
     with pytest.raises(cellring.ArgumentError, match="'layr'.*did you mean 'layer'"):
         cellring.convert(adata, tmp_path / "t", layr="counts")
+    for inputs, says in (
+        (adata.obs, "found DataFrame: make an AnnData of it"),
+        ([adata, adata.X], "found csr_matrix: make an AnnData of it"),
+        ({"a": "a.h5ad"}, "give a list, and the names as label_values="),
+        ([adata, None], "inputs=None: expected a path"),
+    ):
+        with pytest.raises(cellring.InputError, match=says):
+            cellring.convert(inputs, tmp_path / "t")
+    for what in (cellring.Loader, cellring.Store, lambda adata: cellring.link(adata, tmp_path / "t")):
+        with pytest.raises(cellring.InputError, match="=<AnnData>: expected a path.*cellring.convert makes a store of an AnnData in memory"):
+            what(adata)
     with pytest.raises(cellring.InputError, match="genes is empty"):
         cellring.convert(adata, tmp_path / "t", genes=[])
     with pytest.raises(FileNotFoundError, match="create it first"):
@@ -211,13 +260,14 @@ def test_an_anndata_in_memory_that_is_refused(tmp_path, adata):
     with pytest.raises(cellring.CommandError, match="the AnnData in memory has no layers/none") as caught:
         cellring.convert(adata, tmp_path / "t", layer="none")
     assert ".h5ad" not in str(caught.value)
+    for column, value in (("day", pd.to_datetime(["2020-01-01"] * 2)), ("mixed", np.array([1, "a"], dtype=object))):
+        odd = anndata.AnnData(X=np.ones((2, 3), dtype=np.float32))
+        odd.obs[column] = value
+        with pytest.raises(cellring.InputError, match=f"cannot write '{column}' in obs of this AnnData .*; change its type, or leave it out$"):
+            cellring.convert(odd, tmp_path / "t")
     halves = anndata.AnnData(X=np.ones((2, 3), dtype=np.float16))
-    with pytest.raises(cellring.CommandError, match="X in the AnnData in memory holds float16"):
+    with pytest.raises(cellring.CommandError, match="X in the AnnData in memory holds float16, .*; convert it with numpy's astype$"):
         cellring.convert(halves, tmp_path / "t")
-    mixed = anndata.AnnData(X=np.ones((2, 3), dtype=np.float32))
-    mixed.obs["dates"] = pd.to_datetime(["2020-01-01", "2021-01-01"])
-    with pytest.raises(cellring.InputError, match="anndata cannot write this AnnData as .h5ad"):
-        cellring.convert(mixed, tmp_path / "t")
     assert names_of(tmp_path) == ["s"]
 
 
@@ -355,7 +405,7 @@ def test_numbers_and_sizes():
 
 def test_warnings(tmp_path, source):
     with pytest.warns(cellring.CellringWarning, match="give index_unique=SEP to append the label of each input") as caught:
-        report = cellring.convert([source, source], tmp_path / "s")
+        report = cellring.convert([source, source], tmp_path / "s", x=True, layer="counts", obsm="X_pca")
     # At the line of the caller.
     assert [warning.filename for warning in caught] == [__file__]
     assert [warning["message"] for warning in report["warnings"]] == [str(warning.message) for warning in caught]
@@ -363,7 +413,7 @@ def test_warnings(tmp_path, source):
         warnings.simplefilter("error")
         with pytest.raises(cellring.CellringWarning):
             cellring.convert([source, source], tmp_path / "t")
-        cellring.convert(source, tmp_path / "u")
+        cellring.convert(MOUSE, tmp_path / "u")
 
 
 REFUSALS = {

@@ -54,7 +54,15 @@ def path(name: str, value: Any) -> str:
     try:
         return os.fsdecode(value)
     except TypeError:
-        raise InputError(f"{name}={value!r}: expected a path, as str or pathlib.Path") from None
+        found = repr(value)
+        found = found if len(found) <= 80 and "\n" not in found else f"<{type(value).__name__}>"
+        hint = "; cellring.convert makes a store of an AnnData in memory" if is_anndata(value) else ""
+        raise InputError(f"{name}={found}: expected a path, as str or pathlib.Path{hint}") from None
+
+
+def is_anndata(value: Any) -> bool:
+    """Whether it is an AnnData, which need not be installed."""
+    return hasattr(value, "write_h5ad") and hasattr(value, "obs_names")
 
 
 def names(name: str, value: Any) -> list[str]:

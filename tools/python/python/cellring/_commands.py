@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
+
 from . import _arguments, _cellring
 from ._errors import (
     CellringError,
@@ -61,7 +63,8 @@ def convert(inputs: Any, store: PathLike, *, progress: bool | Callable[[int, int
     ----------
     inputs : path, anndata.AnnData, or a list of these
         ``.h5ad``, zarr, 10x Genomics ``.h5`` or Matrix Market; several become one store. Or one linked store: what was linked of its
-        file. What is in memory is written to a temporary ``.h5ad`` next to the store first: X, obs, var, layers, obsm and raw.
+        file. What is in memory is written to a temporary ``.h5ad`` next to the store first, as anndata writes it: X, obs, var, layers,
+        obsm and raw. Columns of texts of which some are equal become categoricals, as in any file that anndata writes.
     store : path
         The store to make, a directory. It appears when it is complete, and not before.
     progress : bool or function, optional
@@ -70,13 +73,15 @@ def convert(inputs: Any, store: PathLike, *, progress: bool | Callable[[int, int
     **options
         Every option of ``cellring convert`` under its name, such as ``layer="counts"``, ``obsm=["X_pca"]``, ``join="inner"``,
         ``memory="4GiB"``, ``force=True``; ``genes`` may be a list of names. X alone is stored unless a matrix is asked for; with
-        ``layer`` or ``raw``, ``x=True`` keeps it. ``uns`` and graphs are never stored; a warning says what is left out. ``var_order`` is ``"source"`` here unless given: genes stay
-        where they are in the source; ``"detection"`` makes stores a fifth smaller and reorders them (``Store.var_names``).
+        ``layer`` or ``raw``, ``x=True`` keeps it. ``uns`` and graphs are never stored; a ``CellringWarning`` names what is left out.
+        ``var_order`` is ``"source"`` here unless given: genes stay where they are in the source; ``"detection"`` makes stores a fifth
+        smaller and reorders them (``Store.var_names``).
 
     Returns
     -------
     dict
-        What was converted: ``n_obs``, ``n_vars``, ``nnz``, ``bytes``, ``left_out``, ``warnings`` and more.
+        What was converted: ``n_obs``, ``n_vars``, ``nnz``, ``bytes``, ``left_out``, ``warnings`` and more. ``left_out`` has a dictionary
+        for each part that is not stored: its ``path``, the ``option`` that stores it (or None), how many members it stands for (``n``).
 
     Raises
     ------
@@ -203,13 +208,18 @@ def merge(
 
 def _listed(inputs: Any) -> list[Any]:
     """One or several inputs as a list."""
-    if isinstance(inputs, (str, bytes, os.PathLike)) or _is_anndata(inputs) or not isinstance(inputs, Iterable):
-        return [inputs]
-    return list(inputs)
+    is_one = isinstance(inputs, (str, bytes, os.PathLike, Mapping)) or getattr(inputs, "ndim", 1) != 1 or _arguments.is_anndata(inputs)
+    return [inputs] if is_one or not isinstance(inputs, Iterable) else list(inputs)
 
 
-def _is_anndata(value: Any) -> bool:
-    return hasattr(value, "write_h5ad") and hasattr(value, "obs_names")
+def _path_of_input(value: Any) -> str:
+    """The path of an input that is not in memory."""
+    remedy = "give a list, and the names as label_values=" if isinstance(value, Mapping) else None
+    if getattr(value, "ndim", 0) > 0:
+        remedy = "make an AnnData of it, as anndata.AnnData(X=..., obs=..., var=...)"
+    if remedy is not None:
+        raise InputError(f"inputs: expected paths or AnnData, found {type(value).__name__}: {remedy}")
+    return _arguments.path("inputs", value)
 
 
 def _with_inputs(
@@ -227,8 +237,8 @@ def _with_inputs(
     if not listed:
         raise InputError("inputs is empty: give at least one")
     made = None if output is None else store
-    if not any(map(_is_anndata, listed)):
-        paths = [_arguments.path("inputs", one) for one in listed]
+    if not any(map(_arguments.is_anndata, listed)):
+        paths = [_path_of_input(one) for one in listed]
         return _run(command, [*before, *paths], options, progress, output=made)
     # Refused before anything is written; what can be gone through once only is kept for when it is needed.
     options = {name: list(value) if isinstance(value, Iterator) else value for name, value in options.items()}
@@ -247,25 +257,31 @@ def _with_inputs(
     with temporary as folder:
         paths, names = [], {}
         for number, one in enumerate(listed):
-            if _is_anndata(one):
+            if _arguments.is_anndata(one):
                 path = os.path.join(folder, f"{number}.h5ad")
                 _write(one, path)
                 names[path] = "the AnnData in memory" if len(listed) == 1 else f"inputs[{number}]"
             else:
-                path = _arguments.path("inputs", one)
+                path = _path_of_input(one)
             paths.append(path)
         return _run(command, [*before, *paths], options, progress, output=made, names=names)
 
 
 def _write(adata: anndata.AnnData, path: str) -> None:
-    """Writes the parts of an AnnData that a store can hold.
+    """Writes the parts of an AnnData that a store can hold, and of the others that they are there: the report names those too.
 
     Its own method would change it, as it makes categories of texts, and would fail over what is in uns.
     """
     import anndata
+    from scipy.sparse import csr_matrix
     from anndata.io import write_h5ad
 
     raw = adata.raw
+
+    def stand_ins(group: Mapping[str, Any], value: Any) -> dict[str, Any]:
+        # A slash would be a path in the file.
+        return {str(name).replace("/", "_"): value for name in group}
+
     try:
         part = anndata.AnnData(
             X=adata.X,
@@ -274,16 +290,26 @@ def _write(adata: anndata.AnnData, path: str) -> None:
             # In anndata 0.13 X is a layer without a name.
             layers={name: layer for name, layer in adata.layers.items() if name is not None},
             obsm=dict(adata.obsm),
-            raw=None if raw is None else {"X": raw.X, "var": raw.var.copy()},
+            raw=None if raw is None else {"X": raw.X, "var": raw.var.copy(), "varm": stand_ins(raw.varm, np.zeros((raw.n_vars, 1), np.int8))},
+            varm=stand_ins(adata.varm, np.zeros((adata.n_vars, 1), np.int8)),
+            obsp=stand_ins(adata.obsp, csr_matrix((adata.n_obs, adata.n_obs), dtype=np.int8)),
+            varp=stand_ins(adata.varp, csr_matrix((adata.n_vars, adata.n_vars), dtype=np.int8)),
+            # Of uns the report has the number of members only.
+            uns={str(number): 0 for number in range(len(adata.uns))},
         )
         with _nullable_strings(anndata.settings):
             write_h5ad(path, part)
     except OSError as error:
         raise StoreError(f"the AnnData cannot be written next to the store: {error}") from error
     except Exception as error:
-        # anndata has many kinds, and tells on several lines.
-        why = " ".join(str(error).split())
-        raise InputError(f"anndata cannot write this AnnData as .h5ad, which is what is converted: {why}") from error
+        # anndata has many kinds, and tells on several lines, or in notes, which part it was.
+        why = " ".join(" ".join([str(error), *getattr(error, "__notes__", ())]).split())
+        what, remedy = "this AnnData", ""
+        if place := re.search(r"(?:Above e|E)rror raised while writing key '([^']*)' of .* to /?(\S*)", why):
+            why = why[: place.start()].strip()
+            what = f"{place[1]!r} in {place[2]} of this AnnData" if place[2] else f"{place[1]} of this AnnData"
+            remedy = "; change its type, or leave it out"
+        raise InputError(f"anndata cannot write {what} as .h5ad, which is what is converted: {why}{remedy}") from error
 
 
 _settings = threading.Lock()
@@ -414,6 +440,8 @@ def _run(
         if code == 0:
             bar.end()
             reported: dict[str, Any] = said.report(json.loads(report))
+            if reported.get("left_out"):
+                warnings.warn(_left_out(reported["left_out"]), CellringWarning, stacklevel=_level_of_caller())
             return reported
         kind, sentence = messages.error or ("failed", _how_it_ended(command, code, messages.rest))
         target = output or made
@@ -559,7 +587,10 @@ class _Sentences:
     def in_python(self, sentence: str) -> str:
         parts = [sentence] if self._kept is None else self._kept.split(sentence)
         # What was split off stands between the others.
-        return "".join(self._names.get(part, part) if place % 2 else self._translated(part) for place, part in enumerate(parts))
+        made = "".join(self._names.get(part, part) if place % 2 else self._translated(part) for place, part in enumerate(parts))
+        is_of_memory = any(name in made for path, name in self._names.items() if path.endswith(".h5ad"))
+        # There is no file that could be written again.
+        return made.replace(" and write the file again", "") if is_of_memory else made
 
     def _translated(self, sentence: str) -> str:
         sentence = self._quoted.sub(lambda match: _name(match[1]), sentence)
