@@ -198,6 +198,8 @@ def test_missing_categories_are_refused_before_training(store: str, adata: annda
 def test_missing_numbers_are_refused(store: str) -> None:
     with pytest.raises(cellring.InputError, match="continuous_covariate_keys: .* cells have no value in the column 'age'"):
         DataModule(store, continuous_covariate_keys=["n_genes", "age"])
+    with pytest.raises(cellring.InputError, match="continuous_covariate_keys: the column 'cell_type' has category, and scvi-tools needs numbers"):
+        DataModule(store, continuous_covariate_keys=["n_genes", "cell_type"])
 
 
 # Labels.

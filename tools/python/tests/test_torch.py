@@ -193,6 +193,9 @@ def test_what_torch_tries_is_refused_with_a_remedy(store):
     loader = cellring.Loader(store)
     with pytest.raises(cellring.InputError, match="cellring.torch.Dataset"):
         next(iter(DataLoader(loader, batch_size=64)))
+    for batch_size in (1, 8):
+        with pytest.raises(cellring.InputError, match="give it batch_size=None"):
+            next(iter(DataLoader(Dataset(loader), batch_size=batch_size)))
     train, _ = torch.utils.data.random_split(Dataset(loader), [0.5, 0.5])
     with pytest.raises(cellring.InputError, match="split= and part="):
         train[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import _cellring
-from ._errors import InputError
+from ._errors import InputError, NotFoundError
 from ._forms import Csr, Form, TopK, form, padded_nnz
 
 if TYPE_CHECKING:
@@ -146,7 +147,8 @@ class Minibatch:
             obs[name] = values if isinstance(values, list) else array(values)
             if valid is not None:
                 all_valid[name] = array(valid)
-        self._obs, self._valid = obs, all_valid
+        # jax takes dictionaries apart, but not their subclasses.
+        self._obs, self._valid = obs if self._look.form.name == "jax" else Columns(obs), all_valid
 
     @property
     def matrices(self) -> dict[str, Any]:
@@ -187,6 +189,11 @@ class Minibatch:
             return self.obs
         if key == "index":
             return self.ids
+        if not isinstance(key, str):
+            # Python asks for 0 and so on where a minibatch is taken apart like a pair.
+            raise InputError("a minibatch is neither a pair nor a list: use minibatch.x and minibatch.obs[column]")
+        if key not in self.obs:
+            raise _no_column(key, self.obs)
         return self.obs[key]
 
     def _mapped(self, change: Any) -> Minibatch:
@@ -202,7 +209,7 @@ class Minibatch:
             return value if isinstance(value, list) else change(value)
 
         other._x, other._ids = each(self.x), each(self.ids)
-        other._obs = {name: each(value) for name, value in self.obs.items()}
+        other._obs = type(self.obs)((name, each(value)) for name, value in self.obs.items())
         other._valid = {name: each(value) for name, value in self.obs_valid.items()}
         other._matrices = {name: each(value) for name, value in self.matrices.items()}
         return other
@@ -242,7 +249,7 @@ class Minibatch:
 
     def to_dict(self) -> dict[str, Any]:
         """``X``, ``obs``, ``index`` and ``matrices`` as a dictionary: for code that moves or collates dictionaries."""
-        return {"X": self.x, "obs": self.obs, "index": self.ids, "matrices": self.matrices}
+        return {"X": self.x, "obs": dict(self.obs), "index": self.ids, "matrices": self.matrices}
 
     def _host(self, number: int) -> Any:
         """A matrix as scipy or numpy has it."""
@@ -306,6 +313,19 @@ class Minibatch:
         values = (_apart(self.x), self.ids, self.obs, self.obs_valid, matrices)
         look = self._look
         return _rebuilt, (look.key, look.form.name, look.matrices, values, self._shape, self.number, self.is_padding)
+
+
+class Columns(dict[str, Any]):
+    """Columns of obs by name; a name that is not there is told what to do."""
+
+    def __missing__(self, name: Any) -> Any:
+        raise _no_column(name, self)
+
+
+def _no_column(name: Any, columns: dict[str, Any]) -> NotFoundError:
+    close = difflib.get_close_matches(str(name), columns, n=1)
+    there = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(columns) or 'none'};"
+    return NotFoundError(f"the minibatch has no column {name!r}; {there} the loader's obs_columns= says which columns come")
 
 
 class _Apart(NamedTuple):

@@ -232,7 +232,12 @@ class DataModule(LightningDataModule):
             *(("continuous_covariate_keys", key) for key in self.continuous_covariate_keys),
         ):
             if key is not None:
-                values = np.concatenate([np.asarray(part.to_numpy(dtype=np.float64, na_value=np.nan)) for part in self._values(key)])
+                try:
+                    parts = [np.asarray(part.to_numpy(dtype=np.float64, na_value=np.nan)) for part in self._values(key)]
+                except (TypeError, ValueError):
+                    found = ", ".join(sorted({str(part.dtype) for part in self._values(key)}))
+                    raise InputError(f"{name}: the column {key!r} has {found}, and scvi-tools needs numbers: give another column") from None
+                values = np.concatenate(parts)
                 self._refuse_missing(name, key, np.isnan(values[self.ids]))
         self._set_labels()
 

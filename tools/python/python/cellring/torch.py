@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from ._errors import CellringWarning, InputError, ResumeError
 from ._epoch import Epoch
@@ -195,6 +196,17 @@ class Dataset(IterableDataset):
             self._say(state["epoch"], bool(state["history"]))
         else:
             self._epochs[share[1]] = state["epoch"]
+
+
+def _refuse_to_collate(batch: Any, *, collate_fn_map: Any = None) -> NoReturn:
+    raise InputError(
+        "minibatches are whole, and a DataLoader is to pass them on: give it batch_size=None, and the number of cells as batch_size= to the "
+        "Dataset"
+    )
+
+
+# By default a DataLoader makes a list of minibatches and asks this table how to put them together.
+default_collate_fn_map[Minibatch] = _refuse_to_collate
 
 
 def _n_workers() -> int:
