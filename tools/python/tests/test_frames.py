@@ -213,6 +213,7 @@ def test_some_columns(table, adata):
     pd.testing.assert_frame_equal(table.to_pandas(columns), adata.obs[columns])
     pd.testing.assert_frame_equal(table.to_pandas("age"), adata.obs[["age"]])
     pd.testing.assert_frame_equal(table.to_pandas([]), adata.obs[[]])
+    pd.testing.assert_frame_equal(table[["age", "cell_type"]], adata.obs[["age", "cell_type"]])
     pd.testing.assert_series_equal(table["age"], adata.obs["age"])
     assert table.columns == list(adata.obs.columns) == list(table)
     assert list(table.index) == list(adata.obs_names)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import warnings
 import weakref
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -338,6 +340,18 @@ def test_categories_of_columns_that_have_none(store):
         ({"device": "gpu"}, ValueError, "device='gpu'"),
         ({"balance": np.full(1000, 2**32 + 1)}, ValueError, "4294967297"),
         ({"to": "jax", "dtype": "bfloat16"}, ValueError, "bfloat16"),
+        ({"order": []}, ValueError, "order is empty"),
+        ({"subset": []}, ValueError, "subset= selects none of the 1000 cells"),
+        ({"split": "a=1,b=0", "part": "b"}, ValueError, "the part 'b' of split='a=1,b=0' has none of the 1000 cells: give it a larger"),
+        ({"split": "a=.99,b=.01", "part": "b", "split_by": "treatment"}, ValueError, "the part 'b' of split='a=.99,b=.01' by 'treatment' has none of"),
+        ({"split": "a=.5,b=.5", "part": "b", "subset": [], "obs_filter": "n_genes > 0"}, ValueError, "of the cells of subset= and obs_filter="),
+        ({"obs_columns": {"celltype": "codes"}}, KeyError, "has no column 'celltype'; did you mean 'cell_type'"),
+        ({"group": "donr"}, KeyError, "did you mean 'donor'"),
+        ({"balance": ["cell_type", "donr"]}, KeyError, "did you mean 'donor'"),
+        ({"weights": "n_count"}, KeyError, "did you mean 'n_counts'"),
+        ({"split": "a=0.5,b=0.5", "part": "a", "split_by": "donr"}, KeyError, "did you mean 'donor'"),
+        ({"obs_columns": ["barcode"]}, KeyError, "the index, which holds the names of the rows, is not a column"),
+        ({"weights": "n_genes", "draws": 2000, "replacement": False}, ValueError, "give a smaller draws=, or replacement=True"),
     ],
 )
 def test_wrong_arguments_are_named(store, arguments, kind, says):
@@ -383,3 +397,50 @@ def test_what_the_caller_does_later_changes_nothing(store):
 def test_categories_need_no_memory_of_minibatches(store):
     loader = cellring.Loader(store, layout="dense", batch_size=1000, obs_columns=["cell_type"])
     assert loader.categories("cell_type") == ["astrocyte", "microglia", "neuron", "oligo"]
+
+
+def test_stores_that_do_not_fit_say_which_arguments_help(tmp_path, store, adata):
+    large = anndata.AnnData(X=np.full((20, 3), 2.0**24 + 1))
+    cellring.convert(large, tmp_path / "large")
+    with pytest.raises(cellring.InputError, match='that float32 cannot represent exactly; give allow_rounding=True, or dtype="source"$'):
+        next(iter(cellring.Loader(tmp_path / "large")))
+    with pytest.raises(cellring.InputError, match='give dtype="float32", "float16" or "bfloat16"$'):
+        next(iter(cellring.Loader(tmp_path / "large", dtype="source", log1p=True)))
+    cellring.convert(anndata.AnnData(X=adata.X[:, 1:], var=adata.var.iloc[1:]), tmp_path / "fewer")
+    with pytest.raises(cellring.InputError, match='give join="inner" for the genes that all have, or join="outer" for those that any has$'):
+        cellring.Loader([store, tmp_path / "fewer"])
+    with pytest.raises(cellring.InputError, match="no gene in common.*; give var_key=, a column of var"):
+        cellring.Loader([store, tmp_path / "large"], join="inner")
+
+
+def test_cells_of_an_order_are_counted(store):
+    loader = cellring.Loader(store, order=[5, -1, 5])
+    assert loader.n_obs == len(loader.sampler) == 3
+    assert next(iter(loader)).ids.tolist() == [5, 999, 5]
+
+
+@pytest.mark.parametrize("labels", [list, np.array, pd.Series, lambda texts: np.array(texts, dtype=object)])
+def test_labels_of_all_cells_are_classes(store, adata, labels):
+    texts = adata.obs["donor"].astype(str).tolist()
+    codes = pd.factorize(np.array(texts))[0]
+    assert ids_of(cellring.Loader(store, balance=labels(texts))) == ids_of(cellring.Loader(store, balance=codes))
+    grouped = cellring.Loader(store, group=labels(texts), n_per_group=4)
+    assert all(adata.obs["donor"].iloc[ids[:4]].nunique() == 1 for ids in ids_of(grouped))
+
+
+def test_what_a_minibatch_does_not_have(store):
+    for to in ("numpy", "jax"):
+        if to == "jax":
+            pytest.importorskip("jax")
+        minibatch = next(iter(cellring.Loader(store, obs_columns=["cell_type"], to=to)))
+        with pytest.raises(cellring.NotFoundError, match="no column 'celltype'; did you mean 'cell_type'.*obs_columns="):
+            minibatch["celltype"]
+        with pytest.raises(cellring.InputError, match="use minibatch.x and minibatch.obs"):
+            x, y = minibatch
+        # jax would take another class of dictionaries for one value.
+        assert (type(minibatch.obs) is dict) == (to == "jax") and type(minibatch.to_dict()["obs"]) is dict
+    minibatch = next(iter(cellring.Loader(store, obs_columns=["cell_type"])))
+    for asked in (minibatch, pickle.loads(pickle.dumps(minibatch))):
+        with pytest.raises(cellring.NotFoundError, match="no column 'donor'; there are cell_type; the loader's obs_columns="):
+            asked.obs["donor"]
+        assert asked.obs.get("donor") is None and "donor" not in asked.obs

@@ -657,6 +657,18 @@ CLASSES = {
 }
 
 
+def test_a_store_that_was_replaced_is_not_damaged(tmp_path, adata):
+    path = tmp_path / "s"
+    cellring.convert(adata[:300].copy(), path)
+    opened, loader = cellring.Store(path), cellring.Loader(path, to="numpy")
+    cellring.convert(adata[:100].copy(), path, force=True)
+    for ask in (lambda: opened[:5], lambda: next(iter(loader)), lambda: loader.rows([1])):
+        with pytest.raises(cellring.StoreError, match="s: the store was replaced after it was opened here: open it again") as caught:
+            ask()
+        assert not isinstance(caught.value, cellring.DamagedError)
+    assert cellring.Store(path).n_obs == 100
+
+
 def test_classes_of_errors():
     from cellring import _errors
 

@@ -77,11 +77,16 @@ def names(name: str, value: Any) -> list[str]:
     return listed
 
 
-def existing(asked: Iterable[str], there: Sequence[str], what: str, where: str) -> None:
-    """Refuses names of columns, matrices or the like that are not there, and says which are."""
+def existing(asked: Iterable[str], there: Sequence[str], what: str, where: str, only_if_close: bool = False) -> None:
+    """Refuses names of columns, matrices or the like that are not there, and says which are.
+
+    ``only_if_close``: leaves those that are like none of them to the library, which knows more of them.
+    """
     for name in asked:
         if name not in there:
             close = difflib.get_close_matches(str(name), there, n=1)
+            if only_if_close and not close:
+                continue
             hint = f"did you mean {close[0]!r}?" if close else f"there are {_few(there)}"
             raise NotFoundError(f"{where} has no {what} {name!r}; {hint}")
 

@@ -68,3 +68,27 @@ class InternalError(CellringError, RuntimeError):
 
 class CellringWarning(UserWarning):
     """Something about a request or an input that one may want to know or change."""
+
+
+# What the library says of its own settings, and what they are called here.
+_CALLED = (
+    ("lower n_draws or allow replacement", "give a smaller draws=, or replacement=True"),
+    ("that f32 cannot represent exactly", "that float32 cannot represent exactly"),
+    ("allow rounding to get the nearest f32, or ask for values of the source's type", 'give allow_rounding=True, or dtype="source"'),
+    ("choose f32, f16 or bf16 values", 'give dtype="float32", "float16" or "bfloat16"'),
+    (
+        "join the stores by the genes that all have (inner), that any has (outer), or by a list",
+        'give join="inner" for the genes that all have, or join="outer" for those that any has',
+    ),
+    ("join them by a var column that names genes the same way", "give var_key=, a column of var that names genes the same way"),
+    ("join by the genes that all have", 'give join="inner"'),
+    ("join by another var column", "give another var_key="),
+)
+
+
+def in_python(error: CellringError) -> CellringError:
+    """An error of the library with the names that settings have here."""
+    sentence = said = str(error)
+    for theirs, ours in _CALLED:
+        said = said.replace(theirs, ours)
+    return error if said == sentence else type(error)(said)

@@ -14,10 +14,10 @@ import numpy as np
 
 from . import _arguments, _cellring, _epoch, _request
 from ._epoch import STATE_VERSION, Epoch, Run, Sampler, to_library
-from ._errors import CellringWarning, InputError, ResumeError, StoppedError
+from ._errors import CellringError, CellringWarning, InputError, ResumeError, StoppedError, in_python
 from ._minibatch import Look, Minibatch, loaders_by_key
 from ._ranks import rank_and_world_size
-from ._store import Store, opened
+from ._store import Store, if_replaced, opened, stamp_of
 
 if _cellring.IS_DEBUG_BUILD:
     warnings.warn(
@@ -252,12 +252,28 @@ class Loader:
     def _make(self) -> _cellring.Setup:
         given = self._given
         stores = []
+        self._stamps = [stamp_of(path) for path in self._paths]
         for path, root in zip(self._paths, self._roots):
             stores.append(opened(path, root, 3))
         n_obs = sum(store.n_obs for store in stores)
-        made = _cellring.Setup(stores, _request.checked(given, n_obs))
+        columns = [[name for name, _ in store.obs().fields()[1:]] for store in stores]
+        request = _request.checked(given, n_obs, columns[0])
+        for path, there in zip(self._paths, columns):
+            _arguments.existing(_request.columns_in_use(request, columns), there, "column", f"obs of {path}", only_if_close=True)
+        try:
+            made = _cellring.Setup(stores, request)
+        except CellringError as error:
+            raise self._explained(error, n_obs) from None
         self._names = _Names(made, stores, _request.column_names(given["obs_columns"]))
         return made
+
+    def _explained(self, error: CellringError, n_obs: int = 0) -> CellringError:
+        """An error of the compiled half as one that says what to do here."""
+        if "select none of the" in str(error):
+            return InputError(_request.nothing_selected(self._given, n_obs))
+        for path, stamp in zip(self._paths, self._stamps):
+            error = if_replaced(error, path, stamp)
+        return in_python(error)
 
     def _known_names(self) -> _Names:
         self._setup()
@@ -312,7 +328,10 @@ class Loader:
             # Page-locked memory leaves this class on the device only: the host's arrays could be freed while a copy reads them.
             device = self._looks().device
             pinned = {} if device is None or device.type != "cuda" else {"gpu": _ordinal(device)}
-            self._opened = setup.open(*rank, threads=threads, memory=memory, **pinned)
+            try:
+                self._opened = setup.open(*rank, threads=threads, memory=memory, **pinned)
+            except CellringError as error:
+                raise self._explained(error) from None
             _open_loaders.add(self)
         return self._opened
 
@@ -355,8 +374,14 @@ class Loader:
 
     @property
     def n_obs(self) -> int:
-        """Number of cells that are sampled from."""
-        return self._setup().n_selected
+        """Number of cells that are sampled from: those that ``subset``, ``obs_filter`` and ``split`` select, or those of ``order``.
+
+        An epoch has as many, except with ``draws`` or ``group``, or where ranks and ``drop_last`` change it.
+        """
+        setup = self._setup()
+        if self._given["order"] is not None:
+            return len(_arguments.cells(self._given["order"], setup.n_obs, "order"))
+        return setup.n_selected
 
     @property
     def n_vars(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,8 +90,8 @@ def _copied(value: Any) -> Any:
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
-def checked(given: dict[str, Any], n_obs: int) -> dict[str, Any]:
-    """All arguments as the compiled half takes them."""
+def checked(given: dict[str, Any], n_obs: int, columns: Sequence[str]) -> dict[str, Any]:
+    """All arguments as the compiled half takes them. ``columns``: those of obs."""
     made = dict(given)
     for name in ("strategy", "obs_filter", "split", "part", "split_by", "var_key", "backend", "direct"):
         if given[name] is not None and not isinstance(given[name], str):
@@ -139,14 +139,19 @@ def checked(given: dict[str, Any], n_obs: int) -> dict[str, Any]:
         made[name] = bool(given[name])
     made["weights"] = _floats("weights", given["weights"])
     made["gene_weights"] = _floats("gene_weights", given["gene_weights"])
-    made["balance"] = _codes("balance", given["balance"])
-    made["group"] = _codes("group", given["group"])
+    for name in ("balance", "group"):
+        value = given[name]
+        # A list of texts is one of columns, unless it can only be one of labels.
+        is_of_labels = isinstance(value, list) and len(value) == n_obs and not set(value) <= set(columns)
+        made[name] = _codes(name, np.asarray(value, dtype=object) if is_of_labels else value)
     made["match_by"] = _texts("match", made.pop("match"))
     made["genes"] = _texts("genes", given["genes"])
     if given["subset"] is not None:
         made["subset"] = _arguments.cells(given["subset"], n_obs, "subset")
     if given["order"] is not None:
         made["order"] = _arguments.cells(given["order"], n_obs, "order")
+        if len(made["order"]) == 0:
+            raise InputError("order is empty: give at least one cell")
     if given["controls"] is not None and not isinstance(given["controls"], str):
         made["controls"] = _arguments.cells(given["controls"], n_obs, "controls")
     if given["normalize"] is True:
@@ -172,6 +177,27 @@ def checked(given: dict[str, Any], n_obs: int) -> dict[str, Any]:
     for name in ("to", "pad_nnz", "device", "rank", "world_size"):
         del made[name]
     return made
+
+
+def columns_in_use(request: Mapping[str, Any], stores: Sequence[Sequence[str]]) -> list[str]:
+    """The columns of obs that each store must have."""
+    # A list with names; what has a value for each cell is an array.
+    named = [name for key in ("balance", "group", "match_by") if isinstance(request[key], list) for name in request[key]]
+    named += [request[key] for key in ("weights", "split_by") if isinstance(request[key], str)]
+    somewhere = set().union(*stores)
+    return named + [name for name, _, or_missing in request["obs_columns"] if not (or_missing and name in somewhere)]
+
+
+def nothing_selected(given: Mapping[str, Any], n_obs: int) -> str:
+    """A sentence for arguments that together select none of the cells."""
+    selecting = [f"{name}=" for name in ("subset", "obs_filter") if given[name] is not None]
+    if given["split"] is None:
+        return f"{' and '.join(selecting)} {'select' if len(selecting) > 1 else 'selects'} none of the {n_obs} cells: select more"
+    by = "" if given["split_by"] is None else f" by {given['split_by']!r}"
+    cells, remedy = f"{n_obs} cells", "give it a larger share"
+    if selecting:
+        cells, remedy = f"cells of {' and '.join(selecting)}", f"{remedy}, or select more"
+    return f"the part {given['part']!r} of split={given['split']!r}{by} has none of the {cells}: {remedy}"
 
 
 def form_number(given: Mapping[str, Any]) -> int:
@@ -230,8 +256,11 @@ def _codes(name: str, value: Any) -> Any:
     elif hasattr(value, "codes"):
         value = value.codes
     array = np.asarray(value)
+    if array.ndim == 1 and (array.dtype.kind in "UT" or (array.dtype == object and any(isinstance(text, str) for text in array))):
+        places: dict[str, int] = {}
+        array = np.array([places.setdefault(text, len(places)) if isinstance(text, str) else -1 for text in array.tolist()], dtype=np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise InputError(f"{name}: expected columns of obs, or a code (a whole number, -1 for none) for each cell")
+        raise InputError(f"{name}: expected columns of obs, or a label or code (a whole number, -1 for none) for each cell")
     if array.size > 0 and array.max() >= 2**32 - 1:
         raise InputError(f"{name} has the code {array.max()}: expected codes below {2**32 - 1}")
     return np.ascontiguousarray(array, dtype=np.int64)

@@ -6,12 +6,12 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from . import _arguments, _cellring
-from ._errors import CellringWarning, InputError, MemoryBudgetError
+from ._errors import CellringError, CellringWarning, DamagedError, InputError, MemoryBudgetError, StoreError
 
 if TYPE_CHECKING:
     import anndata
@@ -47,9 +47,13 @@ class Table:
         values = self._raw.column(0)["values"] if len(self) else []
         return np.asarray(values, dtype=object)
 
-    def __getitem__(self, column: str) -> pd.Series:
-        """A column as a ``pandas.Series``."""
-        return self.to_pandas([column])[column]
+    @overload
+    def __getitem__(self, column: str) -> pd.Series: ...
+    @overload
+    def __getitem__(self, column: list[str]) -> pd.DataFrame: ...
+    def __getitem__(self, column: str | list[str]) -> pd.Series | pd.DataFrame:
+        """A column as a ``pandas.Series``; a list of columns as a ``pandas.DataFrame``, as ``to_pandas`` gives it."""
+        return self.to_pandas(column) if isinstance(column, list) else self.to_pandas([column])[column]
 
     def __iter__(self) -> Iterator[str]:
         """Names of the columns, as of a data frame."""
@@ -101,6 +105,22 @@ def opened(path: str, source_root: str | None, stacklevel: int) -> _cellring.Sto
     return store
 
 
+def stamp_of(path: str) -> tuple[int, int] | None:
+    """What tells a store from one that takes its place later."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def if_replaced(error: CellringError, path: str, stamp: tuple[int, int] | None) -> CellringError:
+    """The error, or another one if it is that of a store that was replaced after it was opened, where nothing is damaged."""
+    if isinstance(error, DamagedError) and stamp_of(path) != stamp:
+        return StoreError(f"{path}: the store was replaced after it was opened here: open it again")
+    return error
+
+
 class Store:
     """A store, as ``cellring.convert`` makes it, or ``cellring.link``; or an ``.h5ad``, which is linked in the user's cache.
 
@@ -134,6 +154,7 @@ class Store:
         self._open()
 
     def _open(self) -> None:
+        self._stamp = stamp_of(self._place)
         self._raw = opened(self._place, self._root, 3)
         # A reader of cells is opened by one thread, while others wait.
         self._lock = threading.Lock()
@@ -254,6 +275,8 @@ class Store:
                     raise
                 step = max(1, step // 4)
                 continue
+            except DamagedError as error:
+                raise if_replaced(error, self._place, self._stamp) from error
             yield at, piece
             at += step
 
