@@ -341,6 +341,7 @@ def test_categories_of_columns_that_have_none(store):
         ({"balance": np.full(1000, 2**32 + 1)}, ValueError, "4294967297"),
         ({"to": "jax", "dtype": "bfloat16"}, ValueError, "bfloat16"),
         ({"order": []}, ValueError, "order is empty"),
+        ({"order": [1, 2], "obs_filter": "n_genes > 3"}, ValueError, "leave out obs_filter="),
         ({"subset": []}, ValueError, "subset= selects none of the 1000 cells"),
         ({"split": "a=1,b=0", "part": "b"}, ValueError, "the part 'b' of split='a=1,b=0' has none of the 1000 cells: give it a larger"),
         ({"split": "a=.99,b=.01", "part": "b", "split_by": "treatment"}, ValueError, "the part 'b' of split='a=.99,b=.01' by 'treatment' has none of"),

@@ -48,8 +48,8 @@ class Loader:
     Parameters
     ----------
     stores : str, path, Store, or a list of these
-        What is loaded: stores, or ``.h5ad`` files, which are linked in the user's cache. The cells of several stores are numbered one store
-        after the other.
+        What is loaded: stores, or ``.h5ad`` files, which are linked in ``$XDG_CACHE_HOME/cellring`` (by default ``~/.cache/cellring``; see
+        ``Store``). The cells of several stores are numbered one store after the other.
     batch_size : int, default 64
         Cells in a minibatch.
     block_size : int, default 16
@@ -64,24 +64,28 @@ class Loader:
         Whether ``weights`` may draw a cell several times in an epoch.
     draws : int, optional
         Cells of an epoch, with ``weights`` or ``balance``; as many as there are by default.
-    balance : str, list of str, or array of codes, optional
-        Columns of obs whose combinations of values are classes: each class is drawn equally often.
+    balance : str, list of str, or array of labels or codes, optional
+        Columns of obs whose combinations of values are classes, or the class of each cell: each class is drawn equally often.
     balance_global : bool, default False
         Whether the sizes of classes are those of the whole store rather than of the subset.
-    group : str, list of str, or array of codes, optional
-        Columns of obs: minibatches consist of whole sets of cells with equal values.
+    group : str, list of str, or array of labels or codes, optional
+        Columns of obs, or the group of each cell: minibatches consist of whole sets of cells with equal values.
     n_per_group, sets_per_minibatch : int, optional
         Cells in a set (the whole group by default), and sets in a minibatch (as many as fit ``batch_size``).
     controls : str, array of ids or mask, optional
-        Which cells are controls, as a filter or as cells; ``n_controls`` of them (``n_per_group`` by default) follow each set.
+        Which cells are controls, as a filter or as cells; ``n_controls`` of them (``n_per_group`` by default) follow each set. Only those
+        that ``subset``, ``obs_filter`` and ``split`` select too are drawn.
     match : str or list of str, optional
         Controls of a set have its values in these columns.
     order : array of int, optional
-        The cells of an epoch, in this order; with ``shuffle_order`` each fetch of them is shuffled.
+        The cells of an epoch, in this order; negative ids count from the end, as in numpy. With ``shuffle_order`` each fetch of them is
+        shuffled. It is not for ``subset``, ``obs_filter`` or ``split``.
     obs_filter : str, optional
-        Only cells for which this is true, such as ``'cell_type == "B cell" and n_genes >= 200'``.
+        Only cells for which this is true, such as ``'cell_type == "B cell" and n_genes >= 200'``. A comparison with a missing value is
+        neither true nor false, and does not take the cell, not even with ``!=`` or ``not``: ``'donor != "d1" or donor is missing'`` does.
+        There are ``in [...]``, ``not in [...]``, ``is missing`` and ``is not missing`` too. Names with blanks go in backticks.
     subset : array of ids or mask, optional
-        Only these cells.
+        Only these cells; negative ids count from the end, as in numpy.
     split, part : str, optional
         Divide all cells at random, such as ``"train=0.9,val=0.1"``, and take this part. ``split_by`` keeps cells with equal values in a
         column in one part; ``split_seed`` is the seed of the split.
@@ -96,7 +100,8 @@ class Loader:
     layout : {"csr", "dense", ("top_k", k)}, default "csr"
         Sparse, dense, or the k highest values of each cell.
     dtype : {"float32", "float16", "bfloat16", "source"}, default "float32"
-        Type of the values; ``"source"`` is that of the store.
+        Type of the values; ``"source"`` is that of the store. On a CPU torch does not multiply sparse matrices of 16-bit floats: ask for
+        ``layout="dense"`` there.
     index_dtype : {"int32", "int64"}, default "int32"
         Type of both index arrays.
     allow_rounding : bool, default False
@@ -106,7 +111,8 @@ class Loader:
         dtype, as ``{"layers/counts": {"layout": "dense"}}``.
     obs_columns : list of str, or dict, optional
         Columns of obs that come with each minibatch; in a dictionary each with its form: ``"natural"``, ``"codes"``, ``"floats"`` or
-        ``"strings"``.
+        ``"strings"``. Codes come as int64, floats of any width as float64, integers as int64 (uint64 as uint64), booleans as bool, texts
+        as lists of str.
     seed : int, default 0
         The seed of all randomness.
     drop_last : bool, default False
@@ -123,8 +129,9 @@ class Loader:
     to : {"torch", "scipy", "numpy", "jax"}, default "torch"
         What the arrays of the minibatches are.
     pad_nnz : int or "pow2", optional
-        Pad sparse minibatches with zeros to this number of values, or to powers of two; jax compiles again for each number. For
-        ``to="jax"`` it is ``"pow2"`` unless given.
+        Pad sparse minibatches with zeros to this number of values, or to powers of two; jax compiles again for each number. A minibatch
+        with more values is an error: ``batch_size`` times the largest number of genes that a cell has is always enough. For ``to="jax"``
+        it is ``"pow2"`` unless given.
     join : {"same", "inner", "outer"}, default "same"
         Genes of several stores: equal, those of all, or those of any. ``var_key`` is the column of var that identifies them.
     source_root : str or path, optional

@@ -57,8 +57,8 @@ class Minibatch:
     x : torch.Tensor, scipy.sparse.csr_matrix, numpy.ndarray, Csr, TopK or jax BCSR
         The matrix, ``(n_obs, n_vars)``: sparse CSR or dense, as the loader's ``layout`` and ``to`` say. Both index arrays have one type.
     obs : dict
-        The columns that ``obs_columns`` asked for: arrays of ``n_obs`` values (categories as int64 codes, -1 where one is missing; see
-        ``Loader.categories``), or lists of str.
+        The columns that ``obs_columns`` asked for: arrays of ``n_obs`` values, or lists of str. Categories are int64 codes, -1 where one is
+        missing (see ``Loader.categories``), floats of any width float64, NaN where one is missing, integers int64, but uint64 as uint64.
     obs_valid : dict
         For each column with missing values a bool array that says which are there.
     matrices : dict
@@ -141,14 +141,15 @@ class Minibatch:
 
     def _make_obs(self) -> None:
         raw, array = self._raw, self._look.form.array
-        obs, all_valid = {}, {}
+        # jax takes dictionaries apart, but not their subclasses.
+        obs: dict[str, Any] = {} if self._look.form.name == "jax" else Columns()
+        all_valid = {}
         for place, name in enumerate(raw.columns()):
             values, valid = raw.column(place)
             obs[name] = values if isinstance(values, list) else array(values)
             if valid is not None:
                 all_valid[name] = array(valid)
-        # jax takes dictionaries apart, but not their subclasses.
-        self._obs, self._valid = obs if self._look.form.name == "jax" else Columns(obs), all_valid
+        self._obs, self._valid = obs, all_valid
 
     @property
     def matrices(self) -> dict[str, Any]:

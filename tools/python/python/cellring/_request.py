@@ -125,6 +125,9 @@ def checked(given: dict[str, Any], n_obs: int, columns: Sequence[str]) -> dict[s
     ):
         if given[name] is not None and all(given[other] is None for other in needed):
             raise InputError(f"{name}= needs {' or '.join(f'{other}=' for other in needed)}")
+    for name in ("subset", "obs_filter", "split"):
+        if given["order"] is not None and given[name] is not None:
+            raise InputError(f"order= says itself which cells come: leave out {name}=, or leave the others out of order=")
     if given["shuffle_order"] and given["order"] is None:
         raise InputError("shuffle_order= needs order=")
     for name, most in (("batch_size", 2**32 - 1), ("fetch_factor", 2**32 - 1), ("block_size", 2**63 - 1)):

@@ -122,7 +122,10 @@ def if_replaced(error: CellringError, path: str, stamp: tuple[int, int] | None) 
 
 
 class Store:
-    """A store, as ``cellring.convert`` makes it, or ``cellring.link``; or an ``.h5ad``, which is linked in the user's cache.
+    """A store, as ``cellring.convert`` makes it, or ``cellring.link``; or an ``.h5ad``, which is linked on the way.
+
+    A file is linked in ``$XDG_CACHE_HOME/cellring``, or ``~/.cache/cellring`` without that variable, and again when it has changed. The
+    oldest of more than 32 links, or of more than 8 GiB of them, are removed when another file is linked; the directory may be deleted.
 
     Genes are in the order in which the store has them: ``var`` and ``var_names`` say which. That is the source's order unless it was
     converted with ``var_order="detection"`` (which the command line does by default, for smaller stores).
