@@ -45,7 +45,7 @@ pub enum ExportError {
     },
     /// The name does not say whether the output is HDF5 or zarr.
     #[error(
-        "{}: the name {found}, so it does not say whether to write HDF5 or zarr; give one that ends in .{nearest}, or say what to write with \
+        "{}: the name {found}, so it does not say whether to write HDF5 or zarr; give one that ends in .h5ad or .zarr, or say what to write with \
          --container h5ad or --container zarr", path.display()
     )]
     Ending {
@@ -53,8 +53,6 @@ pub enum ExportError {
         path: PathBuf,
         /// How it ends, as words.
         found: String,
-        /// The known ending that is most like it.
-        nearest: &'static str,
     },
     /// A matrix has a name that has no place in AnnData.
     #[error("{} has a matrix called {name:?}, which is not a path in AnnData (X, raw/X, layers/NAME or obsm/NAME); convert the source again", store.display())]

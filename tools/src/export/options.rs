@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use cellring::select::nearest;
 use cellring_anndata::write::{Compression, Container, ZarrFormat};
 
 use super::error::ExportError;
@@ -93,14 +92,10 @@ impl ExportOptions {
         {
             return Err(ExportError::Zip { path });
         }
-        let [usual, ..] = Container::ENDINGS;
-        let (found, nearest) = match &ending {
-            None => ("has no ending".to_owned(), usual),
-            Some(ending) => {
-                let nearest = nearest(ending, &Container::ENDINGS).into_iter().next();
-                (format!("ends in .{ending}"), nearest.unwrap_or(usual))
-            }
-        };
-        Err(ExportError::Ending { path, found, nearest })
+        let found = ending.map_or_else(
+            || "has no ending".to_owned(),
+            |ending| format!("ends in .{ending}"),
+        );
+        Err(ExportError::Ending { path, found })
     }
 }

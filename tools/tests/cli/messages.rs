@@ -67,7 +67,7 @@ fn errors_are_json_also_those_of_usage() {
             vec!["export", store.path(), "x.h5da", "--json"],
             2,
             "usage",
-            "the name ends in .h5da, so it does not say whether to write HDF5 or zarr; give one that ends in .h5ad",
+            "the name ends in .h5da, so it does not say whether to write HDF5 or zarr; give one that ends in .h5ad or .zarr",
         ),
         (
             vec!["synth", "x.h5da", "--n-obs", "5", "--n-vars", "5", "--json"],
