@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws throughput.svg from throughput.csv: cells per second against the diversity of minibatches.
+"""Draws throughput.svg from throughput.csv: cells per second against the diversity of minibatches, from the disk and from the page cache.
 
     benches/record/throughput.py            writes the figure beside this script
     benches/record/throughput.py --check    compares it with the one that is there
@@ -10,22 +10,39 @@ The same figures give the same bytes. Needs nothing but Python's own library.
 import csv
 import math
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-WIDTH, HEIGHT = 760, 400
-LEFT, RIGHT, TOP, BOTTOM = 80, 24, 46, 62
+WIDTH, HEIGHT = 760, 690
+LEFT, RIGHT = 80, 24
 BITS = 3.8
-LOWEST, HIGHEST = 1, 6  # powers of ten
 RANDOM_BITS = 3.62
+
+
+@dataclass
+class Panel:
+    source: str
+    """Which rows: disk or cache."""
+    title: str
+    top: int
+    bottom: int
+    powers: range
+    """Of ten, that the axis has."""
+
+    def y(self, cells):
+        low, high = self.powers[0], self.powers[-1]
+        return self.bottom - (math.log10(cells) - low) / (high - low) * (self.bottom - self.top)
+
+
+PANELS = [
+    Panel("disk", "Cells per second from the disk (log scale)", 46, 366, range(1, 7)),
+    Panel("cache", "From the page cache", 432, 612, range(4, 7)),
+]
 
 
 def x(bits):
     return LEFT + bits / BITS * (WIDTH - LEFT - RIGHT)
-
-
-def y(cells):
-    return HEIGHT - BOTTOM - (math.log10(cells) - LOWEST) / (HIGHEST - LOWEST) * (HEIGHT - TOP - BOTTOM)
 
 
 def text(px, py, words, anchor="middle", more=""):
@@ -37,27 +54,26 @@ def line(x1, y1, x2, y2, stroke, more=""):
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{stroke}"{more}/>'
 
 
-def axes():
-    for power in range(LOWEST, HIGHEST + 1):
-        at = y(10**power)
+def axes(panel):
+    for power in panel.powers:
+        at = panel.y(10**power)
         yield line(LEFT, at, WIDTH - RIGHT, at, "#dddddd")
         yield text(LEFT - 8, at + 4, f"{10**power:,}", "end")
     for bits in range(4):
-        yield line(x(bits), HEIGHT - BOTTOM, x(bits), HEIGHT - BOTTOM + 5, "#555555")
-        yield text(x(bits), HEIGHT - BOTTOM + 20, str(bits))
-    yield line(x(RANDOM_BITS), TOP, x(RANDOM_BITS), HEIGHT - BOTTOM, "#999999", ' stroke-dasharray="4 4"')
-    yield text(x(RANDOM_BITS), HEIGHT - BOTTOM + 20, "true random")
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    yield text(middle, HEIGHT - 16, "diversity: entropy of the plate within minibatches of 64 cells, in bits")
-    yield text(middle, 24, "Cells per second from the disk, 2 cores (log scale)", more=' font-weight="bold"')
+        yield line(x(bits), panel.bottom, x(bits), panel.bottom + 5, "#555555")
+        yield text(x(bits), panel.bottom + 20, str(bits))
+    yield line(x(RANDOM_BITS), panel.top, x(RANDOM_BITS), panel.bottom, "#999999", ' stroke-dasharray="4 4"')
+    yield text(x(RANDOM_BITS), panel.bottom + 20, "true random")
+    yield text((LEFT + WIDTH - RIGHT) / 2, panel.top - 22, panel.title, more=' font-weight="bold"')
 
 
-def points(rows):
-    ours = [(x(float(row["entropy_bits"])), y(float(row["cells_per_second"]))) for row in rows if row["system"] == "cellring"]
+def points(panel, rows):
+    rows = [row for row in rows if row["source"] == panel.source]
+    ours = [(x(float(row["entropy_bits"])), panel.y(float(row["cells_per_second"]))) for row in rows if row["system"] == "cellring"]
     path = " ".join(f"{px:.1f},{py:.1f}" for px, py in ours)
     yield f'<polyline points="{path}" fill="none" stroke="#c0392b" stroke-width="1.5"/>'
     for row in rows:
-        px, py = x(float(row["entropy_bits"])), y(float(row["cells_per_second"]))
+        px, py = x(float(row["entropy_bits"])), panel.y(float(row["cells_per_second"]))
         is_ours = row["system"] == "cellring"
         colour = "#c0392b" if is_ours else "#34495e"
         title = f'{row["date"]}, {row["machine"]}'
@@ -66,12 +82,14 @@ def points(rows):
         weight = ' font-weight="bold"' if is_ours else ""
         # Labels stand left of their points, at the left end right of them. Those of neighbouring points are moved apart.
         shift = {"block size 256": -9, "block size 64": 1, "block size 16": 9}.get(row["setting"], 4) if is_ours else 4
-        if row["system"] == "cellstream":
+        if panel.source == "cache":
+            shift = {"block size 16": -4, "block size 1": 12}.get(row["setting"], 4)
+        elif row["system"] == "cellstream":
             shift = -2
-        if row["system"] == "scDataset" and px > WIDTH / 2:
+        elif row["system"] == "scDataset" and px > WIDTH / 2:
             shift = 7
         end = px - 10 if px > WIDTH / 2 else px + 10
-        if is_ours and row["setting"] != "block size 1":
+        if is_ours and (panel.source == "cache" or row["setting"] != "block size 1"):
             end = x(3.46) - 10
         anchor = "end" if px > WIDTH / 2 else "start"
         yield text(end, py + shift, words, anchor, f' fill="{colour}"{weight}')
@@ -85,7 +103,13 @@ def draw():
         'font-family="sans-serif" font-size="12" fill="#222222">'
     )
     background = f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>'
-    return "\n".join([head, background, *axes(), *points(rows), "</svg>"]) + "\n"
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    below = text(middle, HEIGHT - 42, "diversity: entropy of the plate within minibatches of 64 cells, in bits")
+    places = sorted({(row["machine"], row["date"]) for row in rows}, key=lambda place: place[::-1], reverse=True)
+    named = "; ".join(f"{machine}, {date}" for machine, date in places)
+    machines = text(middle, HEIGHT - 18, f"virtual machines: {named}", more=' fill="#666666"')
+    drawn = [part for panel in PANELS for part in (*axes(panel), *points(panel, rows))]
+    return "\n".join([head, background, *drawn, below, machines, "</svg>"]) + "\n"
 
 
 def main():
