@@ -5,6 +5,7 @@ use arrow_array::iterator::ArrayIter;
 use arrow_array::types::{ArrowDictionaryKeyType, Float16Type, Float32Type, Float64Type, UInt64Type};
 use arrow_array::{Array, ArrowPrimitiveType, LargeStringArray, StringArray};
 use arrow_schema::DataType;
+use half::f16;
 
 /// Runs `$body` with `$T` bound to the Arrow type of integers that the [`DataType`] names, `$otherwise` for other types.
 macro_rules! with_integers {
@@ -178,7 +179,7 @@ pub(crate) fn push_text(array: &dyn Array, row: usize, out: &mut String) {
         Some(ColumnKind::Booleans) => write!(out, "{}", array.as_boolean().value(row)),
         // The fewest digits that say which number it is, and a point: 0.5, 1.0.
         Some(ColumnKind::Floats) => match array.data_type() {
-            DataType::Float16 => write!(out, "{:?}", primitive::<Float16Type>(array, row).to_f32()),
+            DataType::Float16 => write!(out, "{:?}", shortest(primitive::<Float16Type>(array, row))),
             DataType::Float32 => write!(out, "{:?}", primitive::<Float32Type>(array, row)),
             _ => write!(out, "{:?}", primitive::<Float64Type>(array, row)),
         },
@@ -187,6 +188,15 @@ pub(crate) fn push_text(array: &dyn Array, row: usize, out: &mut String) {
             Ok(())
         }
     };
+}
+
+/// The number of the fewest digits that is nearest to this half float.
+fn shortest(half: f16) -> f32 {
+    let single = half.to_f32();
+    // Five digits tell any two of them apart.
+    let rounded = (0..5).filter_map(|digits| format!("{single:.digits$e}").parse::<f32>().ok());
+    let mut rounded = rounded.filter(|&number| f16::from_f32(number) == half);
+    rounded.next().unwrap_or(single)
 }
 
 /// The categories of an array, and the place in them of the category in this row; `None` where there is no such place.

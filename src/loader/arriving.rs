@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use super::decode::Slots;
+use super::decode::Arriving;
 use super::extents::{FetchReads, Source, plan_reads};
 use super::row_reader::RowReader;
 use crate::Result;
@@ -27,23 +27,33 @@ pub(super) struct Part {
 }
 
 impl PlannedRows {
-    /// Plans the reads for `obs`, as [`plan_reads`] does, in at most so many parts; in one, if any store is linked.
+    /// Plans the reads for `obs`, as [`plan_reads`] does, in at most so many parts; in one, if any store is linked, or if parts would
+    /// read again what lies between their obs.
     pub(super) fn new(
         matrices: &[Vec<Source<'_>>],
         obs: &[u64],
         n_parts: usize,
         shape: &ReadShape,
     ) -> Result<Self> {
-        let part_obs = obs.len().div_ceil(n_parts).max(1);
-        let mut chunks = obs.chunks(part_obs);
-        // No obs are a part too.
-        let mut all = plan_reads(matrices, chunks.next().unwrap_or_default(), shape)?;
-        let mut parts = vec![Part {
-            first_slot: 0,
-            n_slots: all.n_slots,
-            reads: std::mem::take(&mut all.reads),
-        }];
-        for chunk in chunks {
+        let mut all = plan_reads(matrices, obs, shape)?;
+        let are_apart = obs.is_sorted() || 2 * all.reads.len() > obs.len();
+        if n_parts == 1 || !all.batches.is_empty() || !are_apart {
+            let part = Part {
+                first_slot: 0,
+                n_slots: all.n_slots,
+                reads: std::mem::take(&mut all.reads),
+            };
+            return Ok(Self {
+                all,
+                parts: vec![part],
+                part_obs: obs.len().max(1),
+            });
+        }
+        let part_obs = obs.len().div_ceil(n_parts);
+        let mut parts = Vec::with_capacity(n_parts);
+        all.placed.iter_mut().for_each(Vec::clear);
+        all.n_slots = 0;
+        for chunk in obs.chunks(part_obs) {
             let mut part = plan_reads(matrices, chunk, shape)?;
             let first_slot = all.n_slots;
             for (all, placed) in all.placed.iter_mut().zip(&mut part.placed) {
@@ -84,7 +94,7 @@ impl<'a> ArrivingSlots<'a> {
     }
 }
 
-impl Slots for ArrivingSlots<'_> {
+impl Arriving for ArrivingSlots<'_> {
     fn wait_for(&self, row: usize) -> Result<()> {
         let Some(wanted) = self.first_slots[row / self.part_obs] else {
             return Ok(());
@@ -101,7 +111,9 @@ impl Slots for ArrivingSlots<'_> {
     }
 
     fn slot(&self, number: u32) -> &Slot {
-        let slot = self.slots[number as usize].get();
-        slot.expect("decoding waits for the bytes of a row before it takes them")
+        match self.slots[number as usize].get() {
+            Some(slot) => slot,
+            None => unreachable!("decoding waits for the bytes of a row before it takes them"),
+        }
     }
 }

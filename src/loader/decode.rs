@@ -61,7 +61,33 @@ pub(super) struct DecodeScratch {
 }
 
 /// The slots that the bytes of some obs are in.
-pub(super) trait Slots {
+#[derive(Clone, Copy)]
+pub(super) enum Slots<'a> {
+    /// All are filled.
+    Filled(&'a [Slot]),
+    Arriving(&'a dyn Arriving),
+}
+
+impl Slots<'_> {
+    #[inline]
+    fn wait_for(&self, row: usize) -> Result<(), Error> {
+        match self {
+            Self::Filled(_) => Ok(()),
+            Self::Arriving(slots) => slots.wait_for(row),
+        }
+    }
+
+    #[inline]
+    fn slot(&self, number: u32) -> &Slot {
+        match self {
+            Self::Filled(slots) => &slots[number as usize],
+            Self::Arriving(slots) => slots.slot(number),
+        }
+    }
+}
+
+/// Slots that are filled one after the other.
+pub(super) trait Arriving {
     /// Waits until the bytes of the obs at this place are there.
     ///
     /// # Errors
@@ -72,16 +98,6 @@ pub(super) trait Slots {
     fn slot(&self, number: u32) -> &Slot;
 }
 
-impl Slots for Vec<Slot> {
-    fn wait_for(&self, _row: usize) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn slot(&self, number: u32) -> &Slot {
-        &self[number as usize]
-    }
-}
-
 /// Obs that become a minibatch, and where their bytes are.
 pub(super) struct PlacedMinibatch<'a> {
     pub(super) obs: &'a [u64],
@@ -89,7 +105,7 @@ pub(super) struct PlacedMinibatch<'a> {
     pub(super) placed: &'a [Vec<PlacedObs>],
     /// Which of the fetch these are.
     pub(super) range: Range<usize>,
-    pub(super) slots: &'a dyn Slots,
+    pub(super) slots: Slots<'a>,
     /// Rows of linked stores.
     pub(super) buffers: &'a [Vec<u8>],
 }
@@ -97,7 +113,7 @@ pub(super) struct PlacedMinibatch<'a> {
 /// The obs of a minibatch in one matrix.
 struct PlacedRows<'a> {
     sources: &'a [DecodeSource],
-    slots: &'a dyn Slots,
+    slots: Slots<'a>,
     buffers: &'a [Vec<u8>],
     obs: &'a [u64],
     placed: Cow<'a, [PlacedObs]>,
@@ -282,7 +298,7 @@ pub(super) fn decode_task(
         obs: &pending.fetch.obs[planned.range.clone()],
         placed: &pending.placed,
         range: planned.range.clone(),
-        slots,
+        slots: Slots::Filled(slots),
         buffers,
     };
     let numbers = (task.number, planned.global, planned.padding);

@@ -80,7 +80,7 @@ pub enum LoaderError {
         found: String,
     },
     /// A value is beyond what the output type holds.
-    #[error("{}: {cell} has the value {value} for the gene {gene}, which would be infinite as {value_type}; choose f32 or bf16 values, or normalise them", store.display())]
+    #[error("{}: {cell} gets the value {value} for the gene {gene}, which would be infinite as {value_type}; choose f32 values", store.display())]
     Beyond {
         /// The store.
         store: PathBuf,

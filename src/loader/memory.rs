@@ -111,11 +111,13 @@ impl Memory {
             return Err(LinkedError::Budget {
                 store,
                 chunk_bytes: chunk_bytes.unwrap_or(0),
-                // Of which a quarter may be kept for minibatches, if that is enough for them, and a third of the rest is left.
+                // Of which a quarter may be kept for minibatches, or one for each thread, and a third of the rest is left.
                 needed_bytes: decoding_bytes
                     .saturating_add(2 * slot_bytes as u64)
-                    .saturating_mul(3)
-                    .saturating_add((least * minibatch_bytes + reordered * REORDERED_VALUE_BYTES) as u64),
+                    .saturating_add(
+                        ((threads + 1) * minibatch_bytes + reordered * REORDERED_VALUE_BYTES) as u64,
+                    )
+                    .saturating_mul(3),
                 threads,
                 budget_bytes: budget_bytes as u64,
             }

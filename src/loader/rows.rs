@@ -27,7 +27,8 @@ impl Loader {
     /// normalisation, types, columns.
     ///
     /// It may be called while an epoch runs, and from several threads (which take turns). The first call starts a reader of its own, whose
-    /// buffers hold the bytes of all obs of the largest call so far. Buffers and output of a call may take
+    /// buffers hold the bytes of all obs of the largest call so far, and the memory of an output that was dropped is kept for the next one.
+    /// Buffers and output of a call may take
     /// [`LoaderConfig::memory_bytes`](crate::LoaderConfig::memory_bytes) once more.
     ///
     /// ```no_run
@@ -119,7 +120,8 @@ impl Loader {
                 reader.submit(number as u64, part.n_slots, part.reads)?;
             }
         }
-        self.decode_rows(reader, scratch, obs, &planned.all.placed, &slots, &[])
+        let placed = &planned.all.placed;
+        self.decode_rows(reader, scratch, obs, placed, Slots::Arriving(&slots), &[])
     }
 
     /// Reads obs, puts those of linked stores together, and decodes them.
@@ -131,11 +133,10 @@ impl Loader {
         planned: PlannedRows,
     ) -> Result<Minibatch> {
         let PlannedRows { all, parts, .. } = planned;
+        assert_eq!(parts.len(), 1, "rows of linked stores come in one part");
         let mut slots = Vec::new();
-        for part in parts {
-            if part.n_slots > 0 {
-                slots = reader.read(part.n_slots, part.reads)?;
-            }
+        for part in parts.into_iter().filter(|part| part.n_slots > 0) {
+            slots = reader.read(part.n_slots, part.reads)?;
         }
         let links = self.shared.context.links();
         let mut staged = Vec::new();
@@ -174,6 +175,7 @@ impl Loader {
             buffers,
             ..
         } = &gather(&links, pending)?;
+        let slots = Slots::Filled(slots);
         self.decode_rows(reader, scratch, obs, &pending.placed, slots, buffers)
     }
 
@@ -183,7 +185,7 @@ impl Loader {
         scratch: &mut DecodeScratch,
         obs: &[u64],
         placed: &[Vec<PlacedObs>],
-        slots: &dyn Slots,
+        slots: Slots<'_>,
         buffers: &[Vec<u8>],
     ) -> Result<Minibatch> {
         let minibatch = PlacedMinibatch {

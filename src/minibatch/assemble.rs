@@ -31,7 +31,7 @@ pub(crate) trait Rows {
         values: &mut [T],
     ) -> Result<(), Self::Error>;
 
-    /// The error of a row that cannot be normalised; `column` is that of the store, for a value.
+    /// The error of a row that cannot be normalised or delivered; `column` is that of the store, for a value.
     fn unfit(&self, row: usize, column: Option<u32>, unfit: Unfit) -> Self::Error;
 }
 
@@ -469,4 +469,38 @@ fn first<T: Copy + Default>(memory: &mut Vec<T>, len: usize) -> &mut [T] {
         memory.resize(len, T::default());
     }
     &mut memory[..len]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Ties, and values that are never among the highest, in rows of which most is passed over.
+        #[test]
+        fn the_highest_are_those_of_a_sort(
+            values in prop::collection::vec(
+                prop::sample::select(vec![1.0f32, 2.0, 3.0, 1.0, 4e9, f32::NAN, f32::INFINITY, -1.0, 0.0, -0.0]), 0..3_000,
+            ),
+            k in prop::sample::select(vec![1usize, 64, 127, 128, 129, 300]),
+            is_ascending in any::<bool>(),
+        ) {
+            let n = values.len() as i32;
+            // In no order, all different.
+            let columns: Vec<i32> = (0..n).map(|k| if is_ascending { 2 * k } else { (k * 7_919) % 100_003 }).collect();
+            let mut expected: Vec<u64> = columns
+                .iter()
+                .zip(&values)
+                .filter(|&(_, &value)| value > 0.0)
+                .map(|(&column, &value)| value.key(column))
+                .collect();
+            expected.sort_unstable();
+            expected.truncate(k);
+            let (mut keys, mut spare) = (vec![7], vec![]);
+            let in_order = candidates(&columns, &values, k, is_ascending, &mut keys);
+            rank(&mut keys, &mut spare, k, in_order);
+            prop_assert_eq!(keys, expected);
+        }
+    }
 }

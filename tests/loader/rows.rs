@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use cellring::format::{CsrRows, Encoding, ValueType};
+use cellring::format::{CsrRows, Encoding, ValueBuffer, ValueType};
 use cellring::loader::MatrixChoice;
 use cellring::minibatch::{IndexType, Indices};
 use cellring::writer::WriterOptions;
@@ -182,6 +182,37 @@ fn rows_of_several_stores_and_matrices() {
         config(OutputConfig::default()).matrices(vec![missing]),
     );
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+/// Some of the parts that are read are still under way when an error ends the call.
+#[test]
+fn rows_are_read_again_after_an_error_half_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut all = common::matrix(N_OBS, N_VARS, Kind::Counts, 7);
+    let ValueBuffer::F32(values) = &mut all.values else {
+        unreachable!("counts")
+    };
+    let wrong = 1;
+    values[all.indptr[wrong] as usize] = -5.0;
+    let path = dir.path().join("s");
+    let options = WriterOptions::new(N_VARS, common::value_type(Kind::Counts));
+    common::write_store(&path, &all, options, None).unwrap();
+    let store = Arc::new(Store::open(path).unwrap());
+    let loader = Loader::new(
+        store,
+        config(OutputConfig::default().normalize(Normalize::LOG1P_10K)),
+    )
+    .unwrap();
+    let right: Vec<u64> = some_obs(3 * N_OBS, N_OBS as u64, 4);
+    let right: Vec<u64> = right.into_iter().filter(|&obs| obs != wrong as u64).collect();
+    assert!(right.len() > 1_024, "four parts");
+    let expected = loader.rows(&right).unwrap().data().to_vec();
+    for place in [0, right.len() / 2, right.len()] {
+        let mut obs = right.clone();
+        obs.insert(place, wrong as u64);
+        assert_eq!(loader.rows(&obs).unwrap_err().kind(), ErrorKind::Values);
+        assert_eq!(loader.rows(&right).unwrap().data(), expected);
+    }
 }
 
 #[test]

@@ -30,18 +30,14 @@ pub(super) fn any_sign(values: &[f32]) -> bool {
 #[target_feature(enable = "avx512f,bmi1,bmi2,popcnt")]
 pub(super) fn kept_places(kept: &[u64], columns: &[i32], places: &mut [u32]) -> usize {
     let n_columns = u32::try_from(64 * kept.len()).unwrap_or(u32::MAX);
-    let (last, low) = (_mm512_set1_epi32(n_columns as i32), _mm512_set1_epi32(31));
+    let (end, low) = (_mm512_set1_epi32(n_columns as i32), _mm512_set1_epi32(31));
     let mut place = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     let mut n = 0;
     let (chunks, rest) = columns.as_chunks::<16>();
     for chunk in chunks {
         // SAFETY: a chunk is a vector long.
         let columns = unsafe { _mm512_loadu_si512(chunk.as_ptr().cast()) };
-        assert_eq!(
-            _mm512_cmplt_epu32_mask(columns, last),
-            0xFFFF,
-            "columns have bits"
-        );
+        assert_eq!(_mm512_cmplt_epu32_mask(columns, end), 0xFFFF, "columns have bits");
         // SAFETY: all columns have bits, which are in these 32-bit halves of the words: the lower half comes first.
         let words =
             unsafe { _mm512_i32gather_epi32::<4>(_mm512_srli_epi32::<5>(columns), kept.as_ptr().cast()) };
