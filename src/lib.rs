@@ -61,6 +61,7 @@ pub mod __internal {
     pub use crate::linked::LinkedError;
     pub use crate::loader::{CollectionError, FetchExtents, LoaderError, extents_of};
     pub use crate::store::stored_nnz;
+    pub use crate::writer::is_abandoned;
 
     /// Slots of the read buffers.
     pub mod buffer {

@@ -19,9 +19,9 @@ done
 bash tests/setup.sh --packages "${options[@]}"
 # What is downloaded for some minutes is waited for while the tests are compiled.
 names=$(mktemp)
-trap 'rm -f "$names"' EXIT
 bash tests/setup.sh "${options[@]}" >"$names" &
 setup=$!
+trap 'kill "$setup" 2>/dev/null || true; rm -f "$names"' EXIT
 cargo test --workspace --all-features --no-run "$@"
 wait "$setup"
 # The tests insist on these.

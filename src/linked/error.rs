@@ -163,11 +163,12 @@ pub enum LinkedError {
 fn put_back(error: &io::Error, store: &Path) -> String {
     let remedy = match error.kind() {
         _ if cellring_core::is_out_of_files(error) => return String::new(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "put it back, or link it again",
-        io::ErrorKind::PermissionDenied => "allow this user to read it",
-        _ => "restore it",
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ": put it back, or link it again",
+        io::ErrorKind::PermissionDenied => ": allow this user to read it",
+        // It says so itself.
+        _ => "",
     };
-    format!("; the store {} refers to it: {remedy}", store.display())
+    format!("; the store {} refers to it{remedy}", store.display())
 }
 
 impl LinkedError {

@@ -175,12 +175,13 @@ impl Link {
 
     /// An input, for messages: its file, or the directory that its first document is in; the store if it has none.
     pub(super) fn file_of(&self, input: &Input) -> PathBuf {
-        const DOCUMENTS: [&str; 5] = ["zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"];
         let source = self.sources.get(input.file() as usize);
         let path = source.map_or(self.store.as_path(), |source| source.path());
-        let is_document = path
-            .file_name()
-            .is_some_and(|name| DOCUMENTS.iter().any(|document| name == *document));
+        let is_document = path.file_name().is_some_and(|name| {
+            cellring_core::ZARR_DOCUMENTS
+                .iter()
+                .any(|document| name == *document)
+        });
         let input = path.parent().filter(|_| is_document);
         input.unwrap_or(path).to_path_buf()
     }

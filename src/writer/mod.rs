@@ -51,6 +51,8 @@ pub use linked_source::{SourceArray, SourceChunk, SourceInput, SourceLayout, Sou
 pub use linked_writer::LinkedWriter;
 #[doc(hidden)]
 pub use linked_writer::settle;
+#[doc(hidden)]
+pub use lock::is_abandoned_directory as is_abandoned;
 pub use merge::{Merged, merge};
 pub use options::WriterOptions;
 pub use part::{Part, PartManifest, part_path};

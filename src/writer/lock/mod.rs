@@ -11,4 +11,9 @@ mod store_lock;
 mod tests;
 
 pub(super) use file::{LOCK_FILE, claim, is_abandoned};
+
+/// Whether the process is gone that had a temporary directory of a store under way.
+pub fn is_abandoned_directory(directory: &std::path::Path) -> bool {
+    is_abandoned(&directory.join(LOCK_FILE))
+}
 pub(super) use store_lock::StoreLock;

@@ -115,4 +115,5 @@ pub mod __internal {
     pub use crate::metadata::ORDERED;
     pub use crate::table::{Scatter, ScatterError};
     pub use crate::write::temporary::directory_of;
+    pub use cellring_core::ZARR_DOCUMENTS;
 }

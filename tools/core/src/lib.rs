@@ -16,4 +16,7 @@ mod value;
 pub use directory::sync_directory;
 pub use element::{Element, get, put};
 pub use path::{explain, explain_limit, is_out_of_files, obstacle};
+/// What documents of a zarr are called, of version 3 and of 2.
+pub const ZARR_DOCUMENTS: [&str; 5] = ["zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"];
+
 pub use value::{CsrRows, Number, ValueBuffer, ValueClass, ValueType};

@@ -1,14 +1,14 @@
 //! What converting a linked store would bring: a part of it is converted, and both are measured.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use cellring::plan::{Sampler, SamplerConfig, SamplerData, Subset};
+use cellring::writer::unfinished::{self, Unfinished};
 use cellring::{LoaderConfig, Store};
 use serde::Serialize;
 
-use super::beside::Beside;
 use super::ceiling::extents;
 use super::drive::{Driven, drive};
 use super::page_cache::drop_page_cache;
@@ -46,6 +46,28 @@ pub(crate) struct Conversion {
     pub(super) not_measured: Option<String>,
 }
 
+/// A store that is removed when it has been measured, or a signal ends the process.
+struct RemovedAfterwards {
+    path: PathBuf,
+    _unfinished: Unfinished,
+}
+
+impl RemovedAfterwards {
+    fn new(path: &Path) -> Self {
+        let removed = path.to_path_buf();
+        Self {
+            path: path.to_path_buf(),
+            _unfinished: unfinished::register(move || drop(std::fs::remove_dir_all(removed))),
+        }
+    }
+}
+
+impl Drop for RemovedAfterwards {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
 /// Measures the first cells of a linked store in this order, as they are and converted.
 pub(super) fn measure(
     store: &Arc<Store>,
@@ -67,14 +89,16 @@ pub(super) fn measure(
         ..Conversion::default()
     };
     // Beside the link, where there is a disk, and not only memory.
-    let beside = match Beside::create(store.path()) {
-        Ok(beside) => beside,
-        Err(error) => return Ok(nothing(format!("a part cannot be converted beside it: {error}"))),
-    };
-    let path = beside.join("part.cellring");
+    // Of one name: what a run left that was killed is replaced by the next.
+    let mut name = std::ffi::OsString::from(".");
+    name.push(store.path().file_name().unwrap_or_default());
+    name.push("-bench");
+    let path = store.path().with_file_name(name);
+    let _removed = RemovedAfterwards::new(&path);
     let options = ConvertOptions {
         source_root: source_root.map(Path::to_path_buf),
         max_obs: Some(n_obs),
+        force: true,
         ..ConvertOptions::default()
     };
     if let Err(error) = convert(&[store.path().to_path_buf()], &path, &options, &|_, _| {}) {

@@ -1,6 +1,5 @@
 //! Measures the loader beside what bounds it, and a device alone; draws the results.
 
-mod beside;
 pub(crate) mod ceiling;
 mod conversion;
 pub(crate) mod drive;

@@ -3,13 +3,17 @@
 //! A store watches the files that its matrices are in. A conversion reads more of the inputs: where rows begin, `obs` and `var`, which the
 //! store has copied.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use arrow_array::ArrayRef;
+use arrow_array::cast::AsArray;
 use arrow_schema::{FieldRef, Schema};
 use cellring::__internal::stored_nnz;
 use cellring::Store;
 use cellring::format::constants::{ROLE_KEY, ROLE_SOURCE_POSITION, TABLE_BATCH_ROWS};
 use cellring::format::table::Table;
+use cellring_anndata::__internal::ZARR_DOCUMENTS;
 use cellring_anndata::TableSource;
 
 use super::error::ConvertError;
@@ -17,7 +21,7 @@ use super::inputs::Inputs;
 use super::options::ConvertOptions;
 use super::selected::SelectedMatrix;
 
-/// Compares inputs with what was linked of them, which `options` say.
+/// Compares inputs with what was linked of them, which `options` say, in the first `n_obs` rows.
 ///
 /// # Errors
 /// If something is not what it was, or cannot be read.
@@ -26,50 +30,66 @@ pub(super) fn check(
     paths: &[PathBuf],
     output: &Path,
     options: &ConvertOptions,
+    n_obs: u64,
 ) -> Result<(), ConvertError> {
     let changed = |what: String| ConvertError::NotAsLinked {
         store: store.path().to_path_buf(),
         what,
     };
     let matrices = || std::iter::once(store).chain(store.matrices().iter().map(AsRef::as_ref));
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    let inputs: Vec<PathBuf> = paths.iter().map(|input| real(input)).collect();
-    // Parts of an input that were moved alone are read by the store only.
-    let files = matrices().flat_map(Store::shard_paths);
-    if let Some(file) = files
-        .into_iter()
-        .find(|file| !inputs.iter().any(|input| real(file).starts_with(input)))
-    {
-        let input = paths[0].display();
-        return Err(changed(format!(
-            "{}, which it reads, is not in the input {input}",
-            file.display()
-        )));
-    }
     let opened = Inputs::open(paths, output, options)?;
+    let name = opened.name.display();
     if opened.obs.n_rows() != store.n_obs() || opened.selected_matrices.len() != matrices().count() {
-        return Err(changed(format!(
-            "the number of rows or matrices in {}",
-            opened.name.display()
-        )));
+        return Err(changed(format!("the number of rows or matrices in {name}")));
     }
+    let n_obs = n_obs.min(store.n_obs());
     for (matrix, selected) in matrices().zip(&opened.selected_matrices) {
-        if let Some(what) = other_rows(matrix, selected)? {
-            return Err(changed(format!("{what} in {}", opened.name.display())));
+        if let Some(file) = elsewhere(matrix, selected)? {
+            return Err(ConvertError::Elsewhere {
+                store: store.path().to_path_buf(),
+                file,
+                input: opened.name.clone(),
+            });
         }
-        if let Some(column) = other_column(matrix.var(), &selected.var)? {
+        if let Some(what) = other_rows(matrix, selected, n_obs)? {
+            return Err(changed(format!("{what} in {name}")));
+        }
+        if let Some(column) = other_column(matrix.var(), &selected.var, matrix.n_vars())? {
             return Err(changed(format!("column {column:?} of {}", selected.var)));
         }
     }
-    match other_column(store.obs(), &opened.obs)? {
+    match other_column(store.obs(), &opened.obs, n_obs)? {
         Some(column) => Err(changed(format!("column {column:?} of {}", opened.obs))),
         None => Ok(()),
     }
 }
 
+/// A file that the store reads and the conversion does not: a part of an input that was moved alone.
+fn elsewhere(matrix: &Store, selected: &SelectedMatrix) -> Result<Option<PathBuf>, ConvertError> {
+    let stored = selected
+        .matrix
+        .stored()
+        .map_err(|not_stored| ConvertError::NotLinkable {
+            file: not_stored.file,
+            matrix: selected.selection.path(),
+            reason: not_stored.reason,
+        })?;
+    let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+    let arrays = stored
+        .iter()
+        .flat_map(|rows| rows.indices.iter().chain([&rows.data]));
+    let read: HashSet<PathBuf> = arrays.flat_map(|array| &array.files).map(real).collect();
+    let is_document = |file: &PathBuf| {
+        let name = file.file_name().unwrap_or_default();
+        ZARR_DOCUMENTS.iter().any(|document| name == *document)
+    };
+    let mut files = matrix.shard_paths().into_iter();
+    Ok(files.find(|file| !is_document(file) && !read.contains(&real(file))))
+}
+
 /// The first row that has another number of values.
-fn other_rows(matrix: &Store, selected: &SelectedMatrix) -> Result<Option<String>, ConvertError> {
-    for (obs, found) in (0..).zip(selected.matrix.stored_per_row(0..matrix.n_obs())) {
+fn other_rows(matrix: &Store, selected: &SelectedMatrix, n_obs: u64) -> Result<Option<String>, ConvertError> {
+    for (obs, found) in (0..).zip(selected.matrix.stored_per_row(0..n_obs)) {
         if u64::from(stored_nnz(matrix, obs)?) != found {
             return Ok(Some(format!("row {obs} of {}", selected.selection.path())));
         }
@@ -77,8 +97,8 @@ fn other_rows(matrix: &Store, selected: &SelectedMatrix) -> Result<Option<String
     Ok(None)
 }
 
-/// The first column that is another one in a table.
-fn other_column(stored: &Table, found: &TableSource) -> Result<Option<String>, ConvertError> {
+/// The first column that is another one in the first rows of a table.
+fn other_column(stored: &Table, found: &TableSource, n_rows: u64) -> Result<Option<String>, ConvertError> {
     // Places in the source are no column of it.
     let is_of_source = |field: &&FieldRef| {
         let role = field.metadata().get(ROLE_KEY);
@@ -94,12 +114,17 @@ fn other_column(stored: &Table, found: &TableSource) -> Result<Option<String>, C
     if let Some(name) = other(&own, &others).or_else(|| other(&others, &own)) {
         return Ok(Some(name));
     }
-    for (number, start) in (0..found.n_rows()).step_by(TABLE_BATCH_ROWS).enumerate() {
+    for (number, start) in (0..n_rows).step_by(TABLE_BATCH_ROWS).enumerate() {
         let end = found.n_rows().min(start + TABLE_BATCH_ROWS as u64);
         let (stored, found) = (stored.batch(number)?, found.read(start..end)?);
         for name in &own {
             let same = match (stored.column_by_name(name), found.column_by_name(name)) {
-                (Some(stored), Some(found)) => stored.as_ref() == found.as_ref(),
+                (Some(stored), Some(found)) => {
+                    // Equal values may be other codes.
+                    let categories =
+                        |array: &ArrayRef| array.as_any_dictionary_opt().map(|array| array.values().clone());
+                    stored.as_ref() == found.as_ref() && categories(stored) == categories(found)
+                }
                 _ => false,
             };
             if !same {

@@ -94,7 +94,8 @@ pub enum ConvertError {
     },
     /// A linked store would look for its input in the input itself.
     #[error(
-        "{}: a linked store looks for its input below {}, which is in this input; write the store beside the input, or name a directory that both          are below (--source-root)",
+        "{}: a linked store looks for its input below {}, which is in this input; write the store beside the input, or name a directory that both are \
+         below (--source-root)",
         input.display(), root.display()
     )]
     RootWithin {
@@ -102,6 +103,19 @@ pub enum ConvertError {
         input: PathBuf,
         /// Where the store would look.
         root: PathBuf,
+    },
+    /// A linked store reads a part of an input elsewhere.
+    #[error(
+        "{}: it reads {}, which is not what is in its input {}; put the part back there, or link it again (cellring link --refresh)",
+        store.display(), file.display(), input.display()
+    )]
+    Elsewhere {
+        /// The store.
+        store: PathBuf,
+        /// What it reads.
+        file: PathBuf,
+        /// The input.
+        input: PathBuf,
     },
     /// An input of a linked store is not where it was.
     #[error(
@@ -245,7 +259,7 @@ pub enum ConvertError {
     },
     /// The threads could not be started.
     #[error(
-        "cannot start {threads} threads: {error}; give a smaller --threads, where there is one, or allow the user more processes (ulimit -u)"
+        "cannot start {threads} threads: {error}; take fewer, or allow the user more processes (ulimit -u)"
     )]
     Threads {
         /// How many.

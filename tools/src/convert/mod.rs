@@ -73,7 +73,10 @@ pub fn convert(
     let options = of_origin.as_ref().unwrap_or(options);
     let inputs = origin.as_ref().map_or(inputs, |origin| &origin.inputs);
     pool.install(|| {
-        let linked = origin.as_ref().map(|origin| origin.check(output)).transpose()?;
+        let linked = origin
+            .as_ref()
+            .map(|origin| origin.check(output, options))
+            .transpose()?;
         let job = Job::open(inputs, output, options, progress)?;
         linked.iter().flatten().try_for_each(InputStamp::check)?;
         let mut report = job.run()?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use cellring::Store;
 use cellring::format::constants::MANIFEST_FILE;
 use cellring::store::LeadsTo;
+use cellring_anndata::__internal::ZARR_DOCUMENTS;
 use cellring_anndata::{InputStamp, JoinOptions, OpenOptions, Selection, VarJoin};
 
 use super::as_linked;
@@ -102,19 +103,24 @@ impl Origin {
     ///
     /// # Errors
     /// If not, or one cannot be read.
-    pub(super) fn check(&self, output: &Path) -> Result<Vec<InputStamp>, ConvertError> {
+    pub(super) fn check(
+        &self,
+        output: &Path,
+        options: &ConvertOptions,
+    ) -> Result<Vec<InputStamp>, ConvertError> {
         let stamps: Result<_, _> = self.inputs.iter().map(|input| InputStamp::read(input)).collect();
         let store = Store::open_below(&self.store, &self.root)?;
         if self.checksum {
             // What is converted is read from the files, which these are of.
             cellring::store::verify(&store, 1, &|_| ())?;
         }
-        as_linked::check(
-            &store,
-            &self.inputs,
-            output,
-            &self.linked(&ConvertOptions::default()),
-        )?;
+        // Of the first rows no more is read.
+        let is_in_order = options.obs_filter.is_none() && options.obs_order.is_none();
+        let n_obs = options.max_obs.filter(|_| is_in_order).unwrap_or(u64::MAX);
+        let mut linked = self.linked(&ConvertOptions::default());
+        linked.open.force_read = options.open.force_read;
+        linked.memory_bytes = options.memory_bytes;
+        as_linked::check(&store, &self.inputs, output, &linked, n_obs)?;
         Ok(stamps?)
     }
 
@@ -196,19 +202,20 @@ fn several(files: &[String], names: &[String], group: Option<&str>) -> Option<Ve
         .filter(|_| files.len() == names.len())
 }
 
-/// A path, or a directory that it is in, that has this name; rather one that it is in as a document next to the group that was linked,
-/// since what is in the input may have the same name.
+/// A path, or a directory that it is in, that has this name. Of a zarr the one whose document, or that of the group that was linked, is at
+/// the path: what is in an input may have its name.
 fn ancestor(path: &Path, name: &str, group: Option<&str>) -> Option<PathBuf> {
     let called = || {
-        path.ancestors()
-            .filter(|path| path.file_name().is_some_and(|own| own == name))
+        let ancestors = path.ancestors();
+        ancestors.filter(|path| path.file_name().is_some_and(|own| own == name))
     };
-    let is_root =
-        |input: &&Path| path.parent() == Some(&input.join(group.unwrap_or_default().trim_matches('/')));
-    called()
-        .find(is_root)
-        .or_else(|| called().next())
-        .map(Path::to_path_buf)
+    let is_document = path
+        .file_name()
+        .is_some_and(|name| ZARR_DOCUMENTS.iter().any(|document| name == *document));
+    let group = group.unwrap_or_default().trim_matches('/');
+    let is_root = |input: &&Path| is_document && path.parent() == Some(&input.join(group));
+    let found = called().find(is_root).or_else(|| called().next());
+    found.map(Path::to_path_buf)
 }
 
 /// The matrix with this path in AnnData.
@@ -246,7 +253,11 @@ mod tests {
         for wrong in [&["b.h5ad", "e.zarr"][..], &["b.h5ad"], &["b.h5ad", "d.zarr", "e"]] {
             assert_eq!(named(wrong), None);
         }
-        // What is in an input may have its name.
+        // A directory with the name of the file in it, and what is in an input with its name.
+        assert_eq!(
+            found(&["b.h5ad/b.h5ad"], Some("b.h5ad")).as_deref(),
+            Some("b.h5ad/b.h5ad")
+        );
         let same = files(&["a/X/zarr.json", "a/X/X/data/c/0"]);
         assert_eq!(input(&same, Some("X"), None), Some("a/X".into()));
         let group = files(&["a/t/s/t/zarr.json", "a/t/s/t/X/data/c/0"]);

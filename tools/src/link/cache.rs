@@ -9,7 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use cellring::__internal::Cause;
+use cellring::__internal::{Cause, is_abandoned};
 use cellring::writer::WriteError;
 use cellring::{ErrorKind, Store};
 use cellring_anndata::InputStamp;
@@ -186,13 +186,13 @@ fn name(file: &Path) -> Result<String, ConvertError> {
     ))
 }
 
-/// Removes the oldest stores where there are many, and what processes left that were killed while they linked: whoever links holds the turn.
-/// What cannot be removed stays.
+/// Removes the oldest stores where there are many, and what processes left that were killed while they linked. What cannot be removed stays.
 fn prune(directory: &Path, newest: &Path) {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let is_left = |name: &str| name.starts_with('.') && name.contains(".cellring.tmp-");
-    for left in entries.filter(|entry| entry.file_name().to_str().is_some_and(is_left)) {
-        let _ = fs::remove_dir_all(left.path());
+    let left = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_left));
+    for path in left.map(|entry| entry.path()).filter(|path| is_abandoned(path)) {
+        let _ = fs::remove_dir_all(path);
     }
     let Ok(entries) = fs::read_dir(directory) else {
         return;

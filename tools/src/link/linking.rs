@@ -8,6 +8,7 @@ use cellring::Store;
 use cellring::writer::{
     LinkedWriter, SourceArray, SourceChunk, SourceInput, SourceLayout, SourceMatrix, SourceRun, row_checksums,
 };
+use cellring_anndata::__internal::ZARR_DOCUMENTS;
 use cellring_anndata::{
     InputStamp, JoinOptions, LeftOut, NotStored, OpenOptions, PartKind, Selection, StoredArray, StoredChunk,
     StoredExtents, StoredRows, StoredRun,
@@ -256,7 +257,6 @@ fn stored(selected: &SelectedMatrix, open: &OpenOptions) -> Result<Vec<StoredRow
 /// The files that say what the tables and matrices of a zarr are, if the input is one in a directory: they are written again with what
 /// they describe. (Each array names its own.)
 fn documents(input: &Path, group: Option<&str>, matrices: &[SelectedMatrix]) -> Vec<PathBuf> {
-    const NAMES: [&str; 5] = ["zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"];
     if !input.is_dir() {
         return Vec::new();
     }
@@ -273,7 +273,7 @@ fn documents(input: &Path, group: Option<&str>, matrices: &[SelectedMatrix]) -> 
         left.extend(within.map(|entry| entry.path()));
         directories.push(directory);
     }
-    let named = |directory: PathBuf| NAMES.map(|name| directory.join(name));
+    let named = |directory: PathBuf| ZARR_DOCUMENTS.map(|name| directory.join(name));
     let mut found: Vec<PathBuf> = directories.into_iter().flat_map(named).collect();
     found.retain(|path| path.is_file());
     // The one next to the input first: by that it is found again.

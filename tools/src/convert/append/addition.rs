@@ -122,12 +122,15 @@ impl Addition {
         let (n_found, n_store) = (self.column_of.len() as u64, store.n_vars());
         let n_input = n_found + self.n_ignored;
         let (path, store) = (self.path.display(), store.path().display());
-        let sentence = match self.n_missing {
-            _ if n_found * FEW < n_store.min(n_input) => format!(
+        let sentence = if n_found * FEW < n_store.min(n_input) {
+            format!(
                 "{path} has {n_found} of the {n_store} genes of {store}, and {n_input} genes itself; the others are zero in its obs or left out",
-            ),
-            0 => return None,
-            n => format!("{path} lacks {n} of the {n_store} genes of {store}, which are zero in its obs"),
+            )
+        } else if self.n_missing > 0 {
+            let n = self.n_missing;
+            format!("{path} lacks {n} of the {n_store} genes of {store}, which are zero in its obs")
+        } else {
+            return None;
         };
         Some(Message::new(MessageKind::Genes, sentence))
     }
