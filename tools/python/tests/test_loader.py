@@ -407,6 +407,10 @@ def test_stores_that_do_not_fit_say_which_arguments_help(tmp_path, store, adata)
         next(iter(cellring.Loader(tmp_path / "large")))
     with pytest.raises(cellring.InputError, match='give dtype="float32", "float16" or "bfloat16"$'):
         next(iter(cellring.Loader(tmp_path / "large", dtype="source", log1p=True)))
+    cellring.convert(anndata.AnnData(X=np.array([[1, 70_000]], dtype=np.float32)), tmp_path / "many")
+    with pytest.raises(cellring.InputError, match='would be infinite as float16; give dtype="float32"$'):
+        next(iter(cellring.Loader(tmp_path / "many", dtype="float16")))
+    assert next(iter(cellring.Loader(tmp_path / "many", dtype="bfloat16"))).n_obs == 1
     cellring.convert(anndata.AnnData(X=adata.X[:, 1:], var=adata.var.iloc[1:]), tmp_path / "fewer")
     with pytest.raises(cellring.InputError, match='give join="inner" for the genes that all have, or join="outer" for those that any has$'):
         cellring.Loader([store, tmp_path / "fewer"])

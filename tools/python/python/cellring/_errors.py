@@ -75,6 +75,8 @@ _CALLED = (
     ("lower n_draws or allow replacement", "give a smaller draws=, or replacement=True"),
     ("that f32 cannot represent exactly", "that float32 cannot represent exactly"),
     ("allow rounding to get the nearest f32, or ask for values of the source's type", 'give allow_rounding=True, or dtype="source"'),
+    ("would be infinite as f16; choose f32 values", 'would be infinite as float16; give dtype="float32"'),
+    ("would be infinite as bf16; choose f32 values", 'would be infinite as bfloat16; give dtype="float32"'),
     ("choose f32, f16 or bf16 values", 'give dtype="float32", "float16" or "bfloat16"'),
     (
         "join the stores by the genes that all have (inner), that any has (outer), or by a list",

@@ -100,7 +100,8 @@ class Loader:
     layout : {"csr", "dense", ("top_k", k)}, default "csr"
         Sparse, dense, or the k highest values of each cell.
     dtype : {"float32", "float16", "bfloat16", "source"}, default "float32"
-        Type of the values; ``"source"`` is that of the store. On a CPU torch does not multiply sparse matrices of 16-bit floats: ask for
+        Type of the values; ``"source"`` is that of the store. Values that a 16-bit float has only infinity for, as counts beyond 65,504
+        in float16, are refused. On a CPU torch does not multiply sparse matrices of 16-bit floats: ask for
         ``layout="dense"`` there.
     index_dtype : {"int32", "int64"}, default "int32"
         Type of both index arrays.
