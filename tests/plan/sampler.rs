@@ -252,7 +252,8 @@ fn data_must_fit_the_strategy_and_the_data_set() {
         refuse(grouped(Some(0), None)),
         "n_per_group is 0 in the sampler config: it must be at least 1"
     );
-    let told = "match code 7 has 3 obs to match but no control: leave them out of the subset or match by fewer columns";
+    let told = "3 obs with match code 7 have no control among the obs that are sampled: keep controls in the subset, leave these obs out of it, \
+                or match by fewer columns";
     let matches = [5, 5, 5, 5, 5, 7, 7, 7, 5, 5];
     assert_eq!(refuse(grouped(Some(2), Some((1, &matches)))), told);
     assert!(refuse(grouped(Some(2), Some((0, &matches)))).starts_with("n_per_set is 0"));
