@@ -370,6 +370,7 @@ impl Store {
 ///
 /// # Panics
 /// If there is no such row.
+#[doc(hidden)]
 pub fn stored_nnz(store: &Store, obs: u64) -> Result<u32, Error> {
     let Content::Linked(link) = &store.content else {
         return Err(FormatError::invalid(&store.path, 0, "it is not a linked store").into());
