@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import _cellring
-from ._errors import DamagedError, ResumeError, StoppedError
+from ._errors import CellringError, ResumeError, StoppedError
 from ._minibatch import Minibatch
 
 if TYPE_CHECKING:
@@ -147,8 +147,8 @@ class Epoch(Iterator[Minibatch]):
             if run.running is None:
                 run.start()
             raise
-        except DamagedError as error:
-            raise self._loader._explained(error) from error
+        except CellringError as error:
+            raise self._loader._explained(error) from None
         if raw is None:
             run.end()
             raise StopIteration
