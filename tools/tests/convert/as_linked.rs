@@ -15,7 +15,7 @@ fn shown(path: &Path) -> &str {
 }
 
 /// Writes bytes over those at a place of a file, and sets its time back.
-fn overwrite(path: &Path, at: usize, new: &[u8]) {
+pub(crate) fn overwrite(path: &Path, at: usize, new: &[u8]) {
     let modified = path.metadata().unwrap().modified().unwrap();
     let mut bytes = std::fs::read(path).unwrap();
     bytes[at..at + new.len()].copy_from_slice(new);

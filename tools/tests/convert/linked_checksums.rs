@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use cellring_tools::synth::Synth;
 use serde_json::Value;
 
+use crate::as_linked::overwrite;
 use crate::linked::{age, spec_reader};
 use crate::{cellring, digest, fail, report, scratch};
 
@@ -20,12 +21,8 @@ fn input(directory: &Path) -> PathBuf {
 
 /// Changes a byte of a file, and sets its time back.
 fn flip(path: &Path, at: usize) {
-    let modified = path.metadata().unwrap().modified().unwrap();
-    let mut bytes = std::fs::read(path).unwrap();
-    bytes[at] ^= 1;
-    std::fs::write(path, bytes).unwrap();
-    let file = std::fs::File::options().append(true).open(path).unwrap();
-    file.set_modified(modified).unwrap();
+    let byte = std::fs::read(path).unwrap()[at];
+    overwrite(path, at, &[byte ^ 1]);
 }
 
 #[test]
