@@ -87,7 +87,7 @@ impl Array {
     /// Bytes that are needed besides while only the beginning of a chunk is decoded.
     pub(super) fn streaming_bytes(&self) -> u64 {
         match self.chunk_bytes() {
-            bytes if self.pipeline.decodes_beginnings(bytes as usize) => bytes,
+            bytes if self.pipeline.streams(bytes as usize) => bytes,
             _ => 0,
         }
     }

@@ -16,7 +16,7 @@
 //!
 //! A chunk is inflated once for all rows of a fetch that have values in it, into memory of the thread that does it, and given up when the
 //! wanted pieces have been taken. One that is compressed with zstd alone is decoded only as far as the last of them, on average about half
-//! of it. So a fetch needs the memory of its rows, narrow, and not that of their chunks.
+//! of it; of one of blosc only the blocks that hold some of them. So a fetch needs the memory of its rows, narrow, and not that of their chunks.
 
 pub(crate) mod array;
 mod canonical;

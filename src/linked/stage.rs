@@ -92,7 +92,7 @@ pub(crate) fn stage<'a>(
     })
 }
 
-/// Decodes a chunk, at least as far as pieces are wanted.
+/// Decodes a chunk, at least what is wanted of it.
 fn decode(
     link: &Link,
     job: &Job,
@@ -107,9 +107,12 @@ fn decode(
     let pipeline = array.pipeline();
     let damaged = |detail: String| link.damaged_chunk(job, detail);
     decoded.resize(decoded_bytes, 0);
-    let ends = pieces.iter().map(|piece| piece.from as usize + piece.n as usize);
-    let wanted = ..ends.max().unwrap_or(0) * array.width();
-    if pipeline.decode_beginning(stored, filter_mask, decoded_bytes, &mut decoded[wanted]) {
+    let width = array.width();
+    let wanted = pieces.iter().map(|piece| {
+        let from = piece.from as usize * width;
+        from..from + piece.n as usize * width
+    });
+    if pipeline.decode_parts(stored, filter_mask, decoded, wanted) {
         return Ok(());
     }
     if pipeline

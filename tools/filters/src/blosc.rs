@@ -2,6 +2,8 @@
 //!
 //! In Rust, because the C library would bring a C++ compiler into the build (by way of its snappy).
 
+use std::ops::Range;
+
 use super::bitshuffle::untranspose;
 use super::stream::{self, unshuffle};
 
@@ -73,6 +75,21 @@ impl Header {
             )),
         }
     }
+
+    fn compressor(&self) -> Result<Compressor, String> {
+        Ok(match self.flags >> COMPRESSOR_SHIFT {
+            0 => Compressor::Blosclz,
+            1 => Compressor::Lz4,
+            2 => Compressor::Snappy,
+            3 => Compressor::Zlib,
+            4 => Compressor::Zstd,
+            other => {
+                return Err(format!(
+                    "a blosc chunk is compressed in way {other}, which is not known"
+                ));
+            }
+        })
+    }
 }
 
 /// The length that a frame decodes to, by its header.
@@ -88,6 +105,23 @@ pub fn decoded_bytes(frame: &[u8]) -> Result<usize, String> {
 /// # Errors
 /// In one clause, if it does not decode to so many bytes.
 pub fn decode(frame: &[u8], place: &mut [u8]) -> Result<(), String> {
+    let whole = 0..place.len();
+    decode_parts(frame, place, std::iter::once(whole))
+}
+
+/// Decodes the blocks of a frame that hold the bytes `wanted` of `place`, in any order. The others are left as they are, and damage in them is
+/// not found.
+///
+/// # Errors
+/// In one clause, if the frame does not say that it decodes to exactly `place`, or a block does not decode.
+///
+/// # Panics
+/// If bytes beyond `place` are wanted.
+pub fn decode_parts(
+    frame: &[u8],
+    place: &mut [u8],
+    wanted: impl Iterator<Item = Range<usize>>,
+) -> Result<(), String> {
     let (header, frame) = Header::parse(frame)?;
     if header.decoded_bytes != place.len() {
         return Err(format!(
@@ -108,49 +142,70 @@ pub fn decode(frame: &[u8], place: &mut [u8]) -> Result<(), String> {
                 place.len()
             ));
         }
-        place.copy_from_slice(body);
+        for range in wanted {
+            place[range.clone()].copy_from_slice(&body[range]);
+        }
         return Ok(());
     }
-    let compressor = match header.flags >> COMPRESSOR_SHIFT {
-        0 => Compressor::Blosclz,
-        1 => Compressor::Lz4,
-        2 => Compressor::Snappy,
-        3 => Compressor::Zlib,
-        4 => Compressor::Zstd,
-        other => {
-            return Err(format!(
-                "a blosc chunk is compressed in way {other}, which is not known"
-            ));
-        }
-    };
-    if header.block_bytes == 0 {
+    let compressor = header.compressor()?;
+    let block_bytes = header.block_bytes;
+    if block_bytes == 0 {
         return Err("a blosc chunk has blocks without bytes".to_owned());
     }
-    let is_shuffled = header.flags & SHUFFLED != 0 && header.element_bytes > 1;
+    // The places of all blocks are in the frame: what is allowed for the one is enough for the other.
+    let n_blocks = place.len().div_ceil(block_bytes);
+    if (frame.len() - HEADER_BYTES) / 4 < n_blocks {
+        return Err(format!(
+            "a blosc chunk has no room for the places of its {n_blocks} blocks"
+        ));
+    }
+    let mut is_decoded = vec![false; n_blocks];
     let mut shuffled = Vec::new();
-    for (number, block) in place.chunks_mut(header.block_bytes).enumerate() {
-        let start = u32_at(frame, HEADER_BYTES + 4 * number).map(|start| start as usize);
-        let Some(streams) = start.and_then(|start| frame.get(start..)) else {
-            return Err(format!("block {number} of a blosc chunk lies beyond it"));
-        };
-        let is_bit_shuffled = header.flags & BIT_SHUFFLED != 0 && block.len() >= header.element_bytes;
-        if !is_shuffled && !is_bit_shuffled {
-            decode_block(streams, block, &header, compressor)?;
-            continue;
-        }
-        shuffled.resize(block.len(), 0);
-        decode_block(streams, &mut shuffled, &header, compressor)?;
-        if is_shuffled {
-            unshuffle(&shuffled, block, header.element_bytes);
-        } else {
-            unshuffle_bits(&shuffled, block, header.element_bytes);
+    for range in wanted.filter(|range| !range.is_empty()) {
+        let numbers = range.start / block_bytes..range.end.div_ceil(block_bytes);
+        for (number, is_decoded) in numbers.clone().zip(&mut is_decoded[numbers]) {
+            if std::mem::replace(is_decoded, true) {
+                continue;
+            }
+            let begin = number * block_bytes;
+            let end = place.len().min(begin + block_bytes);
+            let block = &mut place[begin..end];
+            decode_block(frame, number, block, &header, compressor, &mut shuffled)?;
         }
     }
     Ok(())
 }
 
-/// Decodes the streams of one block, each behind its length.
+/// Decodes a block, and undoes the shuffle of its elements or bits.
 fn decode_block(
+    frame: &[u8],
+    number: usize,
+    block: &mut [u8],
+    header: &Header,
+    compressor: Compressor,
+    shuffled: &mut Vec<u8>,
+) -> Result<(), String> {
+    let start = u32_at(frame, HEADER_BYTES + 4 * number).map(|start| start as usize);
+    let Some(streams) = start.and_then(|start| frame.get(start..)) else {
+        return Err(format!("block {number} of a blosc chunk lies beyond it"));
+    };
+    let is_shuffled = header.flags & SHUFFLED != 0 && header.element_bytes > 1;
+    let is_bit_shuffled = header.flags & BIT_SHUFFLED != 0 && block.len() >= header.element_bytes;
+    if !is_shuffled && !is_bit_shuffled {
+        return decode_streams(streams, block, header, compressor);
+    }
+    shuffled.resize(block.len(), 0);
+    decode_streams(streams, shuffled, header, compressor)?;
+    if is_shuffled {
+        unshuffle(shuffled, block, header.element_bytes);
+    } else {
+        unshuffle_bits(shuffled, block, header.element_bytes);
+    }
+    Ok(())
+}
+
+/// Decodes the streams of one block, each behind its length.
+fn decode_streams(
     mut rest: &[u8],
     block: &mut [u8],
     header: &Header,
@@ -354,6 +409,71 @@ mod tests {
     fn a_copy_from_before_the_start_is_refused() {
         let error = decode(&frame(0, 1, 9, &[0, b'a', 1 << 5, 5, 0, b'x']), &mut [0; 9]).unwrap_err();
         assert!(error.contains("6 bytes back from byte 1"), "{error}");
+    }
+
+    #[test]
+    fn parts_are_those_of_the_whole() {
+        // Five blocks of lz4, the last of them shorter, of shuffled elements of 4 bytes.
+        const BLOCK_BYTES: usize = 256;
+        let plain: Vec<u8> = (0..BLOCK_BYTES * 4 + 40).map(|i| (i * i / 300) as u8).collect();
+        let n_blocks = plain.len().div_ceil(BLOCK_BYTES);
+        let (mut starts, mut streams) = (Vec::new(), Vec::new());
+        for block in plain.chunks(BLOCK_BYTES) {
+            let n = block.len() / 4;
+            let shuffled: Vec<u8> = (0..block.len()).map(|i| block[i % n * 4 + i / n]).collect();
+            let stream = lz4_flex::block::compress(&shuffled);
+            starts.push((HEADER_BYTES + 4 * n_blocks + streams.len()) as u32);
+            streams.extend((stream.len() as u32).to_le_bytes());
+            streams.extend(stream);
+        }
+        let mut frame = vec![2, 1, SHUFFLED | NOT_SPLIT | 1 << COMPRESSOR_SHIFT, 4];
+        let total = HEADER_BYTES + 4 * n_blocks + streams.len();
+        for number in [plain.len(), BLOCK_BYTES, total] {
+            frame.extend((number as u32).to_le_bytes());
+        }
+        frame.extend(starts.iter().flat_map(|start| start.to_le_bytes()));
+        frame.extend(&streams);
+        let parts = |frame: &[u8], wanted: &[(usize, usize)]| {
+            let mut place = vec![0xEE; plain.len()];
+            decode_parts(frame, &mut place, wanted.iter().map(|&(from, to)| from..to)).map(|()| place)
+        };
+        let mut whole = vec![0; plain.len()];
+        decode(&frame, &mut whole).unwrap();
+        assert_eq!(whole, plain);
+        let end = plain.len();
+        for wanted in [
+            vec![(0, end)],
+            vec![(0, 1)],
+            vec![(255, 256)],
+            vec![(255, 257)],
+            vec![(end - 1, end)],
+            vec![(900, 1_000), (10, 20), (12, 300)],
+        ] {
+            let found = parts(&frame, &wanted).unwrap();
+            for number in 0..n_blocks {
+                let block = number * BLOCK_BYTES..end.min((number + 1) * BLOCK_BYTES);
+                let is_wanted = wanted
+                    .iter()
+                    .any(|&(from, to)| from < block.end && block.start < to);
+                let expected = if is_wanted {
+                    plain[block.clone()].to_vec()
+                } else {
+                    vec![0xEE; block.len()]
+                };
+                assert_eq!(found[block], expected, "{wanted:?}, block {number}");
+            }
+        }
+        // Nothing is wanted of nothing, nor of any block by an empty part.
+        assert_eq!(parts(&frame, &[]).unwrap(), vec![0xEE; end]);
+        assert_eq!(parts(&frame, &[(300, 300)]).unwrap(), vec![0xEE; end]);
+        // Damage of a block is found if that is wanted.
+        let mut damaged = frame.clone();
+        damaged[HEADER_BYTES + 4..HEADER_BYTES + 8].fill(0xFF);
+        assert_eq!(
+            parts(&damaged, &[(0, 10), (600, 700)]).unwrap()[..10],
+            plain[..10]
+        );
+        assert!(parts(&damaged, &[(0, 257)]).unwrap_err().contains("block 1"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::ops::Range;
 
 use super::bitshuffle::Bitshuffle;
 use super::blosc;
@@ -262,25 +263,39 @@ impl Pipeline {
 const MAX_STREAMED_BYTES: usize = 2 << 20;
 
 impl Pipeline {
-    /// Whether [`decode_beginning`](Self::decode_beginning) may decode chunks of so many bytes.
-    pub fn decodes_beginnings(&self, decoded_bytes: usize) -> bool {
+    /// Whether [`decode_parts`](Self::decode_parts) may stream chunks of so many bytes: as many bytes more are taken meanwhile.
+    pub fn streams(&self, decoded_bytes: usize) -> bool {
         self.steps == [Step::Zstd] && decoded_bytes <= MAX_STREAMED_BYTES
     }
 
-    /// Decodes as much of a chunk of `decoded_bytes` as `place` takes, from its beginning, if that is less work than decoding all of it and
-    /// leaves no checksum unseen. Otherwise, and where the chunk is damaged, gives `false`: then it has to be decoded whole. Damage beyond
-    /// what is wanted is not found.
-    pub fn decode_beginning(
+    /// Decodes a chunk into `place`, of its length, at least the bytes `wanted` of it, if that may be less work than decoding all and leaves no
+    /// checksum unseen: chunks of blosc by their blocks, those of zstd from their beginning. Otherwise, and where what is wanted is damaged,
+    /// gives `false`: then the chunk has to be decoded whole. Damage beyond what is wanted is not found.
+    ///
+    /// # Panics
+    /// If bytes beyond `place` are wanted.
+    pub fn decode_parts(
         &self,
         stored: &[u8],
         filter_mask: u32,
-        decoded_bytes: usize,
         place: &mut [u8],
+        wanted: impl Iterator<Item = Range<usize>>,
     ) -> bool {
-        // To the very end it is faster in one go.
-        let is_less = place.len() <= decoded_bytes / 8 * 7;
-        let is_fit = is_less && filter_mask == 0 && self.decodes_beginnings(decoded_bytes);
-        is_fit && stream::zstd_beginning(stored, decoded_bytes, place)
+        if filter_mask != 0 {
+            return false;
+        }
+        match self.steps.as_slice() {
+            [Step::Blosc] => blosc::decode_parts(stored, place, wanted).is_ok(),
+            [Step::Zstd] => {
+                let whole_bytes = place.len();
+                let end = wanted.map(|range| range.end).max().unwrap_or(0);
+                // To the very end it is faster in one go.
+                let is_less = end <= whole_bytes / 8 * 7;
+                let beginning = &mut place[..end];
+                is_less && self.streams(whole_bytes) && stream::zstd_beginning(stored, whole_bytes, beginning)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -495,9 +510,9 @@ mod tests {
         let zstd_only = pipeline(&[ZSTD]);
         let stored = zstd::bulk::compress(&chunk, 3).unwrap();
         let beginning = |pipeline: &Pipeline, stored: &[u8], mask: u32, n: usize| {
-            let mut place = vec![0xEE; n];
-            let is_decoded = pipeline.decode_beginning(stored, mask, chunk.len(), &mut place);
-            is_decoded.then_some(place)
+            let mut place = vec![0xEE; chunk.len()];
+            let is_decoded = pipeline.decode_parts(stored, mask, &mut place, std::iter::once(n / 2..n));
+            is_decoded.then(|| place[..n].to_vec())
         };
         for n in [0, 1, 4_000, 131_072, 131_073, 300_000, 437_500] {
             assert_eq!(
