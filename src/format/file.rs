@@ -8,9 +8,12 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::ops::Deref;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Component, Path};
 
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::{Errno, retry_on_intr};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use super::constants::{MAX_NAME_BYTES, shard_file};
@@ -105,6 +108,37 @@ pub(crate) fn open(path: &Path, links: Links) -> io::Result<File> {
     open_with(OpenOptions::new().read(true), path, links)
 }
 
+/// Opens a regular file for reading below the directory `root`. `relative` must contain neither symbolic links nor `..`; a link that is put
+/// there meanwhile does not lead out of `root` either. (`openat2` would do the same on kernels that have it and let it through.)
+pub(crate) fn open_below(root: &Path, relative: &Path) -> io::Result<File> {
+    let mut directory = open_at(CWD, root.as_os_str(), OFlags::PATH | OFlags::DIRECTORY)?;
+    let mut names = relative.components().peekable();
+    while let Some(name) = names.next() {
+        let Component::Normal(name) = name else {
+            return Err(io::Error::other("it is not below the directory"));
+        };
+        let flags = match names.peek() {
+            Some(_) => OFlags::PATH | OFlags::DIRECTORY,
+            None => OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
+        };
+        let opened = open_at(&directory, name, flags | OFlags::NOFOLLOW);
+        let opened = opened.map_err(|error| match error {
+            Errno::NXIO | Errno::ISDIR => not_regular(),
+            error => error.into(),
+        })?;
+        if names.peek().is_none() {
+            return regular(File::from(opened));
+        }
+        directory = opened;
+    }
+    Err(not_regular())
+}
+
+fn open_at(directory: impl AsFd, name: &OsStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::CLOEXEC;
+    retry_on_intr(|| openat(directory.as_fd(), name, flags, Mode::empty()))
+}
+
 /// Opens a regular file that exists for writing; never through a link.
 pub(crate) fn open_to_write(path: &Path) -> io::Result<File> {
     open_with(OpenOptions::new().read(true).write(true), path, Links::Refused)
@@ -126,6 +160,10 @@ fn open_with(options: &mut OpenOptions, path: &Path, links: Links) -> io::Result
             Some(libc::ENXIO | libc::EISDIR) => not_regular(),
             _ => error,
         })?;
+    regular(file)
+}
+
+fn regular(file: File) -> io::Result<File> {
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(not_regular()),
@@ -222,6 +260,23 @@ mod tests {
                 None => assert_eq!(found, Ok(()), "{name}"),
                 Some(text) => assert!(found.as_ref().unwrap_err().contains(text), "{name}: {found:?}"),
             }
+        }
+        let below = |relative: &str| open_below(dir.path(), Path::new(relative)).map(drop);
+        std::fs::write(path("directory/within"), b"1").unwrap();
+        symlink(path("directory"), path("around")).unwrap();
+        assert!(below("file").is_ok() && below("directory/within").is_ok());
+        for relative in [
+            "link",
+            "zero",
+            "directory",
+            "socket",
+            "pipe",
+            "around/within",
+            "directory/../file",
+            "/etc/passwd",
+            "",
+        ] {
+            assert!(below(relative).is_err(), "{relative:?}");
         }
         assert!(open_to_write(&path("link")).is_err() && open_to_write(&path("file")).is_ok());
         assert_eq!(read_whole(&path("file"), Links::Refused, 5).unwrap(), b"12345");

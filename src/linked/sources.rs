@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::LinkedError;
 use super::identity::{Stamp, fingerprint};
-use crate::format::file::{Links, open};
+use crate::format::file::open_below;
 use crate::format::linked::LinkedFile;
 
 /// An open file of the source. It stays open: a file that takes its name later is another one.
@@ -36,14 +36,15 @@ impl SourceFile {
             named.canonicalize().map_err(failed)?,
             root.canonicalize().map_err(failed)?,
         );
-        if !real.starts_with(&real_root) {
+        let Ok(relative) = real.strip_prefix(&real_root) else {
             return Err(LinkedError::Outside {
                 file: real,
                 store: store.to_path_buf(),
                 root: real_root,
             });
-        }
-        let file = open(&real, Links::Refused).map_err(failed)?;
+        };
+        // And it may be replaced by such a link now.
+        let file = open_below(&real_root, relative).map_err(failed)?;
         let source = Self {
             store: store.to_path_buf(),
             path: real,
