@@ -1,4 +1,5 @@
-//! The threads of an epoch: one plans fetches and submits their reads, the others bring rows of linked stores together, and decode.
+//! The threads of an epoch: one submits the reads of fetches, which it plans itself or takes from others that plan; the others bring rows of
+//! linked stores together, and decode.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,18 +13,16 @@ use tracing::field::Empty;
 
 use super::decode::{DecodeContext, DecodeScratch, decode_task};
 use super::error::LoaderError;
-use super::extents::{FetchReads, plan_reads};
+use super::extents::FetchReads;
 use super::gather::{explained, gather};
 use super::pipeline::{PendingBatch, PendingFetch, Pipeline, StagedBatch, Work};
-use super::reads::read_bytes;
+use super::planner::{Fetches, Planned};
 use super::stage_memory::{Refusal, StageMemory};
 use crate::Error;
 use crate::buffer::{Pool, Slot};
-use crate::engine::coalesce::{GAP_BYTES, ReadShape};
 use crate::engine::{Completion, Engine, Submission};
 use crate::linked::plan::{Batch, MAX_BATCH_BYTES};
 use crate::linked::stage::{self, stage};
-use crate::plan::Plan;
 
 /// Fetches of which slots are out: one is decoded, the others are read or have just been.
 const FETCHES_AHEAD: usize = 4;
@@ -70,10 +69,12 @@ pub(super) fn route(routes: &Routes, completion: Completion) {
     }
 }
 
-/// Plans fetches and submits their reads, some fetches ahead.
+/// Submits the reads of fetches, some fetches ahead.
 pub(super) struct Driver {
-    pub(super) plan: Plan,
-    pub(super) context: Arc<DecodeContext>,
+    pub(super) fetches: Fetches,
+    /// Number of them, and of the first minibatch.
+    pub(super) n_fetches: u64,
+    pub(super) first: u64,
     pub(super) engine: Arc<Engine>,
     pub(super) pool: Pool,
     pub(super) routes: Routes,
@@ -89,26 +90,26 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn run(self) {
-        let shape = ReadShape {
-            alignment: self.engine.alignment(),
-            slot_bytes: self.pool.slot_bytes() as u32,
-            gap_bytes: GAP_BYTES,
-            read_bytes: read_bytes(self.engine.max_request_bytes()),
-        };
-        let sources = self.context.read_sources();
-        let mut first = self.plan.n_before();
+        let mut first = self.first;
         let mut ahead = Ahead::new(&self.pool);
-        for number in 0..self.plan.n_fetches() {
-            let since = Instant::now();
+        for number in 0..self.n_fetches {
             let span =
                 tracing::debug_span!(parent: &self.span, "fetch", number, n_obs = Empty, n_reads = Empty);
             let _entered = span.enter();
-            let fetch = self.plan.fetch(number);
-            let reads = match plan_reads(&sources, &fetch.obs, &shape) {
+            // Its thread has said why it ended.
+            let Some(planned) = self.fetches.take(number) else {
+                return;
+            };
+            let Planned {
+                fetch,
+                reads,
+                elapsed,
+            } = planned;
+            let since = Instant::now();
+            let reads = match reads {
                 Ok(reads) => reads,
                 Err(error) => return self.pipeline.fail_at(first, error.into()),
             };
-            let planned = since.elapsed();
             span.record("n_obs", fetch.obs.len());
             span.record("n_reads", reads.reads.len());
             // Batches of linked stores are read into slots besides those that the fetch keeps.
@@ -129,7 +130,7 @@ impl Driver {
             let Some(slots) = self.pool.take_unless(reads.n_slots, most, stopped) else {
                 return self.give_up(first);
             };
-            self.pipeline.planned(planned, since.elapsed() - planned);
+            self.pipeline.planned(elapsed, since.elapsed());
             let tag = self.first_tag + number;
             let (n_obs, n_minibatches) = (fetch.obs.len(), fetch.minibatches.len() as u64);
             let FetchReads {

@@ -10,8 +10,11 @@ use tracing::Span;
 use super::driver::{Driver, Running, work};
 use super::error::LoaderError;
 use super::pipeline::{EpochStats, Pipeline};
+use super::planner::{Planner, spread};
+use super::reads::read_bytes;
 use super::shared::Loader;
 use crate::engine::EngineStats;
+use crate::engine::coalesce::{GAP_BYTES, ReadShape};
 use crate::minibatch::Minibatch;
 use crate::plan::{Plan, SamplerState};
 use crate::{Error, Result};
@@ -51,9 +54,26 @@ impl Epoch {
             stage_memory: shared.stage_memory.clone(),
             threads: Vec::with_capacity(threads + 1),
         };
-        let driver = Driver {
+        let planner = Planner {
             plan: plan.clone(),
             context: shared.context.clone(),
+            shape: ReadShape {
+                alignment: shared.engine.alignment(),
+                slot_bytes: shared.pool.slot_bytes() as u32,
+                gap_bytes: GAP_BYTES,
+                read_bytes: read_bytes(shared.engine.max_request_bytes()),
+            },
+        };
+        // What is not decoded here goes to a GPU, which is faster than the cores.
+        let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
+        let (fetches, planning) = spread(planner, if threads == 0 { cores() } else { threads });
+        for thread in planning {
+            running.spawn("cellring-plan", move |_| thread.run())?;
+        }
+        let driver = Driver {
+            fetches,
+            n_fetches,
+            first,
             engine: shared.engine.clone(),
             pool: shared.pool.clone(),
             routes: shared.routes.clone(),
@@ -64,7 +84,7 @@ impl Epoch {
             hands_out: threads == 0,
             span: span.clone(),
         };
-        running.spawn("cellring-plan", move |_| driver.run())?;
+        running.spawn("cellring-submit", move |_| driver.run())?;
         for _ in 0..threads {
             let (context, span) = (shared.context.clone(), span.clone());
             running.spawn("cellring-decode", move |pipeline| work(pipeline, &context, &span))?;

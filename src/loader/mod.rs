@@ -47,7 +47,7 @@
 //!
 //! What minibatches look like is the choice of [`LoaderConfig::output`]: see [`minibatch`](crate::minibatch).
 //!
-//! [`Epoch::stats`] tells where the time goes. There are spans for `tracing` too: `epoch` and, in it, `fetch` (planning it,
+//! [`Epoch::stats`] tells where the time goes. There are spans for `tracing` too: `epoch` and, in it, `fetch` (planning it, where no other thread does,
 //! waiting for buffers and submitting its reads) at level DEBUG, `decode` (of a minibatch) at level TRACE; none per cell.
 //!
 #![doc = include_str!("PERFORMANCE.md")]
@@ -66,6 +66,7 @@ mod fitness;
 mod gather;
 mod memory;
 mod pipeline;
+mod planner;
 mod reads;
 mod row_reader;
 mod rows;

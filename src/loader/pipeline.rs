@@ -1,6 +1,6 @@
 //! What the threads of a running epoch share: fetches on their way in, minibatches on their way out.
 //!
-//! The driver plans fetches and submits their reads; the engine fills them; workers take minibatches of the oldest
+//! The driver submits the reads of planned fetches; the engine fills them; workers take minibatches of the oldest
 //! fetch that is there, decode them, and put them out in order. Of linked stores a fetch is read in batches: workers take each of them
 //! when it is there, and keep the rows that it has parts of. A lock is taken a few times per minibatch and batch, never per cell.
 
@@ -86,9 +86,9 @@ pub struct EpochStats {
     pub output_wait_ns: u64,
     /// Nanoseconds spent decoding, summed over threads.
     pub decode_ns: u64,
-    /// Nanoseconds spent planning fetches.
+    /// Nanoseconds spent planning fetches, summed over threads.
     pub plan_ns: u64,
-    /// Nanoseconds in which planning waited for read buffers: for free ones, or for those of earlier fetches, which it is a few ahead of.
+    /// Nanoseconds in which planned fetches waited for read buffers: for free ones, or for those of earlier fetches, which it is a few ahead of.
     pub buffer_wait_ns: u64,
 }
 

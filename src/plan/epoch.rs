@@ -130,6 +130,11 @@ impl Plan {
         SamplerState::new(self.fingerprint, self.epoch, history, (*self.settings).clone())
     }
 
+    /// Obs of a whole fetch; about so many where minibatches are made one by one.
+    pub(crate) fn fetch_obs(&self) -> u64 {
+        self.fetch_factor.saturating_mul(self.batch_size)
+    }
+
     /// Obs (or draws, where an obs may be drawn more than once) that no rank sees in this epoch: 0 without `drop_last`.
     /// In sets of groups, controls are not counted. A resumed plan counts what is dropped under its world size.
     pub fn n_dropped_obs(&self) -> u64 {

@@ -137,6 +137,9 @@ fn the_same_epoch_on_every_backend_thread_count_depth_and_budget() {
         ways.extend([
             (Backend::Auto, Direct::Auto, 3, Some(1), 16 << 20),
             (Backend::Pread, Direct::Auto, 2, None, 5 << 20),
+            // Two threads plan, and four.
+            (Backend::Auto, Direct::Auto, 16, None, 64 << 20),
+            (Backend::Auto, Direct::Auto, 40, None, 64 << 20),
         ]);
         for (backend, direct, threads, depth, memory) in ways {
             let mut config = base.clone();
@@ -160,6 +163,28 @@ fn the_same_epoch_on_every_backend_thread_count_depth_and_budget() {
             epoch(&store, &other, 5) != expected,
             "another seed, another order"
         );
+    }
+}
+
+/// Each waits with a fetch that is taken from it, or never is.
+#[test]
+fn threads_that_plan_end_with_their_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = matrix(600, 50, Kind::Counts, 13);
+    let store = store(&dir.path().join("s"), &rows, Kind::Counts, Encoding::Packed, 50);
+    let expected = epoch(&store, &config(sampler(2, 8, 2)), 0);
+    let config = config(sampler(2, 8, 2)).decode_threads(32).memory_bytes(64 << 20);
+    let loader = Loader::new(store.clone(), config).unwrap();
+    for n_taken in [0, 1, 20, expected.len()] {
+        let mut begun = loader.epoch(0).unwrap();
+        for expected in &expected[..n_taken] {
+            assert!(content(&begun.next().unwrap().unwrap()) == *expected);
+        }
+        let state = begun.state();
+        drop(begun);
+        let rest = loader.resume(&state).unwrap();
+        let rest: Vec<_> = rest.map(|minibatch| content(&minibatch.unwrap())).collect();
+        assert!(rest == expected[n_taken..], "{n_taken}");
     }
 }
 

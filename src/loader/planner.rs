@@ -1,0 +1,131 @@
+//! Plans fetches: which obs, and which reads bring them. A fetch depends on none before it, so where many threads decode, several plan, each
+//! every n-th fetch, and the driver takes them in order.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use super::decode::DecodeContext;
+use super::extents::{FetchReads, plan_reads};
+use crate::engine::coalesce::ReadShape;
+use crate::format::FormatError;
+use crate::plan::{Plan, PlannedFetch};
+
+/// Planning single obs takes a sixteenth of the time of decoding them, blocks a fiftieth (0.33 and 0.11 of 5.4 µs): with one thread for so many,
+/// half of it is to spare.
+const DECODE_THREADS_EACH: usize = 8;
+/// Ten million single obs a second, more than four drives read. Where the index is not in memory, its pages are read one after the other.
+const MOST_THREADS: usize = 4;
+/// Each thread may have a fetch planned that was not taken, at some 60 bytes for each obs: larger fetches are planned by one.
+const MOST_OBS_AHEAD: u64 = 1 << 18;
+
+/// A fetch and its reads.
+pub(super) struct Planned {
+    pub(super) fetch: PlannedFetch,
+    pub(super) reads: Result<FetchReads, FormatError>,
+    /// Time spent planning.
+    pub(super) elapsed: Duration,
+}
+
+/// Plans the fetches of an epoch.
+#[derive(Clone)]
+pub(super) struct Planner {
+    pub(super) plan: Plan,
+    pub(super) context: Arc<DecodeContext>,
+    pub(super) shape: ReadShape,
+}
+
+impl Planner {
+    fn plan(&self, number: u64) -> Planned {
+        let since = Instant::now();
+        let fetch = self.plan.fetch(number);
+        let reads = plan_reads(&self.context.read_sources(), &fetch.obs, &self.shape);
+        Planned {
+            fetch,
+            reads,
+            elapsed: since.elapsed(),
+        }
+    }
+}
+
+/// Where the driver takes fetches from.
+pub(super) enum Fetches {
+    /// It plans each itself.
+    Own(Box<Planner>),
+    /// Fetch i comes from thread i modulo their number.
+    Threads(Vec<Receiver<Planned>>),
+}
+
+impl Fetches {
+    /// Fetch `number`; they are taken in order. `None` if the thread that was to plan it has panicked.
+    pub(super) fn take(&self, number: u64) -> Option<Planned> {
+        match self {
+            Self::Own(planner) => Some(planner.plan(number)),
+            Self::Threads(threads) => {
+                let thread = number % threads.len() as u64;
+                threads[thread as usize].recv().ok()
+            }
+        }
+    }
+}
+
+/// A thread that plans every `step`-th fetch from `first` on, each when the one before it has been taken.
+pub(super) struct PlanningThread {
+    planner: Planner,
+    first: u64,
+    step: usize,
+    to: SyncSender<Planned>,
+}
+
+impl PlanningThread {
+    /// Until the last fetch, or until the driver has ended.
+    pub(super) fn run(self) {
+        for number in (self.first..self.planner.plan.n_fetches()).step_by(self.step) {
+            if self.to.send(self.planner.plan(number)).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// How many threads plan fetches of at most so many obs.
+fn n_threads(decode_threads: usize, fetch_obs: u64) -> usize {
+    let n_ahead = usize::try_from(MOST_OBS_AHEAD / fetch_obs.max(1)).unwrap_or(usize::MAX);
+    let n = decode_threads / DECODE_THREADS_EACH;
+    n.min(MOST_THREADS).min(n_ahead).max(1)
+}
+
+/// Where the driver takes fetches from when so many threads decode, and the threads that have to run for that.
+pub(super) fn spread(planner: Planner, decode_threads: usize) -> (Fetches, Vec<PlanningThread>) {
+    let n = n_threads(decode_threads, planner.plan.fetch_obs());
+    if n < 2 {
+        return (Fetches::Own(Box::new(planner)), Vec::new());
+    }
+    let thread = |first: usize| {
+        // A fetch waits until it is taken: what is planned ahead takes memory.
+        let (to, from) = sync_channel(0);
+        let planner = planner.clone();
+        let thread = PlanningThread {
+            planner,
+            first: first as u64,
+            step: n,
+            to,
+        };
+        (from, thread)
+    };
+    let (from, threads) = (0..n).map(thread).unzip();
+    (Fetches::Threads(from), threads)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_threads_plan_where_many_decode() {
+        let threads = [1, 2, 15, 16, 24, 40, 512].map(|decode_threads| n_threads(decode_threads, 16_384));
+        assert_eq!(threads, [1, 1, 1, 2, 3, 4, 4]);
+        let of_large_fetches = [1, 1 << 17, 1 << 18, 1 << 24].map(|fetch_obs| n_threads(64, fetch_obs));
+        assert_eq!(of_large_fetches, [4, 2, 1, 1]);
+    }
+}
