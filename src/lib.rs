@@ -58,9 +58,10 @@ pub use store::Store;
 #[doc(hidden)]
 pub mod __internal {
     pub use crate::error::Cause;
+    pub use crate::format::linked::MAX_CHUNK_BYTES;
     pub use crate::linked::LinkedError;
     pub use crate::loader::{CollectionError, FetchExtents, LoaderError, extents_of};
-    pub use crate::store::stored_nnz;
+    pub use crate::store::{row_lens, stored_nnz};
     pub use crate::writer::is_abandoned;
 
     /// Slots of the read buffers.

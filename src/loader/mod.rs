@@ -202,7 +202,7 @@ impl Loader {
             shard_paths: paths,
             next_tag: Arc::default(),
             running: Mutex::default(),
-            row_reader: Mutex::default(),
+            row_readers: Mutex::default(),
             labels,
             ahead: memory.ahead,
             stage_memory: StageMemory::new(memory.stage_bytes),

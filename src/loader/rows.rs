@@ -1,6 +1,6 @@
 //! Random access: chosen obs in the form of a minibatch, whatever the sampler does.
 
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 
 use super::arriving::{ArrivingSlots, PlannedRows};
 use super::decode::{DecodeScratch, PlacedMinibatch, Slots, decode_minibatch};
@@ -21,14 +21,16 @@ use crate::plan::PlannedFetch;
 /// its own.
 const PART_OBS: usize = 256;
 const MOST_PARTS: usize = 4;
+/// Files that readers keep open between calls, if there is more than one reader.
+const MOST_KEPT_FILES: usize = 64;
 
 impl Loader {
     /// These obs as one minibatch, in this order; an obs may be given several times. The output is that of the epochs: matrices, genes,
     /// normalisation, types, columns.
     ///
-    /// It may be called while an epoch runs, and from several threads (which take turns). The first call starts a reader of its own, whose
-    /// buffers hold the bytes of all obs of the largest call so far, and the memory of an output that was dropped is kept for the next one.
-    /// Buffers and output of a call may take
+    /// It may be called while an epoch runs, and from several threads at once. Each call has a reader of its own, whose buffers hold the bytes
+    /// of all its obs; readers are kept for later calls as long as they have few files open, each with the memory of an output that was
+    /// dropped. Buffers and output of each call may take
     /// [`LoaderConfig::memory_bytes`](crate::LoaderConfig::memory_bytes) once more.
     ///
     /// ```no_run
@@ -49,9 +51,9 @@ impl Loader {
         if let Some(&obs) = obs.iter().find(|&&obs| obs >= n_obs) {
             return Err(LoaderError::NoSuchObs { obs, n_obs }.into());
         }
-        let mut kept = shared.row_reader.lock().unwrap_or_else(PoisonError::into_inner);
         // An error leaves none: the next call starts another.
-        let mut reader = match kept.take() {
+        let kept = self.row_readers().pop();
+        let mut reader = match kept {
             Some(reader) => reader,
             None => self.row_reader(1)?,
         };
@@ -78,7 +80,7 @@ impl Loader {
                 }
                 Err(error) => {
                     // It has not failed.
-                    *kept = Some(reader);
+                    self.keep(reader);
                     return Err(error);
                 }
             };
@@ -102,8 +104,26 @@ impl Loader {
             false => self.stored_rows(&reader, &mut scratch, obs, planned)?,
         };
         reader.scratch = scratch;
-        *kept = Some(reader);
+        self.keep(reader);
         Ok(minibatch)
+    }
+
+    /// Keeps a reader for later calls, unless too many files would stay open.
+    fn keep(&self, reader: RowReader) {
+        let mut readers = self.row_readers();
+        let n_files = (readers.len() + 1) * self.shared.shard_paths.len();
+        if readers.is_empty() || n_files <= MOST_KEPT_FILES {
+            readers.push(reader);
+            return;
+        }
+        drop(readers);
+        // Its threads are waited for.
+        drop(reader);
+    }
+
+    fn row_readers(&self) -> MutexGuard<'_, Vec<RowReader>> {
+        let readers = self.shared.row_readers.lock();
+        readers.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Decodes obs while others are read.

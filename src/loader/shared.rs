@@ -40,7 +40,8 @@ pub(super) struct Shared {
     pub(super) next_tag: Arc<AtomicU64>,
     /// The epoch that uses the read buffers.
     pub(super) running: Mutex<Weak<Pipeline>>,
-    pub(super) row_reader: Mutex<Option<RowReader>>,
+    /// Those that no call uses.
+    pub(super) row_readers: Mutex<Vec<RowReader>>,
     /// For each chosen obs column, what its codes stand for.
     pub(super) labels: Vec<OnceLock<Vec<String>>>,
     pub(super) ahead: u64,

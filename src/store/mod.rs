@@ -363,6 +363,26 @@ impl Store {
     }
 }
 
+/// How many values each of these obs has; `None` if the store is linked, where that is known when they are read.
+///
+/// # Errors
+/// If the index is damaged.
+///
+/// # Panics
+/// If there is no such obs.
+#[doc(hidden)]
+pub fn row_lens(store: &Store, obs: &[u64]) -> Result<Option<Vec<u32>>, Error> {
+    let Content::Blocks(index) = &store.content else {
+        return Ok(None);
+    };
+    let mut ascending = obs.to_vec();
+    ascending.sort_unstable();
+    index.will_need(ascending.iter().copied());
+    let lens = obs.iter().map(|&obs| Ok(index.locate(obs)?.nnz));
+    let lens = lens.collect::<Result<_, FormatError>>()?;
+    Ok(Some(lens))
+}
+
 /// Entries that the source has of a row of a linked store.
 ///
 /// # Errors

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cellring::__internal::row_lens;
 use cellring::minibatch::{OutputConfig, OutputType};
 use cellring::{Layout, LoaderConfig};
 use cellring_tools::convert::ConvertError;
 use cellring_tools::link::{self, Opened};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::arrays::values_of;
 use crate::error::{detached, detached_with, exception, to_python};
@@ -24,9 +26,13 @@ const ROWS_BYTES: usize = 64 << 20;
 pub(crate) struct Store {
     pub(crate) store: Arc<cellring::Store>,
     cached: Option<PathBuf>,
-    /// Readers of single cells, by matrix.
-    readers: Mutex<HashMap<String, Arc<Owned<cellring::Loader>>>>,
+    /// Readers of single cells, by form and matrix.
+    readers: Mutex<HashMap<String, Arc<Reader>>>,
+    opening: Mutex<()>,
 }
+
+/// Reads single cells, for several threads at once.
+type Reader = Owned<Arc<cellring::Loader>>;
 
 /// Opens a store, or links a file.
 fn opened(py: Python<'_>, path: &Path, source_root: Option<&Path>) -> PyResult<Opened> {
@@ -49,6 +55,7 @@ impl Store {
             store: Arc::new(store),
             cached,
             readers: Mutex::default(),
+            opening: Mutex::default(),
         })
     }
 
@@ -110,7 +117,31 @@ impl Store {
     ) -> PyResult<Minibatch> {
         let ids: Vec<u64> = values_of::<i64>(ids)?.into_iter().map(|id| id as u64).collect();
         let reader = self.reader(py, matrix, is_dense)?;
-        Ok(Minibatch::new(reader.with(py, |loader| loader.rows(&ids))?))
+        // Several threads read at once, each in files and memory of its own.
+        let loader = reader.with(py, |loader| Ok(Arc::clone(loader)))?;
+        Ok(Minibatch::new(detached(py, || loader.rows(&ids))?))
+    }
+
+    /// How many values each of these cells has in a matrix, as uint32; None of a linked store, which knows when it has read them.
+    fn lens<'py>(
+        &self,
+        py: Python<'py>,
+        ids: &Bound<'py, PyAny>,
+        matrix: &str,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let ids: Vec<u64> = values_of::<i64>(ids)?.into_iter().map(|id| id as u64).collect();
+        let store = self.find(py, matrix)?;
+        let Some(lens) = detached(py, || row_lens(&store, &ids))? else {
+            return Ok(None);
+        };
+        let bytes = PyBytes::new_with(py, 4 * lens.len(), |place| {
+            let (places, _) = place.as_chunks_mut::<4>();
+            for (place, len) in places.iter_mut().zip(&lens) {
+                *place = len.to_ne_bytes();
+            }
+            Ok(())
+        })?;
+        Ok(Some(bytes))
     }
 
     /// Ends what reads single cells.
@@ -131,7 +162,7 @@ impl Store {
         Ok(found.clone())
     }
 
-    fn reader(&self, py: Python<'_>, matrix: &str, is_dense: bool) -> PyResult<Arc<Owned<cellring::Loader>>> {
+    fn reader(&self, py: Python<'_>, matrix: &str, is_dense: bool) -> PyResult<Arc<Reader>> {
         let key = format!("{is_dense} {matrix}");
         // Never held while the interpreter's lock is given up: whoever waits for the one would wait for the other.
         let known = self.lock().get(&key).cloned();
@@ -147,13 +178,21 @@ impl Store {
             .memory_bytes(ROWS_BYTES)
             .decode_threads(1)
             .output(output);
-        let loader = detached(py, || cellring::Loader::new(store, config))?;
-        let reader = Arc::new(Owned::new(loader, "store"));
-        self.lock().insert(key, reader.clone());
-        Ok(reader)
+        detached(py, || {
+            // One thread opens it while others wait.
+            let _turn = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+            let opened = self.lock().get(&key).cloned();
+            if let Some(reader) = opened.filter(|reader| reader.is_usable()) {
+                return Ok(reader);
+            }
+            let loader = cellring::Loader::new(store, config)?;
+            let reader = Arc::new(Owned::new(Arc::new(loader), "store"));
+            self.lock().insert(key, reader.clone());
+            Ok(reader)
+        })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Owned<cellring::Loader>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Reader>>> {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -49,7 +49,7 @@ def test_memory_descriptors_and_threads_stay_flat(mouse):
     work(3)
     gc.collect()
     before = figures()
-    assert work(20) > 8000
+    assert work(21) > 10_000
     loader.close()
     gc.collect()
     after = figures()
@@ -202,6 +202,35 @@ assert len(list(loader)) == len(loader)
 
 def test_ctrl_c_ends_a_wait_and_the_loader_is_of_use_afterwards(mouse, run_python):
     assert run_python(INTERRUPT, mouse) == "interrupted\n"
+
+
+INTERRUPT_CELLS = """
+import sys, os, signal, threading, numpy, cellring
+store, cells = cellring.Store(sys.argv[1]), numpy.tile(numpy.arange(10_000), 10)
+done = threading.Event()
+
+def press():
+    while not done.wait(0.2):
+        os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=press, daemon=True).start()
+try:
+    while True:
+        store[cells]
+except KeyboardInterrupt:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    done.set()
+    print("interrupted")
+# They end with what they have begun.
+for thread in threading.enumerate():
+    if thread.name.startswith("cellring-rows"):
+        thread.join()
+assert store[cells[:5000]].shape == (5000, store.n_vars)
+"""
+
+
+def test_ctrl_c_ends_the_reading_of_many_cells(mouse, run_python):
+    assert run_python(INTERRUPT_CELLS, mouse) == "interrupted\n"
 
 
 def test_a_store_that_is_removed_meanwhile(store, tmp_path):

@@ -6,6 +6,7 @@ import copy
 import os
 import pathlib
 import pickle
+import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -266,20 +267,33 @@ def test_more_cells_than_are_read_at_once(mouse):
     same(opened[np.repeat(0, 8193)], adata.X[np.repeat(0, 8193)])
 
 
+def test_many_cells_for_several_threads_at_once(mouse):
+    adata = anndata.read_h5ad(MOUSE)
+    opened = cellring.Store(mouse)
+    sets = [np.random.default_rng(i).integers(0, 10_000, 3000 + i) for i in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        for ids, found in zip(sets, pool.map(opened.__getitem__, sets), strict=True):
+            same(found, adata.X[ids])
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("cellring-rows")]
+
+
 def test_cells_that_are_too_large_for_one_piece(tmp_path):
-    """Eight thousand full rows of 3,000 float64 need three times what a read may take."""
+    """A thousand full rows of 6,000 float64 need more than a read may take; so do fewer, and more by several threads."""
     rng = np.random.default_rng(0)
-    dense = rng.integers(1, 1000, (50, 3000)).astype(np.float64)
+    dense = rng.integers(1, 1000, (50, 6000)).astype(np.float64)
     adata = anndata.AnnData(X=sp.csr_matrix(dense))
     adata.obsm["wide"] = dense
     cellring.convert(adata, tmp_path / "s", x=True, obsm=["wide"])
     opened = cellring.Store(tmp_path / "s")
-    ids = rng.integers(0, 50, 9000)
-    found = opened[ids]
-    assert found.nnz == 9000 * 3000
-    np.testing.assert_array_equal(found.data.reshape(9000, 3000), dense[ids])
-    del found
-    np.testing.assert_array_equal(opened.gather_rows(ids, "obsm/wide"), dense[ids])
+    with pytest.raises(cellring.MemoryBudgetError):
+        opened._raw.rows(np.zeros(1024, dtype=np.int64), "X", False)
+    for n in (1500, 3000):
+        ids = rng.integers(0, 50, n)
+        found = opened[ids]
+        assert found.nnz == n * 6000
+        np.testing.assert_array_equal(found.data.reshape(n, 6000), dense[ids])
+        del found
+        np.testing.assert_array_equal(opened.gather_rows(ids, "obsm/wide"), dense[ids])
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64"])
@@ -632,9 +646,12 @@ def test_a_damaged_store(tmp_path, source):
     content = bytearray(shard.read_bytes())
     content[len(content) // 3] ^= 0xFF
     shard.write_bytes(content)
-    with pytest.raises(cellring.DamagedError) as caught:
-        cellring.Store(tmp_path / "s")[:]
-    assert shard.name in str(caught.value)
+    opened = cellring.Store(tmp_path / "s")
+    # In one piece, and by several threads, of which each may be the first to find it.
+    for ids in (slice(None), np.tile(np.arange(N_OBS), 5)):
+        with pytest.raises(cellring.DamagedError) as caught:
+            opened[ids]
+        assert shard.name in str(caught.value)
 
 
 CLASSES = {

@@ -97,7 +97,10 @@ class Store:
     def obs(self) -> Table: ...
     def var(self, matrix: str) -> Table: ...
     def rows(self, ids: Any, matrix: str, is_dense: bool) -> Minibatch:
-        """Cells by their numbers: a one-dimensional numpy array of int64 without gaps."""
+        """Cells by their numbers: a one-dimensional numpy array of int64 without gaps. Several threads read at once."""
+
+    def lens(self, ids: Any, matrix: str) -> bytes | None:
+        """How many values each of these cells has, as uint32; None of a linked store, which knows when it has read them."""
 
     def close(self) -> None: ...
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from . import _arguments, _cellring
-from ._errors import CellringError, CellringWarning, DamagedError, InputError, MemoryBudgetError, StoreError
+from ._errors import CellringError, CellringWarning, DamagedError, InputError, MemoryBudgetError, StoreError, in_python
 
 if TYPE_CHECKING:
     import anndata
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 # Cells that are read at once; fewer if they are too large.
 _ROWS = 8192
+# Beyond twice as many cells, threads read parts of so many: what they decode is then in a cache when it is copied to its place.
+_PART = 1024
+_MOST_THREADS = 8
 
 
 class Table:
@@ -98,7 +101,10 @@ class Table:
 
 def opened(path: str, source_root: str | None, stacklevel: int) -> _cellring.Store:
     """The open store; a warning where it is a file that was linked for it."""
-    store = _cellring.Store(path, source_root)
+    try:
+        store = _cellring.Store(path, source_root)
+    except CellringError as error:
+        raise in_python(error) from None
     if store.cached is not None:
         sentence = f"{path} is read in place, by way of {store.cached}; converted (cellring.convert) it would be faster to read"
         warnings.warn(sentence, CellringWarning, stacklevel=stacklevel + 1)
@@ -159,8 +165,6 @@ class Store:
     def _open(self) -> None:
         self._stamp = stamp_of(self._place)
         self._raw = opened(self._place, self._root, 3)
-        # A reader of cells is opened by one thread, while others wait.
-        self._lock = threading.Lock()
         self._pid = os.getpid()
 
     def _here(self) -> _cellring.Store:
@@ -267,12 +271,10 @@ class Store:
 
     def _pieces(self, ids: np.ndarray, matrix: str, is_dense: bool) -> Iterator[tuple[int, _cellring.Minibatch]]:
         """The cells as minibatches, each of as many as fit the memory for it."""
-        at, step = 0, _ROWS
+        at, step = 0, min(_ROWS, max(1, len(ids)))
         while at < len(ids):
             try:
-                raw = self._here()
-                with self._lock:
-                    piece = raw.rows(ids[at : at + step], matrix, is_dense)
+                piece = self._here().rows(ids[at : at + step], matrix, is_dense)
             except MemoryBudgetError:
                 if step == 1:
                     raise
@@ -283,37 +285,94 @@ class Store:
             yield at, piece
             at += step
 
+    def _in_parts(self, ids: np.ndarray, matrix: str, is_dense: bool, put: Callable[[int, _cellring.Minibatch], None]) -> None:
+        """Has several threads read parts of the cells, and hands each to ``put`` with the place of its first cell."""
+        # Threads take them from the end.
+        left = list(range(0, len(ids), _PART))[::-1]
+
+        def work() -> None:
+            try:
+                while True:
+                    try:
+                        begin = left.pop()
+                    except IndexError:
+                        return
+                    for at, piece in self._pieces(ids[begin : begin + _PART], matrix, is_dense):
+                        put(begin + at, piece)
+            except BaseException:
+                left.clear()
+                raise
+
+        n_threads = min(len(os.sched_getaffinity(0)), len(left), _MOST_THREADS)
+        with ThreadPoolExecutor(n_threads, "cellring-rows") as pool:
+            try:
+                for done in [pool.submit(work) for _ in range(n_threads)]:
+                    done.result()
+            except BaseException:
+                # Ctrl-C comes here: the parts that have begun are waited for.
+                left.clear()
+                raise
+
     def _dense(self, ids: np.ndarray, name: str, n_vars: int, dtype: np.dtype) -> np.ndarray:
-        made = np.zeros((len(ids), n_vars), dtype=dtype)
-        for at, piece in self._pieces(ids, name, True):
+        made = np.empty((len(ids), n_vars), dtype=dtype)
+
+        def put(at: int, piece: _cellring.Minibatch) -> None:
             values = np.asarray(piece.array(0, "values"))
             made[at : at + len(values)] = values
+
+        if len(ids) > 2 * _PART and not self._here().is_linked:
+            self._in_parts(ids, name, True, put)
+        else:
+            # A linked store decodes a chunk for all cells of a piece.
+            for at, piece in self._pieces(ids, name, True):
+                put(at, piece)
         return made
 
     def _sparse(self, ids: np.ndarray, name: str, n_vars: int, dtype: np.dtype) -> scipy.sparse.csr_matrix:
         from scipy.sparse import csr_matrix
 
-        pieces = [tuple(map(np.asarray, piece.csr(0))) for _, piece in self._pieces(ids, name, False)]
-        if not pieces:
-            empty = np.zeros(0, dtype=np.int32)
-            return csr_matrix((np.zeros(0, dtype=dtype), empty, np.zeros(1, dtype=np.int32)), shape=(0, n_vars))
-        if len(pieces) == 1:
-            indptr, indices, values = pieces[0]
-        else:
-            nnz = sum(len(values) for _, _, values in pieces)
-            index = np.int32 if nnz <= np.iinfo(np.int32).max else np.int64
-            indptr = np.zeros(len(ids) + 1, dtype=index)
-            at = start = 0
-            for of_rows, _, values in pieces:
-                n = len(of_rows) - 1
-                indptr[at + 1 : at + 1 + n] = of_rows[1:].astype(np.int64) + start
-                at, start = at + n, start + len(values)
-            indices = np.concatenate([indices for _, indices, _ in pieces], dtype=index)
-            values = np.concatenate([values for _, _, values in pieces])
+        lens = self._here().lens(ids, name) if len(ids) > 2 * _PART else None
+        indptr, indices, values = self._joined(ids, name, dtype) if lens is None else self._placed(ids, name, dtype, lens)
         made = csr_matrix((values, indices, indptr), shape=(len(ids), n_vars), copy=False)
         # True by construction: scipy need not look.
         made.has_sorted_indices = made.has_canonical_format = True
         return made
+
+    def _placed(self, ids: np.ndarray, name: str, dtype: np.dtype, lens: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """``indptr``, ``indices`` and values of many cells, of which it is known how many values each has."""
+        nnz_of = np.frombuffer(lens, dtype=np.uint32)
+        nnz = int(nnz_of.sum(dtype=np.int64))
+        index = np.int32 if nnz <= np.iinfo(np.int32).max else np.int64
+        indptr = np.zeros(len(ids) + 1, dtype=index)
+        np.cumsum(nnz_of, dtype=index, out=indptr[1:])
+        indices, values = np.empty(nnz, dtype=index), np.empty(nnz, dtype=dtype)
+
+        def put(at: int, piece: _cellring.Minibatch) -> None:
+            _, columns, found = map(np.asarray, piece.csr(0))
+            place = slice(int(indptr[at]), int(indptr[at]) + len(found))
+            indices[place], values[place] = columns, found
+
+        self._in_parts(ids, name, False, put)
+        return indptr, indices, values
+
+    def _joined(self, ids: np.ndarray, name: str, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same of few cells; or of a linked store, where that is known when they have been read."""
+        pieces = [tuple(map(np.asarray, piece.csr(0))) for _, piece in self._pieces(ids, name, False)]
+        if not pieces:
+            return np.zeros(1, dtype=np.int32), np.zeros(0, dtype=np.int32), np.zeros(0, dtype=dtype)
+        if len(pieces) == 1:
+            indptr, indices, values = pieces[0]
+            return indptr, indices, values
+        nnz = sum(len(values) for _, _, values in pieces)
+        index = np.int32 if nnz <= np.iinfo(np.int32).max else np.int64
+        indptr = np.zeros(len(ids) + 1, dtype=index)
+        at = start = 0
+        for of_rows, _, values in pieces:
+            n = len(of_rows) - 1
+            indptr[at + 1 : at + 1 + n] = of_rows[1:].astype(np.int64) + start
+            at, start = at + n, start + len(values)
+        indices = np.concatenate([indices for _, indices, _ in pieces], dtype=index)
+        return indptr, indices, np.concatenate([values for _, _, values in pieces])
 
     def to_anndata(self, ids: Any = None, matrices: Sequence[str] | None = None) -> anndata.AnnData:
         """The store, or some of its cells, in memory as an AnnData: X, obs and var, layers, raw and obsm.
