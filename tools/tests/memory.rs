@@ -121,3 +121,75 @@ fn every_form_stays_within_its_memory() {
         assert!(n_obs == 40_000 || n_obs == 4_000, "{form}: {n_obs}");
     }
 }
+
+/// Writes the values of an `.h5ad` again in compressed chunks of so many elements; or, of 0, as one chunk of the most elements that some
+/// programs write, of which none is there.
+fn in_chunks_of(elements: u64, input: &Path, output: &Path) {
+    let code = "import h5py, shutil, sys\n\
+                shutil.copy(sys.argv[2], sys.argv[3])\n\
+                n = int(sys.argv[1])\n\
+                with h5py.File(sys.argv[3], 'r+') as f:\n    \
+                    x = f['X']\n    \
+                    for name in ['data', 'indices']:\n        \
+                        values = x[name][:]\n        \
+                        del x[name]\n        \
+                        if n:\n            \
+                            x.create_dataset(name, data=values, chunks=(n,), compression='gzip', compression_opts=1)\n        \
+                        else:\n            \
+                            x.create_dataset(name, (2**29 - 1,), 'f8' if name == 'data' else 'i4', chunks=(2**29 - 1,), compression='gzip')\n    \
+                    if not n:\n        \
+                        x['indptr'][-1] = 2**29 - 1";
+    let elements = elements.to_string();
+    python(&[
+        Path::new("-c"),
+        Path::new(code),
+        Path::new(&elements),
+        input,
+        output,
+    ]);
+}
+
+/// A thread decodes one chunk at a time, and what a fetch keeps of chunks is its rows.
+#[test]
+fn epochs_of_links_stay_within_their_memory_with_short_and_long_chunks() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (input, chunked, store) = (path("a.h5ad"), path("chunked.h5ad"), path("linked"));
+    Synth::new(8_000, 30_000, 3)
+        .write_h5ad(Path::new(&input), |_| {})
+        .unwrap();
+    for chunk_bytes in [16 << 10, 1 << 20] {
+        in_chunks_of(chunk_bytes / 4, Path::new(&input), Path::new(&chunked));
+        cellring(&["link", &chunked, "-o", &store, "--force"]);
+        let report = cellring(&[
+            "epoch",
+            &store,
+            "--memory",
+            "64MiB",
+            "--block-size",
+            "16",
+            "--fetch-factor",
+            "32",
+        ]);
+        let peak = report["peak_rss_bytes"].as_u64().unwrap();
+        assert_eq!(report["cells"], 8_000);
+        assert!(
+            peak <= 128 * MIB,
+            "chunks of {chunk_bytes} bytes: {} MiB of memory",
+            peak / MIB
+        );
+    }
+    in_chunks_of(0, Path::new(&input), Path::new(&chunked));
+    let refused = Command::new(env!("CARGO_BIN_EXE_cellring"))
+        .args(["link", &chunked, "-o", &path("refused")])
+        .output()
+        .unwrap();
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        error.contains("chunked.h5ad cannot be linked")
+            && error.contains("have 2147 MB, which each thread would decode as a whole")
+            && error.contains("convert it instead"),
+        "{error}"
+    );
+    assert!(!Path::new(&path("refused")).exists());
+}

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use cellring::engine::{Backend, EngineConfig};
 use cellring::format::ValueType;
 use cellring::writer::{LinkedWriter, TableKind};
 use cellring::{ErrorKind, Loader, OutputConfig, Store};
@@ -58,6 +59,51 @@ fn a_file_that_changes_is_an_error_and_never_wrong_data() {
     assert_eq!(Store::open(linked.path()).unwrap_err().kind(), ErrorKind::Io);
     std::fs::create_dir(&path).unwrap();
     assert_eq!(Store::open(linked.path()).unwrap_err().kind(), ErrorKind::Io);
+}
+
+/// As a program leaves it that opens the file to write it again: HDF5 cuts it before it finds that somebody else has it open.
+#[test]
+fn a_file_that_is_cut_during_an_epoch_is_an_error_on_every_backend() {
+    for backend in [Backend::Uring, Backend::Pread, Backend::Mmap] {
+        for len_bytes in [0, 100_000] {
+            let directory = tempfile::tempdir().unwrap();
+            let (path, linked, held) = large(&directory);
+            let config = config(sampler(4, 25, 4)).output(OutputConfig::default());
+            let expected = epoch(&held, &config, 0);
+            let config = config.engine(EngineConfig::default().backend(backend));
+            let loader = match Loader::new(linked, config) {
+                Ok(loader) => loader,
+                Err(error) if error.kind() == ErrorKind::Unavailable => continue,
+                Err(error) => panic!("{error}"),
+            };
+            let mut found = loader.epoch(0).unwrap();
+            assert_eq!(content(&found.next().unwrap().unwrap()), expected[0]);
+            let file = File::options().write(true).open(&path).unwrap();
+            file.set_len(len_bytes).unwrap();
+            let mut error = None;
+            for (minibatch, expected) in found.zip(&expected[1..]) {
+                match minibatch {
+                    Ok(minibatch) => assert!(content(&minibatch) == *expected),
+                    Err(found) => error = Some(found),
+                }
+            }
+            let error = error.unwrap();
+            assert_eq!(error.kind(), ErrorKind::Changed, "{backend:?}: {error}");
+            assert!(error.to_string().contains("large.bin"), "{error}");
+        }
+    }
+}
+
+/// Opening a pipe would wait for whoever writes to it.
+#[test]
+fn a_pipe_in_place_of_a_file_is_refused_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, linked, _) = large(&directory);
+    std::fs::remove_file(&path).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    let error = Store::open(linked.path()).unwrap_err();
+    assert!(error.to_string().contains("not a regular file"), "{error}");
 }
 
 #[test]

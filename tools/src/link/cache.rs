@@ -3,9 +3,8 @@
 //! They are in a directory of the user's cache, and are thrown away when they are old: whoever wants to keep one links it by name.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -18,7 +17,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::linking::{LinkOptions, link};
 use crate::convert::ConvertError;
 
-/// How an HDF5 file begins, unless it has a user block.
+/// How an HDF5 file begins, after its user block, if it has one.
 const HDF5: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 /// How a zip file begins.
 const ZIP: [u8; 4] = *b"PK\x03\x04";
@@ -143,13 +142,20 @@ fn is_input(path: &Path) -> bool {
     if path.is_dir() {
         return ZARR_ROOTS.iter().any(|name| path.join(name).is_file());
     }
-    let mut start = [0; 8];
-    let is_file = path.metadata().is_ok_and(|found| found.is_file());
-    is_file
-        && File::open(path)
-            .and_then(|mut file| file.read_exact(&mut start))
-            .is_ok()
-        && (start == HDF5 || start.starts_with(&ZIP))
+    let Some(metadata) = path.metadata().ok().filter(|found| found.is_file()) else {
+        return false;
+    };
+    let Ok(file) = File::open(path) else {
+        return false;
+    };
+    let starts_with = |at: u64, signature: &[u8]| {
+        let mut found = vec![0; signature.len()];
+        file.read_exact_at(&mut found, at).is_ok() && found == signature
+    };
+    // HDF5 begins after a user block of 512 bytes times a power of two, if there is one.
+    let blocks = std::iter::successors(Some(512), |&bytes: &u64| bytes.checked_mul(2));
+    let mut starts = std::iter::once(0).chain(blocks.take_while(|&at| at < metadata.len()));
+    starts_with(0, &ZIP) || starts.any(|at| starts_with(at, &HDF5))
 }
 
 /// Where such stores are: `$XDG_CACHE_HOME/cellring`, by default `~/.cache/cellring`.

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use cellring::engine::{Backend, EngineConfig};
 use cellring::format::VarOrder;
 use cellring::{Loader, LoaderConfig, SamplerConfig, Store};
 use cellring_anndata::Selection;
@@ -33,12 +34,17 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 
 /// Every minibatch of an epoch, or what it ends with.
 fn epoch(store: &Arc<Store>) -> Vec<String> {
+    epoch_on(store, Backend::Auto)
+}
+
+fn epoch_on(store: &Arc<Store>, backend: Backend) -> Vec<String> {
     let sampler = SamplerConfig::default()
         .block_size(4)
         .batch_size(32)
         .fetch_factor(8);
     let config = LoaderConfig::default()
         .sampler(sampler)
+        .engine(EngineConfig::default().backend(backend))
         .memory_bytes(256 << 20)
         .allow_rounding(true);
     let loader = Loader::new(store.clone(), config).unwrap();
@@ -70,7 +76,10 @@ fn check(input: &Path, directory: &Path) -> bool {
         return false;
     };
     let shown = input.display();
-    assert!(epoch(&linked) == epoch(&held), "{shown}");
+    let expected = epoch(&held);
+    for backend in [Backend::Auto, Backend::Pread, Backend::Mmap] {
+        assert!(epoch_on(&linked, backend) == expected, "{shown}, {backend:?}");
+    }
     for (own, other) in [(linked.obs(), held.obs()), (linked.var(), held.var())] {
         assert_eq!(own.schema().unwrap(), other.schema().unwrap(), "{shown}");
         for batch in 0..own.n_batches().unwrap() {
@@ -133,7 +142,6 @@ pub(crate) fn compare_rows(input: &Path, directory: &Path) -> Option<(Arc<Store>
 #[test]
 fn files_that_are_linked_give_what_their_conversion_gives() {
     let directory = scratch();
-    let mut n_linked = 0;
     samples::write_all(directory.path());
     let mut inputs = files(directory.path());
     inputs.extend(files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("data")));
@@ -146,11 +154,23 @@ fn files_that_are_linked_give_what_their_conversion_gives() {
         if input.starts_with(directory.path()) {
             age(input);
         }
-        n_linked += usize::from(check(input, directory.path()));
+        let name = input.file_name().unwrap().to_str().unwrap();
+        let is_refused = REFUSED.contains(&name);
+        assert_eq!(check(input, directory.path()), !is_refused, "{name} is linked");
     }
-    println!("{n_linked} of {} files were linked", inputs.len());
-    assert!(n_linked >= 6, "{n_linked} of {} files were linked", inputs.len());
 }
+
+/// Files that are not linked: without an X, cut, stored by columns, or compressed once more by a zip.
+const REFUSED: [&str; 8] = [
+    "anndata-rs_sample_noX.h5ad",
+    "anndata_v0.11.4.zarr.zip",
+    "anndata_v0.11.4_noX.h5ad",
+    "anndata_v0.7.0.zarr.zip",
+    "anndata_v0.7.8.zarr.zip",
+    "pbmc3k_1200_v3_csc_sharded.zarr",
+    "pbmc3k_csc_gzip_v012.h5ad",
+    "scp_truncated.h5ad",
+];
 
 /// The second reader, which was written from the text of the format.
 pub(crate) fn spec_reader(args: &[&Path]) {
