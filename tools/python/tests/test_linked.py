@@ -9,6 +9,7 @@ import sys
 import warnings
 
 import anndata
+import h5py
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -87,12 +88,37 @@ def test_a_file_that_changes_is_named(tmp_path):
     anndata.AnnData(matrix).write_h5ad(path)
     cellring.link(path, tmp_path / "cells.cellring")
     anndata.AnnData(matrix * 2).write_h5ad(path)
-    with pytest.raises(cellring.ChangedError, match="has changed since it was linked"):
+    with pytest.raises(cellring.ChangedError, match="has changed since it was linked.*cellring.refresh"):
         cellring.Store(tmp_path / "cells.cellring")
     # By its own name it is linked again.
     with pytest.warns(cellring.CellringWarning):
         store = cellring.Store(path)
     assert (store[:] != sp.csr_matrix(matrix * 2)).nnz == 0
+
+
+def test_a_link_is_refreshed_and_told_where_its_file_went(tmp_path):
+    (tmp_path / "data").mkdir()
+    path, store = tmp_path / "data" / "cells.h5ad", tmp_path / "cells.cellring"
+    matrix = sp.random(200, 50, 0.2, "csr", dtype=np.float32, random_state=1)
+    anndata.AnnData(matrix).write_h5ad(path)
+    linked = cellring.link(path, store)
+    anndata.AnnData(matrix * 2).write_h5ad(path)
+    report = cellring.refresh(store, checksum=True)
+    assert (report["nnz"], report["row_checksums"]) == (linked["nnz"], True)
+    assert (cellring.Store(store)[:] != matrix * 2).nnz == 0
+    (tmp_path / "data").rename(tmp_path / "moved")
+    with pytest.raises(cellring.CellringError, match="cells.h5ad"):
+        cellring.Store(store)
+    report = cellring.relocate(store, {tmp_path / "data": tmp_path / "moved"})
+    assert report["same_id"] is True and report["linked_to"] == [os.fspath(tmp_path / "moved" / "cells.h5ad")]
+    assert (cellring.Store(store)[:] != matrix * 2).nnz == 0
+    for moved in [{}, [path]]:
+        with pytest.raises(cellring.InputError, match="a dictionary of paths"):
+            cellring.relocate(store, moved)
+    with pytest.raises(cellring.CellringError, match="nowhere.h5ad"):
+        cellring.relocate(store, {"moved/cells.h5ad": tmp_path / "nowhere.h5ad"})
+    with pytest.raises(cellring.ArgumentError, match="no argument 'refresh'"):
+        cellring.link(path, store, refresh=True)
 
 
 def test_what_cannot_be_linked_says_what_to_do(tmp_path):
@@ -102,12 +128,15 @@ def test_what_cannot_be_linked_says_what_to_do(tmp_path):
         cellring.Loader(path)
 
 
-@pytest.mark.parametrize("form", ["dense.h5ad", "dense gzip.h5ad", "dense.zarr", "sparse.zarr"])
+@pytest.mark.parametrize("form", ["dense.h5ad", "dense gzip.h5ad", "dense.zarr", "sparse.zarr", "sparse after a user block.h5ad"])
 def test_dense_matrices_and_zarr_are_read_in_place(tmp_path, form):
     path = tmp_path / form
     matrix = sp.random(300, 200, 0.1, "csr", dtype=np.float32, random_state=1)
     data = anndata.AnnData(matrix if "sparse" in form else matrix.toarray())
-    if form.endswith(".zarr"):
+    if "user block" in form:
+        with h5py.File(path, "w", userblock_size=2048) as file:
+            anndata.io.write_elem(file, "/", data)
+    elif form.endswith(".zarr"):
         data.write_zarr(path)
     else:
         data.write_h5ad(path, compression="gzip" if "gzip" in form else None)
@@ -116,6 +145,30 @@ def test_dense_matrices_and_zarr_are_read_in_place(tmp_path, form):
     assert (store[:] != matrix).nnz == 0
     with pytest.warns(cellring.CellringWarning):
         loader = cellring.Loader(path, batch_size=32, to="scipy")
+    for minibatch in loader:
+        assert (minibatch.x != matrix[minibatch.ids]).nnz == 0
+
+
+@pytest.mark.parametrize("cname", ["lz4", "zstd", "zlib", "blosclz"])
+def test_chunks_of_many_blosc_blocks(tmp_path, cname):
+    numcodecs, zarr = pytest.importorskip("numcodecs"), pytest.importorskip("zarr")
+    path = tmp_path / "cells.zarr"
+    matrix = sp.random(1000, 200, 0.3, "csr", dtype=np.float32, random_state=1)
+    matrix.data = np.ceil(matrix.data * 9)
+    with anndata.settings.override(zarr_write_format=2):
+        anndata.AnnData(matrix).write_zarr(path)
+    group = zarr.open_group(path, mode="r+")["X"]
+    for name in ["indices", "data"]:
+        stored, attributes = group[name][:], dict(group[name].attrs)
+        del group[name]
+        # Chunks of 40 blocks; a cell has values in one of them, or two.
+        blosc = numcodecs.Blosc(cname=cname, blocksize=4096)
+        array = group.create_array(name, shape=stored.shape, chunks=(40_960,), dtype=stored.dtype, compressors=blosc)
+        array[:] = stored
+        array.attrs.update(attributes)
+    zarr.consolidate_metadata(path, zarr_format=2)
+    with pytest.warns(cellring.CellringWarning):
+        loader = cellring.Loader(path, block_size=1, fetch_factor=1, batch_size=16, to="scipy")
     for minibatch in loader:
         assert (minibatch.x != matrix[minibatch.ids]).nnz == 0
 

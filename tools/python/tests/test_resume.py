@@ -102,6 +102,25 @@ def test_an_epoch_that_was_set_during_another(store):
     assert loader.epoch == loader.state_dict()["epoch"] == 5 and loader.state_dict()["history"] == []
 
 
+@pytest.mark.parametrize("world_size", [2, 3])
+@pytest.mark.parametrize("n_taken", [1, 4, 5])
+def test_each_rank_goes_on_where_it_was(store, world_size, n_taken):
+    """Bit for bit, by the state of any of them."""
+    whole, states = [], []
+    for rank in range(world_size):
+        loader = cellring.Loader(store, **SETTINGS, rank=rank, world_size=world_size)
+        whole.append([contents(loader), contents(loader)])
+        loader.set_epoch(0)
+        iterator = iter(loader)
+        assert [content(next(iterator)) for _ in range(n_taken)] == whole[rank][0][:n_taken]
+        states.append(loader.state_dict())
+    assert states == states[:1] * world_size
+    for rank, (first, second) in enumerate(whole):
+        loader = cellring.Loader(store, **SETTINGS, rank=rank, world_size=world_size)
+        loader.load_state_dict(states[0])
+        assert contents(loader) == first[n_taken:] and contents(loader) == second
+
+
 @pytest.mark.parametrize("world_sizes", [(1, 2), (2, 3), (3, 1)])
 def test_with_other_ranks(store, world_sizes):
     """What is left is divided among the ranks there are: every cell once."""

@@ -36,7 +36,7 @@ from ._errors import (
 
 if TYPE_CHECKING:
     from ._cellring import __version__
-    from ._commands import append, convert, export, link, merge, verify
+    from ._commands import append, convert, export, link, merge, refresh, relocate, verify
     from ._forms import Csr, TopK
     from ._loader import Loader
     from ._minibatch import Minibatch
@@ -71,6 +71,8 @@ __all__ = [
     "export",
     "link",
     "merge",
+    "refresh",
+    "relocate",
     "verify",
 ]
 
@@ -88,6 +90,8 @@ _LAZY = {
     "export": "_commands",
     "link": "_commands",
     "merge": "_commands",
+    "refresh": "_commands",
+    "relocate": "_commands",
     "verify": "_commands",
 }
 

@@ -110,7 +110,7 @@ def cells(ids: Any, n_obs: int, what: str) -> np.ndarray:
         try:
             return np.arange(*ids.indices(n_obs), dtype=np.int64)
         except (TypeError, ValueError) as error:
-            raise InputError(f"{what}: {ids} is no range of cells: {error}") from None
+            raise InputError(f"{what}: {ids} is not a range of cells: {error}") from None
     if isinstance(ids, range):
         ids = np.asarray(ids, dtype=np.int64)
     try:

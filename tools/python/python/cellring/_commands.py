@@ -47,7 +47,7 @@ _ERRORS: dict[str, type[CellringError]] = {
 }
 
 # Options that the functions here give themselves.
-_OWN = ("output", "json")
+_OWN = ("output", "json", "refresh", "relocate")
 
 # Options whose values the command takes apart at commas.
 _DIVIDED = ("feature_types", "label_values", "obs_columns", "sort_by", "stripe")
@@ -134,6 +134,67 @@ def link(
     """
     paths = [_arguments.path("inputs", one) for one in (inputs if isinstance(inputs, (list, tuple)) else [inputs])]
     return _run("link", paths, options, progress, output=_arguments.path("store", store))
+
+
+def refresh(
+    store: PathLike, *, progress: bool | Callable[[int, int], None] | None = None, **options: Any
+) -> dict[str, Any]:
+    """Links the files of a linked store again, after they have changed, with what was taken of them before.
+
+    Parameters
+    ----------
+    store : path
+        The linked store. A loader that has it open keeps refusing the changed files; one that is made later reads them.
+    progress : bool or function, optional
+        As for ``convert``.
+    **options
+        ``source_root``, ``force_read`` and ``checksum``, as of ``link``.
+
+    Returns
+    -------
+    dict
+        What was linked, as of ``link``.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is no such store.
+    CommandError, InputError, StoreError
+        If it is not linked, or its files cannot be linked as they are now; then the store is as it was.
+    """
+    return _run("link", [_arguments.path("store", store)], options, progress, flags=["--refresh"])
+
+
+def relocate(store: PathLike, moved: Mapping[PathLike, PathLike], **options: Any) -> dict[str, Any]:
+    """Tells a linked store where files are that were moved or renamed, if they are the same as before.
+
+    Parameters
+    ----------
+    store : path
+        The linked store.
+    moved : dict of paths
+        For each file, or directory of files, that was moved, where it was and where it is.
+    **options
+        ``source_root``, as of ``link``.
+
+    Returns
+    -------
+    dict
+        ``linked_to``, the files that it reads now, and ``same_id``: whether states that were saved before can be resumed.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is no such store.
+    CommandError, InputError, StoreError
+        If it is not linked, or a file is not there or another one; then the store is as it was.
+    """
+    if not isinstance(moved, Mapping) or not moved:
+        raise InputError(f"moved={moved!r} is not accepted: give a dictionary of paths, where each was and where it is")
+    # A path that begins with a hyphen would be taken for an option.
+    paths = [os.path.join(".", _arguments.path("moved", path)) for pair in moved.items() for path in pair]
+    flags = [argument for old, new in zip(paths[::2], paths[1::2]) for argument in ("--relocate", old, new)]
+    return _run("link", [_arguments.path("store", store)], options, False, flags=flags)
 
 
 def append(store: PathLike, inputs: Any, *, progress: bool | Callable[[int, int], None] | None = None, **options: Any) -> dict[str, Any]:
@@ -418,17 +479,18 @@ def _run(
     output: str | None = None,
     made: str | None = None,
     names: Mapping[str, str] | None = None,
+    flags: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Runs a command and returns what it reports.
 
-    ``output`` is its option of this name, and ``made`` the one of ``positional`` that it makes. ``names`` says what files that the caller
+    ``flags`` are given to it besides ``options``, which are the caller's. ``output`` is its option of this name, and ``made`` the one of ``positional`` that it makes. ``names`` says what files that the caller
     has not made are to be called.
     """
-    for path in positional:
+    for path in [*positional, *flags]:
         if "\0" in path:
             raise InputError(f"{path!r}: a path cannot have a NUL character")
     with _Bar(progress, command) as bar, _genes_as_file(options) as (given, of_genes):
-        arguments = arguments_of(command, given)
+        arguments = [*arguments_of(command, given), *flags]
         if output is not None:
             arguments.append(f"--output={output}")
         code, report, messages = _child([command, *arguments, "--json", "--", *positional], bar)

@@ -85,6 +85,7 @@ _CALLED = (
     ("join them by a var column that names genes the same way", "give var_key=, a column of var that names genes the same way"),
     ("join by the genes that all have", 'give join="inner"'),
     ("join by another var column", "give another var_key="),
+    ("; link it again as ", "; cellring.refresh links it again, as "),
 )
 
 

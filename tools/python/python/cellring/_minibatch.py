@@ -256,7 +256,7 @@ class Minibatch:
         """A matrix as scipy or numpy has it."""
         value = self.x if number == 0 else self.matrices[self._look.matrices[number - 1]]
         if isinstance(value, TopK):
-            raise InputError("a ranked minibatch is no matrix: ask the loader for layout=\"csr\" or \"dense\"")
+            raise InputError("a ranked minibatch is not a matrix: ask the loader for layout=\"csr\" or \"dense\"")
         return host_matrix(value)
 
     def to_scipy(self) -> scipy.sparse.csr_matrix:

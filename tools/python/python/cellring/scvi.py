@@ -486,7 +486,7 @@ class DataModule(LightningDataModule):
                 "most 1"
             )
         sizes["test"] = 1 - sum(sizes.values())
-        # What is left by rounding is no part.
+        # What is left by rounding is not a part.
         sizes = {name: round(size, 12) for name, size in sizes.items() if size > 1e-9}
         self._parts.close()
         if shuffle_set_split:
@@ -681,7 +681,7 @@ def _text(value: Any) -> str:
 
 
 def _check_names(arguments: dict[str, Any]) -> None:
-    """Refuses arguments that nobody knows, and those that are not for the user to choose here."""
+    """Refuses unknown arguments, and those that are not for the user to choose here."""
     for name in _CHOSEN:
         if arguments.get(name) is not None:
             raise InputError(f"{name}= is not for scvi-tools' data module, which chooses the form of minibatches: leave it out")
