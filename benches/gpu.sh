@@ -30,6 +30,12 @@ pack() {
     strip "$directory/cellring" "$directory/example" "$directory/tests"
     rm -rf "$directory/mouse.cellring"
     "$directory/cellring" convert tools/data/mousebrain10k.h5ad -o "$directory/mouse.cellring"
+    # The package for Python, if tests/python.sh has built it.
+    rm -rf "$directory/python"
+    for wheel in target/wheels/*.whl; do
+        [ ! -e "$wheel" ] || python3 -m zipfile -e "$wheel" "$directory/python"
+    done
+    cp tools/python/tests/on_gpu.py "$directory/on_gpu.py"
     cp "$0" "$directory/gpu.sh"
     du -sh "$directory"
 }
@@ -56,6 +62,11 @@ run() {
     local store=$directory/mouse.cellring
     step tests 150 "$directory/tests" --nocapture --test-threads=1
     step example 60 "$directory/example" "$store"
+    if [ -d "$directory/python" ] && command -v python3 >/dev/null; then
+        step python 60 env PYTHONPATH="$directory/python" python3 "$directory/on_gpu.py" "$store"
+    else
+        echo "skipped: python (no wheel was packed, or there is no python3)" | tee "$out/python.txt"
+    fi
     step bench 60 "$directory/cellring" bench "$store" --gpu --json
     step bench_again 60 "$directory/cellring" bench "$store" --gpu --json
     if [ ${#failed[@]} -gt 0 ]; then

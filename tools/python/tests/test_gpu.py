@@ -1,0 +1,63 @@
+"""Tensors on a GPU; and, by a stand-in for it, that memory of the host is kept while a copy reads it."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+from on_gpu import TESTS, missing
+
+import cellring
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.mark.skipif(missing() is not None, reason=f"needs a GPU: {missing()}")
+@pytest.mark.parametrize("test", TESTS, ids=lambda test: test.__name__)
+def test_on_a_gpu(mouse, test):
+    test(mouse)
+
+
+class DelayedEvent:
+    """An event on a stream that has not come so far yet."""
+
+    made: list[DelayedEvent] = []
+
+    def __init__(self) -> None:
+        self.has_occurred = False
+        self.made.append(self)
+
+    def record(self, stream: object) -> None:
+        assert stream == "the current stream"
+
+    def query(self) -> bool:
+        return self.has_occurred
+
+
+def test_memory_of_the_host_is_kept_until_the_copy_is_done(store, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "Event", DelayedEvent)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "the current stream")
+    # The copies themselves need a GPU.
+    monkeypatch.setattr(cellring.Minibatch, "_mapped", lambda minibatch, change: object())
+    monkeypatch.setattr(DelayedEvent, "made", [])
+    sources = []
+    for minibatch in cellring.Loader(store, batch_size=100):
+        minibatch.to("cuda", non_blocking=True)
+        sources.append(weakref.ref(minibatch.x))
+    del minibatch
+    gc.collect()
+    assert len(DelayedEvent.made) == len(sources) == 10
+    assert all(source() is not None for source in sources)
+    for event in DelayedEvent.made[:7]:
+        event.has_occurred = True
+    # The next copy finds out which of those before it are done.
+    next(iter(cellring.Loader(store))).to("cuda", non_blocking=True)
+    gc.collect()
+    assert [source() is None for source in sources] == [True] * 7 + [False] * 3
+    for event in DelayedEvent.made:
+        event.has_occurred = True
+    next(iter(cellring.Loader(store))).to("cuda", non_blocking=True)
+    gc.collect()
+    assert all(source() is None for source in sources)
+    DelayedEvent.made[-1].has_occurred = True
