@@ -7,7 +7,7 @@
 Every setting yields minibatches of 64 cells as torch CSR (dense where it says so), epoch after epoch; the clock runs from before the first
 iterator is made to the last minibatch. `disk`: the page cache is dropped before each run (needs root), and the store's pages are thrown out four
 times a second, as if the data were larger than memory; `cache`: the store was read just before. Each round runs every
-setting once, so that what disturbs the machine disturbs one round. Prints the median of cells per second, the least and the most, the
+setting once, so that what disturbs the machine disturbs one round. Prints the median of cells per second, the least and the most, CPU time for each cell, the
 ratio to the setting that it is compared with, and of random access percentiles of the time that a call takes. Needs, besides cellring: annbatch[zarrs], cellstream, scDataset, torch.
 """
 
@@ -166,6 +166,23 @@ def scdataset_loader(
     return minibatches
 
 
+def anndata_blocks(folder: pathlib.Path, file: str, block: int) -> Callable[[int], Iterable]:
+    """Minibatches of random blocks, each read on its own through backed AnnData: the loop that people write first."""
+    import anndata
+
+    x = anndata.read_h5ad(folder / file, backed="r").X
+
+    def minibatches(epoch: int) -> Iterable:
+        blocks = np.random.default_rng(epoch).permutation(x.shape[0] // block)
+        taken = BATCH // block
+        for at in range(0, len(blocks) - taken + 1, taken):
+            # HDF5 reads ascending places only.
+            starts = np.sort(blocks[at : at + taken]) * block
+            yield torch_csr(x[(starts[:, None] + np.arange(block)).ravel()])
+
+    return minibatches
+
+
 # Cells of a call.
 ROWS = [64, 1024, 16384]
 
@@ -233,6 +250,17 @@ def settings(folder: pathlib.Path) -> dict[str, tuple[str | list[str] | None, Ca
                 f"scDataset {form}",
                 lambda block=block, fetch=fetch, file=file: cellring_loader(folder, file, block_size=block, fetch_factor=fetch),
             )
+    # The same blocks of the store that the files were converted to, and of the file without a loader.
+    for block, fetch in LINKED:
+        others = [f"linked {kind}, block {block} x {fetch}" for kind in FILES]
+        linked[f"cellring converted, block {block} x {fetch}"] = (
+            others,
+            lambda block=block, fetch=fetch: cellring_loader(folder, block_size=block, fetch_factor=fetch),
+        )
+        for kind in ["plain", "gzip"]:
+            linked[f"AnnData {kind}, block {block}"] = (None, lambda block=block, kind=kind: anndata_blocks(folder, FILES[kind], block))
+            name = f"linked {kind}, block {block} x {fetch}"
+            linked[name] = ([f"scDataset {kind}, block {block} x {fetch}", f"AnnData {kind}, block {block}"], linked[name][1])
     rows = {}
     for n in ROWS:
         rows[f"cellstream rows, {n}"] = (None, lambda n=n: cellstream_rows(folder, n))
@@ -288,6 +316,8 @@ class Evictor:
         self._libc = ctypes.CDLL(None)
         self._libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
         self._stop = threading.Event()
+        #: Seconds of CPU that it has taken.
+        self.cpu = 0.0
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
@@ -300,9 +330,11 @@ class Evictor:
                     self._libc.madvise(begin, end - begin, dont_need)
             for file in self._files:
                 os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+            self.cpu = time.thread_time()
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Evictor:
         self._thread.start()
+        return self
 
     def __exit__(self, *exception: object) -> None:
         self._stop.set()
@@ -312,21 +344,24 @@ class Evictor:
 
 
 class Run(NamedTuple):
+    cells: int
     cells_per_second: float
+    #: Microseconds of all cores for each cell.
+    cpu: float
     #: Milliseconds until each minibatch after the one before it.
     waits: np.ndarray
 
 
 def measure(epochs: Callable[[int], Iterable], first: int, seconds: float) -> Run:
     """Takes minibatches of as many epochs as there is time for."""
-    since = time.perf_counter()
+    since, cpu = time.perf_counter(), time.process_time()
     cells, times = 0, [since]
     for x in itertools.chain.from_iterable(epochs(epoch) for epoch in itertools.count(100 * first)):
         cells += x.shape[0]
         times.append(time.perf_counter())
         if times[-1] - since > seconds:
             break
-    return Run(cells / (times[-1] - since), 1000 * np.diff(times))
+    return Run(cells, cells / (times[-1] - since), 1e6 * (time.process_time() - cpu) / cells, 1000 * np.diff(times))
 
 
 def of_command(folder: pathlib.Path, block: int, epoch: int, seconds: float) -> Run:
@@ -335,7 +370,8 @@ def of_command(folder: pathlib.Path, block: int, epoch: int, seconds: float) -> 
     done = subprocess.run(
         [sys.executable, "-m", "cellring", "epoch", folder / "cells.cellring", *arguments], capture_output=True, text=True, check=True
     )
-    return Run(json.loads(done.stdout)["cells_per_second"], np.full(1, np.nan))
+    report = json.loads(done.stdout)
+    return Run(report["cells"], report["cells_per_second"], 1e6 * report["cpu_seconds"] / report["cells"], np.full(1, np.nan))
 
 
 def run(folder: pathlib.Path, rounds: int, seconds: float, only: str, out: str | None) -> None:
@@ -357,8 +393,9 @@ def run(folder: pathlib.Path, rounds: int, seconds: float, only: str, out: str |
             store = store_of(folder, name)
             if mode == "disk":
                 drop_caches()
-                with Evictor(store):
+                with Evictor(store) as evictor:
                     found = measured(name, round_)
+                found = found._replace(cpu=found.cpu - 1e6 * evictor.cpu / found.cells)
             else:
                 read_all([store])
                 found = measured(name, round_)
@@ -368,14 +405,15 @@ def run(folder: pathlib.Path, rounds: int, seconds: float, only: str, out: str |
     for command, (_, name) in commands.items():
         beside.setdefault(name, []).append(command)
     rates = {key: [run.cells_per_second for run in of_setting] for key, of_setting in runs.items()}
-    print("| setting | mode | cells/s (least, most) | first, ms | calls, ms: p50, p99 | beside | ratio (least, most) |\n|---|---|---|---|---|---|---|")
+    print("| setting | mode | cells/s (least, most) | CPU, us per cell | first, ms | calls, ms: p50, p99 | beside | ratio (least, most) |\n|---|---|---|---|---|---|---|---|")
     for (name, mode), found in rates.items():
         spread = f"{statistics.median(found):,.0f} ({min(found):,.0f}, {max(found):,.0f})"
         first = statistics.median(run.waits[0] for run in runs[name, mode])
         # The first call opens what it needs.
         calls = np.concatenate([run.waits[1:] for run in runs[name, mode]])
         of_calls = f"{np.percentile(calls, 50):.2f}, {np.percentile(calls, 99):.2f}" if " rows, " in name and len(calls) else ""
-        row = f"| {name} | {mode} | {spread} | {first:.0f} | {of_calls} |"
+        cpu = statistics.median(run.cpu for run in runs[name, mode])
+        row = f"| {name} | {mode} | {spread} | {cpu:.1f} | {first:.0f} | {of_calls} |"
         compared = [(other, rates[other, mode]) for other in beside.get(name, []) if (other, mode) in rates]
         for other, others in compared:
             ratios = [mine / theirs for mine, theirs in zip(found, others)]
@@ -383,7 +421,10 @@ def run(folder: pathlib.Path, rounds: int, seconds: float, only: str, out: str |
         if not compared:
             print(f"{row} | |")
     if out:
-        lines = [{"setting": name, "mode": mode, "cells_per_second": found} for (name, mode), found in rates.items()]
+        lines = [
+            {"setting": name, "mode": mode, "cells_per_second": rates[name, mode], "cpu_us_per_cell": [run.cpu for run in found]}
+            for (name, mode), found in runs.items()
+        ]
         pathlib.Path(out).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
