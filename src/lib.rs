@@ -58,7 +58,6 @@ pub use store::Store;
 #[doc(hidden)]
 pub mod __internal {
     pub use crate::error::Cause;
-    pub use crate::format::linked::MAX_CHUNK_BYTES;
     pub use crate::linked::LinkedError;
     pub use crate::loader::{CollectionError, FetchExtents, LoaderError, extents_of};
     pub use crate::store::{row_lens, stored_nnz};

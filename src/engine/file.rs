@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
 use super::direct::{self, DirectSupport};
 use super::error::EngineError;
 
@@ -120,11 +122,17 @@ impl FileSet {
 
 fn open(path: &Path, flags: i32) -> Result<OpenedFile, EngineError> {
     let attempt = || -> io::Result<OpenedFile> {
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        // Opening a pipe would wait for its other end.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags | libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::other("it is not a regular file"));
         }
+        // io_uring would give up reads of such a file instead of waiting for them.
+        fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
         direct::cache_extents(&file);
         Ok(OpenedFile {
             file,

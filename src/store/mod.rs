@@ -7,7 +7,7 @@ mod rows;
 mod verify;
 mod verify_linked;
 
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,6 +50,8 @@ pub struct Store {
     manifest: Manifest,
     manifest_bytes: u64,
     content: Content,
+    /// The shards, as they were when the store was opened.
+    shards: Vec<FileId>,
     obs: Arc<Table>,
     var: Table,
     matrices: Vec<Arc<Store>>,
@@ -136,7 +138,7 @@ impl Store {
         headers: Headers,
         root: &Path,
     ) -> Result<Self, Error> {
-        check_shards(path, &manifest, headers)?;
+        let shards = check_shards(path, &manifest, headers)?;
         let content = match manifest.is_linked() {
             true => Content::Linked(Box::new(Link::open(path, &manifest, root)?)),
             false => {
@@ -151,6 +153,7 @@ impl Store {
             manifest,
             manifest_bytes,
             content,
+            shards,
             obs,
             var,
             matrices: Vec::new(),
@@ -318,9 +321,19 @@ impl Store {
     /// # Errors
     /// If one is gone, shorter, or of a store that has taken the place of this one.
     pub(crate) fn check_shards(&self) -> Result<(), Error> {
-        match &self.content {
-            Content::Blocks(_) => check_shards(&self.path, &self.manifest, Headers::Written),
-            Content::Linked(link) => Ok(link.check_names()?),
+        if let Content::Linked(link) = &self.content {
+            return Ok(link.check_names()?);
+        }
+        // A store of rows that are as long has the same id, whatever their values are.
+        let now = check_shards(&self.path, &self.manifest, Headers::Written)?;
+        match now.iter().zip(&self.shards).position(|(now, then)| now != then) {
+            None => Ok(()),
+            Some(number) => {
+                let shard = self.path.join(&self.manifest.shards[number].file);
+                let rule =
+                    "another file has taken its place since the store was opened; open the store again";
+                Err(FormatError::invalid(&shard, 0, rule).into())
+            }
         }
     }
 
@@ -438,23 +451,29 @@ fn read_manifest(path: &Path) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// Compares lengths and headers of the shards with the manifest.
-fn check_shards(path: &Path, manifest: &Manifest, headers: Headers) -> Result<(), Error> {
+/// What tells a file from others: its device and its inode.
+type FileId = (u64, u64);
+
+/// Compares lengths and headers of the shards with the manifest, and says which files they are.
+fn check_shards(path: &Path, manifest: &Manifest, headers: Headers) -> Result<Vec<FileId>, Error> {
+    let mut found = Vec::with_capacity(manifest.shards.len());
     for (number, entry) in manifest.shards.iter().enumerate() {
         let file = path.join(&entry.file);
-        let header = check_shard(&file, entry.bytes, manifest)?;
+        let (id, header) = check_shard(&file, entry.bytes, manifest)?;
+        found.push(id);
         if headers == Headers::Written {
             let store_id = manifest.shard_store_id(number);
             shard::check_header(&header, &file, number as u32, store_id, manifest.alignment)?;
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Compares the length of a shard, and gives its header.
-fn check_shard(path: &Path, expected: u64, manifest: &Manifest) -> Result<Vec<u8>, Error> {
+fn check_shard(path: &Path, expected: u64, manifest: &Manifest) -> Result<(FileId, Vec<u8>), Error> {
     let file = open(path, Links::Followed).map_err(FormatError::io(path))?;
-    let found = file.metadata().map_err(FormatError::io(path))?.len();
+    let metadata = file.metadata().map_err(FormatError::io(path))?;
+    let found = metadata.len();
     if found != expected || found < u64::from(manifest.alignment) {
         return Err(FormatError::Length {
             file: path.to_path_buf(),
@@ -466,5 +485,5 @@ fn check_shard(path: &Path, expected: u64, manifest: &Manifest) -> Result<Vec<u8
     let mut header = vec![0; manifest.alignment as usize];
     file.read_exact_at(&mut header, 0)
         .map_err(FormatError::io(path))?;
-    Ok(header)
+    Ok(((metadata.dev(), metadata.ino()), header))
 }

@@ -245,11 +245,15 @@ fn other_file(path: &Path, found: &LinkedFile, expected: &LinkedFile, store: &Pa
 fn known_as(path: &Path, root: &Path) -> Vec<String> {
     let mut known = Vec::new();
     let mut add = |path: &Path| {
-        let components = path.components().filter_map(|component| match component {
-            Component::Normal(name) => name.to_str(),
-            _ => None,
-        });
-        known.push(components.collect::<Vec<_>>().join("/"));
+        let mut names = Vec::new();
+        for component in path.components() {
+            match component {
+                Component::Normal(name) => names.extend(name.to_str()),
+                Component::ParentDir if names.pop().is_none() => return,
+                _ => {}
+            }
+        }
+        known.push(names.join("/"));
     };
     if path.is_relative() {
         add(path);
@@ -309,6 +313,8 @@ mod tests {
         assert_eq!(known(Path::new("a/b.h5ad"))[0], "a/b.h5ad");
         assert!(known(&root.join("gone/b.h5ad")).contains(&"gone/b.h5ad".to_owned()));
         assert!(known(Path::new("/elsewhere/b.h5ad")).is_empty());
+        assert_eq!(known(Path::new("other/../b.h5ad"))[0], "b.h5ad");
+        assert!(!known(Path::new("../b.h5ad")).contains(&"b.h5ad".to_owned()));
         fs::create_dir(root.join("real")).unwrap();
         std::os::unix::fs::symlink("real", root.join("link")).unwrap();
         assert!(known(&root.join("link/b.h5ad")).contains(&"real/b.h5ad".to_owned()));

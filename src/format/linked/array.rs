@@ -9,7 +9,7 @@ use super::bytes::{Reader, put_text};
 const MAX_FILTERS: usize = 32;
 const MAX_FILTER_WORDS: usize = 255;
 /// Most bytes of a decoded chunk. Writers use chunks of KiB to a few MiB; every thread may hold one.
-pub const MAX_CHUNK_BYTES: u64 = 256 << 20;
+const MAX_CHUNK_BYTES: u64 = 256 << 20;
 /// Most bytes of a path.
 pub(super) const MAX_PATH_BYTES: usize = 4096;
 

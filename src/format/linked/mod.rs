@@ -11,7 +11,6 @@ mod extent;
 mod input;
 mod layout;
 
-pub use array::MAX_CHUNK_BYTES;
 pub(crate) use array::{ArrayRole, LinkedArray, Shape};
 pub(crate) use description::{Description, LinkedFile, Totals};
 pub(crate) use extent::{Chunk, EXTENT_BYTES, Extent, Run};

@@ -98,12 +98,21 @@ fn a_file_that_is_cut_during_an_epoch_is_an_error_on_every_backend() {
 #[test]
 fn a_pipe_in_place_of_a_file_is_refused_at_once() {
     let directory = tempfile::tempdir().unwrap();
-    let (path, linked, _) = large(&directory);
+    let (path, linked, held) = large(&directory);
     std::fs::remove_file(&path).unwrap();
     let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
     assert!(made.success());
     let error = Store::open(linked.path()).unwrap_err();
     assert!(error.to_string().contains("not a regular file"), "{error}");
+    // Nor by what opens it after the store; the same with a shard.
+    std::fs::remove_file(&held.shard_paths()[0]).unwrap();
+    std::fs::rename(&path, &held.shard_paths()[0]).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    for store in [linked, held] {
+        let error = Loader::new(store, config(sampler(4, 25, 4))).unwrap_err();
+        assert!(error.to_string().contains("not a regular file"), "{error}");
+    }
 }
 
 #[test]

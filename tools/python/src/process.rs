@@ -53,7 +53,11 @@ impl<T: Send> Owned<T> {
             value.as_mut().map(work).transpose()
         })?;
         done.ok_or_else(|| {
-            let sentence = format!("this {} was closed; iterate over its loader again", self.what);
+            let remedy = match self.what {
+                "store" => "read again",
+                _ => "iterate over its loader again",
+            };
+            let sentence = format!("this {} was closed; {remedy}", self.what);
             exception(py, "StoppedError", &sentence)
         })
     }

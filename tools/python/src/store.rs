@@ -73,6 +73,12 @@ impl Store {
         self.store.is_linked()
     }
 
+    /// Files that a reader of cells opens.
+    #[getter]
+    fn n_files(&self) -> usize {
+        self.store.shard_paths().len()
+    }
+
     #[getter]
     fn n_obs(&self) -> u64 {
         self.store.n_obs()

@@ -158,6 +158,7 @@ WRONG = {
     "ellipsis": ...,
     "complex": [1j],
     "dates": np.array(["2020-01-01"], dtype="M8[D]"),
+    "masked": np.ma.array([1, 2, 3], mask=[False, True, False]),
     "missing": pd.array([1, None], dtype="Int64"),
     "mask with a missing value": pd.array([None] + [True] * (N_OBS - 1), dtype="boolean"),
     "cell and gene": (1, 2),
@@ -684,6 +685,27 @@ def test_a_store_that_was_replaced_is_not_damaged(tmp_path, adata):
             ask()
         assert not isinstance(caught.value, cellring.DamagedError)
     assert cellring.Store(path).n_obs == 100
+
+
+def test_a_store_with_rows_as_long_that_takes_its_place(tmp_path):
+    """Other values, the same everything else: the files are others."""
+    path = tmp_path / "s"
+    adata = anndata.AnnData(sp.random(300, 50, 0.3, "csr", dtype=np.float32, random_state=1))
+    adata.obsm["X_pca"] = np.random.default_rng(0).random((300, 4), dtype=np.float32)
+    cellring.convert(adata, path, x=True, obsm=["X_pca"])
+    opened, loader, begun = cellring.Store(path), cellring.Loader(path, to="numpy"), cellring.Store(path)
+    same(begun[:], adata.X)
+    other = adata.copy()
+    other.X.data *= 2
+    other.obsm["X_pca"] *= 2
+    cellring.convert(other, path, x=True, obsm=["X_pca"], force=True)
+    pca = lambda: begun.gather_rows([1], "obsm/X_pca")  # noqa: E731
+    for ask in (lambda: opened[:5], lambda: next(iter(loader)), lambda: loader.rows([1]), pca):
+        with pytest.raises(cellring.StoreError, match="s: the store was replaced after it was opened here: open it again"):
+            ask()
+    # What was open stays as it was.
+    same(begun[:], adata.X)
+    same(cellring.Store(path)[:], other.X)
 
 
 def test_classes_of_errors():

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use cellring::__internal::MAX_CHUNK_BYTES;
 use cellring::Store;
 use cellring::writer::{
     LinkedWriter, SourceArray, SourceChunk, SourceInput, SourceLayout, SourceMatrix, SourceRun, row_checksums,
@@ -252,25 +251,7 @@ fn stored(selected: &SelectedMatrix, open: &OpenOptions) -> Result<Vec<StoredRow
         true => not_linkable(&file, reason),
         false => not_linkable(&file, PART_OF_FEATURES.to_owned()),
     };
-    let stored = selected.matrix.stored().map_err(explain)?;
-    for array in stored
-        .iter()
-        .flat_map(|rows| rows.indices.iter().chain([&rows.data]))
-    {
-        let elements = array.extents.chunk_elements().unwrap_or(0);
-        let chunk_bytes = elements.saturating_mul(array.value_type.size_bytes() as u64);
-        if chunk_bytes > MAX_CHUNK_BYTES {
-            let file = array.files.first().map_or(Path::new(""), PathBuf::as_path);
-            let reason = format!(
-                "the chunks of {} have {} MB, which each thread would decode as a whole, and those of a link have {} MB at most",
-                array.path,
-                chunk_bytes / 1_000_000,
-                MAX_CHUNK_BYTES / 1_000_000
-            );
-            return Err(not_linkable(file, reason));
-        }
-    }
-    Ok(stored)
+    selected.matrix.stored().map_err(explain)
 }
 
 /// The files that say what the tables and matrices of a zarr are, if the input is one in a directory: they are written again with what

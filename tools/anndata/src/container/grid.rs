@@ -7,7 +7,7 @@ use cellring_filters::{Filter, Pipeline};
 use rayon::prelude::*;
 
 use super::array::pipeline_of;
-use super::limits::{MAX_ABSENT_CHUNKS, MAX_CHUNK_BYTES, MAX_EXPANSION};
+use super::limits::{MAX_ABSENT_CHUNKS, MAX_CHUNK_BYTES, MAX_EXPANSION, too_large_chunks};
 use super::{
     Element, Placement, SourceFile, StoredArray, StoredChunk, StoredExtents, StoredRun, Tile, stored_type,
 };
@@ -79,9 +79,7 @@ impl Grid {
             } => {
                 let tile_bytes = tile_rows.saturating_mul(*tile_columns).saturating_mul(width);
                 if tile_bytes > MAX_CHUNK_BYTES {
-                    return Err(damaged(format!(
-                        "its chunks are {tile_bytes} bytes large, expected at most {MAX_CHUNK_BYTES}"
-                    )));
+                    return Err(too_large_chunks(file.path(), path, tile_bytes, "64x1024"));
                 }
                 let is_off = |tile: &&Tile| {
                     !tile.row.is_multiple_of(*tile_rows) || !tile.column.is_multiple_of(*tile_columns)

@@ -117,6 +117,8 @@ def cells(ids: Any, n_obs: int, what: str) -> np.ndarray:
         array = np.asarray(ids)
     except (TypeError, ValueError) as error:
         raise InputError(f"{what}: expected whole numbers, a slice or a mask of cells: {error}") from None
+    if np.ma.is_masked(ids):
+        raise InputError(f"{what}: some of the cells are masked; give those that are not, as with ids.compressed()")
     if array.dtype == object:
         array = _of_objects(array, n_obs, what)
     if array.dtype == bool:

@@ -137,7 +137,12 @@ def link(
 
 
 def refresh(
-    store: PathLike, *, progress: bool | Callable[[int, int], None] | None = None, **options: Any
+    store: PathLike,
+    *,
+    source_root: PathLike | None = None,
+    force_read: bool = False,
+    checksum: bool = False,
+    progress: bool | Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Links the files of a linked store again, after they have changed, with what was taken of them before.
 
@@ -145,10 +150,12 @@ def refresh(
     ----------
     store : path
         The linked store. A loader that has it open keeps refusing the changed files; one that is made later reads them.
+    source_root : path, optional
+        The directory that the files are below, if it is not that of the store.
+    force_read, checksum : bool
+        As of ``link``.
     progress : bool or function, optional
         As for ``convert``.
-    **options
-        ``source_root``, ``force_read`` and ``checksum``, as of ``link``.
 
     Returns
     -------
@@ -162,10 +169,11 @@ def refresh(
     CommandError, InputError, StoreError
         If it is not linked, or its files cannot be linked as they are now; then the store is as it was.
     """
+    options = {"source_root": source_root, "force_read": force_read, "checksum": checksum}
     return _run("link", [_arguments.path("store", store)], options, progress, flags=["--refresh"])
 
 
-def relocate(store: PathLike, moved: Mapping[PathLike, PathLike], **options: Any) -> dict[str, Any]:
+def relocate(store: PathLike, moved: Mapping[PathLike, PathLike], *, source_root: PathLike | None = None) -> dict[str, Any]:
     """Tells a linked store where files are that were moved or renamed, if they are the same as before.
 
     Parameters
@@ -174,8 +182,8 @@ def relocate(store: PathLike, moved: Mapping[PathLike, PathLike], **options: Any
         The linked store.
     moved : dict of paths
         For each file, or directory of files, that was moved, where it was and where it is.
-    **options
-        ``source_root``, as of ``link``.
+    source_root : path, optional
+        The directory that the files are below, if it is not that of the store.
 
     Returns
     -------
@@ -193,8 +201,10 @@ def relocate(store: PathLike, moved: Mapping[PathLike, PathLike], **options: Any
         raise InputError(f"moved={moved!r} is not accepted: give a dictionary of paths, where each was and where it is")
     # A path that begins with a hyphen would be taken for an option.
     paths = [os.path.join(".", _arguments.path("moved", path)) for pair in moved.items() for path in pair]
+    if "./" in paths:
+        raise InputError(f"moved={moved!r}: a path is empty")
     flags = [argument for old, new in zip(paths[::2], paths[1::2]) for argument in ("--relocate", old, new)]
-    return _run("link", [_arguments.path("store", store)], options, False, flags=flags)
+    return _run("link", [_arguments.path("store", store)], {"source_root": source_root}, False, flags=flags)
 
 
 def append(store: PathLike, inputs: Any, *, progress: bool | Callable[[int, int], None] | None = None, **options: Any) -> dict[str, Any]:
@@ -494,7 +504,7 @@ def _run(
         if output is not None:
             arguments.append(f"--output={output}")
         code, report, messages = _child([command, *arguments, "--json", "--", *positional], bar)
-        quoted = [*positional, output, *(value for value in given.values() if isinstance(value, str))]
+        quoted = [*positional, *flags, output, *(value for value in given.values() if isinstance(value, str))]
         said = _Sentences(command, {**(names or {}), **of_genes}, (text for text in quoted if text is not None and "--" in text))
         for sentence in messages.warnings:
             # The caller of convert, append and the like.
@@ -630,6 +640,14 @@ def _end(process: subprocess.Popen[str]) -> None:
             raise
 
 
+# What sentences call by its command line, the longest first.
+_FUNCTIONS = (
+    ("cellring link --relocate OLD NEW STORE", "cellring.relocate(store, {old: new})"),
+    ("cellring link --relocate", "cellring.relocate"),
+    ("cellring link --refresh", "cellring.refresh"),
+)
+
+
 class _Sentences:
     """Turns what the command says about its options into what Python calls them."""
 
@@ -655,6 +673,8 @@ class _Sentences:
         return made.replace(" and write the file again", "") if is_of_memory else made
 
     def _translated(self, sentence: str) -> str:
+        for theirs, ours in _FUNCTIONS:
+            sentence = sentence.replace(theirs, ours)
         sentence = self._quoted.sub(lambda match: _name(match[1]), sentence)
         sentence = self._with_value.sub(self._value, sentence)
         return self._bare.sub(self._option, sentence)

@@ -23,6 +23,8 @@ _ROWS = 8192
 # Beyond twice as many cells, threads read parts of so many: what they decode is then in a cache when it is copied to its place.
 _PART = 1024
 _MOST_THREADS = 8
+# Files that they open altogether: each all shards.
+_MOST_FILES = 128
 
 
 class Table:
@@ -282,6 +284,8 @@ class Store:
                 continue
             except DamagedError as error:
                 raise if_replaced(error, self._place, self._stamp) from error
+            except CellringError as error:
+                raise in_python(error) from None
             yield at, piece
             at += step
 
@@ -303,7 +307,8 @@ class Store:
                 left.clear()
                 raise
 
-        n_threads = min(len(os.sched_getaffinity(0)), len(left), _MOST_THREADS)
+        n_by_files = max(1, _MOST_FILES // max(1, self._here().n_files))
+        n_threads = min(len(os.sched_getaffinity(0)), len(left), _MOST_THREADS, n_by_files)
         with ThreadPoolExecutor(n_threads, "cellring-rows") as pool:
             try:
                 for done in [pool.submit(work) for _ in range(n_threads)]:

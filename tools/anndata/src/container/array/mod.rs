@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use cellring_filters::{Filter, Pipeline, Unknown};
 
 use super::deliver::{AsIs, Converted};
-use super::limits::{MAX_CHUNK_BYTES, MAX_EXPANSION};
+use super::limits::{MAX_CHUNK_BYTES, MAX_EXPANSION, too_large_chunks};
 use super::translate::Translation;
 use super::{Chunk, Class, Description, Element, Member, Placement, SourceFile};
 use crate::error::{ReadError, Result};
@@ -132,9 +132,7 @@ impl Array {
             } => {
                 let chunk_bytes = chunk_elements.saturating_mul(element_bytes);
                 if chunk_bytes > MAX_CHUNK_BYTES {
-                    return Err(damaged(format!(
-                        "its chunks are {chunk_bytes} bytes large, expected at most {MAX_CHUNK_BYTES}"
-                    )));
+                    return Err(too_large_chunks(file.path(), path, chunk_bytes, "65536"));
                 }
                 check_chunks(chunks, *chunk_elements).map_err(damaged)?;
             }
