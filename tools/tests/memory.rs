@@ -169,7 +169,7 @@ fn epochs_of_links_stay_within_their_memory_with_short_and_long_chunks() {
             "--block-size",
             "16",
             "--fetch-factor",
-            "32",
+            "16",
         ]);
         let peak = report["peak_rss_bytes"].as_u64().unwrap();
         assert_eq!(report["cells"], 4_000);
