@@ -246,8 +246,9 @@ def settings(folder: pathlib.Path) -> dict[str, tuple[str | list[str] | None, Ca
         for block, fetch in LINKED:
             form = f"{kind}, block {block} x {fetch}"
             linked[f"scDataset {form}"] = (None, lambda block=block, fetch=fetch, file=file: scdataset_loader(folder, block, fetch, file=file))
+            others = [f"scDataset {form}"] + [f"AnnData {kind}, block {block}"] * file.endswith(".h5ad")
             linked[f"linked {form}"] = (
-                f"scDataset {form}",
+                others,
                 lambda block=block, fetch=fetch, file=file: cellring_loader(folder, file, block_size=block, fetch_factor=fetch),
             )
     # The same blocks of the store that the files were converted to, and of the file without a loader.
@@ -259,8 +260,6 @@ def settings(folder: pathlib.Path) -> dict[str, tuple[str | list[str] | None, Ca
         )
         for kind in ["plain", "gzip"]:
             linked[f"AnnData {kind}, block {block}"] = (None, lambda block=block, kind=kind: anndata_blocks(folder, FILES[kind], block))
-            name = f"linked {kind}, block {block} x {fetch}"
-            linked[name] = ([f"scDataset {kind}, block {block} x {fetch}", f"AnnData {kind}, block {block}"], linked[name][1])
     rows = {}
     for n in ROWS:
         rows[f"cellstream rows, {n}"] = (None, lambda n=n: cellstream_rows(folder, n))

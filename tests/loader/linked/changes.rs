@@ -8,11 +8,22 @@ use std::sync::Arc;
 use cellring::engine::{Backend, EngineConfig};
 use cellring::format::ValueType;
 use cellring::writer::{LinkedWriter, TableKind};
-use cellring::{ErrorKind, Loader, OutputConfig, Store};
+use cellring::{Epoch, Error, ErrorKind, Loader, OutputConfig, Store};
 
 use super::source::{PLAIN, Source, age, matrix};
 use super::{config, content, epoch, large, sampler};
 use crate::common::{obs_table, var_table};
+
+/// What an epoch ends with. The minibatches before it are right.
+fn error_of(found: Epoch, expected: &[(Vec<u64>, String)]) -> Error {
+    for (minibatch, expected) in found.zip(expected) {
+        match minibatch {
+            Ok(minibatch) => assert!(content(&minibatch) == *expected),
+            Err(error) => return error,
+        }
+    }
+    panic!("the epoch went on to its end");
+}
 
 #[test]
 fn a_file_that_changes_is_an_error_and_never_wrong_data() {
@@ -27,14 +38,7 @@ fn a_file_that_changes_is_an_error_and_never_wrong_data() {
     assert_eq!(content(&found.next().unwrap().unwrap()), expected[0]);
     let file = File::options().write(true).open(&path).unwrap();
     file.write_all_at(&vec![0x77; content_before.len()], 0).unwrap();
-    let mut error = None;
-    for (minibatch, expected) in found.zip(&expected[1..]) {
-        match minibatch {
-            Ok(minibatch) => assert!(content(&minibatch) == *expected),
-            Err(found) => error = Some(found),
-        }
-    }
-    let error = error.unwrap();
+    let error = error_of(found, &expected[1..]);
     assert_eq!(error.kind(), ErrorKind::Changed, "{error}");
     assert_eq!(Store::open(linked.path()).unwrap_err().kind(), ErrorKind::Changed);
     // Its old bytes are not enough: the time is another one.
@@ -80,14 +84,7 @@ fn a_file_that_is_cut_during_an_epoch_is_an_error_on_every_backend() {
             assert_eq!(content(&found.next().unwrap().unwrap()), expected[0]);
             let file = File::options().write(true).open(&path).unwrap();
             file.set_len(len_bytes).unwrap();
-            let mut error = None;
-            for (minibatch, expected) in found.zip(&expected[1..]) {
-                match minibatch {
-                    Ok(minibatch) => assert!(content(&minibatch) == *expected),
-                    Err(found) => error = Some(found),
-                }
-            }
-            let error = error.unwrap();
+            let error = error_of(found, &expected[1..]);
             assert_eq!(error.kind(), ErrorKind::Changed, "{backend:?}: {error}");
             assert!(error.to_string().contains("large.bin"), "{error}");
         }

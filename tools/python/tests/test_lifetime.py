@@ -178,9 +178,8 @@ def test_a_fork_in_the_middle_of_an_epoch(store, run_python):
     assert run_python(FORK, store) == "right\n"
 
 
-INTERRUPT = """
-import sys, time, os, signal, threading, cellring
-loader = cellring.Loader(sys.argv[1], to="numpy", block_size=1, fetch_factor=100000, batch_size=1000)
+PRESS = """
+import os, signal, sys, threading, cellring
 done = threading.Event()
 
 def press():
@@ -189,6 +188,10 @@ def press():
         os.kill(os.getpid(), signal.SIGINT)
 
 threading.Thread(target=press, daemon=True).start()
+"""
+
+INTERRUPT = PRESS + """
+loader = cellring.Loader(sys.argv[1], to="numpy", block_size=1, fetch_factor=100000, batch_size=1000)
 try:
     while True:
         for minibatch in loader:
@@ -204,16 +207,9 @@ def test_ctrl_c_ends_a_wait_and_the_loader_is_of_use_afterwards(mouse, run_pytho
     assert run_python(INTERRUPT, mouse) == "interrupted\n"
 
 
-INTERRUPT_CELLS = """
-import sys, os, signal, threading, numpy, cellring
+INTERRUPT_CELLS = PRESS + """
+import numpy
 store, cells = cellring.Store(sys.argv[1]), numpy.tile(numpy.arange(10_000), 10)
-done = threading.Event()
-
-def press():
-    while not done.wait(0.2):
-        os.kill(os.getpid(), signal.SIGINT)
-
-threading.Thread(target=press, daemon=True).start()
 try:
     while True:
         store[cells]
