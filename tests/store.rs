@@ -10,7 +10,7 @@ use cellring::__internal::buffer::Pool;
 use cellring::Store;
 use cellring::engine::{Engine, EngineConfig, Read, Submission};
 use cellring::format::encoding::raw::{RawLayout, block_view};
-use cellring::format::{Encoding, FormatError, ValueType, VarOrder};
+use cellring::format::{Encoding, FormatError, ValueBuffer, ValueType, VarOrder};
 use cellring::store::verify;
 use cellring::writer::{WriteError, WriterOptions};
 use common::{Kind, matrix, value_bits, value_type, write_store};
@@ -177,6 +177,28 @@ fn equal_content_gives_equal_bytes() {
             .collect::<Vec<_>>()
     };
     assert_eq!(files("a"), files("b"));
+}
+
+/// A store of rows that are as long has the same id, whatever their values are.
+#[test]
+fn a_store_that_takes_the_place_of_an_open_one_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.cellring");
+    let mut rows = matrix(100, 700, Kind::LogNormalised, 5);
+    let mut options = options(Kind::LogNormalised, Encoding::Packed, 700);
+    options.replace = true;
+    write_store(&path, &rows, options.clone(), None).unwrap();
+    let store = Store::open(&path).unwrap();
+    assert_eq!(value_bits(&store.rows(0..100).unwrap()), value_bits(&rows));
+    let ValueBuffer::F32(values) = &mut rows.values else {
+        unreachable!()
+    };
+    values.iter_mut().for_each(|value| *value *= 2.0);
+    write_store(&path, &rows, options, None).unwrap();
+    let error = store.rows(0..100).unwrap_err();
+    assert!(error.to_string().contains("has taken its place"), "{error}");
+    let now = Store::open(&path).unwrap().rows(0..100).unwrap();
+    assert_eq!(value_bits(&now), value_bits(&rows));
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod rows;
 mod verify;
 mod verify_linked;
 
+use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -326,15 +327,26 @@ impl Store {
         }
         // A store of rows that are as long has the same id, whatever their values are.
         let now = check_shards(&self.path, &self.manifest, Headers::Written)?;
-        match now.iter().zip(&self.shards).position(|(now, then)| now != then) {
-            None => Ok(()),
-            Some(number) => {
-                let shard = self.path.join(&self.manifest.shards[number].file);
-                let rule =
-                    "another file has taken its place since the store was opened; open the store again";
-                Err(FormatError::invalid(&shard, 0, rule).into())
-            }
+        let mut now = now.into_iter().enumerate();
+        now.try_for_each(|(number, id)| self.check_file(number, id))
+    }
+
+    /// Opens a shard, which must be the file that it was when the store was opened.
+    fn open_shard(&self, number: usize) -> Result<File, Error> {
+        let path = self.path.join(&self.manifest.shards[number].file);
+        let file = open(&path, Links::Followed).map_err(FormatError::io(&path))?;
+        let metadata = file.metadata().map_err(FormatError::io(&path))?;
+        self.check_file(number, (metadata.dev(), metadata.ino()))?;
+        Ok(file)
+    }
+
+    fn check_file(&self, number: usize, now: FileId) -> Result<(), Error> {
+        if now == self.shards[number] {
+            return Ok(());
         }
+        let shard = self.path.join(&self.manifest.shards[number].file);
+        let rule = "another file has taken its place since the store was opened; open the store again";
+        Err(FormatError::invalid(&shard, 0, rule).into())
     }
 
     /// Paths of the files that the values are in: the shards, in order, or those that a linked store leads to.

@@ -7,7 +7,6 @@ use std::os::unix::fs::FileExt;
 use super::Store;
 use crate::Error;
 use crate::format::encoding::{FrameError, ObsDecoder};
-use crate::format::file::{Links, open};
 use crate::format::obs::Location;
 use crate::format::{CsrRows, Element, FormatError, ValueBuffer};
 
@@ -48,7 +47,7 @@ impl Store {
             let file = match &mut current {
                 Some((shard, file)) if *shard == location.shard => file,
                 _ => {
-                    let file = open(&path, Links::Followed).map_err(FormatError::io(&path))?;
+                    let file = self.open_shard(location.shard as usize)?;
                     &mut current.insert((location.shard, file)).1
                 }
             };
