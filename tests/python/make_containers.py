@@ -571,6 +571,45 @@ say(
     ),
     "refused:it is stored with zarr codec fixedscaleoffset, which is not read",
 )
+# Shards that are not read chunk by chunk: within others, and compressed as a whole.
+inner = zarr.codecs.ShardingCodec(chunk_shape=(5,), codecs=[zarr.codecs.BytesCodec(), zarr.codecs.ZstdCodec()])
+for name, how in {
+    "nested_shards": dict(serializer=zarr.codecs.ShardingCodec(chunk_shape=(10,), codecs=[inner]), compressors=None),
+    "compressed_shards": dict(serializer=inner, compressors=[zarr.codecs.GzipCodec(), zarr.codecs.Crc32cCodec()]),
+    "index_first": dict(
+        serializer=zarr.codecs.ShardingCodec(chunk_shape=(5,), index_location="start", index_codecs=[zarr.codecs.BytesCodec(endian="big")]),
+        compressors=None,
+    ),
+    "big_endian": dict(serializer=zarr.codecs.BytesCodec(endian="big")),
+}.items():
+    say(write_zarr(folder / f"v3_{name}.zarr", 3, how), BASE)
+# Dense, with rows and columns exchanged, in shards or not, and chunks that are not there.
+dense = example()
+dense.X = dense.X.toarray()
+dense.X[5:10, :4] = 0
+dense.X[5:10, 4:] = 3
+dense.write_h5ad(folder / "dense.h5ad")
+exchange = zarr.codecs.TransposeCodec(order=(1, 0))
+for name, zarr_format, how in (
+    ("v2_columns_first", 2, dict(order="F")),
+    ("v2_big_endian", 2, dict(dtype=">f4")),
+    ("v2_big_endian_threes", 2, dict(dtype=">f4", fill_value=3)),
+    ("v3_big_endian_threes", 3, dict(serializer=zarr.codecs.BytesCodec(endian="big"), fill_value=3)),
+    ("v3_exchanged", 3, dict(filters=[exchange])),
+    ("v3_exchanged_twice", 3, dict(filters=[exchange, exchange])),
+    ("v3_exchanged_shards", 3, dict(chunks=(4, 4), filters=[exchange], serializer=zarr.codecs.ShardingCodec(chunk_shape=(2, 4)), compressors=None)),
+    ("v3_exchanged_chunks", 3, dict(filters=[exchange], shards=(10, 4), chunks=(5, 2))),
+):
+    path = folder / f"{name}.zarr"
+    with anndata.settings.override(zarr_write_format=zarr_format):
+        dense.write_zarr(path)
+    group = zarr.open_group(path, mode="r+")
+    attributes = dict(group["X"].attrs)
+    del group["X"]
+    made = group.create_array("X", **{"shape": dense.shape, "dtype": "f4", "chunks": (5, 4), "fill_value": 0, **how})
+    made[:] = dense.X
+    made.attrs.update(attributes)
+    say(path, folder / "dense.h5ad")
 # Checksums over an odd number of bytes.
 for zarr_format, how in ((2, dict(compressors=numcodecs.Fletcher32())), (3, dict(compressors=[named.Fletcher32()]))):
     path = folder / f"v{zarr_format}_fletcher32_odd.zarr"

@@ -263,6 +263,23 @@ strings = struct.pack("<I", N_OBS) + b"".join(struct.pack("<I", 1) + b"a" for _ 
 chunk.write_bytes(bytes(numcodecs.Zstd().encode(strings)) + b"abcdef")
 say(path, "does not decode")
 
+# Codecs that would take a chunk through many passes, or through many levels of memory.
+def nested(about, levels):
+    inner = about["codecs"][:1]
+    for _ in range(levels):
+        shape = about["chunk_grid"]["configuration"]["chunk_shape"]
+        index = [{"name": "bytes", "configuration": {"endian": "little"}}]
+        inner = [{"name": "sharding_indexed", "configuration": {"chunk_shape": shape, "codecs": inner, "index_codecs": index}}]
+    about.update(codecs=inner)
+
+
+path = hierarchy("levels.zarr")
+document(path / "X/data", lambda about: nested(about, 20))
+say(path, "sharding_indexed within 2 others")
+path = hierarchy("passes.zarr")
+document(path / "X/data", lambda about: about["codecs"].extend([{"name": "crc32c"}] * 1000))
+say(path, "codecs, expected at most 32")
+
 # Strings that claim lengths.
 for name, count, lengths, reason in [
     ("length", N_OBS, [1 << 31] * N_OBS, "claims 2147483648 bytes"),
@@ -306,7 +323,7 @@ def checked(name, codecs):
 
 path, chunk = checked("crc32c.zarr", {"compressors": [zarr.codecs.Crc32cCodec()]})
 flipped(chunk, 20)
-say(path, "checksum")
+say(path, "the CRC-32C of a chunk is")
 path, chunk = shards("crc32c_in_shard.zarr")
 document(
     path / "X/data",

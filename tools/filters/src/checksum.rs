@@ -4,7 +4,10 @@
 pub const FLETCHER32_BYTES: usize = 4;
 
 /// Verifies and removes the CRC-32C that follows the chunk.
-pub(super) fn strip_crc32c(stored: &mut Vec<u8>) -> Result<(), String> {
+///
+/// # Errors
+/// In one clause, if the checksum differs.
+pub fn strip_crc32c(stored: &mut Vec<u8>) -> Result<(), String> {
     let Some((body, tail)) = stored.split_last_chunk::<FLETCHER32_BYTES>() else {
         return Err(format!(
             "a chunk of {} bytes is too short for its checksum",

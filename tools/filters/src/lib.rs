@@ -23,5 +23,5 @@ mod checksum;
 mod pipeline;
 pub mod stream;
 
-pub use checksum::{FLETCHER32_BYTES, strip_fletcher32};
+pub use checksum::{FLETCHER32_BYTES, strip_crc32c, strip_fletcher32};
 pub use pipeline::{Filter, Pipeline, Unknown, zarr};

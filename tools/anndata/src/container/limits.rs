@@ -7,6 +7,9 @@ use crate::error::ReadError;
 /// The largest decoded chunk that is read. HDF5 writers use chunks of KiB to a few MiB; every worker may hold one.
 pub(super) const MAX_CHUNK_BYTES: u64 = 256 << 20;
 
+/// The most bytes of an element, be it a string of fixed length or a record.
+pub(super) const MAX_ELEMENT_BYTES: u64 = 4 << 20;
+
 /// Chunks that were never written take no room in a file, so that it may claim any number of them: at most so many are located.
 pub(super) const MAX_ABSENT_CHUNKS: u64 = 1 << 20;
 

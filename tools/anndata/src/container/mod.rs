@@ -2,7 +2,7 @@
 //!
 //! A [`Container`] answers questions about names, attributes and the place of every chunk. Bulk data never passes through
 //! it: [`Array`] and [`Grid`] read the chunks themselves, decode them in parallel and write them straight into the caller's
-//! buffer. The chunks of zarr are decoded by its library, which is behind [`Foreign`].
+//! buffer. The chunks of zarr, each of which may be a file, are read and decoded by [`Foreign`].
 
 mod array;
 mod attribute;
@@ -70,7 +70,7 @@ pub(crate) struct Tile {
 
 /// A dataset that does not lie in one file: whoever keeps it reads it.
 pub(crate) trait Foreign: std::fmt::Debug + Send + Sync {
-    /// Reads rows `range` (of one dimension: elements), whole, little-endian where they are numbers.
+    /// Reads rows `range` (of one dimension: elements), whole; numbers in the byte order that the element names.
     fn read(&self, range: Range<u64>, place: &mut [u8]) -> Result<(), Fault>;
     /// Reads rows `range` of a dataset of strings, of at most so many bytes together.
     fn read_text(&self, range: Range<u64>, most_bytes: u64) -> Result<Vec<String>, Fault>;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use cellring_filters::{Filter, Pipeline, Unknown};
 
 use super::deliver::{AsIs, Converted};
-use super::limits::{MAX_CHUNK_BYTES, MAX_EXPANSION, too_large_chunks};
+use super::limits::{MAX_CHUNK_BYTES, MAX_ELEMENT_BYTES, MAX_EXPANSION, too_large_chunks};
 use super::translate::Translation;
 use super::{Chunk, Class, Description, Element, Member, Placement, SourceFile};
 use crate::error::{ReadError, Result};
@@ -18,9 +18,6 @@ const _: () = assert!(
     cfg!(target_endian = "little"),
     "elements are taken as they lie in the file"
 );
-
-/// The largest element: a text of fixed length, or a record.
-const MAX_ELEMENT_BYTES: u64 = 4 << 20;
 
 /// Records that are in memory at a time while one member of them is read, and about the bytes that they may have.
 const MEMBER_PIECE_RECORDS: usize = 1 << 14;

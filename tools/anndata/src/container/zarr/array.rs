@@ -1,23 +1,22 @@
-//! Arrays of a zarr hierarchy: their chunks are found and read here, and decoded by `zarrs`.
+//! Arrays of a zarr hierarchy: where their chunks are, and what is read of them.
 //!
 //! A chunk is decoded whole, or not at all: only then are all its checksums looked at. How long it is, stored and decoded, is
 //! compared with its array before memory is taken for it.
 
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cellring_core::ValueType;
 use rayon::prelude::*;
-use serde_json::Value;
-use zarrs::array::Array;
 
-use super::coding::Coding;
-use super::decoder::{Decoder, array_of, lengths, product};
+use super::chain::{Chain, ElementBytes, product};
+use super::metadata::{Keys, Metadata};
 use super::shards::Shards;
 use super::storage::{Located, Storage};
 use crate::container::limits::{MAX_ABSENT_CHUNKS, MAX_CHUNK_BYTES};
-use crate::container::{Class, Element, Fault, Foreign, StoredArray, StoredChunk, StoredExtents};
+use crate::container::{Class, Fault, Foreign, StoredArray, StoredChunk, StoredExtents};
 
 /// Chunks that any array may have, whatever the length of its files: those that hold only the fill value are not there.
 const MANY_CHUNKS: u64 = 1 << 20;
@@ -29,16 +28,16 @@ const MAX_OVERHEAD_BYTES: u64 = 1 << 16;
 /// The most files that chunks are located in: whoever reads them there keeps them open.
 const MAX_LOCATED_FILES: u64 = 1 << 16;
 
-/// The longest text that stands for strings that are not stored.
-const MAX_FILL_BYTES: usize = 1 << 10;
-
 /// An array of one dimension or two, or a scalar, which is read as one row.
 pub(super) struct ZarrArray {
     storage: Arc<Storage>,
     path: String,
-    /// Gives the names of chunks; of shards, where chunks lie in those.
-    names: Array<()>,
-    decoder: Decoder,
+    /// The names of chunks or, if they are in shards, of those.
+    keys: Keys,
+    /// The codecs of a chunk.
+    chain: Chain,
+    /// Shape of a chunk.
+    chunk: Vec<NonZeroU64>,
     shards: Option<Shards>,
     n_rows: u64,
     /// 1 of an array of less than two dimensions.
@@ -46,14 +45,12 @@ pub(super) struct ZarrArray {
     n_dimensions: usize,
     chunk_rows: u64,
     chunk_columns: u64,
-    /// Bytes of an element, which are as many elements of the array where it is one of bytes.
+    /// Bytes of an element.
     width_bytes: usize,
     /// An element that is not stored.
     fill: Vec<u8>,
     /// The most bytes of a stored chunk.
     most_stored_bytes: u64,
-    /// How chunks can be decoded without `zarrs`, or why they cannot.
-    coding: Result<Coding, String>,
     /// The chunk of which only a part was wanted last: the rest of it is wanted next.
     tail: Mutex<Option<(u64, Vec<u8>)>>,
 }
@@ -67,59 +64,32 @@ impl std::fmt::Debug for ZarrArray {
 }
 
 impl ZarrArray {
-    /// Opens the array of a document, in which an element is one of the array or, of `record_bytes`, as many of bytes. The files of its
-    /// hierarchy have `len_bytes` together.
-    pub(super) fn open(
+    /// The array at `path` of a hierarchy whose files have `len_bytes` together.
+    pub(super) fn new(
         storage: &Arc<Storage>,
         path: &str,
-        document: Value,
-        record_bytes: Option<usize>,
-        element: &Element,
-        coding: Result<Coding, String>,
+        metadata: Metadata,
         len_bytes: u64,
     ) -> Result<Self, Fault> {
-        let grid = &document["chunk_grid"];
-        if !grid.is_null() && grid["name"] != "regular" {
-            return Err(Fault::Unsupported {
-                detail: format!(
-                    "its chunks lie in a grid called {}, and only regular ones are read",
-                    grid["name"]
-                ),
-                remedy: "open it with anndata and write it again".to_owned(),
-            });
-        }
-        let outer = lengths(
-            grid.pointer("/configuration/chunk_shape")
-                .or(document.get("chunks")),
-        )?;
-        let is_text = element.class == Class::VarText;
-        let names = array_of(path, document.clone())?;
-        let shape = names.shape().to_vec();
-        if outer.len() != shape.len() || shape.len() > 2 {
-            return Err(format!(
-                "its chunks have {} dimensions, expected {}",
-                outer.len(),
-                shape.len()
-            )
-            .into());
-        }
-        let shards = Shards::open(path, &document, &shape, &outer)?;
-        let (decoder, chunk) = match &shards {
-            None => (Decoder::new(&names, outer.clone())?, outer),
-            Some(shards) => {
-                let inner = shards.inner_document(document.clone());
+        let Metadata {
+            shape,
+            element,
+            chunk,
+            chain,
+            fill,
+            keys,
+        } = metadata;
+        let (chain, shards, chunk) = match chain.into_shards() {
+            Err(chain) => (chain, None, chunk),
+            Ok(layout) => {
+                let shards = Shards::new(layout, &shape, &chunk);
                 let chunk = shards.chunk().to_vec();
-                (Decoder::new(&array_of(path, inner)?, chunk.clone())?, chunk)
+                (shards.chain().clone(), Some(shards), chunk)
             }
-        };
-        let units = record_bytes.unwrap_or(1) as u64;
-        let unit_bytes = match record_bytes {
-            Some(_) => 1,
-            None => element.size_bytes as u64,
         };
         let n_elements = product(chunk.iter().map(|length| length.get()));
         let chunk_bytes = n_elements
-            .and_then(|n| n.checked_mul(unit_bytes))
+            .and_then(|n| n.checked_mul(element.size_bytes as u64))
             .filter(|&bytes| bytes <= MAX_CHUNK_BYTES);
         let Some(chunk_bytes) = chunk_bytes else {
             return Err(format!(
@@ -137,39 +107,31 @@ impl ZarrArray {
             )
             .into());
         }
-        let fill = names.fill_value().as_ne_bytes();
-        if match is_text {
-            true => fill.len() > MAX_FILL_BYTES,
-            false => fill.len() as u64 != unit_bytes,
-        } {
-            return Err(format!("its fill value has {} bytes", fill.len()).into());
-        }
-        let most_stored_bytes = match is_text {
+        let most_stored_bytes = match element.class == Class::VarText {
             true => MAX_CHUNK_BYTES,
             false => {
                 let most = chunk_bytes.saturating_mul(MAX_STORED_SHARE) + MAX_OVERHEAD_BYTES;
                 most.min(MAX_CHUNK_BYTES + MAX_CHUNK_BYTES / MAX_STORED_SHARE)
             }
         };
+        let along = |lengths: &[u64], dimension: usize| lengths.get(dimension).copied().unwrap_or(1);
+        let of_chunk: Vec<u64> = chunk.iter().map(|length| length.get()).collect();
         Ok(Self {
             storage: Arc::clone(storage),
             path: path.to_owned(),
-            shards,
-            n_rows: shape.first().map_or(1, |length| length / units),
-            n_columns: shape.get(1).copied().unwrap_or(1),
+            n_rows: along(&shape, 0),
+            n_columns: along(&shape, 1),
             n_dimensions: shape.len(),
-            chunk_rows: chunk.first().map_or(1, |length| (length.get() / units).max(1)),
-            chunk_columns: chunk.get(1).map_or(1, |length| length.get()),
+            chunk_rows: along(&of_chunk, 0),
+            chunk_columns: along(&of_chunk, 1),
             width_bytes: element.size_bytes,
-            fill: match is_text {
-                true => fill.to_vec(),
-                false => fill.repeat(units as usize),
-            },
+            fill,
             most_stored_bytes,
-            coding,
             tail: Mutex::new(None),
-            decoder,
-            names,
+            chain,
+            chunk,
+            shards,
+            keys,
         })
     }
 
@@ -185,14 +147,11 @@ impl ZarrArray {
     fn stored(&self, row: u64, column: u64) -> Result<Option<Vec<u8>>, Fault> {
         let at = &[row, column][..self.n_dimensions];
         match &self.shards {
-            None => self
-                .storage
-                .read(self.names.chunk_key(at).as_str(), self.most_stored_bytes),
+            None => self.storage.read(&self.keys.of(at), self.most_stored_bytes),
             Some(shards) => {
-                let key = |shard: &[u64]| self.names.chunk_key(shard).to_string();
-                let held_bytes = |shard: &[u64]| self.storage.held_bytes(&key(shard));
+                let held_bytes = |shard: &[u64]| self.storage.held_bytes(&self.keys.of(shard));
                 shards.read(at, self.most_stored_bytes, held_bytes, |shard| {
-                    let key = key(shard);
+                    let key = self.keys.of(shard);
                     Ok((self.storage.pieces(&key, MAX_CHUNK_BYTES)?, key))
                 })
             }
@@ -219,7 +178,7 @@ impl ZarrArray {
         let mut n_absent = 0u64;
         for number in 0..n_files {
             let at = [number / files_across, number % files_across];
-            let key = self.names.chunk_key(&at[..self.n_dimensions]).to_string();
+            let key = self.keys.of(&at[..self.n_dimensions]);
             let Some(located) = self.storage.locate(&key)? else {
                 if self.storage.may_grow() {
                     return Err(Fault::from(format!(
@@ -298,8 +257,11 @@ impl ZarrArray {
         let Some(stored) = self.stored(row, column)? else {
             return Ok(None);
         };
-        let n_bytes = (self.chunk_rows * self.chunk_columns) as usize * self.width_bytes;
-        Ok(Some(self.decoder.decode_fixed(stored, n_bytes)?))
+        let element = ElementBytes {
+            size_bytes: self.width_bytes,
+            fill: &self.fill,
+        };
+        Ok(Some(self.chain.decode(stored, &self.chunk, element)?))
     }
 
     fn fill(&self, place: &mut [u8]) {
@@ -360,16 +322,9 @@ impl ZarrArray {
             strings.extend({ rows }.map(|_| fill.clone()));
             return Ok(n_bytes);
         };
-        let decoded = self.decoder.decode(stored)?.into_variable();
-        let (bytes, offsets) = decoded.map_err(|error| error.to_string())?;
-        if offsets.len() as u64 != self.chunk_rows + 1 {
-            return Err(format!(
-                "it decodes to {} strings, expected {}",
-                offsets.len().saturating_sub(1),
-                self.chunk_rows
-            )
-            .into());
-        }
+        let (bytes, offsets) = self
+            .chain
+            .decode_text(stored, self.chunk_rows * self.chunk_columns)?;
         let first = (rows.start - chunk * self.chunk_rows) as usize;
         let offsets = &offsets[first..=first + (rows.end - rows.start) as usize];
         let n_bytes = (offsets[offsets.len() - 1] - offsets[0]) as u64;
@@ -468,8 +423,8 @@ impl Foreign for ZarrArray {
         match &self.shards {
             None => 0,
             Some(shards) => {
-                let first = self.names.chunk_key(&[0, 0][..self.n_dimensions]);
-                shards.held_bytes(self.storage.held_bytes(first.as_str()))
+                let first = self.keys.of(&[0, 0][..self.n_dimensions]);
+                shards.held_bytes(self.storage.held_bytes(&first))
             }
         }
     }
@@ -480,7 +435,7 @@ impl Foreign for ZarrArray {
 
     fn stored(&self, value_type: ValueType) -> Result<StoredArray, String> {
         let about = |why: String| format!("{}: {why}", self.path);
-        let coding = self.coding.clone().map_err(about)?;
+        let coding = self.chain.coding(self.n_dimensions).map_err(about)?;
         if self.n_dimensions == 0 {
             return Err(about("it is a single number".to_owned()));
         }
@@ -490,10 +445,6 @@ impl Foreign for ZarrArray {
         let is_cut = |chunk: &StoredChunk| ![0, chunk_bytes].contains(&chunk.stored_bytes.into());
         if coding.filters.is_empty() && chunks.iter().any(is_cut) {
             return Err(about(format!("a chunk does not have its {chunk_bytes} bytes")));
-        }
-        let mut fill = self.fill.clone();
-        if coding.big_endian != cfg!(target_endian = "big") {
-            fill.reverse();
         }
         Ok(StoredArray {
             path: self.path.clone(),
@@ -509,7 +460,7 @@ impl Foreign for ZarrArray {
                 },
             },
             filters: coding.filters,
-            fill,
+            fill: self.fill.clone(),
         })
     }
 }

@@ -1,14 +1,15 @@
-//! [`Container`] on the crate `zarrs`: zarr v2 and v3, in a directory or a zip file.
+//! [`Container`] of zarr v2 and v3, in a directory or a zip file.
 //!
 //! The structure (which nodes there are, their attributes) is read from the metadata documents node by node; consolidated
-//! metadata are not needed, but may not contradict them. `zarrs` decodes the chunks.
+//! metadata are not needed, but may not contradict them.
 
 mod array;
+mod chain;
 mod codec;
-mod coding;
 mod consolidated;
-mod decoder;
 mod element;
+mod fill;
+mod metadata;
 mod pieces;
 mod shards;
 mod storage;
@@ -21,12 +22,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Attribute, Class, Container, Description, Fault, Kind, Placement};
+use super::{Attribute, Container, Description, Fault, Kind, Placement};
 use array::ZarrArray;
-use codec::{prepare_v2, prepare_v3};
-use coding::Coding;
 use consolidated::Consolidated;
-use element::{Stored, as_bytes_v2, as_bytes_v3, element_of_v2, element_of_v3};
+use metadata::{Metadata, Outline};
 use storage::Storage;
 
 /// The most bytes of one metadata document,
@@ -158,57 +157,30 @@ impl Container for Zarr {
     }
 
     fn describe(&self, dataset: &str) -> Result<Description, Fault> {
-        let (is_v3, element, stored, mut document) = match self.document(dataset)? {
-            Some(Document::V3(document)) => {
-                let (element, stored) = element_of_v3(&document);
-                (true, element, stored, document)
-            }
-            Some(Document::V2(Some(mut document))) => {
-                if let Some(fill) = document["fill_value"].as_bool() {
-                    document["fill_value"] = u8::from(fill).into();
-                }
-                let (element, stored) = element_of_v2(&document["dtype"], &document["filters"]);
-                (false, element, stored, document)
-            }
+        let (is_v3, document) = match self.document(dataset)? {
+            Some(Document::V3(document)) if document["node_type"] == "array" => (true, document),
+            Some(Document::V2(Some(document))) => (false, document),
             _ => return Err("it is not an array".to_owned().into()),
         };
-        let shape = document["shape"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        if matches!(element.class, Class::Other(_)) || shape.len() > 2 {
+        let outline = match is_v3 {
+            true => Outline::of_v3(&document)?,
+            false => Outline::of_v2(&document)?,
+        };
+        if !outline.is_read() {
             return Ok(Description {
-                shape: shape.iter().filter_map(Value::as_u64).collect(),
-                element,
+                shape: outline.shape,
+                element: outline.element,
                 placement: Placement::Unlocated,
                 filters: Vec::new(),
                 fill: None,
             });
         }
-        let coding = match is_v3 {
-            true => Coding::of_v3(&document["codecs"], element.size_bytes),
-            false => Coding::of_v2(&document),
+        let metadata = match is_v3 {
+            true => Metadata::of_v3(outline, dataset, &document)?,
+            false => Metadata::of_v2(outline, dataset, &document)?,
         };
-        match is_v3 {
-            true => prepare_v3(&mut document["codecs"])?,
-            false => prepare_v2(&mut document)?,
-        }
-        let record_bytes = (stored == Stored::AsBytes).then_some(element.size_bytes);
-        if record_bytes.is_some() {
-            match is_v3 {
-                true => as_bytes_v3(&mut document, &element)?,
-                false => as_bytes_v2(&mut document, &element)?,
-            }
-        }
-        let array = ZarrArray::open(
-            &self.storage,
-            dataset,
-            document,
-            record_bytes,
-            &element,
-            coding,
-            self.len_bytes,
-        )?;
+        let element = metadata.element.clone();
+        let array = ZarrArray::new(&self.storage, dataset, metadata, self.len_bytes)?;
         Ok(Description {
             shape: array.shape(),
             element,

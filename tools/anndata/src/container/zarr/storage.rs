@@ -200,7 +200,7 @@ fn check_key(key: &str) -> Result<(), Fault> {
     let is_plain = |name: &str| !matches!(name, "" | "." | "..") && !name.contains('\0');
     match key.is_empty() || key.split('/').all(is_plain) {
         true => Ok(()),
-        false => Err(format!("{key:?} is no path of plain names").into()),
+        false => Err(format!("{key:?} is not a path of plain names").into()),
     }
 }
 

@@ -1,26 +1,7 @@
-//! The codec `vlen-utf8` of zarr: the number of strings, then each behind its length, all as 32-bit numbers.
-
-use std::sync::Arc;
-
-use zarrs::array::codec::{
-    ArrayToBytesCodecTraits, CodecError, CodecMetadataOptions, CodecOptions, CodecTraits,
-    PartialDecoderCapability, PartialEncoderCapability,
-};
-use zarrs::array::{
-    ArrayBytes, ArrayCodecTraits, BytesRepresentation, ChunkRepresentation, RawBytes, RawBytesOffsets,
-    RecommendedConcurrency,
-};
-use zarrs::metadata::Configuration;
-
-/// The name of the codec.
-pub(super) const STRINGS: &str = "vlen-utf8";
-
-/// Decodes strings, in the place of the codec of `zarrs`, which trusts the lengths that a chunk states.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Strings;
+//! The codec `vlen-utf8` of zarr: the number of strings, then each after its length, all as 32-bit numbers.
 
 /// The strings of a chunk one after the other, and where each begins; the last offset is the end.
-fn decode(stored: &[u8], n_strings: u64) -> Result<(Vec<u8>, Vec<usize>), String> {
+pub(super) fn decode(stored: &[u8], n_strings: u64) -> Result<(Vec<u8>, Vec<usize>), String> {
     let cut = || "a chunk of strings ends early".to_owned();
     let (count, mut rest) = stored.split_first_chunk::<4>().ok_or_else(cut)?;
     let found = u64::from(u32::from_le_bytes(*count));
@@ -51,66 +32,6 @@ fn decode(stored: &[u8], n_strings: u64) -> Result<(Vec<u8>, Vec<usize>), String
     match rest.is_empty() {
         true => Ok((bytes, offsets)),
         false => Err(format!("{} bytes follow the strings of a chunk", rest.len())),
-    }
-}
-
-impl CodecTraits for Strings {
-    fn identifier(&self) -> &str {
-        STRINGS
-    }
-
-    fn configuration_opt(&self, _: &str, _: &CodecMetadataOptions) -> Option<Configuration> {
-        None
-    }
-
-    fn partial_decoder_capability(&self) -> PartialDecoderCapability {
-        PartialDecoderCapability {
-            partial_read: false,
-            partial_decode: false,
-        }
-    }
-
-    fn partial_encoder_capability(&self) -> PartialEncoderCapability {
-        PartialEncoderCapability {
-            partial_encode: false,
-        }
-    }
-}
-
-impl ArrayCodecTraits for Strings {
-    fn recommended_concurrency(&self, _: &ChunkRepresentation) -> Result<RecommendedConcurrency, CodecError> {
-        Ok(RecommendedConcurrency::new_maximum(1))
-    }
-}
-
-impl ArrayToBytesCodecTraits for Strings {
-    fn into_dyn(self: Arc<Self>) -> Arc<dyn ArrayToBytesCodecTraits> {
-        self
-    }
-
-    fn encoded_representation(&self, _: &ChunkRepresentation) -> Result<BytesRepresentation, CodecError> {
-        Ok(BytesRepresentation::UnboundedSize)
-    }
-
-    fn encode<'a>(
-        &self,
-        _: ArrayBytes<'a>,
-        _: &ChunkRepresentation,
-        _: &CodecOptions,
-    ) -> Result<RawBytes<'a>, CodecError> {
-        Err(CodecError::Other("this codec only decodes".to_owned()))
-    }
-
-    fn decode<'a>(
-        &self,
-        bytes: RawBytes<'a>,
-        decoded_representation: &ChunkRepresentation,
-        _: &CodecOptions,
-    ) -> Result<ArrayBytes<'a>, CodecError> {
-        let (bytes, offsets) =
-            decode(&bytes, decoded_representation.num_elements()).map_err(CodecError::Other)?;
-        let offsets = RawBytesOffsets::new(offsets).map_err(|error| CodecError::Other(error.to_string()))?;
-        ArrayBytes::new_vlen(bytes, offsets).map_err(|error| CodecError::Other(error.to_string()))
     }
 }
 
