@@ -149,8 +149,11 @@ pub fn decode_parts(
     }
     let compressor = header.compressor()?;
     let block_bytes = header.block_bytes;
-    if block_bytes == 0 {
-        return Err("a blosc chunk has blocks without bytes".to_owned());
+    if block_bytes == 0 || block_bytes > place.len().max(1) {
+        return Err(format!(
+            "a blosc chunk has blocks of {block_bytes} bytes, and decodes to {}",
+            place.len()
+        ));
     }
     // The places of all blocks are in the frame: what is allowed for the one is enough for the other.
     let n_blocks = place.len().div_ceil(block_bytes);
