@@ -3,12 +3,12 @@
 //! Words that the Python half has checked already become the library's; it knows which there are.
 
 use cellring::minibatch::{ColumnForm, IndexType, LibraryGenes, Normalize, OutputConfig};
-use cellring::{ColumnChoice, GeneSelection, Layout, MatrixChoice, OutputType};
+use cellring::{Collection, ColumnChoice, GeneSelection, Layout, MatrixChoice, OutputType};
 use pyo3::prelude::*;
 
 use crate::arguments::Arguments;
 use crate::arrays::values_of;
-use crate::error::{refused, to_python};
+use crate::error::{detached, refused, to_python};
 
 fn of_layout(py: Python<'_>, layout: &str, k: usize) -> PyResult<Layout> {
     match layout {
@@ -42,13 +42,13 @@ fn of_index_dtype(dtype: &str) -> IndexType {
     }
 }
 
-/// The form of the minibatches, and the names of their columns.
+/// The form of the minibatches of a collection.
 pub(crate) fn output(
     py: Python<'_>,
     arguments: &Arguments<'_>,
-    all_names: Vec<String>,
+    collection: &Collection,
     warnings: &mut Vec<String>,
-) -> PyResult<(OutputConfig, Vec<String>)> {
+) -> PyResult<OutputConfig> {
     let mut output = OutputConfig::default()
         .layout(of_layout(py, &arguments.layout, arguments.k)?)
         .value_type(of_dtype(py, &arguments.dtype)?)
@@ -66,8 +66,9 @@ pub(crate) fn output(
         output = output.gene_weights(values_of::<f32>(weights)?);
     }
     let Some(genes) = &arguments.genes else {
-        return Ok((output, all_names));
+        return Ok(output);
     };
+    let all_names = detached(py, || collection.var_names())?;
     let (selection, report) =
         GeneSelection::among(&all_names, genes).map_err(|error| to_python(py, &error))?;
     for (names, what) in [
@@ -85,7 +86,7 @@ pub(crate) fn output(
             ));
         }
     }
-    Ok((output.genes(selection), genes.clone()))
+    Ok(output.genes(selection))
 }
 
 /// The further matrices, and what each looks like.

@@ -100,8 +100,8 @@ class Loader:
     layout : {"csr", "dense", ("top_k", k)}, default "csr"
         Sparse, dense, or the k highest values of each cell.
     dtype : {"float32", "float16", "bfloat16", "source"}, default "float32"
-        Type of the values; ``"source"`` is that of the store. Values that a 16-bit float has only infinity for, as counts beyond 65,504
-        in float16, are refused. On a CPU torch does not multiply sparse matrices of 16-bit floats: ask for
+        Type of the values; ``"source"`` is that of the store. Values that would become infinite as 16-bit floats, such as counts above
+        65,504 in float16, are refused. On a CPU torch does not multiply sparse matrices of 16-bit floats: ask for
         ``layout="dense"`` there.
     index_dtype : {"int32", "int64"}, default "int32"
         Type of both index arrays.
@@ -119,8 +119,8 @@ class Loader:
     drop_last : bool, default False
         Drop a short last minibatch, and minibatches that would make the ranks uneven, rather than keep them and pad.
     rank, world_size : int, optional
-        This rank, and how many share each epoch. Found out when the first minibatch or the length is asked for: by
-        ``torch.distributed``, Ray Train, torchrun, SLURM or Open MPI.
+        This rank, and how many ranks share each epoch. By default they are determined when the first minibatch or the length is
+        requested: from ``torch.distributed``, Ray Train, torchrun, SLURM or Open MPI.
     device : str or torch.device, optional
         Yield tensors on this device. Without a GPU, ``"cuda"`` is the CPU, with a warning.
     memory : int or str, default "256MiB"
@@ -136,7 +136,7 @@ class Loader:
     join : {"same", "inner", "outer"}, default "same"
         Genes of several stores: equal, those of all, or those of any. ``var_key`` is the column of var that identifies them.
     source_root : str or path, optional
-        The directory below which the files are that linked stores lead to; the one that each store is in by default.
+        The directory below which linked stores look for their files; by default the one that each store is in.
     backend : {"auto", "uring", "pread", "mmap"}, default "auto"
         How bytes are read; ``direct`` (``"auto"``, ``"on"``, ``"off"``) and ``depth`` as well.
 
@@ -606,13 +606,15 @@ class _Names:
         self._setup = setup
         self._stores = stores
         self._columns = columns
-        self._var_names = setup.var_names
         # Looked up when they are first asked for, once for all minibatches.
+        self._var_names: list[str] | None = None
         self._categories: dict[str, list[str] | None] = {}
         self._is_ordered: dict[str, bool] = {}
 
     @property
     def var_names(self) -> np.ndarray:
+        if self._var_names is None:
+            self._var_names = self._setup.var_names
         return np.asarray(self._var_names, dtype=object)
 
     def code_names(self, column: str) -> list[str] | None:
