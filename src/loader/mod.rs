@@ -54,6 +54,7 @@
 
 mod arriving;
 mod collection;
+mod columns;
 mod config;
 mod decode;
 mod delivered;
@@ -150,7 +151,7 @@ impl Loader {
         if let Some(warning) = &warning {
             tracing::warn!("{warning}");
         }
-        let columns = setup::columns(stores, &config.obs_columns)?;
+        let columns = columns::readers(stores, &config.obs_columns)?;
         let threads = match config.decode_threads {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,

@@ -2,20 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow_schema::DataType;
-
 use super::collection::Collection;
 use super::config::LoaderConfig;
 use super::decode::{DecodeContext, DecodeMatrix, DecodeSource};
 use super::error::LoaderError;
 use super::extents::{Content, Source};
-use crate::error::Cause;
+use crate::format::ValueType;
 use crate::format::encoding::ObsDecoder;
-use crate::format::{FormatError, ValueType};
 use crate::linked::Link;
-use crate::minibatch::{
-    ColumnChoice, ColumnReader, GeneSelection, Mismatch, OutputConfig, ResolvedOutput, read_columns,
-};
+use crate::minibatch::{GeneSelection, OutputConfig, ResolvedOutput};
 use crate::{Error, Store};
 
 /// What is made of a matrix.
@@ -56,63 +51,6 @@ fn value_type(
         }
     }
     Ok(first)
-}
-
-/// The obs columns that are delivered.
-pub(super) fn columns(stores: &[Arc<Store>], choices: &[ColumnChoice]) -> Result<Vec<ColumnReader>, Error> {
-    choices.iter().map(|choice| column(stores, choice)).collect()
-}
-
-fn column(stores: &[Arc<Store>], choice: &ColumnChoice) -> Result<ColumnReader, Error> {
-    let mut columns = Vec::with_capacity(stores.len());
-    let mut lacking = None;
-    for store in stores {
-        match store.obs().column(&choice.name) {
-            // An epoch takes long, and reads the column all the while.
-            Ok(column) => columns.push(Some(column.detached())),
-            Err(error)
-                if choice.or_missing
-                    && matches!(error.cause(), Cause::Format(FormatError::NoColumn { .. })) =>
-            {
-                columns.push(None);
-                lacking = lacking.or(Some(error));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    if let (Some(error), true) = (lacking, columns.iter().all(Option::is_none)) {
-        return Err(error);
-    }
-    let data_types: Vec<Option<DataType>> = columns
-        .iter()
-        .map(|column| Some(column.as_ref()?.field().data_type().clone()))
-        .collect();
-    let of = |store: usize| {
-        let data_type = data_types[store].as_ref().map(DataType::to_string);
-        (stores[store].path().to_path_buf(), data_type.unwrap_or_default())
-    };
-    let mismatched = |mismatch| match mismatch {
-        Mismatch::Form(store) => {
-            let (store, data_type) = of(store);
-            LoaderError::ColumnType {
-                store,
-                column: choice.name.clone(),
-                data_type,
-                form: choice.form,
-            }
-        }
-        Mismatch::Kinds(first, store) => {
-            let ((first, expected), (store, found)) = (of(first), of(store));
-            LoaderError::ColumnKinds {
-                store,
-                column: choice.name.clone(),
-                found,
-                first,
-                expected,
-            }
-        }
-    };
-    read_columns(choice, columns).map_err(|mismatch| mismatched(mismatch).into())
 }
 
 /// How a matrix of each store is decoded, the first of whose shards has this number among the files of the engine.

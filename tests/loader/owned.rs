@@ -210,6 +210,13 @@ fn columns_and_categories_are_found_by_name() {
     let numbers: Vec<String> = loader.categories("number").unwrap().map(str::to_owned).collect();
     assert_eq!((numbers.len(), &*numbers[0], &*numbers[7]), (N_OBS, "0", "21"));
     assert!(loader.categories("score").is_none() && loader.categories("none").is_none());
+    // The same without a loader.
+    let collection = cellring::Collection::from(Store::open(dir.path().join("s")).unwrap());
+    let of = |choice: &cellring::ColumnChoice| collection.categories(choice).unwrap();
+    assert_eq!(of(&"plate".into()).unwrap(), plates);
+    assert_eq!(of(&cellring::ColumnChoice::codes("number")).unwrap(), numbers);
+    assert_eq!(of(&"score".into()), None);
+    assert!(collection.categories(&"none".into()).is_err());
     assert_eq!(loader.var_names().unwrap()[..2], ["gene_0", "gene_1"]);
     for minibatch in loader.epoch(0).unwrap() {
         let minibatch = minibatch.unwrap();

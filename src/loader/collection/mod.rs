@@ -10,7 +10,8 @@ use std::sync::Arc;
 pub use error::CollectionError;
 pub use join::Join;
 
-use crate::minibatch::GeneSelection;
+use super::columns;
+use crate::minibatch::{ColumnChoice, GeneSelection};
 use crate::plan::{Subset, Weighted};
 use crate::{Result, Store};
 
@@ -170,6 +171,16 @@ impl Collection {
             .into_iter()
             .map(str::to_string)
             .collect())
+    }
+
+    /// What the codes of an obs column stand for in the minibatches of a loader with this choice, all stores together; `None` for a column
+    /// that does not come as codes. [`Loader::categories`](crate::Loader::categories) has the same.
+    ///
+    /// # Errors
+    /// If a store lacks the column, its types cannot be merged, or it cannot be read.
+    pub fn categories(&self, choice: &ColumnChoice) -> Result<Option<Vec<String>>> {
+        let reader = columns::reader(self.stores(), choice)?;
+        Ok(reader.categories().map(|_| reader.labels()))
     }
 
     /// Genes of the collection that a store lacks, and that are zero in its rows; in the order of the columns.

@@ -104,8 +104,13 @@ fn with_columns(columns: [Obs; 3]) -> Vec<Source> {
 fn gathered(collection: &Collection, choice: ColumnChoice) -> (Vec<(ObsColumn, usize)>, Option<ArrayRef>) {
     let mut config = config(OutputConfig::default(), 2);
     let name = choice.name.clone();
+    let without_loader = collection.categories(&choice).unwrap();
     config.obs_columns = vec![choice];
     let loader = Loader::new(collection.clone(), config).unwrap();
+    let of_loader = loader
+        .categories(&name)
+        .map(|texts| texts.map(str::to_owned).collect());
+    assert_eq!(without_loader, of_loader, "{name}");
     let categories = loader.categories_array(&name);
     let mut rows: Vec<Option<(ObsColumn, usize)>> = vec![None; collection.n_obs() as usize];
     for minibatch in loader.epoch(3).unwrap() {

@@ -14,16 +14,14 @@ use crate::loader::Loader;
 use crate::store::Store;
 use crate::{form, strategy};
 
-/// Memory of a loader that is asked for categories only: enough for any cell.
-const CATEGORIES_BYTES: usize = 64 << 20;
-
 /// A checked request: stores, sampler and form of the minibatches.
 #[pyclass(frozen, module = "cellring._cellring")]
 pub(crate) struct Setup {
     collection: Collection,
     config: LoaderConfig,
     warnings: Vec<String>,
-    var_names: Vec<String>,
+    /// Those that were chosen.
+    genes: Option<Vec<String>>,
 }
 
 #[pymethods]
@@ -51,8 +49,7 @@ impl Setup {
             .seed(arguments.seed)
             .drop_last(arguments.drop_last)
             .strategy(strategy);
-        let all_names = detached(py, || collection.var_names())?;
-        let (output, var_names) = form::output(py, &arguments, all_names, &mut warnings)?;
+        let output = form::output(py, &arguments, &collection, &mut warnings)?;
         let matrices = form::matrices(py, &arguments)?;
         let mut engine = EngineConfig::default().depth(arguments.depth);
         engine.backend = arguments.backend.parse().map_err(|error| of_name(py, &error))?;
@@ -71,7 +68,7 @@ impl Setup {
             collection,
             config,
             warnings,
-            var_names,
+            genes: arguments.genes,
         };
         made.check(py)?;
         Ok(made)
@@ -106,8 +103,11 @@ impl Setup {
 
     /// Names of the columns of the minibatches.
     #[getter]
-    fn var_names(&self) -> Vec<String> {
-        self.var_names.clone()
+    fn var_names(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        match &self.genes {
+            Some(genes) => Ok(genes.clone()),
+            None => detached(py, || self.collection.var_names()),
+        }
     }
 
     /// Minibatches of a rank in a whole epoch.
@@ -125,23 +125,11 @@ impl Setup {
 
     /// What the codes of an obs column stand for, whatever minibatches look like; None if it does not come as codes.
     fn categories(&self, py: Python<'_>, column: &str) -> PyResult<Option<Vec<String>>> {
-        detached(py, || {
-            // Never iterated over: a minibatch of one cell takes little memory.
-            let config = LoaderConfig::default()
-                .sampler(
-                    SamplerConfig::default()
-                        .batch_size(1)
-                        .fetch_factor(1)
-                        .block_size(1),
-                )
-                .obs_columns(self.config.obs_columns.clone())
-                .allow_rounding(true)
-                .decode_threads(1)
-                .memory_bytes(CATEGORIES_BYTES);
-            let loader = cellring::Loader::new(&self.collection, config)?;
-            let texts = loader.categories(column);
-            Ok(texts.map(|texts| texts.map(str::to_owned).collect()))
-        })
+        let choices = &self.config.obs_columns;
+        let Some(choice) = choices.iter().find(|choice| choice.name == column) else {
+            return Ok(None);
+        };
+        detached(py, || self.collection.categories(choice))
     }
 
     /// Opens files, ring and threads for a rank. Threads and memory may be other than asked for. `gpu`: the device of CUDA that memory is
