@@ -2,7 +2,7 @@
 
 /// A range of bytes of a shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Part {
+pub struct ByteRange {
     /// First byte, from the start of the shard.
     pub offset_bytes: u64,
     /// Length.
@@ -15,7 +15,7 @@ pub struct Location {
     /// Number of the shard.
     pub shard: u32,
     /// Packed: the frame, and nothing. Raw: the indices and the values.
-    pub parts: [Part; 2],
+    pub parts: [ByteRange; 2],
     /// Number of values.
     pub nnz: u32,
     /// Raw: the checksum. Packed: 0 (the frame holds it).

@@ -3,7 +3,7 @@
 use cellring_core::ValueType;
 use cellring_filters::Pipeline;
 
-use crate::format::linked::{ArrayRole, LinkedArray, Shape};
+use crate::format::linked::{ArrayLayout, ArrayRole, LinkedArray};
 
 /// No sound chunk is stored in more bytes than it decodes to and these: compressors add a few per thousand to what does not shrink.
 const CHUNK_OVERHEAD_BYTES: u64 = 1 << 16;
@@ -30,11 +30,13 @@ impl Array {
     ) -> Result<Self, String> {
         let pipeline = Pipeline::new(&linked.filters, linked.value_type.size_bytes())
             .map_err(|unknown| unknown.to_string())?;
-        let n_chunks = match linked.shape {
-            Shape::Chunks { elements } => Some(n_elements.div_ceil(elements)),
-            Shape::Tiles { rows, columns } => n_obs.div_ceil(rows).checked_mul(n_vars.div_ceil(columns)),
-            Shape::Implied => Some(0),
-            Shape::Runs => Some(linked.n_extents).filter(|&n| n > 0 || n_elements == 0),
+        let n_chunks = match linked.layout {
+            ArrayLayout::Chunks { elements } => Some(n_elements.div_ceil(elements)),
+            ArrayLayout::Tiles { rows, columns } => {
+                n_obs.div_ceil(rows).checked_mul(n_vars.div_ceil(columns))
+            }
+            ArrayLayout::Implied => Some(0),
+            ArrayLayout::Runs => Some(linked.n_extents).filter(|&n| n > 0 || n_elements == 0),
         };
         if n_chunks != Some(linked.n_extents) {
             return Err(format!(
@@ -75,7 +77,7 @@ impl Array {
 
     /// Elements of a chunk, if there are chunks.
     pub(crate) fn chunk_elements(&self) -> Option<u64> {
-        self.linked.shape.chunk_elements()
+        self.linked.layout.chunk_elements()
     }
 
     /// Bytes of a decoded chunk; 0 where there are none.

@@ -7,7 +7,7 @@ use cellring_core::ValueType;
 use super::array::Array;
 use crate::format::Manifest;
 use crate::format::encoding::raw::index_bytes;
-use crate::format::linked::{ArrayRole, ColumnMap, Description, Shape};
+use crate::format::linked::{ArrayLayout, ArrayRole, ColumnMap, Description};
 
 /// The rows of an input, and the arrays that they are in.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Input {
 
     /// Whether it is dense: every obs has a value in every column, and the columns are not stored.
     pub(crate) fn is_dense(&self) -> bool {
-        self.array(ArrayRole::Columns).linked().shape == Shape::Implied
+        self.array(ArrayRole::Columns).linked().layout == ArrayLayout::Implied
     }
 
     /// Whether these can be the values of one of its obs: in a dense matrix only those of its row.
@@ -118,10 +118,10 @@ impl Input {
 
     /// Which values of a row are stored together: all, or those in each column of tiles; none if the array is not stored.
     pub(super) fn bands(&self, role: ArrayRole) -> impl Iterator<Item = Range<u64>> + use<> {
-        let (n, length) = match self.array(role).linked().shape {
-            Shape::Implied => (0, 0),
-            Shape::Tiles { columns, .. } => (self.n_vars.div_ceil(columns), columns),
-            Shape::Runs | Shape::Chunks { .. } => (1, u64::MAX),
+        let (n, length) = match self.array(role).linked().layout {
+            ArrayLayout::Implied => (0, 0),
+            ArrayLayout::Tiles { columns, .. } => (self.n_vars.div_ceil(columns), columns),
+            ArrayLayout::Runs | ArrayLayout::Chunks { .. } => (1, u64::MAX),
         };
         (0..n).map(move |band| band * length..(band + 1).saturating_mul(length))
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::link::Link;
-use super::stored::{Form, Stored};
+use super::stored::{ElementStorage, Stored};
 use crate::engine::Read;
 use crate::engine::coalesce::{CACHE_LINE_BYTES, FileRange, ReadShape, first_read};
 use crate::format::FormatError;
@@ -32,7 +32,7 @@ pub(crate) struct Wanted {
 
 /// Elements of a row that are stored together.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Piece {
+pub(crate) struct RowSegment {
     pub(crate) row: u32,
     /// First of them within the row.
     pub(crate) at: u32,
@@ -50,7 +50,7 @@ pub(crate) struct Job {
     pub(crate) link: u32,
     pub(crate) input: u32,
     pub(crate) role: ArrayRole,
-    pub(crate) form: Form,
+    pub(crate) storage: ElementStorage,
     /// First of the elements, of those of the array; for messages.
     pub(crate) first: u64,
     /// Number of the file among those of the link.
@@ -71,7 +71,7 @@ pub(crate) struct Batch {
     /// The reads, to slot 0.
     pub(crate) reads: Vec<Read>,
     pub(crate) jobs: Vec<Job>,
-    pub(crate) pieces: Vec<Piece>,
+    pub(crate) pieces: Vec<RowSegment>,
     /// Upper bound on the bytes kept from this batch.
     pub(crate) kept_bytes: u64,
 }
@@ -119,7 +119,7 @@ pub(crate) fn plan(
     shape: &ReadShape,
 ) -> Result<Vec<Batch>, FormatError> {
     let mut jobs: Vec<Job> = Vec::new();
-    let mut pieces: Vec<Piece> = Vec::with_capacity(2 * rows.len());
+    let mut pieces: Vec<RowSegment> = Vec::with_capacity(2 * rows.len());
     // By array, input and column of tiles: so the pieces of one chunk follow each other.
     let passes = ArrayRole::BOTH.into_iter().flat_map(|role| {
         let of_inputs = rows.chunk_by(|a, b| (a.link, a.input) == (b.link, b.input));
@@ -137,7 +137,7 @@ pub(crate) fn plan(
             let mut at = wanted.first.saturating_add(band.start).min(end);
             while at < end {
                 let stored = planned.link.stored(input, role, at, end)?;
-                let piece = Piece {
+                let piece = RowSegment {
                     row: wanted.row,
                     at: (at - wanted.first) as u32,
                     n: (stored.elements.end - at) as u32,
@@ -159,7 +159,7 @@ pub(crate) fn plan(
         }
     }
     // What was never written comes last: nothing is read for it.
-    jobs.sort_unstable_by_key(|job| (job.form == Form::Absent, job.file, job.offset_bytes));
+    jobs.sort_unstable_by_key(|job| (job.storage == ElementStorage::Absent, job.file, job.offset_bytes));
     Ok(batches(&jobs, &pieces, links, shape))
 }
 
@@ -167,8 +167,8 @@ pub(crate) fn plan(
 #[allow(clippy::too_many_arguments, reason = "one call, of the loop above")]
 fn put(
     jobs: &mut Vec<Job>,
-    pieces: &mut Vec<Piece>,
-    mut piece: Piece,
+    pieces: &mut Vec<RowSegment>,
+    mut piece: RowSegment,
     &Wanted { link, input, .. }: &Wanted,
     role: ArrayRole,
     stored: Stored,
@@ -179,20 +179,20 @@ fn put(
     let file = planned.first_file + stored.file;
     let len_bytes = (stored.bytes.end - stored.bytes.start) as u32;
     if let Some(last) = jobs.last_mut()
-        && (last.link, last.input, last.role, last.form) == (link, input, role, stored.form)
+        && (last.link, last.input, last.role, last.storage) == (link, input, role, stored.storage)
     {
         let end = last.offset_bytes + u64::from(last.len_bytes);
-        let joins = match stored.form {
-            Form::Chunk { .. } => true,
-            Form::Absent => false,
-            Form::Plain => {
+        let joins = match stored.storage {
+            ElementStorage::Chunk { .. } => true,
+            ElementStorage::Absent => false,
+            ElementStorage::Plain => {
                 last.file == file
                     && end == stored.bytes.start
                     && u64::from(last.len_bytes + len_bytes) <= shape.read_bytes
             }
         };
         if joins {
-            if stored.form == Form::Plain {
+            if stored.storage == ElementStorage::Plain {
                 piece.from = last.len_bytes / array.width() as u32;
                 last.len_bytes += len_bytes;
             }
@@ -205,9 +205,9 @@ fn put(
         link,
         input,
         role,
-        form: stored.form,
-        first: match (stored.form, array.chunk_elements()) {
-            (Form::Chunk { number, .. }, Some(elements)) => number * elements,
+        storage: stored.storage,
+        first: match (stored.storage, array.chunk_elements()) {
+            (ElementStorage::Chunk { number, .. }, Some(elements)) => number * elements,
             _ => stored.elements.start,
         },
         source_file: stored.file,
@@ -221,10 +221,10 @@ fn put(
 }
 
 /// Puts jobs, in the order of the files, into batches.
-fn batches(jobs: &[Job], pieces: &[Piece], links: &[PlannedLink<'_>], shape: &ReadShape) -> Vec<Batch> {
+fn batches(jobs: &[Job], pieces: &[RowSegment], links: &[PlannedLink<'_>], shape: &ReadShape) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
     let mut next_free = 0;
-    let n_present = jobs.partition_point(|job| job.form != Form::Absent);
+    let n_present = jobs.partition_point(|job| job.storage != ElementStorage::Absent);
     let (mut present, mut absent) = jobs.split_at(n_present);
     loop {
         let (now, start, end) = match (present, absent) {
@@ -272,12 +272,12 @@ fn batches(jobs: &[Job], pieces: &[Piece], links: &[PlannedLink<'_>], shape: &Re
                 .input(job.input)
                 .kept_bytes(job.role) as u64;
             // What is split is put together once more.
-            let copies = |piece: &Piece| if piece.is_whole { 1 } else { 2 };
-            let bytes = |piece: &Piece| u64::from(piece.n) * kept * copies(piece);
+            let copies = |piece: &RowSegment| if piece.is_whole { 1 } else { 2 };
+            let bytes = |piece: &RowSegment| u64::from(piece.n) * kept * copies(piece);
             batch.kept_bytes += own.iter().map(bytes).sum::<u64>();
             batch.jobs.push(Job {
-                slot_offset_bytes: match job.form {
-                    Form::Absent => 0,
+                slot_offset_bytes: match job.storage {
+                    ElementStorage::Absent => 0,
                     _ => next_free + (job.offset_bytes - start) as u32,
                 },
                 pieces: begin..batch.pieces.len(),

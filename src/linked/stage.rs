@@ -4,13 +4,13 @@ use super::error::LinkedError;
 use super::input::Input;
 use super::link::Link;
 use super::narrow::{self, Counts};
-use super::plan::{Batch, Job, Piece};
-use super::stored::Form;
+use super::plan::{Batch, Job, RowSegment};
+use super::stored::ElementStorage;
 use crate::format::linked::ArrayRole;
 
 /// Elements of a row as they are kept.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Part {
+pub(crate) struct DecodedSegment {
     pub(crate) row: u32,
     pub(crate) role: ArrayRole,
     /// First of them within the row.
@@ -26,7 +26,7 @@ pub(crate) struct Part {
 #[derive(Debug, Default)]
 pub(crate) struct Staged {
     pub(crate) bytes: Vec<u8>,
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Vec<DecodedSegment>,
 }
 
 impl Staged {
@@ -70,13 +70,13 @@ pub(crate) fn stage<'a>(
             counts,
             kept,
         } = scratch;
-        let elements = match job.form {
-            Form::Plain => stored,
-            Form::Chunk { filter_mask, .. } => {
+        let elements = match job.storage {
+            ElementStorage::Plain => stored,
+            ElementStorage::Chunk { filter_mask, .. } => {
                 decode(link, job, pieces, stored, filter_mask, copy, decoded)?;
                 decoded.as_slice()
             }
-            Form::Absent => {
+            ElementStorage::Absent => {
                 fill(link.input(job.input), job.role, pieces, decoded);
                 decoded.as_slice()
             }
@@ -96,7 +96,7 @@ pub(crate) fn stage<'a>(
 fn decode(
     link: &Link,
     job: &Job,
-    pieces: &[Piece],
+    pieces: &[RowSegment],
     stored: &[u8],
     filter_mask: u32,
     copy: &mut Vec<u8>,
@@ -129,7 +129,7 @@ fn decode(
 }
 
 /// As many fill values as the longest of the pieces has elements.
-fn fill(input: &Input, role: ArrayRole, pieces: &[Piece], decoded: &mut Vec<u8>) {
+fn fill(input: &Input, role: ArrayRole, pieces: &[RowSegment], decoded: &mut Vec<u8>) {
     let array = input.array(role);
     let n = pieces.iter().map(|piece| piece.n).max().unwrap_or(0);
     decoded.clear();
@@ -142,11 +142,11 @@ fn fill(input: &Input, role: ArrayRole, pieces: &[Piece], decoded: &mut Vec<u8>)
 fn keep(
     link: &Link,
     job: &Job,
-    piece: &Piece,
+    piece: &RowSegment,
     elements: &[u8],
     counts: &mut Counts,
     kept: &mut Vec<u8>,
-) -> Result<Part, LinkedError> {
+) -> Result<DecodedSegment, LinkedError> {
     let input = link.input(job.input);
     let array = input.array(job.role);
     let width = array.width();
@@ -169,7 +169,7 @@ fn keep(
             narrow::values(elements, value_type, big_endian, piece.is_whole, counts, kept);
         }
     }
-    Ok(Part {
+    Ok(DecodedSegment {
         row: piece.row,
         role: job.role,
         at: piece.at,
@@ -182,8 +182,8 @@ fn keep(
 impl Link {
     #[cold]
     fn damaged_chunk(&self, job: &Job, detail: String) -> LinkedError {
-        let number = match job.form {
-            Form::Chunk { number, .. } => number,
+        let number = match job.storage {
+            ElementStorage::Chunk { number, .. } => number,
             _ => 0,
         };
         LinkedError::Chunk {

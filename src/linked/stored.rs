@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::input::Input;
 use super::link::Link;
 use crate::format::FormatError;
-use crate::format::linked::{ArrayRole, Chunk, Extent, Run, Shape};
+use crate::format::linked::{ArrayLayout, ArrayRole, Chunk, Extent, Run};
 
 /// Where elements lie that are stored together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,12 +19,12 @@ pub(crate) struct Stored {
     /// The place of the first of the elements in what the bytes decode to.
     pub(crate) from: u32,
     /// What they are.
-    pub(crate) form: Form,
+    pub(crate) storage: ElementStorage,
 }
 
 /// What the bytes of stored elements are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum ElementStorage {
     /// The elements.
     Plain,
     /// Chunk `number`, all of whose elements they decode to.
@@ -58,9 +58,9 @@ impl Link {
         first: u64,
         end: u64,
     ) -> Result<Stored, FormatError> {
-        match input.array(role).linked().shape {
-            Shape::Runs => self.in_run(input, role, first, end),
-            Shape::Chunks { elements } => {
+        match input.array(role).linked().layout {
+            ArrayLayout::Runs => self.in_run(input, role, first, end),
+            ArrayLayout::Chunks { elements } => {
                 let number = first / elements;
                 let chunk_end = (number * elements).saturating_add(elements);
                 let place = Place {
@@ -69,7 +69,7 @@ impl Link {
                 };
                 self.in_chunk(input, role, place, first..end.min(chunk_end))
             }
-            Shape::Tiles { rows, columns } => {
+            ArrayLayout::Tiles { rows, columns } => {
                 let n_vars = input.n_vars();
                 let (row, column) = (first / n_vars, first % n_vars);
                 let tile_end = (column / columns + 1).saturating_mul(columns).min(n_vars);
@@ -79,7 +79,7 @@ impl Link {
                 };
                 self.in_chunk(input, role, place, first..end.min(row * n_vars + tile_end))
             }
-            Shape::Implied => Err(self.invalid(0, format!("{} is not stored", role.name()))),
+            ArrayLayout::Implied => Err(self.invalid(0, format!("{} is not stored", role.name()))),
         }
     }
 
@@ -90,7 +90,7 @@ impl Link {
     pub(crate) fn check_runs(&self) -> Result<(), FormatError> {
         for input in self.inputs() {
             for role in ArrayRole::BOTH {
-                if input.array(role).linked().shape != Shape::Runs {
+                if input.array(role).linked().layout != ArrayLayout::Runs {
                     continue;
                 }
                 let mut least = 0;
@@ -147,7 +147,7 @@ impl Link {
             file: found.file,
             bytes: self.within(role, input.extent(role, low), found.file, bytes())?,
             from: 0,
-            form: Form::Plain,
+            storage: ElementStorage::Plain,
         })
     }
 
@@ -169,13 +169,13 @@ impl Link {
                 file: 0,
                 bytes: 0..0,
                 from: 0,
-                form: Form::Absent,
+                storage: ElementStorage::Absent,
             });
         }
         let width = array.width() as u64;
         let stored_bytes = u64::from(chunk.stored_bytes);
         let is_plain = array.pipeline().is_plain(chunk.filter_mask);
-        let (bytes, form) = match is_plain {
+        let (bytes, storage) = match is_plain {
             true => {
                 let bytes = || {
                     // All of it is there, also of the last one.
@@ -183,7 +183,7 @@ impl Link {
                     let start = chunk.offset_bytes.checked_add(from * width).filter(|_| whole)?;
                     Some(start..start.checked_add(n_elements * width)?)
                 };
-                (bytes(), Form::Plain)
+                (bytes(), ElementStorage::Plain)
             }
             false => {
                 let end = chunk.offset_bytes.checked_add(stored_bytes);
@@ -191,7 +191,7 @@ impl Link {
                 let filter_mask = chunk.filter_mask;
                 (
                     end.map(|end| chunk.offset_bytes..end),
-                    Form::Chunk { number, filter_mask },
+                    ElementStorage::Chunk { number, filter_mask },
                 )
             }
         };
@@ -199,11 +199,11 @@ impl Link {
             elements,
             file: chunk.file,
             bytes: self.within(role, input.extent(role, number), chunk.file, bytes)?,
-            from: match form {
-                Form::Chunk { .. } => from as u32,
+            from: match storage {
+                ElementStorage::Chunk { .. } => from as u32,
                 _ => 0,
             },
-            form,
+            storage,
         })
     }
 }

@@ -14,13 +14,13 @@ use crate::engine::coalesce::ReadShape;
 pub(super) struct PlannedRows {
     /// As if one fetch brought them all, but without its reads.
     pub(super) all: FetchReads,
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<RowBatch>,
     /// Obs of each part but the last.
     part_obs: usize,
 }
 
 /// What brings a part of them.
-pub(super) struct Part {
+pub(super) struct RowBatch {
     first_slot: usize,
     pub(super) n_slots: usize,
     pub(super) reads: Vec<Read>,
@@ -38,7 +38,7 @@ impl PlannedRows {
         let mut all = plan_reads(matrices, obs, shape)?;
         let are_apart = obs.is_sorted() || 2 * all.reads.len() > obs.len();
         if n_parts == 1 || !all.batches.is_empty() || !are_apart {
-            let part = Part {
+            let part = RowBatch {
                 first_slot: 0,
                 n_slots: all.n_slots,
                 reads: std::mem::take(&mut all.reads),
@@ -61,7 +61,7 @@ impl PlannedRows {
                 places.for_each(|place| place.slot += first_slot as u32);
                 all.append(placed);
             }
-            parts.push(Part {
+            parts.push(RowBatch {
                 first_slot,
                 n_slots: part.n_slots,
                 reads: part.reads,
@@ -84,7 +84,7 @@ pub(super) struct ArrivingSlots<'a> {
 impl<'a> ArrivingSlots<'a> {
     /// Those of parts that the reader reads under their numbers.
     pub(super) fn of(reader: &'a RowReader, planned: &PlannedRows) -> Self {
-        let first_slot = |part: &Part| (part.n_slots > 0).then_some(part.first_slot);
+        let first_slot = |part: &RowBatch| (part.n_slots > 0).then_some(part.first_slot);
         Self {
             reader,
             slots: (0..planned.all.n_slots).map(|_| OnceCell::new()).collect(),

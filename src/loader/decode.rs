@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::error::LoaderError;
-use super::extents::{Place, PlacedObs};
+use super::extents::{PlacedObs, SlotRange};
 use super::pipeline::{FilledFetch, Task};
 use crate::buffer::Slot;
 use crate::format::column::text_at;
@@ -147,7 +147,7 @@ impl PlacedRows<'_> {
 
     /// A part of a row of a linked store.
     #[inline]
-    fn kept(&self, place: Place) -> &[u8] {
+    fn kept(&self, place: SlotRange) -> &[u8] {
         let buffer = match place.slot {
             REPAIRED => self.repaired,
             number => &self.buffers[number as usize],
@@ -170,13 +170,13 @@ impl PlacedRows<'_> {
             let Some(nnz) = link.repaired(obs, placed.nnz, parts, entries, repaired)? else {
                 continue;
             };
-            // A `Place` holds 32-bit offsets.
+            // A `SlotRange` holds 32-bit offsets.
             if u32::try_from(repaired.len()).is_err() {
                 let n_obs = self.obs.len();
                 return Err(LoaderError::TooManyReordered { n_obs }.into());
             }
             let values = begin + nnz as usize * link.column_bytes();
-            let place = |bytes: Range<usize>| Place {
+            let place = |bytes: Range<usize>| SlotRange {
                 slot: REPAIRED,
                 offset_bytes: bytes.start as u32,
                 len_bytes: bytes.len() as u32,

@@ -16,7 +16,7 @@ use super::error::LoaderError;
 use super::extents::FetchReads;
 use super::gather::{explained, gather};
 use super::pipeline::{PendingBatch, PendingFetch, Pipeline, StagedBatch, Work};
-use super::planner::{Fetches, Planned};
+use super::planner::{FetchSource, Planned};
 use super::stage_memory::{Refusal, StageMemory};
 use crate::Error;
 use crate::buffer::{Pool, Slot};
@@ -71,7 +71,7 @@ pub(super) fn route(routes: &Routes, completion: Completion) {
 
 /// Submits the reads of fetches, some fetches ahead.
 pub(super) struct Driver {
-    pub(super) fetches: Fetches,
+    pub(super) fetches: FetchSource,
     /// Number of them, and of the first minibatch.
     pub(super) n_fetches: u64,
     pub(super) first: u64,

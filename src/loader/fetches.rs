@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::decode::{DecodeContext, DecodeMatrix};
 use super::epoch::Epoch;
-use super::extents::{Place, PlacedObs};
+use super::extents::{PlacedObs, SlotRange};
 use super::pipeline::{EpochStats, FilledFetch};
 use super::shared::Loader;
 use crate::buffer::Slot;
@@ -160,7 +160,7 @@ impl Fetch {
         Ok(())
     }
 
-    fn at(&self, place: Place) -> &[u8] {
+    fn at(&self, place: SlotRange) -> &[u8] {
         let begin = place.offset_bytes as usize;
         match place.len_bytes {
             0 => &[],

@@ -1,6 +1,6 @@
 //! Puts the rows of linked stores together that the batches of a fetch have brought.
 
-use super::extents::Place;
+use super::extents::SlotRange;
 use super::pipeline::{FilledFetch, PendingFetch, StagedBatch};
 use crate::Error;
 use crate::linked::Link;
@@ -18,7 +18,7 @@ pub(super) fn gather(links: &[&Link], mut pending: PendingFetch) -> Result<Fille
     let n_obs = pending.fetch.obs.len();
     let buffers = gather_parts(staged, |row, role, kept| {
         let (matrix, position) = (row as usize / n_obs, row as usize % n_obs);
-        pending.placed[matrix][position].parts[role as usize] = Place {
+        pending.placed[matrix][position].parts[role as usize] = SlotRange {
             slot: kept.buffer,
             offset_bytes: kept.offset_bytes,
             len_bytes: kept.len_bytes,

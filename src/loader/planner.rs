@@ -49,14 +49,14 @@ impl Planner {
 }
 
 /// Where the driver takes fetches from.
-pub(super) enum Fetches {
+pub(super) enum FetchSource {
     /// It plans each itself.
     Own(Box<Planner>),
     /// Fetch i comes from thread i modulo their number.
     Threads(Vec<Receiver<Planned>>),
 }
 
-impl Fetches {
+impl FetchSource {
     /// Fetch `number`; they are taken in order. `None` if the thread that was to plan it has panicked.
     pub(super) fn take(&self, number: u64) -> Option<Planned> {
         match self {
@@ -96,10 +96,10 @@ fn n_threads(decode_threads: usize, fetch_obs: u64) -> usize {
 }
 
 /// Where the driver takes fetches from when so many threads decode, and the threads that have to run for that.
-pub(super) fn spread(planner: Planner, decode_threads: usize) -> (Fetches, Vec<PlanningThread>) {
+pub(super) fn spread(planner: Planner, decode_threads: usize) -> (FetchSource, Vec<PlanningThread>) {
     let n = n_threads(decode_threads, planner.plan.fetch_obs());
     if n < 2 {
-        return (Fetches::Own(Box::new(planner)), Vec::new());
+        return (FetchSource::Own(Box::new(planner)), Vec::new());
     }
     let thread = |first: usize| {
         // A fetch waits until it is taken: what is planned ahead takes memory.
@@ -114,7 +114,7 @@ pub(super) fn spread(planner: Planner, decode_threads: usize) -> (Fetches, Vec<P
         (from, thread)
     };
     let (from, threads) = (0..n).map(thread).unzip();
-    (Fetches::Threads(from), threads)
+    (FetchSource::Threads(from), threads)
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@
 //! be moved it is decoded into its final place.
 
 use super::GeneSelection;
+use super::column_sorter::ColumnSorter;
 use super::lanes::Lanes;
 use super::matrix::MatrixBuffers;
 use super::normalize::{Logarithms, Unfit};
-use super::order::Order;
 use super::output::{DeliveredType, Layout, ResolvedOutput};
 use super::rank::rank;
 use super::typed::{Aligned, AnyValues, ComputedValue, DeliveredValue, IndicesMut, Keys};
@@ -45,7 +45,7 @@ pub(crate) struct Scratch {
     values: AnyValues,
     converted: AnyValues,
     keys: Keys,
-    order: Order,
+    order: ColumnSorter,
     ordered: (Vec<i32>, AnyValues),
     logarithms: Logarithms,
     former: Vec<i32>,
@@ -323,7 +323,7 @@ struct Prepared<'a, W: ComputedValue> {
     values: &'a mut [W],
     converted: &'a mut AnyValues,
     keys: &'a mut Keys,
-    order: &'a mut Order,
+    order: &'a mut ColumnSorter,
     ordered: (&'a mut Vec<i32>, &'a mut AnyValues),
 }
 

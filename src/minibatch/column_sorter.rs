@@ -2,7 +2,7 @@
 
 /// Memory for ordering rows.
 #[derive(Debug, Default)]
-pub(crate) struct Order {
+pub(crate) struct ColumnSorter {
     /// A bit for each column of the output.
     present: Vec<u64>,
     /// For each word of `present` how many columns lie before it.
@@ -10,7 +10,7 @@ pub(crate) struct Order {
     keys: Vec<u64>,
 }
 
-impl Order {
+impl ColumnSorter {
     /// Calls `put(k, place)` for each `columns[k]` with its place in ascending order. All columns differ and are below
     /// `n_columns`.
     pub(crate) fn ascending(&mut self, columns: &[i32], n_columns: usize, mut put: impl FnMut(usize, usize)) {
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn both_ways_of_ordering_agree_with_a_sort() {
-        let mut order = Order::default();
+        let mut order = ColumnSorter::default();
         for (n, n_columns) in [
             (0, 1),
             (0, 0),

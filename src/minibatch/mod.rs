@@ -42,6 +42,7 @@
 
 mod assemble;
 mod codes;
+mod column_sorter;
 mod columns;
 mod device;
 mod error;
@@ -49,7 +50,6 @@ mod genes;
 mod lanes;
 mod matrix;
 mod normalize;
-mod order;
 mod output;
 mod rank;
 mod reader;

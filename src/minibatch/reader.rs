@@ -20,12 +20,12 @@ pub(crate) struct ColumnReader {
     nullable: bool,
     categories: Option<ArrayRef>,
     /// One for each store.
-    parts: Vec<Part>,
+    parts: Vec<StoreColumn>,
 }
 
 /// The column of one store.
 #[derive(Clone, Debug)]
-struct Part {
+struct StoreColumn {
     /// `None` where the store lacks it.
     column: Option<Column>,
     codes: Codes,
@@ -89,7 +89,7 @@ pub(crate) fn read_columns(
         parts: columns
             .into_iter()
             .zip(codes)
-            .map(|(column, codes)| Part { column, codes })
+            .map(|(column, codes)| StoreColumn { column, codes })
             .collect(),
     })
 }

@@ -13,7 +13,7 @@ use crate::format::{FormatError, Manifest};
 /// What a linked store says of the files that it leads to.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct LeadsTo {
+pub struct LinkTargets {
     /// The manifest of the store.
     pub manifest: Manifest,
     /// The files of its first matrix, from the root that it was linked below.
@@ -22,7 +22,7 @@ pub struct LeadsTo {
     pub input_files: Vec<String>,
 }
 
-impl LeadsTo {
+impl LinkTargets {
     /// Reads it; `None` if the store holds its values. The files are not opened.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Opens stores: checks what can be checked without reading cells, and maps the index and the tables.
 
-mod leads_to;
+mod link_targets;
 mod not_a_store;
 mod padding;
 mod rows;
@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[doc(hidden)]
-pub use leads_to::LeadsTo;
-pub(crate) use leads_to::LinkedIndex;
+pub use link_targets::LinkTargets;
+pub(crate) use link_targets::LinkedIndex;
 pub use verify::{VerifyReport, verify};
 
 use crate::Error;

@@ -17,8 +17,8 @@ use crate::format::constants::{
 use crate::format::encoding::linked::checksum;
 use crate::format::file::FileName;
 use crate::format::linked::{
-    Chunk, ColumnMap, Description, Extent, GROUP_OBS, LinkedArray, LinkedFile, LinkedInput, LinkedLayout,
-    Run, Shape, Totals, count_bytes,
+    ArrayLayout, Chunk, ColumnMap, Description, Extent, GROUP_OBS, LinkedArray, LinkedFile, LinkedInput,
+    LinkedLayout, Run, Totals, count_bytes,
 };
 use crate::format::linked_id::identifying;
 use crate::format::manifest::{FileEntry, id_text, linked_features};
@@ -181,7 +181,7 @@ fn implied() -> LinkedArray {
         path: String::new(),
         value_type: ValueType::U32,
         big_endian: false,
-        shape: Shape::Implied,
+        layout: ArrayLayout::Implied,
         n_extents: 0,
         filters: Vec::new(),
         fill: [0; 8],
@@ -221,16 +221,18 @@ fn described(matrix: &SourceMatrix, files: Vec<LinkedFile>) -> Description {
 }
 
 fn described_array(array: &SourceArray) -> LinkedArray {
-    let (shape, n_extents) = match &array.layout {
-        SourceLayout::Runs(runs) => (Shape::Runs, runs.len()),
-        SourceLayout::Chunks { elements, chunks } => (Shape::Chunks { elements: *elements }, chunks.len()),
+    let (layout, n_extents) = match &array.layout {
+        SourceLayout::Runs(runs) => (ArrayLayout::Runs, runs.len()),
+        SourceLayout::Chunks { elements, chunks } => {
+            (ArrayLayout::Chunks { elements: *elements }, chunks.len())
+        }
         SourceLayout::Tiles {
             rows,
             columns,
             chunks,
         } => {
             let (rows, columns) = (*rows, *columns);
-            (Shape::Tiles { rows, columns }, chunks.len())
+            (ArrayLayout::Tiles { rows, columns }, chunks.len())
         }
     };
     let filter = |(id, words): &(u16, Vec<u32>)| cellring_filters::Filter {
@@ -242,7 +244,7 @@ fn described_array(array: &SourceArray) -> LinkedArray {
         path: array.path.clone(),
         value_type: array.value_type,
         big_endian: array.big_endian,
-        shape,
+        layout,
         n_extents: n_extents as u64,
         filters: array.filters.iter().map(filter).collect(),
         fill: array.fill,

@@ -20,7 +20,7 @@ use crate::format::linked_id::identifying;
 use crate::format::manifest::id_text;
 use crate::format::table::Table;
 use crate::format::{FormatError, Manifest};
-use crate::store::{LeadsTo, LinkedIndex};
+use crate::store::{LinkTargets, LinkedIndex};
 
 /// A file of a linked store, or a directory of such files, that is somewhere else now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,9 +41,9 @@ pub struct Relocation {
 /// what was linked; or if the store cannot be replaced. It is as it was then.
 pub fn relocate(store: &Path, source_root: &Path, relocations: &[Relocation]) -> Result<Manifest, Error> {
     let refuse = |problem: String| WriteError::Option(format!("{}: {problem}", store.display()));
-    let Some(LeadsTo {
+    let Some(LinkTargets {
         mut manifest, files, ..
-    }) = LeadsTo::read(store)?
+    }) = LinkTargets::read(store)?
     else {
         return Err(refuse("the store holds its values, so there is nothing to relocate".to_owned()).into());
     };
@@ -104,7 +104,7 @@ impl<'a> Moves<'a> {
                 .find(|known| files.iter().any(|file| below(file, known).is_some()));
             let known = known.ok_or_else(|| {
                 WriteError::Option(format!(
-                    "{}: the store does not lead to {}; it leads to {}, from {}",
+                    "{}: the store does not refer to {}; it refers to {}, from {}",
                     store.display(),
                     old.display(),
                     some(files),

@@ -6,7 +6,7 @@ use super::bytes::Padded;
 use super::error::FrameError;
 use crate::format::error::FormatError;
 use crate::format::index::record::{BlockRecord, ObsPlace};
-use crate::format::obs::Part;
+use crate::format::obs::ByteRange;
 use crate::format::var_order::VarOrder;
 use crate::format::window::{ShardFile, Window};
 use cellring_core::Element;
@@ -55,7 +55,7 @@ pub(crate) trait BlockCodec: Codec {
         place: ObsPlace,
         block: u64,
         record: BlockRecord,
-    ) -> Result<[Part; 2], FormatError>;
+    ) -> Result<[ByteRange; 2], FormatError>;
 
     /// Checks the bytes of a block that are not those of an obs, but for its padding, which ends at `padded`. Gives how far the
     /// bytes that follow a part may be read with it.

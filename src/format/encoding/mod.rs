@@ -26,7 +26,7 @@ pub use error::FrameError;
 
 use super::error::FormatError;
 use super::index::record::{BlockRecord, ObsPlace};
-use super::obs::Part;
+use super::obs::ByteRange;
 use super::var_order::VarOrder;
 use super::window::{ShardFile, Window};
 use cellring_core::Element;
@@ -227,7 +227,7 @@ impl Encoding {
         place: ObsPlace,
         block: u64,
         record: BlockRecord,
-    ) -> Result<[Part; 2], FormatError> {
+    ) -> Result<[ByteRange; 2], FormatError> {
         with_block_codec!(self, C => C::parts(index, obs, place, block, record))
     }
 

@@ -37,7 +37,7 @@ impl ArrayRole {
 
 /// How an array is cut up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub(crate) enum ArrayLayout {
     /// Runs of elements as they are.
     Runs,
     /// Chunks of so many elements, to which filters were applied.
@@ -56,7 +56,7 @@ pub(crate) enum Shape {
     Implied,
 }
 
-impl Shape {
+impl ArrayLayout {
     /// Elements of a chunk, if there are chunks.
     pub(crate) fn chunk_elements(self) -> Option<u64> {
         match self {
@@ -76,7 +76,7 @@ impl Shape {
         }
     }
 
-    /// The shape of such a code.
+    /// The layout of such a code.
     fn of_code(code: u8, numbers: [u64; 2]) -> Option<Self> {
         let found = match code {
             0 => Self::Runs,
@@ -101,7 +101,7 @@ pub(crate) struct LinkedArray {
     pub(crate) value_type: ValueType,
     /// Whether the bytes of an element are the other way round.
     pub(crate) big_endian: bool,
-    pub(crate) shape: Shape,
+    pub(crate) layout: ArrayLayout,
     /// Number of extents.
     pub(crate) n_extents: u64,
     /// In the order in which they were applied.
@@ -116,7 +116,7 @@ impl LinkedArray {
         put_text(&self.path, out);
         put_text(self.value_type.name(), out);
         out.push(u8::from(self.big_endian));
-        let (code, numbers) = self.shape.code();
+        let (code, numbers) = self.layout.code();
         out.push(code);
         numbers.iter().for_each(|number| out.extend(number.to_le_bytes()));
         out.extend(self.n_extents.to_le_bytes());
@@ -145,7 +145,7 @@ impl LinkedArray {
             1 => true,
             _ => return None,
         };
-        let shape = Shape::of_code(reader.u8()?, [reader.u64()?, reader.u64()?])?;
+        let layout = ArrayLayout::of_code(reader.u8()?, [reader.u64()?, reader.u64()?])?;
         let n_extents = reader.u64()?;
         let fill = reader.array()?;
         let n_filters = usize::from(reader.u8()?);
@@ -164,7 +164,7 @@ impl LinkedArray {
             path,
             value_type,
             big_endian,
-            shape,
+            layout,
             n_extents,
             filters,
             fill,
@@ -184,7 +184,7 @@ impl LinkedArray {
         {
             return Err(format!("the path or the filters of {} are too long", role.name()));
         }
-        if let Some(elements) = self.shape.chunk_elements()
+        if let Some(elements) = self.layout.chunk_elements()
             && !(1..=MAX_CHUNK_BYTES / width as u64).contains(&elements)
         {
             return Err(format!(
@@ -192,7 +192,7 @@ impl LinkedArray {
                 role.name()
             ));
         }
-        if self.shape.chunk_elements().is_none() && !self.filters.is_empty() {
+        if self.layout.chunk_elements().is_none() && !self.filters.is_empty() {
             return Err(format!("{} has filters and no chunks", role.name()));
         }
         Pipeline::new(&self.filters, width).map_err(|unknown| unknown.to_string())?;

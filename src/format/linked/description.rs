@@ -223,7 +223,7 @@ mod tests {
     use cellring_filters::Filter;
 
     use super::*;
-    use crate::format::linked::{LinkedArray, Shape};
+    use crate::format::linked::{ArrayLayout, LinkedArray};
 
     const ONE: Totals = Totals {
         n_obs: 9,
@@ -244,7 +244,7 @@ mod tests {
             path: path.to_owned(),
             value_type,
             big_endian: true,
-            shape: Shape::Chunks { elements: 1000 },
+            layout: ArrayLayout::Chunks { elements: 1000 },
             n_extents: 7,
             filters,
             fill: [1, 2, 3, 4, 5, 6, 7, 8],
@@ -350,26 +350,26 @@ mod tests {
         let mut dense = description();
         let arrays = |dense: &mut Description, columns, values| {
             let arrays = &mut dense.inputs[0].arrays;
-            (arrays[0].shape, arrays[1].shape) = (columns, values);
+            (arrays[0].layout, arrays[1].layout) = (columns, values);
         };
         let indices = &mut dense.inputs[0].arrays[0];
         (indices.n_extents, indices.filters) = (0, vec![]);
         for shape in [
-            Shape::Runs,
-            Shape::Tiles {
+            ArrayLayout::Runs,
+            ArrayLayout::Tiles {
                 rows: 7,
                 columns: 300,
             },
         ] {
-            arrays(&mut dense, Shape::Implied, shape);
+            arrays(&mut dense, ArrayLayout::Implied, shape);
             let bytes = dense.to_bytes();
             assert_eq!(Description::from_bytes(&bytes, &ONE).unwrap(), dense);
         }
         for (columns, values) in [
-            (Shape::Implied, Shape::Chunks { elements: 9 }),
-            (Shape::Implied, Shape::Implied),
-            (Shape::Runs, Shape::Tiles { rows: 1, columns: 1 }),
-            (Shape::Tiles { rows: 1, columns: 1 }, Shape::Runs),
+            (ArrayLayout::Implied, ArrayLayout::Chunks { elements: 9 }),
+            (ArrayLayout::Implied, ArrayLayout::Implied),
+            (ArrayLayout::Runs, ArrayLayout::Tiles { rows: 1, columns: 1 }),
+            (ArrayLayout::Tiles { rows: 1, columns: 1 }, ArrayLayout::Runs),
         ] {
             arrays(&mut dense, columns, values);
             assert!(dense.check(&ONE).is_err(), "{columns:?} {values:?}");
@@ -399,7 +399,7 @@ mod tests {
     fn what_would_take_much_memory_is_refused() {
         type Change<'a> = &'a dyn Fn(&mut [LinkedArray; 2]);
         let changes: [Change<'_>; 3] = [
-            &|arrays| arrays[1].shape = Shape::Chunks { elements: 1 << 30 },
+            &|arrays| arrays[1].layout = ArrayLayout::Chunks { elements: 1 << 30 },
             &|arrays| arrays[0].value_type = ValueType::F32,
             &|arrays| arrays[0].filters[0].id = 4711,
         ];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cellring_core::ValueClass;
 
-use super::array::{ArrayRole, LinkedArray, Shape};
+use super::array::{ArrayLayout, ArrayRole, LinkedArray};
 use super::bytes::Reader;
 
 /// In place of the number of a column map: none.
@@ -124,12 +124,12 @@ impl LinkedInput {
         for (role, array) in ArrayRole::BOTH.into_iter().zip(&self.arrays) {
             array.check(role)?;
         }
-        let [columns, values] = self.arrays.each_ref().map(|array| array.shape);
-        let is_dense = columns == Shape::Implied;
-        if matches!(columns, Shape::Tiles { .. })
-            || values == Shape::Implied
-            || is_dense && (self.arrays[0].n_extents > 0 || matches!(values, Shape::Chunks { .. }))
-            || !is_dense && matches!(values, Shape::Tiles { .. })
+        let [columns, values] = self.arrays.each_ref().map(|array| array.layout);
+        let is_dense = columns == ArrayLayout::Implied;
+        if matches!(columns, ArrayLayout::Tiles { .. })
+            || values == ArrayLayout::Implied
+            || is_dense && (self.arrays[0].n_extents > 0 || matches!(values, ArrayLayout::Chunks { .. }))
+            || !is_dense && matches!(values, ArrayLayout::Tiles { .. })
         {
             return Err("one array is of a sparse matrix, and the other of a dense one".to_owned());
         }

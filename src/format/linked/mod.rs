@@ -11,7 +11,7 @@ mod extent;
 mod input;
 mod layout;
 
-pub(crate) use array::{ArrayRole, LinkedArray, Shape};
+pub(crate) use array::{ArrayLayout, ArrayRole, LinkedArray};
 pub(crate) use description::{Description, LinkedFile, Totals};
 pub(crate) use extent::{Chunk, EXTENT_BYTES, Extent, Run};
 pub(crate) use input::{ColumnMap, LinkedInput};

@@ -2,14 +2,14 @@
 
 use crate::engine::Read;
 use crate::engine::coalesce::{CACHE_LINE_BYTES, FileRange, ReadShape, first_read};
-use crate::format::obs::{Location, Part};
+use crate::format::obs::{ByteRange, Location};
 use crate::format::{FormatError, Index};
 use crate::linked::Link;
 use crate::linked::plan::{Batch, PlannedLink, Wanted, plan};
 
 /// Place of one part of an obs in the slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct SlotRange {
     pub(super) slot: u32,
     pub(super) offset_bytes: u32,
     pub(super) len_bytes: u32,
@@ -43,7 +43,7 @@ pub(super) struct PlacedObs {
     pub(super) source: u32,
     pub(super) nnz: u32,
     pub(super) crc: u32,
-    pub(super) parts: [Place; 2],
+    pub(super) parts: [SlotRange; 2],
 }
 
 /// The reads of a fetch.
@@ -60,9 +60,9 @@ pub(super) struct FetchReads {
 }
 
 /// A part of an obs that is to be read.
-struct Piece {
+struct ObsRead {
     file: u32,
-    part: Part,
+    part: ByteRange,
     position: u32,
     matrix: u16,
     which: u8,
@@ -97,7 +97,7 @@ pub(super) fn plan_reads(
         source: 0,
         nnz: 0,
         crc: 0,
-        parts: [Place::default(); 2],
+        parts: [SlotRange::default(); 2],
     };
     // In storage order, so that neighbours on disk become neighbours in the list.
     let mut order: Vec<u64> = Vec::with_capacity(obs.len());
@@ -130,7 +130,7 @@ pub(super) fn plan_reads(
     });
     let n_parts = n_parts.max().unwrap_or(0);
     let n_pieces = obs.len() * matrices.len() * n_parts;
-    let mut pieces: Vec<Piece> = Vec::with_capacity(n_pieces);
+    let mut pieces: Vec<ObsRead> = Vec::with_capacity(n_pieces);
     let mut links = Vec::new();
     let mut wanted = Vec::new();
     for (matrix, sources) in matrices.iter().enumerate() {
@@ -173,7 +173,7 @@ pub(super) fn plan_reads(
                             .into_iter()
                             .enumerate()
                             .filter(|(_, part)| part.len_bytes > 0);
-                        pieces.extend(present.map(|(which, part)| Piece {
+                        pieces.extend(present.map(|(which, part)| ObsRead {
                             file: first_file + shard,
                             part,
                             position,
@@ -229,7 +229,7 @@ pub(super) fn plan_reads(
     Ok(fetch)
 }
 
-impl FileRange for Piece {
+impl FileRange for ObsRead {
     fn file(&self) -> u32 {
         self.file
     }
@@ -250,7 +250,7 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn put(&mut self, pieces: &[Piece], start: u64, end: u64, shape: &ReadShape, fetch: &mut FetchReads) {
+    fn put(&mut self, pieces: &[ObsRead], start: u64, end: u64, shape: &ReadShape, fetch: &mut FetchReads) {
         let len_bytes = (end - start) as u32;
         debug_assert!(len_bytes <= shape.slot_bytes, "the slot holds the longest obs");
         if self.offset_bytes + len_bytes > shape.slot_bytes {
@@ -266,7 +266,7 @@ impl Cursor {
         });
         for piece in pieces {
             let offset_bytes = slot_offset_bytes + (piece.part.offset_bytes - start) as u32;
-            let place = Place {
+            let place = SlotRange {
                 slot,
                 offset_bytes,
                 len_bytes: piece.part.len_bytes,

@@ -146,9 +146,9 @@ fn obs_that_lie_before_the_read_are_read_apart() {
         gap_bytes: 1 << 20,
         read_bytes: 1 << 20,
     };
-    let piece = |offset_bytes: u64| Piece {
+    let piece = |offset_bytes: u64| ObsRead {
         file: 0,
-        part: Part {
+        part: ByteRange {
             offset_bytes,
             len_bytes: 100,
         },

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use cellring::format::constants::{INDEX_FILE, MANIFEST_FILE, PART_FILE};
-use cellring::store::LeadsTo;
+use cellring::store::LinkTargets;
 use cellring_anndata::{Input, JoinOptions, OpenOptions, ReadError};
 
 /// Opens one input.
@@ -31,9 +31,9 @@ fn name_store(error: ReadError) -> ReadError {
     };
     let has = |name: &str| file.join(name).exists();
     let (form, remedy) = match () {
-        () if LeadsTo::read(file).is_ok_and(|found| found.is_some()) => (
+        () if LinkTargets::read(file).is_ok_and(|found| found.is_some()) => (
             "a linked cellring store",
-            "give the file that it leads to, which cellring info shows; cellring convert takes a linked store as its only input",
+            "give the file that it refers to, which cellring info shows; cellring convert takes a linked store as its only input",
         ),
         () if has(MANIFEST_FILE) && has(INDEX_FILE) => (
             "a cellring store already",

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use cellring::Store;
 use cellring::format::constants::MANIFEST_FILE;
-use cellring::store::LeadsTo;
+use cellring::store::LinkTargets;
 use cellring_anndata::__internal::ZARR_DOCUMENTS;
 use cellring_anndata::{InputStamp, JoinOptions, OpenOptions, Selection, VarJoin};
 
@@ -42,7 +42,7 @@ impl Origin {
         if !path.join(MANIFEST_FILE).is_file() {
             return Ok(None);
         }
-        let Some(found) = LeadsTo::read(path)? else {
+        let Some(found) = LinkTargets::read(path)? else {
             return Ok(None);
         };
         let root = match source_root {

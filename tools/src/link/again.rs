@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use cellring::Store;
-use cellring::store::LeadsTo;
+use cellring::store::LinkTargets;
 use cellring::writer::Relocation;
 use cellring_anndata::OpenOptions;
 use serde::Serialize;
@@ -76,7 +76,7 @@ pub fn relocate(
     relocations: &[Relocation],
 ) -> Result<RelocateReport, ConvertError> {
     let (store, origin) = of_link(store, source_root)?;
-    let before = LeadsTo::read(&store)?.map(|found| found.manifest.store_id);
+    let before = LinkTargets::read(&store)?.map(|found| found.manifest.store_id);
     cellring::writer::relocate(&store, &origin.root, relocations)?;
     let now = Store::open_below(&store, &origin.root)?;
     let store_id = now.manifest().store_id.clone();

@@ -15,7 +15,7 @@ use crate::format::encoding::codec::{
 use crate::format::encoding::error::FrameError;
 use crate::format::error::FormatError;
 use crate::format::index::record::{BlockRecord, ObsPlace};
-use crate::format::obs::Part;
+use crate::format::obs::ByteRange;
 use crate::format::var_order::VarOrder;
 use crate::format::window::{ShardFile, Window};
 use cellring_core::Element;
@@ -83,13 +83,13 @@ impl BlockCodec for PackedCodec {
         place: ObsPlace,
         _block: u64,
         record: BlockRecord,
-    ) -> Result<[Part; 2], FormatError> {
+    ) -> Result<[ByteRange; 2], FormatError> {
         let (start, end) = place.range;
-        let frame = Part {
+        let frame = ByteRange {
             offset_bytes: record.offset_bytes + u64::from(start),
             len_bytes: end - start,
         };
-        Ok([frame, Part::default()])
+        Ok([frame, ByteRange::default()])
     }
 
     /// The frames fill the payload.

@@ -10,7 +10,7 @@ use crate::format::encoding::codec::{BlockCodec, Codec, Entries, StoredMatrix};
 use crate::format::encoding::error::FrameError;
 use crate::format::error::FormatError;
 use crate::format::index::record::{BlockRecord, ObsPlace};
-use crate::format::obs::Part;
+use crate::format::obs::ByteRange;
 use crate::format::var_order::VarOrder;
 use crate::format::window::{ShardFile, Window};
 use cellring_core::Element;
@@ -70,7 +70,7 @@ impl BlockCodec for RawCodec {
         place: ObsPlace,
         block: u64,
         record: BlockRecord,
-    ) -> Result<[Part; 2], FormatError> {
+    ) -> Result<[ByteRange; 2], FormatError> {
         let (start, end) = place.range;
         let layout = layout_of(index, block, record.payload_bytes)?;
         if end as usize > layout.nnz {
@@ -79,7 +79,7 @@ impl BlockCodec for RawCodec {
                 layout.nnz
             )));
         }
-        let section = |at: usize, width: usize| Part {
+        let section = |at: usize, width: usize| ByteRange {
             offset_bytes: record.offset_bytes + at as u64 + u64::from(start) * width as u64,
             len_bytes: (u64::from(end - start) * width as u64) as u32,
         };
