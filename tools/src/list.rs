@@ -38,7 +38,7 @@ fn read_from(mut list: impl Read, most_bytes: usize) -> io::Result<String> {
             line_bytes += part.len();
             if line_bytes > MAX_LINE_BYTES {
                 return Err(refused(format!(
-                    "line {number} is longer than {MAX_LINE_BYTES} bytes, so it is no list of one name or number in a line"
+                    "line {number} is longer than {MAX_LINE_BYTES} bytes, so it is not a list of one name or number per line"
                 )));
             }
             if part.ends_with(b"\n") {

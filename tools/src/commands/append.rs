@@ -16,8 +16,8 @@ use crate::progress;
 /// Append cells to a store without rewriting the cells that it holds
 ///
 /// Genes are found by name; those that an input lacks are zero. The columns of obs are those of the store: others are left out
-/// and missing ones are missing, both with a warning, and new categories are added after the existing ones. Whoever has the
-/// store open keeps seeing what it held; whoever opens it afterwards sees everything.
+/// and missing ones are missing, both with a warning, and new categories are added after the existing ones. Readers that have
+/// the store open still see its old contents; readers that open it afterwards see everything.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The store

@@ -20,8 +20,8 @@ use crate::size::parse_size;
 /// are dropped from the page cache, and rates are from the first minibatch on. With --report, every backend also reads the
 /// shards at random with several read sizes and depths, and all of it is drawn on a page that a browser shows.
 ///
-/// Of a linked store the reads are those of its file, and there is no ceiling of the cores, since its chunks are decoded only as they are
-/// read. The first cells of it are converted to a temporary store beside it, and both are measured: what converting would bring.
+/// For a linked store, the reads are those of its file, and there is no ceiling of the cores, since its chunks are decoded only as they are
+/// read. Its first cells are converted to a temporary store beside it, and both are measured, to show what converting would gain.
 ///
 /// With --gpu, cells go on to a GPU as CSR: rates from pinned and from pageable memory, cells per second, and how far reading, decoding
 /// and copying overlap.
@@ -29,10 +29,10 @@ use crate::size::parse_size;
 /// With --raw FILE, random reads of one size from all over a file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The store, a directory made by `cellring convert` or `cellring link`; or an .h5ad or zarr, which is linked on the way
+    /// The store, a directory made by `cellring convert` or `cellring link`; or an .h5ad or zarr, which is linked automatically
     #[arg(value_name = "STORE", required_unless_present = "raw", conflicts_with = "raw")]
     store: Option<PathBuf>,
-    /// The directory below which the files are that a linked store leads to [default: the one that the store is in]
+    /// The directory below which a linked store looks for its files [default: the one that the store is in]
     #[arg(long, value_name = "DIR", conflicts_with = "raw")]
     source_root: Option<PathBuf>,
     /// Read this file at random instead of a store
@@ -59,7 +59,7 @@ pub(crate) struct Args {
     /// Replace a page that exists
     #[arg(long, requires = "report")]
     force: bool,
-    /// Measure copies to a GPU and the way of cells to CSR there: what each part takes alone, and how they overlap
+    /// Measure copies to a GPU, and cells from the store to CSR there: each step alone, and how the steps overlap
     #[arg(long, conflicts_with_all = ["raw", "report", "column", "fetch_factors"])]
     gpu: bool,
     /// Number of the GPU

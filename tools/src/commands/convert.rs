@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// Take this array of obsm as well; may be repeated
     #[arg(long, value_name = "NAME")]
     obsm: Vec<String>,
-    /// The directory below which the file is that a linked store leads to [default: the one that the store is in]
+    /// The directory below which a linked store looks for its file [default: the one that the store is in]
     #[arg(long, value_name = "DIR")]
     source_root: Option<PathBuf>,
     /// packed: compressed, each cell by itself; raw: CSR as it is in memory, several times larger

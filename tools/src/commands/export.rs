@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// What to write: a zarr directory if the name ends in .zarr, an HDF5 file if it ends in .h5ad, .h5, .hdf5 or .hdf
     #[arg(value_name = "OUT.h5ad|OUT.zarr")]
     out: PathBuf,
-    /// The directory below which the files are that a linked store leads to [default: the one that the store is in]
+    /// The directory below which a linked store looks for its files [default: the one that the store is in]
     #[arg(long, value_name = "DIR")]
     source_root: Option<PathBuf>,
     /// Only the cells from A up to, but not including, B
@@ -46,8 +46,8 @@ pub(crate) struct Args {
     /// Version of the zarr format, 2 or 3; anndata before 0.12 reads only 2 [default: 3]
     #[arg(long, value_name = "VERSION", value_parser = ["2", "3"])]
     zarr_format: Option<String>,
-    /// Memory that limits the pieces of temporary files where cells are brought back into the source's order or a matrix is written by
-    /// columns, such as 500M or 2GiB
+    /// Memory limit for each piece of the temporary files that restore the source's order of cells or write a matrix by columns, such as
+    /// 500M or 2GiB
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
     memory: u64,
     /// Replace an existing file or zarr directory

@@ -52,7 +52,7 @@ pub(crate) struct Args {
     checksum: bool,
     /// A directory that the inputs are below [default: the one that the store is in]
     ///
-    /// A store leads only to files below it: whoever reads the store has to name it, too.
+    /// A store refers only to files below this directory. Give the same directory whenever you read the store.
     #[arg(long, value_name = "DIR")]
     source_root: Option<PathBuf>,
     /// Link the inputs of a store again, as they are now, with the matrices that were linked
@@ -85,7 +85,7 @@ impl Show for LinkReport {
             .map(|path| path.display().to_string())
             .collect();
         let mut lines = vec![format!(
-            "{} cells x {} genes, {} stored values, {chunks}: {} ({:.2} bytes per cell for the index) lead to {} ({}), in {}",
+            "{} cells x {} genes, {} stored values, {chunks}: {} ({:.2} bytes per cell for the index) refer to {} ({}), in {}",
             output::count(self.n_obs),
             output::count(self.n_vars),
             output::count(self.nnz),
@@ -120,7 +120,7 @@ impl Show for RelocateReport {
             true => "its id is the same, so that saved states can be resumed",
             false => "its id is another one, so that states that were saved before cannot be resumed",
         };
-        format!("{} leads to {}; {id}", self.store.display(), output::few(&files))
+        format!("{} refers to {}; {id}", self.store.display(), output::few(&files))
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Also a table over these block sizes, and streaming
     #[arg(long, value_name = "N,...", value_delimiter = ',', requires = "entropy", value_parser = value_parser!(u64).range(1..))]
     block_sizes: Vec<u64>,
-    /// PlannedFetch factors of the table [default: --fetch-factor]
+    /// Fetch factors of the table [default: --fetch-factor]
     #[arg(long, value_name = "N,...", value_delimiter = ',', requires = "block_sizes", value_parser = value_parser!(u32).range(1..))]
     fetch_factors: Vec<u32>,
     /// Print a line of JSON for each minibatch: its number on this rank and in the whole epoch, and its obs; "padding" is true for

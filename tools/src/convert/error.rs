@@ -54,7 +54,7 @@ pub enum ConvertError {
     /// A linked store has its matrices.
     #[error(
         "{}: it is a linked store, which stands for {matrices} of its input; to take other parts, or have them joined in another way, give what \
-         it leads to instead, {}",
+         it refers to instead, {}",
         store.display(),
         inputs.display()
     )]
@@ -68,7 +68,7 @@ pub enum ConvertError {
     },
     /// A linked store does not say which input it was made of.
     #[error(
-        "{}: the linked store does not say which input and matrix it was made of; give the file that it leads to instead, or link that again",
+        "{}: the linked store does not say which input and matrix it was made of; give the file that it refers to instead, or link that again",
         store.display()
     )]
     Unknown {
@@ -158,7 +158,7 @@ pub enum ConvertError {
         file: PathBuf,
     },
     /// The directory for what is linked on the way cannot be used.
-    #[error("{}: {error}; it is needed to link the file on the way: set XDG_CACHE_HOME, or link it by name: cellring link", path.display())]
+    #[error("{}: {error}; it is needed to link the file automatically: set XDG_CACHE_HOME, or link it by name: cellring link", path.display())]
     Cache {
         /// The file, or the directory.
         path: PathBuf,

@@ -12,7 +12,7 @@ Only cells for which this expression is true
 
 A value is a number (200, -1.5, 1e6), a text in single or double quotes, true or false. The name of a column with blanks or other special \
 characters stands between backticks. Texts are compared exactly, upper and lower case differ. A comparison with a missing value is neither \
-true nor false, so the cell is not taken, by != and not either; add `or COLUMN is missing` to take it. `cellring obs STORE` lists the columns \
+true nor false, so the cell is not taken, not even with != or not; add `or COLUMN is missing` to take it. `cellring obs STORE` lists the columns \
 and their values.
 
 Examples:

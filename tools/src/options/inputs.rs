@@ -42,8 +42,8 @@ pub(crate) struct MatrixArgs {
     x: bool,
     /// Take this layer; may be repeated
     ///
-    /// Of several matrices the first in the order --x, --layer, --raw is that of the store, and the others are next to it: they are
-    /// read together, for the same cells.
+    /// If you take several, the first in the order --x, --layer, --raw becomes the matrix of the store. The others are stored next to it
+    /// and can be read together with it, for the same cells.
     #[arg(long, value_name = "NAME")]
     layer: Vec<String>,
     /// Take raw/X and raw/var

@@ -13,10 +13,10 @@ use crate::output;
 /// The store that a command is about.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StoreArg {
-    /// The store, a directory made by `cellring convert` or `cellring link`; or an .h5ad or zarr, which is linked on the way
+    /// The store, a directory made by `cellring convert` or `cellring link`; or an .h5ad or zarr, which is linked automatically
     #[arg(value_name = "STORE")]
     path: PathBuf,
-    /// The directory below which the files are that a linked store leads to [default: the one that the store is in]
+    /// The directory below which a linked store looks for its files [default: the one that the store is in]
     #[arg(long, value_name = "DIR")]
     source_root: Option<PathBuf>,
 }
@@ -39,7 +39,7 @@ impl StoreArg {
         let opened = link::open(&self.path, self.source_root.as_deref())?;
         if let Some(cached) = &opened.cached {
             let sentence = format!(
-                "{} is read in place, by way of {}; converted (cellring convert) it would be faster to read",
+                "{} is read in place, through the link {}; a converted store (cellring convert) would be faster to read",
                 self.path.display(),
                 cached.display()
             );

@@ -352,7 +352,7 @@ fn genes_that_inputs_do_not_share_are_refused_with_what_would_help() {
         );
         let message = refused(&["bare_ids", "versions"], &join);
         assert!(
-            message.contains("60 names differ in their version only"),
+            message.contains("60 names differ only in their version"),
             "{message}"
         );
         let message = refused(&["symbols", "others"], &join);

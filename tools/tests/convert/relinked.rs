@@ -199,7 +199,7 @@ fn relocated_files_are_the_ones_that_were_linked_and_the_store_keeps_its_id() {
     let error = fail(&["link", "--relocate", &file, &other, &store]);
     assert!(error.contains(&format!("expected {}", bytes.len())), "{error}");
     let error = fail(&["link", "--relocate", "unknown.h5ad", &moved, &store]);
-    assert!(error.contains("it leads to synthetic.h5ad"), "{error}");
+    assert!(error.contains("it refers to synthetic.h5ad"), "{error}");
     let inside = at("moved/inside.cellring");
     report(&["link", &moved, "-o", &inside]);
     let error = fail(&["link", "--relocate", "cells.h5ad", &other, &inside]);

@@ -205,6 +205,6 @@ fn without_versions(first: &Names, second: &Names) -> Option<String> {
     };
     let n = n_shared(&stripped(first.index()), &stripped(second.index()))?;
     Some(format!(
-        "{n} names differ in their version only (the number behind the dot): remove it from the names in the inputs"
+        "{n} names differ only in their version (the number after the dot): remove it from the names in the inputs"
     ))
 }

@@ -1,7 +1,7 @@
 """Conversion, export and checks: the command line's commands as functions.
 
-Each runs in a process of its own: its budget of memory is its own, Ctrl-C ends it at once and leaves nothing half-written, and whatever
-happens to it does not happen to this process.
+Each runs in its own process with its own memory budget: Ctrl-C ends it at once and leaves nothing half-written, and a crash there does
+not affect this process.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ def merge(
     Parameters
     ----------
     parts : list of paths, or None
-        The parts, in any order, which are gone afterwards; None for all that lie next to ``output``.
+        The parts, in any order; they are removed afterwards. None for all parts next to ``output``.
     output : path
         The store to make, on the same filesystem.
     progress : bool or function, optional

@@ -24,7 +24,7 @@ class DamagedError(StoreError):
 
 
 class ChangedError(StoreError):
-    """A file that a linked store leads to is not what it was when it was linked: link it again."""
+    """A file that a linked store refers to has changed since it was linked: link it again."""
 
 
 class InputError(CellringError, ValueError):

@@ -108,7 +108,7 @@ def opened(path: str, source_root: str | None, stacklevel: int) -> _cellring.Sto
     except CellringError as error:
         raise in_python(error) from None
     if store.cached is not None:
-        sentence = f"{path} is read in place, by way of {store.cached}; converted (cellring.convert) it would be faster to read"
+        sentence = f"{path} is read in place, through the link {store.cached}; a converted store (cellring.convert) would be faster to read"
         warnings.warn(sentence, CellringWarning, stacklevel=stacklevel + 1)
     return store
 
@@ -130,7 +130,7 @@ def if_replaced(error: CellringError, path: str, stamp: tuple[int, int] | None) 
 
 
 class Store:
-    """A store, as ``cellring.convert`` makes it, or ``cellring.link``; or an ``.h5ad``, which is linked on the way.
+    """A store that ``cellring.convert`` or ``cellring.link`` made; or an ``.h5ad``, which is linked automatically.
 
     A file is linked in ``$XDG_CACHE_HOME/cellring``, or ``~/.cache/cellring`` without that variable, and again when it has changed. The
     oldest of more than 32 links, or of more than 8 GiB of them, are removed when another file is linked; the directory may be deleted.
@@ -143,7 +143,7 @@ class Store:
     path : str or path
         The directory of the store, or the file.
     source_root : str or path, optional
-        The directory below which the files are that a linked store leads to; the one that the store is in by default.
+        The directory below which a linked store looks for its files; by default the one that the store is in.
 
     Raises
     ------

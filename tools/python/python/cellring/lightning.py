@@ -35,10 +35,10 @@ __all__ = ["DataModule"]
 class DataModule(LightningDataModule):
     """Loaders of the parts of a split, for ``Trainer.fit``, ``validate``, ``test`` and ``predict``.
 
-    Training draws cells as ``Loader`` does. The other parts are read in storage order, each cell once. Every rank gets its share and as
-    many minibatches as the others; where cells do not divide evenly, some minibatches come twice and have ``is_padding`` set: leave those
-    out of metrics. A checkpoint holds the place in the epoch, and a resumed training goes on with the minibatches that were left, the same
-    as if it had not been interrupted.
+    Training draws cells as ``Loader`` does. The other parts are read in storage order, each cell once. Every rank gets its share, and all
+    ranks get the same number of minibatches; if cells do not divide evenly, some minibatches are repeated with ``is_padding`` set: leave
+    those out of metrics. A checkpoint holds the position in the epoch, and resumed training continues with the remaining minibatches, as if
+    it had not been interrupted.
 
     Parameters
     ----------

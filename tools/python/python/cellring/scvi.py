@@ -67,7 +67,7 @@ class DataModule(LightningDataModule):
     labels_key : str, optional
         Column of obs with the labels of cells.
     unlabeled_category : str, default "Unknown"
-        What ``labels_key`` says of cells without a label; those where it is missing have none either.
+        The value of ``labels_key`` for cells without a label; cells with a missing value there have no label either.
     sample_key : str, optional
         Column of obs with the sample of each cell.
     size_factor_key : str, optional

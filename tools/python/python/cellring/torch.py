@@ -33,9 +33,9 @@ _MIN_MEMORY = 32 << 20
 class Dataset(IterableDataset):
     """Minibatches of a store, for ``DataLoader(dataset, batch_size=None)``.
 
-    No workers are best: cellring's own threads do the work. With workers each of them reads its share of the epoch, with one thread and its
-    share of the memory; every cell comes once, in another order than without workers, and every epoch is another one, whether or not
-    workers are persistent. Each worker counts its own minibatches: the same ``Minibatch.number`` comes from each of them.
+    It works best without workers: cellring's own threads do the work. Each worker reads its share of the epoch, with one thread and its
+    share of the memory. Every cell is delivered once, in a different order than without workers, and every epoch has a new order, whether
+    or not workers are persistent. Each worker numbers its own minibatches, so ``Minibatch.number`` repeats across workers.
 
     Only the workers know where they are: save the state of torchdata's ``StatefulDataLoader``, which asks them. It is for the same numbers
     of workers and ranks. ``state_dict`` in the main process, while workers iterate, raises ``ResumeError``; that of the loader itself

@@ -22,7 +22,7 @@ use subject::Subject;
 ///
 /// Without COLUMN a line for each: type as pandas names it, how many values are missing, how many different ones there are, and
 /// the range of numbers or the most frequent values. With COLUMN all its values with their counts, and quantiles of numbers. Names and
-/// values stand as `--obs-filter` wants them. Different values are counted up to 100,000.
+/// values are printed as `--obs-filter` takes them. Different values are counted up to 100,000.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ObsArgs {
     #[command(flatten)]

@@ -33,8 +33,8 @@ const WELL_MIXED: f64 = 0.99;
 /// from the plan alone how well each choice mixes minibatches, and recommends the fastest choice that mixes well and fits
 /// the memory; among equally fast ones the smallest fetch, and true random sampling where it is as fast as any.
 ///
-/// Of a linked store, whose speed depends on the chunks of its file, each choice that mixes well and fits the memory is measured by a
-/// short run, and it says which block size the chunks want.
+/// The speed of a linked store depends on the chunks of its file: each choice that mixes well and fits the memory is measured in a
+/// short run, and the report says which block size suits the chunks.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub(crate) struct Args {
     /// Cells in a minibatch
     #[arg(long, value_name = "N", default_value_t = SamplerConfig::default().batch_size, value_parser = value_parser!(u32).range(1..))]
     batch_size: u32,
-    /// Length of each of the six measurements in seconds; of a linked store of that of each choice
+    /// Length in seconds of each of the six measurements; for a linked store, of the run of each choice
     #[arg(long, value_name = "S", default_value = "0.5", value_parser = parse_seconds)]
     seconds: Duration,
     /// Print one JSON object
