@@ -116,9 +116,14 @@ pub fn unshuffle(shuffled: &[u8], plain: &mut [u8], element_bytes: usize) {
         4 => unshuffle_width(planes, elements, n, join4),
         8 => unshuffle_width(planes, elements, n, join8),
         _ => {
-            for (i, element) in elements.chunks_exact_mut(element_bytes).enumerate() {
-                for (b, byte) in element.iter_mut().enumerate() {
-                    *byte = planes[b * n + i];
+            // Some elements at a time: what is read of each plane and what is written stay in the cache.
+            for (number, tile) in elements.chunks_mut(TILE * element_bytes).enumerate() {
+                let n_elements = tile.len() / element_bytes;
+                for b in 0..element_bytes {
+                    let plane = &planes[b * n + number * TILE..][..n_elements];
+                    for (i, &byte) in plane.iter().enumerate() {
+                        tile[i * element_bytes + b] = byte;
+                    }
                 }
             }
         }

@@ -442,6 +442,11 @@ impl Foreign for ZarrArray {
         let (files, chunks) = self.locate().map_err(|fault| about(fault.detail()))?;
         let (rows, columns) = (self.chunk_rows, self.chunk_columns);
         let chunk_bytes = rows * columns * self.width_bytes as u64;
+        if !self.chain.shuffles_evenly(chunk_bytes) {
+            return Err(about(
+                "its chunks are shuffled by a width that does not divide them".to_owned(),
+            ));
+        }
         let is_cut = |chunk: &StoredChunk| ![0, chunk_bytes].contains(&chunk.stored_bytes.into());
         if coding.filters.is_empty() && chunks.iter().any(is_cut) {
             return Err(about(format!("a chunk does not have its {chunk_bytes} bytes")));

@@ -15,6 +15,20 @@ use crate::container::limits::MAX_CHUNK_BYTES;
 /// The most memory that a stream of lzma may ask for, in KiB.
 const MAX_LZMA_KIB: u32 = (MAX_CHUNK_BYTES >> 10) as u32;
 
+/// The width that numcodecs shuffles by if a document of v2 names none,
+pub(super) const NUMCODECS_SHUFFLE: u64 = 4;
+/// and the greatest that is read.
+const MAX_SHUFFLED_BYTES: u64 = 1 << 12;
+
+/// What codecs have to know of the elements of an array.
+#[derive(Clone, Copy)]
+pub(super) struct Elements<'a> {
+    /// As numpy names them.
+    pub(super) dtype: &'a str,
+    /// The width that they are shuffled by if none is named.
+    pub(super) default_shuffle: u64,
+}
+
 /// A codec from bytes to bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Codec {
@@ -48,11 +62,11 @@ pub(super) fn refused(what: &str) -> Fault {
 }
 
 impl Codec {
-    /// The codec of this name; `None` for one that leaves what it stored as it is.
+    /// The codec of this name, of an array of such elements; `None` for one that leaves what it stored as it is.
     ///
     /// # Errors
     /// If it is not read.
-    pub(super) fn named(name: &str, configuration: &Value) -> Result<Option<Self>, Fault> {
+    pub(super) fn named(name: &str, configuration: &Value, of: Elements<'_>) -> Result<Option<Self>, Fault> {
         let plain = name.strip_prefix("numcodecs.").unwrap_or(name);
         Ok(Some(match plain {
             // How it was compressed the stream says itself.
@@ -68,10 +82,18 @@ impl Codec {
                 Some(format) => return Err(refused(&format!("lzma of format {format}"))),
             },
             "shuffle" => {
-                let element_bytes = configuration["elementsize"].as_u64().unwrap_or(4);
-                match u32::try_from(element_bytes) {
-                    Ok(0) => return Ok(None),
-                    Ok(element_bytes) => Self::Shuffle { element_bytes },
+                let given = configuration.get("elementsize");
+                let element_bytes = match given.map(|given| (given, given.as_u64())) {
+                    None => of.default_shuffle,
+                    Some((Value::Null, _)) if of.default_shuffle != NUMCODECS_SHUFFLE => of.default_shuffle,
+                    Some((_, Some(bytes))) => bytes,
+                    Some((other, None)) => return Err(refused(&format!("shuffle with elementsize {other}"))),
+                };
+                match element_bytes {
+                    0 | 1 => return Ok(None),
+                    2..=MAX_SHUFFLED_BYTES => Self::Shuffle {
+                        element_bytes: element_bytes as u32,
+                    },
                     _ => return Err(refused(&format!("shuffle of {element_bytes} bytes"))),
                 }
             }
@@ -80,7 +102,8 @@ impl Codec {
             // They round before they store.
             "bitround" => return Ok(None),
             "quantize"
-                if configuration["astype"].is_null() || configuration["astype"] == configuration["dtype"] =>
+                if configuration["dtype"] == of.dtype
+                    && (configuration["astype"].is_null() || configuration["astype"] == of.dtype) =>
             {
                 return Ok(None);
             }
@@ -131,6 +154,12 @@ impl Codec {
         let most_bytes = expected_bytes.unwrap_or(MAX_CHUNK_BYTES);
         let decoded = match self {
             Self::Shuffle { element_bytes } => {
+                if !stored.len().is_multiple_of(element_bytes as usize) {
+                    return Err(format!(
+                        "a chunk of {} bytes is shuffled by {element_bytes}, which does not divide that",
+                        stored.len()
+                    ));
+                }
                 let mut plain = vec![0; stored.len()];
                 stream::unshuffle(&stored, &mut plain, element_bytes as usize);
                 plain

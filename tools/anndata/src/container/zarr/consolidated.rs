@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use crate::container::Fault;
 
-/// What both documents of a node must say. In what chunks an array is stored is said rightly beside them, whatever an older copy says: tools
-/// write arrays again, and versions of zarr-python describe the same ones in several ways.
-const FIELDS: [&str; 5] = ["node_type", "attributes", "shape", "dtype", "data_type"];
+/// What both documents of a node must say. In what chunks an array is stored, and how these are compressed, the node's own document says
+/// rightly, whatever an older copy says: tools write arrays again, and versions of zarr-python describe the same ones in several ways.
+const FIELDS: [&str; 6] = ["node_type", "attributes", "shape", "dtype", "data_type", "order"];
 
 /// The copies of documents, by the paths of these.
 #[derive(Default)]
@@ -58,7 +58,12 @@ impl Consolidated {
         };
         let differs = match found {
             Some(found) if key.ends_with(".zattrs") => found != copy,
-            Some(found) => FIELDS.iter().any(|&field| differs(&found[field], &copy[field])),
+            Some(found) => {
+                FIELDS.iter().any(|&field| differs(&found[field], &copy[field]))
+                    || !is_same_fill(&found["fill_value"], &copy["fill_value"])
+                    || separator(found) != separator(copy)
+                    || places(&found["codecs"]) != places(&copy["codecs"])
+            }
             // Members may have been removed, but not their attributes alone.
             None => key.ends_with(".zattrs") && !is_empty(copy),
         };
@@ -76,6 +81,38 @@ impl Consolidated {
 
 fn differs(found: &Value, copy: &Value) -> bool {
     found != copy && !(is_empty(found) && is_empty(copy))
+}
+
+/// Whether both mean one fill value: numbers are written in several ways.
+fn is_same_fill(found: &Value, copy: &Value) -> bool {
+    let numbers = found.as_f64().zip(copy.as_f64());
+    found == copy || numbers.is_some_and(|(found, copy)| found == copy)
+}
+
+/// What separates the numbers in the names of chunks.
+fn separator(document: &Value) -> &str {
+    let encoding = &document["chunk_key_encoding"];
+    let named = encoding.pointer("/configuration/separator");
+    let named = named
+        .or(document.get("dimension_separator"))
+        .and_then(Value::as_str);
+    let is_default = encoding.as_str().or(encoding["name"].as_str()) == Some("default");
+    named.unwrap_or(if is_default { "/" } else { "." })
+}
+
+/// What codecs say of the places of elements and of their bytes: orders of dimensions and of bytes.
+fn places(codecs: &Value) -> Vec<&Value> {
+    let mut found = Vec::new();
+    for codec in codecs.as_array().into_iter().flatten() {
+        let configuration = &codec["configuration"];
+        found.extend(
+            ["order", "endian"]
+                .iter()
+                .filter_map(|&member| configuration.get(member)),
+        );
+        found.extend(places(&configuration["codecs"]));
+    }
+    found
 }
 
 /// Null, as what is not there is, or without members.
@@ -115,6 +152,36 @@ mod tests {
         assert!(!is_fine("obs/.zattrs", Some(json!({"column-order": ["b"]}))));
         assert!(!is_fine("obs/.zattrs", None));
         assert!(!is_fine("X/.zarray", Some(json!({"shape": [3, 2]}))));
+        for (member, value, is_same) in [
+            ("order", json!("F"), false),
+            ("fill_value", json!(1), false),
+            ("fill_value", json!(0), true),
+            ("dimension_separator", json!("/"), false),
+            ("dimension_separator", json!("."), true),
+        ] {
+            let array = json!({"shape": [2, 3], "order": "C", "fill_value": 0.0});
+            let copy = json!({"metadata": {"X/.zarray": array.clone()}});
+            let mut found = array;
+            found[member] = value;
+            let copies = Consolidated::of(Some(copy), None, Path::new("a.zarr"), false);
+            assert_eq!(
+                copies.check("X/.zarray", Some(&found)).is_ok(),
+                is_same,
+                "{member}"
+            );
+        }
+        let array = |endian: &str, separator: Value| {
+            json!({
+                "node_type": "array", "codecs": [{"name": "bytes", "configuration": {"endian": endian}}, {"name": "zstd"}],
+                "chunk_key_encoding": {"name": "default", "configuration": separator},
+            })
+        };
+        let plain = array("little", json!({}));
+        let copy = json!({"consolidated_metadata": {"metadata": {"X": plain.clone()}}});
+        let copies = Consolidated::of(None, Some(copy), Path::new("a.zarr"), false);
+        let is_same = |found: Value| copies.check("X/zarr.json", Some(&found)).is_ok();
+        assert!(is_same(plain) && is_same(array("little", json!({"separator": "/"}))));
+        assert!(!is_same(array("big", json!({}))) && !is_same(array("little", json!({"separator": "."}))));
         assert!(!is_fine("obs/zarr.json", Some(group(json!({"a": 2})))));
         assert!(!is_fine(
             "obs/zarr.json",

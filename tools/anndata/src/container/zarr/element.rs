@@ -8,6 +8,9 @@ use crate::container::{Class, Element, Member, Padding};
 /// Bytes that stand for a string of variable length where a width is asked for.
 const TEXT_BYTES: usize = 16;
 
+const SIGNED: Class = Class::Int { signed: true };
+const UNSIGNED: Class = Class::Int { signed: false };
+
 fn element(class: Class, size_bytes: usize) -> Element {
     Element::new(class, size_bytes, false)
 }
@@ -20,15 +23,15 @@ pub(super) fn element_of_v3(document: &Value) -> Element {
         .or_else(|| data_type["name"].as_str())
         .unwrap_or("unnamed");
     let other = || element(Class::Other(format!("zarr data type {name}")), 1);
-    let number = |prefix: &str| {
-        let bits: usize = name.strip_prefix(prefix)?.parse().ok()?;
-        is_width(bits / 8, prefix == "float").then_some(bits / 8)
-    };
     // numpy's strings of fixed length, as zarr-python writes them.
     let fixed = |class| {
         let length = data_type.pointer("/configuration/length_bytes");
         match length.and_then(Value::as_u64) {
-            Some(bytes @ 1..=MAX_ELEMENT_BYTES) => element(class, bytes as usize),
+            Some(bytes @ 1..=MAX_ELEMENT_BYTES)
+                if class != Class::FixedUnicode || bytes.is_multiple_of(4) =>
+            {
+                element(class, bytes as usize)
+            }
             _ => other(),
         }
     };
@@ -37,13 +40,18 @@ pub(super) fn element_of_v3(document: &Value) -> Element {
         "string" => element(Class::VarText, TEXT_BYTES),
         "fixed_length_utf32" => fixed(Class::FixedUnicode),
         "null_terminated_bytes" => fixed(Class::FixedText(Padding::Nul)),
-        _ => {
-            let signed = number("int").map(|bytes| (Class::Int { signed: true }, bytes));
-            let unsigned = || number("uint").map(|bytes| (Class::Int { signed: false }, bytes));
-            let float = || number("float").map(|bytes| (Class::Float, bytes));
-            let found = signed.or_else(unsigned).or_else(float);
-            found.map_or_else(other, |(class, bytes)| element(class, bytes))
-        }
+        "int8" => element(SIGNED, 1),
+        "int16" => element(SIGNED, 2),
+        "int32" => element(SIGNED, 4),
+        "int64" => element(SIGNED, 8),
+        "uint8" => element(UNSIGNED, 1),
+        "uint16" => element(UNSIGNED, 2),
+        "uint32" => element(UNSIGNED, 4),
+        "uint64" => element(UNSIGNED, 8),
+        "float16" => element(Class::Float, 2),
+        "float32" => element(Class::Float, 4),
+        "float64" => element(Class::Float, 8),
+        _ => other(),
     }
 }
 
@@ -90,14 +98,21 @@ pub(super) fn element_of_v2(dtype: &Value, filters: &Value) -> Element {
     let mut characters = name.chars();
     let order = characters.next();
     let kind = characters.next();
-    let size: usize = characters.as_str().parse().unwrap_or(1).clamp(1, 1 << 20);
+    let digits = characters.as_str();
+    let size: usize = digits.parse().unwrap_or(1).clamp(1, 1 << 20);
+    // As numpy writes it: `<i4`, `|b1`, `>U7`.
+    let is_sized = matches!(order, Some('<' | '>' | '|'))
+        && digits.bytes().all(|digit| digit.is_ascii_digit())
+        && !digits.is_empty()
+        && (digits == "0" || !digits.starts_with('0'));
+    let is_number = is_sized && (size == 1 || order != Some('|'));
     let class = match kind {
-        Some('b') if size == 1 => Class::Bool,
-        Some('i') if is_width(size, false) => Class::Int { signed: true },
-        Some('u') if is_width(size, false) => Class::Int { signed: false },
-        Some('f') if is_width(size, true) => Class::Float,
-        Some('S') => Class::FixedText(Padding::Nul),
-        Some('U') => Class::FixedUnicode,
+        Some('b') if is_number && size == 1 => Class::Bool,
+        Some('i') if is_number && is_width(size, false) => SIGNED,
+        Some('u') if is_number && is_width(size, false) => UNSIGNED,
+        Some('f') if is_number && is_width(size, true) => Class::Float,
+        Some('S') if is_sized => Class::FixedText(Padding::Nul),
+        Some('U') if is_sized => Class::FixedUnicode,
         Some('O')
             if filters
                 .as_array()
@@ -113,4 +128,54 @@ pub(super) fn element_of_v2(dtype: &Value, filters: &Value) -> Element {
         size
     };
     Element::new(class, size_bytes, order == Some('>'))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn types_are_those_that_exist() {
+        let v2 = |name: &str| element_of_v2(&json!(name), &Value::Null);
+        for (name, class, size_bytes, big_endian) in [
+            ("<i4", SIGNED, 4, false),
+            (">u2", UNSIGNED, 2, true),
+            ("|b1", Class::Bool, 1, false),
+            ("<f2", Class::Float, 2, false),
+            (">U3", Class::FixedUnicode, 12, true),
+            ("|S5", Class::FixedText(Padding::Nul), 5, false),
+        ] {
+            assert_eq!(v2(name), Element::new(class, size_bytes, big_endian), "{name}");
+        }
+        for name in [
+            "<i3", "<f16", "<f1", "<i+8", "<i08", "!i8", "|i8", "<i", "<u", "|b", "<b2", "<i8x", "<i-8",
+            "<U", "<S", "", "i",
+        ] {
+            assert!(matches!(v2(name).class, Class::Other(_)), "{name}");
+        }
+        let v3 = |data_type: Value| element_of_v3(&json!({ "data_type": data_type }));
+        assert_eq!(v3(json!("uint16")), element(UNSIGNED, 2));
+        assert_eq!(v3(json!({"name": "float64"})), element(Class::Float, 8));
+        let unicode =
+            |bytes: u64| json!({"name": "fixed_length_utf32", "configuration": {"length_bytes": bytes}});
+        assert_eq!(v3(unicode(8)), element(Class::FixedUnicode, 8));
+        for data_type in [
+            json!("int33"),
+            json!("uint15"),
+            json!("float8"),
+            json!("int+32"),
+            json!("int032"),
+            json!(3),
+            unicode(6),
+            unicode(0),
+            unicode(1 << 40),
+        ] {
+            assert!(
+                matches!(v3(data_type.clone()).class, Class::Other(_)),
+                "{data_type}"
+            );
+        }
+    }
 }

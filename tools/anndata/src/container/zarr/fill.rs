@@ -114,17 +114,18 @@ fn bits_of(value: &Value, n_bytes: usize) -> Option<u64> {
     is_whole.then(|| u64::from_str_radix(digits, 16).ok())?
 }
 
-/// The text of strings; empty for null and for the 0 that zarr v2 writes for objects of any kind.
+/// The text of strings; empty for null. Of the 0 that zarr v2 writes for objects of any kind zarr-python makes text.
 fn text(value: &Value) -> Option<Result<Vec<u8>, Fault>> {
     let text = match value {
-        Value::Null | Value::Bool(false) => "",
-        Value::Number(number) if number.as_i64() == Some(0) => "",
-        Value::String(text) => text,
+        Value::Null => String::new(),
+        Value::Bool(flag) => (if *flag { "True" } else { "False" }).to_owned(),
+        Value::Number(number) if number.is_i64() => number.to_string(),
+        Value::String(text) => text.clone(),
         _ => return None,
     };
     Some(match text.len() > MAX_TEXT_BYTES {
         true => Err(format!("its fill value has {} bytes", text.len()).into()),
-        false => Ok(text.as_bytes().to_vec()),
+        false => Ok(text.into_bytes()),
     })
 }
 
@@ -205,8 +206,9 @@ mod tests {
         assert_eq!(flag(json!(2)), None);
         let text = |value| fill(&value, Class::VarText, 16);
         assert_eq!(text(json!("ab")), Some(b"ab".to_vec()));
-        assert_eq!(text(json!(0)), Some(vec![]));
-        assert_eq!(text(json!(1)), None);
+        assert_eq!(text(json!(0)), Some(b"0".to_vec()));
+        assert_eq!(text(json!(null)), Some(vec![]));
+        assert_eq!(text(json!(0.5)), None);
         assert_eq!(text(json!("a".repeat(2000))), None);
         let fixed = |value| fill(&value, Class::FixedUnicode, 8);
         assert_eq!(fixed(json!("")), Some(vec![0; 8]));

@@ -31,7 +31,7 @@ use storage::Storage;
 /// The most bytes of one metadata document,
 const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
 /// and its most values: each takes many times its bytes in memory.
-const MAX_DOCUMENT_VALUES: usize = 1 << 22;
+const MAX_DOCUMENT_VALUES: usize = 1 << 20;
 
 /// A node's document.
 enum Document {

@@ -1,6 +1,6 @@
 //! Shards of a zarr array: files of many chunks, with an index of where each of them is.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -13,21 +13,26 @@ use crate::container::Fault;
 const KEPT_BYTES: u64 = 16 << 20;
 const MAX_KEPT: usize = 64;
 
+/// The most memory for a row of shards, whose indexes are held, and whose files if they are compressed in a zip file.
+const MAX_ROW_BYTES: u64 = 512 << 20;
+
 /// The shards of an array, which are read chunk by chunk.
 pub(super) struct Shards {
     layout: ShardLayout,
     /// Shards side by side in a row of them, which are read together.
     across: usize,
-    /// Those that were read last, the last one at the end.
-    kept: Mutex<VecDeque<Kept>>,
+    /// The rows that were read last, the last one at the end.
+    kept: Mutex<VecDeque<Row>>,
 }
 
-/// A shard that was read.
-struct Kept {
-    at: Vec<u64>,
-    /// Memory that it takes once it is open.
+/// Shards side by side.
+#[derive(Default)]
+struct Row {
+    number: u64,
+    /// By their places in it.
+    slots: HashMap<u64, Slot>,
+    /// Memory that they take once they are open.
     held_bytes: u64,
-    slot: Slot,
 }
 
 /// A shard that one thread opens, and for which the others that want it wait.
@@ -94,7 +99,7 @@ impl Shards {
         let pairs = || chunk.iter().zip(&self.layout.per_shard);
         let shard: Vec<u64> = pairs().map(|(at, n)| at / n).collect();
         let number = pairs().fold(0, |number, (at, n)| number * n + at % n) as usize;
-        let slot = self.slot(&shard, held_bytes);
+        let slot = self.slot(&shard, held_bytes)?;
         let opened = slot.get_or_init(|| {
             let (pieces, key) = open(&shard)?;
             let opened = pieces.map(|pieces| self.open_shard(pieces, key));
@@ -113,31 +118,44 @@ impl Shards {
         }
     }
 
-    fn slot(&self, shard: &[u64], held_bytes: impl FnOnce(&[u64]) -> u64) -> Slot {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = kept.iter().position(|kept| kept.at == shard)
-            && let Some(found) = kept.remove(place)
-        {
-            let slot = Arc::clone(&found.slot);
-            kept.push_back(found);
-            return slot;
-        }
-        let new = Kept {
-            at: shard.to_vec(),
-            held_bytes: held_bytes(shard).saturating_add(self.layout.index_bytes),
-            slot: Slot::default(),
+    /// The place of a shard among those that are kept.
+    fn slot(&self, shard: &[u64], held_bytes: impl FnOnce(&[u64]) -> u64) -> Result<Slot, Fault> {
+        let number = shard.first().copied().unwrap_or(0);
+        let column = shard.get(1).copied().unwrap_or(0);
+        let mut rows = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut row = match rows.iter().position(|row| row.number == number) {
+            Some(place) => rows.remove(place).unwrap_or_default(),
+            None => Row::default(),
         };
-        let slot = Arc::clone(&new.slot);
-        kept.push_back(new);
+        row.number = number;
+        if !row.slots.contains_key(&column) {
+            row.held_bytes = held_bytes(shard)
+                .saturating_add(self.layout.index_bytes)
+                .saturating_add(row.held_bytes);
+            if row.held_bytes > MAX_ROW_BYTES {
+                return Err(Fault::Unsupported {
+                    detail: format!(
+                        "its shards side by side take {} MB of memory to read, expected at most {}",
+                        row.held_bytes / 1_000_000,
+                        MAX_ROW_BYTES / 1_000_000
+                    ),
+                    remedy: "open it with anndata and write it again in other shards; unpack it first if it is a zip file".to_owned(),
+                });
+            }
+        }
+        let slot = Arc::clone(row.slots.entry(column).or_default());
+        rows.push_back(row);
         // A row of shards stays: its chunks are read band by band.
-        let mut bytes: u64 = kept.iter().map(|kept| kept.held_bytes).sum();
-        while kept.len() > self.across
-            && (bytes > KEPT_BYTES || kept.len() > MAX_KEPT)
-            && let Some(oldest) = kept.pop_front()
+        let mut bytes: u64 = rows.iter().map(|row| row.held_bytes).sum();
+        let mut n_shards: usize = rows.iter().map(|row| row.slots.len()).sum();
+        while rows.len() > 1
+            && (bytes > KEPT_BYTES || n_shards > MAX_KEPT)
+            && let Some(oldest) = rows.pop_front()
         {
             bytes -= oldest.held_bytes;
+            n_shards -= oldest.slots.len();
         }
-        slot
+        Ok(slot)
     }
 
     fn open_shard(&self, pieces: Pieces, key: String) -> Result<Shard, Fault> {

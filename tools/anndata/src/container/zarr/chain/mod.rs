@@ -9,7 +9,7 @@ use cellring_core::caught::caught;
 use cellring_filters::{Filter, Pipeline};
 use serde_json::Value;
 
-use super::codec::{Codec, refused};
+use super::codec::{Codec, Elements, NUMCODECS_SHUFFLE, refused};
 use super::text;
 use crate::container::{Class, Fault};
 
@@ -105,6 +105,10 @@ fn n_elements(shape: &[NonZeroU64]) -> u64 {
 impl Chain {
     /// That of an array of v2 of elements of this class, in chunks of two dimensions at most.
     pub(super) fn of_v2(document: &Value, class: &Class, big_endian: bool) -> Result<Self, Fault> {
+        let elements = Elements {
+            dtype: document["dtype"].as_str().unwrap_or_default(),
+            default_shuffle: NUMCODECS_SHUFFLE,
+        };
         let mut layout = None;
         let mut codecs = Vec::new();
         let filters = &document["filters"];
@@ -120,7 +124,7 @@ impl Chain {
         for codec in listed.chain(Some(&document["compressor"]).filter(|codec| !codec.is_null())) {
             match codec["id"].as_str().unwrap_or("of no name") {
                 "vlen-utf8" if layout.is_none() && codecs.is_empty() => layout = Some(Layout::Strings),
-                name => codecs.extend(Codec::named(name, codec)?),
+                name => codecs.extend(Codec::named(name, codec, elements)?),
             }
         }
         let chain = Self {
@@ -149,6 +153,11 @@ impl Chain {
         class: &Class,
         element_bytes: usize,
     ) -> Result<Self, Fault> {
+        let dtype = format!("<f{element_bytes}");
+        let elements = Elements {
+            dtype: if *class == Class::Float { &dtype } else { "" },
+            default_shuffle: element_bytes as u64,
+        };
         let mut is_transposed = false;
         let mut layout = None;
         let mut after = Vec::new();
@@ -191,11 +200,11 @@ impl Chain {
                 }
                 (_, None) => {
                     // An unknown one is refused by name; others are out of place.
-                    if Codec::named(name, configuration)?.is_some() {
+                    if Codec::named(name, configuration, elements)?.is_some() {
                         return Err(format!("its codec {name} comes before one that makes bytes").into());
                     }
                 }
-                (_, Some(_)) => after.extend(Codec::named(name, configuration)?),
+                (_, Some(_)) => after.extend(Codec::named(name, configuration, elements)?),
             }
         }
         let Some(layout) = layout else {
@@ -276,6 +285,14 @@ impl Chain {
         // The element's width matters to none of these.
         Pipeline::new(&filters, 1).map_err(|unknown| unknown.to_string())?;
         Ok(Coding { filters, big_endian })
+    }
+
+    /// Whether every width that chunks of so many bytes are shuffled by divides them.
+    pub(super) fn shuffles_evenly(&self, chunk_bytes: u64) -> bool {
+        { self.codecs.iter() }.all(|codec| match codec {
+            Codec::Shuffle { element_bytes } => chunk_bytes.is_multiple_of((*element_bytes).into()),
+            _ => true,
+        })
     }
 
     /// Decodes a chunk of this shape to its elements, row after row.
@@ -376,6 +393,10 @@ impl ShardLayout {
                 format!("its shards have {per_shard:?} chunks, expected at most {MAX_CHUNKS}").into(),
             );
         };
+        let listed = configuration["index_codecs"].as_array().into_iter().flatten();
+        if { listed }.any(|codec| codec["name"] == "transpose") {
+            return Err(refused("transpose of the index of shards"));
+        }
         // The index is an array of numbers itself: of the offset and the length of each chunk.
         let numbers = Class::Int { signed: false };
         let index = Chain::within(0, &configuration["index_codecs"], &[], &numbers, size_of::<u64>())?;

@@ -54,6 +54,43 @@ fn codecs_of_both_versions_become_filters() {
     assert_eq!((ids(&coding), coding.big_endian), (vec![], true));
 }
 
+/// numcodecs takes the width of the array's elements in v3, and 4 in v2.
+#[test]
+fn shuffles_of_no_width_have_that_of_their_version() {
+    let shuffle = |configuration: Value| json!([little(), {"name": "numcodecs.shuffle", "configuration": configuration}]);
+    let width = |codecs: &Value| {
+        let chain = Chain::of_v3(codecs, &shape(&[4]), &NUMBERS, 8)?;
+        Ok::<_, Fault>(chain.coding(1).unwrap().filters[0].client_data.clone())
+    };
+    assert_eq!(width(&shuffle(json!({}))).unwrap(), [8]);
+    assert_eq!(width(&shuffle(json!({"elementsize": null}))).unwrap(), [8]);
+    assert_eq!(width(&shuffle(json!({"elementsize": 2}))).unwrap(), [2]);
+    for wrong in [json!(-8), json!("8"), json!(8.0), json!(true), json!(1 << 20)] {
+        assert!(
+            width(&shuffle(json!({ "elementsize": wrong }))).is_err(),
+            "{wrong}"
+        );
+    }
+    let v2 = |codec: Value| {
+        let document = json!({"order": "C", "filters": [codec], "compressor": null});
+        Chain::of_v2(&document, &NUMBERS, false).map(|chain| chain.coding(1).unwrap())
+    };
+    assert_eq!(v2(json!({"id": "shuffle"})).unwrap().filters[0].client_data, [4]);
+    assert!(v2(json!({"id": "shuffle", "elementsize": null})).is_err());
+    // A chunk that the width does not divide is refused, as by numcodecs.
+    let chain = v3(
+        &json!([little(), {"name": "shuffle", "configuration": {"elementsize": 3}}]),
+        &[4],
+    )
+    .unwrap();
+    assert!(!chain.shuffles_evenly(16) && chain.shuffles_evenly(12));
+    let element = ElementBytes {
+        size_bytes: 4,
+        fill: &[0; 4],
+    };
+    assert!(chain.decode(vec![0; 16], &shape(&[4]), element).is_err());
+}
+
 #[test]
 fn what_has_no_filter_is_refused_by_name() {
     let transposed = json!([{"name": "transpose", "configuration": {"order": [1, 0]}}, little()]);
