@@ -39,6 +39,8 @@ def change(random, base, mutant):
         return zarr_directory(random, mutant)
     if kind == "zip":
         return zip_file(random, base, mutant)
+    if kind != "mtx":
+        raise ValueError(f"how is the structure of {kind} damaged?")
     copied(base, mutant)
     return market(random, mutant)
 

@@ -65,6 +65,13 @@ for number in range(30):
     data.layers[f"layer{number:02}"] = data.X
 data.write_h5ad(OUT / "many.h5ad")
 
+# Members that are links to another file, or to nothing.
+made(counts(2)).write_h5ad(OUT / "elsewhere.h5ad")
+with h5py.File(OUT / "elsewhere.h5ad", "r+") as file:
+    file["layers/counts"] = h5py.ExternalLink("many.h5ad", "/layers/layer00")
+    file["obsm/X_pca"] = h5py.SoftLink("/nothing")
+    file["notes"] = h5py.ExternalLink("gone.h5", "/")
+
 # X is log-normalised; raw holds counts, or the logarithms that scaled values were made of.
 data = made(counts(3))
 data.raw = data.copy()

@@ -68,7 +68,7 @@ impl Input {
                     }
                 }
                 // Pipelines write counts in these forms.
-                _ => counts = counts.or(Some(path)),
+                SingleInput::TenX(_) => counts = counts.or(Some(path)),
             }
             if let (Some(counts), Some((other, found))) = (counts, other) {
                 let (counts, other) = (counts.clone(), other.clone());

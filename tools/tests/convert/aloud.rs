@@ -102,6 +102,10 @@ fn what_is_not_stored_is_named_with_the_option_that_stores_it() {
         let (code, _, stderr) = cellring(&[&base[..], &args].concat());
         assert_eq!(code, 0, "{stderr}");
     }
+    // Links to other files, and to nothing, are named too.
+    let found = report("elsewhere.h5ad", Selection::X, &[]).left_out;
+    let expected = [("layers/counts", None), ("obsm/X_pca", None), ("notes", None)];
+    assert_eq!(parts(&found), expected);
     // Many members are a number.
     let found = report("many.h5ad", Selection::X, &[]).left_out;
     assert_eq!(parts(&found), [("layers", Some("--layer NAME"))]);

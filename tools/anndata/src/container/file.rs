@@ -213,6 +213,13 @@ impl SourceFile {
             .map_err(|fault| self.fault(group, fault))
     }
 
+    /// Names of the links in a group that lead to nothing in this container: to another file, or nowhere.
+    pub(crate) fn links_elsewhere(&self, group: &str) -> Vec<String> {
+        self.container
+            .links_elsewhere(&self.at(group))
+            .unwrap_or_default()
+    }
+
     /// What the container holds outside the group that is seen: the other members of the groups around it. Paths are from the root
     /// and begin with a slash, each with a number of members: 1 for a table, a data set or AnnData. Empty groups are not among them, nor is
     /// what cannot be looked into.

@@ -128,6 +128,10 @@ pub(crate) trait Container: Send + Sync {
     fn kind(&self, path: &str) -> Result<Option<Kind>, Fault>;
     /// Names of the groups and datasets directly in a group.
     fn members(&self, group: &str) -> Result<Vec<String>, Fault>;
+    /// Names of the links in a group that lead to nothing in this container: to another file, or nowhere.
+    fn links_elsewhere(&self, _group: &str) -> Result<Vec<String>, Fault> {
+        Ok(Vec::new())
+    }
     /// An attribute of a group or dataset, or `None` when it does not exist.
     fn attribute(&self, path: &str, kind: Kind, name: &str) -> Result<Option<Attribute>, Fault>;
     /// Shape, type and place of a dataset.

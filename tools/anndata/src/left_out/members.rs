@@ -112,7 +112,8 @@ fn add_members(
         .any(|selection| matches!(selection, Selection::X | Selection::Layer(_)));
     // What cannot be looked into is no matrix.
     let has_matrix = |path: &str| matrix::is_matrix(file, path).unwrap_or(false);
-    for name in file.members("").unwrap_or_default() {
+    let names = file.members("").unwrap_or_default();
+    for name in names.into_iter().chain(file.links_elsewhere("")) {
         match name.as_str() {
             "obs" | "raw.var" => {}
             // anndata writes an AnnData without raw into another file so.
@@ -190,7 +191,11 @@ fn add_members(
 /// Paths of the members of a group; its own where it cannot be listed.
 fn members(file: &SourceFile, group: &str) -> Vec<String> {
     match file.members(group) {
-        Ok(names) => names.into_iter().map(|name| format!("{group}/{name}")).collect(),
+        Ok(names) => names
+            .into_iter()
+            .chain(file.links_elsewhere(group))
+            .map(|name| format!("{group}/{name}"))
+            .collect(),
         Err(_) => vec![group.to_owned()],
     }
 }

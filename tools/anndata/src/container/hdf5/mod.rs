@@ -6,6 +6,7 @@ mod metered;
 mod placement;
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -151,6 +152,19 @@ impl Container for Reader {
                 // One of them cannot be read; their names can.
                 Err(_) => Ok(self.links(&group)?.into_iter().map(|(name, _)| name).collect()),
             }
+        })
+    }
+
+    fn links_elsewhere(&self, group: &str) -> Result<Vec<String>, Fault> {
+        self.guard(|| {
+            let group = self.file.group(group)?;
+            let Ok((groups, datasets)) = group.member_names() else {
+                // Then all links are among the members.
+                return Ok(Vec::new());
+            };
+            let found: HashSet<String> = groups.into_iter().chain(datasets).collect();
+            let names = self.links(&group)?.into_iter().map(|(name, _)| name);
+            Ok(names.filter(|name| !found.contains(name)).collect())
         })
     }
 

@@ -167,3 +167,38 @@ impl Shards {
         Ok(Shard { key, places, pieces })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::container::Class;
+
+    #[test]
+    fn a_row_of_shards_stays_within_its_memory() {
+        let little = json!({"name": "bytes", "configuration": {"endian": "little"}});
+        let codecs = json!([{"name": "sharding_indexed", "configuration": {
+            "chunk_shape": [1, 1], "codecs": [little], "index_codecs": [little],
+        }}]);
+        let shard = [1 << 20, 1].map(|length| NonZeroU64::new(length).unwrap());
+        let chain = Chain::of_v3(&codecs, &shard, &Class::Float, 4).unwrap();
+        let shards = Shards::new(chain.into_shards().unwrap(), &[4, 100], &shard);
+        let slot = |row, column| shards.slot(&[row, column], |_| 0);
+        // Each index has 16 MiB.
+        let first = slot(0, 0).unwrap();
+        for column in 1..32 {
+            slot(0, column).unwrap();
+        }
+        assert!(Arc::ptr_eq(&first, &slot(0, 0).unwrap()));
+        let said = slot(0, 32).err().unwrap().detail();
+        assert!(
+            said.contains("553 MB of memory to read, expected at most 536"),
+            "{said}"
+        );
+        // The next row takes its place.
+        slot(1, 0).unwrap();
+        assert_eq!(shards.kept.lock().unwrap().len(), 1);
+        assert!(!Arc::ptr_eq(&first, &slot(0, 0).unwrap()));
+    }
+}
