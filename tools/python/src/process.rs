@@ -53,12 +53,19 @@ impl<T: Send> Owned<T> {
             value.as_mut().map(work).transpose()
         })?;
         done.ok_or_else(|| {
-            let remedy = match self.what {
-                "store" => "read again",
-                _ => "iterate over its loader again",
-            };
-            let sentence = format!("this {} was closed; {remedy}", self.what);
+            let sentence = format!("this {} was closed; iterate over its loader again", self.what);
             exception(py, "StoppedError", &sentence)
+        })
+    }
+
+    /// A copy of it; `None` if it was closed.
+    pub(crate) fn cloned(&self, py: Python<'_>) -> Option<T>
+    where
+        T: Clone,
+    {
+        py.detach(|| {
+            let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+            Option::clone(&value)
         })
     }
 

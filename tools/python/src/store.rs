@@ -122,9 +122,12 @@ impl Store {
         is_dense: bool,
     ) -> PyResult<Minibatch> {
         let ids: Vec<u64> = values_of::<i64>(ids)?.into_iter().map(|id| id as u64).collect();
-        let reader = self.reader(py, matrix, is_dense)?;
-        // Several threads read at once, each in files and memory of its own.
-        let loader = reader.with(py, |loader| Ok(Arc::clone(loader)))?;
+        // Several threads read at once, each in files and memory of its own. One that another thread closes meanwhile is opened again.
+        let loader = loop {
+            if let Some(loader) = self.reader(py, matrix, is_dense)?.cloned(py) {
+                break loader;
+            }
+        };
         Ok(Minibatch::new(detached(py, || loader.rows(&ids))?))
     }
 

@@ -179,7 +179,9 @@ def test_a_fork_in_the_middle_of_an_epoch(store, run_python):
 
 
 PRESS = """
-import os, signal, sys, threading, cellring
+import os, signal, sys, threading, cellring, numpy
+# Imported when they are first asked for, which is not to be interrupted here.
+cellring.Loader, cellring.Store
 done = threading.Event()
 
 def press():
