@@ -1,4 +1,4 @@
-//! The numbers of the format. They never change within a version; `tests` pins them.
+//! The numbers of the format. They never change within a version; `tests` pins them. Those that the documentation does not show are for the tools.
 
 /// Version of the format that this crate writes and reads.
 pub(crate) const VERSION: u32 = 1;

@@ -44,7 +44,7 @@ pub(crate) struct RowSegment {
     pub(crate) is_whole: bool,
 }
 
-/// Bytes that are read for some pieces, and what they are.
+/// Bytes that are read for some segments, and what they are.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub(crate) link: u32,
@@ -61,8 +61,8 @@ pub(crate) struct Job {
     pub(crate) len_bytes: u32,
     /// Where they will be in the slot.
     pub(crate) slot_offset_bytes: u32,
-    /// Which of the pieces of the batch are in it.
-    pub(crate) pieces: Range<usize>,
+    /// Which of the segments of the batch are in it.
+    pub(crate) segments: Range<usize>,
 }
 
 /// Reads that fill one slot, and what is in them.
@@ -71,7 +71,7 @@ pub(crate) struct Batch {
     /// The reads, to slot 0.
     pub(crate) reads: Vec<Read>,
     pub(crate) jobs: Vec<Job>,
-    pub(crate) pieces: Vec<RowSegment>,
+    pub(crate) segments: Vec<RowSegment>,
     /// Upper bound on the bytes kept from this batch.
     pub(crate) kept_bytes: u64,
 }
@@ -119,8 +119,8 @@ pub(crate) fn plan(
     shape: &ReadShape,
 ) -> Result<Vec<Batch>, FormatError> {
     let mut jobs: Vec<Job> = Vec::new();
-    let mut pieces: Vec<RowSegment> = Vec::with_capacity(2 * rows.len());
-    // By array, input and column of tiles: so the pieces of one chunk follow each other.
+    let mut segments: Vec<RowSegment> = Vec::with_capacity(2 * rows.len());
+    // By array, input and column of tiles: so the segments of one chunk follow each other.
     let passes = ArrayRole::BOTH.into_iter().flat_map(|role| {
         let of_inputs = rows.chunk_by(|a, b| (a.link, a.input) == (b.link, b.input));
         of_inputs.flat_map(move |rows| {
@@ -137,7 +137,7 @@ pub(crate) fn plan(
             let mut at = wanted.first.saturating_add(band.start).min(end);
             while at < end {
                 let stored = planned.link.stored(input, role, at, end)?;
-                let piece = RowSegment {
+                let segment = RowSegment {
                     row: wanted.row,
                     at: (at - wanted.first) as u32,
                     n: (stored.elements.end - at) as u32,
@@ -147,8 +147,8 @@ pub(crate) fn plan(
                 at = stored.elements.end;
                 put(
                     &mut jobs,
-                    &mut pieces,
-                    piece,
+                    &mut segments,
+                    segment,
                     wanted,
                     role,
                     stored,
@@ -160,15 +160,15 @@ pub(crate) fn plan(
     }
     // What was never written comes last: nothing is read for it.
     jobs.sort_unstable_by_key(|job| (job.storage == ElementStorage::Absent, job.file, job.offset_bytes));
-    Ok(batches(&jobs, &pieces, links, shape))
+    Ok(batches(&jobs, &segments, links, shape))
 }
 
-/// Adds a piece to the last job, where it is of the same chunk, or follows what that reads; else to a new one.
+/// Adds a segment to the last job, where it is of the same chunk, or follows what that reads; else to a new one.
 #[allow(clippy::too_many_arguments, reason = "one call, of the loop above")]
 fn put(
     jobs: &mut Vec<Job>,
-    pieces: &mut Vec<RowSegment>,
-    mut piece: RowSegment,
+    segments: &mut Vec<RowSegment>,
+    mut segment: RowSegment,
     &Wanted { link, input, .. }: &Wanted,
     role: ArrayRole,
     stored: Stored,
@@ -193,11 +193,11 @@ fn put(
         };
         if joins {
             if stored.storage == ElementStorage::Plain {
-                piece.from = last.len_bytes / array.width() as u32;
+                segment.from = last.len_bytes / array.width() as u32;
                 last.len_bytes += len_bytes;
             }
-            last.pieces.end += 1;
-            pieces.push(piece);
+            last.segments.end += 1;
+            segments.push(segment);
             return;
         }
     }
@@ -215,13 +215,18 @@ fn put(
         offset_bytes: stored.bytes.start,
         len_bytes,
         slot_offset_bytes: 0,
-        pieces: pieces.len()..pieces.len() + 1,
+        segments: segments.len()..segments.len() + 1,
     });
-    pieces.push(piece);
+    segments.push(segment);
 }
 
 /// Puts jobs, in the order of the files, into batches.
-fn batches(jobs: &[Job], pieces: &[RowSegment], links: &[PlannedLink<'_>], shape: &ReadShape) -> Vec<Batch> {
+fn batches(
+    jobs: &[Job],
+    segments: &[RowSegment],
+    links: &[PlannedLink<'_>],
+    shape: &ReadShape,
+) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
     let mut next_free = 0;
     let n_present = jobs.partition_point(|job| job.storage != ElementStorage::Absent);
@@ -264,23 +269,23 @@ fn batches(jobs: &[Job], pieces: &[RowSegment], links: &[PlannedLink<'_>], shape
             });
         }
         for job in now {
-            let own = &pieces[job.pieces.clone()];
-            let begin = batch.pieces.len();
-            batch.pieces.extend_from_slice(own);
+            let own = &segments[job.segments.clone()];
+            let begin = batch.segments.len();
+            batch.segments.extend_from_slice(own);
             let kept = links[job.link as usize]
                 .link
                 .input(job.input)
                 .kept_bytes(job.role) as u64;
             // What is split is put together once more.
-            let copies = |piece: &RowSegment| if piece.is_whole { 1 } else { 2 };
-            let bytes = |piece: &RowSegment| u64::from(piece.n) * kept * copies(piece);
+            let copies = |segment: &RowSegment| if segment.is_whole { 1 } else { 2 };
+            let bytes = |segment: &RowSegment| u64::from(segment.n) * kept * copies(segment);
             batch.kept_bytes += own.iter().map(bytes).sum::<u64>();
             batch.jobs.push(Job {
                 slot_offset_bytes: match job.storage {
                     ElementStorage::Absent => 0,
                     _ => next_free + (job.offset_bytes - start) as u32,
                 },
-                pieces: begin..batch.pieces.len(),
+                segments: begin..batch.segments.len(),
                 ..job.clone()
             });
         }

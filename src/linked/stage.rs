@@ -1,4 +1,4 @@
-//! Takes the wanted pieces out of a batch that was read: chunks are inflated, and the parts of rows that lie in them kept.
+//! Takes the wanted segments out of a batch that was read: chunks are inflated, and the parts of rows that lie in them kept.
 
 use super::error::LinkedError;
 use super::input::Input;
@@ -47,7 +47,7 @@ pub(crate) struct Scratch {
     kept: Vec<u8>,
 }
 
-/// Takes the pieces of a batch, whose bytes `slot` holds.
+/// Takes the segments of a batch, whose bytes `slot` holds.
 ///
 /// # Errors
 /// If a chunk does not decode, or a column is out of range.
@@ -57,11 +57,11 @@ pub(crate) fn stage<'a>(
     link: impl Fn(u32) -> &'a Link,
     scratch: &mut Scratch,
 ) -> Result<Staged, LinkedError> {
-    let mut parts = Vec::with_capacity(batch.pieces.len());
+    let mut parts = Vec::with_capacity(batch.segments.len());
     scratch.kept.clear();
     for job in &batch.jobs {
         let link = link(job.link);
-        let pieces = &batch.pieces[job.pieces.clone()];
+        let segments = &batch.segments[job.segments.clone()];
         let begin = job.slot_offset_bytes as usize;
         let stored = &slot[begin..begin + job.len_bytes as usize];
         let Scratch {
@@ -73,16 +73,16 @@ pub(crate) fn stage<'a>(
         let elements = match job.storage {
             ElementStorage::Plain => stored,
             ElementStorage::Chunk { filter_mask, .. } => {
-                decode(link, job, pieces, stored, filter_mask, copy, decoded)?;
+                decode(link, job, segments, stored, filter_mask, copy, decoded)?;
                 decoded.as_slice()
             }
             ElementStorage::Absent => {
-                fill(link.input(job.input), job.role, pieces, decoded);
+                fill(link.input(job.input), job.role, segments, decoded);
                 decoded.as_slice()
             }
         };
-        for piece in pieces {
-            parts.push(keep(link, job, piece, elements, counts, kept)?);
+        for segment in segments {
+            parts.push(keep(link, job, segment, elements, counts, kept)?);
         }
     }
     // As much as it takes, which is often half of what it might have taken.
@@ -96,7 +96,7 @@ pub(crate) fn stage<'a>(
 fn decode(
     link: &Link,
     job: &Job,
-    pieces: &[RowSegment],
+    segments: &[RowSegment],
     stored: &[u8],
     filter_mask: u32,
     copy: &mut Vec<u8>,
@@ -108,9 +108,9 @@ fn decode(
     let damaged = |detail: String| link.damaged_chunk(job, detail);
     decoded.resize(decoded_bytes, 0);
     let width = array.width();
-    let wanted = pieces.iter().map(|piece| {
-        let from = piece.from as usize * width;
-        from..from + piece.n as usize * width
+    let wanted = segments.iter().map(|segment| {
+        let from = segment.from as usize * width;
+        from..from + segment.n as usize * width
     });
     if pipeline.decode_parts(stored, filter_mask, decoded, wanted) {
         return Ok(());
@@ -128,21 +128,21 @@ fn decode(
         .map_err(damaged)
 }
 
-/// As many fill values as the longest of the pieces has elements.
-fn fill(input: &Input, role: ArrayRole, pieces: &[RowSegment], decoded: &mut Vec<u8>) {
+/// As many fill values as the longest of the segments has elements.
+fn fill(input: &Input, role: ArrayRole, segments: &[RowSegment], decoded: &mut Vec<u8>) {
     let array = input.array(role);
-    let n = pieces.iter().map(|piece| piece.n).max().unwrap_or(0);
+    let n = segments.iter().map(|segment| segment.n).max().unwrap_or(0);
     decoded.clear();
     for _ in 0..n {
         decoded.extend_from_slice(&array.linked().fill[..array.width()]);
     }
 }
 
-/// Keeps the elements of a piece.
+/// Keeps the elements of a segment.
 fn keep(
     link: &Link,
     job: &Job,
-    piece: &RowSegment,
+    segment: &RowSegment,
     elements: &[u8],
     counts: &mut Counts,
     kept: &mut Vec<u8>,
@@ -150,8 +150,8 @@ fn keep(
     let input = link.input(job.input);
     let array = input.array(job.role);
     let width = array.width();
-    let from = piece.from as usize * width;
-    let elements = &elements[from..from + piece.n as usize * width];
+    let from = segment.from as usize * width;
+    let elements = &elements[from..from + segment.n as usize * width];
     let (value_type, big_endian) = (array.value_type(), array.linked().big_endian);
     let begin = kept.len();
     match job.role {
@@ -160,20 +160,20 @@ fn keep(
             narrow::columns(elements, value_type, big_endian, n_vars, column_bytes, kept).map_err(
                 |place| {
                     let element = &elements[place * width..][..width];
-                    let position = job.first + u64::from(piece.from) + place as u64;
+                    let position = job.first + u64::from(segment.from) + place as u64;
                     link.bad_column(job, position, narrow::integer(element, value_type, big_endian))
                 },
             )?;
         }
         ArrayRole::Values => {
-            narrow::values(elements, value_type, big_endian, piece.is_whole, counts, kept);
+            narrow::values(elements, value_type, big_endian, segment.is_whole, counts, kept);
         }
     }
     Ok(DecodedSegment {
-        row: piece.row,
+        row: segment.row,
         role: job.role,
-        at: piece.at,
-        is_whole: piece.is_whole,
+        at: segment.at,
+        is_whole: segment.is_whole,
         offset_bytes: begin as u32,
         len_bytes: (kept.len() - begin) as u32,
     })

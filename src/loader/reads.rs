@@ -108,8 +108,8 @@ fn of_batches(link: &Link, nnz: u64, batches: Vec<Batch>) -> FetchExtents {
         for job in &batch.jobs {
             let array = link.input(job.input).array(job.role);
             let width = array.linked().value_type.size_bytes() as u64;
-            let pieces = batch.pieces[job.pieces.clone()].iter();
-            found.obs_bytes += pieces.map(|piece| u64::from(piece.n) * width).sum::<u64>();
+            let segments = batch.segments[job.segments.clone()].iter();
+            found.obs_bytes += segments.map(|segment| u64::from(segment.n) * width).sum::<u64>();
             match array.linked().filters.is_empty() {
                 true => found.decoded_bytes += u64::from(job.len_bytes),
                 false if job.len_bytes > 0 => {

@@ -45,7 +45,7 @@ pub(crate) struct Scratch {
     values: AnyValues,
     converted: AnyValues,
     keys: Keys,
-    order: ColumnSorter,
+    sorter: ColumnSorter,
     ordered: (Vec<i32>, AnyValues),
     logarithms: Logarithms,
     former: Vec<i32>,
@@ -172,7 +172,7 @@ fn selected_row<T: DeliveredValue, R: Rows>(
         let ordered_indices = first(ordered_indices, n);
         let ordered_values = T::ComputedValue::of(ordered_values).first_mut(n);
         prepared
-            .order
+            .sorter
             .ascending(row_indices, resolved.n_vars, |from, to| {
                 (ordered_indices[to], ordered_values[to]) = (row_indices[from], row_values[from]);
             });
@@ -323,7 +323,7 @@ struct Prepared<'a, W: ComputedValue> {
     values: &'a mut [W],
     converted: &'a mut AnyValues,
     keys: &'a mut Keys,
-    order: &'a mut ColumnSorter,
+    sorter: &'a mut ColumnSorter,
     ordered: (&'a mut Vec<i32>, &'a mut AnyValues),
 }
 
@@ -367,7 +367,7 @@ fn prepare<'a, W: ComputedValue, R: Rows>(
         values,
         converted: &mut scratch.converted,
         keys: &mut scratch.keys,
-        order: &mut scratch.order,
+        sorter: &mut scratch.sorter,
         ordered: (&mut scratch.ordered.0, &mut scratch.ordered.1),
     })
 }

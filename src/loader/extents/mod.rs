@@ -59,7 +59,7 @@ pub(super) struct FetchReads {
     pub(super) batches: Vec<Batch>,
 }
 
-/// A part of an obs that is to be read.
+/// What is read of an obs that is to be read.
 struct ObsRead {
     file: u32,
     part: ByteRange,
@@ -129,8 +129,8 @@ pub(super) fn plan_reads(
         Content::Linked(_) => None,
     });
     let n_parts = n_parts.max().unwrap_or(0);
-    let n_pieces = obs.len() * matrices.len() * n_parts;
-    let mut pieces: Vec<ObsRead> = Vec::with_capacity(n_pieces);
+    let n_reads = obs.len() * matrices.len() * n_parts;
+    let mut reads: Vec<ObsRead> = Vec::with_capacity(n_reads);
     let mut links = Vec::new();
     let mut wanted = Vec::new();
     for (matrix, sources) in matrices.iter().enumerate() {
@@ -173,7 +173,7 @@ pub(super) fn plan_reads(
                             .into_iter()
                             .enumerate()
                             .filter(|(_, part)| part.len_bytes > 0);
-                        pieces.extend(present.map(|(which, part)| ObsRead {
+                        reads.extend(present.map(|(which, part)| ObsRead {
                             file: first_file + shard,
                             part,
                             position,
@@ -211,13 +211,13 @@ pub(super) fn plan_reads(
         fetch.placed.push(placed);
     }
     if n_parts > 1 {
-        pieces.sort_unstable_by_key(|piece| (piece.file, piece.part.offset_bytes));
+        reads.sort_unstable_by_key(|read| (read.file, read.part.offset_bytes));
     }
     let mut cursor = Cursor {
         slot: 0,
         offset_bytes: 0,
     };
-    let mut rest = pieces.as_slice();
+    let mut rest = reads.as_slice();
     while !rest.is_empty() {
         let (n, start, end) = first_read(rest, shape);
         let (now, later) = rest.split_at(n);
@@ -250,13 +250,13 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn put(&mut self, pieces: &[ObsRead], start: u64, end: u64, shape: &ReadShape, fetch: &mut FetchReads) {
+    fn put(&mut self, reads: &[ObsRead], start: u64, end: u64, shape: &ReadShape, fetch: &mut FetchReads) {
         let len_bytes = (end - start) as u32;
         debug_assert!(len_bytes <= shape.slot_bytes, "the slot holds the longest obs");
         if self.offset_bytes + len_bytes > shape.slot_bytes {
             (self.slot, self.offset_bytes) = (self.slot + 1, 0);
         }
-        let (file, slot, slot_offset_bytes) = (pieces[0].file, self.slot, self.offset_bytes);
+        let (file, slot, slot_offset_bytes) = (reads[0].file, self.slot, self.offset_bytes);
         fetch.reads.push(Read {
             file,
             offset_bytes: start,
@@ -264,15 +264,15 @@ impl Cursor {
             slot,
             slot_offset_bytes,
         });
-        for piece in pieces {
-            let offset_bytes = slot_offset_bytes + (piece.part.offset_bytes - start) as u32;
+        for read in reads {
+            let offset_bytes = slot_offset_bytes + (read.part.offset_bytes - start) as u32;
             let place = SlotRange {
                 slot,
                 offset_bytes,
-                len_bytes: piece.part.len_bytes,
+                len_bytes: read.part.len_bytes,
             };
-            let placed = &mut fetch.placed[piece.matrix as usize];
-            placed[piece.position as usize].parts[piece.which as usize] = place;
+            let placed = &mut fetch.placed[read.matrix as usize];
+            placed[read.position as usize].parts[read.which as usize] = place;
         }
         // Where reads need no alignment, frames still start on cache lines of their own.
         self.offset_bytes = (slot_offset_bytes + len_bytes).next_multiple_of(CACHE_LINE_BYTES as u32);

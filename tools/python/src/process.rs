@@ -58,18 +58,21 @@ impl<T: Send> Owned<T> {
         })
     }
 
-    /// A copy of it; `None` if it was closed.
+    /// A copy of it; `None` if it was closed, or is of another process.
     pub(crate) fn cloned(&self, py: Python<'_>) -> Option<T>
     where
         T: Clone,
     {
+        if !self.is_usable() {
+            return None;
+        }
         py.detach(|| {
             let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
             Option::clone(&value)
         })
     }
 
-    /// Ends it: waits for its threads.
+    /// Ends it: waits for its threads, unless a copy is in use.
     pub(crate) fn close(&self, py: Python<'_>) {
         if self.is_usable() {
             py.detach(|| {

@@ -128,7 +128,8 @@ impl Store {
                 break loader;
             }
         };
-        Ok(Minibatch::new(detached(py, || loader.rows(&ids))?))
+        // The last one to hold a closed loader waits for its threads.
+        Ok(Minibatch::new(detached(py, move || loader.rows(&ids))?))
     }
 
     /// How many values each of these cells has in a matrix, as uint32; None of a linked store, which knows when it has read them.

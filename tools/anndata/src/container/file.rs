@@ -213,7 +213,7 @@ impl SourceFile {
             .map_err(|fault| self.fault(group, fault))
     }
 
-    /// Names of the links in a group that lead to nothing in this container: to another file, or nowhere.
+    /// Names of the links in a group that lead to neither a group nor a dataset of this container: to another file, nowhere, or to a type.
     pub(crate) fn links_elsewhere(&self, group: &str) -> Vec<String> {
         self.container
             .links_elsewhere(&self.at(group))

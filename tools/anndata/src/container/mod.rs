@@ -128,7 +128,7 @@ pub(crate) trait Container: Send + Sync {
     fn kind(&self, path: &str) -> Result<Option<Kind>, Fault>;
     /// Names of the groups and datasets directly in a group.
     fn members(&self, group: &str) -> Result<Vec<String>, Fault>;
-    /// Names of the links in a group that lead to nothing in this container: to another file, or nowhere.
+    /// Names of the links in a group that lead to neither a group nor a dataset of this container: to another file, nowhere, or to a type.
     fn links_elsewhere(&self, _group: &str) -> Result<Vec<String>, Fault> {
         Ok(Vec::new())
     }

@@ -119,8 +119,10 @@ fn add_members(
             // anndata writes an AnnData without raw into another file so.
             _ if matrix::is_none(file, &name) => {}
             "X" => {
-                if !is_taken("X") && has_matrix("X") {
-                    add(PartKind::X, name, true, 1);
+                let is_matrix = has_matrix("X");
+                // A link to another file is no matrix here.
+                if !is_taken("X") && (is_matrix || file.kind("X").is_err()) {
+                    add(PartKind::X, name, is_matrix, 1);
                 }
             }
             "var" => {

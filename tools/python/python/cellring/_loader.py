@@ -614,14 +614,20 @@ class _Names:
     @property
     def var_names(self) -> np.ndarray:
         if self._var_names is None:
-            self._var_names = self._setup.var_names
+            try:
+                self._var_names = self._setup.var_names
+            except CellringError as error:
+                raise in_python(error) from None
         return np.asarray(self._var_names, dtype=object)
 
     def code_names(self, column: str) -> list[str] | None:
         """What its codes stand for; None for a column that does not come as codes."""
         if column not in self._categories:
             _arguments.existing([column], self._columns, "column", "obs_columns")
-            self._categories[column] = self._setup.categories(column)
+            try:
+                self._categories[column] = self._setup.categories(column)
+            except CellringError as error:
+                raise in_python(error) from None
         return self._categories[column]
 
     def is_ordered(self, column: str) -> bool:

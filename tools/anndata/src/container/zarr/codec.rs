@@ -15,9 +15,7 @@ use crate::container::limits::MAX_CHUNK_BYTES;
 /// The most memory that a stream of lzma may ask for, in KiB.
 const MAX_LZMA_KIB: u32 = (MAX_CHUNK_BYTES >> 10) as u32;
 
-/// The width that numcodecs shuffles by if a document of v2 names none,
-pub(super) const NUMCODECS_SHUFFLE: u64 = 4;
-/// and the greatest that is read.
+/// The greatest width of a shuffle that is read.
 const MAX_SHUFFLED_BYTES: u64 = 1 << 12;
 
 /// What codecs have to know of the elements of an array.
@@ -25,8 +23,10 @@ const MAX_SHUFFLED_BYTES: u64 = 1 << 12;
 pub(super) struct Elements<'a> {
     /// As numpy names them.
     pub(super) dtype: &'a str,
-    /// The width that they are shuffled by if none is named.
+    /// The width that they are shuffled by if none is named,
     pub(super) default_shuffle: u64,
+    /// or if it is null; v2 does not have that.
+    pub(super) null_shuffle: Option<u64>,
 }
 
 /// A codec from bytes to bytes.
@@ -83,11 +83,14 @@ impl Codec {
             },
             "shuffle" => {
                 let given = configuration.get("elementsize");
-                let element_bytes = match given.map(|given| (given, given.as_u64())) {
-                    None => of.default_shuffle,
-                    Some((Value::Null, _)) if of.default_shuffle != NUMCODECS_SHUFFLE => of.default_shuffle,
-                    Some((_, Some(bytes))) => bytes,
-                    Some((other, None)) => return Err(refused(&format!("shuffle with elementsize {other}"))),
+                let element_bytes = match given {
+                    None => Some(of.default_shuffle),
+                    Some(Value::Null) => of.null_shuffle,
+                    Some(width) => width.as_u64(),
+                };
+                let Some(element_bytes) = element_bytes else {
+                    let given = given.unwrap_or(&Value::Null);
+                    return Err(refused(&format!("shuffle with elementsize {given}")));
                 };
                 match element_bytes {
                     0 | 1 => return Ok(None),
@@ -151,7 +154,6 @@ impl Codec {
     /// # Errors
     /// In one clause, what is damaged.
     pub(super) fn decode(self, stored: Vec<u8>, expected_bytes: Option<u64>) -> Result<Vec<u8>, String> {
-        let most_bytes = expected_bytes.unwrap_or(MAX_CHUNK_BYTES);
         let decoded = match self {
             Self::Shuffle { element_bytes } => {
                 if !stored.len().is_multiple_of(element_bytes as usize) {
@@ -184,7 +186,9 @@ impl Codec {
                 stream::lz4_block(block, &mut place)?;
                 place
             }
-            _ => self.decode_stream(&stored, expected_bytes, most_bytes)?,
+            Self::Gzip | Self::Zlib | Self::Zstd | Self::Bz2 | Self::Xz | Self::Lzma => {
+                self.decode_stream(&stored, expected_bytes)?
+            }
         };
         match expected_bytes {
             Some(expected) if expected != decoded.len() as u64 => Err(format!(
@@ -196,12 +200,8 @@ impl Codec {
     }
 
     /// Decodes a stream that does not say in advance how long it becomes: straight to its place, if that is known.
-    fn decode_stream(
-        self,
-        stored: &[u8],
-        expected_bytes: Option<u64>,
-        most_bytes: u64,
-    ) -> Result<Vec<u8>, String> {
+    fn decode_stream(self, stored: &[u8], expected_bytes: Option<u64>) -> Result<Vec<u8>, String> {
+        let most_bytes = expected_bytes.unwrap_or(MAX_CHUNK_BYTES);
         let mut place = match self {
             Self::Gzip | Self::Zlib | Self::Zstd => vec![0; expected_bytes.unwrap_or(0) as usize],
             _ => Vec::new(),
@@ -229,7 +229,10 @@ impl Codec {
                 read(reader.map_err(failed)?, most_bytes, &mut place)?;
             }
             // Of several streams.
-            _ => read(MultiGzDecoder::new(stored), most_bytes, &mut place)?,
+            Self::Gzip => read(MultiGzDecoder::new(stored), most_bytes, &mut place)?,
+            Self::Blosc | Self::Lz4 | Self::Shuffle { .. } | Self::Fletcher32 | Self::Crc32c => {
+                unreachable!("not a stream")
+            }
         }
         Ok(place)
     }

@@ -9,7 +9,7 @@ use cellring_core::caught::caught;
 use cellring_filters::{Filter, Pipeline};
 use serde_json::Value;
 
-use super::codec::{Codec, Elements, NUMCODECS_SHUFFLE, refused};
+use super::codec::{Codec, Elements, refused};
 use super::text;
 use crate::container::{Class, Fault};
 
@@ -107,7 +107,9 @@ impl Chain {
     pub(super) fn of_v2(document: &Value, class: &Class, big_endian: bool) -> Result<Self, Fault> {
         let elements = Elements {
             dtype: document["dtype"].as_str().unwrap_or_default(),
-            default_shuffle: NUMCODECS_SHUFFLE,
+            // That of numcodecs.
+            default_shuffle: 4,
+            null_shuffle: None,
         };
         let mut layout = None;
         let mut codecs = Vec::new();
@@ -157,6 +159,7 @@ impl Chain {
         let elements = Elements {
             dtype: if *class == Class::Float { &dtype } else { "" },
             default_shuffle: element_bytes as u64,
+            null_shuffle: Some(element_bytes as u64),
         };
         let mut is_transposed = false;
         let mut layout = None;
@@ -445,7 +448,7 @@ impl ShardLayout {
             .iter()
             .map(|[offset, n]| (number(offset), number(n)))
             .collect();
-        // No two chunks share bytes, so that no small shard stands for much.
+        // Together no more than the shard has, so that no small one stands for much.
         let lengths = places.iter().filter(|&&place| place != ABSENT);
         let sum = lengths.fold(0u64, |sum, (_, n)| sum.saturating_add(*n));
         match sum > shard_bytes {

@@ -65,6 +65,8 @@ fn shuffles_of_no_width_have_that_of_their_version() {
     assert_eq!(width(&shuffle(json!({}))).unwrap(), [8]);
     assert_eq!(width(&shuffle(json!({"elementsize": null}))).unwrap(), [8]);
     assert_eq!(width(&shuffle(json!({"elementsize": 2}))).unwrap(), [2]);
+    let of_four = v3(&shuffle(json!({"elementsize": null})), &[4]).unwrap();
+    assert_eq!(of_four.coding(1).unwrap().filters[0].client_data, [4]);
     for wrong in [json!(-8), json!("8"), json!(8.0), json!(true), json!(1 << 20)] {
         assert!(
             width(&shuffle(json!({ "elementsize": wrong }))).is_err(),
