@@ -71,6 +71,12 @@ with h5py.File(OUT / "elsewhere.h5ad", "r+") as file:
     file["layers/counts"] = h5py.ExternalLink("many.h5ad", "/layers/layer00")
     file["obsm/X_pca"] = h5py.SoftLink("/nothing")
     file["notes"] = h5py.ExternalLink("gone.h5", "/")
+data = made(counts(2))
+data.layers["counts"] = data.X
+data.write_h5ad(OUT / "x_elsewhere.h5ad")
+with h5py.File(OUT / "x_elsewhere.h5ad", "r+") as file:
+    del file["X"]
+    file["X"] = h5py.ExternalLink("many.h5ad", "/X")
 
 # X is log-normalised; raw holds counts, or the logarithms that scaled values were made of.
 data = made(counts(3))

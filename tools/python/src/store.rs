@@ -46,7 +46,7 @@ fn opened(py: Python<'_>, path: &Path, source_root: Option<&Path>) -> PyResult<O
 
 #[pymethods]
 impl Store {
-    /// A store; or a file, which is linked on the way.
+    /// A store; or a file, which is linked automatically.
     #[new]
     #[pyo3(signature = (path, source_root=None))]
     fn new(py: Python<'_>, path: PathBuf, source_root: Option<PathBuf>) -> PyResult<Self> {

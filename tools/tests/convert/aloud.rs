@@ -106,6 +106,8 @@ fn what_is_not_stored_is_named_with_the_option_that_stores_it() {
     let found = report("elsewhere.h5ad", Selection::X, &[]).left_out;
     let expected = [("layers/counts", None), ("obsm/X_pca", None), ("notes", None)];
     assert_eq!(parts(&found), expected);
+    let found = report("x_elsewhere.h5ad", layer("counts"), &[]).left_out;
+    assert_eq!(parts(&found), [("X", None)]);
     // Many members are a number.
     let found = report("many.h5ad", Selection::X, &[]).left_out;
     assert_eq!(parts(&found), [("layers", Some("--layer NAME"))]);

@@ -193,6 +193,14 @@ mod tests {
             float(exact, 8),
             Some(0.10825174376147195f64.to_le_bytes().to_vec())
         );
+    }
+
+    /// Reports, exports and manifests keep the order of tables and documents: a feature of `serde_json` that the workspace asks for.
+    #[test]
+    fn documents_keep_the_order_of_their_members() {
+        let document = r#"{"b":1,"a":{"d":2,"c":3}}"#;
+        let read: Value = serde_json::from_str(document).unwrap();
+        assert_eq!(read.to_string(), document);
         let big = Element::new(Class::Int { signed: true }, 4, true);
         assert_eq!(fill_of(&json!(1), &big).unwrap(), [0, 0, 0, 1]);
     }
