@@ -21,11 +21,10 @@ fn remedy(error: &io::Error, disabled: &str) -> String {
             "set kernel.io_uring_disabled to 0".to_owned()
         }
         Some(libc::EPERM | libc::EACCES) => {
-            "allow the io_uring system calls in the seccomp profile of the container".to_owned()
+            "allow the system call in the seccomp profile of the container".to_owned()
         }
         Some(libc::ENOSYS) => {
-            "use Linux 5.6 or newer and allow the io_uring system calls in the seccomp profile or sandbox"
-                .to_owned()
+            "use Linux 5.6 or newer and allow the system call in the seccomp profile or sandbox".to_owned()
         }
         Some(libc::ENOMEM) => format!(
             "raise RLIMIT_MEMLOCK, now {}, or grant CAP_IPC_LOCK",

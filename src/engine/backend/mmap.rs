@@ -1,7 +1,7 @@
 //! Copies from a memory map: for files that are in the page cache already.
 #![allow(
     unsafe_code,
-    reason = "files are mapped here, and copied from the map to addresses of slots"
+    reason = "files are mapped here, and the kernel copies from the map to addresses of slots"
 )]
 
 use std::io;
@@ -40,7 +40,7 @@ impl Method for MmapBackend {
     fn start(&self, _variant: Variant, port: Port, settings: &Settings) -> Started {
         let n_threads = settings.threads.unwrap_or(DEFAULT_THREADS);
         match MapReader::new(&port.files) {
-            Ok(reader) => threads::start(&port, reader, n_threads, "reading from a memory map"),
+            Ok(reader) => threads::start(&port, reader, n_threads, "process_vm_readv from a memory map"),
             Err(e) => Ok(Err(refusal("mapping the files", &e))),
         }
     }
@@ -56,9 +56,8 @@ impl MapReader {
                     "a file larger than the address space",
                 )
             })?;
-            // SAFETY: the map is only ever read by the copy in `read_at`, which makes no reference to it, so
-            // that another process that writes to the file breaks no rule of the language. One that cuts it
-            // short is dealt with there.
+            // SAFETY: the map is only ever read by the kernel, for `copy`, so that another process that writes to the file or cuts
+            // it short breaks no rule of the language.
             let map = unsafe { MmapOptions::new().len(len_bytes).map(file) }?;
             if len_bytes > 0 {
                 // Without it every fault reads ahead: over a thousand times the bytes asked for.
@@ -76,40 +75,40 @@ impl MapReader {
 impl ReadAt for MapReader {
     fn read_at(&self, piece: &Piece) -> io::Result<u32> {
         let map = &self.maps[piece.file as usize];
-        let now_bytes = self
-            .files
-            .file(piece.file)
-            .metadata()?
-            .len()
-            .min(map.len() as u64);
-        let len = u64::from(piece.len_bytes).min(now_bytes.saturating_sub(piece.offset_bytes)) as usize;
-        if len == 0 {
+        let left = (map.len() as u64).saturating_sub(piece.offset_bytes);
+        let wanted = left.min(u64::from(piece.len_bytes)) as usize;
+        if wanted == 0 {
             return Ok(0);
         }
-        let offset = piece.offset_bytes as usize;
-        // Touching a page that the file or the device does not have ends the process with SIGBUS; populating
-        // it first fails instead, and costs less than a fault for every few pages. A file that is cut short
-        // between this and the copy still does: the price of a map, which `Backend::Mmap` states. Kernels
-        // before 5.14 do not know the call.
-        match map.advise_range(Advice::PopulateRead, offset, len) {
-            Err(e) if e.kind() == io::ErrorKind::InvalidInput => (),
-            Err(e) if e.raw_os_error() == Some(libc::EFAULT) => {
-                let cut = self.files.file(piece.file).metadata()?.len() < (offset + len) as u64;
-                return if cut {
-                    Ok(0)
-                } else {
-                    crate::engine::error::errno(-libc::EIO)
-                };
+        // SAFETY: the offset lies inside the map, which is longer.
+        let from = unsafe { map.as_ptr().add(piece.offset_bytes as usize) };
+        let copied = copy(from, piece.target.as_ptr(), wanted);
+        // Asked for after the copy: the page that a cut file ends in has zeros where its bytes were.
+        let now_bytes = self.files.file(piece.file).metadata()?.len();
+        let there = now_bytes.saturating_sub(piece.offset_bytes).min(wanted as u64) as usize;
+        match copied {
+            Ok(copied) => Ok(copied.min(there) as u32),
+            // The file ends before the piece.
+            Err(error) if error.raw_os_error() == Some(libc::EFAULT) && there == 0 => Ok(0),
+            // The device does not have the page.
+            Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {
+                crate::engine::error::errno(-libc::EIO)
             }
-            other => other?,
+            Err(error) => Err(error),
         }
-        // SAFETY: `offset + len` lies inside the map, and the target has room for the piece's length, belongs
-        // to this call alone, and is no part of the map.
-        unsafe {
-            map.as_ptr()
-                .add(offset)
-                .copy_to_nonoverlapping(piece.target.as_ptr(), len)
-        };
-        Ok(len as u32)
     }
+}
+
+/// Has the kernel copy bytes of this process, as many as it can reach: a page that a file has no more is EFAULT for it, where it would
+/// be SIGBUS, and the end of the process, for a copy that is made here.
+fn copy(from: *const u8, to: *mut u8, len: usize) -> io::Result<usize> {
+    let part = |base: *mut u8| libc::iovec {
+        iov_base: base.cast(),
+        iov_len: len,
+    };
+    let (from, to) = (part(from.cast_mut()), part(to));
+    // SAFETY: the kernel reads `len` bytes of a map, which may change or be gone meanwhile, and writes at most as many to the target,
+    // which has room for them and belongs to the caller alone. A process may always read its own memory in this way.
+    let copied = unsafe { libc::process_vm_readv(libc::getpid(), &raw const to, 1, &raw const from, 1, 0) };
+    usize::try_from(copied).map_err(|_| io::Error::last_os_error())
 }

@@ -47,8 +47,7 @@ backends! {
     Uring = "uring" by uring::UringBackend;
     /// Several threads that call pread(2).
     Pread = "pread" by pread::PreadBackend;
-    /// Several threads that copy from a memory map. A file that is cut short while it is read can end the
-    /// process with SIGBUS; every other backend reports an error.
+    /// Several threads that have the kernel copy from a memory map (process_vm_readv(2)).
     Mmap = "mmap" by mmap::MmapBackend;
 }
 
