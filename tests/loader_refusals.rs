@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use cellring::__internal::Cause;
 use cellring::engine::{Backend, Direct, EngineError};
-use cellring::format::{CsrRows, ValueType};
+use cellring::format::{CsrRows, FormatError, ValueType};
 use cellring::minibatch::ColumnChoice;
 use cellring::plan::SamplerConfig;
 use cellring::store::verify;
@@ -177,9 +177,10 @@ fn cut(path: &Path) {
     for file in ["index.bin", "obs.arrow"] {
         let whole = std::fs::read(path.join(file)).unwrap();
         let store = Arc::new(Store::open(path).unwrap());
-        let loader = Loader::new(store, config(Backend::Pread)).unwrap();
+        let loader = Loader::new(store.clone(), config(Backend::Pread)).unwrap();
         let mut epoch = loader.epoch(0).unwrap();
         epoch.next().unwrap().unwrap();
+        let names = store.obs().names().unwrap();
         let opened = File::options().write(true).open(path.join(file)).unwrap();
         opened.set_len(0).unwrap();
         let mut n_minibatches = 1;
@@ -196,6 +197,16 @@ fn cut(path: &Path) {
             Some(error) => assert!(error.to_string().contains(file), "{error}"),
         }
         drop(epoch);
+        // Columns that were read before are as they were; others cannot be read any more.
+        assert_eq!(names.batches()[0].len(), store.n_obs() as usize);
+        assert!(names.batches()[0].to_data().validate_full().is_ok());
+        if file == "obs.arrow" {
+            let error = store.obs().names().unwrap_err();
+            assert!(
+                matches!(error.cause(), Cause::Format(FormatError::Length { found: 0, .. })),
+                "{error}"
+            );
+        }
         // Nor does a later epoch end the process.
         loader.epoch(1).unwrap().for_each(drop);
         drop(loader);

@@ -34,11 +34,18 @@ pub(super) struct Layout {
     pub(super) batches: Vec<Block>,
 }
 
+/// Refuses a footer, or what stands before the body of a block, that is too long to be read.
+pub(super) fn check_metadata_length(n_bytes: usize) -> Result<(), String> {
+    match n_bytes <= MAX_FOOTER_BYTES {
+        true => Ok(()),
+        false => Err(format!(
+            "what describes the table or one of its batches has {n_bytes} bytes, expected at most {MAX_FOOTER_BYTES}"
+        )),
+    }
+}
+
 /// Reads the footer of a file.
 pub(super) fn read_footer(bytes: &[u8]) -> Result<Layout, String> {
-    if bytes.len() > MAX_FOOTER_BYTES {
-        return Err(format!("the footer has more than {MAX_FOOTER_BYTES} bytes"));
-    }
     let footer = root_as_footer_with_opts(&options(bytes), bytes)
         .map_err(|error| format!("the footer is damaged: {error}"))?;
     let stated = footer.schema().ok_or("the footer has no schema")?;

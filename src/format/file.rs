@@ -8,15 +8,16 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::ops::Deref;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Component, Path};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, retry_on_intr};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use super::constants::{MAX_NAME_BYTES, shard_file};
+use super::error::FormatError;
 
 /// Name of a file in the directory of a store or of a part: one plain component of a path.
 ///
@@ -106,6 +107,70 @@ pub(crate) enum Links {
 /// Opens a regular file for reading.
 pub(crate) fn open(path: &Path, links: Links) -> io::Result<File> {
     open_with(OpenOptions::new().read(true), path, links)
+}
+
+/// A file of a store, open for reading, that has the length that the manifest states.
+#[derive(Debug)]
+pub(crate) struct StoreFile {
+    path: PathBuf,
+    file: File,
+    len: usize,
+}
+
+impl StoreFile {
+    /// Opens a file after comparing its length. Nothing of it is read.
+    ///
+    /// # Errors
+    /// If it cannot be opened or has another length.
+    pub(crate) fn open(path: PathBuf, expected: u64) -> Result<Self, FormatError> {
+        let file = open(&path, Links::Followed).map_err(FormatError::io(&path))?;
+        let len = usize::try_from(expected)
+            .map_err(|_| FormatError::io(&path)(io::ErrorKind::OutOfMemory.into()))?;
+        let file = Self { path, file, len };
+        file.check_length()?;
+        Ok(file)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Fills `into` with the bytes at `at`, which lie within the file.
+    ///
+    /// # Errors
+    /// If they cannot be read, or the file has become shorter.
+    pub(crate) fn read_at(&self, into: &mut [u8], at: usize) -> Result<(), FormatError> {
+        self.file.read_exact_at(into, at as u64).map_err(|error| {
+            // Cut short, it says so itself.
+            match self.check_length() {
+                Ok(()) => FormatError::io(&self.path)(error),
+                Err(cut) => cut,
+            }
+        })
+    }
+
+    /// The descriptor, for advice to the kernel.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    fn check_length(&self) -> Result<(), FormatError> {
+        let (found, expected) = (self.file.metadata(), self.len as u64);
+        let found = found.map_err(FormatError::io(&self.path))?.len();
+        match found == expected {
+            true => Ok(()),
+            false => Err(FormatError::Length {
+                file: self.path.clone(),
+                expected,
+                found,
+            }),
+        }
+    }
 }
 
 /// Opens a regular file for reading below the directory `root`. `relative` must contain neither symbolic links nor `..`; a link that is put

@@ -7,11 +7,9 @@
     reason = "pages are filled while others are looked at; posix_fadvise has no safe wrapper in the standard library"
 )]
 
-use std::fs::File;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::slice;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -19,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use memmap2::{MmapMut, MmapOptions};
 
 use super::error::FormatError;
-use super::file::{Links, open};
+use super::file::StoreFile;
 
 /// What is read at once: a page, as it is asked for ahead.
 const PAGE_BYTES: usize = 4096;
@@ -27,9 +25,7 @@ const PAGE_BYTES: usize = 4096;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Lazy {
-    path: PathBuf,
-    file: File,
-    len: usize,
+    file: StoreFile,
     /// Room for the whole file, of which the kernel gives only what is written. Never touched but through `start`.
     _memory: MmapMut,
     start: *mut u8,
@@ -48,10 +44,8 @@ unsafe impl Sync for Lazy {}
 impl Lazy {
     /// Opens a file after comparing its length. Nothing of it is read.
     pub(crate) fn open(path: &Path, expected: u64) -> Result<Self, FormatError> {
-        let file = open(path, Links::Followed).map_err(FormatError::io(path))?;
-        check_length(path, &file, expected)?;
-        let len = usize::try_from(expected)
-            .map_err(|_| FormatError::io(path)(std::io::ErrorKind::OutOfMemory.into()))?;
+        let file = StoreFile::open(path.to_path_buf(), expected)?;
+        let len = file.len();
         let mut memory = MmapOptions::new()
             .len(len.max(1).next_multiple_of(PAGE_BYTES))
             .no_reserve_swap()
@@ -59,9 +53,7 @@ impl Lazy {
             .map_err(FormatError::io(path))?;
         let n_pages = len.div_ceil(PAGE_BYTES);
         Ok(Self {
-            path: path.to_path_buf(),
             file,
-            len,
             start: memory.as_mut_ptr(),
             _memory: memory,
             is_read: (0..n_pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
@@ -72,7 +64,7 @@ impl Lazy {
 
     /// Length of the file in bytes.
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.file.len()
     }
 
     /// A few bytes. What has not been read yet is read now.
@@ -84,7 +76,7 @@ impl Lazy {
     /// If they do not lie within the file.
     #[inline]
     pub(crate) fn array<const N: usize>(&self, at: usize) -> Result<[u8; N], FormatError> {
-        assert!(at + N <= self.len, "{N} bytes at {at} of {}", self.len);
+        assert!(at + N <= self.len(), "{N} bytes at {at} of {}", self.len());
         let (first, last) = (at / PAGE_BYTES, (at + N - 1) / PAGE_BYTES);
         // In the end all is read, and that is quicker to see.
         let is_read = self.n_left.load(Ordering::Acquire) == 0 || (self.has(first) && self.has(last));
@@ -105,9 +97,9 @@ impl Lazy {
     /// If the range is not within the file.
     pub(crate) fn bytes(&self, range: Range<usize>) -> Result<&[u8], FormatError> {
         assert!(
-            range.start <= range.end && range.end <= self.len,
+            range.start <= range.end && range.end <= self.len(),
             "{range:?} of {} bytes",
-            self.len
+            self.file.len()
         );
         let mut pages = range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES);
         if !pages.all(|page| self.has(page)) {
@@ -124,7 +116,14 @@ impl Lazy {
             (range.end - range.start) as libc::off_t,
         );
         // SAFETY: the call touches no memory. Advice: where it is refused, whoever looks at the page waits for it.
-        unsafe { libc::posix_fadvise(self.file.as_raw_fd(), start, len, libc::POSIX_FADV_WILLNEED) };
+        unsafe {
+            libc::posix_fadvise(
+                self.file.as_fd().as_raw_fd(),
+                start,
+                len,
+                libc::POSIX_FADV_WILLNEED,
+            )
+        };
     }
 
     #[inline]
@@ -145,33 +144,17 @@ impl Lazy {
             while next < pages.end && !self.has(next) {
                 next += 1;
             }
-            let bytes = first * PAGE_BYTES..(next * PAGE_BYTES).min(self.len);
+            let bytes = first * PAGE_BYTES..(next * PAGE_BYTES).min(self.len());
             // SAFETY: the bytes lie within the memory; none of their pages has been read, so that nobody looks at them, and the lock
             // keeps others from writing there.
             let into = unsafe { slice::from_raw_parts_mut(self.start.add(bytes.start), bytes.len()) };
-            if let Err(error) = self.file.read_exact_at(into, bytes.start as u64) {
-                // Cut short, it says so itself.
-                check_length(&self.path, &self.file, self.len as u64)?;
-                return Err(FormatError::io(&self.path)(error));
-            }
+            self.file.read_at(into, bytes.start)?;
             for page in first..next {
                 self.is_read[page / 64].fetch_or(1 << (page % 64), Ordering::Release);
             }
             self.n_left.fetch_sub(next - first, Ordering::Release);
         }
         Ok(())
-    }
-}
-
-fn check_length(path: &Path, file: &File, expected: u64) -> Result<(), FormatError> {
-    let found = file.metadata().map_err(FormatError::io(path))?.len();
-    match found == expected {
-        true => Ok(()),
-        false => Err(FormatError::Length {
-            file: path.to_path_buf(),
-            expected,
-            found,
-        }),
     }
 }
 

@@ -20,7 +20,6 @@ pub(crate) mod lazy;
 pub(crate) mod linked;
 pub(crate) mod linked_id;
 pub mod manifest;
-mod map;
 pub(crate) mod names;
 #[doc(hidden)]
 pub mod obs;

@@ -1,27 +1,29 @@
-//! The obs and var tables: Arrow IPC files, written in batches and read through a map (`FORMAT.md`, section 8).
+//! The obs and var tables: Arrow IPC files, written and read in batches (`FORMAT.md`, section 8).
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::iter;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer};
-use arrow_data::ArrayData;
+use arrow_buffer::Buffer;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
 use arrow_ipc::{Block, MetadataVersion};
 use arrow_schema::{ArrowError, FieldRef, SchemaRef};
+use memmap2::MmapOptions;
 
-use super::arrow::{Batch, Dictionaries, Layout, check_schema, read_dictionary, read_footer};
-use super::checksum::HashingWriter;
+use super::arrow::{
+    Batch, Dictionaries, Layout, check_metadata_length, check_schema, read_dictionary, read_footer,
+};
+use super::checksum::{HashingWriter, crc32c, crc32c_append};
 use super::constants::{
     CHECKSUM_PIECE_BYTES, ROLE_INDEX, ROLE_KEY, ROLE_SOURCE_POSITION, SECTION_ALIGNMENT, TABLE_BATCH_ROWS,
 };
 use super::entries::FileEntry;
 use super::error::FormatError;
-use super::file::FileName;
+use super::file::{FileName, StoreFile};
 
 /// Writes a table and the checksums of its pieces.
 #[allow(missing_debug_implementations, reason = "Arrow's writer has none")]
@@ -140,44 +142,18 @@ fn arrow_error(path: &Path, error: ArrowError) -> FormatError {
 /// What an Arrow file begins and ends with.
 const MAGIC: &[u8] = b"ARROW1";
 
-/// A mapped table. Pieces of the file are compared with their checksums before anything in them is used.
+/// A table in a file. What is asked for is read, compared with its checksums, and belongs to whoever asked: what happens to the file
+/// afterwards does not change it.
 #[derive(Debug)]
 pub struct Table {
-    path: PathBuf,
-    map: Buffer,
+    file: StoreFile,
     checksums: Arc<[u32]>,
-    verified: Vec<AtomicBool>,
     n_rows: u64,
     layout: OnceLock<Layout>,
     dictionaries: OnceLock<Dictionaries>,
 }
 
-/// A copy of an array, its children copied by `child`.
-fn copy_of(data: &ArrayData, child: &mut dyn FnMut(&ArrayData) -> ArrayData) -> ArrayData {
-    let copy = |buffer: &Buffer| Buffer::from_slice_ref(buffer.as_slice());
-    let nulls = data.nulls().map(|nulls| {
-        NullBuffer::new(BooleanBuffer::new(
-            copy(nulls.buffer()),
-            nulls.offset(),
-            nulls.len(),
-        ))
-    });
-    let children = data.child_data().iter().map(child).collect();
-    let copied = data.clone().into_builder();
-    let copied = copied.buffers(data.buffers().iter().map(copy).collect());
-    // What was read is valid, and so is its copy; were it not, what was read has to do.
-    copied
-        .nulls(nulls)
-        .child_data(children)
-        .build()
-        .unwrap_or_else(|_| data.clone())
-}
-
-fn copy_all(data: &ArrayData) -> ArrayData {
-    copy_of(data, &mut copy_all)
-}
-
-/// One column of a table, in batches of [`TABLE_BATCH_ROWS`] rows that point into the map.
+/// One column of a table, in batches of [`TABLE_BATCH_ROWS`] rows.
 #[derive(Clone, Debug)]
 pub struct Column {
     field: FieldRef,
@@ -185,27 +161,6 @@ pub struct Column {
 }
 
 impl Column {
-    /// The same column in memory of its own, out of the map: whatever happens to the file, it stays as it was verified.
-    pub(crate) fn detached(&self) -> Self {
-        // All batches have the same categories.
-        let mut categories: Option<(ArrayData, ArrayData)> = None;
-        let mut child = |data: &ArrayData| match &categories {
-            Some((source, copy)) if source.ptr_eq(data) => copy.clone(),
-            _ => {
-                let copy = copy_of(data, &mut copy_all);
-                categories = Some((data.clone(), copy.clone()));
-                copy
-            }
-        };
-        let batches = self.batches.iter();
-        Self {
-            field: self.field.clone(),
-            batches: batches
-                .map(|batch| arrow_array::make_array(copy_of(&batch.to_data(), &mut child)))
-                .collect(),
-        }
-    }
-
     /// Name, type and metadata.
     pub fn field(&self) -> &FieldRef {
         &self.field
@@ -231,17 +186,14 @@ impl Column {
 }
 
 impl Table {
-    /// Maps a table of `n_rows` rows. Nothing but its length is checked yet.
+    /// Opens a table of `n_rows` rows. Nothing but its length is checked yet.
     ///
     /// # Errors
-    /// If the file cannot be mapped or has another length than its entry says.
+    /// If the file cannot be opened or has another length than its entry says.
     pub(crate) fn open(path: PathBuf, entry: &FileEntry, n_rows: u64) -> Result<Self, FormatError> {
-        let map = super::map::map_file(&path, entry.bytes)?;
         Ok(Self {
-            path,
-            map: Buffer::from(bytes::Bytes::from_owner(map)),
+            file: StoreFile::open(path, entry.bytes)?,
             checksums: entry.crc32c.clone(),
-            verified: entry.crc32c.iter().map(|_| AtomicBool::new(false)).collect(),
             n_rows,
             layout: OnceLock::new(),
             dictionaries: OnceLock::new(),
@@ -284,7 +236,7 @@ impl Table {
             .iter()
             .position(|f| f.name() == name && !f.metadata().contains_key(ROLE_KEY));
         let Some(place) = place else {
-            let (file, column) = (self.path.clone(), name.to_string());
+            let (file, column) = (self.file.path().to_path_buf(), name.to_string());
             let mut columns = self.column_names()?.join(", ");
             if columns.is_empty() {
                 columns = "only the names of its rows".to_owned();
@@ -323,9 +275,17 @@ impl Table {
         Ok(fields.last().is_some_and(role))
     }
 
-    /// CRC of the whole file.
-    pub(crate) fn crc(&self) -> u32 {
-        super::checksum::crc32c(self.map.as_slice())
+    /// CRC of the whole file, which is compared with its checksums on the way.
+    ///
+    /// # Errors
+    /// The first damage found.
+    pub(crate) fn crc(&self) -> Result<u32, FormatError> {
+        let mut pieces = Pieces::of(self);
+        let mut crc = 0;
+        for piece in 0..self.checksums.len() {
+            crc = crc32c_append(crc, pieces.load(piece)?);
+        }
+        Ok(crc)
     }
 
     /// The column with this role ([`ROLE_KEY`]).
@@ -337,7 +297,7 @@ impl Table {
         let place = fields
             .iter()
             .position(|f| f.metadata().get(ROLE_KEY).is_some_and(|r| r == role));
-        let missing = || FormatError::table(&self.path, format!("no field has the role {role}"));
+        let missing = || FormatError::table(self.file.path(), format!("no field has the role {role}"));
         self.column_at(place.ok_or_else(missing)?)
     }
 
@@ -369,27 +329,25 @@ impl Table {
         Ok(self
             .read(None, i..i + 1)?
             .pop()
-            .ok_or_else(|| FormatError::table(&self.path, format!("batch {i} is missing")))?)
+            .ok_or_else(|| FormatError::table(self.file.path(), format!("batch {i} is missing")))?)
     }
 
     fn read(&self, column: Option<usize>, range: Range<usize>) -> Result<Vec<RecordBatch>, FormatError> {
         let layout = self.layout()?;
         let dictionaries = self.dictionaries(layout)?;
+        let mut pieces = Pieces::of(self);
         let mut batches = Vec::with_capacity(range.len());
         for i in range {
-            let failed = |reason: String| FormatError::table(&self.path, format!("batch {i}: {reason}"));
+            let failed = |reason: String| self.damaged(format!("batch {i}: {reason}"));
             let rows = self
                 .n_rows
                 .saturating_sub((i * TABLE_BATCH_ROWS) as u64)
                 .min(TABLE_BATCH_ROWS as u64);
             let (head, body) = self.block(&layout.batches[i])?;
-            let batch =
-                Batch::of(&self.map.as_slice()[head], body.len(), &layout.schema, rows).map_err(failed)?;
+            let head = pieces.bytes(head)?;
+            let batch = Batch::of(&head, body.len(), &layout.schema, rows).map_err(failed)?;
             // The body may be large, and only one column of it wanted.
-            for part in batch.ranges(column) {
-                self.verify(body.start + part.start, body.start + part.end)?;
-            }
-            let body = self.map.slice_with_length(body.start, body.len());
+            let body = pieces.body(body, batch.ranges(column))?;
             let schema = layout.schema.clone();
             batches.push(
                 batch
@@ -400,38 +358,34 @@ impl Table {
         Ok(batches)
     }
 
-    /// The categories of all columns, which point into the map.
+    /// The categories of all columns.
     fn dictionaries(&self, layout: &Layout) -> Result<&Dictionaries, FormatError> {
         if let Some(dictionaries) = self.dictionaries.get() {
             return Ok(dictionaries);
         }
+        let mut pieces = Pieces::of(self);
         let mut dictionaries = Dictionaries::new();
         for block in &layout.dictionaries {
             let (head, body) = self.block(block)?;
-            self.verify(body.start, body.end)?;
-            let body = self.map.slice_with_length(body.start, body.len());
-            read_dictionary(
-                &self.map.as_slice()[head],
-                &body,
-                &layout.schema,
-                &mut dictionaries,
-            )
-            .map_err(|reason| FormatError::table(&self.path, reason))?;
+            let head = pieces.bytes(head)?;
+            let all = iter::once(0..body.len());
+            let body = pieces.body(body, all)?;
+            read_dictionary(&head, &body, &layout.schema, &mut dictionaries)
+                .map_err(|reason| self.damaged(reason))?;
         }
         Ok(self.dictionaries.get_or_init(|| dictionaries))
     }
 
-    /// Where a block is: what is said of its body, which is verified, and the body.
+    /// Where a block is: what is said of its body, and the body.
     fn block(&self, block: &Block) -> Result<(Range<usize>, Range<usize>), FormatError> {
         let place = || {
             let start = usize::try_from(block.offset()).ok()?;
             let body = start.checked_add(usize::try_from(block.metaDataLength()).ok()?)?;
             let end = body.checked_add(usize::try_from(block.bodyLength()).ok()?)?;
-            (end <= self.map.len()).then_some((start..body, body..end))
+            (end <= self.file.len()).then_some((start..body, body..end))
         };
-        let (head, body) =
-            place().ok_or_else(|| FormatError::table(&self.path, "a block lies outside the file"))?;
-        self.verify(head.start, head.end)?;
+        let (head, body) = place().ok_or_else(|| self.damaged("a block lies outside the file".to_owned()))?;
+        check_metadata_length(head.len()).map_err(|reason| self.damaged(reason))?;
         Ok((head, body))
     }
 
@@ -444,23 +398,22 @@ impl Table {
     }
 
     fn read_layout(&self) -> Result<Layout, FormatError> {
-        let failed = |reason: String| FormatError::table(&self.path, reason);
-        let bytes = self.map.as_slice();
-        let tail_at = bytes
-            .len()
-            .checked_sub(10)
-            .ok_or_else(|| failed("the file is not an Arrow file".into()))?;
-        self.verify(tail_at, bytes.len())?;
-        let tail: [u8; 10] = bytes[tail_at..].try_into().unwrap_or_default();
-        let footer_bytes = arrow_ipc::reader::read_footer_length(tail).map_err(|e| failed(e.to_string()))?;
+        let mut pieces = Pieces::of(self);
+        let tail_at = { self.file.len().checked_sub(10) }
+            .ok_or_else(|| self.damaged("the file is not an Arrow file".to_owned()))?;
+        let tail = pieces.bytes(tail_at..self.file.len())?;
+        let tail: [u8; 10] = tail[..].try_into().unwrap_or_default();
+        let footer_bytes =
+            arrow_ipc::reader::read_footer_length(tail).map_err(|error| self.damaged(error.to_string()))?;
         let footer_at = tail_at
             .checked_sub(footer_bytes)
-            .ok_or_else(|| failed("the footer is cut off".into()))?;
-        self.verify(footer_at, tail_at)?;
-        let layout = read_footer(&bytes[footer_at..tail_at]).map_err(failed)?;
+            .ok_or_else(|| self.damaged("the footer is cut off".to_owned()))?;
+        check_metadata_length(footer_bytes).map_err(|reason| self.damaged(reason))?;
+        let layout =
+            read_footer(&pieces.bytes(footer_at..tail_at)?).map_err(|reason| self.damaged(reason))?;
         let expected = self.n_rows.div_ceil(TABLE_BATCH_ROWS as u64);
         if layout.batches.len() as u64 != expected {
-            return Err(failed(format!(
+            return Err(self.damaged(format!(
                 "the table has {} batches, expected {expected}",
                 layout.batches.len()
             )));
@@ -468,18 +421,8 @@ impl Table {
         Ok(layout)
     }
 
-    /// Compares the pieces that hold these bytes with their checksums, each once in the table's life.
-    fn verify(&self, start: usize, end: usize) -> Result<(), FormatError> {
-        if start >= end {
-            return Ok(());
-        }
-        for piece in start / CHECKSUM_PIECE_BYTES..end.div_ceil(CHECKSUM_PIECE_BYTES) {
-            if !self.verified[piece].load(Ordering::Relaxed) {
-                verify_piece(&self.path, self.map.as_slice(), piece, self.checksums[piece])?;
-                self.verified[piece].store(true, Ordering::Relaxed);
-            }
-        }
-        Ok(())
+    fn damaged(&self, reason: String) -> FormatError {
+        FormatError::table(self.file.path(), reason)
     }
 
     /// Compares every byte with its checksum and reads every batch.
@@ -487,13 +430,89 @@ impl Table {
     /// # Errors
     /// The first damage found.
     pub fn verify_all(&self) -> Result<(), crate::Error> {
-        self.verify(0, self.map.len())?;
+        self.crc()?;
         // Its end is looked at when it is opened.
-        if !self.map.starts_with(MAGIC) {
+        if !Pieces::of(self).load(0)?.starts_with(MAGIC) {
             let reason = "it does not begin as an Arrow file does".to_owned();
-            return Err(FormatError::table(&self.path, reason).into());
+            return Err(self.damaged(reason).into());
         }
         (0..self.n_batches()?).try_for_each(|i| self.batch(i).map(drop))
+    }
+}
+
+/// Reads a table by the pieces that have a checksum each, and keeps the last one.
+struct Pieces<'a> {
+    table: &'a Table,
+    content: Vec<u8>,
+    loaded: Option<usize>,
+}
+
+impl<'a> Pieces<'a> {
+    fn of(table: &'a Table) -> Self {
+        Self {
+            table,
+            content: Vec::new(),
+            loaded: None,
+        }
+    }
+
+    /// A piece that equals its checksum.
+    fn load(&mut self, piece: usize) -> Result<&[u8], FormatError> {
+        if self.loaded != Some(piece) {
+            self.loaded = None;
+            let file = &self.table.file;
+            let at = piece * CHECKSUM_PIECE_BYTES;
+            self.content.resize(CHECKSUM_PIECE_BYTES.min(file.len() - at), 0);
+            file.read_at(&mut self.content, at)?;
+            check_piece(file.path(), &self.content, piece, self.table.checksums[piece])?;
+            self.loaded = Some(piece);
+        }
+        Ok(&self.content)
+    }
+
+    /// Copies bytes of the file.
+    fn copy(&mut self, range: Range<usize>, into: &mut [u8]) -> Result<(), FormatError> {
+        let mut at = range.start;
+        while at < range.end {
+            let (piece, within) = (at / CHECKSUM_PIECE_BYTES, at % CHECKSUM_PIECE_BYTES);
+            let there = &self.load(piece)?[within..];
+            let n = there.len().min(range.end - at);
+            into[at - range.start..][..n].copy_from_slice(&there[..n]);
+            at += n;
+        }
+        Ok(())
+    }
+
+    fn bytes(&mut self, range: Range<usize>) -> Result<Vec<u8>, FormatError> {
+        let mut bytes = vec![0; range.len()];
+        self.copy(range, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The body of a block, of which only these ranges are read. The rest is zero, and takes no memory.
+    fn body(
+        &mut self,
+        body: Range<usize>,
+        ranges: impl Iterator<Item = Range<usize>>,
+    ) -> Result<Buffer, FormatError> {
+        // Allocated, all of it would be cleared.
+        let mut memory = MmapOptions::new()
+            .len(body.len().max(1))
+            .no_reserve_swap()
+            .map_anon()
+            .map_err(FormatError::io(self.table.file.path()))?;
+        // In order, and what several name only once.
+        let mut ranges: Vec<_> = ranges.collect();
+        ranges.sort_unstable_by_key(|range| range.start);
+        let mut copied = 0;
+        for range in ranges {
+            let left = range.start.max(copied)..range.end;
+            if !left.is_empty() {
+                copied = left.end;
+                self.copy(body.start + left.start..body.start + left.end, &mut memory[left])?;
+            }
+        }
+        Ok(Buffer::from(bytes::Bytes::from_owner(memory)).slice_with_length(0, body.len()))
     }
 }
 
@@ -506,11 +525,16 @@ pub(crate) fn verify_piece(
 ) -> Result<(), FormatError> {
     let start = piece * CHECKSUM_PIECE_BYTES;
     let end = (start + CHECKSUM_PIECE_BYTES).min(bytes.len());
-    let found = super::checksum::crc32c(&bytes[start..end]);
+    check_piece(path, &bytes[start..end], piece, expected)
+}
+
+fn check_piece(path: &Path, content: &[u8], piece: usize, expected: u32) -> Result<(), FormatError> {
+    let found = crc32c(content);
     if found == expected {
         return Ok(());
     }
-    let (start, end) = (start as u64, end as u64);
+    let start = (piece * CHECKSUM_PIECE_BYTES) as u64;
+    let end = start + content.len() as u64;
     Err(FormatError::Checksum {
         file: path.to_path_buf(),
         start,

@@ -21,8 +21,7 @@ pub(super) fn reader(stores: &[Arc<Store>], choice: &ColumnChoice) -> Result<Col
     let mut lacking = None;
     for store in stores {
         match store.obs().column(&choice.name) {
-            // An epoch takes long, and reads the column all the while.
-            Ok(column) => columns.push(Some(column.detached())),
+            Ok(column) => columns.push(Some(column)),
             Err(error)
                 if choice.or_missing
                     && matches!(error.cause(), Cause::Format(FormatError::NoColumn { .. })) =>

@@ -216,7 +216,7 @@ fn check_store_id(store: &Store) -> Result<(), Error> {
             )
         }
     };
-    let (obs, var) = (store.obs().crc(), store.var().crc());
+    let (obs, var) = (store.obs().crc()?, store.var().crc()?);
     let expected = manifest.id_of_content(sections, obs, var);
     // The first linked stores had an id that was made of where their files were, too.
     let was_so = || store.is_linked() && manifest.id_of_content(whole, obs, var) == manifest.store_id();

@@ -158,7 +158,7 @@ impl<'a> Moves<'a> {
         let (layout, sections) = write_index(&path, &index)?;
         let obs = Table::open(store.join(&manifest.obs.file), &manifest.obs, manifest.n_obs)?;
         let var = Table::open(from.join(&manifest.var.file), &manifest.var, manifest.n_vars)?;
-        let store_id = manifest.id_of_content(sections, obs.crc(), var.crc());
+        let store_id = manifest.id_of_content(sections, obs.crc()?, var.crc()?);
         manifest.store_id = id_text(store_id);
         manifest.index.bytes = layout.file_bytes;
         manifest.index.crc32c = write_header(&path, &layout.header(store_id))?.into();

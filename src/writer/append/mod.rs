@@ -248,7 +248,7 @@ impl StoreAppender {
         self.store.var().verify_all()?;
         let var = WrittenTable {
             entry: old.var.clone(),
-            crc: self.store.var().crc(),
+            crc: self.store.var().crc()?,
             n_rows: old.n_vars,
         };
         let shards = self.shards.finish()?;
