@@ -171,11 +171,9 @@ fn selected_row<T: DeliveredValue, R: Rows>(
         let (ordered_indices, ordered_values) = prepared.ordered;
         let ordered_indices = first(ordered_indices, n);
         let ordered_values = T::ComputedValue::of(ordered_values).first_mut(n);
-        prepared
-            .sorter
-            .ascending(row_indices, resolved.n_vars, |from, to| {
-                (ordered_indices[to], ordered_values[to]) = (row_indices[from], row_values[from]);
-            });
+        let from = (row_indices, row_values);
+        let to = (&mut *ordered_indices, &mut *ordered_values);
+        prepared.sorter.order(prepared.lanes, resolved.n_vars, from, to);
         (row_indices, row_values) = (ordered_indices, ordered_values);
     }
     indices.set(row_indices.iter().copied());
@@ -323,6 +321,7 @@ struct Prepared<'a, W: ComputedValue> {
     values: &'a mut [W],
     converted: &'a mut AnyValues,
     keys: &'a mut Keys,
+    lanes: Lanes,
     sorter: &'a mut ColumnSorter,
     ordered: (&'a mut Vec<i32>, &'a mut AnyValues),
 }
@@ -367,6 +366,7 @@ fn prepare<'a, W: ComputedValue, R: Rows>(
         values,
         converted: &mut scratch.converted,
         keys: &mut scratch.keys,
+        lanes: scratch.lanes,
         sorter: &mut scratch.sorter,
         ordered: (&mut scratch.ordered.0, &mut scratch.ordered.1),
     })

@@ -1,5 +1,7 @@
 //! Brings the columns of a row into ascending order.
 
+use super::lanes::Lanes;
+
 /// Memory for ordering rows.
 #[derive(Debug, Default)]
 pub(crate) struct ColumnSorter {
@@ -11,9 +13,15 @@ pub(crate) struct ColumnSorter {
 }
 
 impl ColumnSorter {
-    /// Calls `put(k, place)` for each `columns[k]` with its place in ascending order. All columns differ and are below
+    /// Puts a row, its columns and their values, into the order of its columns, in memory of the same length. All columns differ and are below
     /// `n_columns`.
-    pub(crate) fn ascending(&mut self, columns: &[i32], n_columns: usize, mut put: impl FnMut(usize, usize)) {
+    pub(super) fn order<T: Copy>(
+        &mut self,
+        lanes: Lanes,
+        n_columns: usize,
+        (columns, values): (&[i32], &[T]),
+        (to_columns, to_values): (&mut [i32], &mut [T]),
+    ) {
         let n_words = n_columns.div_ceil(64);
         // Looking at all words takes as long as comparing about this many columns.
         if columns.len() * 16 < n_words {
@@ -24,29 +32,20 @@ impl ColumnSorter {
                 .map(|(k, &column)| (column as u64) << 32 | k as u64);
             self.keys.extend(keys);
             self.keys.sort_unstable();
-            let sorted = self.keys.iter().enumerate();
-            return sorted.for_each(|(place, &key)| put(key as u32 as usize, place));
+            for (place, &key) in self.keys.iter().enumerate() {
+                (to_columns[place], to_values[place]) = ((key >> 32) as i32, values[key as u32 as usize]);
+            }
+            return;
         }
-        // Each place is counted on its own, rather than found by comparisons that nothing could predict.
         self.present.clear();
         self.present.resize(n_words, 0);
-        self.before.clear();
         self.before.resize(n_words, 0);
-        let (present, before) = (self.present.as_mut_slice(), self.before.as_mut_slice());
-        for &column in columns {
-            let word = column as usize / 64;
-            present[word] |= 1 << (column % 64);
-            before[word] += 1;
-        }
-        let mut sum = 0;
-        for count in before.iter_mut() {
-            (*count, sum) = (sum, sum + *count);
-        }
-        for (k, &column) in columns.iter().enumerate() {
-            let word = column as usize / 64;
-            let lower = present[word] & ((1 << (column % 64)) - 1);
-            put(k, (before[word] + lower.count_ones()) as usize);
-        }
+        lanes.order(
+            &mut self.present,
+            &mut self.before,
+            (columns, values),
+            (to_columns, to_values),
+        );
     }
 }
 
@@ -56,26 +55,36 @@ mod tests {
 
     #[test]
     fn both_ways_of_ordering_agree_with_a_sort() {
-        let mut order = ColumnSorter::default();
-        for (n, n_columns) in [
-            (0, 1),
-            (0, 0),
-            (1, 1),
-            (5, 5),
-            (64, 64),
-            (65, 129),
-            (3, 60_000),
-            (900, 1009),
-        ] {
-            // A walk through a group: every column once, in no order.
-            let columns: Vec<i32> = (0..n as i32).map(|k| (k * 37 + 11) % n_columns).collect();
-            let mut expected = columns.clone();
-            expected.sort_unstable();
-            expected.dedup();
-            assert_eq!(expected.len(), n, "the columns differ");
-            let mut found = vec![-1; n];
-            order.ascending(&columns, n_columns as usize, |k, place| found[place] = columns[k]);
-            assert_eq!(found, expected, "{n} of {n_columns}");
+        for lanes in Lanes::available() {
+            let mut sorter = ColumnSorter::default();
+            for (n, n_columns) in [
+                (0, 1),
+                (0, 0),
+                (1, 1),
+                (5, 5),
+                (64, 64),
+                (65, 129),
+                (3, 60_000),
+                (900, 1009),
+            ] {
+                // A walk through a group: every column once, in no order.
+                let columns: Vec<i32> = (0..n as i32).map(|k| (k * 37 + 11) % n_columns).collect();
+                let values: Vec<f64> = columns.iter().map(|&column| f64::from(column) + 0.5).collect();
+                let mut expected = columns.clone();
+                expected.sort_unstable();
+                expected.dedup();
+                assert_eq!(expected.len(), n, "the columns differ");
+                let (mut found, mut found_values) = (vec![-1; n], vec![-1.0; n]);
+                let from = (&columns[..], &values[..]);
+                sorter.order(lanes, n_columns as usize, from, (&mut found, &mut found_values));
+                assert_eq!(found, expected, "{n} of {n_columns}, {lanes:?}");
+                assert!(
+                    found
+                        .iter()
+                        .zip(found_values)
+                        .all(|(&column, value)| value == f64::from(column) + 0.5)
+                );
+            }
         }
     }
 }

@@ -16,6 +16,16 @@ pub(super) fn any_sign(values: &[f32]) -> bool {
 }
 
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
+pub(super) fn order<T: Copy>(
+    present: &mut [u64],
+    before: &mut [u32],
+    from: (&[i32], &[T]),
+    to: (&mut [i32], &mut [T]),
+) {
+    plain::order(present, before, from, to);
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
 pub(super) fn kept_places(kept: &[u64], columns: &[i32], places: &mut [u32]) -> usize {
     plain::kept_places(kept, columns, places)
 }

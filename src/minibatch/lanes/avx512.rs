@@ -28,6 +28,16 @@ pub(super) fn any_sign(values: &[f32]) -> bool {
 }
 
 #[target_feature(enable = "avx512f,bmi1,bmi2,popcnt")]
+pub(super) fn order<T: Copy>(
+    present: &mut [u64],
+    before: &mut [u32],
+    from: (&[i32], &[T]),
+    to: (&mut [i32], &mut [T]),
+) {
+    plain::order(present, before, from, to);
+}
+
+#[target_feature(enable = "avx512f,bmi1,bmi2,popcnt")]
 pub(super) fn kept_places(kept: &[u64], columns: &[i32], places: &mut [u32]) -> usize {
     let n_columns = u32::try_from(64 * kept.len()).unwrap_or(u32::MAX);
     let (end, low) = (_mm512_set1_epi32(n_columns as i32), _mm512_set1_epi32(31));

@@ -69,6 +69,21 @@ impl Lanes {
         dispatch!(self.kept_places(kept, columns, places))
     }
 
+    /// Puts a row into the order of its columns, in memory of the same length. All columns differ; bit `c % 64` of `present[c / 64]` is that of
+    /// column `c`, and none is set. `before` is memory, and as long.
+    ///
+    /// # Panics
+    /// If a column has no bit.
+    pub(super) fn order<T: Copy>(
+        self,
+        present: &mut [u64],
+        before: &mut [u32],
+        (columns, values): (&[i32], &[T]),
+        (to_columns, to_values): (&mut [i32], &mut [T]),
+    ) {
+        dispatch!(self.order(present, before, (columns, values), (to_columns, to_values)));
+    }
+
     /// Puts entry `x` of the table in the place of each value that is the integer `x`, from the front on until a value has none: it is not
     /// an integer, below 1, or its entry is NaN. Up to 15 values before that may be left as well. Says how many were replaced.
     pub(super) fn look_up(self, table: &[f32; TABLE_LEN], values: &mut [f32]) -> usize {

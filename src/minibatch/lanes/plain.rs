@@ -36,6 +36,30 @@ pub(super) fn kept_places(kept: &[u64], columns: &[i32], places: &mut [u32]) -> 
 }
 
 #[inline(always)]
+pub(super) fn order<T: Copy>(
+    present: &mut [u64],
+    before: &mut [u32],
+    (columns, values): (&[i32], &[T]),
+    (to_columns, to_values): (&mut [i32], &mut [T]),
+) {
+    for &column in columns {
+        present[column as usize / 64] |= 1 << (column % 64);
+    }
+    // Each place is counted on its own, rather than found by comparisons that nothing could predict.
+    let mut n = 0;
+    for (before, word) in before.iter_mut().zip(&*present) {
+        *before = n;
+        n += word.count_ones();
+    }
+    for (&column, &value) in columns.iter().zip(values) {
+        let word = column as usize / 64;
+        let lower = present[word] & ((1 << (column % 64)) - 1);
+        let place = (before[word] + lower.count_ones()) as usize;
+        (to_columns[place], to_values[place]) = (column, value);
+    }
+}
+
+#[inline(always)]
 pub(super) fn look_up(table: &[f32; TABLE_LEN], values: &mut [f32]) -> usize {
     for (k, value) in values.iter_mut().enumerate() {
         // Added to 2^23, an integer from 0 up is in the lowest bits as it is.
