@@ -94,7 +94,8 @@ class _Torch(Form):
             import torch
         except ImportError as error:
             raise InputError('to="torch" needs torch: install it (pip install torch), or ask for to="scipy"') from error
-        self._from_dlpack = torch.from_dlpack
+        # What `torch.from_dlpack` comes to for a capsule, without its questions: it is called three times for every minibatch.
+        self._from_dlpack = getattr(torch._C, "_from_dlpack", torch.from_dlpack)
         self._from_numpy = torch.from_numpy
         self._sparse = torch.sparse_csr_tensor
         with warnings.catch_warnings():
@@ -116,8 +117,8 @@ class _Torch(Form):
         return self.csr(indptr, indices, values, raw.shape(matrix))
 
     def csr(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
-        # Checked by cellring already. Without `size` torch would take the largest index for the last column.
-        return self._sparse(indptr, indices, values, size=shape, check_invariants=False)
+        # Checked by cellring already. Without a shape torch would take the largest index for the last column.
+        return self._sparse(indptr, indices, values, shape, check_invariants=False)
 
 
 class _Jax(Form):
