@@ -671,6 +671,31 @@ def test_progress_in_a_terminal(run_python, large, tmp_path):
     assert "convert: " in run_python(script, IN_TERMINAL, large, tmp_path / "s")
 
 
+def test_progress_in_a_notebook(tmp_path):
+    """In a kernel of Jupyter it is a widget, without being asked for."""
+    pytest.importorskip("ipywidgets")
+    pytest.importorskip("ipykernel")
+    from jupyter_client.manager import start_new_kernel
+
+    cell = f"import cellring; print(cellring.convert({os.fspath(MOUSE)!r}, {os.fspath(tmp_path / 's')!r})['n_obs'])"
+    manager, client = start_new_kernel(env={**os.environ, "PYTHONPATH": PACKAGE})
+    try:
+        client.execute(cell)
+        said = []
+        while not said or said[-1] != ("status", {"execution_state": "idle"}):
+            message = client.get_iopub_msg(timeout=LIMIT)
+            said.append((message["msg_type"], message["content"]))
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert ("stream", {"name": "stdout", "text": "10000\n"}) in said
+    shown = [content["data"] for kind, content in said if kind == "display_data"]
+    assert len(shown) == 1 and "application/vnd.jupyter.widget-view+json" in shown[0]
+    assert shown[0]["text/plain"].startswith("convert: ")
+    changes = [content["data"].get("state", {}).get("value") for kind, content in said if kind == "comm_msg"]
+    assert any(isinstance(value, str) and value.startswith("convert:") and "%" in value for value in changes)
+
+
 def test_progress_without_tqdm(run_python, tmp_path):
     script = """
 import sys

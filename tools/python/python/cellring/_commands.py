@@ -10,6 +10,7 @@ import json
 import numbers
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -629,11 +630,32 @@ def _child(arguments: Sequence[str], bar: _Bar) -> tuple[int, str, _Messages]:
         return code, report.read().decode("utf-8", "replace"), messages
 
 
+def _await_end(process: subprocess.Popen[str]) -> None:
+    try:
+        # `wait` looks every 50 ms; this sees the end when it comes.
+        ended = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        # Pythons and kernels that do not have it.
+        process.wait(timeout=_TIME_TO_END)
+        return
+    try:
+        waiting = select.poll()
+        waiting.register(ended, select.POLLIN)
+        waiting.poll(1000 * _TIME_TO_END)
+    finally:
+        os.close(ended)
+    process.wait(timeout=0)
+
+
+# Seconds that a command has to remove what it has begun.
+_TIME_TO_END = 10
+
+
 def _end(process: subprocess.Popen[str]) -> None:
     """Has the command remove what it has begun, and end."""
     process.send_signal(signal.SIGINT)
     try:
-        process.wait(timeout=10)
+        _await_end(process)
     except BaseException as error:
         process.kill()
         if not isinstance(error, subprocess.TimeoutExpired):
