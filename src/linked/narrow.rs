@@ -1,7 +1,7 @@
 //! Elements as a file has them, to elements as rows are kept: columns checked and narrow, values little-endian and narrow where nothing is
 //! lost.
 
-use cellring_core::{Element, ValueClass, ValueType, get};
+use cellring_core::{Element, ValueClass, ValueType, get, put};
 
 /// Appends columns, 2 or 4 bytes each. On failure the place of one that is not below `n_vars`.
 ///
@@ -103,12 +103,11 @@ fn put_columns<E>(
 /// Memory for counts.
 pub(super) type Counts = Vec<u16>;
 
-/// Appends values: those of a `whole` row as `u8` or `u16` where all of them are such counts, else in their own type.
+/// Appends values: as `u8` or `u16` where all of them are such counts, else in their own type.
 pub(super) fn values(
     bytes: &[u8],
     value_type: ValueType,
     big_endian: bool,
-    is_whole: bool,
     counts: &mut Counts,
     out: &mut Vec<u8>,
 ) {
@@ -121,13 +120,13 @@ pub(super) fn values(
     if big_endian && width > 1 {
         out.extend_from_slice(bytes);
         out[start..].chunks_exact_mut(width).for_each(<[u8]>::reverse);
-        if is_whole && width >= 4 {
+        if width >= 4 {
             let swapped = out.split_off(start);
             narrow(&swapped, value_type, counts, out);
         }
         return;
     }
-    match is_whole && width >= 4 {
+    match width >= 4 {
         true => narrow(bytes, value_type, counts, out),
         false => out.extend_from_slice(bytes),
     }
@@ -239,6 +238,15 @@ pub(super) fn widened<T: Element>(values: &[u8], kept: ValueType) -> Vec<T> {
     }
 }
 
+/// Appends values that are kept in a type as they are kept in a wider one.
+pub(super) fn widen(values: &[u8], kept: ValueType, to: ValueType, out: &mut Vec<u8>) {
+    if kept == to {
+        return out.extend_from_slice(values);
+    }
+    let counts = values.chunks_exact(kept.size_bytes()).map(number);
+    cellring_core::with_element!(to, T => counts.for_each(|count| put(T::from_count(count), out)));
+}
+
 /// The columns of a row as they are kept, of so many bytes each.
 pub(super) fn wide_columns(columns: &[u8], column_bytes: usize) -> impl Iterator<Item = u32> {
     columns.chunks_exact(column_bytes).map(number)
@@ -256,16 +264,9 @@ pub(super) fn number(le: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    fn kept(values_bytes: &[u8], value_type: ValueType, big_endian: bool, is_whole: bool) -> Vec<u8> {
+    fn kept(values_bytes: &[u8], value_type: ValueType, big_endian: bool) -> Vec<u8> {
         let mut out = vec![77];
-        values(
-            values_bytes,
-            value_type,
-            big_endian,
-            is_whole,
-            &mut vec![1, 2, 3],
-            &mut out,
-        );
+        values(values_bytes, value_type, big_endian, &mut vec![1, 2, 3], &mut out);
         out.split_off(1)
     }
 
@@ -273,26 +274,32 @@ mod tests {
     fn values_are_as_narrow_as_nothing_is_lost() {
         let f32s = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>();
         let plain = f32s(&[1.0, 255.0, 0.0]);
-        assert_eq!(kept(&plain, ValueType::F32, false, true), [1, 255, 0]);
-        assert_eq!(kept(&plain, ValueType::F32, false, false), plain);
-        assert_eq!(
-            kept(&f32s(&[1.0, 256.0]), ValueType::F32, false, true),
-            [1, 0, 0, 1]
-        );
+        assert_eq!(kept(&plain, ValueType::F32, false), [1, 255, 0]);
+        assert_eq!(kept(&f32s(&[1.0, 256.0]), ValueType::F32, false), [1, 0, 0, 1]);
         for odd in [0.5, -0.0, -1.0, 65_536.0, f32::NAN, f32::INFINITY, 1e30] {
             let bytes = f32s(&[3.0, odd]);
-            assert_eq!(kept(&bytes, ValueType::F32, false, true), bytes, "{odd}");
+            assert_eq!(kept(&bytes, ValueType::F32, false), bytes, "{odd}");
         }
         let swapped: Vec<u8> = [7.0f64, 9.0].iter().flat_map(|v| v.to_be_bytes()).collect();
-        assert_eq!(kept(&swapped, ValueType::F64, true, true), [7, 9]);
-        assert_eq!(
-            kept(&swapped, ValueType::F64, true, false),
-            [7.0f64.to_le_bytes(), 9.0f64.to_le_bytes()].concat()
-        );
+        assert_eq!(kept(&swapped, ValueType::F64, true), [7, 9]);
         let i64s: Vec<u8> = [-1i64, 3].iter().flat_map(|v| v.to_le_bytes()).collect();
-        assert_eq!(kept(&i64s, ValueType::I64, false, true), i64s);
-        assert_eq!(kept(&[2, 0, 1], ValueType::Bool, false, true), [1, 0, 1]);
-        assert_eq!(kept(&[1, 2], ValueType::I16, true, true), [2, 1]);
+        assert_eq!(kept(&i64s, ValueType::I64, false), i64s);
+        assert_eq!(kept(&[2, 0, 1], ValueType::Bool, false), [1, 0, 1]);
+        assert_eq!(kept(&[1, 2], ValueType::I16, true), [2, 1]);
+    }
+
+    #[test]
+    fn narrow_values_are_made_wide_again() {
+        let wide = |values: &[u8], kept, to| {
+            let mut out = vec![77];
+            widen(values, kept, to, &mut out);
+            out.split_off(1)
+        };
+        assert_eq!(wide(&[1, 255], ValueType::U8, ValueType::U16), [1, 0, 255, 0]);
+        let f64s = [1.0f64.to_le_bytes(), 258.0f64.to_le_bytes()].concat();
+        assert_eq!(wide(&[1, 0, 2, 1], ValueType::U16, ValueType::F64), f64s);
+        assert_eq!(wide(&[7], ValueType::U8, ValueType::I32), [7, 0, 0, 0]);
+        assert_eq!(wide(&f64s, ValueType::F64, ValueType::F64), f64s);
     }
 
     #[test]

@@ -8,9 +8,9 @@ use cellring_core::{CsrRows, Element, ValueBuffer};
 use super::canonical::{Entries, canonical, is_canonical};
 use super::error::LinkedError;
 use super::link::Link;
-use super::narrow::{wide_columns, widened};
+use super::narrow::{wide_columns, widen, widened};
 use super::plan::{Batch, PlannedLink, Wanted, plan};
-use super::stage::{Scratch, Staged, stage};
+use super::stage::{DecodedSegment, Scratch, Staged, stage};
 use crate::Error;
 use crate::engine::coalesce::{GAP_BYTES, READ_BYTES, ReadShape};
 use crate::format::FormatError;
@@ -43,14 +43,15 @@ pub(crate) fn gather(staged: Vec<Staged>, mut put: impl FnMut(u32, ArrayRole, Ke
             };
             match part.is_whole {
                 true => put(part.row, part.role, kept),
-                false => split.push((part.row, part.role as u8, part.at, kept)),
+                false => split.push((part, kept)),
             }
         }
     }
     let mut joined: Vec<Vec<u8>> = vec![Vec::new()];
     // Rows that lie in several extents.
-    split.sort_unstable_by_key(|&(row, role, at, _)| (row, role, at));
-    for row in split.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+    let row_of = |part: &DecodedSegment| (part.row, part.role as u8);
+    split.sort_unstable_by_key(|&(part, _)| (row_of(part), part.at));
+    for row in split.chunk_by(|a, b| row_of(a.0) == row_of(b.0)) {
         // Offsets have 32 bits, and a row is far shorter.
         if joined.last().is_none_or(|last| last.len() >= MAX_JOINED_BYTES) {
             joined.push(Vec::new());
@@ -58,17 +59,23 @@ pub(crate) fn gather(staged: Vec<Staged>, mut put: impl FnMut(u32, ArrayRole, Ke
         let number = joined.len() - 1;
         let buffer = &mut joined[number];
         let begin = buffer.len();
-        for (_, _, _, kept) in row {
+        // Each part is as narrow as its own values allow.
+        let widest = row.iter().map(|(part, _)| part.kept());
+        let widest = widest.max_by_key(|kept| kept.size_bytes());
+        for (part, kept) in row {
             let bytes = &staged[kept.buffer as usize].bytes;
-            buffer.extend_from_slice(&bytes[kept.offset_bytes as usize..][..kept.len_bytes as usize]);
+            let bytes = &bytes[kept.offset_bytes as usize..][..kept.len_bytes as usize];
+            match (part.role, widest) {
+                (ArrayRole::Values, Some(widest)) => widen(bytes, part.kept(), widest, buffer),
+                _ => buffer.extend_from_slice(bytes),
+            }
         }
         let kept = Kept {
             buffer: (staged.len() + number) as u32,
             offset_bytes: begin as u32,
             len_bytes: (buffer.len() - begin) as u32,
         };
-        let (number, role, ..) = row[0];
-        put(number, ArrayRole::BOTH[role as usize], kept);
+        put(row[0].0.row, row[0].0.role, kept);
     }
     let mut buffers: Vec<Vec<u8>> = staged.into_iter().map(|staged| staged.bytes).collect();
     buffers.append(&mut joined);
@@ -202,5 +209,80 @@ impl Link {
             true => Ok(None),
             false => canonical(self, input, obs, nnz, parts, entries, out).map(Some),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cellring_core::ValueType;
+
+    /// A batch of parts of row 0: the place of each in it, the values as they are kept, and how many they are.
+    fn staged(role: ArrayRole, value_type: ValueType, parts: &[(u32, &[u8], u32)]) -> Staged {
+        let mut staged = Staged::default();
+        for &(at, bytes, n) in parts {
+            staged.parts.push(DecodedSegment {
+                row: 0,
+                role,
+                at,
+                n,
+                is_whole: false,
+                value_type,
+                offset_bytes: staged.bytes.len() as u32,
+                len_bytes: bytes.len() as u32,
+            });
+            staged.bytes.extend_from_slice(bytes);
+        }
+        staged
+    }
+
+    fn joined(batches: Vec<Staged>) -> Vec<u8> {
+        let mut place = Kept::default();
+        let buffers = gather(batches, |_, _, kept| place = kept);
+        buffers[place.buffer as usize][place.offset_bytes as usize..][..place.len_bytes as usize].to_vec()
+    }
+
+    #[test]
+    fn parts_that_are_kept_in_different_types_become_as_wide_as_the_widest() {
+        let values = |parts: &[(u32, &[u8], u32)]| staged(ArrayRole::Values, ValueType::F32, parts);
+        let half = 0.5f32.to_le_bytes();
+        // In no order, and from several batches.
+        assert_eq!(
+            joined(vec![values(&[(2, &[9], 1)]), values(&[(0, &[7, 8], 2)])]),
+            [7, 8, 9]
+        );
+        assert_eq!(
+            joined(vec![values(&[(0, &[7], 1), (1, &[0, 1], 1)])]),
+            [7, 0, 0, 1]
+        );
+        let expected: Vec<u8> = [3.0f32, 0.5, 256.0]
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect();
+        let mixed = vec![values(&[(1, &half, 1), (2, &[0, 1], 1)]), values(&[(0, &[3], 1)])];
+        assert_eq!(joined(mixed), expected);
+        // Columns have one width whatever their type in the file.
+        let columns = staged(
+            ArrayRole::Columns,
+            ValueType::I64,
+            &[(1, &[1, 0], 1), (0, &[0, 0], 1)],
+        );
+        assert_eq!(joined(vec![columns]), [0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn what_is_held_counts_rows_that_become_wide() {
+        let counts = staged(
+            ArrayRole::Values,
+            ValueType::F32,
+            &[(0, &[7, 8], 2), (2, &[9], 1)],
+        );
+        assert_eq!(counts.held_bytes(), 3 + 3);
+        let mixed = staged(
+            ArrayRole::Values,
+            ValueType::F32,
+            &[(0, &[7, 8], 2), (2, &[0, 0, 0, 63], 1)],
+        );
+        assert_eq!(mixed.held_bytes(), 6 + 12);
     }
 }

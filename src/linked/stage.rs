@@ -1,11 +1,14 @@
 //! Takes the wanted segments out of a batch that was read: chunks are inflated, and the parts of rows that lie in them kept.
 
+use cellring_core::ValueType;
+
 use super::error::LinkedError;
 use super::input::Input;
 use super::link::Link;
 use super::narrow::{self, Counts};
 use super::plan::{Batch, Job, RowSegment};
 use super::stored::ElementStorage;
+use crate::format::encoding::linked::kept_type;
 use crate::format::linked::ArrayRole;
 
 /// Elements of a row as they are kept.
@@ -15,11 +18,21 @@ pub(crate) struct DecodedSegment {
     pub(crate) role: ArrayRole,
     /// First of them within the row.
     pub(crate) at: u32,
-    /// Whether they are all of the row.
+    /// How many they are, and whether all of the row.
+    pub(crate) n: u32,
     pub(crate) is_whole: bool,
+    /// Their type in the file.
+    pub(crate) value_type: ValueType,
     /// Where they are.
     pub(crate) offset_bytes: u32,
     pub(crate) len_bytes: u32,
+}
+
+impl DecodedSegment {
+    /// The type that values are kept in.
+    pub(crate) fn kept(&self) -> ValueType {
+        kept_type(self.value_type, self.n as usize, self.len_bytes as usize).unwrap_or(self.value_type)
+    }
 }
 
 /// The parts of rows that came of a batch.
@@ -30,10 +43,20 @@ pub(crate) struct Staged {
 }
 
 impl Staged {
-    /// The memory that it takes, and will take: parts of rows that are split are put together once more.
+    /// The memory that it takes, and will take: parts of rows that are split are put together once more. Where some values are not kept as
+    /// counts, others may meet them in their rows, and become as wide.
     pub(crate) fn held_bytes(&self) -> u64 {
-        let split = self.parts.iter().filter(|part| !part.is_whole);
-        self.bytes.len() as u64 + split.map(|part| u64::from(part.len_bytes)).sum::<u64>()
+        let split = || self.parts.iter().filter(|part| !part.is_whole);
+        let is_values = |part: &&DecodedSegment| part.role == ArrayRole::Values;
+        let widest = split()
+            .filter(is_values)
+            .map(|part| part.kept().size_bytes())
+            .max();
+        let joined = |part: &DecodedSegment| match (part.role, widest) {
+            (ArrayRole::Values, Some(widest)) => u64::from(part.n) * widest as u64,
+            _ => part.len_bytes.into(),
+        };
+        self.bytes.len() as u64 + split().map(joined).sum::<u64>()
     }
 }
 
@@ -166,14 +189,16 @@ fn keep(
             )?;
         }
         ArrayRole::Values => {
-            narrow::values(elements, value_type, big_endian, segment.is_whole, counts, kept);
+            narrow::values(elements, value_type, big_endian, counts, kept);
         }
     }
     Ok(DecodedSegment {
         row: segment.row,
         role: job.role,
         at: segment.at,
+        n: segment.n,
         is_whole: segment.is_whole,
+        value_type,
         offset_bytes: begin as u32,
         len_bytes: (kept.len() - begin) as u32,
     })
