@@ -28,7 +28,7 @@ pub(super) type Dictionaries = HashMap<i64, ArrayRef>;
 
 /// What the footer says.
 #[derive(Debug)]
-pub(super) struct Layout {
+pub(super) struct Footer {
     pub(super) schema: SchemaRef,
     pub(super) dictionaries: Vec<Block>,
     pub(super) batches: Vec<Block>,
@@ -45,7 +45,7 @@ pub(super) fn check_metadata_length(n_bytes: usize) -> Result<(), String> {
 }
 
 /// Reads the footer of a file.
-pub(super) fn read_footer(bytes: &[u8]) -> Result<Layout, String> {
+pub(super) fn read_footer(bytes: &[u8]) -> Result<Footer, String> {
     let footer = root_as_footer_with_opts(&options(bytes), bytes)
         .map_err(|error| format!("the footer is damaged: {error}"))?;
     let stated = footer.schema().ok_or("the footer has no schema")?;
@@ -64,15 +64,15 @@ pub(super) fn read_footer(bytes: &[u8]) -> Result<Layout, String> {
         return Err("a column has others in it, which no table of a store has".into());
     }
     let list = |blocks: Option<flatbuffers::Vector<'_, Block>>| blocks.iter().flatten().copied().collect();
-    let layout = Layout {
+    let read = Footer {
         schema: Arc::new(schema),
         dictionaries: list(footer.dictionaries()),
         batches: list(footer.recordBatches()),
     };
-    if layout.dictionaries.len() > layout.schema.fields().len() {
+    if read.dictionaries.len() > read.schema.fields().len() {
         return Err("there are more dictionaries than columns".into());
     }
-    Ok(layout)
+    Ok(read)
 }
 
 /// The columns of a table are what the format allows, and each has a name of its own; the first holds the names of the rows.
@@ -448,9 +448,8 @@ mod tests {
 
     #[test]
     fn fields_have_names_and_no_others_within_them() {
-        let read = |name, has_child| {
-            read_footer(&footer(name, has_child)).map(|layout| layout.schema.fields().len())
-        };
+        let read =
+            |name, has_child| read_footer(&footer(name, has_child)).map(|read| read.schema.fields().len());
         assert_eq!(read(Some("cell"), false), Ok(1));
         assert!(read(None, false).is_err_and(|error| error.contains("no name")));
         assert!(read(Some("cell"), true).is_err_and(|error| error.contains("others in it")));

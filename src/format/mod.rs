@@ -23,6 +23,7 @@ pub mod manifest;
 pub(crate) mod names;
 #[doc(hidden)]
 pub mod obs;
+pub(crate) mod pieces;
 pub(crate) mod rules;
 #[doc(hidden)]
 pub mod shard;

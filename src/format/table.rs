@@ -8,22 +8,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_buffer::Buffer;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
 use arrow_ipc::{Block, MetadataVersion};
 use arrow_schema::{ArrowError, FieldRef, SchemaRef};
-use memmap2::MmapOptions;
 
 use super::arrow::{
-    Batch, Dictionaries, Layout, check_metadata_length, check_schema, read_dictionary, read_footer,
+    Batch, Dictionaries, Footer, check_metadata_length, check_schema, read_dictionary, read_footer,
 };
-use super::checksum::{HashingWriter, crc32c, crc32c_append};
-use super::constants::{
-    CHECKSUM_PIECE_BYTES, ROLE_INDEX, ROLE_KEY, ROLE_SOURCE_POSITION, SECTION_ALIGNMENT, TABLE_BATCH_ROWS,
-};
+use super::checksum::{HashingWriter, crc32c_append};
+use super::constants::{ROLE_INDEX, ROLE_KEY, ROLE_SOURCE_POSITION, SECTION_ALIGNMENT, TABLE_BATCH_ROWS};
 use super::entries::FileEntry;
 use super::error::FormatError;
 use super::file::{FileName, StoreFile};
+use super::pieces::Pieces;
 
 /// Writes a table and the checksums of its pieces.
 #[allow(missing_debug_implementations, reason = "Arrow's writer has none")]
@@ -149,7 +146,7 @@ pub struct Table {
     file: StoreFile,
     checksums: Arc<[u32]>,
     n_rows: u64,
-    layout: OnceLock<Layout>,
+    footer: OnceLock<Footer>,
     dictionaries: OnceLock<Dictionaries>,
 }
 
@@ -195,7 +192,7 @@ impl Table {
             file: StoreFile::open(path, entry.bytes)?,
             checksums: entry.crc32c.clone(),
             n_rows,
-            layout: OnceLock::new(),
+            footer: OnceLock::new(),
             dictionaries: OnceLock::new(),
         })
     }
@@ -210,7 +207,7 @@ impl Table {
     /// # Errors
     /// If the file is damaged.
     pub fn schema(&self) -> Result<&SchemaRef, crate::Error> {
-        Ok(&self.layout()?.schema)
+        Ok(&self.footer()?.schema)
     }
 
     /// Names of the columns, without the index and without those that the format adds.
@@ -280,7 +277,7 @@ impl Table {
     /// # Errors
     /// The first damage found.
     pub(crate) fn crc(&self) -> Result<u32, FormatError> {
-        let mut pieces = Pieces::of(self);
+        let mut pieces = self.pieces();
         let mut crc = 0;
         for piece in 0..self.checksums.len() {
             crc = crc32c_append(crc, pieces.load(piece)?);
@@ -302,7 +299,7 @@ impl Table {
     }
 
     fn column_at(&self, place: usize) -> Result<Column, crate::Error> {
-        let batches = self.read(Some(place), 0..self.layout()?.batches.len())?;
+        let batches = self.read(Some(place), 0..self.footer()?.batches.len())?;
         let field = self.schema()?.fields()[place].clone();
         Ok(Column {
             field,
@@ -315,7 +312,7 @@ impl Table {
     /// # Errors
     /// If the file is damaged.
     pub fn n_batches(&self) -> Result<usize, crate::Error> {
-        Ok(self.layout()?.batches.len())
+        Ok(self.footer()?.batches.len())
     }
 
     /// Batch `i` with all its columns.
@@ -333,9 +330,9 @@ impl Table {
     }
 
     fn read(&self, column: Option<usize>, range: Range<usize>) -> Result<Vec<RecordBatch>, FormatError> {
-        let layout = self.layout()?;
-        let dictionaries = self.dictionaries(layout)?;
-        let mut pieces = Pieces::of(self);
+        let footer = self.footer()?;
+        let dictionaries = self.dictionaries(footer)?;
+        let mut pieces = self.pieces();
         let mut batches = Vec::with_capacity(range.len());
         for i in range {
             let failed = |reason: String| self.damaged(format!("batch {i}: {reason}"));
@@ -343,12 +340,12 @@ impl Table {
                 .n_rows
                 .saturating_sub((i * TABLE_BATCH_ROWS) as u64)
                 .min(TABLE_BATCH_ROWS as u64);
-            let (head, body) = self.block(&layout.batches[i])?;
+            let (head, body) = self.block(&footer.batches[i])?;
             let head = pieces.bytes(head)?;
-            let batch = Batch::of(&head, body.len(), &layout.schema, rows).map_err(failed)?;
+            let batch = Batch::of(&head, body.len(), &footer.schema, rows).map_err(failed)?;
             // The body may be large, and only one column of it wanted.
-            let body = pieces.body(body, batch.ranges(column))?;
-            let schema = layout.schema.clone();
+            let body = pieces.sparse(body, batch.ranges(column))?;
+            let schema = footer.schema.clone();
             batches.push(
                 batch
                     .decode(&body, schema, dictionaries, column)
@@ -359,18 +356,18 @@ impl Table {
     }
 
     /// The categories of all columns.
-    fn dictionaries(&self, layout: &Layout) -> Result<&Dictionaries, FormatError> {
+    fn dictionaries(&self, footer: &Footer) -> Result<&Dictionaries, FormatError> {
         if let Some(dictionaries) = self.dictionaries.get() {
             return Ok(dictionaries);
         }
-        let mut pieces = Pieces::of(self);
+        let mut pieces = self.pieces();
         let mut dictionaries = Dictionaries::new();
-        for block in &layout.dictionaries {
+        for block in &footer.dictionaries {
             let (head, body) = self.block(block)?;
             let head = pieces.bytes(head)?;
             let all = iter::once(0..body.len());
-            let body = pieces.body(body, all)?;
-            read_dictionary(&head, &body, &layout.schema, &mut dictionaries)
+            let body = pieces.sparse(body, all)?;
+            read_dictionary(&head, &body, &footer.schema, &mut dictionaries)
                 .map_err(|reason| self.damaged(reason))?;
         }
         Ok(self.dictionaries.get_or_init(|| dictionaries))
@@ -389,16 +386,16 @@ impl Table {
         Ok((head, body))
     }
 
-    fn layout(&self) -> Result<&Layout, FormatError> {
-        if let Some(layout) = self.layout.get() {
-            return Ok(layout);
+    fn footer(&self) -> Result<&Footer, FormatError> {
+        if let Some(footer) = self.footer.get() {
+            return Ok(footer);
         }
-        let layout = self.read_layout()?;
-        Ok(self.layout.get_or_init(|| layout))
+        let footer = self.find_footer()?;
+        Ok(self.footer.get_or_init(|| footer))
     }
 
-    fn read_layout(&self) -> Result<Layout, FormatError> {
-        let mut pieces = Pieces::of(self);
+    fn find_footer(&self) -> Result<Footer, FormatError> {
+        let mut pieces = self.pieces();
         let tail_at = { self.file.len().checked_sub(10) }
             .ok_or_else(|| self.damaged("the file is not an Arrow file".to_owned()))?;
         let tail = pieces.bytes(tail_at..self.file.len())?;
@@ -409,16 +406,20 @@ impl Table {
             .checked_sub(footer_bytes)
             .ok_or_else(|| self.damaged("the footer is cut off".to_owned()))?;
         check_metadata_length(footer_bytes).map_err(|reason| self.damaged(reason))?;
-        let layout =
+        let footer =
             read_footer(&pieces.bytes(footer_at..tail_at)?).map_err(|reason| self.damaged(reason))?;
         let expected = self.n_rows.div_ceil(TABLE_BATCH_ROWS as u64);
-        if layout.batches.len() as u64 != expected {
+        if footer.batches.len() as u64 != expected {
             return Err(self.damaged(format!(
                 "the table has {} batches, expected {expected}",
-                layout.batches.len()
+                footer.batches.len()
             )));
         }
-        Ok(layout)
+        Ok(footer)
+    }
+
+    fn pieces(&self) -> Pieces<'_> {
+        Pieces::new(&self.file, &self.checksums)
     }
 
     fn damaged(&self, reason: String) -> FormatError {
@@ -432,114 +433,10 @@ impl Table {
     pub fn verify_all(&self) -> Result<(), crate::Error> {
         self.crc()?;
         // Its end is looked at when it is opened.
-        if !Pieces::of(self).load(0)?.starts_with(MAGIC) {
+        if self.file.len() < MAGIC.len() || !self.pieces().load(0)?.starts_with(MAGIC) {
             let reason = "it does not begin as an Arrow file does".to_owned();
             return Err(self.damaged(reason).into());
         }
         (0..self.n_batches()?).try_for_each(|i| self.batch(i).map(drop))
     }
-}
-
-/// Reads a table by the pieces that have a checksum each, and keeps the last one.
-struct Pieces<'a> {
-    table: &'a Table,
-    content: Vec<u8>,
-    loaded: Option<usize>,
-}
-
-impl<'a> Pieces<'a> {
-    fn of(table: &'a Table) -> Self {
-        Self {
-            table,
-            content: Vec::new(),
-            loaded: None,
-        }
-    }
-
-    /// A piece that equals its checksum.
-    fn load(&mut self, piece: usize) -> Result<&[u8], FormatError> {
-        if self.loaded != Some(piece) {
-            self.loaded = None;
-            let file = &self.table.file;
-            let at = piece * CHECKSUM_PIECE_BYTES;
-            self.content.resize(CHECKSUM_PIECE_BYTES.min(file.len() - at), 0);
-            file.read_at(&mut self.content, at)?;
-            check_piece(file.path(), &self.content, piece, self.table.checksums[piece])?;
-            self.loaded = Some(piece);
-        }
-        Ok(&self.content)
-    }
-
-    /// Copies bytes of the file.
-    fn copy(&mut self, range: Range<usize>, into: &mut [u8]) -> Result<(), FormatError> {
-        let mut at = range.start;
-        while at < range.end {
-            let (piece, within) = (at / CHECKSUM_PIECE_BYTES, at % CHECKSUM_PIECE_BYTES);
-            let there = &self.load(piece)?[within..];
-            let n = there.len().min(range.end - at);
-            into[at - range.start..][..n].copy_from_slice(&there[..n]);
-            at += n;
-        }
-        Ok(())
-    }
-
-    fn bytes(&mut self, range: Range<usize>) -> Result<Vec<u8>, FormatError> {
-        let mut bytes = vec![0; range.len()];
-        self.copy(range, &mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// The body of a block, of which only these ranges are read. The rest is zero, and takes no memory.
-    fn body(
-        &mut self,
-        body: Range<usize>,
-        ranges: impl Iterator<Item = Range<usize>>,
-    ) -> Result<Buffer, FormatError> {
-        // Allocated, all of it would be cleared.
-        let mut memory = MmapOptions::new()
-            .len(body.len().max(1))
-            .no_reserve_swap()
-            .map_anon()
-            .map_err(FormatError::io(self.table.file.path()))?;
-        // In order, and what several name only once.
-        let mut ranges: Vec<_> = ranges.collect();
-        ranges.sort_unstable_by_key(|range| range.start);
-        let mut copied = 0;
-        for range in ranges {
-            let left = range.start.max(copied)..range.end;
-            if !left.is_empty() {
-                copied = left.end;
-                self.copy(body.start + left.start..body.start + left.end, &mut memory[left])?;
-            }
-        }
-        Ok(Buffer::from(bytes::Bytes::from_owner(memory)).slice_with_length(0, body.len()))
-    }
-}
-
-/// Compares one piece of a file with its checksum.
-pub(crate) fn verify_piece(
-    path: &Path,
-    bytes: &[u8],
-    piece: usize,
-    expected: u32,
-) -> Result<(), FormatError> {
-    let start = piece * CHECKSUM_PIECE_BYTES;
-    let end = (start + CHECKSUM_PIECE_BYTES).min(bytes.len());
-    check_piece(path, &bytes[start..end], piece, expected)
-}
-
-fn check_piece(path: &Path, content: &[u8], piece: usize, expected: u32) -> Result<(), FormatError> {
-    let found = crc32c(content);
-    if found == expected {
-        return Ok(());
-    }
-    let start = (piece * CHECKSUM_PIECE_BYTES) as u64;
-    let end = start + content.len() as u64;
-    Err(FormatError::Checksum {
-        file: path.to_path_buf(),
-        start,
-        end,
-        expected,
-        found,
-    })
 }

@@ -17,7 +17,7 @@ use crate::format::lazy::Lazy;
 use crate::format::linked::{
     ArrayRole, CHECKSUM_BYTES, Description, EXTENT_BYTES, GROUP_OBS, LinkedLayout, count_bytes,
 };
-use crate::format::table::verify_piece;
+use crate::format::pieces::verify_piece;
 use crate::format::{FormatError, Manifest};
 
 /// The most bytes that one obs or one chunk may take in a file: they are read into one slot.
@@ -42,7 +42,7 @@ pub(crate) struct Link {
 
 /// Which values are those of an obs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ObsValues {
+pub(crate) struct ObsSpan {
     /// Number of the input that it is of.
     pub(crate) input: u32,
     /// The first of them, among those of the input.
@@ -255,7 +255,7 @@ impl Link {
     ///
     /// # Panics
     /// If there is no such obs.
-    pub(crate) fn values(&self, obs: u64) -> Result<ObsValues, FormatError> {
+    pub(crate) fn values(&self, obs: u64) -> Result<ObsSpan, FormatError> {
         let LinkedLayout {
             n_obs,
             starts_at,
@@ -288,7 +288,7 @@ impl Link {
                     && own <= self.max_obs_nnz
                     && input.is_whole_row(obs, first, own) =>
             {
-                Ok(ObsValues {
+                Ok(ObsSpan {
                     input: number,
                     first,
                     nnz: own,

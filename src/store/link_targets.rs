@@ -7,7 +7,7 @@ use crate::Error;
 use crate::format::constants::{INDEX_HEADER_BYTES, MANIFEST_FILE};
 use crate::format::lazy::Lazy;
 use crate::format::linked::{Description, LinkedLayout, count_bytes};
-use crate::format::table::verify_piece;
+use crate::format::pieces::verify_piece;
 use crate::format::{FormatError, Manifest};
 
 /// What a linked store says of the files that it leads to.

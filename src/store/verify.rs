@@ -18,7 +18,7 @@ use crate::format::linked::Description;
 use crate::format::linked_id::identifying;
 use crate::format::manifest::LAYERS;
 use crate::format::names::is_left_by_append;
-use crate::format::table::verify_piece;
+use crate::format::pieces::verify_piece;
 use crate::format::window::{ShardFile, Window};
 use crate::format::{Element, FormatError, Manifest};
 

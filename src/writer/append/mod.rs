@@ -28,7 +28,7 @@ use crate::format::constants::{MANIFEST_FILE, shard_file};
 use crate::format::file::FileName;
 use crate::format::manifest::ShardEntry;
 use crate::format::names::version_of;
-use crate::format::table::verify_piece;
+use crate::format::pieces::verify_piece;
 use crate::format::{FormatError, Manifest};
 use crate::store::Store;
 use workplace::Workplace;

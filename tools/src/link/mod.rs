@@ -1,9 +1,9 @@
 //! Stores whose values stay in the file that they come from.
 
-mod again;
 mod cache;
 mod linking;
+mod relink;
 
-pub use again::{RelocateReport, refresh, relocate};
 pub use cache::{Opened, open};
 pub use linking::{LinkOptions, LinkReport, link};
+pub use relink::{RelocateReport, refresh, relocate};
