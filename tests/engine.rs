@@ -219,6 +219,14 @@ fn a_sandbox_that_refuses_io_uring_leaves_pread() {
 }
 
 #[test]
+fn a_sandbox_that_refuses_copies_from_maps_is_told_what_to_choose() {
+    let (_dir, path) = file();
+    for case in ["map-eperm", "map-enosys"] {
+        in_child(case, &path);
+    }
+}
+
+#[test]
 fn a_ring_that_is_refused_later_ends_the_engine() {
     in_child_with_a_ring("enter-later");
 }
@@ -283,6 +291,19 @@ fn child() {
             "io_uring_enter",
             "seccomp",
         ),
+        "map-eperm" | "map-enosys" => {
+            let code = if case == "map-eperm" {
+                libc::EPERM
+            } else {
+                libc::ENOSYS
+            };
+            refuse_calls(&[libc::SYS_process_vm_readv], code, Threads::This);
+            let error = read_all(&path, &config(Backend::Mmap, Direct::Auto)).unwrap_err();
+            let said = error.to_string();
+            assert!(said.contains("process_vm_readv from a memory map"), "{said}");
+            assert!(said.contains("choose backend pread"), "{said}");
+            read_all(&path, &config(Backend::Pread, Direct::Auto)).unwrap();
+        }
         "register-eperm" => {
             refuse_calls(&[libc::SYS_io_uring_register], libc::EPERM, Threads::This);
             let choice = read_all(&path, &EngineConfig::default()).unwrap();

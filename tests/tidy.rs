@@ -40,40 +40,40 @@ fn sources(dir: &str) -> Vec<(String, String)> {
 
 /// The files that may hold unsafe code, and why each needs it.
 const UNSAFE: &[&str] = &[
-    "src/buffer/arena.rs",         // maps, and has the kernel copy from them and page advice
-    "src/buffer/slot.rs",          // slices of the arena
-    "src/engine/backend/mmap.rs",  // maps, and has the kernel copy from them
-    "src/engine/backend/pread.rs", // pread into a slot
-    "src/engine/backend/uring/queues.rs", // io_uring
-    "src/engine/backend/uring/regions.rs", // registers memory with io_uring
-    "src/engine/backend/uring/setup.rs", // writes a byte through a ring; shares buffers
-    "src/engine/backend/uring/thread.rs", // the clock of a thread
-    "src/engine/direct.rs",        // statx, cachestat, fiemap
-    "src/format/encoding/packed/arch/avx2.rs", // vector instructions
-    "src/format/encoding/packed/arch/avx512.rs", // vector instructions
-    "src/format/encoding/packed/arch/eights.rs", // vector instructions
-    "src/format/encoding/packed/arch/generic/ahead.rs", // memory that is not initialised
+    "src/buffer/arena.rs",                                // maps and page advice
+    "src/buffer/slot.rs",                                 // slices of the arena
+    "src/engine/backend/mmap.rs",                         // maps, and has the kernel copy from them
+    "src/engine/backend/pread.rs",                        // pread into a slot
+    "src/engine/backend/uring/queues.rs",                 // io_uring
+    "src/engine/backend/uring/regions.rs",                // registers memory with io_uring
+    "src/engine/backend/uring/setup.rs",                  // writes a byte through a ring; shares buffers
+    "src/engine/backend/uring/thread.rs",                 // the clock of a thread
+    "src/engine/direct.rs",                               // statx, cachestat, fiemap
+    "src/format/encoding/packed/arch/avx2.rs",            // vector instructions
+    "src/format/encoding/packed/arch/avx512.rs",          // vector instructions
+    "src/format/encoding/packed/arch/eights.rs",          // vector instructions
+    "src/format/encoding/packed/arch/generic/ahead.rs",   // memory that is not initialised
     "src/format/encoding/packed/arch/generic/general.rs", // vector loads and stores
-    "src/format/encoding/packed/arch/generic/loops.rs", // vector loads and stores
-    "src/format/encoding/packed/arch/generic/mod.rs", // calls code for an instruction set
-    "src/format/encoding/packed/arch/vector.rs", // states what vector instructions ask for
-    "src/format/encoding/packed/decode.rs", // calls code for an instruction set
-    "src/format/encoding/prefetch.rs", // prefetch instructions
-    "src/format/lazy.rs",          // pages that are filled as they are looked at
-    "src/gpu/cuda.rs",             // calls libcuda
-    "src/gpu/device.rs",           // takes over a stream
-    "src/gpu/dlpack.rs",           // hands memory to C
-    "src/gpu/driver.rs",           // has a driver copy from addresses
-    "src/gpu/stager.rs",           // has a driver copy from addresses
-    "src/gpu/standin/calls.rs",    // copies from addresses
-    "src/gpu/standin/mod.rs",      // copies from addresses
-    "src/gpu/tests.rs",            // does what must not be done; consumes capsules
-    "src/minibatch/lanes/avx2.rs", // vector instructions
-    "src/minibatch/lanes/avx512.rs", // vector instructions
-    "src/minibatch/lanes/mod.rs",  // calls code for an instruction set
-    "src/writer/publish/target.rs", // faccessat, geteuid
-    "src/writer/rename.rs",        // renameat2
-    "tools/python/src/arrays.rs",  // capsules, and arrays by their addresses
+    "src/format/encoding/packed/arch/generic/loops.rs",   // vector loads and stores
+    "src/format/encoding/packed/arch/generic/mod.rs",     // calls code for an instruction set
+    "src/format/encoding/packed/arch/vector.rs",          // states what vector instructions ask for
+    "src/format/encoding/packed/decode.rs",               // calls code for an instruction set
+    "src/format/encoding/prefetch.rs",                    // prefetch instructions
+    "src/format/lazy.rs",                                 // pages that are filled as they are looked at
+    "src/gpu/cuda.rs",                                    // calls libcuda
+    "src/gpu/device.rs",                                  // takes over a stream
+    "src/gpu/dlpack.rs",                                  // hands memory to C
+    "src/gpu/driver.rs",                                  // has a driver copy from addresses
+    "src/gpu/stager.rs",                                  // has a driver copy from addresses
+    "src/gpu/standin/calls.rs",                           // copies from addresses
+    "src/gpu/standin/mod.rs",                             // copies from addresses
+    "src/gpu/tests.rs",                                   // does what must not be done; consumes capsules
+    "src/minibatch/lanes/avx2.rs",                        // vector instructions
+    "src/minibatch/lanes/avx512.rs",                      // vector instructions
+    "src/minibatch/lanes/mod.rs",                         // calls code for an instruction set
+    "src/writer/publish/target.rs",                       // faccessat, geteuid
+    "src/writer/rename.rs",                               // renameat2
+    "tools/python/src/arrays.rs",                         // capsules, and arrays by their addresses
 ];
 
 /// Whether a source holds unsafe code, or would be allowed to.

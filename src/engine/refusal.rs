@@ -11,20 +11,24 @@ pub(super) fn refusal(step: &str, error: &io::Error) -> String {
     format!(
         "{step} was refused with {}: {}",
         name_errno(error),
-        remedy(error, disabled.trim())
+        remedy(step, error, disabled.trim())
     )
 }
 
-fn remedy(error: &io::Error, disabled: &str) -> String {
+fn remedy(step: &str, error: &io::Error, disabled: &str) -> String {
     match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES | libc::ENOSYS) if step.starts_with("process_vm_readv") => {
+            "choose backend pread, or allow the system call in the seccomp profile or sandbox".to_owned()
+        }
         Some(libc::EPERM | libc::EACCES) if matches!(disabled, "1" | "2") => {
             "set kernel.io_uring_disabled to 0".to_owned()
         }
         Some(libc::EPERM | libc::EACCES) => {
-            "allow the system call in the seccomp profile of the container".to_owned()
+            "allow the io_uring system calls in the seccomp profile of the container".to_owned()
         }
         Some(libc::ENOSYS) => {
-            "use Linux 5.6 or newer and allow the system call in the seccomp profile or sandbox".to_owned()
+            "use Linux 5.6 or newer and allow the io_uring system calls in the seccomp profile or sandbox"
+                .to_owned()
         }
         Some(libc::ENOMEM) => format!(
             "raise RLIMIT_MEMLOCK, now {}, or grant CAP_IPC_LOCK",
@@ -81,9 +85,11 @@ mod tests {
             (libc::EOPNOTSUPP, "", "another backend"),
         ];
         for (code, disabled, word) in cases {
-            let text = remedy(&errno(-code).unwrap_err(), disabled);
+            let text = remedy("io_uring_setup", &errno(-code).unwrap_err(), disabled);
             assert!(text.contains(word), "{code}: {text}");
         }
+        let text = remedy("process_vm_readv", &errno(-libc::EPERM).unwrap_err(), "2");
+        assert!(text.starts_with("choose backend pread"), "{text}");
         let text = refusal("io_uring_setup", &errno(-libc::ENOSYS).unwrap_err());
         assert!(
             text.starts_with("io_uring_setup was refused with ENOSYS (errno 38): use Linux"),

@@ -4,14 +4,14 @@
 //! a compressed or repeated piece could take any amount of memory. So the tables of a store hold flat, uncompressed columns, and
 //! every length and offset is compared here with the bytes that are there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, make_array};
 use arrow_buffer::Buffer;
+use arrow_data::ArrayData;
 use arrow_ipc::convert::try_fb_to_schema;
-use arrow_ipc::reader::RecordBatchDecoder;
 use arrow_ipc::{
     Block, Endianness, Message, MetadataVersion, root_as_footer_with_opts, root_as_message_with_opts,
 };
@@ -22,9 +22,6 @@ use super::constants::{MAX_FOOTER_BYTES, ROLE_INDEX, ROLE_KEY, ROLE_SOURCE_POSIT
 
 /// What stands before a message: four bytes of ones, and its length.
 const PREFIX_BYTES: usize = 8;
-
-/// The dictionaries of a table, by their ids.
-pub(super) type Dictionaries = HashMap<i64, ArrayRef>;
 
 /// What the footer says.
 #[derive(Debug)]
@@ -129,36 +126,45 @@ fn is_flat(data_type: &DataType) -> bool {
     }
 }
 
-/// Buffers of a column: missing values, offsets where it is one of texts, values.
-fn n_buffers(data_type: &DataType) -> usize {
+/// The buffers of a column (missing values, offsets if it is one of texts, values), each by the bytes of an element, of which its place is
+/// a multiple.
+fn buffer_widths(data_type: &DataType) -> &'static [usize] {
     match data_type {
-        DataType::Utf8 | DataType::LargeUtf8 => 3,
-        _ => 2,
+        DataType::Utf8 => &[1, 4, 1],
+        DataType::LargeUtf8 => &[1, 8, 1],
+        DataType::Dictionary(key, _) => buffer_widths(key),
+        other => match other.primitive_width() {
+            Some(16 | 32) => &[1, 16],
+            Some(8) => &[1, 8],
+            Some(4) => &[1, 4],
+            Some(2) => &[1, 2],
+            _ => &[1, 1],
+        },
     }
 }
 
 /// A record batch whose lengths and offsets are within its message.
-pub(super) struct Batch<'a> {
-    message: arrow_ipc::RecordBatch<'a>,
-    /// Of each column, its buffers in the body.
-    buffers: Vec<Vec<Range<usize>>>,
+pub(super) struct Batch {
+    n_rows: usize,
+    columns: Vec<BatchColumn>,
 }
 
-impl<'a> Batch<'a> {
+struct BatchColumn {
+    has_nulls: bool,
+    /// Where its buffers are in the body.
+    buffers: Vec<Range<usize>>,
+}
+
+impl Batch {
     /// The record batch of a block of `n_rows` rows: `head` is what stands before its body.
-    pub(super) fn of(
-        head: &'a [u8],
-        body_bytes: usize,
-        schema: &Schema,
-        n_rows: u64,
-    ) -> Result<Self, String> {
+    pub(super) fn of(head: &[u8], body_bytes: usize, schema: &Schema, n_rows: u64) -> Result<Self, String> {
         let message = message(head, body_bytes)?;
         let batch = message
             .header_as_record_batch()
             .ok_or("a block of a record batch holds something else")?;
         let types = schema.fields().iter().map(|field| field.data_type());
         let batch = Self::check(batch, types, body_bytes)?;
-        let found = batch.message.length();
+        let found = batch.n_rows;
         match u64::try_from(found) == Ok(n_rows) {
             true => Ok(batch),
             false => Err(format!("it has {found} rows, expected {n_rows}")),
@@ -166,7 +172,7 @@ impl<'a> Batch<'a> {
     }
 
     fn check<'t>(
-        message: arrow_ipc::RecordBatch<'a>,
+        message: arrow_ipc::RecordBatch<'_>,
         types: impl ExactSizeIterator<Item = &'t DataType>,
         body_bytes: usize,
     ) -> Result<Self, String> {
@@ -196,84 +202,129 @@ impl<'a> Batch<'a> {
             return Err("its columns do not have the number of rows that it declares".into());
         }
         let mut left = stated.iter();
-        let mut buffers = Vec::with_capacity(types.len());
-        for data_type in types {
-            let mut of_column = Vec::with_capacity(3);
-            for buffer in left.by_ref().take(n_buffers(data_type)) {
-                of_column.push(range_of(buffer, body_bytes)?);
+        let mut columns = Vec::with_capacity(types.len());
+        let mut all_bytes = 0;
+        for (data_type, node) in types.zip(nodes) {
+            let mut buffers = Vec::with_capacity(3);
+            for (buffer, &width) in buffer_widths(data_type)
+                .iter()
+                .map_while(|width| Some((left.next()?, width)))
+            {
+                let range = range_of(buffer, body_bytes)?;
+                if !range.start.is_multiple_of(width) {
+                    return Err(format!(
+                        "a buffer is at byte {}, which is not a multiple of {width}",
+                        range.start
+                    ));
+                }
+                all_bytes += range.len();
+                buffers.push(range);
             }
-            if of_column.len() != n_buffers(data_type) {
+            if buffers.len() != buffer_widths(data_type).len() {
                 return Err("it has fewer buffers than its columns need".into());
             }
-            buffers.push(of_column);
+            columns.push(BatchColumn {
+                has_nulls: node.null_count() > 0,
+                buffers,
+            });
         }
-        match left.next() {
-            None => Ok(Self { message, buffers }),
-            Some(_) => Err("it has more buffers than its columns need".into()),
+        if left.next().is_some() {
+            return Err("it has more buffers than its columns need".into());
         }
+        // Each is read on its own, so that what several name would take its memory several times.
+        if all_bytes > body_bytes {
+            return Err(format!(
+                "its buffers have {all_bytes} bytes, more than its message of {body_bytes}"
+            ));
+        }
+        let n_rows = n_rows as usize;
+        Ok(Self { n_rows, columns })
     }
 
-    /// Where the values of a column, or of all, lie in the body.
-    pub(super) fn ranges(&self, column: Option<usize>) -> impl Iterator<Item = Range<usize>> + '_ {
-        let each = self.buffers.iter().enumerate();
-        each.filter(move |(place, _)| column.is_none_or(|column| column == *place))
-            .flat_map(|(_, ranges)| ranges.iter().cloned())
+    /// Where the buffers of a column are in the body.
+    pub(super) fn buffers(&self, place: usize) -> &[Range<usize>] {
+        &self.columns[place].buffers
     }
 
-    /// Has Arrow make columns of the body: one, or all.
-    pub(super) fn decode(
-        self,
-        body: &Buffer,
-        schema: SchemaRef,
-        dictionaries: &Dictionaries,
-        column: Option<usize>,
-    ) -> Result<RecordBatch, String> {
-        let projection = column.map(|column| [column]);
-        caught(|| {
-            // What does not lie aligned would be copied.
-            RecordBatchDecoder::try_new(body, self.message, schema, dictionaries, &MetadataVersion::V5)?
-                .with_projection(projection.as_ref().map(|one| &one[..]))
-                .with_require_alignment(true)
-                .read_record_batch()
+    /// The column that its buffers make; of categories, these too.
+    pub(super) fn column(
+        &self,
+        place: usize,
+        data_type: &DataType,
+        buffers: Vec<Buffer>,
+        categories: Option<ArrayRef>,
+    ) -> Result<ArrayRef, String> {
+        let mut buffers = buffers.into_iter();
+        let nulls = buffers.next().filter(|_| self.columns[place].has_nulls);
+        let data = ArrayData::builder(data_type.clone())
+            .len(self.n_rows)
+            .null_bit_buffer(nulls)
+            .buffers(buffers.collect())
+            .child_data(categories.iter().map(|array| array.to_data()).collect());
+        // Every value is checked: offsets, texts, codes.
+        caught(|| data.build().map(make_array))
+    }
+}
+
+/// A dictionary, before its values are read.
+pub(super) struct Dictionary {
+    pub(super) id: i64,
+    pub(super) value_type: DataType,
+    /// Of one column.
+    pub(super) values: Batch,
+}
+
+impl Dictionary {
+    /// The dictionary of a block: `head` is what stands before its body.
+    pub(super) fn of(head: &[u8], body_bytes: usize, schema: &Schema) -> Result<Self, String> {
+        let message = message(head, body_bytes)?;
+        let dictionary = message
+            .header_as_dictionary_batch()
+            .ok_or("a block of a dictionary holds something else")?;
+        let id = dictionary.id();
+        let of_id = |field: &&Arc<Field>| dictionary_id(field) == Some(id);
+        let field = schema.fields().iter().find(of_id);
+        let value_type = match field.map(|field| field.data_type()) {
+            Some(DataType::Dictionary(_, value)) => (**value).clone(),
+            _ => return Err(format!("no column has the dictionary {id}")),
+        };
+        if dictionary.isDelta() {
+            return Err(in_pieces(id));
+        }
+        let batch = dictionary.data().ok_or("a dictionary has no values")?;
+        let values = Batch::check(batch, [&value_type].into_iter(), body_bytes)?;
+        // A bit for each category may be many millions, each of which code takes far more for.
+        let most = match (&value_type, value_type.primitive_width()) {
+            (DataType::Boolean, _) => 2,
+            (_, Some(width @ 1..=2)) => 1 << (8 * width),
+            _ => usize::MAX,
+        };
+        if values.n_rows > most {
+            return Err(format!(
+                "the dictionary {id} has {} categories of type {value_type}, expected at most {most}",
+                values.n_rows
+            ));
+        }
+        Ok(Self {
+            id,
+            value_type,
+            values,
         })
     }
 }
 
-/// Reads the dictionary of a block: `head` is what stands before its body. Each id comes once.
-pub(super) fn read_dictionary(
-    head: &[u8],
-    body: &Buffer,
-    schema: &Schema,
-    dictionaries: &mut Dictionaries,
-) -> Result<(), String> {
-    let message = message(head, body.len())?;
-    let dictionary = message
-        .header_as_dictionary_batch()
-        .ok_or("a block of a dictionary holds something else")?;
-    let id = dictionary.id();
-    let value_type = value_type(schema, id).ok_or_else(|| format!("no column has the dictionary {id}"))?;
-    if dictionary.isDelta() || dictionaries.contains_key(&id) {
-        return Err(format!("the dictionary {id} comes in several pieces"));
-    }
-    let batch = dictionary.data().ok_or("a dictionary has no values")?;
-    let batch = Batch::check(batch, [&value_type].into_iter(), body.len())?;
-    let schema = Arc::new(Schema::new(vec![Field::new("", value_type.clone(), true)]));
-    let values = batch.decode(body, schema, &Dictionaries::new(), None)?;
-    dictionaries.insert(id, values.column(0).clone());
-    Ok(())
+/// What is wrong with a dictionary that comes more than once.
+pub(super) fn in_pieces(id: i64) -> String {
+    format!("the dictionary {id} comes in several pieces")
 }
 
-/// The type of the values of a dictionary.
-fn value_type(schema: &Schema, id: i64) -> Option<DataType> {
+/// The dictionary that a column has its categories in.
+pub(super) fn dictionary_id(field: &Field) -> Option<i64> {
     #[expect(
         deprecated,
         reason = "Arrow names no other way from a field to its dictionary"
     )]
-    let of_field = |field: &Arc<Field>| field.dict_id() == Some(id);
-    match schema.fields().iter().find(|&field| of_field(field))?.data_type() {
-        DataType::Dictionary(_, value) => Some((**value).clone()),
-        _ => None,
-    }
+    field.dict_id()
 }
 
 /// The message in `head`, which says that `body_bytes` follow.
@@ -333,6 +384,7 @@ fn caught<T>(call: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashMap;
 
     #[test]
     fn panics_become_errors() {

@@ -3,8 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use arrow_buffer::Buffer;
-use memmap2::MmapOptions;
+use arrow_buffer::{Buffer, MutableBuffer};
 
 use super::checksum::crc32c;
 use super::constants::CHECKSUM_PIECE_BYTES;
@@ -13,14 +12,14 @@ use super::file::StoreFile;
 
 /// Reads a file by its pieces, and keeps the last one.
 pub(super) struct Pieces<'a> {
-    file: &'a StoreFile,
+    file: StoreFile,
     checksums: &'a [u32],
     content: Vec<u8>,
     loaded: Option<usize>,
 }
 
 impl<'a> Pieces<'a> {
-    pub(super) fn new(file: &'a StoreFile, checksums: &'a [u32]) -> Self {
+    pub(super) fn new(file: StoreFile, checksums: &'a [u32]) -> Self {
         Self {
             file,
             checksums,
@@ -36,7 +35,7 @@ impl<'a> Pieces<'a> {
     pub(super) fn load(&mut self, piece: usize) -> Result<&[u8], FormatError> {
         if self.loaded != Some(piece) {
             self.loaded = None;
-            let file = self.file;
+            let file = &self.file;
             let at = piece * CHECKSUM_PIECE_BYTES;
             self.content.resize(CHECKSUM_PIECE_BYTES.min(file.len() - at), 0);
             file.read_at(&mut self.content, at)?;
@@ -69,33 +68,11 @@ impl<'a> Pieces<'a> {
         Ok(bytes)
     }
 
-    /// Bytes of the file, of which only these ranges, counted from the first byte, are read. The rest is zero, and takes no memory.
-    ///
-    /// # Errors
-    /// If they cannot be read, or are damaged.
-    pub(super) fn sparse(
-        &mut self,
-        body: Range<usize>,
-        ranges: impl Iterator<Item = Range<usize>>,
-    ) -> Result<Buffer, FormatError> {
-        // Allocated, all of it would be cleared.
-        let mut memory = MmapOptions::new()
-            .len(body.len().max(1))
-            .no_reserve_swap()
-            .map_anon()
-            .map_err(FormatError::io(self.file.path()))?;
-        // In order, and what several name only once.
-        let mut ranges: Vec<_> = ranges.collect();
-        ranges.sort_unstable_by_key(|range| range.start);
-        let mut copied = 0;
-        for range in ranges {
-            let left = range.start.max(copied)..range.end;
-            if !left.is_empty() {
-                copied = left.end;
-                self.copy(body.start + left.start..body.start + left.end, &mut memory[left])?;
-            }
-        }
-        Ok(Buffer::from(bytes::Bytes::from_owner(memory)).slice_with_length(0, body.len()))
+    /// As [`Self::bytes`], where Arrow wants them to be.
+    pub(super) fn buffer(&mut self, range: Range<usize>) -> Result<Buffer, FormatError> {
+        let mut bytes = MutableBuffer::from_len_zeroed(range.len());
+        self.copy(range, &mut bytes)?;
+        Ok(bytes.into())
     }
 }
 
@@ -125,4 +102,74 @@ fn check_piece(path: &Path, content: &[u8], piece: usize, expected: u32) -> Resu
         expected,
         found,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of three pieces and a bit, and its checksums.
+    fn file() -> (tempfile::NamedTempFile, Vec<u8>, Vec<u32>) {
+        let content: Vec<u8> = (0..3 * CHECKSUM_PIECE_BYTES + 77)
+            .map(|at| (at / 7 % 251) as u8)
+            .collect();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &content).unwrap();
+        let checksums = content.chunks(CHECKSUM_PIECE_BYTES).map(crc32c).collect();
+        (file, content, checksums)
+    }
+
+    #[test]
+    fn ranges_are_those_of_the_file_across_pieces_too() {
+        let (file, content, checksums) = file();
+        let opened = StoreFile::open(file.path().to_path_buf(), content.len() as u64).unwrap();
+        let mut pieces = Pieces::new(opened, &checksums);
+        let end = content.len();
+        let piece = CHECKSUM_PIECE_BYTES;
+        for range in [
+            0..0,
+            5..9,
+            piece - 3..2 * piece + 4,
+            end - 80..end,
+            0..end,
+            end..end,
+        ] {
+            assert!(
+                pieces.bytes(range.clone()).unwrap() == content[range.clone()],
+                "{range:?}"
+            );
+            assert!(
+                pieces.buffer(range.clone()).unwrap().as_slice() == &content[range.clone()],
+                "{range:?}"
+            );
+        }
+        assert!(pieces.load(3).unwrap() == &content[3 * piece..]);
+    }
+
+    #[test]
+    fn damage_is_found_in_what_is_read_and_only_there() {
+        let (file, mut content, checksums) = file();
+        content[CHECKSUM_PIECE_BYTES + 9] ^= 1;
+        std::fs::write(file.path(), &content).unwrap();
+        let opened = StoreFile::open(file.path().to_path_buf(), content.len() as u64).unwrap();
+        let mut pieces = Pieces::new(opened, &checksums);
+        assert!(pieces.bytes(0..100).is_ok());
+        let error = pieces.bytes(10..CHECKSUM_PIECE_BYTES + 1).unwrap_err();
+        assert!(
+            matches!(error, FormatError::Checksum { start, .. } if start == CHECKSUM_PIECE_BYTES as u64),
+            "{error}"
+        );
+        // Nor is it taken when it was loaded before.
+        assert!(
+            pieces
+                .bytes(CHECKSUM_PIECE_BYTES..CHECKSUM_PIECE_BYTES + 1)
+                .is_err()
+        );
+        assert!(pieces.bytes(2 * CHECKSUM_PIECE_BYTES..content.len()).is_ok());
+        file.as_file().set_len(CHECKSUM_PIECE_BYTES as u64).unwrap();
+        let error = pieces
+            .bytes(CHECKSUM_PIECE_BYTES..CHECKSUM_PIECE_BYTES + 1)
+            .unwrap_err();
+        assert!(matches!(error, FormatError::Length { .. }), "{error}");
+    }
 }

@@ -1,25 +1,26 @@
 //! The obs and var tables: Arrow IPC files, written and read in batches (`FORMAT.md`, section 8).
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::iter;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_buffer::Buffer;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
 use arrow_ipc::{Block, MetadataVersion};
-use arrow_schema::{ArrowError, FieldRef, SchemaRef};
+use arrow_schema::{ArrowError, Field, FieldRef, SchemaRef};
 
 use super::arrow::{
-    Batch, Dictionaries, Footer, check_metadata_length, check_schema, read_dictionary, read_footer,
+    Batch, Dictionary, Footer, check_metadata_length, check_schema, dictionary_id, in_pieces, read_footer,
 };
 use super::checksum::{HashingWriter, crc32c_append};
 use super::constants::{ROLE_INDEX, ROLE_KEY, ROLE_SOURCE_POSITION, SECTION_ALIGNMENT, TABLE_BATCH_ROWS};
 use super::entries::FileEntry;
 use super::error::FormatError;
-use super::file::{FileName, StoreFile};
+use super::file::{FileId, FileName, StoreFile, TAKEN_PLACE};
 use super::pieces::Pieces;
 
 /// Writes a table and the checksums of its pieces.
@@ -140,14 +141,25 @@ fn arrow_error(path: &Path, error: ArrowError) -> FormatError {
 const MAGIC: &[u8] = b"ARROW1";
 
 /// A table in a file. What is asked for is read, compared with its checksums, and belongs to whoever asked: what happens to the file
-/// afterwards does not change it.
+/// afterwards does not change it. The file is open only while it is read, so that many stores need few descriptors.
 #[derive(Debug)]
 pub struct Table {
-    file: StoreFile,
+    path: PathBuf,
+    len_bytes: u64,
+    /// Which file it was when the store was opened.
+    file: FileId,
     checksums: Arc<[u32]>,
     n_rows: u64,
     footer: OnceLock<Footer>,
-    dictionaries: OnceLock<Dictionaries>,
+    /// By their ids; looked for when the first column needs one.
+    dictionaries: Mutex<Option<HashMap<i64, Categories>>>,
+}
+
+/// The categories of a column, which are kept for the next one who asks.
+#[derive(Debug)]
+enum Categories {
+    Unread(Block),
+    Read(ArrayRef),
 }
 
 /// One column of a table, in batches of [`TABLE_BATCH_ROWS`] rows.
@@ -188,12 +200,15 @@ impl Table {
     /// # Errors
     /// If the file cannot be opened or has another length than its entry says.
     pub(crate) fn open(path: PathBuf, entry: &FileEntry, n_rows: u64) -> Result<Self, FormatError> {
+        let file = StoreFile::open(path.clone(), entry.bytes)?.id()?;
         Ok(Self {
-            file: StoreFile::open(path, entry.bytes)?,
+            path,
+            len_bytes: entry.bytes,
+            file,
             checksums: entry.crc32c.clone(),
             n_rows,
             footer: OnceLock::new(),
-            dictionaries: OnceLock::new(),
+            dictionaries: Mutex::default(),
         })
     }
 
@@ -228,12 +243,21 @@ impl Table {
     /// # Errors
     /// If there is none, or its bytes are damaged.
     pub fn column(&self, name: &str) -> Result<Column, crate::Error> {
+        self.column_at(self.place_of(name)?)
+    }
+
+    /// The place of the column of this name among the fields. Nothing of it is read.
+    ///
+    /// # Errors
+    /// If there is none, or the file is damaged.
+    #[doc(hidden)]
+    pub fn place_of(&self, name: &str) -> Result<usize, crate::Error> {
         let fields = self.schema()?.fields();
         let place = fields
             .iter()
             .position(|f| f.name() == name && !f.metadata().contains_key(ROLE_KEY));
         let Some(place) = place else {
-            let (file, column) = (self.file.path().to_path_buf(), name.to_string());
+            let (file, column) = (self.path.clone(), name.to_string());
             let mut columns = self.column_names()?.join(", ");
             if columns.is_empty() {
                 columns = "only the names of its rows".to_owned();
@@ -249,7 +273,7 @@ impl Table {
             }
             .into());
         };
-        self.column_at(place)
+        Ok(place)
     }
 
     /// The names of the rows.
@@ -277,7 +301,7 @@ impl Table {
     /// # Errors
     /// The first damage found.
     pub(crate) fn crc(&self) -> Result<u32, FormatError> {
-        let mut pieces = self.pieces();
+        let mut pieces = self.pieces()?;
         let mut crc = 0;
         for piece in 0..self.checksums.len() {
             crc = crc32c_append(crc, pieces.load(piece)?);
@@ -294,16 +318,26 @@ impl Table {
         let place = fields
             .iter()
             .position(|f| f.metadata().get(ROLE_KEY).is_some_and(|r| r == role));
-        let missing = || FormatError::table(self.file.path(), format!("no field has the role {role}"));
+        let missing = || FormatError::table(&self.path, format!("no field has the role {role}"));
         self.column_at(place.ok_or_else(missing)?)
     }
 
-    fn column_at(&self, place: usize) -> Result<Column, crate::Error> {
-        let batches = self.read(Some(place), 0..self.footer()?.batches.len())?;
-        let field = self.schema()?.fields()[place].clone();
+    /// The column in this place among the fields.
+    ///
+    /// # Errors
+    /// If its bytes are damaged.
+    ///
+    /// # Panics
+    /// If there is no such field.
+    #[doc(hidden)]
+    pub fn column_at(&self, place: usize) -> Result<Column, crate::Error> {
+        let footer = self.footer()?;
+        let mut pieces = self.pieces()?;
+        let batches = 0..footer.batches.len();
+        let batches = batches.map(|i| Ok(self.read(&mut pieces, i, place..place + 1)?.remove(0)));
         Ok(Column {
-            field,
-            batches: batches.into_iter().map(|batch| batch.column(0).clone()).collect(),
+            field: footer.schema.fields()[place].clone(),
+            batches: batches.collect::<Result<_, FormatError>>()?,
         })
     }
 
@@ -323,54 +357,94 @@ impl Table {
     /// # Panics
     /// If there is no such batch.
     pub fn batch(&self, i: usize) -> Result<RecordBatch, crate::Error> {
-        Ok(self
-            .read(None, i..i + 1)?
-            .pop()
-            .ok_or_else(|| FormatError::table(self.file.path(), format!("batch {i} is missing")))?)
+        let schema = &self.footer()?.schema;
+        let columns = self.read(&mut self.pieces()?, i, 0..schema.fields().len())?;
+        let batch = RecordBatch::try_new(schema.clone(), columns);
+        Ok(batch.map_err(|error| self.damaged(format!("batch {i}: {error}")))?)
     }
 
-    fn read(&self, column: Option<usize>, range: Range<usize>) -> Result<Vec<RecordBatch>, FormatError> {
+    /// Some columns of batch `i`.
+    fn read(
+        &self,
+        pieces: &mut Pieces<'_>,
+        i: usize,
+        places: Range<usize>,
+    ) -> Result<Vec<ArrayRef>, FormatError> {
         let footer = self.footer()?;
-        let dictionaries = self.dictionaries(footer)?;
-        let mut pieces = self.pieces();
-        let mut batches = Vec::with_capacity(range.len());
-        for i in range {
-            let failed = |reason: String| self.damaged(format!("batch {i}: {reason}"));
-            let rows = self
-                .n_rows
-                .saturating_sub((i * TABLE_BATCH_ROWS) as u64)
-                .min(TABLE_BATCH_ROWS as u64);
-            let (head, body) = self.block(&footer.batches[i])?;
-            let head = pieces.bytes(head)?;
-            let batch = Batch::of(&head, body.len(), &footer.schema, rows).map_err(failed)?;
-            // The body may be large, and only one column of it wanted.
-            let body = pieces.sparse(body, batch.ranges(column))?;
-            let schema = footer.schema.clone();
-            batches.push(
-                batch
-                    .decode(&body, schema, dictionaries, column)
-                    .map_err(failed)?,
-            );
-        }
-        Ok(batches)
+        let failed = |reason: String| self.damaged(format!("batch {i}: {reason}"));
+        let rows = self
+            .n_rows
+            .saturating_sub((i * TABLE_BATCH_ROWS) as u64)
+            .min(TABLE_BATCH_ROWS as u64);
+        let (head, body) = self.block(&footer.batches[i])?;
+        let head = pieces.bytes(head)?;
+        let batch = Batch::of(&head, body.len(), &footer.schema, rows).map_err(failed)?;
+        let column = |place: usize| {
+            let field = &footer.schema.fields()[place];
+            let categories = self.categories(pieces, footer, field)?;
+            let buffers = buffers_of(pieces, &batch, place, body.start)?;
+            batch
+                .column(place, field.data_type(), buffers, categories)
+                .map_err(failed)
+        };
+        places.map(column).collect()
     }
 
-    /// The categories of all columns.
-    fn dictionaries(&self, footer: &Footer) -> Result<&Dictionaries, FormatError> {
-        if let Some(dictionaries) = self.dictionaries.get() {
-            return Ok(dictionaries);
-        }
-        let mut pieces = self.pieces();
-        let mut dictionaries = Dictionaries::new();
+    /// The categories of a column, if it has some.
+    fn categories(
+        &self,
+        pieces: &mut Pieces<'_>,
+        footer: &Footer,
+        field: &Field,
+    ) -> Result<Option<ArrayRef>, FormatError> {
+        let Some(id) = dictionary_id(field) else {
+            return Ok(None);
+        };
+        // Held while they are read, so that several threads do not all read them.
+        let mut dictionaries = self.dictionaries.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = match &mut *dictionaries {
+            Some(known) => known,
+            unknown => unknown.insert(self.find_dictionaries(pieces, footer)?),
+        };
+        let block = match known.get(&id) {
+            Some(Categories::Read(categories)) => return Ok(Some(categories.clone())),
+            Some(Categories::Unread(block)) => *block,
+            None => return Err(self.damaged(format!("the dictionary {id} is missing"))),
+        };
+        let (dictionary, body) = self.dictionary(pieces, footer, &block)?;
+        let buffers = buffers_of(pieces, &dictionary.values, 0, body.start)?;
+        let categories = dictionary.values.column(0, &dictionary.value_type, buffers, None);
+        let categories = categories.map_err(|reason| self.damaged(reason))?;
+        known.insert(id, Categories::Read(categories.clone()));
+        Ok(Some(categories))
+    }
+
+    /// Where each dictionary is.
+    fn find_dictionaries(
+        &self,
+        pieces: &mut Pieces<'_>,
+        footer: &Footer,
+    ) -> Result<HashMap<i64, Categories>, FormatError> {
+        let mut found = HashMap::with_capacity(footer.dictionaries.len());
         for block in &footer.dictionaries {
-            let (head, body) = self.block(block)?;
-            let head = pieces.bytes(head)?;
-            let all = iter::once(0..body.len());
-            let body = pieces.sparse(body, all)?;
-            read_dictionary(&head, &body, &footer.schema, &mut dictionaries)
-                .map_err(|reason| self.damaged(reason))?;
+            let id = self.dictionary(pieces, footer, block)?.0.id;
+            if found.insert(id, Categories::Unread(*block)).is_some() {
+                return Err(self.damaged(in_pieces(id)));
+            }
         }
-        Ok(self.dictionaries.get_or_init(|| dictionaries))
+        Ok(found)
+    }
+
+    /// The dictionary of a block, and where its body is.
+    fn dictionary(
+        &self,
+        pieces: &mut Pieces<'_>,
+        footer: &Footer,
+        block: &Block,
+    ) -> Result<(Dictionary, Range<usize>), FormatError> {
+        let (head, body) = self.block(block)?;
+        let dictionary = Dictionary::of(&pieces.bytes(head)?, body.len(), &footer.schema);
+        Ok((dictionary.map_err(|reason| self.damaged(reason))?, body))
     }
 
     /// Where a block is: what is said of its body, and the body.
@@ -379,7 +453,7 @@ impl Table {
             let start = usize::try_from(block.offset()).ok()?;
             let body = start.checked_add(usize::try_from(block.metaDataLength()).ok()?)?;
             let end = body.checked_add(usize::try_from(block.bodyLength()).ok()?)?;
-            (end <= self.file.len()).then_some((start..body, body..end))
+            (end as u64 <= self.len_bytes).then_some((start..body, body..end))
         };
         let (head, body) = place().ok_or_else(|| self.damaged("a block lies outside the file".to_owned()))?;
         check_metadata_length(head.len()).map_err(|reason| self.damaged(reason))?;
@@ -395,10 +469,11 @@ impl Table {
     }
 
     fn find_footer(&self) -> Result<Footer, FormatError> {
-        let mut pieces = self.pieces();
-        let tail_at = { self.file.len().checked_sub(10) }
+        let mut pieces = self.pieces()?;
+        let end = self.len_bytes as usize;
+        let tail_at = { end.checked_sub(10) }
             .ok_or_else(|| self.damaged("the file is not an Arrow file".to_owned()))?;
-        let tail = pieces.bytes(tail_at..self.file.len())?;
+        let tail = pieces.bytes(tail_at..end)?;
         let tail: [u8; 10] = tail[..].try_into().unwrap_or_default();
         let footer_bytes =
             arrow_ipc::reader::read_footer_length(tail).map_err(|error| self.damaged(error.to_string()))?;
@@ -415,15 +490,32 @@ impl Table {
                 footer.batches.len()
             )));
         }
+        // Each is read on its own, so that what several name would take its memory several times.
+        let mut all_bytes = 0;
+        for block in footer.dictionaries.iter().chain(&footer.batches) {
+            let (head, body) = self.block(block)?;
+            all_bytes += (head.len() + body.len()) as u64;
+        }
+        if all_bytes > self.len_bytes {
+            return Err(self.damaged(format!(
+                "its blocks have {all_bytes} bytes, more than the file of {}",
+                self.len_bytes
+            )));
+        }
         Ok(footer)
     }
 
-    fn pieces(&self) -> Pieces<'_> {
-        Pieces::new(&self.file, &self.checksums)
+    /// Opens the file, which must be the one that it was.
+    fn pieces(&self) -> Result<Pieces<'_>, FormatError> {
+        let file = StoreFile::open(self.path.clone(), self.len_bytes)?;
+        match file.id()? == self.file {
+            true => Ok(Pieces::new(file, &self.checksums)),
+            false => Err(FormatError::invalid(&self.path, 0, TAKEN_PLACE)),
+        }
     }
 
     fn damaged(&self, reason: String) -> FormatError {
-        FormatError::table(self.file.path(), reason)
+        FormatError::table(&self.path, reason)
     }
 
     /// Compares every byte with its checksum and reads every batch.
@@ -433,10 +525,22 @@ impl Table {
     pub fn verify_all(&self) -> Result<(), crate::Error> {
         self.crc()?;
         // Its end is looked at when it is opened.
-        if self.file.len() < MAGIC.len() || !self.pieces().load(0)?.starts_with(MAGIC) {
+        if self.len_bytes < MAGIC.len() as u64 || !self.pieces()?.load(0)?.starts_with(MAGIC) {
             let reason = "it does not begin as an Arrow file does".to_owned();
             return Err(self.damaged(reason).into());
         }
         (0..self.n_batches()?).try_for_each(|i| self.batch(i).map(drop))
     }
+}
+/// The buffers of a column of a batch whose body is at `body_at`.
+fn buffers_of(
+    pieces: &mut Pieces<'_>,
+    batch: &Batch,
+    place: usize,
+    body_at: usize,
+) -> Result<Vec<Buffer>, FormatError> {
+    let ranges = batch.buffers(place).iter();
+    ranges
+        .map(|range| pieces.buffer(body_at + range.start..body_at + range.end))
+        .collect()
 }

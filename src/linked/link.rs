@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cellring_core::ValueType;
 
@@ -38,6 +39,8 @@ pub(crate) struct Link {
     n_vars: u64,
     value_type: ValueType,
     max_obs_nnz: u32,
+    /// Whether a part of a split row was not kept as counts.
+    has_wide_parts: AtomicBool,
 }
 
 /// Which values are those of an obs.
@@ -116,6 +119,7 @@ impl Link {
             n_vars: manifest.n_vars,
             value_type: manifest.value_type,
             max_obs_nnz: manifest.max_obs_nnz,
+            has_wide_parts: AtomicBool::new(false),
             file,
         };
         if link.longest_read() > MAX_READ_BYTES {
@@ -246,6 +250,17 @@ impl Link {
     /// If not.
     pub(crate) fn check_names(&self) -> Result<(), LinkedError> {
         self.sources.iter().try_for_each(SourceFile::check_name)
+    }
+
+    /// Whether a part of a split row, seen so far, was not kept as counts: then others may become as wide when they are joined.
+    pub(crate) fn has_wide_parts(&self) -> bool {
+        self.has_wide_parts.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_wide_part(&self) {
+        if !self.has_wide_parts() {
+            self.has_wide_parts.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Which values are those of an obs, as they are stored: also those of equal columns, and zeros.

@@ -60,13 +60,13 @@ pub(crate) fn gather(staged: Vec<Staged>, mut put: impl FnMut(u32, ArrayRole, Ke
         let buffer = &mut joined[number];
         let begin = buffer.len();
         // Each part is as narrow as its own values allow.
-        let widest = row.iter().map(|(part, _)| part.kept());
-        let widest = widest.max_by_key(|kept| kept.size_bytes());
-        for (part, kept) in row {
-            let bytes = &staged[kept.buffer as usize].bytes;
-            let bytes = &bytes[kept.offset_bytes as usize..][..kept.len_bytes as usize];
+        let types = row.iter().map(|(part, _)| part.kept_type());
+        let widest = types.max_by_key(|kept_type| kept_type.size_bytes());
+        for (part, place) in row {
+            let bytes = &staged[place.buffer as usize].bytes;
+            let bytes = &bytes[place.offset_bytes as usize..][..place.len_bytes as usize];
             match (part.role, widest) {
-                (ArrayRole::Values, Some(widest)) => widen(bytes, part.kept(), widest, buffer),
+                (ArrayRole::Values, Some(widest)) => widen(bytes, part.kept_type(), widest, buffer),
                 _ => buffer.extend_from_slice(bytes),
             }
         }
@@ -268,21 +268,5 @@ mod tests {
             &[(1, &[1, 0], 1), (0, &[0, 0], 1)],
         );
         assert_eq!(joined(vec![columns]), [0, 0, 1, 0]);
-    }
-
-    #[test]
-    fn what_is_held_counts_rows_that_become_wide() {
-        let counts = staged(
-            ArrayRole::Values,
-            ValueType::F32,
-            &[(0, &[7, 8], 2), (2, &[9], 1)],
-        );
-        assert_eq!(counts.held_bytes(), 3 + 3);
-        let mixed = staged(
-            ArrayRole::Values,
-            ValueType::F32,
-            &[(0, &[7, 8], 2), (2, &[0, 0, 0, 63], 1)],
-        );
-        assert_eq!(mixed.held_bytes(), 6 + 12);
     }
 }

@@ -18,8 +18,9 @@ pub(crate) struct DecodedSegment {
     pub(crate) role: ArrayRole,
     /// First of them within the row.
     pub(crate) at: u32,
-    /// How many they are, and whether all of the row.
+    /// How many they are.
     pub(crate) n: u32,
+    /// Whether they are all of the row.
     pub(crate) is_whole: bool,
     /// Their type in the file.
     pub(crate) value_type: ValueType,
@@ -30,7 +31,7 @@ pub(crate) struct DecodedSegment {
 
 impl DecodedSegment {
     /// The type that values are kept in.
-    pub(crate) fn kept(&self) -> ValueType {
+    pub(crate) fn kept_type(&self) -> ValueType {
         kept_type(self.value_type, self.n as usize, self.len_bytes as usize).unwrap_or(self.value_type)
     }
 }
@@ -40,24 +41,8 @@ impl DecodedSegment {
 pub(crate) struct Staged {
     pub(crate) bytes: Vec<u8>,
     pub(crate) parts: Vec<DecodedSegment>,
-}
-
-impl Staged {
-    /// The memory that it takes, and will take: parts of rows that are split are put together once more. Where some values are not kept as
-    /// counts, others may meet them in their rows, and become as wide.
-    pub(crate) fn held_bytes(&self) -> u64 {
-        let split = || self.parts.iter().filter(|part| !part.is_whole);
-        let is_values = |part: &&DecodedSegment| part.role == ArrayRole::Values;
-        let widest = split()
-            .filter(is_values)
-            .map(|part| part.kept().size_bytes())
-            .max();
-        let joined = |part: &DecodedSegment| match (part.role, widest) {
-            (ArrayRole::Values, Some(widest)) => u64::from(part.n) * widest as u64,
-            _ => part.len_bytes.into(),
-        };
-        self.bytes.len() as u64 + split().map(joined).sum::<u64>()
-    }
+    /// The memory that it takes, and will take: parts of rows that are split are put together once more.
+    pub(crate) held_bytes: u64,
 }
 
 /// What a thread keeps from batch to batch.
@@ -108,8 +93,20 @@ pub(crate) fn stage<'a>(
             parts.push(keep(link, job, segment, elements, counts, kept)?);
         }
     }
-    // As much as it takes, which is often half of what it might have taken.
+    let of_links = batch.jobs.iter().flat_map(|job| {
+        let link = link(job.link);
+        let parts = parts[job.segments.clone()].iter();
+        parts.map(move |part| (link, part))
+    });
+    let split = of_links.filter(|(_, part)| !part.is_whole);
+    let joined = split.map(|(link, part)| match part.role {
+        // It may meet wide ones in its row.
+        ArrayRole::Values if link.has_wide_parts() => u64::from(part.n) * part.value_type.size_bytes() as u64,
+        _ => part.len_bytes.into(),
+    });
     Ok(Staged {
+        held_bytes: scratch.kept.len() as u64 + joined.sum::<u64>(),
+        // As much as it takes, which is often half of what it might have taken.
         bytes: scratch.kept.as_slice().to_vec(),
         parts,
     })
@@ -192,7 +189,7 @@ fn keep(
             narrow::values(elements, value_type, big_endian, counts, kept);
         }
     }
-    Ok(DecodedSegment {
+    let part = DecodedSegment {
         row: segment.row,
         role: job.role,
         at: segment.at,
@@ -201,7 +198,11 @@ fn keep(
         value_type,
         offset_bytes: begin as u32,
         len_bytes: (kept.len() - begin) as u32,
-    })
+    };
+    if job.role == ArrayRole::Values && !part.is_whole && part.kept_type() == value_type {
+        link.note_wide_part();
+    }
+    Ok(part)
 }
 
 impl Link {

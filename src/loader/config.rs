@@ -19,7 +19,7 @@ pub struct LoaderConfig {
     /// The most memory for read buffers and for decoded minibatches that wait to be taken, in bytes. It is taken from the system as it is
     /// used, for the few fetches that are read ahead; all of it at the start with huge pages of the system's pool, a GPU or several devices, and
     /// where little memory may be locked. Minibatches that the caller
-    /// keeps come on top, and so do the mapped index and tables, and what [`Loader::rows`](crate::Loader::rows) reads.
+    /// keeps come on top, and so do the index as far as it was looked at, columns of obs, and what [`Loader::rows`](crate::Loader::rows) reads.
     pub memory_bytes: usize,
     /// Threads that decode; 0 for one per core.
     pub decode_threads: usize,

@@ -245,7 +245,7 @@ pub(super) fn work(pipeline: &Pipeline, context: &DecodeContext, epoch: &Span) {
                 let staged = stage(&batch, slot, |link| links[link as usize], &mut stage_scratch);
                 drop(slots);
                 let staged = staged.map(|staged| {
-                    reservation.settle(staged.held_bytes());
+                    reservation.settle(staged.held_bytes);
                     StagedBatch {
                         staged,
                         reservation: Some(reservation),

@@ -42,7 +42,8 @@ impl Codes {
 ///
 /// Obs are of one class if they are equal in all columns; a class without obs has no code. Classes ascend: categories in
 /// their own order, texts by code points, integers by value, false before true, the first column first. So the codes depend
-/// on what the columns hold alone. Four bytes for each obs and column, and up to 20 more while columns are combined.
+/// on what the columns hold alone. Four bytes for each obs and column, up to 20 more while columns are combined, and the column itself
+/// while it is read.
 ///
 /// # Errors
 /// If there is no such column, it holds floats or what has no classes, or there are 2^32 - 1 classes or

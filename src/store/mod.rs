@@ -1,4 +1,4 @@
-//! Opens stores: checks what can be checked without reading cells, and maps the index and the tables.
+//! Opens stores: checks what can be checked without reading cells.
 
 mod link_targets;
 mod not_a_store;
@@ -20,7 +20,7 @@ pub use verify::{VerifyReport, verify};
 use crate::Error;
 use crate::format::column::text_at;
 use crate::format::constants::{MANIFEST_FILE, MAX_MANIFEST_BYTES, ROLE_SOURCE_POSITION};
-use crate::format::file::{Links, open, read_whole};
+use crate::format::file::{FileId, Links, TAKEN_PLACE, open, read_whole};
 use crate::format::lazy::Lazy;
 use crate::format::manifest::MatrixEntry;
 use crate::format::table::Table;
@@ -345,8 +345,7 @@ impl Store {
             return Ok(());
         }
         let shard = self.path.join(&self.manifest.shards[number].file);
-        let rule = "another file has taken its place since the store was opened; open the store again";
-        Err(FormatError::invalid(&shard, 0, rule).into())
+        Err(FormatError::invalid(&shard, 0, TAKEN_PLACE).into())
     }
 
     /// Paths of the files that the values are in: the shards, in order, or those that a linked store leads to.
@@ -462,9 +461,6 @@ fn read_manifest(path: &Path) -> Result<Vec<u8>, Error> {
         Err(error) => Err(not_a_store::instead_of_a_store(path, error).into()),
     }
 }
-
-/// What tells a file from others: its device and its inode.
-type FileId = (u64, u64);
 
 /// Compares lengths and headers of the shards with the manifest, and says which files they are.
 fn check_shards(path: &Path, manifest: &Manifest, headers: Headers) -> Result<Vec<FileId>, Error> {

@@ -145,6 +145,47 @@ fn offsets_and_lengths_are_within_their_message() {
     assert!(n > 200, "{n} forgeries");
 }
 
+/// What several name would be read, and take memory, several times.
+#[test]
+fn blocks_and_buffers_do_not_share_bytes() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let sound = store(dir.path());
+    let path = dir.path().join("forged");
+    let file = &sound.files["obs.arrow"];
+    let places = Places::of(file);
+    let number = |at: usize| i64::from_le_bytes(file[at..at + 8].try_into().unwrap());
+    let put = |forged: &mut Forge, at: usize, value: i64| {
+        forged.file("obs.arrow")[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    };
+    let refused = |mut forged: Forge, reason: &str| {
+        assert_found(reason, &mut forged, &path);
+        let found = verify_path(&path).unwrap_err().to_string();
+        assert!(found.contains(reason), "{found}");
+    };
+    // Every buffer is the whole body of its message.
+    let [batch, dictionary] = [0, 1].map(|k| &places.blocks[3 * k..3 * k + 3]);
+    let mut forged = sound.clone();
+    for pair in places.buffers.chunks(2) {
+        put(&mut forged, pair[0], 0);
+        put(&mut forged, pair[1], number(batch[2]));
+    }
+    refused(forged, "its buffers have");
+    // The blocks, of 24 bytes each with the length of the head in 4 of them, reach to the end of the file.
+    let mut forged = sound.clone();
+    for block in [batch, dictionary] {
+        let head = number(block[1]) & i64::from(u32::MAX);
+        put(&mut forged, block[2], file.len() as i64 - number(block[0]) - head);
+    }
+    refused(forged, "its blocks have");
+    // What does not lie as its elements must.
+    let mut forged = sound.clone();
+    let last = &places.buffers[places.buffers.len() - 2..];
+    put(&mut forged, last[0], number(last[0]) + 1);
+    put(&mut forged, last[1], number(last[1]) - 1);
+    refused(forged, "not a multiple of");
+}
+
 /// Bytes of the messages and of the footer at random: an error, or the same values; and never a panic.
 #[test]
 fn messages_of_any_bytes_are_refused_or_read() {
@@ -207,6 +248,11 @@ fn fields_have_their_roles_and_names_of_their_own() {
     let path = dir.path().join("forged");
     let texts = || -> ArrayRef { Arc::new(StringArray::from_iter_values((0..N_OBS).map(|k| k.to_string()))) };
     let numbers = || -> ArrayRef { Arc::new(Int64Array::from_iter_values(0..N_OBS as i64)) };
+    let booleans = |n: usize| -> ArrayRef {
+        let keys = arrow_array::Int8Array::from(vec![0; N_OBS]);
+        let values = arrow_array::BooleanArray::from(vec![true; n]);
+        Arc::new(arrow_array::DictionaryArray::new(keys, Arc::new(values)))
+    };
     let floats = || -> ArrayRef { Arc::new(Float32Array::from(vec![0.5; N_OBS])) };
     let lists = || -> ArrayRef {
         let list = (0..N_OBS).map(|k| Some(vec![Some(k as i32)]));
@@ -261,6 +307,18 @@ fn fields_have_their_roles_and_names_of_their_own() {
             ],
             vec![texts(), numbers()],
             Some("role"),
+        ),
+        (
+            "more categories than there are values",
+            vec![index(), plain("a", &booleans(3))],
+            vec![texts(), booleans(3)],
+            Some("has 3 categories of type Boolean, expected at most 2"),
+        ),
+        (
+            "two of them",
+            vec![index(), plain("a", &booleans(2))],
+            vec![texts(), booleans(2)],
+            None,
         ),
         (
             "lists",

@@ -210,12 +210,16 @@ pub(crate) fn words(header: &[&str], rows: &[Vec<String>]) -> String {
     columns(header, rows, |cell, width| format!("{cell:width$}"))
 }
 
+/// A longer cell moves what follows it in its line, but nothing in others.
+const MAX_WIDTH: usize = 120;
+
 fn columns(header: &[&str], rows: &[Vec<String>], aligned: impl Fn(&str, usize) -> String) -> String {
     let width = |column: usize| {
         let cells = rows
             .iter()
             .map(|row| row.get(column).map_or(0, |cell| cell.chars().count()));
-        cells.chain([header[column].chars().count()]).max().unwrap_or(0)
+        let widest = cells.chain([header[column].chars().count()]).max();
+        widest.unwrap_or(0).min(MAX_WIDTH)
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
@@ -295,6 +299,17 @@ pub(crate) fn percent(fraction: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Widths of columns are of 16 bits in the standard library, and a panic beyond.
+    #[test]
+    fn long_cells_do_not_widen_all_others() {
+        let rows = ["x".repeat(70_000), "y".to_owned()].map(|cell| vec![cell, "end".to_owned()]);
+        for text in [words(&["a", "b"], &rows), table(&["a", "b"], &rows)] {
+            let lines: Vec<&str> = text.lines().collect();
+            assert!(lines[1].len() > 70_000 && lines[1].ends_with("x  end"));
+            assert!(lines[2].len() < 200 && lines[2].ends_with("end"));
+        }
+    }
 
     #[test]
     fn numbers_for_people() {

@@ -90,7 +90,7 @@ impl ReadAt for MapReader {
             Ok(copied) => Ok(copied.min(there) as u32),
             // The file ends before the piece.
             Err(error) if error.raw_os_error() == Some(libc::EFAULT) && there == 0 => Ok(0),
-            // The device does not have the page.
+            // The device does not have the page, or there was no memory for it.
             Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {
                 crate::engine::error::errno(-libc::EIO)
             }

@@ -161,6 +161,11 @@ mod tests {
                     columns[place] = column;
                     let result = std::panic::catch_unwind(|| lanes.kept_places(&[1], &columns, &mut vec![]));
                     assert!(result.is_err(), "{lanes:?}: {column} at {place}");
+                    let result = std::panic::catch_unwind(|| {
+                        let (mut to, mut values) = ([0; 20], [0; 20]);
+                        lanes.order(&mut [0], &mut [0], (&columns, &[0; 20]), (&mut to, &mut values));
+                    });
+                    assert!(result.is_err(), "{lanes:?}: {column} at {place}");
                 }
             }
         }

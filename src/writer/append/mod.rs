@@ -281,7 +281,7 @@ impl StoreAppender {
         taken.map_err(WriteError::io(&workplace.path))??;
         sync(&workplace.path)?;
         for file in [&old.index.file, &old.obs.file] {
-            // Whoever has it mapped keeps it. What cannot be removed now is removed by the next run.
+            // Whoever has it open keeps it. What cannot be removed now is removed by the next run.
             let _ = fs::remove_file(self.workplace.path.join(file));
         }
         Ok(manifest)

@@ -177,7 +177,7 @@ impl Setup {
                     .collection
                     .stores()
                     .iter()
-                    .map(|store| store.obs().column(&column.name))
+                    .map(|store| store.obs().place_of(&column.name))
                     .collect();
                 let some = found.iter().any(Result::is_ok);
                 for column_of_store in found {

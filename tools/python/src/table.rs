@@ -86,9 +86,8 @@ impl Table {
             .ok_or_else(|| PyIndexError::new_err(format!("there is no column {place}")))?;
         let table = self.table();
         let arrays = detached(py, || {
-            let batches =
-                (0..table.n_batches()?).map(|number| Ok(table.batch(number)?.column(place).clone()));
-            let mut arrays = batches.collect::<cellring::Result<Vec<ArrayRef>>>()?;
+            // That column alone: others would take their memory, too.
+            let mut arrays = table.column_at(place)?.batches().to_vec();
             if arrays.is_empty() {
                 // A table without rows has no batch, but columns of some type.
                 arrays.push(new_empty_array(table.schema()?.field(place).data_type()));

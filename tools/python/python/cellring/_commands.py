@@ -630,7 +630,13 @@ def _child(arguments: Sequence[str], bar: _Bar) -> tuple[int, str, _Messages]:
         return code, report.read().decode("utf-8", "replace"), messages
 
 
+# Seconds that a command has to remove what it has begun.
+_TIME_TO_END = 10
+
+
 def _await_end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is not None:
+        return
     try:
         # `wait` looks every 50 ms; this sees the end when it comes.
         ended = os.pidfd_open(process.pid)
@@ -645,10 +651,6 @@ def _await_end(process: subprocess.Popen[str]) -> None:
     finally:
         os.close(ended)
     process.wait(timeout=0)
-
-
-# Seconds that a command has to remove what it has begun.
-_TIME_TO_END = 10
 
 
 def _end(process: subprocess.Popen[str]) -> None:

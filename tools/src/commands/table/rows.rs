@@ -16,7 +16,7 @@ const ROWS_ALIGNED: usize = 1000;
 pub(super) fn print(table: &Table, column: Option<&str>, n: u64, json: bool) -> Result<(), Failure> {
     if let Some(name) = column {
         // For the error that lists those that there are.
-        table.column(name)?;
+        table.place_of(name)?;
     }
     let fields = table.schema()?.fields();
     let is_shown = |name: &str| column.is_none_or(|column| column == name);
