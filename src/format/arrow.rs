@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, make_array};
 use arrow_buffer::Buffer;
 use arrow_data::ArrayData;
@@ -134,7 +135,8 @@ fn buffer_widths(data_type: &DataType) -> &'static [usize] {
         DataType::LargeUtf8 => &[1, 8, 1],
         DataType::Dictionary(key, _) => buffer_widths(key),
         other => match other.primitive_width() {
-            Some(16 | 32) => &[1, 16],
+            Some(32) => &[1, 32],
+            Some(16) => &[1, 16],
             Some(8) => &[1, 8],
             Some(4) => &[1, 4],
             Some(2) => &[1, 2],
@@ -150,7 +152,7 @@ pub(super) struct Batch {
 }
 
 struct BatchColumn {
-    has_nulls: bool,
+    null_count: usize,
     /// Where its buffers are in the body.
     buffers: Vec<Range<usize>>,
 }
@@ -203,7 +205,7 @@ impl Batch {
         }
         let mut left = stated.iter();
         let mut columns = Vec::with_capacity(types.len());
-        let mut all_bytes = 0;
+        let mut end = 0;
         for (data_type, node) in types.zip(nodes) {
             let mut buffers = Vec::with_capacity(3);
             for (buffer, &width) in buffer_widths(data_type)
@@ -217,33 +219,34 @@ impl Batch {
                         range.start
                     ));
                 }
-                all_bytes += range.len();
+                // Each is read on its own: what several name would take time and memory several times.
+                if range.start < end && !range.is_empty() {
+                    return Err("its buffers overlap or are not in order".into());
+                }
+                end = end.max(range.end);
                 buffers.push(range);
             }
             if buffers.len() != buffer_widths(data_type).len() {
                 return Err("it has fewer buffers than its columns need".into());
             }
             columns.push(BatchColumn {
-                has_nulls: node.null_count() > 0,
+                null_count: node.null_count() as usize,
                 buffers,
             });
         }
         if left.next().is_some() {
             return Err("it has more buffers than its columns need".into());
         }
-        // Each is read on its own, so that what several name would take its memory several times.
-        if all_bytes > body_bytes {
-            return Err(format!(
-                "its buffers have {all_bytes} bytes, more than its message of {body_bytes}"
-            ));
-        }
         let n_rows = n_rows as usize;
         Ok(Self { n_rows, columns })
     }
 
-    /// Where the buffers of a column are in the body.
-    pub(super) fn buffers(&self, place: usize) -> &[Range<usize>] {
-        &self.columns[place].buffers
+    /// Where the buffers of a column are in the body; where no value is missing, nothing says so.
+    pub(super) fn buffers(&self, place: usize) -> impl Iterator<Item = Range<usize>> + '_ {
+        let column = &self.columns[place];
+        let is_needed = move |k: usize| k > 0 || column.null_count > 0;
+        let each = column.buffers.iter().enumerate();
+        each.map(move |(k, range)| if is_needed(k) { range.clone() } else { 0..0 })
     }
 
     /// The column that its buffers make; of categories, these too.
@@ -255,10 +258,12 @@ impl Batch {
         categories: Option<ArrayRef>,
     ) -> Result<ArrayRef, String> {
         let mut buffers = buffers.into_iter();
-        let nulls = buffers.next().filter(|_| self.columns[place].has_nulls);
+        let null_count = self.columns[place].null_count;
+        let nulls = buffers.next().filter(|_| null_count > 0);
         let data = ArrayData::builder(data_type.clone())
             .len(self.n_rows)
             .null_bit_buffer(nulls)
+            .null_count(null_count)
             .buffers(buffers.collect())
             .child_data(categories.iter().map(|array| array.to_data()).collect());
         // Every value is checked: offsets, texts, codes.
@@ -293,23 +298,35 @@ impl Dictionary {
         }
         let batch = dictionary.data().ok_or("a dictionary has no values")?;
         let values = Batch::check(batch, [&value_type].into_iter(), body_bytes)?;
-        // A bit for each category may be many millions, each of which code takes far more for.
-        let most = match (&value_type, value_type.primitive_width()) {
-            (DataType::Boolean, _) => 2,
-            (_, Some(width @ 1..=2)) => 1 << (8 * width),
-            _ => usize::MAX,
-        };
-        if values.n_rows > most {
-            return Err(format!(
-                "the dictionary {id} has {} categories of type {value_type}, expected at most {most}",
-                values.n_rows
-            ));
-        }
+        check_n_categories(&value_type, values.n_rows)?;
         Ok(Self {
             id,
             value_type,
             values,
         })
+    }
+}
+
+/// Refuses a column with more categories than a reader takes.
+pub(super) fn check_categories(column: &dyn Array) -> Result<(), String> {
+    match column.as_any_dictionary_opt() {
+        Some(dictionary) => check_n_categories(dictionary.values().data_type(), dictionary.values().len()),
+        None => Ok(()),
+    }
+}
+
+/// No more than a type has values, and one that is missing: a bit for each may be many millions, and code takes far more for each.
+fn check_n_categories(value_type: &DataType, n: usize) -> Result<(), String> {
+    let most = match (value_type, value_type.primitive_width()) {
+        (DataType::Boolean, _) => 3,
+        (_, Some(width @ 1..=2)) => (1 << (8 * width)) + 1,
+        _ => usize::MAX,
+    };
+    match n <= most {
+        true => Ok(()),
+        false => Err(format!(
+            "a column has {n} categories of type {value_type}, expected at most {most}"
+        )),
     }
 }
 

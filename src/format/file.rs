@@ -9,7 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -109,13 +109,6 @@ pub(crate) fn open(path: &Path, links: Links) -> io::Result<File> {
     open_with(OpenOptions::new().read(true), path, links)
 }
 
-/// What tells a file from others: its device and its inode.
-pub(crate) type FileId = (u64, u64);
-
-/// Another file has the name of one that was looked at before.
-pub(crate) const TAKEN_PLACE: &str =
-    "another file has taken its place since the store was opened; open the store again";
-
 /// A file of a store, open for reading, that has the length that the manifest states.
 #[derive(Debug)]
 pub(crate) struct StoreFile {
@@ -159,15 +152,6 @@ impl StoreFile {
                 Err(cut) => cut,
             }
         })
-    }
-
-    /// Which file it is.
-    ///
-    /// # Errors
-    /// If the system does not tell.
-    pub(crate) fn id(&self) -> Result<FileId, FormatError> {
-        let metadata = self.file.metadata().map_err(FormatError::io(&self.path))?;
-        Ok((metadata.dev(), metadata.ino()))
     }
 
     /// The descriptor, for advice to the kernel.

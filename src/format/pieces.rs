@@ -1,7 +1,9 @@
 //! Files of which every piece of [`CHECKSUM_PIECE_BYTES`] has a checksum.
 
+use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow_buffer::{Buffer, MutableBuffer};
 
@@ -12,14 +14,14 @@ use super::file::StoreFile;
 
 /// Reads a file by its pieces, and keeps the last one.
 pub(super) struct Pieces<'a> {
-    file: StoreFile,
+    file: Arc<StoreFile>,
     checksums: &'a [u32],
     content: Vec<u8>,
     loaded: Option<usize>,
 }
 
 impl<'a> Pieces<'a> {
-    pub(super) fn new(file: StoreFile, checksums: &'a [u32]) -> Self {
+    pub(super) fn new(file: Arc<StoreFile>, checksums: &'a [u32]) -> Self {
         Self {
             file,
             checksums,
@@ -70,7 +72,8 @@ impl<'a> Pieces<'a> {
 
     /// As [`Self::bytes`], where Arrow wants them to be.
     pub(super) fn buffer(&mut self, range: Range<usize>) -> Result<Buffer, FormatError> {
-        let mut bytes = MutableBuffer::from_len_zeroed(range.len());
+        let mut bytes = MutableBuffer::try_from_len_zeroed(range.len())
+            .map_err(|_| FormatError::io(self.file.path())(io::ErrorKind::OutOfMemory.into()))?;
         self.copy(range, &mut bytes)?;
         Ok(bytes.into())
     }
@@ -123,7 +126,7 @@ mod tests {
     fn ranges_are_those_of_the_file_across_pieces_too() {
         let (file, content, checksums) = file();
         let opened = StoreFile::open(file.path().to_path_buf(), content.len() as u64).unwrap();
-        let mut pieces = Pieces::new(opened, &checksums);
+        let mut pieces = Pieces::new(Arc::new(opened), &checksums);
         let end = content.len();
         let piece = CHECKSUM_PIECE_BYTES;
         for range in [
@@ -152,7 +155,7 @@ mod tests {
         content[CHECKSUM_PIECE_BYTES + 9] ^= 1;
         std::fs::write(file.path(), &content).unwrap();
         let opened = StoreFile::open(file.path().to_path_buf(), content.len() as u64).unwrap();
-        let mut pieces = Pieces::new(opened, &checksums);
+        let mut pieces = Pieces::new(Arc::new(opened), &checksums);
         assert!(pieces.bytes(0..100).is_ok());
         let error = pieces.bytes(10..CHECKSUM_PIECE_BYTES + 1).unwrap_err();
         assert!(

@@ -14,13 +14,14 @@ use arrow_ipc::{Block, MetadataVersion};
 use arrow_schema::{ArrowError, Field, FieldRef, SchemaRef};
 
 use super::arrow::{
-    Batch, Dictionary, Footer, check_metadata_length, check_schema, dictionary_id, in_pieces, read_footer,
+    Batch, Dictionary, Footer, check_categories, check_metadata_length, check_schema, dictionary_id,
+    in_pieces, read_footer,
 };
 use super::checksum::{HashingWriter, crc32c_append};
 use super::constants::{ROLE_INDEX, ROLE_KEY, ROLE_SOURCE_POSITION, SECTION_ALIGNMENT, TABLE_BATCH_ROWS};
 use super::entries::FileEntry;
 use super::error::FormatError;
-use super::file::{FileId, FileName, StoreFile, TAKEN_PLACE};
+use super::file::{FileName, StoreFile};
 use super::pieces::Pieces;
 
 /// Writes a table and the checksums of its pieces.
@@ -70,6 +71,9 @@ impl TableWriter {
         if batch.num_rows() > 0 {
             let failed = |error| arrow_error(&self.path, error);
             let batch = without_empty_nulls(batch).map_err(failed)?;
+            for column in batch.columns() {
+                check_categories(column.as_ref()).map_err(|reason| FormatError::table(&self.path, reason))?;
+            }
             self.writer.write(&batch).map_err(failed)?;
         }
         self.n_rows += batch.num_rows() as u64;
@@ -141,13 +145,13 @@ fn arrow_error(path: &Path, error: ArrowError) -> FormatError {
 const MAGIC: &[u8] = b"ARROW1";
 
 /// A table in a file. What is asked for is read, compared with its checksums, and belongs to whoever asked: what happens to the file
-/// afterwards does not change it. The file is open only while it is read, so that many stores need few descriptors.
+/// afterwards does not change it.
 #[derive(Debug)]
 pub struct Table {
     path: PathBuf,
     len_bytes: u64,
-    /// Which file it was when the store was opened.
-    file: FileId,
+    /// The file, if it is kept open.
+    held: Option<Arc<StoreFile>>,
     checksums: Arc<[u32]>,
     n_rows: u64,
     footer: OnceLock<Footer>,
@@ -200,16 +204,26 @@ impl Table {
     /// # Errors
     /// If the file cannot be opened or has another length than its entry says.
     pub(crate) fn open(path: PathBuf, entry: &FileEntry, n_rows: u64) -> Result<Self, FormatError> {
-        let file = StoreFile::open(path.clone(), entry.bytes)?.id()?;
+        StoreFile::open(path.clone(), entry.bytes)?;
         Ok(Self {
             path,
             len_bytes: entry.bytes,
-            file,
+            held: None,
             checksums: entry.crc32c.clone(),
             n_rows,
             footer: OnceLock::new(),
             dictionaries: Mutex::default(),
         })
+    }
+
+    /// Keeps the file open, so that it may be removed, as those who append to a store do, or moved. Otherwise it is open only while it is
+    /// read.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub(crate) fn kept_open(mut self) -> Result<Self, FormatError> {
+        self.held = Some(self.open_again()?);
+        Ok(self)
     }
 
     /// Number of rows.
@@ -383,9 +397,15 @@ impl Table {
             let field = &footer.schema.fields()[place];
             let categories = self.categories(pieces, footer, field)?;
             let buffers = buffers_of(pieces, &batch, place, body.start)?;
-            batch
-                .column(place, field.data_type(), buffers, categories)
-                .map_err(failed)
+            let column = batch.column(place, field.data_type(), buffers, categories);
+            let column = column.map_err(failed)?;
+            match column.null_count() > 0 && !field.is_nullable() {
+                true => Err(failed(format!(
+                    "column {:?} lacks values that it must have",
+                    field.name()
+                ))),
+                false => Ok(column),
+            }
         };
         places.map(column).collect()
     }
@@ -490,28 +510,30 @@ impl Table {
                 footer.batches.len()
             )));
         }
-        // Each is read on its own, so that what several name would take its memory several times.
-        let mut all_bytes = 0;
-        for block in footer.dictionaries.iter().chain(&footer.batches) {
-            let (head, body) = self.block(block)?;
-            all_bytes += (head.len() + body.len()) as u64;
-        }
-        if all_bytes > self.len_bytes {
-            return Err(self.damaged(format!(
-                "its blocks have {all_bytes} bytes, more than the file of {}",
-                self.len_bytes
-            )));
+        // Each is read on its own: what several name would take time and memory several times.
+        for blocks in [&footer.dictionaries, &footer.batches] {
+            let mut end = 0;
+            for block in blocks {
+                let (head, body) = self.block(block)?;
+                if head.start < end || body.end > footer_at {
+                    return Err(self.damaged("its blocks overlap or are not in order".to_owned()));
+                }
+                end = body.end;
+            }
         }
         Ok(footer)
     }
 
-    /// Opens the file, which must be the one that it was.
     fn pieces(&self) -> Result<Pieces<'_>, FormatError> {
-        let file = StoreFile::open(self.path.clone(), self.len_bytes)?;
-        match file.id()? == self.file {
-            true => Ok(Pieces::new(file, &self.checksums)),
-            false => Err(FormatError::invalid(&self.path, 0, TAKEN_PLACE)),
-        }
+        let file = match &self.held {
+            Some(file) => file.clone(),
+            None => self.open_again()?,
+        };
+        Ok(Pieces::new(file, &self.checksums))
+    }
+
+    fn open_again(&self) -> Result<Arc<StoreFile>, FormatError> {
+        StoreFile::open(self.path.clone(), self.len_bytes).map(Arc::new)
     }
 
     fn damaged(&self, reason: String) -> FormatError {
@@ -529,6 +551,8 @@ impl Table {
             let reason = "it does not begin as an Arrow file does".to_owned();
             return Err(self.damaged(reason).into());
         }
+        // Those too that no column asks for.
+        self.find_dictionaries(&mut self.pieces()?, self.footer()?)?;
         (0..self.n_batches()?).try_for_each(|i| self.batch(i).map(drop))
     }
 }
@@ -539,7 +563,7 @@ fn buffers_of(
     place: usize,
     body_at: usize,
 ) -> Result<Vec<Buffer>, FormatError> {
-    let ranges = batch.buffers(place).iter();
+    let ranges = batch.buffers(place);
     ranges
         .map(|range| pieces.buffer(body_at + range.start..body_at + range.end))
         .collect()

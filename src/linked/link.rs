@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use cellring_core::ValueType;
 
@@ -39,8 +39,8 @@ pub(crate) struct Link {
     n_vars: u64,
     value_type: ValueType,
     max_obs_nnz: u32,
-    /// Whether a part of a split row was not kept as counts.
-    has_wide_parts: AtomicBool,
+    /// See [`Self::part_width`].
+    part_width: AtomicU8,
 }
 
 /// Which values are those of an obs.
@@ -119,7 +119,7 @@ impl Link {
             n_vars: manifest.n_vars,
             value_type: manifest.value_type,
             max_obs_nnz: manifest.max_obs_nnz,
-            has_wide_parts: AtomicBool::new(false),
+            part_width: AtomicU8::new(0),
             file,
         };
         if link.longest_read() > MAX_READ_BYTES {
@@ -252,14 +252,14 @@ impl Link {
         self.sources.iter().try_for_each(SourceFile::check_name)
     }
 
-    /// Whether a part of a split row, seen so far, was not kept as counts: then others may become as wide when they are joined.
-    pub(crate) fn has_wide_parts(&self) -> bool {
-        self.has_wide_parts.load(Ordering::Relaxed)
+    /// The most bytes that a value of a part of a split row, seen so far, was kept in: others become as wide when they are joined.
+    pub(crate) fn part_width(&self) -> u8 {
+        self.part_width.load(Ordering::Relaxed)
     }
 
-    pub(super) fn note_wide_part(&self) {
-        if !self.has_wide_parts() {
-            self.has_wide_parts.store(true, Ordering::Relaxed);
+    pub(super) fn note_part_width(&self, width: u8) {
+        if self.part_width() < width {
+            self.part_width.fetch_max(width, Ordering::Relaxed);
         }
     }
 

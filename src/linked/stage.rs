@@ -100,9 +100,9 @@ pub(crate) fn stage<'a>(
     });
     let split = of_links.filter(|(_, part)| !part.is_whole);
     let joined = split.map(|(link, part)| match part.role {
-        // It may meet wide ones in its row.
-        ArrayRole::Values if link.has_wide_parts() => u64::from(part.n) * part.value_type.size_bytes() as u64,
-        _ => part.len_bytes.into(),
+        // It may meet wider ones in its row.
+        ArrayRole::Values => u64::from(part.n) * u64::from(link.part_width()),
+        ArrayRole::Columns => part.len_bytes.into(),
     });
     Ok(Staged {
         held_bytes: scratch.kept.len() as u64 + joined.sum::<u64>(),
@@ -199,8 +199,8 @@ fn keep(
         offset_bytes: begin as u32,
         len_bytes: (kept.len() - begin) as u32,
     };
-    if job.role == ArrayRole::Values && !part.is_whole && part.kept_type() == value_type {
-        link.note_wide_part();
+    if job.role == ArrayRole::Values && !part.is_whole {
+        link.note_part_width(part.kept_type().size_bytes() as u8);
     }
     Ok(part)
 }

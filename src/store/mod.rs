@@ -20,7 +20,7 @@ pub use verify::{VerifyReport, verify};
 use crate::Error;
 use crate::format::column::text_at;
 use crate::format::constants::{MANIFEST_FILE, MAX_MANIFEST_BYTES, ROLE_SOURCE_POSITION};
-use crate::format::file::{FileId, Links, TAKEN_PLACE, open, read_whole};
+use crate::format::file::{Links, open, read_whole};
 use crate::format::lazy::Lazy;
 use crate::format::manifest::MatrixEntry;
 use crate::format::table::Table;
@@ -115,6 +115,7 @@ impl Store {
     fn open_files(path: &Path, manifest_bytes: &[u8], headers: Headers, root: &Path) -> Result<Self, Error> {
         let manifest = Manifest::from_bytes(manifest_bytes, &path.join(MANIFEST_FILE))?;
         let obs = Table::open(path.join(&manifest.obs.file), &manifest.obs, manifest.n_obs)?;
+        let obs = obs.kept_open()?;
         let length = manifest_bytes.len() as u64;
         let mut store = Self::of_manifest(path, manifest, length, Arc::new(obs), headers, root)?;
         let open = |entry: &MatrixEntry| {
@@ -149,6 +150,7 @@ impl Store {
             }
         };
         let var = Table::open(path.join(&manifest.var.file), &manifest.var, manifest.n_vars)?;
+        let var = var.kept_open()?;
         Ok(Self {
             path: path.to_path_buf(),
             manifest,
@@ -345,7 +347,8 @@ impl Store {
             return Ok(());
         }
         let shard = self.path.join(&self.manifest.shards[number].file);
-        Err(FormatError::invalid(&shard, 0, TAKEN_PLACE).into())
+        let rule = "another file has taken its place since the store was opened; open the store again";
+        Err(FormatError::invalid(&shard, 0, rule).into())
     }
 
     /// Paths of the files that the values are in: the shards, in order, or those that a linked store leads to.
@@ -461,6 +464,9 @@ fn read_manifest(path: &Path) -> Result<Vec<u8>, Error> {
         Err(error) => Err(not_a_store::instead_of_a_store(path, error).into()),
     }
 }
+
+/// What tells a file from others: its device and its inode.
+type FileId = (u64, u64);
 
 /// Compares lengths and headers of the shards with the manifest, and says which files they are.
 fn check_shards(path: &Path, manifest: &Manifest, headers: Headers) -> Result<Vec<FileId>, Error> {

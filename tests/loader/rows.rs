@@ -285,11 +285,10 @@ fn a_store_that_was_replaced_or_cut_is_named() {
     // A reader of rows is started anew if it needs more: the store at the path is another one by then.
     std::fs::rename(dir.path().join("s"), dir.path().join("old")).unwrap();
     drop(store(dir.path(), "s", Encoding::Packed, 8));
-    let opened_at = opened.path().to_path_buf();
     let late = Loader::new(opened, config(OutputConfig::default())).unwrap_err();
-    assert_eq!(late.path(), Some(&*opened_at.join("obs.arrow")));
+    assert_eq!(late.path(), Some(&*shard));
     assert!(
-        late.to_string().contains("another file has taken its place"),
+        late.to_string().contains("not that of shard 0 of this store"),
         "{late}"
     );
     assert_eq!(loader.rows(&[3]).unwrap().obs(), [3]);

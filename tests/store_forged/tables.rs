@@ -170,14 +170,14 @@ fn blocks_and_buffers_do_not_share_bytes() {
         put(&mut forged, pair[0], 0);
         put(&mut forged, pair[1], number(batch[2]));
     }
-    refused(forged, "its buffers have");
+    refused(forged, "its buffers overlap or are not in order");
     // The blocks, of 24 bytes each with the length of the head in 4 of them, reach to the end of the file.
     let mut forged = sound.clone();
     for block in [batch, dictionary] {
         let head = number(block[1]) & i64::from(u32::MAX);
         put(&mut forged, block[2], file.len() as i64 - number(block[0]) - head);
     }
-    refused(forged, "its blocks have");
+    refused(forged, "its blocks overlap or are not in order");
     // What does not lie as its elements must.
     let mut forged = sound.clone();
     let last = &places.buffers[places.buffers.len() - 2..];
@@ -310,9 +310,9 @@ fn fields_have_their_roles_and_names_of_their_own() {
         ),
         (
             "more categories than there are values",
-            vec![index(), plain("a", &booleans(3))],
-            vec![texts(), booleans(3)],
-            Some("has 3 categories of type Boolean, expected at most 2"),
+            vec![index(), plain("a", &booleans(4))],
+            vec![texts(), booleans(4)],
+            Some("has 4 categories of type Boolean, expected at most 3"),
         ),
         (
             "two of them",

@@ -46,6 +46,7 @@ fn write(path: &Path, rows: &CsrRows, n_first: usize, encoding: Encoding) {
     write_store(&whole, rows, options, None).unwrap();
     let whole = Store::open(&whole).unwrap();
 
+    let before = Store::open(path).unwrap();
     let mut appender = StoreAppender::open(path, true).unwrap();
     let start = appender.first_obs() as usize;
     assert_eq!(start, n_first - n_first % BLOCK_SIZE);
@@ -61,6 +62,16 @@ fn write(path: &Path, rows: &CsrRows, n_first: usize, encoding: Encoding) {
         .write_obs(whole.obs().schema().unwrap(), batches)
         .unwrap();
     appender.finish().unwrap();
+    // Whoever has it open keeps seeing what it held, also what was not looked at before.
+    let names = before.obs().names().unwrap();
+    assert_eq!(
+        names.batches().iter().map(|batch| batch.len()).sum::<usize>(),
+        n_first
+    );
+    assert_eq!(
+        before.rows(0..n_first as u64).unwrap().indices,
+        first.indices[..first.indptr[n_first] as usize]
+    );
 }
 
 #[test]

@@ -486,6 +486,41 @@ def test_threads_that_close_meanwhile(store, adata):
         assert all(pool.map(read, range(200)))
 
 
+ONE_COLUMN = """
+import os, sys
+import anndata, numpy as np, pandas as pd, scipy.sparse
+import cellring
+
+n, width = 200_000, 30
+obs = pd.DataFrame({f"c{k}": np.arange(n) + k / 2 for k in range(width)}, index=[str(k) for k in range(n)])
+cellring.convert(anndata.AnnData(scipy.sparse.csr_matrix((n, 3), dtype=np.float32), obs=obs), sys.argv[1], progress=False)
+del obs
+frame = cellring.Store(sys.argv[1]).obs
+
+def reset():
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+def peak():
+    with open("/proc/self/status") as file:
+        return int(next(line for line in file if line.startswith("VmHWM:")).split()[1]) * 1024
+
+reset()
+before = peak()
+values = frame._raw.column(6)["values"]
+grown = peak() - before
+assert np.asarray(values)[7] == 9.5, np.asarray(values)[:9]
+# The column has 1.6 MB, the table 48.
+assert grown < 16e6, grown
+print("fits")
+"""
+
+
+def test_one_column_of_a_wide_table_takes_its_own_memory(run_python, tmp_path):
+    pytest.importorskip("anndata")
+    assert run_python(ONE_COLUMN, tmp_path / "s") == "fits\n"
+
+
 def test_many_results_are_kept(mouse):
     """What is kept keeps no buffer of more than its own size."""
     opened = cellring.Store(mouse)
