@@ -516,6 +516,23 @@ print("fits")
 """
 
 
+MANY = """
+import resource, sys
+import cellring
+
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+stores = [cellring.Store(sys.argv[1]) for _ in range(100)]
+shapes = {store.shape for store in stores}
+print(len(stores), len(shapes), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+
+
+def test_many_stores_raise_the_limit_on_open_files(run_python, mouse):
+    n_stores, n_shapes, limit = map(int, run_python(MANY, mouse).split())
+    assert (n_stores, n_shapes) == (100, 1) and limit > 300
+
+
 def test_one_column_of_a_wide_table_takes_its_own_memory(run_python, tmp_path):
     pytest.importorskip("anndata")
     assert run_python(ONE_COLUMN, tmp_path / "s") == "fits\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -101,8 +102,20 @@ class Table:
         return f"Table({len(self)} rows, columns: {', '.join(self.columns) or 'none'})"
 
 
+def _allow_descriptors() -> None:
+    """Raises the limit on open files when half of it is in use: an open store holds some, and of hundreds the usual 1,024 are not enough."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        if soft != resource.RLIM_INFINITY and 2 * len(os.listdir("/proc/self/fd")) > soft:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (4 * soft if hard == resource.RLIM_INFINITY else min(4 * soft, hard), hard))
+    except (OSError, ValueError):
+        # Where it may not be raised, what cannot be opened is an error.
+        pass
+
+
 def opened(path: str, source_root: str | None, stacklevel: int) -> _cellring.Store:
     """The open store; a warning where it is a file that was linked for it."""
+    _allow_descriptors()
     try:
         store = _cellring.Store(path, source_root)
     except CellringError as error:
