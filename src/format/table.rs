@@ -556,6 +556,7 @@ impl Table {
         (0..self.n_batches()?).try_for_each(|i| self.batch(i).map(drop))
     }
 }
+
 /// The buffers of a column of a batch whose body is at `body_at`.
 fn buffers_of(
     pieces: &mut Pieces<'_>,
