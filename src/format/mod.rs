@@ -28,6 +28,8 @@ pub(crate) mod rules;
 #[doc(hidden)]
 pub mod shard;
 pub mod table;
+#[doc(hidden)]
+pub mod table_writer;
 mod var_order;
 pub(crate) mod window;
 

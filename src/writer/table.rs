@@ -10,7 +10,7 @@ use super::error::WriteError;
 use crate::Error;
 use crate::format::FormatError;
 use crate::format::constants::{OBS_FILE, VAR_FILE};
-use crate::format::table::TableWriter;
+use crate::format::table_writer::TableWriter;
 
 /// Which table is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

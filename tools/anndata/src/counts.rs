@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use crate::input::{Input, InputKind};
 use crate::left_out::PartKind;
-use crate::matrix::{self, Selection};
-use crate::single::SingleInput;
+use crate::matrix::Selection;
 
 /// Inputs that are joined although some hold counts and others what was made of counts.
 pub struct MixedCounts {
@@ -26,9 +25,6 @@ impl Input {
             InputKind::Joined(joined) => joined.each().next()?.ok()?,
             InputKind::Single(input) => input.clone(),
         };
-        let SingleInput::AnnData(file) = &first else {
-            return None;
-        };
         let parts = self.parts(taken).ok()?;
         let offered = parts.iter().filter(|part| part.option.is_some());
         let mut candidates: Vec<(u32, Selection)> = offered
@@ -42,10 +38,8 @@ impl Input {
             })
             .collect();
         candidates.sort_by_key(|(rank, _)| *rank);
-        let are_counts = |selection: &Selection| {
-            let looks = matrix::sample_of(file, selection);
-            matches!(looks, Ok(Some(looks)) if looks.are_counts())
-        };
+        let are_counts =
+            |selection: &Selection| matches!(first.looks(selection), Ok(Some(looks)) if looks.are_counts());
         let mut selections = candidates.into_iter().map(|(_, selection)| selection);
         selections.find(are_counts)
     }
@@ -58,17 +52,11 @@ impl Input {
         };
         let (mut counts, mut other) = (None, None);
         for (path, input) in joined.paths().iter().zip(joined.each()) {
-            match &input.ok()? {
-                SingleInput::AnnData(file) => {
-                    let looks = matrix::sample_of(file, selection).ok().flatten()?;
-                    match looks.no_counts() {
-                        Some(found) => other = other.or(Some((path, found))),
-                        None if looks.are_counts() => counts = counts.or(Some(path)),
-                        None => {}
-                    }
-                }
-                // Pipelines write counts in these forms.
-                SingleInput::TenX(_) => counts = counts.or(Some(path)),
+            let looks = input.ok()?.looks(selection).ok().flatten()?;
+            match looks.no_counts() {
+                Some(found) => other = other.or(Some((path, found))),
+                None if looks.are_counts() => counts = counts.or(Some(path)),
+                None => {}
             }
             if let (Some(counts), Some((other, found))) = (counts, other) {
                 let (counts, other) = (counts.clone(), other.clone());

@@ -9,7 +9,6 @@ use flate2::bufread::MultiGzDecoder;
 use super::container::{Kind, SourceFile};
 use super::error::{ReadError, Result};
 use super::lines::GZIP_SIGNATURE;
-use super::tenx;
 use crate::few::few;
 
 /// Bytes of a file that are looked at, of one that is compressed those that it holds.
@@ -32,14 +31,22 @@ const ZIP_NAME: usize = 30;
 /// Names that a message shows.
 const SHOWN: usize = 8;
 
+/// What inputs can be, for messages.
+pub(super) struct Known {
+    /// How their names end, besides those of HDF5 and zarr.
+    pub(super) endings: Vec<&'static str>,
+    /// What is looked for in a directory.
+    pub(super) looked_for: Vec<String>,
+}
+
 /// A better error than that of opening it, where what lies at the path is known.
-pub(super) fn explain(path: &Path, error: ReadError) -> ReadError {
+pub(super) fn explain(path: &Path, error: ReadError, known: &Known) -> ReadError {
     match error {
         ReadError::Io { file, source } => ReadError::Io {
             source: cellring_core::explain(&file, source),
             file,
         },
-        ReadError::NotHdf5 { .. } if path.is_dir() => of_directory(path),
+        ReadError::NotHdf5 { .. } if path.is_dir() => of_directory(path, known),
         ReadError::NotHdf5 { .. } => of_file(path).unwrap_or(error),
         ReadError::Damaged { .. } => of_zip(path, false).unwrap_or(error),
         other => other,
@@ -249,7 +256,7 @@ fn of_zip(path: &Path, is_without_root: bool) -> Option<ReadError> {
 }
 
 /// What a directory is that holds neither zarr nor a matrix.
-fn of_directory(path: &Path) -> ReadError {
+fn of_directory(path: &Path, known: &Known) -> ReadError {
     let has = |name: &str| path.join(name).exists();
     let mut names: Vec<String> = match path.read_dir() {
         Ok(entries) => entries
@@ -286,8 +293,8 @@ fn of_directory(path: &Path) -> ReadError {
         return foreign(path, "a directory of Parquet files", remedy);
     }
     let is_input = |name: &&String| {
-        [".h5ad", ".h5", ".h5mu", ".zarr", ".zarr.zip"]
-            .iter()
+        { [".h5ad", ".h5", ".h5mu", ".zarr", ".zarr.zip"].iter() }
+            .chain(&known.endings)
             .any(|end| name.ends_with(end))
             || is_node(name)
     };
@@ -301,7 +308,7 @@ fn of_directory(path: &Path) -> ReadError {
             },
             format!(
                 "looked for zarr.json or .zgroup of zarr, and for {}",
-                tenx::market::looked_for()
+                known.looked_for.join(", and for ")
             ),
         ),
         some => ReadError::Choice {

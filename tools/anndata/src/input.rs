@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::forms::{self, Form};
 use crate::join::{JoinOptions, Joined};
 use crate::matrix::{MatrixSource, Selection};
 use crate::open::OpenOptions;
-use crate::single::SingleInput;
 use crate::table::TableSource;
 use crate::workspace::Workspace;
 
@@ -19,7 +19,7 @@ pub struct Input {
 
 #[derive(Clone, Debug)]
 pub(crate) enum InputKind {
-    Single(SingleInput),
+    Single(Arc<dyn Form>),
     Joined(Arc<Joined>),
 }
 
@@ -39,7 +39,7 @@ impl Input {
     /// of AnnData, of which the options choose none; or the options do not apply to it.
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
         Ok(Self {
-            kind: InputKind::Single(SingleInput::open(path.as_ref(), options)?),
+            kind: InputKind::Single(forms::open(path.as_ref(), options)?),
         })
     }
 

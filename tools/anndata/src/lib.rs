@@ -66,6 +66,7 @@ mod counts;
 mod error;
 mod few;
 mod foreign;
+mod forms;
 mod groups;
 mod input;
 mod join;
@@ -75,10 +76,8 @@ mod matrix;
 mod metadata;
 mod open;
 mod rows;
-mod single;
 mod stamp;
 mod table;
-mod tenx;
 mod workspace;
 pub mod write;
 

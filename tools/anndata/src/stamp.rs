@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::error::{ReadError, Result};
-use super::tenx::market;
+use super::forms;
 
 /// What the filesystem says of an input, a file or a directory with all that is in it. No content is read.
 ///
@@ -82,7 +82,7 @@ impl InputStamp {
             })
         };
         // Names beside a matrix belong to it.
-        match market::files(path) {
+        match forms::files(path) {
             files if files.is_empty() => add(path)?,
             files => files.iter().try_for_each(|file| add(file))?,
         }

@@ -14,6 +14,16 @@ use cellring_anndata::write::{Form, MatrixSpec, Place};
 use super::error::ExportError;
 use super::report::ExportedMatrix;
 
+/// What AnnData calls its forms, and called them. What other formats call theirs does not matter.
+const OF_ANNDATA: [&str; 6] = [
+    "array",
+    "dataframe",
+    "csr_matrix",
+    "csc_matrix",
+    "h5sparse csr",
+    "h5sparse csc",
+];
+
 /// The longest row of a dense matrix: a chunk is at least one row.
 const MAX_ROW_BYTES: u64 = 1 << 28;
 /// The most obs of a matrix that is written by columns: one column is held whole.
@@ -71,10 +81,7 @@ impl MatrixPlan {
         let (source_path, source_form) = (about("matrix"), about("encoding_type"));
         let form = form(store, &place, choice, source_form.as_deref(), obs)?;
         let mut changes = Vec::new();
-        // Of AnnData: what other formats call their one form does not matter.
-        let anndata_form = source_form
-            .as_deref()
-            .filter(|name| !matches!(*name, "10x csc_matrix" | "matrix market"));
+        let anndata_form = source_form.as_deref().filter(|name| OF_ANNDATA.contains(name));
         if let Some(source_form) = anndata_form.filter(|name| *name != form.encoding()) {
             changes.push(format!(
                 "is {} here and was {source_form} in the source",

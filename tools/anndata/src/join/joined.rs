@@ -14,10 +14,10 @@ use super::repeats::Repeats;
 use super::unify;
 use super::vars::{self, JoinedVar};
 use crate::error::Result;
+use crate::forms::{self, Form};
 use crate::matrix::{JoinedMatrices, MatrixSource, Selection};
 use crate::metadata::{ENCODING, INDEX_NAME, ORDERED};
 use crate::open::OpenOptions;
-use crate::single::SingleInput;
 use crate::table::{self, JoinedColumn, JoinedInput, JoinedKind, TableSource};
 use crate::workspace::Workspace;
 use crate::write::is_column_name;
@@ -65,7 +65,7 @@ impl Joined {
                 }
             }
         }
-        let rows = |path: &PathBuf| Ok(SingleInput::open(path, open)?.obs()?.n_rows());
+        let rows = |path: &PathBuf| Ok(forms::open(path, open)?.obs()?.n_rows());
         Ok(Self {
             n_obs: inputs.iter().map(rows).collect::<Result<_>>()?,
             inputs: inputs.to_vec(),
@@ -92,8 +92,8 @@ impl Joined {
     }
 
     /// Opens each of the inputs by itself, in order.
-    pub(crate) fn each(&self) -> impl Iterator<Item = Result<SingleInput>> + '_ {
-        self.inputs.iter().map(|path| SingleInput::open(path, &self.open))
+    pub(crate) fn each(&self) -> impl Iterator<Item = Result<Arc<dyn Form>>> + '_ {
+        self.inputs.iter().map(|path| forms::open(path, &self.open))
     }
 
     /// The genes that the selected matrix has.
@@ -132,7 +132,7 @@ impl Joined {
         let (mut parts, mut found, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
         let mut repeats = Repeats::new(self.n_obs.iter().sum());
         for (path, &n_rows) in self.inputs.iter().zip(&self.n_obs) {
-            let table = SingleInput::open(path, &self.open)?.obs()?;
+            let table = forms::open(path, &self.open)?.obs()?;
             if table.n_rows() != n_rows {
                 let (file, object) = (path.clone(), "obs".to_owned());
                 return Err(JoinError::Changed { file, object }.into());

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::JoinError;
 use super::unify::{Key, keys};
 use crate::error::Result;
+use crate::forms;
 use crate::matrix::Selection;
 use crate::open::OpenOptions;
-use crate::single::SingleInput;
 use crate::table::TableSource;
 
 /// Less than one gene in so many is few.
@@ -124,7 +124,7 @@ struct Names {
 
 impl Names {
     fn read(path: &Path, open: &OpenOptions, selection: &Selection) -> Result<Self> {
-        let var: TableSource = SingleInput::open(path, open)?.var(selection)?;
+        let var: TableSource = forms::open(path, open)?.var(selection)?;
         let batch = var.read(0..var.n_rows())?;
         let mut columns = Vec::new();
         for (field, array) in var.schema().fields().iter().zip(batch.columns()) {

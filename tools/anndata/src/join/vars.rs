@@ -12,9 +12,9 @@ use super::options::VarJoin;
 use super::shared::Lists;
 use super::unify::{CastError, Key, keys};
 use crate::error::Result;
+use crate::forms;
 use crate::matrix::Selection;
 use crate::open::OpenOptions;
-use crate::single::SingleInput;
 use crate::table::{self, JoinedColumn, TableSource, blame};
 
 /// A column of an input that is no column of the result.
@@ -48,7 +48,7 @@ pub(super) fn join(
     let mut found = Vec::with_capacity(inputs.len());
     let mut warnings = Vec::new();
     for path in inputs {
-        let var = SingleInput::open(path, open)?.var(selection)?;
+        let var = forms::open(path, open)?.var(selection)?;
         genes.add(path, &var, key)?;
         found.push(Found::new(path, &var)?);
         let of_file = |warning: &String| format!("{}: {warning}", path.display());
@@ -64,7 +64,7 @@ pub(super) fn join(
         merged.push(column.map_err(|error| blame(error, path, "var", 0, &field))?);
     }
     for (part, path) in inputs.iter().enumerate() {
-        let var = SingleInput::open(path, open)?.var(selection)?;
+        let var = forms::open(path, open)?.var(selection)?;
         let map = maps.as_ref().map(|maps| &*maps[part]);
         if map.map_or(n_vars, <[u32]>::len) as u64 != var.n_rows() {
             let (file, object) = (path.clone(), "var".to_owned());

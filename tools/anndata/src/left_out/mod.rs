@@ -1,17 +1,19 @@
 //! Lists the parts of an input that a conversion does not store, each with the option that would store it.
 
-mod members;
+mod parts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-pub use members::PartKind;
+pub use parts::PartKind;
+
+pub(crate) use parts::Parts;
 
 use crate::error::Result;
 use crate::input::{Input, InputKind};
 use crate::matrix::Selection;
-use members::{Found, Parts};
+use parts::Found;
 
 /// Parts of one kind that are listed one by one; of more only their number is.
 const LISTED: usize = 16;
@@ -47,7 +49,7 @@ impl Input {
 
     /// All parts that are not taken, each by itself.
     pub(crate) fn parts(&self, taken: &[&Selection]) -> Result<Vec<LeftOut>> {
-        let mut parts = Parts::new();
+        let mut parts = Parts::default();
         let n_inputs = match &self.kind {
             InputKind::Joined(joined) => {
                 for input in joined.each() {
@@ -77,7 +79,7 @@ fn listed_one_by_one(parts: Parts, n_inputs: usize) -> Vec<LeftOut> {
             n_inputs: found.n_inputs,
         }
     };
-    parts.into_iter().map(of_part).collect()
+    parts.into_found().into_iter().map(of_part).collect()
 }
 
 /// The same in a number of entries that no input chooses.
@@ -116,7 +118,7 @@ impl LeftOut {
     /// What is not stored of inputs of each of which this matrix is; no option stores it.
     #[doc(hidden)]
     pub fn of_inputs<'a>(inputs: impl Iterator<Item = (&'a Input, &'a Selection)>) -> Result<Vec<Self>> {
-        let (mut parts, mut n_inputs) = (Parts::new(), 0);
+        let (mut parts, mut n_inputs) = (Parts::default(), 0);
         for (input, selection) in inputs {
             if let InputKind::Single(input) = &input.kind {
                 input.add_parts(&[selection], &mut parts)?;

@@ -11,7 +11,7 @@ use crate::error::{ReadError, Result};
 /// The arrays of a sparse matrix, with an `indptr` that is known to fit them. The major axis is the one `indptr` cuts: rows
 /// of CSR, columns of CSC.
 #[derive(Debug)]
-pub(super) struct Compressed {
+pub(crate) struct Compressed {
     pub(super) file: Arc<SourceFile>,
     pub(super) object: String,
     pub(super) n_minor: u64,
@@ -38,7 +38,7 @@ pub(super) fn shape_attribute(file: &SourceFile, object: &str, name: &str) -> Re
 }
 
 /// Reads the dataset `shape` of a group of a 10x Genomics file: the numbers of genes and cells.
-pub(super) fn shape_dataset(file: &Arc<SourceFile>, group: &str) -> Result<(u64, u64)> {
+pub(crate) fn shape_dataset(file: &Arc<SourceFile>, group: &str) -> Result<(u64, u64)> {
     let array = Array::open(file, &format!("{group}/shape"))?;
     let kind = IntKind::for_element(array.element()).filter(|_| array.len() == 2);
     let mut shape = [0i128; 2];
@@ -55,7 +55,7 @@ pub(super) fn shape_dataset(file: &Arc<SourceFile>, group: &str) -> Result<(u64,
 
 impl Compressed {
     /// Opens the arrays in group `object`.
-    pub(super) fn open(file: &Arc<SourceFile>, object: &str, n_major: u64, n_minor: u64) -> Result<Self> {
+    pub(crate) fn open(file: &Arc<SourceFile>, object: &str, n_major: u64, n_minor: u64) -> Result<Self> {
         let damaged = |detail: String| file.damaged(object, detail);
         let open = |name: &str| {
             let path = format!("{object}/{name}");

@@ -15,14 +15,14 @@ use crate::error::{ReadError, Result};
 
 /// A CSR matrix.
 #[derive(Debug)]
-pub(super) struct Csr {
+pub(crate) struct Csr {
     arrays: Compressed,
     form: &'static str,
     pool: rayon::ThreadPool,
 }
 
 impl Csr {
-    pub(super) fn new(arrays: Compressed, form: &'static str) -> Result<Self> {
+    pub(crate) fn new(arrays: Compressed, form: &'static str) -> Result<Self> {
         let pool = decoding_pool(arrays.file.path())?;
         Ok(Self { arrays, form, pool })
     }

@@ -16,9 +16,9 @@ use super::selection::Selection;
 use super::source::{RowSource, blame_overflow, decoding_pool};
 use super::stored::{NotStored, StoredRows};
 use crate::error::{ReadError, Result};
+use crate::forms;
 use crate::join::{JoinError, NOT_KEPT};
 use crate::open::OpenOptions;
-use crate::single::SingleInput;
 use crate::workspace::Workspace;
 
 /// Of the memory limit, the part for inputs that are kept open although others are read, and what it is where that is little:
@@ -98,7 +98,7 @@ impl JoinedMatrices {
             open: Mutex::default(),
         };
         for (number, path) in inputs.iter().enumerate() {
-            let matrix = SingleInput::open(path, options)?.matrix(selection, &all.workspace)?;
+            let matrix = forms::open(path, options)?.matrix(selection, &all.workspace)?;
             all.parts.push(InputMatrix::new(path, &matrix));
             all.keep(number, matrix);
         }
@@ -167,7 +167,7 @@ impl JoinedMatrices {
                 let part = &self.parts[number];
                 // Not under the lock: this reads on a pool, whose thread might meanwhile take up another read.
                 let matrix =
-                    SingleInput::open(&part.path, &self.options)?.matrix(&self.selection, &self.workspace)?;
+                    forms::open(&part.path, &self.options)?.matrix(&self.selection, &self.workspace)?;
                 if !part.is(&matrix) {
                     let (file, object) = (part.path.clone(), self.selection.path());
                     return Err(JoinError::Changed { file, object }.into());

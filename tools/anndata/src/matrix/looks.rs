@@ -28,6 +28,13 @@ pub struct Looks {
 }
 
 impl Looks {
+    /// Of a matrix that holds counts, whatever it is.
+    pub(crate) const COUNTS: Self = Self {
+        n_counts: 1,
+        negative: false,
+        fractional: false,
+    };
+
     /// Looks at some of these values, evenly spread.
     pub fn add(&mut self, values: &ValueBuffer) {
         with_values!(values, values => self.add_some(values));

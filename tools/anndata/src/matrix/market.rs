@@ -120,7 +120,7 @@ impl Header {
 
 /// A `matrix.mtx`, plain or gzipped.
 #[derive(Debug)]
-pub(super) struct Market {
+pub(crate) struct Market {
     path: PathBuf,
     object: String,
     header: Header,
@@ -133,7 +133,7 @@ impl Market {
     /// Opens the file and looks at every value, since what type they need is known only then.
     ///
     /// The numbers of cells and genes say which of its axes are the cells; `has_cell_rows` decides where those are equal.
-    pub(super) fn open(path: &Path, (n_obs, n_vars): (u64, u64), has_cell_rows: bool) -> Result<Self> {
+    pub(crate) fn open(path: &Path, (n_obs, n_vars): (u64, u64), has_cell_rows: bool) -> Result<Self> {
         let mut lines = Lines::open(path)?;
         let header = Header::read(&mut lines)?;
         let shape = (header.n_rows, header.n_columns);

@@ -30,7 +30,7 @@ impl MatrixSource {
         Self::new(source)
     }
 
-    pub(super) fn new(source: impl RowSource + 'static) -> Self {
+    pub(crate) fn new(source: impl RowSource + 'static) -> Self {
         Self {
             source: Arc::new(source),
         }

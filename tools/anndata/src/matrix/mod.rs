@@ -39,6 +39,9 @@ pub use stored::{NotStored, StoredRows};
 pub use stream::{CountMode, Rows};
 
 pub(crate) use available::is_none;
+pub(crate) use compressed::{Compressed, shape_dataset};
+pub(crate) use csr::Csr;
 pub(crate) use joined::JoinedMatrices;
 pub(crate) use looks::sample as sample_of;
-pub(crate) use open::{frame_names, is_matrix, open, open_market, open_tenx};
+pub(crate) use open::{frame_names, is_matrix, open};
+pub(crate) use row_sorted::RowSorted;

@@ -4,12 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::available::{available, is_null};
-use super::compressed::{Compressed, shape_attribute, shape_dataset};
+use super::compressed::{Compressed, shape_attribute};
 use super::csc::Csc;
 use super::csr::Csr;
 use super::dense::Dense;
 use super::frame::{Frame, is_frame};
-use super::market::Market;
 use super::matrix_source::MatrixSource;
 use super::row_sorted::RowSorted;
 use super::selection::Selection;
@@ -145,24 +144,6 @@ pub(crate) fn is_matrix(file: &Arc<SourceFile>, object: &str) -> Result<bool> {
             None => text("h5sparse_format")?.is_some(),
         },
     })
-}
-
-/// Opens the matrix of a 10x Genomics file: CSC of genes by cells is CSR of cells by genes.
-pub(crate) fn open_tenx(file: &Arc<SourceFile>, group: &str) -> Result<MatrixSource> {
-    let (n_vars, n_obs) = shape_dataset(file, group)?;
-    let arrays = Compressed::open(file, group, n_obs, n_vars)?;
-    Ok(MatrixSource::new(Csr::new(arrays, "10x csc_matrix")?))
-}
-
-/// Opens a Matrix Market file that must have as many cells and genes as are named next to it.
-pub(crate) fn open_market(
-    path: &Path,
-    n_named: (u64, u64),
-    has_cell_rows: bool,
-    workspace: &Workspace,
-) -> Result<MatrixSource> {
-    let market = Market::open(path, n_named, has_cell_rows)?;
-    Ok(MatrixSource::new(RowSorted::new(market, workspace)?))
 }
 
 const MAKE_CSR: &str = "assign scipy.sparse.csr_matrix(matrix) in anndata and write the file again";

@@ -22,7 +22,7 @@ pub(super) const SORT_NNZ: u64 = 1 << 19;
 
 /// Entries of a matrix, some at a time.
 #[derive(Debug)]
-pub(super) struct Entries {
+pub(crate) struct Entries {
     pub(super) rows: Vec<u32>,
     pub(super) columns: Vec<u32>,
     pub(super) values: ValueBuffer,
@@ -88,7 +88,7 @@ pub(super) fn read_ahead<P: Send>(
 }
 
 /// A matrix that can be read whole, in an order of its own; equal cells in the order in which they are to be summed.
-pub(super) trait EntrySource: Debug + Send + Sync {
+pub(crate) trait EntrySource: Debug + Send + Sync {
     fn place(&self) -> (&Path, &str);
     fn form(&self) -> &'static str;
     /// The columns of a data frame.
@@ -128,7 +128,7 @@ pub(super) trait EntrySource: Debug + Send + Sync {
 
 /// A matrix whose entries are sorted into rows when these are first wanted.
 #[derive(Debug)]
-pub(super) struct RowSorted {
+pub(crate) struct RowSorted {
     source: Box<dyn EntrySource>,
     workspace: Workspace,
     ranges: RowRanges,
@@ -141,7 +141,7 @@ pub(super) struct RowSorted {
 
 impl RowSorted {
     /// Counts the entries of the rows.
-    pub(super) fn new(source: impl EntrySource + 'static, workspace: &Workspace) -> Result<Self> {
+    pub(crate) fn new(source: impl EntrySource + 'static, workspace: &Workspace) -> Result<Self> {
         let pool = decoding_pool(source.place().0)?;
         let value_bytes = source.value_type().size_bytes();
         let counts = pool.install(|| source.count())?;

@@ -10,11 +10,11 @@ use arrow_schema::{DataType, Field};
 
 use super::source::{TableRows, TableSource};
 use crate::error::{ReadError, Result};
+use crate::forms;
 use crate::join::JoinError;
 use crate::join::names::texts_of;
 use crate::join::unify::{CastError, cast, coded, recoded};
 use crate::open::OpenOptions;
-use crate::single::SingleInput;
 
 /// The obs of one input.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl Joined {
         // Not under the lock: that reads on a pool, whose thread might meanwhile take up another read.
         *lock() = None;
         let part = &self.parts[number];
-        let table = SingleInput::open(&part.path, &self.options)?.obs()?;
+        let table = forms::open(&part.path, &self.options)?.obs()?;
         let is_known = |column: &JoinedColumn| {
             let place = column.places[number];
             place.is_none_or(|place| place < table.schema().fields().len())

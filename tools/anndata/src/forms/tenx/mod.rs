@@ -5,20 +5,23 @@
 
 mod file;
 mod kept;
-pub(super) mod market;
+mod market;
 mod names;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{Array, StringArray};
 
-use super::OpenOptions;
-use super::container::SourceFile;
-use super::error::{ReadError, Result};
-use super::matrix::{self, MatrixSource, Selection};
-use super::table::{self, TableSource};
-use super::workspace::Workspace;
+use super::form::{Form, FormKind};
+use crate::container::SourceFile;
+use crate::error::{ReadError, Result};
+use crate::left_out::{PartKind, Parts};
+use crate::matrix::market::{Market, shape};
+use crate::matrix::{MatrixSource, RowSorted, Selection};
+use crate::open::{GROUP_OPTION, OpenOptions};
+use crate::table::{self, TableSource};
+use crate::workspace::Workspace;
 use file::TenXFile;
 use kept::{FEATURE_TYPES, GENE_IDS};
 use market::MarketFiles;
@@ -26,52 +29,56 @@ use market::MarketFiles;
 /// The column of names of genes that kallisto and bustools give beside their ids.
 const GENE_NAME: &str = "gene_name";
 
-/// An open input of such a form, and which of its features are kept.
-#[derive(Debug)]
-pub(super) struct TenX {
-    form: Form,
-    options: OpenOptions,
+/// `.h5` files.
+pub(super) struct TenXHdf5;
+
+impl FormKind for TenXHdf5 {
+    fn open_file(&self, file: &Arc<SourceFile>, options: &OpenOptions) -> Result<Option<Arc<dyn Form>>> {
+        let found = TenXFile::open(file, options.genome.as_deref())?;
+        Ok(found.map(|file| TenX::of(Stored::Hdf5(file), options)))
+    }
 }
 
-#[derive(Debug)]
-enum Form {
-    File(TenXFile),
-    Market(MarketFiles),
-}
+/// A Matrix Market file, or a directory that holds one.
+pub(super) struct MatrixMarket;
 
-impl TenX {
-    /// Takes a path if it is that of a Matrix Market file or of a directory that holds one.
-    pub(super) fn open_market(path: &Path, options: &OpenOptions) -> Result<Option<Self>> {
+impl FormKind for MatrixMarket {
+    fn open_path(&self, path: &Path, options: &OpenOptions) -> Result<Option<Arc<dyn Form>>> {
         let found = market::find(path, options.genome.as_deref())?;
         if let (Some(_), Some(_)) = (&found, &options.group) {
             return Err(ReadError::Inapplicable {
                 file: path.to_owned(),
-                option: super::open::GROUP_OPTION,
+                option: GROUP_OPTION,
                 detail: "Matrix Market has no groups".to_owned(),
             });
         }
-        Ok(found.map(|files| Self {
-            form: Form::Market(files),
-            options: options.clone(),
-        }))
+        Ok(found.map(|files| TenX::of(Stored::Market(files), options)))
     }
 
-    /// Takes a file if it is one of 10x Genomics.
-    pub(super) fn open_file(file: &Arc<SourceFile>, options: &OpenOptions) -> Result<Option<Self>> {
-        Ok(TenXFile::open(file, options.genome.as_deref())?.map(|file| Self {
-            form: Form::File(file),
-            options: options.clone(),
-        }))
+    fn files(&self, path: &Path) -> Vec<PathBuf> {
+        market::files(path)
     }
 
-    fn path(&self) -> &Path {
-        match &self.form {
-            Form::File(tenx) => tenx.file.path(),
-            Form::Market(files) => &files.matrix,
-        }
+    fn looked_for(&self) -> Option<String> {
+        Some(market::looked_for())
     }
+}
 
-    pub(super) fn matrix(&self, selection: &Selection, workspace: &Workspace) -> Result<MatrixSource> {
+/// An open input of one of the two, and which of its features are kept.
+#[derive(Debug)]
+struct TenX {
+    stored: Stored,
+    options: OpenOptions,
+}
+
+#[derive(Debug)]
+enum Stored {
+    Hdf5(TenXFile),
+    Market(MarketFiles),
+}
+
+impl Form for TenX {
+    fn matrix(&self, selection: &Selection, workspace: &Workspace) -> Result<MatrixSource> {
         if *selection != Selection::X {
             return Err(ReadError::NoMatrix {
                 file: self.path().to_owned(),
@@ -79,11 +86,12 @@ impl TenX {
                 available: "a file of 10x Genomics has one matrix, X".to_owned(),
             });
         }
-        let matrix = match &self.form {
-            Form::File(tenx) => matrix::open_tenx(&tenx.file, &tenx.group)?,
-            Form::Market(files) => {
+        let matrix = match &self.stored {
+            Stored::Hdf5(tenx) => tenx.matrix()?,
+            Stored::Market(files) => {
                 let n_named = (self.obs()?.n_rows(), self.all_features()?.n_rows());
-                matrix::open_market(&files.matrix, n_named, files.has_cell_rows, workspace)?
+                let market = Market::open(&files.matrix, n_named, files.has_cell_rows)?;
+                MatrixSource::new(RowSorted::new(market, workspace)?)
             }
         };
         if self.options == OpenOptions::default() {
@@ -97,10 +105,10 @@ impl TenX {
         })
     }
 
-    pub(super) fn obs(&self) -> Result<TableSource> {
-        match &self.form {
-            Form::File(tenx) => tenx.obs(),
-            Form::Market(files) => {
+    fn obs(&self) -> Result<TableSource> {
+        match &self.stored {
+            Stored::Hdf5(tenx) => tenx.obs(),
+            Stored::Market(files) => {
                 let names = read_names(files, &files.barcodes)?;
                 let mut columns = names.columns.into_iter();
                 let index = columns.next().unwrap_or_else(no_names);
@@ -115,7 +123,7 @@ impl TenX {
         }
     }
 
-    pub(super) fn var(&self) -> Result<TableSource> {
+    fn var(&self, _selection: &Selection) -> Result<TableSource> {
         let var = self.all_features()?;
         match self.kept(&var)? {
             Some(kept) => var.with_rows(&kept),
@@ -126,35 +134,43 @@ impl TenX {
         }
     }
 
-    /// The file, where it is one with groups.
-    pub(super) fn file(&self) -> Option<&SourceFile> {
-        match &self.form {
-            Form::File(tenx) => Some(&tenx.file),
-            Form::Market(_) => None,
+    fn add_parts(&self, _taken: &[&Selection], parts: &mut Parts) -> Result<()> {
+        if let Stored::Hdf5(tenx) = &self.stored {
+            parts.add_outside(&tenx.file);
+            for path in tenx.left_out()? {
+                parts.add(PartKind::Other, path, false, 1);
+            }
         }
+        Ok(())
+    }
+}
+
+impl TenX {
+    fn of(stored: Stored, options: &OpenOptions) -> Arc<dyn Form> {
+        let options = options.clone();
+        Arc::new(Self { stored, options })
     }
 
-    /// Paths of what the input holds besides the matrix, and that is not a column of obs or var.
-    pub(super) fn left_out(&self) -> Result<Vec<String>> {
-        match &self.form {
-            Form::File(tenx) => tenx.left_out(),
-            Form::Market(_) => Ok(Vec::new()),
+    fn path(&self) -> &Path {
+        match &self.stored {
+            Stored::Hdf5(tenx) => tenx.file.path(),
+            Stored::Market(files) => &files.matrix,
         }
     }
 
     fn kept(&self, var: &TableSource) -> Result<Option<Vec<u32>>> {
-        let genome = match &self.form {
-            Form::File(tenx) if tenx.is_one_genome() => None,
-            Form::Market(files) if files.is_of_genome => None,
+        let genome = match &self.stored {
+            Stored::Hdf5(tenx) if tenx.is_one_genome() => None,
+            Stored::Market(files) if files.is_of_genome => None,
             _ => self.options.genome.as_deref(),
         };
         kept::rows(self.path(), var, &self.options, genome)
     }
 
     fn all_features(&self) -> Result<TableSource> {
-        match &self.form {
-            Form::File(tenx) => tenx.var(),
-            Form::Market(files) => features(files),
+        match &self.stored {
+            Stored::Hdf5(tenx) => tenx.var(),
+            Stored::Market(files) => features(files),
         }
     }
 }
@@ -209,7 +225,7 @@ fn features(files: &MarketFiles) -> Result<TableSource> {
 }
 
 fn read_names(files: &MarketFiles, path: &Path) -> Result<names::Names> {
-    let (n_rows, n_columns) = matrix::market::shape(&files.matrix)?;
+    let (n_rows, n_columns) = shape(&files.matrix)?;
     names::read(path, n_rows.max(n_columns))
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::kept::{FEATURE_TYPES, GENE_IDS, GENOME_OPTION};
 use crate::container::{Kind, SourceFile};
 use crate::error::{ReadError, Result};
+use crate::matrix::{Compressed, Csr, MatrixSource, shape_dataset};
 use crate::table::{self, Member, TableSource};
 
 /// The group of CellRanger 3 and later; before, it was called as the genome.
@@ -93,6 +94,13 @@ impl TenXFile {
     /// Whether the genome of the options has chosen the group, so that it does not choose features.
     pub(super) fn is_one_genome(&self) -> bool {
         !self.has_features
+    }
+
+    /// CSC of genes by cells is CSR of cells by genes.
+    pub(super) fn matrix(&self) -> Result<MatrixSource> {
+        let (n_vars, n_obs) = shape_dataset(&self.file, &self.group)?;
+        let arrays = Compressed::open(&self.file, &self.group, n_obs, n_vars)?;
+        Ok(MatrixSource::new(Csr::new(arrays, "10x csc_matrix")?))
     }
 
     pub(super) fn obs(&self) -> Result<TableSource> {
