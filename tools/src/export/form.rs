@@ -14,14 +14,15 @@ use cellring_anndata::write::{Form, MatrixSpec, Place};
 use super::error::ExportError;
 use super::report::ExportedMatrix;
 
-/// What AnnData calls its forms, and called them. What other formats call theirs does not matter.
-const OF_ANNDATA: [&str; 6] = [
+/// What AnnData calls its forms, and called them, and what inputs of several forms have. What other formats call theirs does not matter.
+const OF_ANNDATA: [&str; 7] = [
     "array",
     "dataframe",
     "csr_matrix",
     "csc_matrix",
     "h5sparse csr",
     "h5sparse csc",
+    "several",
 ];
 
 /// The longest row of a dense matrix: a chunk is at least one row.
