@@ -29,6 +29,22 @@ impl MatrixSource {
             &Workspace::default(),
         )
     }
+
+    /// Opens a dense matrix of cells by genes; one of genes by cells is [`transposed`](Self::transposed) then.
+    pub(crate) fn of_dataset(file: &Arc<SourceFile>, object: &str) -> Result<Self> {
+        let n_dimensions = file.describe(object)?.shape.len();
+        if n_dimensions != 2 {
+            let form = format!("a dataset with {n_dimensions} dimensions");
+            let remedy = match n_dimensions {
+                0 | 1 => "write it again with a row for each cell (h5py reads it where anndata does not)",
+                _ => {
+                    "reshape it to two dimensions, as array.reshape(n_obs, -1), and write the file again, or leave it out"
+                }
+            };
+            return Err(unsupported(file, object, form, remedy));
+        }
+        Ok(Self::new(Dense::new(Grid::open(file, object)?)?))
+    }
 }
 
 /// Finds out how the selected matrix is stored, and opens it.
@@ -50,7 +66,7 @@ pub(crate) fn open(
         kind = None;
     }
     match kind {
-        Some(Kind::Dataset) => open_dataset(file, &object),
+        Some(Kind::Dataset) => MatrixSource::of_dataset(file, &object),
         Some(Kind::Group) if matches!(selection, Selection::Obsm(_)) && is_frame(file, &object)? => {
             Ok(MatrixSource::new(Frame::open(file, &object)?))
         }
@@ -79,21 +95,6 @@ fn unsupported(file: &SourceFile, object: &str, form: String, remedy: &'static s
         form,
         remedy,
     }
-}
-
-fn open_dataset(file: &Arc<SourceFile>, object: &str) -> Result<MatrixSource> {
-    let n_dimensions = file.describe(object)?.shape.len();
-    if n_dimensions != 2 {
-        let form = format!("a dataset with {n_dimensions} dimensions");
-        let remedy = match n_dimensions {
-            0 | 1 => "write it again with a row for each cell (h5py reads it where anndata does not)",
-            _ => {
-                "reshape it to two dimensions, as array.reshape(n_obs, -1), and write the file again, or leave it out"
-            }
-        };
-        return Err(unsupported(file, object, form, remedy));
-    }
-    Ok(MatrixSource::new(Dense::new(Grid::open(file, object)?)?))
 }
 
 fn open_group(file: &Arc<SourceFile>, object: &str, workspace: &Workspace) -> Result<MatrixSource> {
