@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracing::Span;
 
-use super::driver::{Driver, Running, work};
+use super::epoch_threads::{Running, Submitter, work};
 use super::error::LoaderError;
 use super::pipeline::{EpochStats, Pipeline};
 use super::planner::{Planner, spread};
@@ -70,7 +70,7 @@ impl Epoch {
         for thread in planning {
             running.spawn("cellring-plan", move |_| thread.run())?;
         }
-        let driver = Driver {
+        let submitter = Submitter {
             fetches,
             n_fetches,
             first,
@@ -84,7 +84,7 @@ impl Epoch {
             hands_out: threads == 0,
             span: span.clone(),
         };
-        running.spawn("cellring-submit", move |_| driver.run())?;
+        running.spawn("cellring-submit", move |_| submitter.run())?;
         for _ in 0..threads {
             let (context, span) = (shared.context.clone(), span.clone());
             running.spawn("cellring-decode", move |pipeline| work(pipeline, &context, &span))?;

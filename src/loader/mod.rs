@@ -58,8 +58,8 @@ mod columns;
 mod config;
 mod decode;
 mod delivered;
-mod driver;
 mod epoch;
+mod epoch_threads;
 mod error;
 mod extents;
 mod fetches;
@@ -103,7 +103,7 @@ use crate::minibatch::Recycler;
 use crate::plan::{Sampler, SamplerData, SamplerState, Subset};
 use crate::{Result, Store};
 use decode::{DecodeContext, DecodeMatrix};
-use driver::Routes;
+use epoch_threads::Routes;
 use memory::Memory;
 use shared::Shared;
 
@@ -177,7 +177,7 @@ impl Loader {
         }
         let completions = routes.clone();
         let engine = Engine::start(&paths, &pool, &config.engine, move |completion| {
-            driver::route(&completions, completion);
+            epoch_threads::route(&completions, completion);
         })?;
         // The engine has opened the files now; what was put in their place before that would be taken for damage.
         setup::check_shards(&decoded)?;

@@ -8,7 +8,7 @@ use super::collection::Collection;
 use super::config::LoaderConfig;
 use super::decode::DecodeContext;
 use super::delivered::Delivered;
-use super::driver::Routes;
+use super::epoch_threads::Routes;
 use super::pipeline::Pipeline;
 use super::row_reader::RowReader;
 use super::stage_memory::StageMemory;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::config::SamplerConfig;
 use super::order::EpochOrder;
-use super::partition::{Partition, Shape};
+use super::partition::{Partition, Sharding};
 use super::settings::Settings;
 use super::state::{Progress, SamplerState};
 
@@ -63,21 +63,21 @@ pub struct PlannedMinibatch {
 impl Plan {
     pub(crate) fn from_parts(
         order: EpochOrder,
-        shape: &Shape,
+        sharding: &Sharding,
         config: &SamplerConfig,
         epoch: u64,
         (fingerprint, settings): (u64, Arc<Settings>),
         progress: Progress,
     ) -> Self {
-        let partition = Partition::new(&progress.left, shape, config, epoch);
+        let partition = Partition::new(&progress.left, sharding, config, epoch);
         Self {
             partition: partition.skip(progress.skipped),
             order,
-            n_minibatches: shape.n_minibatches,
+            n_minibatches: sharding.n_minibatches,
             batch_size: config.batch_size.into(),
-            fetch_factor: shape.fetch_factor,
+            fetch_factor: sharding.fetch_factor,
             world_size: config.world_size,
-            drop_last: shape.drop_last,
+            drop_last: sharding.drop_last,
             epoch,
             fingerprint,
             settings,

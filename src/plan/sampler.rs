@@ -8,7 +8,7 @@ use super::epoch::Plan;
 use super::error::PlanError;
 use super::hash::Fingerprint;
 use super::order::EpochOrder;
-use super::partition::Shape;
+use super::partition::Sharding;
 use super::settings::{Settings, SettingsBuilder};
 use super::state::{Progress, SamplerState};
 use super::strategy::{Method, Prepared, check_len};
@@ -119,21 +119,21 @@ impl Sampler {
     /// [`plan`](Self::plan).
     pub fn resume(&self, state: &SamplerState) -> Result<Plan, Error> {
         state.check(self.fingerprint, &self.settings)?;
-        self.plan_after(state.epoch, |shape| Progress::after(&state.history, shape))
+        self.plan_after(state.epoch, |sharding| Progress::after(&state.history, sharding))
     }
 
     fn plan_after(
         &self,
         epoch: u64,
-        progress: impl FnOnce(&Shape) -> Result<Progress, Error>,
+        progress: impl FnOnce(&Sharding) -> Result<Progress, Error>,
     ) -> Result<Plan, Error> {
         let order = self.prepared.order(&self.config.order(), epoch)?;
-        let shape = self.shape(&order);
-        let progress = progress(&shape)?;
+        let sharding = self.sharding(&order);
+        let progress = progress(&sharding)?;
         let print = (self.fingerprint, self.settings.clone());
         Ok(Plan::from_parts(
             order,
-            &shape,
+            &sharding,
             &self.config,
             epoch,
             print,
@@ -141,8 +141,8 @@ impl Sampler {
         ))
     }
 
-    fn shape(&self, order: &EpochOrder) -> Shape {
-        Shape {
+    fn sharding(&self, order: &EpochOrder) -> Sharding {
+        Sharding {
             n_minibatches: order.n_minibatches(&self.config.order()),
             fetch_factor: self.config.fetch_factor.into(),
             world_size: self.config.world_size.into(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::PlanError;
 use super::limits::MAX_HISTORY_RANKS;
-use super::partition::{Remaining, Shape};
+use super::partition::{Remaining, Sharding};
 use super::settings::{Settings, differences};
 
 /// The version of [`SamplerState`].
@@ -103,10 +103,10 @@ impl Progress {
         }
     }
 
-    /// After a history, under the world size of `shape`.
-    pub(crate) fn after(history: &[HistoryEntry], shape: &Shape) -> Result<Self, Error> {
+    /// After a history, under the world size of `sharding`.
+    pub(crate) fn after(history: &[HistoryEntry], sharding: &Sharding) -> Result<Self, Error> {
         let (earlier, skipped) = match history.split_last() {
-            Some((last, earlier)) if u64::from(last.world_size) == shape.world_size => {
+            Some((last, earlier)) if u64::from(last.world_size) == sharding.world_size => {
                 (earlier, last.minibatches)
             }
             _ => (history, 0),
@@ -123,14 +123,14 @@ impl Progress {
             if entry.world_size == 0 {
                 return Err(PlanError::ZeroSize { name: "world_size" }.into());
             }
-            let shape = Shape {
+            let sharding = Sharding {
                 world_size: entry.world_size.into(),
-                ..*shape
+                ..*sharding
             };
-            check_end(&left, &shape, entry.world_size, entry.minibatches)?;
-            left = left.after(&shape, entry.minibatches);
+            check_end(&left, &sharding, entry.world_size, entry.minibatches)?;
+            left = left.after(&sharding, entry.minibatches);
         }
-        check_end(&left, shape, shape.world_size as u32, skipped)?;
+        check_end(&left, sharding, sharding.world_size as u32, skipped)?;
         Ok(Self {
             earlier: earlier.to_vec(),
             left,
@@ -158,8 +158,8 @@ impl Progress {
     }
 }
 
-fn check_end(left: &Remaining, shape: &Shape, world_size: u32, found: u64) -> Result<(), Error> {
-    let available = left.n_minibatches(shape);
+fn check_end(left: &Remaining, sharding: &Sharding, world_size: u32, found: u64) -> Result<(), Error> {
+    let available = left.n_minibatches(sharding);
     match found > available {
         true => Err(PlanError::StateBeyondEnd {
             world_size,

@@ -12,7 +12,7 @@ use super::config::SamplerConfig;
 use ranges::{select, total};
 use run::{cut, locate_in, skip_runs};
 
-pub(crate) use remaining::{Remaining, Shape};
+pub(crate) use remaining::{Remaining, Sharding};
 pub(crate) use run::Run;
 
 /// One rank's part of what is left.
@@ -35,15 +35,15 @@ pub(crate) struct Partition {
 
 impl Partition {
     /// The part of the config's rank.
-    pub(crate) fn new(left: &Remaining, shape: &Shape, config: &SamplerConfig, epoch: u64) -> Self {
-        let Shape {
+    pub(crate) fn new(left: &Remaining, sharding: &Sharding, config: &SamplerConfig, epoch: u64) -> Self {
+        let Sharding {
             n_minibatches,
             fetch_factor,
             world_size,
             drop_last,
-        } = *shape;
+        } = *sharding;
         let rank = u64::from(config.rank);
-        let division = left.divide(shape);
+        let division = left.divide(sharding);
         let mut partition = Self {
             fetch_factor,
             stride: world_size * fetch_factor,

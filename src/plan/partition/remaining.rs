@@ -6,7 +6,7 @@ use super::ranges::{push_range, select, total};
 
 /// How ranks share a sequence of minibatches.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
+pub(crate) struct Sharding {
     pub(crate) n_minibatches: u64,
     pub(crate) fetch_factor: u64,
     pub(crate) world_size: u64,
@@ -35,8 +35,8 @@ pub(super) struct Division {
 }
 
 impl Division {
-    fn n_minibatches(&self, shape: &Shape) -> u64 {
-        self.head_share + self.n_rounds * shape.fetch_factor + self.tail_share
+    fn n_minibatches(&self, sharding: &Sharding) -> u64 {
+        self.head_share + self.n_rounds * sharding.fetch_factor + self.tail_share
     }
 }
 
@@ -47,13 +47,13 @@ impl Remaining {
         Self { ragged, start }
     }
 
-    pub(super) fn divide(&self, shape: &Shape) -> Division {
-        let Shape {
+    pub(super) fn divide(&self, sharding: &Sharding) -> Division {
+        let Sharding {
             n_minibatches,
             fetch_factor,
             world_size,
             drop_last,
-        } = *shape;
+        } = *sharding;
         let ragged_len = total(&self.ragged);
         let head_share = ragged_len / world_size;
         let n_rounds = (n_minibatches - self.start) / fetch_factor / world_size;
@@ -76,25 +76,25 @@ impl Remaining {
     }
 
     /// Minibatches of each rank, padding included.
-    pub(crate) fn n_minibatches(&self, shape: &Shape) -> u64 {
-        self.divide(shape).n_minibatches(shape)
+    pub(crate) fn n_minibatches(&self, sharding: &Sharding) -> u64 {
+        self.divide(sharding).n_minibatches(sharding)
     }
 
     /// What is left once each rank has consumed `consumed` of its minibatches, at most all of them. Takes time and
     /// memory proportional to the world size. Where everything was consumed the epoch is over, and nothing is left, not
     /// even what `drop_last` dropped.
-    pub(crate) fn after(&self, shape: &Shape, consumed: u64) -> Self {
-        let Shape {
+    pub(crate) fn after(&self, sharding: &Sharding, consumed: u64) -> Self {
+        let Sharding {
             n_minibatches,
             fetch_factor,
             world_size,
             ..
-        } = *shape;
+        } = *sharding;
         if consumed == 0 {
             return self.clone();
         }
-        let division = self.divide(shape);
-        if consumed == division.n_minibatches(shape) {
+        let division = self.divide(sharding);
+        if consumed == division.n_minibatches(sharding) {
             let (ragged, start) = (Vec::new(), n_minibatches);
             return Self { ragged, start };
         }

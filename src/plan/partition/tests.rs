@@ -1,13 +1,13 @@
 use super::*;
 
 fn whole(n_minibatches: u64, config: &SamplerConfig, epoch: u64) -> Partition {
-    let shape = Shape {
+    let sharding = Sharding {
         n_minibatches,
         fetch_factor: config.fetch_factor.into(),
         world_size: config.world_size.into(),
         drop_last: config.drop_last,
     };
-    Partition::new(&Remaining::all(), &shape, config, epoch)
+    Partition::new(&Remaining::all(), &sharding, config, epoch)
 }
 
 fn partition(n_minibatches: u64, world_size: u32, rank: u32, drop_last: bool, epoch: u64) -> Partition {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::forms::{self, Form};
+use crate::forms::{self, InputForm};
 use crate::join::{JoinOptions, Joined};
 use crate::matrix::{MatrixSource, Selection};
 use crate::open::OpenOptions;
@@ -19,7 +19,7 @@ pub struct Input {
 
 #[derive(Clone, Debug)]
 pub(crate) enum InputKind {
-    Single(Arc<dyn Form>),
+    Single(Arc<dyn InputForm>),
     Joined(Arc<Joined>),
 }
 

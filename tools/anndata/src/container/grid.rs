@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::array::pipeline_of;
 use super::limits::{MAX_ABSENT_CHUNKS, MAX_CHUNK_BYTES, MAX_EXPANSION, too_large_chunks};
 use super::{
-    Element, Placement, SourceFile, StoredArray, StoredChunk, StoredExtents, StoredRun, Tile, stored_type,
+    Placement, SourceFile, StoredArray, StoredChunk, StoredExtents, StoredRun, StoredType, Tile, stored_type,
 };
 use crate::error::Result;
 
@@ -23,7 +23,7 @@ pub(crate) struct Grid {
     path: String,
     n_rows: u64,
     n_columns: u64,
-    element: Element,
+    element: StoredType,
     placement: Placement,
     filters: Vec<Filter>,
     pipeline: Pipeline,
@@ -121,7 +121,7 @@ impl Grid {
         self.n_columns
     }
 
-    pub(crate) fn element(&self) -> &Element {
+    pub(crate) fn element(&self) -> &StoredType {
         &self.element
     }
 

@@ -27,7 +27,7 @@ use cellring_filters::Filter;
 
 pub(crate) use array::Array;
 pub(crate) use attribute::Attribute;
-pub(crate) use element::{Class, Element, Enumeration, Member, Padding};
+pub(crate) use element::{Class, Enumeration, Member, Padding, StoredType};
 pub(crate) use fault::Fault;
 pub(crate) use file::SourceFile;
 pub(crate) use grid::Grid;
@@ -114,7 +114,7 @@ pub(crate) enum Placement {
 #[derive(Clone, Debug)]
 pub(crate) struct Description {
     pub(crate) shape: Vec<u64>,
-    pub(crate) element: Element,
+    pub(crate) element: StoredType,
     pub(crate) placement: Placement,
     pub(crate) filters: Vec<Filter>,
     pub(crate) fill: Option<Vec<u8>>,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::StringArray;
 
-use super::form::Form;
+use super::form::InputForm;
 use crate::container::{Kind, SourceFile};
 use crate::error::{ReadError, Result};
 use crate::groups;
@@ -18,7 +18,7 @@ use crate::workspace::Workspace;
 const MAX_DIMENSIONS: u64 = 1 << 20;
 
 /// Takes a file or the group of one, or says what it is instead.
-pub(super) fn open(file: Arc<SourceFile>, options: &OpenOptions) -> Result<Arc<dyn Form>> {
+pub(super) fn open(file: Arc<SourceFile>, options: &OpenOptions) -> Result<Arc<dyn InputForm>> {
     options.check_anndata(file.path())?;
     groups::check(&file)?;
     Ok(Arc::new(AnnData { file }))
@@ -30,7 +30,7 @@ struct AnnData {
     file: Arc<SourceFile>,
 }
 
-impl Form for AnnData {
+impl InputForm for AnnData {
     fn matrix(&self, selection: &Selection, workspace: &Workspace) -> Result<MatrixSource> {
         matrix::open(&self.file, selection, workspace)
     }

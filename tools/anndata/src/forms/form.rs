@@ -13,7 +13,7 @@ use crate::table::TableSource;
 use crate::workspace::Workspace;
 
 /// One open input.
-pub(crate) trait Form: fmt::Debug + Send + Sync {
+pub(crate) trait InputForm: fmt::Debug + Send + Sync {
     /// Opens one of its matrices.
     fn matrix(&self, selection: &Selection, workspace: &Workspace) -> Result<MatrixSource>;
 
@@ -35,12 +35,16 @@ pub(crate) trait Form: fmt::Debug + Send + Sync {
 /// A form of inputs beside AnnData, and how it is recognised.
 pub(crate) trait FormKind: Sync {
     /// Takes a path, if it leads to files that are neither HDF5 nor zarr and of this form.
-    fn open_path(&self, _path: &Path, _options: &OpenOptions) -> Result<Option<Arc<dyn Form>>> {
+    fn open_path(&self, _path: &Path, _options: &OpenOptions) -> Result<Option<Arc<dyn InputForm>>> {
         Ok(None)
     }
 
     /// Takes an HDF5 file or a zarr hierarchy, or the group of one that was chosen, if it is of this form.
-    fn open_file(&self, _file: &Arc<SourceFile>, _options: &OpenOptions) -> Result<Option<Arc<dyn Form>>> {
+    fn open_file(
+        &self,
+        _file: &Arc<SourceFile>,
+        _options: &OpenOptions,
+    ) -> Result<Option<Arc<dyn InputForm>>> {
         Ok(None)
     }
 

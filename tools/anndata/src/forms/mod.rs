@@ -7,7 +7,7 @@ mod tenx;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) use form::Form;
+pub(crate) use form::InputForm;
 
 use crate::container::SourceFile;
 use crate::error::Result;
@@ -21,7 +21,7 @@ use form::FormKind;
 const FORMS: [&dyn FormKind; 2] = [&tenx::MatrixMarket, &tenx::TenXHdf5];
 
 /// Opens an input and finds out what it is.
-pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn Form>> {
+pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn InputForm>> {
     let explained = |error| foreign::explain(path, error, &known());
     for form in FORMS {
         if let Some(input) = form.open_path(path, options).map_err(explained)? {

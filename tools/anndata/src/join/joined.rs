@@ -14,7 +14,7 @@ use super::repeats::Repeats;
 use super::unify;
 use super::vars::{self, JoinedVar};
 use crate::error::Result;
-use crate::forms::{self, Form};
+use crate::forms::{self, InputForm};
 use crate::matrix::{JoinedMatrices, MatrixSource, Selection};
 use crate::metadata::{ENCODING, INDEX_NAME, ORDERED};
 use crate::open::OpenOptions;
@@ -92,7 +92,7 @@ impl Joined {
     }
 
     /// Opens each of the inputs by itself, in order.
-    pub(crate) fn each(&self) -> impl Iterator<Item = Result<Arc<dyn Form>>> + '_ {
+    pub(crate) fn each(&self) -> impl Iterator<Item = Result<Arc<dyn InputForm>>> + '_ {
         self.inputs.iter().map(|path| forms::open(path, &self.open))
     }
 

@@ -27,14 +27,14 @@ pub(crate) struct JoinedInput {
 #[derive(Debug)]
 pub(crate) struct JoinedColumn {
     pub(crate) field: Field,
-    pub(crate) kind: Kind,
+    pub(crate) kind: JoinedKind,
     /// Of each input, which field of its table it is; `None` where that has no such column.
     pub(crate) places: Vec<Option<usize>>,
 }
 
 /// What a joined column holds.
 #[derive(Debug)]
-pub(crate) enum Kind {
+pub(crate) enum JoinedKind {
     /// Values of the field's type.
     Plain,
     /// Categories; for each input, what its codes become.
@@ -54,11 +54,13 @@ impl JoinedColumn {
         n_rows: usize,
     ) -> std::result::Result<ArrayRef, CastError> {
         match (&self.kind, found) {
-            (Kind::Label { labels }, _) => coded(std::iter::repeat_n(Some(part as u32), n_rows), labels),
+            (JoinedKind::Label { labels }, _) => {
+                coded(std::iter::repeat_n(Some(part as u32), n_rows), labels)
+            }
             (_, None) => self.missing(n_rows),
-            (Kind::Plain, Some(found)) => cast(found, self.field.data_type()),
-            (Kind::Categorical { labels, maps }, Some(found)) => recoded(found, &maps[part], labels),
-            (Kind::Suffixed { suffixes }, Some(found)) => texts_of(found, &suffixes[part]),
+            (JoinedKind::Plain, Some(found)) => cast(found, self.field.data_type()),
+            (JoinedKind::Categorical { labels, maps }, Some(found)) => recoded(found, &maps[part], labels),
+            (JoinedKind::Suffixed { suffixes }, Some(found)) => texts_of(found, &suffixes[part]),
         }
     }
 }
@@ -67,7 +69,7 @@ impl JoinedColumn {
     /// Rows without a value.
     pub(crate) fn missing(&self, n_rows: usize) -> std::result::Result<ArrayRef, CastError> {
         match &self.kind {
-            Kind::Categorical { labels, .. } | Kind::Label { labels } => {
+            JoinedKind::Categorical { labels, .. } | JoinedKind::Label { labels } => {
                 coded(std::iter::repeat_n(None, n_rows), labels)
             }
             _ => Ok(new_null_array(self.field.data_type(), n_rows)),
@@ -159,7 +161,7 @@ impl Joined {
                 .and_then(|place| wanted.binary_search(&place).ok())
                 .zip(batch.as_ref())
                 .map(|(place, batch)| batch.column(place));
-            if let (Kind::Categorical { maps, .. }, Some(found)) = (&column.kind, found) {
+            if let (JoinedKind::Categorical { maps, .. }, Some(found)) = (&column.kind, found) {
                 let categories = found.as_any_dictionary_opt().map(|codes| codes.values().len());
                 if categories != Some(maps[number].len()) {
                     return Err(self.changed(number));
@@ -248,7 +250,7 @@ impl TableRows for Joined {
 
     fn working_bytes(&self) -> u64 {
         let maps = self.columns.iter().map(|column| match &column.kind {
-            Kind::Categorical { labels, maps } => {
+            JoinedKind::Categorical { labels, maps } => {
                 let codes: usize = maps.iter().map(|map| 4 * map.len()).sum();
                 (codes + labels.get_array_memory_size()) as u64
             }

@@ -28,5 +28,5 @@ pub use scatter::{Scatter, ScatterError};
 pub use source::TableSource;
 
 pub(crate) use frame::{held, of_strings};
-pub(crate) use joined::{JoinedColumn, JoinedInput, Kind as JoinedKind, blame, joined};
+pub(crate) use joined::{JoinedColumn, JoinedInput, JoinedKind, blame, joined};
 pub(crate) use listing::{Member, of_members, open};

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use arrow_array::{Array, StringArray};
 
-use super::form::{Form, FormKind};
+use super::form::{FormKind, InputForm};
 use crate::container::SourceFile;
 use crate::error::{ReadError, Result};
 use crate::left_out::{PartKind, Parts};
@@ -33,7 +33,7 @@ const GENE_NAME: &str = "gene_name";
 pub(super) struct TenXHdf5;
 
 impl FormKind for TenXHdf5 {
-    fn open_file(&self, file: &Arc<SourceFile>, options: &OpenOptions) -> Result<Option<Arc<dyn Form>>> {
+    fn open_file(&self, file: &Arc<SourceFile>, options: &OpenOptions) -> Result<Option<Arc<dyn InputForm>>> {
         let found = TenXFile::open(file, options.genome.as_deref())?;
         Ok(found.map(|file| TenX::of(Stored::Hdf5(file), options)))
     }
@@ -43,7 +43,7 @@ impl FormKind for TenXHdf5 {
 pub(super) struct MatrixMarket;
 
 impl FormKind for MatrixMarket {
-    fn open_path(&self, path: &Path, options: &OpenOptions) -> Result<Option<Arc<dyn Form>>> {
+    fn open_path(&self, path: &Path, options: &OpenOptions) -> Result<Option<Arc<dyn InputForm>>> {
         let found = market::find(path, options.genome.as_deref())?;
         if let (Some(_), Some(_)) = (&found, &options.group) {
             return Err(ReadError::Inapplicable {
@@ -77,7 +77,7 @@ enum Stored {
     Market(MarketFiles),
 }
 
-impl Form for TenX {
+impl InputForm for TenX {
     fn matrix(&self, selection: &Selection, workspace: &Workspace) -> Result<MatrixSource> {
         if *selection != Selection::X {
             return Err(ReadError::NoMatrix {
@@ -146,7 +146,7 @@ impl Form for TenX {
 }
 
 impl TenX {
-    fn of(stored: Stored, options: &OpenOptions) -> Arc<dyn Form> {
+    fn of(stored: Stored, options: &OpenOptions) -> Arc<dyn InputForm> {
         let options = options.clone();
         Arc::new(Self { stored, options })
     }

@@ -70,7 +70,7 @@ pub(super) fn route(routes: &Routes, completion: Completion) {
 }
 
 /// Submits the reads of fetches, some fetches ahead.
-pub(super) struct Driver {
+pub(super) struct Submitter {
     pub(super) fetches: FetchSource,
     /// Number of them, and of the first minibatch.
     pub(super) n_fetches: u64,
@@ -88,7 +88,7 @@ pub(super) struct Driver {
     pub(super) span: Span,
 }
 
-impl Driver {
+impl Submitter {
     pub(super) fn run(self) {
         let mut first = self.first;
         let mut ahead = Ahead::new(&self.pool);
@@ -300,7 +300,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.pipeline.stop(None);
-        // The driver may be waiting for memory that somebody keeps.
+        // The submitter may be waiting for memory that somebody keeps.
         self.pool.wake();
         self.stage_memory.wake();
         for thread in self.threads.drain(..) {
