@@ -9,7 +9,7 @@ use super::lanes::Lanes;
 use super::matrix::MatrixBuffers;
 use super::normalize::{Logarithms, Unfit};
 use super::output::{DeliveredType, Layout, ResolvedOutput};
-use super::rank::rank;
+use super::rank::{Ranked, rank};
 use super::typed::{Aligned, AnyValues, ComputedValue, DeliveredValue, IndicesMut, Keys};
 use crate::format::Element;
 
@@ -145,7 +145,7 @@ fn whole_row<T: DeliveredValue, R: Rows>(
     )?;
     if T::as_computed(values).is_none() {
         let row_values = T::ComputedValue::of(&mut scratch.values).first_mut(nnz);
-        values.copy_from_slice(T::converted(row_values, &mut scratch.converted));
+        values.copy_from_slice(T::converted(scratch.lanes, row_values, &mut scratch.converted));
     }
     if indices.as_i32().is_none() {
         indices.set(scratch.indices[..nnz].iter().copied());
@@ -177,7 +177,7 @@ fn selected_row<T: DeliveredValue, R: Rows>(
         (row_indices, row_values) = (ordered_indices, ordered_values);
     }
     indices.set(row_indices.iter().copied());
-    values[..n].copy_from_slice(T::converted(row_values, prepared.converted));
+    values[..n].copy_from_slice(T::converted(prepared.lanes, row_values, prepared.converted));
     Ok(n)
 }
 
@@ -210,7 +210,7 @@ fn dense<T: DeliveredValue, R: Rows>(
             former_start = former_end;
         }
         let prepared = prepare::<T::ComputedValue, R>(resolved, rows, row, nnz, scratch)?;
-        let converted = T::converted(prepared.values, prepared.converted);
+        let converted = T::converted(prepared.lanes, prepared.values, prepared.converted);
         for (&column, &value) in prepared.indices.iter().zip(converted) {
             values[column as usize] = value;
         }
@@ -257,61 +257,26 @@ fn top_k<T: DeliveredValue, R: Rows>(
         let prepared = prepare::<T::ComputedValue, R>(resolved, rows, row, nnz, scratch)?;
         let [keys, spare] = T::ComputedValue::keys(prepared.keys);
         let is_ascending = rows.genes(row).is_none_or(GeneSelection::is_ascending);
-        let in_order = candidates(prepared.indices, prepared.values, k, is_ascending, keys);
+        let in_order = prepared
+            .lanes
+            .candidates(prepared.indices, prepared.values, k, is_ascending, keys);
         rank(keys, spare, k, in_order);
         let n = keys.len();
         for (&key, value) in keys.iter().zip(prepared.values.iter_mut()) {
             *value = T::ComputedValue::of_key(key).1;
         }
         indices.set(keys.iter().map(|&key| T::ComputedValue::of_key(key).0));
-        values[..n].copy_from_slice(T::converted(&prepared.values[..n], prepared.converted));
+        values[..n].copy_from_slice(T::converted(
+            prepared.lanes,
+            &prepared.values[..n],
+            prepared.converted,
+        ));
         indices.range(n..k).fill(-1);
         values[n..].fill(T::default());
         buffers.lens.push(n as u32);
         total += n;
     }
     Ok(total)
-}
-
-/// Values of a row are looked at in chunks of this many.
-const CHUNK: usize = 16;
-/// Fewer keys are not cut down to those that are wanted.
-const LEAST_KEYS: usize = 256;
-
-/// The keys of the values above 0: all, or some among which the `k` highest are. Says whether their columns ascend.
-///
-/// In a long row most values are not above the `k` highest of those before them, and whole chunks are passed over. That takes columns
-/// that ascend: then of equal values the earlier ranks higher.
-fn candidates<W: ComputedValue>(
-    indices: &[i32],
-    values: &[W],
-    k: usize,
-    is_ascending: bool,
-    keys: &mut Vec<W::Key>,
-) -> bool {
-    keys.clear();
-    let most = (2 * k).max(LEAST_KEYS);
-    let (mut least, mut in_order) = (W::default(), is_ascending);
-    for (columns, values) in indices.chunks(CHUNK).zip(values.chunks(CHUNK)) {
-        if !values.iter().fold(false, |any, &value| any | (value > least)) {
-            continue;
-        }
-        let mut n = keys.len();
-        // A place is made for each, and without a branch.
-        keys.resize(n + columns.len(), Default::default());
-        for (&column, &value) in columns.iter().zip(values) {
-            keys[n] = value.key(column);
-            n += usize::from(value > least);
-        }
-        keys.truncate(n);
-        if is_ascending && n >= most {
-            let (_, last, _) = keys.select_nth_unstable(k - 1);
-            least = W::of_key(*last).1;
-            keys.truncate(k);
-            in_order = false;
-        }
-    }
-    in_order
 }
 
 /// A row in scratch memory, with what else of the scratch is needed afterwards.
@@ -447,11 +412,10 @@ fn compute<W: ComputedValue, R: Rows>(
         }
     }
     if let Some(limit) = infinite_from {
-        let is_beyond = |value: f32| value.abs() >= limit && value.is_finite();
         // All at once, as nearly always none is.
-        if values.iter().fold(false, |any, &value| any | is_beyond(value)) {
-            let place_of = |values: &[f32]| values.iter().position(|&value| is_beyond(value));
-            let beyond = place_of(values).unwrap_or_default();
+        if place.lanes.any_beyond(values, limit) {
+            let is_beyond = |value: &f32| value.abs() >= limit && value.is_finite();
+            let beyond = values.iter().position(is_beyond).unwrap_or_default();
             let value = values[beyond];
             let unfit = Unfit::Beyond {
                 place: beyond,
@@ -469,38 +433,4 @@ fn first<T: Copy + Default>(memory: &mut Vec<T>, len: usize) -> &mut [T] {
         memory.resize(len, T::default());
     }
     &mut memory[..len]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        /// Ties, and values that are never among the highest, in rows of which most is passed over.
-        #[test]
-        fn the_highest_are_those_of_a_sort(
-            values in prop::collection::vec(
-                prop::sample::select(vec![1.0f32, 2.0, 3.0, 1.0, 4e9, f32::NAN, f32::INFINITY, -1.0, 0.0, -0.0]), 0..3_000,
-            ),
-            k in prop::sample::select(vec![1usize, 64, 127, 128, 129, 300]),
-            is_ascending in any::<bool>(),
-        ) {
-            let n = values.len() as i32;
-            // In no order, all different.
-            let columns: Vec<i32> = (0..n).map(|k| if is_ascending { 2 * k } else { (k * 7_919) % 100_003 }).collect();
-            let mut expected: Vec<u64> = columns
-                .iter()
-                .zip(&values)
-                .filter(|&(_, &value)| value > 0.0)
-                .map(|(&column, &value)| value.key(column))
-                .collect();
-            expected.sort_unstable();
-            expected.truncate(k);
-            let (mut keys, mut spare) = (vec![7], vec![]);
-            let in_order = candidates(&columns, &values, k, is_ascending, &mut keys);
-            rank(&mut keys, &mut spare, k, in_order);
-            prop_assert_eq!(keys, expected);
-        }
-    }
 }

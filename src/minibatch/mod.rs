@@ -48,6 +48,7 @@ mod device;
 mod error;
 mod genes;
 mod lanes;
+mod logarithm;
 mod matrix;
 mod normalize;
 mod output;

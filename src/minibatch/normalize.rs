@@ -1,13 +1,14 @@
 //! Library size and logarithm, row by row.
 
-use super::lanes::{Lanes, TABLE_LEN};
+use super::lanes::{Lanes, N_SMALL, TABLE_LEN};
+use super::logarithm::ln_1p;
 use crate::setters::setters;
 
 /// Library size and logarithm, as scanpy's `normalize_total` and `log1p` define them for `float32` matrices.
 ///
 /// With `s` the sum of a row's values, a value `x` becomes `x / (f32(s) / f32(target_sum))`, in `f32`; a row whose sum is 0
-/// stays as it is. With `log1p` it then becomes `ln(1 + x)`, to the bit what [`f32::ln_1p`] gives. The sum itself is taken
-/// in `f64`, which makes it exact for counts.
+/// stays as it is. With `log1p` it then becomes `ln(1 + x)`, the nearest number that `f32` has, on
+/// every machine. The sum itself is taken in `f64`, which makes it exact for counts.
 ///
 /// Both are for values from 0 up. A row that has a value below 0, or one that is not finite, among the genes that count is
 /// refused ([`ErrorKind::Values`](crate::ErrorKind::Values)): scaled values are not counts, and their logarithms not
@@ -131,7 +132,7 @@ impl Normalize {
             return logarithms.apply(lanes, divisor, values);
         }
         if self.target_sum.is_some() {
-            values.iter_mut().for_each(|value| *value /= divisor);
+            lanes.divide(values, divisor);
         }
         Ok(())
     }
@@ -159,6 +160,10 @@ impl Logarithms {
     fn apply(&mut self, lanes: Lanes, divisor: f32, values: &mut [f32]) -> Result<(), Unfit> {
         let table = &mut *self.0;
         table.fill(f32::NAN);
+        // At once, without a jump for each.
+        for (count, entry) in table.iter_mut().enumerate().take(N_SMALL).skip(1) {
+            *entry = ln_1p(count as f32 / divisor);
+        }
         let mut unfit = None;
         let mut done = 0;
         while done < values.len() {
@@ -190,10 +195,8 @@ impl Logarithms {
     }
 }
 
-#[cold]
-#[inline(never)]
 fn logarithm(value: f32, divisor: f32) -> f32 {
-    (value / divisor).ln_1p()
+    ln_1p(value / divisor)
 }
 
 #[cfg(test)]
@@ -234,7 +237,7 @@ mod tests {
                 let plain: Vec<u32> = values
                     .iter()
                     .map(|&x| target_sum.map_or(x, |target| x / (total as f32 / target as f32)))
-                    .map(|x| if log1p { x.ln_1p() } else { x })
+                    .map(|x| if log1p { ln_1p(x) } else { x })
                     .map(f32::to_bits)
                     .collect();
                 assert_eq!(normalized(normalize, &values), plain, "{normalize:?}");
@@ -250,7 +253,7 @@ mod tests {
             log1p: true,
             over: LibraryGenes::All,
         };
-        let plain: Vec<u32> = odd.iter().map(|x| x.ln_1p().to_bits()).collect();
+        let plain: Vec<u32> = odd.iter().map(|&x| ln_1p(x).to_bits()).collect();
         assert_eq!(normalized(normalize, &odd), plain);
         // A sum of 0: the row stays as it is.
         let zeros = [0.0, 2.0, -2.0];

@@ -15,6 +15,18 @@ pub(crate) trait Key: Copy + Ord + Default {
     fn or(self, other: Self) -> Self;
 }
 
+/// A value that rows are ranked by.
+pub(crate) trait Ranked: Copy + Default + PartialOrd {
+    /// Value and column in one number: the larger the value and then the smaller the column, the smaller the number.
+    type Key: Key;
+
+    /// The key of a value above 0.
+    fn key(self, column: i32) -> Self::Key;
+
+    /// The column and the value of a key.
+    fn of_key(key: Self::Key) -> (i32, Self);
+}
+
 /// Digits of a column, below those of the value.
 const COLUMN_DIGITS: usize = 4;
 /// Shorter rows are sorted by comparing.

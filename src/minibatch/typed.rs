@@ -5,8 +5,9 @@ use std::ops::Range;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+use super::lanes::Lanes;
 use super::output::IndexType;
-use super::rank::Key;
+use super::rank::Ranked;
 use super::views::{Indices, Value, Values};
 use crate::format::Element;
 use crate::gpu::{Gpu, Locked};
@@ -117,21 +118,11 @@ pub(crate) trait DeliveredValue: Value {
     fn as_computed(values: &mut [Self]) -> Option<&mut [Self::ComputedValue]>;
 
     /// The nearest values of this type; `memory` holds them where they differ from `work`.
-    fn converted<'a>(work: &'a [Self::ComputedValue], memory: &'a mut AnyValues) -> &'a [Self];
+    fn converted<'a>(lanes: Lanes, work: &'a [Self::ComputedValue], memory: &'a mut AnyValues) -> &'a [Self];
 }
 
 /// What a row is decoded and computed in.
-pub(crate) trait ComputedValue:
-    Element + DeliveredValue<ComputedValue = Self> + Default + PartialOrd
-{
-    /// Value and column in one number: the larger the value and then the smaller the column, the smaller the number.
-    type Key: Key;
-
-    /// The key of a value above 0.
-    fn key(self, column: i32) -> Self::Key;
-
-    fn of_key(key: Self::Key) -> (i32, Self);
-
+pub(crate) trait ComputedValue: Element + Ranked + DeliveredValue<ComputedValue = Self> {
     /// Memory for keys, and as much to sort them.
     fn keys(keys: &mut Keys) -> &mut [Vec<Self::Key>; 2];
 
@@ -233,12 +224,12 @@ macro_rules! work {
             fn as_computed(values: &mut [Self]) -> Option<&mut [Self]> {
                 Some(values)
             }
-            fn converted<'a>(work: &'a [Self], _memory: &'a mut AnyValues) -> &'a [Self] {
+            fn converted<'a>(_lanes: Lanes, work: &'a [Self], _memory: &'a mut AnyValues) -> &'a [Self] {
                 work
             }
         }
 
-        impl ComputedValue for $type {
+        impl Ranked for $type {
             type Key = $key;
             #[inline(always)]
             fn key(self, column: i32) -> $key {
@@ -249,6 +240,9 @@ macro_rules! work {
             fn of_key(key: $key) -> (i32, Self) {
                 (key as u32 as i32, <Self as Element>::from_bits(u64::from(!((key >> 32) as $bits))))
             }
+        }
+
+        impl ComputedValue for $type {
             fn keys(keys: &mut Keys) -> &mut [Vec<$key>; 2] {
                 &mut keys.$keys
             }
@@ -276,33 +270,19 @@ macro_rules! half {
             fn as_computed(_values: &mut [Self]) -> Option<&mut [f32]> {
                 None
             }
-            fn converted<'a>(work: &'a [f32], memory: &'a mut AnyValues) -> &'a [Self] {
+            fn converted<'a>(lanes: Lanes, work: &'a [f32], memory: &'a mut AnyValues) -> &'a [Self] {
                 let values = Self::of(memory).first_mut(work.len());
-                let convert: fn(&mut [Self], &[f32]) = $convert;
-                convert(values, work);
+                let convert: fn(Lanes, &mut [Self], &[f32]) = $convert;
+                convert(lanes, values, work);
                 values
             }
         }
     };
 }
 
-half!(F16 f16, |values, work| values.convert_from_f32_slice(work));
-half!(Bf16 bf16, |values, work| {
-    values
-        .iter_mut()
-        .zip(work)
-        .for_each(|(value, &x)| *value = nearest_bf16(x));
-});
-
-/// The nearest `bf16`, of two the even one. As [`bf16::from_f32`], but without a branch, so that many are rounded at once.
-#[inline(always)]
-fn nearest_bf16(x: f32) -> bf16 {
-    let bits = x.to_bits();
-    let rounded = bits.wrapping_add(0x7FFF + (bits >> 16 & 1));
-    // The quiet bit keeps a NaN one, whichever of its bits are cut off.
-    let bits = if x.is_nan() { bits | 0x0040_0000 } else { rounded };
-    bf16::from_bits((bits >> 16) as u16)
-}
+// The crate chooses the instructions itself.
+half!(F16 f16, |_, values, work| values.convert_from_f32_slice(work));
+half!(Bf16 bf16, |lanes, values, work| lanes.round_to_bf16(work, values));
 
 /// Memory for indices of some type: columns and offsets, which are not values.
 #[derive(Debug)]
@@ -436,27 +416,6 @@ mod tests {
         check::<f16>([7, 8, 9, 100]);
         check::<f64>([2, 5, 6, 1 << 20]);
         check::<bool>([3, 4, 500, 7]);
-    }
-
-    #[test]
-    fn bf16_is_rounded_as_by_its_crate() {
-        let mut bits = 0u32;
-        for _ in 0..1 << 20 {
-            bits = bits.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            for bits in [
-                bits,
-                bits & 0xFFFF_0000 | 0x8000,
-                bits & 0xFFFF_0000 | 0x7FFF,
-                bits | 0x7F80_0000,
-            ] {
-                let x = f32::from_bits(bits);
-                assert_eq!(
-                    nearest_bf16(x).to_bits(),
-                    bf16::from_f32(x).to_bits(),
-                    "{bits:08x}"
-                );
-            }
-        }
     }
 
     #[test]

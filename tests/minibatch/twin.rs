@@ -54,7 +54,7 @@ pub(crate) fn compute(
                 *value /= size / target as f32;
             }
             if normalize.log1p {
-                *value = value.ln_1p();
+                *value = f64::from(*value).ln_1p() as f32;
             }
         }
         if let Some(weights) = weights {

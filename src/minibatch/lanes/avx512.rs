@@ -3,7 +3,10 @@
 
 use std::arch::x86_64::*;
 
+use half::bf16;
+
 use super::{TABLE_LEN, plain};
+use crate::minibatch::rank::Ranked;
 
 #[target_feature(enable = "avx512f,bmi1,bmi2,popcnt")]
 pub(super) fn sum(values: &[f32]) -> f64 {
@@ -28,6 +31,21 @@ pub(super) fn any_sign(values: &[f32]) -> bool {
 }
 
 #[target_feature(enable = "avx512f,bmi1,bmi2,popcnt")]
+pub(super) fn any_beyond(values: &[f32], limit: f32) -> bool {
+    plain::any_beyond(values, limit)
+}
+
+#[target_feature(enable = "avx512f,bmi1,bmi2,popcnt")]
+pub(super) fn divide(values: &mut [f32], divisor: f32) {
+    plain::divide(values, divisor);
+}
+
+#[target_feature(enable = "avx512f,bmi1,bmi2,popcnt")]
+pub(super) fn round_to_bf16(values: &[f32], rounded: &mut [bf16]) {
+    plain::round_to_bf16(values, rounded);
+}
+
+#[target_feature(enable = "avx512f,bmi1,bmi2,popcnt")]
 pub(super) fn order<T: Copy>(
     present: &mut [u64],
     before: &mut [u32],
@@ -35,6 +53,17 @@ pub(super) fn order<T: Copy>(
     to: (&mut [i32], &mut [T]),
 ) {
     plain::order(present, before, from, to);
+}
+
+#[target_feature(enable = "avx512f,bmi1,bmi2,popcnt")]
+pub(super) fn candidates<W: Ranked>(
+    columns: &[i32],
+    values: &[W],
+    k: usize,
+    is_ascending: bool,
+    keys: &mut Vec<W::Key>,
+) -> bool {
+    plain::candidates(columns, values, k, is_ascending, keys)
 }
 
 #[target_feature(enable = "avx512f,bmi1,bmi2,popcnt")]

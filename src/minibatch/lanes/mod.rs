@@ -8,10 +8,16 @@ mod avx2;
 mod avx512;
 mod plain;
 
+use half::bf16;
+
+use super::rank::Ranked;
 use crate::format::encoding::packed::Kernel;
 
 /// Logarithms of the counts below this are looked up.
 pub(super) const TABLE_LEN: usize = 256;
+
+/// Counts below this are most of all, and all have an entry.
+pub(super) const N_SMALL: usize = 16;
 
 /// The instruction set that rows are worked on with.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +61,21 @@ impl Lanes {
         dispatch!(self.any_sign(values))
     }
 
+    /// Whether any value is finite and as far from 0 as `limit`, or farther.
+    pub(super) fn any_beyond(self, values: &[f32], limit: f32) -> bool {
+        dispatch!(self.any_beyond(values, limit))
+    }
+
+    /// Divides each value.
+    pub(super) fn divide(self, values: &mut [f32], divisor: f32) {
+        dispatch!(self.divide(values, divisor));
+    }
+
+    /// Rounds each value to the nearest `bf16`, of two the even one, into memory of the same length.
+    pub(super) fn round_to_bf16(self, values: &[f32], rounded: &mut [bf16]) {
+        dispatch!(self.round_to_bf16(values, rounded));
+    }
+
     /// Puts the places in `columns` of those whose bit is set at the front of `places`, in order, and says how many they are. Bit
     /// `c % 64` of `kept[c / 64]` is that of column `c`.
     ///
@@ -84,8 +105,23 @@ impl Lanes {
         dispatch!(self.order(present, before, (columns, values), (to_columns, to_values)));
     }
 
+    /// The keys of the values above 0: all, or some among which the `k` highest are. Says whether their columns ascend.
+    ///
+    /// In a long row most values are not above the `k` highest of those before them, and whole chunks are passed over. That takes columns
+    /// that ascend: then of equal values the earlier ranks higher.
+    pub(super) fn candidates<W: Ranked>(
+        self,
+        columns: &[i32],
+        values: &[W],
+        k: usize,
+        is_ascending: bool,
+        keys: &mut Vec<W::Key>,
+    ) -> bool {
+        dispatch!(self.candidates(columns, values, k, is_ascending, keys))
+    }
+
     /// Puts entry `x` of the table in the place of each value that is the integer `x`, from the front on until a value has none: it is not
-    /// an integer, below 1, or its entry is NaN. Up to 15 values before that may be left as well. Says how many were replaced.
+    /// an integer, below 1, or its entry is NaN, which those from 1 to less than [`N_SMALL`] are not. Up to 15 values before that may be left as well. Says how many were replaced.
     pub(super) fn look_up(self, table: &[f32; TABLE_LEN], values: &mut [f32]) -> usize {
         dispatch!(self.look_up(table, values))
     }
@@ -94,6 +130,7 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::minibatch::rank::rank;
     use proptest::prelude::*;
 
     fn value() -> impl Strategy<Value = f32> {
@@ -116,6 +153,25 @@ mod tests {
         }
 
         #[test]
+        fn values_are_divided_rounded_and_compared_as_one_by_one(
+            values in prop::collection::vec(value(), 0..200), divisor in value(), limit in value(),
+        ) {
+            let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            let quotients: Vec<f32> = values.iter().map(|value| value / divisor).collect();
+            for lanes in Lanes::available() {
+                let mut found = values.clone();
+                lanes.divide(&mut found, divisor);
+                prop_assert!(found.iter().zip(&quotients).all(|(a, b)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())));
+                let mut rounded = vec![bf16::ZERO; values.len()];
+                lanes.round_to_bf16(&values, &mut rounded);
+                let expected: Vec<f32> = values.iter().map(|&value| bf16::from_f32(value).to_f32()).collect();
+                prop_assert_eq!(bits(&rounded.iter().map(|value| value.to_f32()).collect::<Vec<_>>()), bits(&expected), "{:?}", lanes);
+                let is_beyond = values.iter().any(|value| value.is_finite() && value.abs() >= limit);
+                prop_assert_eq!(lanes.any_beyond(&values, limit), is_beyond);
+            }
+        }
+
+        #[test]
         fn kept_places_are_those_whose_bit_is_set(
             kept in prop::collection::vec(any::<u64>(), 1..40), columns in prop::collection::vec(any::<u32>(), 0..200),
         ) {
@@ -133,12 +189,40 @@ mod tests {
             }
         }
 
+        /// Ties, and values that are never among the highest, in rows of which most is passed over.
+        #[test]
+        fn the_highest_are_those_of_a_sort(
+            values in prop::collection::vec(
+                prop::sample::select(vec![1.0f32, 2.0, 3.0, 1.0, 4e9, f32::NAN, f32::INFINITY, -1.0, 0.0, -0.0]), 0..3_000,
+            ),
+            k in prop::sample::select(vec![1usize, 64, 127, 128, 129, 300]),
+            is_ascending in any::<bool>(),
+        ) {
+            let n = values.len() as i32;
+            // In no order, all different.
+            let columns: Vec<i32> = (0..n).map(|k| if is_ascending { 2 * k } else { (k * 7_919) % 100_003 }).collect();
+            let mut expected: Vec<u64> = columns
+                .iter()
+                .zip(&values)
+                .filter(|&(_, &value)| value > 0.0)
+                .map(|(&column, &value)| value.key(column))
+                .collect();
+            expected.sort_unstable();
+            expected.truncate(k);
+            for lanes in Lanes::available() {
+                let (mut keys, mut spare) = (vec![7], vec![]);
+                let in_order = lanes.candidates(&columns, &values, k, is_ascending, &mut keys);
+                rank(&mut keys, &mut spare, k, in_order);
+                prop_assert_eq!(&keys, &expected, "{:?}", lanes);
+            }
+        }
+
         #[test]
         fn looked_up_are_counts_that_have_an_entry(
             values in prop::collection::vec(value(), 0..200), present in prop::collection::vec(prop::bool::weighted(0.9), TABLE_LEN),
         ) {
             let table: [f32; TABLE_LEN] =
-                std::array::from_fn(|count| if present[count] { 1000.0 + count as f32 } else { f32::NAN });
+                std::array::from_fn(|count| if present[count] || (1..N_SMALL).contains(&count) { 1000.0 + count as f32 } else { f32::NAN });
             let mut expected = values.clone();
             let n_expected = plain::look_up(&table, &mut expected);
             for lanes in Lanes::available() {

@@ -203,7 +203,7 @@ fn the_library_of_a_cell_is_that_of_its_store_unless_the_selected_genes_are_aske
                 for at in range {
                     let name = &names[minibatch.indices()[at] as usize];
                     let (_, value) = row.iter().find(|(other, _)| other == name).unwrap();
-                    let expected = (value / (total as f32 / 1e4)).ln_1p();
+                    let expected = f64::from(value / (total as f32 / 1e4)).ln_1p() as f32;
                     assert_eq!(minibatch.data()[at].to_bits(), expected.to_bits());
                 }
             }
