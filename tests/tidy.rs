@@ -109,6 +109,30 @@ fn unsafe_code_lives_in_listed_files_only_and_in_each_of_them() {
     assert!(safe.is_empty(), "listed files without unsafe code: {safe:?}");
 }
 
+/// Functions that the C library computes, and every release of it in its own way: minibatches and plans must not depend on that.
+const OF_THE_C_LIBRARY: &[&str] = &[
+    "ln", "ln_1p", "log", "log2", "log10", "exp", "exp2", "exp_m1", "powf", "cbrt", "sin", "cos", "tan",
+    "sinh", "cosh", "tanh", "hypot",
+];
+
+/// What is only reported may differ in its last digit.
+const REPORTS: &[&str] = &["src/plan/entropy.rs", "src/plan/testing.rs"];
+
+#[test]
+fn minibatches_do_not_depend_on_the_c_library() {
+    let mut found = vec![];
+    for (name, text) in sources("src") {
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let calls = |function: &&&str| code.contains(&format!(".{function}("));
+        found.extend({ OF_THE_C_LIBRARY.iter().filter(calls) }.map(|function| (name.clone(), *function)));
+    }
+    let (reports, others): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|(name, _)| REPORTS.contains(&name.as_str()));
+    assert!(others.is_empty(), "functions of the C library: {others:?}");
+    assert!(!reports.is_empty(), "none is found where there are some");
+}
+
 /// Which modules a module may use: data flows one way.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("buffer", &[]),

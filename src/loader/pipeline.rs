@@ -1,6 +1,6 @@
 //! What the threads of a running epoch share: fetches on their way in, minibatches on their way out.
 //!
-//! The driver submits the reads of planned fetches; the engine fills them; workers take minibatches of the oldest
+//! One thread submits the reads of planned fetches; the engine fills them; workers take minibatches of the oldest
 //! fetch that is there, decode them, and put them out in order. Of linked stores a fetch is read in batches: workers take each of them
 //! when it is there, and keep the rows that it has parts of. A lock is taken a few times per minibatch and batch, never per cell.
 
@@ -185,7 +185,7 @@ impl State {
     }
 }
 
-/// Shared by the driver, the engine's completions, the workers and the caller of one epoch.
+/// Shared by the submitter, the engine's completions, the workers and the caller of one epoch.
 pub(super) struct Pipeline {
     state: Mutex<State>,
     /// Something to decode, or the end.
@@ -432,7 +432,7 @@ impl Pipeline {
         }
     }
 
-    /// Adds what the driver measured.
+    /// Adds what the submitter measured.
     pub(super) fn planned(&self, plan: Duration, wait: Duration) {
         let mut state = self.lock();
         state.stats.plan_ns += u64::try_from(plan.as_nanos()).unwrap_or(u64::MAX);

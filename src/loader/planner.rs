@@ -1,5 +1,5 @@
 //! Plans fetches: which obs, and which reads bring them. A fetch depends on none before it, so where many threads decode, several plan, each
-//! every n-th fetch, and the driver takes them in order.
+//! every n-th fetch, and the submitter takes them in order.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -48,7 +48,7 @@ impl Planner {
     }
 }
 
-/// Where the driver takes fetches from.
+/// Where the submitter takes fetches from.
 pub(super) enum FetchSource {
     /// It plans each itself.
     Own(Box<Planner>),
@@ -78,7 +78,7 @@ pub(super) struct PlanningThread {
 }
 
 impl PlanningThread {
-    /// Until the last fetch, or until the driver has ended.
+    /// Until the last fetch, or until the submitter has ended.
     pub(super) fn run(self) {
         for number in (self.first..self.planner.plan.n_fetches()).step_by(self.step) {
             if self.to.send(self.planner.plan(number)).is_err() {
@@ -95,7 +95,7 @@ fn n_threads(decode_threads: usize, fetch_obs: u64) -> usize {
     n.min(MOST_THREADS).min(n_ahead).max(1)
 }
 
-/// Where the driver takes fetches from when so many threads decode, and the threads that have to run for that.
+/// Where the submitter takes fetches from when so many threads decode, and the threads that have to run for that.
 pub(super) fn spread(planner: Planner, decode_threads: usize) -> (FetchSource, Vec<PlanningThread>) {
     let n = n_threads(decode_threads, planner.plan.fetch_obs());
     if n < 2 {

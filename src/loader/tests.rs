@@ -183,7 +183,7 @@ fn reads_are_as_long_as_the_device_takes_them_within_limits() {
     }
 }
 
-/// Slots that the caller keeps may be those that the driver waits for.
+/// Slots that the caller keeps may be those that the submitter waits for.
 #[test]
 fn an_epoch_ends_whoever_keeps_its_fetches() {
     let dir = tempfile::tempdir().unwrap();
@@ -202,7 +202,7 @@ fn an_epoch_ends_whoever_keeps_its_fetches() {
     let kept: Vec<_> = fetches.by_ref().take(n_slots).map(Result::unwrap).collect();
     assert_eq!(kept.len(), n_slots);
     let pool = fetches.loader().shared.pool.clone();
-    until("the driver waits for a slot", || pool.n_waiting() == 1);
+    until("the submitter waits for a slot", || pool.n_waiting() == 1);
     drop(fetches);
     assert_eq!(pool.n_waiting(), 0);
     drop(kept);

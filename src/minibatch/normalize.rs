@@ -7,7 +7,7 @@ use crate::setters::setters;
 /// Library size and logarithm, as scanpy's `normalize_total` and `log1p` define them for `float32` matrices.
 ///
 /// With `s` the sum of a row's values, a value `x` becomes `x / (f32(s) / f32(target_sum))`, in `f32`; a row whose sum is 0
-/// stays as it is. With `log1p` it then becomes `ln(1 + x)`, the nearest number that `f32` has, on
+/// stays as it is. With `log1p` it then becomes `ln(1 + x)`, computed in `f64` and rounded, the same on
 /// every machine. The sum itself is taken in `f64`, which makes it exact for counts.
 ///
 /// Both are for values from 0 up. A row that has a value below 0, or one that is not finite, among the genes that count is
@@ -158,13 +158,26 @@ fn fits(value: f32) -> bool {
 
 impl Logarithms {
     fn apply(&mut self, lanes: Lanes, divisor: f32, values: &mut [f32]) -> Result<(), Unfit> {
+        let mut unfit = None;
+        let mut compute = |place: usize, value: &mut f32| {
+            if !fits(*value) && unfit.is_none() {
+                let value = *value;
+                unfit = Some(Unfit::Value { place, value });
+            }
+            *value = logarithm(*value, divisor);
+        };
+        if values.len() < N_SMALL {
+            // Fewer than the table begins with.
+            let places = values.iter_mut().enumerate();
+            places.for_each(|(place, value)| compute(place, value));
+            return unfit.map_or(Ok(()), Err);
+        }
         let table = &mut *self.0;
         table.fill(f32::NAN);
         // At once, without a jump for each.
         for (count, entry) in table.iter_mut().enumerate().take(N_SMALL).skip(1) {
-            *entry = ln_1p(count as f32 / divisor);
+            *entry = logarithm(count as f32, divisor);
         }
-        let mut unfit = None;
         let mut done = 0;
         while done < values.len() {
             done += lanes.look_up(table, &mut values[done..]);
@@ -174,21 +187,15 @@ impl Logarithms {
                 done = place + 1;
                 // NaN becomes 0, which is not looked up: it would also stand for -0.
                 let count = *value as u32;
-                *value = match table.get_mut(count as usize) {
+                match table.get_mut(count as usize) {
                     Some(entry) if count != 0 && count as f32 == *value => {
                         if entry.is_nan() {
                             *entry = logarithm(*value, divisor);
                         }
-                        *entry
+                        *value = *entry;
                     }
-                    _ => {
-                        if !fits(*value) && unfit.is_none() {
-                            let value = *value;
-                            unfit = Some(Unfit::Value { place, value });
-                        }
-                        logarithm(*value, divisor)
-                    }
-                };
+                    _ => compute(place, value),
+                }
             }
         }
         unfit.map_or(Ok(()), Err)
@@ -246,8 +253,8 @@ mod tests {
     }
 
     #[test]
-    fn odd_values_come_out_as_arithmetic_has_them() {
-        let odd = [-0.0, -0.5, -3.0, f32::NAN, f32::INFINITY, 3e9, 1e38, 256.0, 0.0];
+    fn odd_values_come_out_as_one_by_one() {
+        let odd = [-0.0, f32::NAN, f32::INFINITY, 3e9, 1e38, 256.0, 0.0];
         let normalize = Normalize {
             target_sum: None,
             log1p: true,

@@ -7,7 +7,7 @@ use super::stream::RandomStream;
 
 /// `0..len` in blocks, the blocks in random order, the whole rotated by a random number of entries.
 ///
-/// The rotation makes every entry equally likely at every position, whatever the shape. Without it the end of a block much
+/// The rotation makes every entry equally likely at every position, whatever their number and the block size. Without it the end of a block much
 /// larger than a fetch, or of the only block, would be at the end of the epoch too often, or always, and be dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct ShuffledBlocks {

@@ -339,7 +339,7 @@ fn fields_have_their_roles_and_names_of_their_own() {
     }
     // The writer makes none that a reader refuses.
     let schema = Arc::new(Schema::new(vec![plain("a", &texts())]));
-    let table = cellring::format::table::TableWriter::create(&dir.path().join("t.arrow"), &schema);
+    let table = cellring::format::table_writer::TableWriter::create(&dir.path().join("t.arrow"), &schema);
     assert!(table.is_err());
     Store::open(dir.path().join("sound")).unwrap();
 }

@@ -56,8 +56,60 @@ pub(super) fn candidates<W: Ranked>(
 
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
 pub(super) fn kept_places(kept: &[u64], columns: &[i32], places: &mut [u32]) -> usize {
-    plain::kept_places(kept, columns, places)
+    let Some(last) = (64 * kept.len()).checked_sub(1) else {
+        return plain::kept_places(kept, columns, places);
+    };
+    let last = _mm256_set1_epi32(u32::try_from(last).unwrap_or(u32::MAX).cast_signed());
+    let mut place = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    let mut n = 0;
+    let (chunks, rest) = columns.as_chunks::<8>();
+    for chunk in chunks {
+        // SAFETY: a chunk is a vector long.
+        let columns = unsafe { _mm256_loadu_si256(chunk.as_ptr().cast()) };
+        let have_bits = _mm256_cmpeq_epi32(_mm256_max_epu32(columns, last), last);
+        assert_eq!(_mm256_movemask_epi8(have_bits), -1, "columns have bits");
+        // SAFETY: all columns have bits, which are in these 32-bit halves of the words: the lower half comes first.
+        let words =
+            unsafe { _mm256_i32gather_epi32::<4>(kept.as_ptr().cast(), _mm256_srli_epi32::<5>(columns)) };
+        // Bit c % 32 becomes the sign. A shift by more than 31 would give 0, so only the lowest five bits of !c are taken.
+        let shift = _mm256_andnot_si256(columns, _mm256_set1_epi32(31));
+        let are_kept = _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_sllv_epi32(words, shift)));
+        let to = &mut places[n..n + 8];
+        // SAFETY: there is room for a vector, and an entry of the table is eight bytes long.
+        unsafe {
+            let order = _mm_loadl_epi64(FRONT[are_kept as usize].as_ptr().cast());
+            let kept = _mm256_permutevar8x32_epi32(place, _mm256_cvtepu8_epi32(order));
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), kept);
+        }
+        n += are_kept.count_ones() as usize;
+        place = _mm256_add_epi32(place, _mm256_set1_epi32(8));
+    }
+    let first = columns.len() - rest.len();
+    let places = &mut places[n..];
+    let n_rest = plain::kept_places(kept, rest, places);
+    places[..n_rest]
+        .iter_mut()
+        .for_each(|place| *place += first as u32);
+    n + n_rest
 }
+
+/// For each set of eight lanes, its lanes in order, and then 0.
+static FRONT: [[u8; 8]; 256] = {
+    let mut all = [[0; 8]; 256];
+    let mut set = 0;
+    while set < 256 {
+        let (mut lane, mut n) = (0, 0);
+        while lane < 8 {
+            if set >> lane & 1 == 1 {
+                all[set][n] = lane as u8;
+                n += 1;
+            }
+            lane += 1;
+        }
+        set += 1;
+    }
+    all
+};
 
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
 pub(super) fn look_up(table: &[f32; TABLE_LEN], values: &mut [f32]) -> usize {

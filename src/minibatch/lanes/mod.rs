@@ -16,7 +16,7 @@ use crate::format::encoding::packed::Kernel;
 /// Logarithms of the counts below this are looked up.
 pub(super) const TABLE_LEN: usize = 256;
 
-/// Counts below this are most of all, and all have an entry.
+/// Counts from 1 to below this are most of all, and have an entry.
 pub(super) const N_SMALL: usize = 16;
 
 /// The instruction set that rows are worked on with.
@@ -121,8 +121,10 @@ impl Lanes {
     }
 
     /// Puts entry `x` of the table in the place of each value that is the integer `x`, from the front on until a value has none: it is not
-    /// an integer, below 1, or its entry is NaN, which those from 1 to less than [`N_SMALL`] are not. Up to 15 values before that may be left as well. Says how many were replaced.
+    /// an integer, below 1, or its entry is NaN. Those from 1 to below [`N_SMALL`] are not. Up to 15 values before that may be left as well.
+    /// Says how many were replaced.
     pub(super) fn look_up(self, table: &[f32; TABLE_LEN], values: &mut [f32]) -> usize {
+        debug_assert!(table[1..N_SMALL].iter().all(|entry| !entry.is_nan()));
         dispatch!(self.look_up(table, values))
     }
 }

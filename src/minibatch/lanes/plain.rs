@@ -56,6 +56,7 @@ pub(super) fn kept_places(kept: &[u64], columns: &[i32], places: &mut [u32]) -> 
     for (k, &column) in columns.iter().enumerate() {
         // Without a branch on what is kept, which nothing could predict: what is not is written over.
         places[n] = k as u32;
+        let column = column as u32;
         n += (kept[column as usize / 64] >> (column % 64) & 1) as usize;
     }
     n
@@ -69,6 +70,7 @@ pub(super) fn order<T: Copy>(
     (to_columns, to_values): (&mut [i32], &mut [T]),
 ) {
     for &column in columns {
+        let column = column as u32;
         present[column as usize / 64] |= 1 << (column % 64);
     }
     // Each place is counted on its own, rather than found by comparisons that nothing could predict.
@@ -77,9 +79,11 @@ pub(super) fn order<T: Copy>(
         *before = n;
         n += word.count_ones();
     }
+    let before = &before[..present.len()];
+    let to_values = &mut to_values[..to_columns.len()];
     for (&column, &value) in columns.iter().zip(values) {
-        let word = column as usize / 64;
-        let lower = present[word] & ((1 << (column % 64)) - 1);
+        let (word, bit) = (column as u32 as usize / 64, column as u32 % 64);
+        let lower = present[word] & ((1 << bit) - 1);
         let place = (before[word] + lower.count_ones()) as usize;
         (to_columns[place], to_values[place]) = (column, value);
     }
@@ -103,7 +107,7 @@ pub(super) fn look_up(table: &[f32; TABLE_LEN], values: &mut [f32]) -> usize {
 
 #[inline(always)]
 pub(super) fn candidates<W: Ranked>(
-    indices: &[i32],
+    columns: &[i32],
     values: &[W],
     k: usize,
     is_ascending: bool,
@@ -112,7 +116,7 @@ pub(super) fn candidates<W: Ranked>(
     keys.clear();
     let most = (2 * k).max(LEAST_KEYS);
     let (mut least, mut in_order) = (W::default(), is_ascending);
-    for (columns, values) in indices.chunks(CHUNK).zip(values.chunks(CHUNK)) {
+    for (columns, values) in columns.chunks(CHUNK).zip(values.chunks(CHUNK)) {
         if !values.iter().fold(false, |any, &value| any | (value > least)) {
             continue;
         }

@@ -31,22 +31,14 @@ const ZIP_NAME: usize = 30;
 /// Names that a message shows.
 const SHOWN: usize = 8;
 
-/// What inputs can be, for messages.
-pub(super) struct Known {
-    /// How their names end, besides those of HDF5 and zarr.
-    pub(super) endings: Vec<&'static str>,
-    /// What is looked for in a directory.
-    pub(super) looked_for: Vec<String>,
-}
-
-/// A better error than that of opening it, where what lies at the path is known.
-pub(super) fn explain(path: &Path, error: ReadError, known: &Known) -> ReadError {
+/// A better error than that of opening it, where what lies at the path is known. `looked_for` is what makes a directory an input, besides zarr.
+pub(super) fn explain(path: &Path, error: ReadError, looked_for: &str) -> ReadError {
     match error {
         ReadError::Io { file, source } => ReadError::Io {
             source: cellring_core::explain(&file, source),
             file,
         },
-        ReadError::NotHdf5 { .. } if path.is_dir() => of_directory(path, known),
+        ReadError::NotHdf5 { .. } if path.is_dir() => of_directory(path, looked_for),
         ReadError::NotHdf5 { .. } => of_file(path).unwrap_or(error),
         ReadError::Damaged { .. } => of_zip(path, false).unwrap_or(error),
         other => other,
@@ -256,7 +248,7 @@ fn of_zip(path: &Path, is_without_root: bool) -> Option<ReadError> {
 }
 
 /// What a directory is that holds neither zarr nor a matrix.
-fn of_directory(path: &Path, known: &Known) -> ReadError {
+fn of_directory(path: &Path, looked_for: &str) -> ReadError {
     let has = |name: &str| path.join(name).exists();
     let mut names: Vec<String> = match path.read_dir() {
         Ok(entries) => entries
@@ -293,8 +285,8 @@ fn of_directory(path: &Path, known: &Known) -> ReadError {
         return foreign(path, "a directory of Parquet files", remedy);
     }
     let is_input = |name: &&String| {
-        { [".h5ad", ".h5", ".h5mu", ".zarr", ".zarr.zip"].iter() }
-            .chain(&known.endings)
+        [".h5ad", ".h5", ".h5mu", ".zarr", ".zarr.zip"]
+            .iter()
             .any(|end| name.ends_with(end))
             || is_node(name)
     };
@@ -306,10 +298,7 @@ fn of_directory(path: &Path, known: &Known) -> ReadError {
                 true => "an empty directory",
                 false => "a directory without any input that can be read",
             },
-            format!(
-                "looked for zarr.json or .zgroup of zarr, and for {}",
-                known.looked_for.join(", and for ")
-            ),
+            format!("looked for zarr.json or .zgroup of zarr, and for {looked_for}"),
         ),
         some => ReadError::Choice {
             file: path.to_owned(),

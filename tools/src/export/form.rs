@@ -14,7 +14,8 @@ use cellring_anndata::write::{Form, MatrixSpec, Place};
 use super::error::ExportError;
 use super::report::ExportedMatrix;
 
-/// What AnnData calls its forms, and called them, and what inputs of several forms have. What other formats call theirs does not matter.
+/// The forms of AnnData, those of old versions too, and what inputs of different forms have together. What other formats call theirs does not
+/// matter: an export never has it.
 const OF_ANNDATA: [&str; 7] = [
     "array",
     "dataframe",
@@ -81,21 +82,12 @@ impl MatrixPlan {
         };
         let (source_path, source_form) = (about("matrix"), about("encoding_type"));
         let form = form(store, &place, choice, source_form.as_deref(), obs)?;
-        let mut changes = Vec::new();
-        let anndata_form = source_form.as_deref().filter(|name| OF_ANNDATA.contains(name));
-        if let Some(source_form) = anndata_form.filter(|name| *name != form.encoding()) {
-            changes.push(format!(
-                "is {} here and was {source_form} in the source",
-                form.encoding()
-            ));
-        }
         let path = place.path();
-        if let Some(source_path) = source_path.as_deref().filter(|name| *name != path) {
-            changes.push(format!("was {source_path} in the source"));
-        }
+        let written = (path.as_str(), form.encoding());
+        let difference = difference(written, (source_path.as_deref(), source_form.as_deref()));
         Ok(Self {
             spec: spec(store, obs)?.with_form(form),
-            difference: (!changes.is_empty()).then(|| format!("{path} {}", changes.join(", and "))),
+            difference,
             place,
             source_path,
             source_form,
@@ -110,6 +102,20 @@ impl MatrixPlan {
             source_form: self.source_form.clone(),
         }
     }
+}
+
+/// What is not as in the source, of the path and the form of a matrix.
+fn difference((path, form): (&str, &str), source: (Option<&str>, Option<&str>)) -> Option<String> {
+    let (source_path, source_form) = source;
+    let mut changes = Vec::new();
+    let anndata_form = source_form.filter(|name| OF_ANNDATA.contains(name));
+    if let Some(source_form) = anndata_form.filter(|name| *name != form) {
+        changes.push(format!("is {form} here and was {source_form} in the source"));
+    }
+    if let Some(source_path) = source_path.filter(|name| *name != path) {
+        changes.push(format!("was {source_path} in the source"));
+    }
+    (!changes.is_empty()).then(|| format!("{path} {}", changes.join(", and ")))
 }
 
 fn form(
@@ -216,4 +222,29 @@ fn frame(store: &Store) -> Result<Option<Vec<Field>>, ExportError> {
         Some(Field::new(name, data_type, false).with_metadata(metadata))
     };
     Ok(names.into_iter().map(field).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_told_of_forms_that_anndata_has() {
+        let of_form = |source_form| difference(("X", "csr_matrix"), (Some("X"), source_form));
+        for same in [
+            None,
+            Some("csr_matrix"),
+            Some("10x csc_matrix"),
+            Some("matrix market"),
+        ] {
+            assert_eq!(of_form(same), None, "{same:?}");
+        }
+        for other in ["array", "csc_matrix", "h5sparse csr", "several"] {
+            let expected = format!("X is csr_matrix here and was {other} in the source");
+            assert_eq!(of_form(Some(other)), Some(expected));
+        }
+        let moved = difference(("raw/X", "array"), (Some("X"), Some("csr_matrix")));
+        let expected = "raw/X is array here and was csr_matrix in the source, and was X in the source";
+        assert_eq!(moved.as_deref(), Some(expected));
+    }
 }

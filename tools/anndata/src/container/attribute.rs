@@ -1,6 +1,6 @@
 //! Attributes by what they mean: writers store one number, truth value or name as many types.
 
-use super::element::{Class, Padding, StoredType};
+use super::element::{Class, ElementType, Padding};
 use super::fault::Fault;
 use super::int::IntKind;
 use super::translate::FloatBits;
@@ -26,7 +26,7 @@ pub(crate) enum Attribute {
 impl Attribute {
     /// Interprets `n` stored elements. References to text are followed by `resolve`.
     pub(super) fn decode(
-        element: &StoredType,
+        element: &ElementType,
         n: usize,
         stored: &[u8],
         resolve: impl Fn(&[u8]) -> Result<Vec<u8>, Fault>,
@@ -174,7 +174,7 @@ impl Attribute {
     }
 }
 
-fn integers(element: &StoredType, n: usize, bytes: &[u8]) -> Result<Vec<i128>, String> {
+fn integers(element: &ElementType, n: usize, bytes: &[u8]) -> Result<Vec<i128>, String> {
     let kind = IntKind::of_numbered(element).ok_or_else(|| format!("it is of type {}", element.name()))?;
     let mut values = vec![0; n];
     kind.for_each(bytes, &mut values, |place, value| *place = value);

@@ -69,12 +69,12 @@ pub(crate) struct Enumeration {
 pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) offset_bytes: usize,
-    pub(crate) element: StoredType,
+    pub(crate) element: ElementType,
 }
 
 /// Element type of a dataset, as its elements are delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StoredType {
+pub(crate) struct ElementType {
     pub(crate) class: Class,
     pub(crate) size_bytes: usize,
     pub(crate) big_endian: bool,
@@ -82,7 +82,7 @@ pub(crate) struct StoredType {
     pub(crate) translation: Option<Translation>,
 }
 
-impl StoredType {
+impl ElementType {
     /// One that is delivered as it is stored.
     pub(crate) fn new(class: Class, size_bytes: usize, big_endian: bool) -> Self {
         Self {

@@ -9,7 +9,8 @@ use rayon::prelude::*;
 use super::array::pipeline_of;
 use super::limits::{MAX_ABSENT_CHUNKS, MAX_CHUNK_BYTES, MAX_EXPANSION, too_large_chunks};
 use super::{
-    Placement, SourceFile, StoredArray, StoredChunk, StoredExtents, StoredRun, StoredType, Tile, stored_type,
+    ElementType, Placement, SourceFile, StoredArray, StoredChunk, StoredExtents, StoredRun, Tile,
+    stored_value_type,
 };
 use crate::error::Result;
 
@@ -23,7 +24,7 @@ pub(crate) struct Grid {
     path: String,
     n_rows: u64,
     n_columns: u64,
-    element: StoredType,
+    element: ElementType,
     placement: Placement,
     filters: Vec<Filter>,
     pipeline: Pipeline,
@@ -121,7 +122,7 @@ impl Grid {
         self.n_columns
     }
 
-    pub(crate) fn element(&self) -> &StoredType {
+    pub(crate) fn element(&self) -> &ElementType {
         &self.element
     }
 
@@ -165,7 +166,7 @@ impl Grid {
     /// # Errors
     /// In one clause, why they cannot be read there.
     pub(crate) fn stored(&self) -> std::result::Result<StoredArray, String> {
-        let value_type = stored_type(&self.element, self.element.stored_bytes(), &self.path)?;
+        let value_type = stored_value_type(&self.element, self.element.stored_bytes(), &self.path)?;
         let extents = match &self.placement {
             Placement::Foreign(foreign) => return foreign.stored(value_type),
             Placement::Contiguous {

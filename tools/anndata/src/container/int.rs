@@ -1,6 +1,6 @@
 //! Integers of any width, sign and byte order.
 
-use super::element::{Class, StoredType};
+use super::element::{Class, ElementType};
 
 /// How the integers of a dataset are stored.
 #[derive(Clone, Copy, Debug)]
@@ -12,7 +12,7 @@ pub(crate) struct IntKind {
 
 impl IntKind {
     /// The kind of integer of an element, or `None` when it is no integer of 1, 2, 4 or 8 bytes.
-    pub(crate) fn for_element(element: &StoredType) -> Option<Self> {
+    pub(crate) fn for_element(element: &ElementType) -> Option<Self> {
         match element.class {
             Class::Int { .. } => Self::of_numbered(element),
             _ => None,
@@ -20,7 +20,7 @@ impl IntKind {
     }
 
     /// The same, also for the integers of an enum.
-    pub(crate) fn of_numbered(element: &StoredType) -> Option<Self> {
+    pub(crate) fn of_numbered(element: &ElementType) -> Option<Self> {
         let signed = match &element.class {
             Class::Int { signed } => *signed,
             Class::Enum(enumeration) => enumeration.signed,

@@ -27,13 +27,13 @@ use cellring_filters::Filter;
 
 pub(crate) use array::Array;
 pub(crate) use attribute::Attribute;
-pub(crate) use element::{Class, Enumeration, Member, Padding, StoredType};
+pub(crate) use element::{Class, ElementType, Enumeration, Member, Padding};
 pub(crate) use fault::Fault;
 pub(crate) use file::SourceFile;
 pub(crate) use grid::Grid;
 pub(crate) use int::IntKind;
 pub(crate) use regular::open_regular;
-pub(crate) use stored::stored_type;
+pub(crate) use stored::stored_value_type;
 pub use stored::{StoredArray, StoredChunk, StoredExtents, StoredRun};
 
 /// What a path names.
@@ -114,7 +114,7 @@ pub(crate) enum Placement {
 #[derive(Clone, Debug)]
 pub(crate) struct Description {
     pub(crate) shape: Vec<u64>,
-    pub(crate) element: StoredType,
+    pub(crate) element: ElementType,
     pub(crate) placement: Placement,
     pub(crate) filters: Vec<Filter>,
     pub(crate) fill: Option<Vec<u8>>,

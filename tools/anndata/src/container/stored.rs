@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cellring_core::{ValueClass, ValueType};
 use cellring_filters::Filter;
 
-use super::element::{Class, StoredType};
+use super::element::{Class, ElementType};
 
 /// One of the arrays of a matrix that is stored by rows, and where in its files it is.
 #[derive(Clone, Debug)]
@@ -108,7 +108,11 @@ impl StoredExtents {
 ///
 /// # Errors
 /// In one clause, what they are.
-pub(crate) fn stored_type(element: &StoredType, width_bytes: usize, path: &str) -> Result<ValueType, String> {
+pub(crate) fn stored_value_type(
+    element: &ElementType,
+    width_bytes: usize,
+    path: &str,
+) -> Result<ValueType, String> {
     let class = match &element.class {
         Class::Bool => ValueClass::Boolean,
         Class::Int { signed: false } => ValueClass::Unsigned,

@@ -26,9 +26,10 @@ pub(crate) trait InputForm: fmt::Debug + Send + Sync {
     /// Adds what it holds besides obs, and the matrices that are taken with their var.
     fn add_parts(&self, taken: &[&Selection], parts: &mut Parts) -> Result<()>;
 
-    /// What the first values of a matrix look like; `None` if it does not exist. If a form says nothing, its programs write counts.
-    fn looks(&self, _selection: &Selection) -> Result<Option<Looks>> {
-        Ok(Some(Looks::COUNTS))
+    /// What the first values of a matrix look like; `None` if it does not exist. The default is for forms that have X alone, and whose
+    /// programs write counts alone.
+    fn looks(&self, selection: &Selection) -> Result<Option<Looks>> {
+        Ok((*selection == Selection::X).then_some(Looks::COUNTS))
     }
 }
 
@@ -48,14 +49,10 @@ pub(crate) trait FormKind: Sync {
         Ok(None)
     }
 
-    /// All files of the input at this path, if it is of this form and more than one file.
+    /// All files of the input at this path, if it is of this form and several files beside each other. None of a directory: all in it
+    /// belongs to the input.
     fn files(&self, _path: &Path) -> Vec<PathBuf> {
         Vec::new()
-    }
-
-    /// How names of its files end: a message lists those in a directory that was named instead.
-    fn endings(&self) -> &'static [&'static str] {
-        &[]
     }
 
     /// What it looks for in a directory, for a message.

@@ -11,7 +11,7 @@ pub(crate) use form::InputForm;
 
 use crate::container::SourceFile;
 use crate::error::Result;
-use crate::foreign::{self, Known};
+use crate::foreign;
 use crate::groups;
 use crate::open::OpenOptions;
 use form::FormKind;
@@ -22,7 +22,7 @@ const FORMS: [&dyn FormKind; 2] = [&tenx::MatrixMarket, &tenx::TenXHdf5];
 
 /// Opens an input and finds out what it is.
 pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn InputForm>> {
-    let explained = |error| foreign::explain(path, error, &known());
+    let explained = |error| foreign::explain(path, error, &looked_for());
     for form in FORMS {
         if let Some(input) = form.open_path(path, options).map_err(explained)? {
             return Ok(input);
@@ -38,15 +38,14 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn InputFo
     anndata::open(file, options)
 }
 
-/// All files of the input at this path, if it is more than one file and they are not a directory.
+/// All files of the input at this path, if it is several files beside each other.
 pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
     let found = FORMS.iter().map(|form| form.files(path));
     { found }.find(|files| !files.is_empty()).unwrap_or_default()
 }
 
-fn known() -> Known {
-    Known {
-        endings: FORMS.iter().flat_map(|form| form.endings()).copied().collect(),
-        looked_for: FORMS.iter().filter_map(|form| form.looked_for()).collect(),
-    }
+/// What is looked for in a directory, for a message.
+fn looked_for() -> String {
+    let all: Vec<String> = FORMS.iter().filter_map(|form| form.looked_for()).collect();
+    all.join(", and for ")
 }

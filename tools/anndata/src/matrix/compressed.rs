@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cellring_core::{ValueClass, ValueType};
 
-use crate::container::{Array, Class, IntKind, Kind, SourceFile, StoredType};
+use crate::container::{Array, Class, ElementType, IntKind, Kind, SourceFile};
 use crate::error::{ReadError, Result};
 
 /// The arrays of a sparse matrix, with an `indptr` that is known to fit them. The major axis is the one `indptr` cuts: rows
@@ -176,7 +176,7 @@ impl Compressed {
 pub(super) const VALUE_TYPES: &str = "bool, int8 to int64, uint8 to uint64, float32 or float64";
 
 /// The type of the values of a matrix, if it is one that a store holds.
-pub(super) fn value_type_of(element: &StoredType) -> Option<ValueType> {
+pub(super) fn value_type_of(element: &ElementType) -> Option<ValueType> {
     let class = match &element.class {
         Class::Bool => ValueClass::Boolean,
         Class::Int { signed: false } => ValueClass::Unsigned,

@@ -73,6 +73,10 @@ impl RowSource for Csr {
         (self.arrays.file.path(), &self.arrays.object)
     }
 
+    fn is_stored_by_rows(&self) -> bool {
+        true
+    }
+
     fn form(&self) -> &'static str {
         self.form
     }

@@ -98,6 +98,10 @@ impl RowSource for Dense {
         (self.grid.file().path(), self.grid.path())
     }
 
+    fn is_stored_by_rows(&self) -> bool {
+        true
+    }
+
     fn form(&self) -> &'static str {
         "array"
     }

@@ -54,6 +54,7 @@ struct InputMatrix {
     nnz: u64,
     value_type: ValueType,
     form: &'static str,
+    is_stored_by_rows: bool,
     frame_columns: Option<Vec<FrameColumn>>,
     indices_type: String,
     counts: Counts,
@@ -214,6 +215,7 @@ impl InputMatrix {
             nnz: source.nnz(),
             value_type: source.value_type(),
             form: source.form(),
+            is_stored_by_rows: source.is_stored_by_rows(),
             frame_columns: source.frame_columns(),
             indices_type: source.indices_type(),
             counts: match is_dense {
@@ -357,6 +359,10 @@ impl RowSource for Joined {
             true => first.clone(),
             false => None,
         }
+    }
+
+    fn is_stored_by_rows(&self) -> bool {
+        self.parts.parts.iter().all(|part| part.is_stored_by_rows)
     }
 
     fn form(&self) -> &'static str {

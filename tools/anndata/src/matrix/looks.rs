@@ -28,7 +28,7 @@ pub struct Looks {
 }
 
 impl Looks {
-    /// Of a matrix that holds counts, whatever it is.
+    /// Those of a matrix that is known to hold counts.
     pub(crate) const COUNTS: Self = Self {
         n_counts: 1,
         negative: false,

@@ -1,4 +1,4 @@
-//! Matrices of an AnnData file.
+//! Matrices of inputs, by the way in which they are stored.
 
 mod available;
 mod canonical;

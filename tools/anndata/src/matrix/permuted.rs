@@ -44,6 +44,10 @@ impl EntrySource for Permuted {
         self.inner.place()
     }
 
+    fn is_stored_by_rows(&self) -> bool {
+        self.inner.is_stored_by_rows()
+    }
+
     fn form(&self) -> &'static str {
         self.inner.form()
     }

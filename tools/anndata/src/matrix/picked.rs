@@ -98,6 +98,10 @@ impl RowSource for Picked {
         self.inner.place()
     }
 
+    fn is_stored_by_rows(&self) -> bool {
+        self.inner.is_stored_by_rows()
+    }
+
     fn form(&self) -> &'static str {
         self.inner.form()
     }

@@ -91,6 +91,10 @@ pub(super) fn read_ahead<P: Send>(
 pub(crate) trait EntrySource: Debug + Send + Sync {
     fn place(&self) -> (&Path, &str);
     fn form(&self) -> &'static str;
+    /// As that of [`RowSource`].
+    fn is_stored_by_rows(&self) -> bool {
+        false
+    }
     /// The columns of a data frame.
     fn frame_columns(&self) -> Option<Vec<FrameColumn>> {
         None
@@ -289,6 +293,10 @@ impl RowSorted {
 impl RowSource for RowSorted {
     fn place(&self) -> (&Path, &str) {
         self.source.place()
+    }
+
+    fn is_stored_by_rows(&self) -> bool {
+        self.source.is_stored_by_rows()
     }
 
     fn form(&self) -> &'static str {

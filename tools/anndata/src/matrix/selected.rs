@@ -49,6 +49,10 @@ impl RowSource for Selected {
         self.inner.place()
     }
 
+    fn is_stored_by_rows(&self) -> bool {
+        self.inner.is_stored_by_rows()
+    }
+
     fn form(&self) -> &'static str {
         self.inner.form()
     }

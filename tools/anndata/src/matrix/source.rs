@@ -29,13 +29,15 @@ pub trait RowSource: Debug + Send + Sync {
     /// # Errors
     /// Why they cannot be read there.
     fn stored(&self) -> std::result::Result<Vec<StoredRows>, NotStored> {
-        let reason = match self.form() {
-            form if matches!(form, "csr_matrix" | "array") || form.starts_with("10x") => {
-                "only some of it is taken, or in another order".to_owned()
-            }
-            form => format!("it is stored as {form}, and not by rows"),
+        let reason = match self.is_stored_by_rows() {
+            true => "only some of it is taken, or in another order".to_owned(),
+            false => format!("it is stored as {}, and not by rows", self.form()),
         };
         Err(self.not_stored(reason))
+    }
+    /// Whether the entries of a row are beside each other in the input.
+    fn is_stored_by_rows(&self) -> bool {
+        false
     }
     /// What is said where [`stored`](Self::stored) has such a reason.
     fn not_stored(&self, reason: String) -> NotStored {

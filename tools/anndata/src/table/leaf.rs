@@ -12,7 +12,7 @@ use arrow_array::{ArrayRef, BooleanArray, PrimitiveArray};
 use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
-use crate::container::{Array, Class, Padding, StoredType};
+use crate::container::{Array, Class, ElementType, Padding};
 use crate::error::{ReadError, Result};
 
 /// Bytes of stored texts that are in memory at a time.
@@ -42,7 +42,7 @@ impl Leaf {
     }
 
     /// The Arrow type of an element type, if there is one.
-    pub(super) fn data_type_of(element: &StoredType) -> Option<DataType> {
+    pub(super) fn data_type_of(element: &ElementType) -> Option<DataType> {
         Some(match (&element.class, element.size_bytes) {
             (Class::Int { signed: true }, 1) => DataType::Int8,
             (Class::Int { signed: true }, 2) => DataType::Int16,

@@ -11,7 +11,7 @@ use cellring_filters::{Filter, Pipeline, Unknown};
 use super::deliver::{AsIs, Converted};
 use super::limits::{MAX_CHUNK_BYTES, MAX_ELEMENT_BYTES, MAX_EXPANSION, too_large_chunks};
 use super::translate::Translation;
-use super::{Chunk, Class, Description, Member, Placement, SourceFile, StoredType};
+use super::{Chunk, Class, Description, ElementType, Member, Placement, SourceFile};
 use crate::error::{ReadError, Result};
 
 const _: () = assert!(
@@ -29,7 +29,7 @@ pub(crate) struct Array {
     file: Arc<SourceFile>,
     path: String,
     len: u64,
-    element: StoredType,
+    element: ElementType,
     /// Bytes of a stored element: a whole record where `element` is a member of it.
     width_bytes: usize,
     /// Byte of the record at which the member begins.
@@ -170,7 +170,7 @@ impl Array {
             yes.first_mut()
         };
         *lowest? = 1;
-        self.element = StoredType::translated(Class::Bool, Translation::flags(&no, &yes));
+        self.element = ElementType::translated(Class::Bool, Translation::flags(&no, &yes));
         is_plain.then_some(self)
     }
 
@@ -179,7 +179,7 @@ impl Array {
         self.len
     }
 
-    pub(crate) fn element(&self) -> &StoredType {
+    pub(crate) fn element(&self) -> &ElementType {
         &self.element
     }
 

@@ -4,7 +4,7 @@ use cellring_filters::Pipeline;
 
 use super::Array;
 use crate::container::limits::MAX_ABSENT_CHUNKS;
-use crate::container::stored::{StoredArray, StoredChunk, StoredExtents, StoredRun, stored_type};
+use crate::container::stored::{StoredArray, StoredChunk, StoredExtents, StoredRun, stored_value_type};
 use crate::container::{Chunk, Placement};
 
 impl Array {
@@ -14,7 +14,7 @@ impl Array {
     /// In one clause, why it cannot be read there.
     pub(crate) fn stored(&self) -> Result<StoredArray, String> {
         let element = &self.element;
-        let value_type = stored_type(element, self.width_bytes, &self.path)?;
+        let value_type = stored_value_type(element, self.width_bytes, &self.path)?;
         if let Placement::Foreign(foreign) = &self.placement {
             return foreign.stored(value_type);
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::container::translate::{Bits, FloatBits, Translation};
-use crate::container::{Class, Enumeration, Member, Padding, StoredType};
+use crate::container::{Class, ElementType, Enumeration, Member, Padding};
 
 /// The deepest nesting of records, enums and arrays.
 const MAX_DEPTH: usize = 16;
@@ -23,7 +23,7 @@ const ARRAY: u32 = 10;
 const COMPLEX: u32 = 11;
 
 /// The element type that a datatype message describes.
-pub(super) fn element_of(message: &[u8]) -> Result<StoredType, String> {
+pub(super) fn element_of(message: &[u8]) -> Result<ElementType, String> {
     Bytes(message)
         .element(0)
         .ok_or_else(|| "its datatype ends early or is nested too deeply".to_owned())
@@ -63,14 +63,14 @@ impl Bytes<'_> {
         Some(name)
     }
 
-    fn element(&mut self, depth: usize) -> Option<StoredType> {
+    fn element(&mut self, depth: usize) -> Option<ElementType> {
         if depth > MAX_DEPTH {
             return None;
         }
         let word = self.number(4)?;
         let (class, version, flags) = (word & 0xf, word >> 4 & 0xf, word >> 8);
         let size_bytes = self.number(4)? as usize;
-        let other = |name: &str| Some(StoredType::new(Class::Other(name.to_owned()), size_bytes, false));
+        let other = |name: &str| Some(ElementType::new(Class::Other(name.to_owned()), size_bytes, false));
         match class {
             INTEGER | BIT_FIELD => {
                 let bits = Bits {
@@ -109,14 +109,14 @@ impl Bytes<'_> {
                     2 => Padding::Space,
                     _ => Padding::NulTerminated,
                 };
-                Some(StoredType::new(Class::FixedText(padding), size_bytes, false))
+                Some(ElementType::new(Class::FixedText(padding), size_bytes, false))
             }
             COMPOUND => {
                 let n_members = flags & 0xffff;
                 let members: Option<Vec<Member>> = (0..n_members)
                     .map(|_| self.member(version, size_bytes, depth))
                     .collect();
-                Some(StoredType::new(Class::Compound(members?), size_bytes, false))
+                Some(ElementType::new(Class::Compound(members?), size_bytes, false))
             }
             ENUM => {
                 let base = self.element(depth + 1)?;
@@ -128,7 +128,7 @@ impl Bytes<'_> {
             VARIABLE => {
                 self.element(depth + 1)?;
                 match flags & 0xf {
-                    1 => Some(StoredType::new(Class::VarText, size_bytes, false)),
+                    1 => Some(ElementType::new(Class::VarText, size_bytes, false)),
                     _ => other("variable-length sequences"),
                 }
             }
@@ -170,7 +170,7 @@ impl Bytes<'_> {
         }
         let mut element = self.element(depth + 1)?;
         if n_dimensions > 0 {
-            element = StoredType::new(Class::Other("arrays".to_owned()), element.stored_bytes(), false);
+            element = ElementType::new(Class::Other("arrays".to_owned()), element.stored_bytes(), false);
         }
         Some(Member {
             name,
@@ -180,25 +180,31 @@ impl Bytes<'_> {
     }
 }
 
-fn integer(size_bytes: usize, signed: bool, big_endian: bool, bits: Bits) -> StoredType {
+fn integer(size_bytes: usize, signed: bool, big_endian: bool, bits: Bits) -> ElementType {
     let class = Class::Int { signed };
     let all = size_bytes.saturating_mul(8) as u64;
     if bits.offset == 0 && u64::from(bits.precision) == all && matches!(size_bytes, 1 | 2 | 4 | 8) {
-        return StoredType::new(class, size_bytes, big_endian);
+        return ElementType::new(class, size_bytes, big_endian);
     }
     let Some(translation) = Translation::integers(size_bytes, signed, big_endian, bits) else {
         let name = format!(
             "integers of {} bits at bit {} of {size_bytes} bytes",
             bits.precision, bits.offset
         );
-        return StoredType::new(Class::Other(name), size_bytes, big_endian);
+        return ElementType::new(Class::Other(name), size_bytes, big_endian);
     };
-    StoredType::translated(class, translation)
+    ElementType::translated(class, translation)
 }
 
-fn float(size_bytes: usize, big_endian: bool, bits: FloatBits, is_whole: bool, is_plain: bool) -> StoredType {
+fn float(
+    size_bytes: usize,
+    big_endian: bool,
+    bits: FloatBits,
+    is_whole: bool,
+    is_plain: bool,
+) -> ElementType {
     if is_whole && is_plain && FloatBits::ieee(size_bytes) == Some(bits) {
-        return StoredType::new(Class::Float, size_bytes, big_endian);
+        return ElementType::new(Class::Float, size_bytes, big_endian);
     }
     let translation = is_plain
         .then(|| Translation::floats(size_bytes, big_endian, bits))
@@ -208,16 +214,16 @@ fn float(size_bytes: usize, big_endian: bool, bits: FloatBits, is_whole: bool, i
             "floats of {size_bytes} bytes with an exponent of {} bits (bias {}) and a mantissa of {} bits, which fit no float64",
             bits.exponent_bits, bits.bias, bits.mantissa_bits
         );
-        return StoredType::new(Class::Other(name), size_bytes, big_endian);
+        return ElementType::new(Class::Other(name), size_bytes, big_endian);
     };
-    StoredType::translated(Class::Float, translation)
+    ElementType::translated(Class::Float, translation)
 }
 
 /// An enum: booleans where its members are called FALSE and TRUE.
-fn enumeration(base: StoredType, size_bytes: usize, names: Vec<String>, values: &[u8]) -> StoredType {
+fn enumeration(base: ElementType, size_bytes: usize, names: Vec<String>, values: &[u8]) -> ElementType {
     let is_plain = matches!(base.class, Class::Int { .. }) && base.translation.is_none();
     if !is_plain || base.size_bytes != size_bytes || names.is_empty() {
-        return StoredType::new(
+        return ElementType::new(
             Class::Other("an enum of other than plain integers".to_owned()),
             size_bytes,
             false,
@@ -230,8 +236,8 @@ fn enumeration(base: StoredType, size_bytes: usize, names: Vec<String>, values: 
     };
     if let (2, Some(no), Some(yes)) = (names.len(), value_of("FALSE"), value_of("TRUE")) {
         return match (no, yes) {
-            ([0], [1]) => StoredType::new(Class::Bool, 1, false),
-            _ => StoredType::translated(Class::Bool, Translation::flags(no, yes)),
+            ([0], [1]) => ElementType::new(Class::Bool, 1, false),
+            _ => ElementType::translated(Class::Bool, Translation::flags(no, yes)),
         };
     }
     let signed = base.class == Class::Int { signed: true };
@@ -246,5 +252,5 @@ fn enumeration(base: StoredType, size_bytes: usize, names: Vec<String>, values: 
         names,
         values,
     };
-    StoredType::new(Class::Enum(Arc::new(enumeration)), size_bytes, base.big_endian)
+    ElementType::new(Class::Enum(Arc::new(enumeration)), size_bytes, base.big_endian)
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::container::limits::MAX_ELEMENT_BYTES;
-use crate::container::{Class, Member, Padding, StoredType};
+use crate::container::{Class, ElementType, Member, Padding};
 
 /// Bytes that stand for a string of variable length where a width is asked for.
 const TEXT_BYTES: usize = 16;
@@ -11,12 +11,12 @@ const TEXT_BYTES: usize = 16;
 const SIGNED: Class = Class::Int { signed: true };
 const UNSIGNED: Class = Class::Int { signed: false };
 
-fn element(class: Class, size_bytes: usize) -> StoredType {
-    StoredType::new(class, size_bytes, false)
+fn element(class: Class, size_bytes: usize) -> ElementType {
+    ElementType::new(class, size_bytes, false)
 }
 
 /// The element of a v3 document, whose codecs say in which order the bytes of a number are.
-pub(super) fn element_of_v3(document: &Value) -> StoredType {
+pub(super) fn element_of_v3(document: &Value) -> ElementType {
     let data_type = &document["data_type"];
     let name = data_type
         .as_str()
@@ -61,7 +61,7 @@ fn is_width(n_bytes: usize, is_float: bool) -> bool {
 }
 
 /// The element of a v2 document with these filters: of a numpy type string, or of a list of named ones.
-pub(super) fn element_of_v2(dtype: &Value, filters: &Value) -> StoredType {
+pub(super) fn element_of_v2(dtype: &Value, filters: &Value) -> ElementType {
     if let Value::Array(fields) = dtype {
         let mut at = 0;
         let mut members = Vec::new();
@@ -127,7 +127,7 @@ pub(super) fn element_of_v2(dtype: &Value, filters: &Value) -> StoredType {
     } else {
         size
     };
-    StoredType::new(class, size_bytes, order == Some('>'))
+    ElementType::new(class, size_bytes, order == Some('>'))
 }
 
 #[cfg(test)]
@@ -147,7 +147,11 @@ mod tests {
             (">U3", Class::FixedUnicode, 12, true),
             ("|S5", Class::FixedText(Padding::Nul), 5, false),
         ] {
-            assert_eq!(v2(name), StoredType::new(class, size_bytes, big_endian), "{name}");
+            assert_eq!(
+                v2(name),
+                ElementType::new(class, size_bytes, big_endian),
+                "{name}"
+            );
         }
         for name in [
             "<i3", "<f16", "<f1", "<i+8", "<i08", "!i8", "|i8", "<i", "<u", "|b", "<b2", "<i8x", "<i-8",

@@ -3,7 +3,7 @@
 use half::f16;
 use serde_json::Value;
 
-use crate::container::{Class, Fault, StoredType};
+use crate::container::{Class, ElementType, Fault};
 
 /// The longest text that stands for strings that are not stored.
 const MAX_TEXT_BYTES: usize = 1 << 10;
@@ -12,7 +12,7 @@ const MAX_TEXT_BYTES: usize = 1 << 10;
 ///
 /// # Errors
 /// If it is not one of such elements.
-pub(super) fn fill_of(value: &Value, element: &StoredType) -> Result<Vec<u8>, Fault> {
+pub(super) fn fill_of(value: &Value, element: &ElementType) -> Result<Vec<u8>, Fault> {
     let n_bytes = element.size_bytes;
     let wrong = || {
         let name = element.name();
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     fn fill(value: &Value, class: Class, size_bytes: usize) -> Option<Vec<u8>> {
-        fill_of(value, &StoredType::new(class, size_bytes, false)).ok()
+        fill_of(value, &ElementType::new(class, size_bytes, false)).ok()
     }
 
     #[test]
@@ -201,7 +201,7 @@ mod tests {
         let document = r#"{"b":1,"a":{"d":2,"c":3}}"#;
         let read: Value = serde_json::from_str(document).unwrap();
         assert_eq!(read.to_string(), document);
-        let big = StoredType::new(Class::Int { signed: true }, 4, true);
+        let big = ElementType::new(Class::Int { signed: true }, 4, true);
         assert_eq!(fill_of(&json!(1), &big).unwrap(), [0, 0, 0, 1]);
     }
 

@@ -8,7 +8,7 @@ use super::chain::{Chain, lengths};
 use super::element::{element_of_v2, element_of_v3};
 use super::fill::fill_of;
 use crate::container::limits::MAX_ELEMENT_BYTES;
-use crate::container::{Class, Fault, StoredType};
+use crate::container::{Class, ElementType, Fault};
 
 /// The members of a v3 document of an array. Others may only be passed over if they say so.
 const KNOWN: [&str; 11] = [
@@ -28,13 +28,13 @@ const KNOWN: [&str; 11] = [
 /// The shape and the type of an array, without the place of its chunks.
 pub(super) struct Outline {
     pub(super) shape: Vec<u64>,
-    pub(super) element: StoredType,
+    pub(super) element: ElementType,
 }
 
 /// All that is needed to read an array of two dimensions at most.
 pub(super) struct Metadata {
     pub(super) shape: Vec<u64>,
-    pub(super) element: StoredType,
+    pub(super) element: ElementType,
     /// Shape of a chunk or, if it is sharded, of a shard.
     pub(super) chunk: Vec<NonZeroU64>,
     pub(super) chain: Chain,
@@ -65,7 +65,7 @@ impl Outline {
         Self::new(document, element_of_v3(document), 3)
     }
 
-    fn new(document: &Value, element: StoredType, format: u64) -> Result<Self, Fault> {
+    fn new(document: &Value, element: ElementType, format: u64) -> Result<Self, Fault> {
         let found = &document["zarr_format"];
         if found.as_u64() != Some(format) {
             return Err(format!("its zarr_format is {found}, expected {format}").into());
