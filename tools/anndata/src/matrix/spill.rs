@@ -128,21 +128,23 @@ impl<T: Value + Element> SpillWriter<T> {
         );
         self.parts.par_iter_mut().try_for_each(|part| {
             let mut at = 0;
-            while at < rows.len() {
-                let row = rows[at];
-                // Of a matrix that is stored by rows whole rows come.
-                let n = rows[at..].iter().take_while(|&&next| next == row).count();
-                if part.of_rows.contains(&row) {
-                    let range = range_of_row[row as usize] as usize;
-                    let entries = at..at + n;
-                    part.append(
-                        plan,
-                        records,
-                        (range, row),
-                        &columns[entries.clone()],
-                        &values[entries],
-                    )?;
-                }
+            while let Some(next) = rows[at..].iter().position(|row| part.of_rows.contains(row)) {
+                at += next;
+                let range = range_of_row[rows[at] as usize] as usize;
+                let of_range = plan.starts[range] as u32..plan.starts[range + 1] as u32;
+                // Of a matrix that is stored by rows whole rows come, of one that is stored by columns what a column has in a range.
+                let n = { rows[at..].iter() }
+                    .take_while(|&row| of_range.contains(row))
+                    .count();
+                let entries = at..at + n;
+                part.append(
+                    plan,
+                    records,
+                    range,
+                    &rows[entries.clone()],
+                    &columns[entries.clone()],
+                    &values[entries],
+                )?;
                 at += n;
             }
             Ok(())
@@ -187,34 +189,31 @@ impl<T: Value + Element> Part<T> {
         }
     }
 
-    /// Appends entries of one row, which is of this range.
-    #[inline]
+    /// Appends entries whose rows are of this range.
     fn append(
         &mut self,
         plan: &RowRanges,
         records: &Records,
-        (range, row): (usize, u32),
+        range: usize,
+        mut rows: &[u32],
         mut columns: &[u32],
         mut values: &[T],
     ) -> Result<(), SpillError> {
-        let in_range = row - plan.starts[range] as u32;
+        let first_row = plan.starts[range] as u32;
         let (own, most) = (range - self.ranges.start, plan.waiting);
         while !columns.is_empty() {
             let n_waiting = self.n_waiting[own];
-            let at = own * most + n_waiting;
             let now = columns.len().min(most - n_waiting);
-            if now == 1 {
-                (self.rows[at], self.columns[at], self.values[at]) = (in_range, columns[0], values[0]);
-            } else {
-                self.rows[at..at + now].fill(in_range);
-                self.columns[at..at + now].copy_from_slice(&columns[..now]);
-                self.values[at..at + now].copy_from_slice(&values[..now]);
-            }
+            let place = own * most + n_waiting..own * most + n_waiting + now;
+            let in_range = self.rows[place.clone()].iter_mut().zip(rows);
+            in_range.for_each(|(waiting, row)| *waiting = row - first_row);
+            self.columns[place.clone()].copy_from_slice(&columns[..now]);
+            self.values[place].copy_from_slice(&values[..now]);
             self.n_waiting[own] += now;
             if n_waiting + now == most {
                 self.flush(plan, records, range)?;
             }
-            (columns, values) = (&columns[now..], &values[now..]);
+            (rows, columns, values) = (&rows[now..], &columns[now..], &values[now..]);
         }
         Ok(())
     }
