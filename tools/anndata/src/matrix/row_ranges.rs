@@ -37,6 +37,8 @@ pub(super) struct RowRanges {
     entry_bytes: u64,
     /// Entries that wait of a range.
     pub(super) waiting: usize,
+    /// What one takes that waits.
+    waiting_bytes: u64,
     /// Entries of the largest range.
     max_range_nnz: u64,
     pub(super) in_memory: bool,
@@ -48,7 +50,9 @@ impl RowRanges {
         let entry_bytes = KEY_BYTES + value_bytes as u64;
         let nnz = indptr.last().copied().unwrap_or(0);
         let n_rows = indptr.len() as u64 - 1;
-        let may_wait = memory_bytes / WAITING_SHARE / entry_bytes;
+        // In memory with what is left free behind a short value.
+        let waiting_bytes = entry_bytes.next_multiple_of(size_of::<u32>() as u64);
+        let may_wait = memory_bytes / WAITING_SHARE / waiting_bytes;
         let most_ranges = (may_wait / MIN_WAITING).max(1);
         let fitting = memory_bytes / SORT_SHARE / (3 * entry_bytes);
         let per_range = fitting.min(RANGE_NNZ).max(nnz.div_ceil(most_ranges)).max(1);
@@ -81,6 +85,7 @@ impl RowRanges {
             places,
             entry_bytes,
             waiting: waiting as usize,
+            waiting_bytes,
             max_range_nnz,
             in_memory: end <= memory_bytes / MEMORY_SHARE,
             indptr,
@@ -118,7 +123,7 @@ impl RowRanges {
     pub(super) fn working_bytes(&self) -> u64 {
         let rows = 12 * self.indptr.len() as u64;
         let kept = if self.in_memory { self.places_bytes() } else { 0 };
-        let waiting = self.n_ranges() as u64 * self.waiting as u64 * self.entry_bytes;
+        let waiting = self.n_ranges() as u64 * self.waiting as u64 * self.waiting_bytes;
         let sorting = self.max_range_nnz.saturating_mul(3 * self.entry_bytes);
         rows + kept + waiting.max(sorting)
     }

@@ -80,17 +80,19 @@ struct Part<T> {
     ranges: Range<usize>,
     /// Their rows.
     of_rows: Range<u32>,
-    /// What waits: `waiting` entries of each range. In one piece each, which goes back to the system as one: as many small ones would
-    /// stay with the allocator.
-    rows: Vec<u32>,
-    columns: Vec<u32>,
-    values: Vec<T>,
+    /// What waits: row, column and value of `waiting` entries of each range. In one piece, which goes back to the system as one: as many
+    /// small ones would stay with the allocator. Each entry in one place: in three there would be three times as many pages to look up.
+    entries: Vec<(u32, u32, T)>,
     /// How many wait of each range.
     n_waiting: Vec<usize>,
     /// How many each range has in its place.
     n_placed: Vec<u64>,
     /// Where the next piece of each range goes.
     ends: Vec<u64>,
+    /// Memory for a piece, its rows, columns, values and their codes.
+    rows: Vec<u32>,
+    columns: Vec<u32>,
+    values: Vec<T>,
     codes: Vec<u32>,
     piece: Vec<u8>,
 }
@@ -177,9 +179,10 @@ impl<T: Value + Element> Part<T> {
         let n = ranges.len();
         Self {
             of_rows: plan.starts[ranges.start] as u32..plan.starts[ranges.end] as u32,
-            rows: vec![0; n * plan.waiting],
-            columns: vec![0; n * plan.waiting],
-            values: vec![T::default(); n * plan.waiting],
+            entries: vec![(0, 0, T::default()); n * plan.waiting],
+            rows: Vec::new(),
+            columns: Vec::new(),
+            values: Vec::new(),
             n_waiting: vec![0; n],
             n_placed: vec![0; n],
             ends: plan.places[ranges.clone()].to_vec(),
@@ -205,10 +208,10 @@ impl<T: Value + Element> Part<T> {
             let n_waiting = self.n_waiting[own];
             let now = columns.len().min(most - n_waiting);
             let place = own * most + n_waiting..own * most + n_waiting + now;
-            let in_range = self.rows[place.clone()].iter_mut().zip(rows);
-            in_range.for_each(|(waiting, row)| *waiting = row - first_row);
-            self.columns[place.clone()].copy_from_slice(&columns[..now]);
-            self.values[place].copy_from_slice(&values[..now]);
+            let entries = rows.iter().zip(columns).zip(values);
+            for (waiting, ((row, &column), &value)) in self.entries[place].iter_mut().zip(entries) {
+                *waiting = (row - first_row, column, value);
+            }
             self.n_waiting[own] += now;
             if n_waiting + now == most {
                 self.flush(plan, records, range)?;
@@ -229,11 +232,18 @@ impl<T: Value + Element> Part<T> {
             return Err(SpillError::Changed);
         }
         let waiting = own * plan.waiting..own * plan.waiting + n;
+        let waiting = &self.entries[waiting];
+        self.rows.clear();
+        self.rows.extend(waiting.iter().map(|entry| entry.0));
+        self.columns.clear();
+        self.columns.extend(waiting.iter().map(|entry| entry.1));
+        self.values.clear();
+        self.values.extend(waiting.iter().map(|entry| entry.2));
         self.piece.clear();
         append_piece(
-            &self.rows[waiting.clone()],
-            &self.columns[waiting.clone()],
-            &self.values[waiting],
+            &self.rows,
+            &self.columns,
+            &self.values,
             &mut self.codes,
             &mut self.piece,
         );
