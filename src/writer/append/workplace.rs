@@ -59,8 +59,9 @@ impl Workplace {
                 remove_shards_without_link(&path, &stripe);
             }
         };
-        let unfinished = unfinished::register(remove);
+        let making = unfinished::begin().map_err(WriteError::io(&work))?;
         fs::create_dir(&work).map_err(WriteError::io(&work))?;
+        let unfinished = making.register(remove);
         Ok(Self {
             path: path.to_path_buf(),
             work,

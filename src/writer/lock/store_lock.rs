@@ -82,7 +82,8 @@ impl StoreLock {
     /// The directory has got another name.
     pub(in crate::writer) fn moved(&mut self, path: &Path) {
         self.path = path.to_path_buf();
-        self._unfinished = self.owner.as_ref().map(|_| removal(path));
+        let lock = self.owner.as_ref().map(|_| path.join(LOCK_FILE));
+        self._unfinished = lock.map(|lock| unfinished::register(removal(lock)));
     }
 
     fn is_there(&self) -> io::Result<bool> {
@@ -95,14 +96,23 @@ impl StoreLock {
         let lock = path.join(LOCK_FILE);
         let me = Owner::me();
         loop {
-            match create(&lock, &me) {
+            let making = unfinished::begin().map_err(WriteError::io(&lock))?;
+            let created = create(&lock, &me);
+            let unfinished = match &created {
+                Ok(()) => Some(making.register(removal(lock.clone()))),
+                Err(_) => {
+                    drop(making);
+                    None
+                }
+            };
+            match created {
                 Ok(()) => {
                     remove_drafts(path, &me);
                     return Ok(Self {
                         _directory: directory,
                         path: path.to_path_buf(),
                         owner: Some(me),
-                        _unfinished: Some(removal(path)),
+                        _unfinished: unfinished,
                     });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -133,9 +143,8 @@ impl Drop for StoreLock {
     }
 }
 
-fn removal(path: &Path) -> Unfinished {
-    let lock = path.join(LOCK_FILE);
-    unfinished::register(move || drop(fs::remove_file(&lock)))
+fn removal(lock: PathBuf) -> impl FnOnce() + Send {
+    move || drop(fs::remove_file(&lock))
 }
 
 fn is_read_only(error: &io::Error) -> bool {

@@ -60,8 +60,9 @@ impl Staging {
             None => absolute(target).map_err(WriteError::io(parent))?,
         };
         remove_remains(target, &owner);
+        let making = unfinished::begin().map_err(WriteError::io(parent))?;
         let path = create_temporary(parent, name)?;
-        let unfinished = unfinished::register(removal(&path, &owner));
+        let unfinished = making.register(removal(&path, &owner));
         let lock = lock::claim(&path).map_err(|error| {
             let _ = fs::remove_dir_all(&path);
             WriteError::io(&path)(error)

@@ -4,6 +4,7 @@
 //! and then ends. Nothing gets its final name any more once that has begun.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +15,12 @@ pub struct Unfinished {
 }
 
 type Remove = Box<dyn FnOnce() + Send>;
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").finish_non_exhaustive()
+    }
+}
 
 struct Registry {
     next: u64,
@@ -31,7 +38,45 @@ fn registry() -> MutexGuard<'static, Registry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Registers something with what removes it, which must not register anything itself.
+/// Something is being made that is to be registered: until it is, [`remove_all`] waits.
+#[derive(Debug)]
+pub struct Making {
+    registry: MutexGuard<'static, Registry>,
+}
+
+/// Before something is made that is registered then. Registered only afterwards, and without this, it would stay if a signal came between.
+/// In between nothing else may be registered or committed.
+///
+/// # Errors
+/// `Interrupted` where [`remove_all`] has been called: nothing must be made any more.
+pub fn begin() -> io::Result<Making> {
+    let registry = registry();
+    match registry.is_ending {
+        true => Err(ending()),
+        false => Ok(Making { registry }),
+    }
+}
+
+impl Making {
+    /// Registers what was made with what removes it, which must not register anything itself.
+    pub fn register(mut self, remove: impl FnOnce() + Send + 'static) -> Unfinished {
+        let number = self.registry.next;
+        self.registry.next += 1;
+        self.registry.entries.insert(number, Box::new(remove));
+        Unfinished { number }
+    }
+
+    /// Registers a file or directory with a name of its own that is renamed or removed at some time: removing it then does nothing.
+    pub fn until_end(self, remove: impl FnOnce() + Send + 'static) {
+        std::mem::forget(self.register(remove));
+    }
+}
+
+fn ending() -> io::Error {
+    io::Error::new(io::ErrorKind::Interrupted, "the process is about to end")
+}
+
+/// Registers something that is there already with what removes it, which must not register anything itself.
 pub fn register(remove: impl FnOnce() + Send + 'static) -> Unfinished {
     let mut registry = registry();
     let number = registry.next;
@@ -44,11 +89,6 @@ pub fn register(remove: impl FnOnce() + Send + 'static) -> Unfinished {
     Unfinished { number }
 }
 
-/// Registers a file or directory with a name of its own that is renamed or removed at some time: removing it then does nothing.
-pub fn until_end(remove: impl FnOnce() + Send + 'static) {
-    std::mem::forget(register(remove));
-}
-
 impl Unfinished {
     /// Does what gives it its final name, and not while it is being removed.
     ///
@@ -57,10 +97,7 @@ impl Unfinished {
     pub fn commit<T>(&self, finish: impl FnOnce() -> T) -> io::Result<T> {
         let registry = registry();
         if registry.is_ending {
-            return Err(io::Error::new(
-                io::ErrorKind::Interrupted,
-                "the process is about to end",
-            ));
+            return Err(ending());
         }
         Ok(finish())
     }

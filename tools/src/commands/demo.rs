@@ -70,11 +70,12 @@ enum Place {
 impl Place {
     fn new(keep: Option<PathBuf>) -> Result<Self, Failure> {
         let Some(dir) = keep else {
+            let making = unfinished::begin()?;
             let made = tempfile::Builder::new().prefix("cellring-demo-").tempdir()?;
             let path = made.path().to_path_buf();
             // Other threads may still write there.
             let is_filled = |error: std::io::Error| error.kind() == std::io::ErrorKind::DirectoryNotEmpty;
-            unfinished::until_end(move || while std::fs::remove_dir_all(&path).is_err_and(is_filled) {});
+            making.until_end(move || while std::fs::remove_dir_all(&path).is_err_and(is_filled) {});
             return Ok(Self::Temporary(made));
         };
         std::fs::create_dir_all(&dir).map_err(PathError::io(&dir))?;

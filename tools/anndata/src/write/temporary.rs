@@ -20,10 +20,11 @@ const PARTIAL: &str = ".partial";
 pub(super) fn temporary_file(path: &Path) -> io::Result<NamedTempFile> {
     let prefix = prefix_of(path)?;
     loop {
+        let making = unfinished::begin()?;
         let file = named(&prefix, 0o666).tempfile_in(directory_of(path))?;
         if is_ours(file.as_file())? {
             let path = file.path().to_path_buf();
-            unfinished::until_end(move || drop(fs::remove_file(&path)));
+            making.until_end(move || drop(fs::remove_file(&path)));
             return Ok(file);
         }
     }
@@ -33,11 +34,12 @@ pub(super) fn temporary_file(path: &Path) -> io::Result<NamedTempFile> {
 pub(super) fn temporary_directory(path: &Path) -> io::Result<TemporaryDirectory> {
     let prefix = prefix_of(path)?;
     loop {
+        let making = unfinished::begin()?;
         let directory = named(&prefix, 0o777).tempdir_in(directory_of(path))?;
         let lock = File::open(directory.path())?;
         if is_ours(&lock)? {
             let path = directory.path().to_path_buf();
-            unfinished::until_end(move || drop(fs::remove_dir_all(&path)));
+            making.until_end(move || drop(fs::remove_dir_all(&path)));
             return Ok(TemporaryDirectory {
                 directory,
                 _lock: lock,

@@ -104,6 +104,23 @@ pub(crate) fn find(path: &Path, genome: Option<&str>) -> Result<Option<MarketFil
         found.retain(|matrix| parent_is(matrix, genome));
         is_of_genome = true;
     }
+    let are_of_genomes = found.iter().all(|matrix| in_genome_folder(matrix));
+    if let Some(genome) = genome.filter(|_| found.len() > 1 && are_of_genomes && !is_of_genome) {
+        let of = |matrix: &PathBuf| {
+            matrix
+                .parent()
+                .and_then(Path::file_name)
+                .map(|name| name.to_string_lossy().into_owned())
+        };
+        let mut genomes: Vec<String> = found.iter().filter_map(of).collect();
+        genomes.sort();
+        genomes.dedup();
+        return Err(ReadError::Inapplicable {
+            file: path.to_owned(),
+            option: GENOME_OPTION,
+            detail: format!("it has no genome {genome}, but {}", few(genomes, SHOWN)),
+        });
+    }
     match found.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(MarketFiles {
@@ -113,7 +130,7 @@ pub(crate) fn find(path: &Path, genome: Option<&str>) -> Result<Option<MarketFil
         several => Err(ReadError::Choice {
             file: path.to_owned(),
             found: format!("{} matrices ({})", several.len(), shown(path, several)),
-            remedy: match several.iter().all(|matrix| in_genome_folder(matrix)) && genome.is_none() {
+            remedy: match are_of_genomes && genome.is_none() {
                 true => format!("name the one to convert instead, or its genome with {GENOME_OPTION}"),
                 false => "name the one to convert instead".to_owned(),
             },
@@ -247,4 +264,27 @@ fn beside(matrix: &Path) -> Result<MarketFiles> {
         features,
         is_of_genome: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_genome_that_is_not_there_is_refused_with_those_that_are() {
+        let directory = tempfile::tempdir().unwrap();
+        for genome in ["hg19", "mm10"] {
+            let of_genome = directory.path().join("filtered_gene_bc_matrices").join(genome);
+            std::fs::create_dir_all(&of_genome).unwrap();
+            for name in ["matrix.mtx", "barcodes.tsv", "genes.tsv"] {
+                std::fs::write(of_genome.join(name), "").unwrap();
+            }
+        }
+        let found = find(directory.path(), Some("mm10")).unwrap().unwrap();
+        assert!(found.is_of_genome && found.matrix.ends_with("mm10/matrix.mtx"));
+        let message = |genome| find(directory.path(), genome).unwrap_err().to_string();
+        let expected = "it has no genome zz, but hg19, mm10";
+        assert!(message(Some("zz")).contains(expected), "{}", message(Some("zz")));
+        assert!(message(None).contains("2 matrices"), "{}", message(None));
+    }
 }

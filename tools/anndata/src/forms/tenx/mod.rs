@@ -83,7 +83,11 @@ impl InputForm for TenX {
             return Err(ReadError::NoMatrix {
                 file: self.path().to_owned(),
                 wanted: selection.path(),
-                available: "a file of 10x Genomics has one matrix, X".to_owned(),
+                available: match &self.stored {
+                    Stored::Hdf5(_) => "a file of 10x Genomics has one matrix, X",
+                    Stored::Market(_) => "Matrix Market has one matrix, X",
+                }
+                .to_owned(),
             });
         }
         let matrix = match &self.stored {
