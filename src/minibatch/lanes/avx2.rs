@@ -84,13 +84,7 @@ pub(super) fn kept_places(kept: &[u64], columns: &[i32], places: &mut [u32]) -> 
         n += are_kept.count_ones() as usize;
         place = _mm256_add_epi32(place, _mm256_set1_epi32(8));
     }
-    let first = columns.len() - rest.len();
-    let places = &mut places[n..];
-    let n_rest = plain::kept_places(kept, rest, places);
-    places[..n_rest]
-        .iter_mut()
-        .for_each(|place| *place += first as u32);
-    n + n_rest
+    n + plain::kept_places_from(columns.len() - rest.len(), kept, rest, &mut places[n..])
 }
 
 /// For each set of eight lanes, its lanes in order, and then 0.
@@ -113,7 +107,7 @@ static FRONT: [[u8; 8]; 256] = {
 
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
 pub(super) fn look_up(table: &[f32; TABLE_LEN], values: &mut [f32]) -> usize {
-    // The entries of the small counts are two vectors: looking up in these takes a tenth of a gather.
+    // The entries of the small counts are two vectors: looking up in these needs no gather.
     const { assert!(N_SMALL == 16) };
     // SAFETY: the table is longer than two vectors.
     let small = unsafe {

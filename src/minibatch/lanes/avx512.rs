@@ -93,13 +93,7 @@ pub(super) fn kept_places(kept: &[u64], columns: &[i32], places: &mut [u32]) -> 
         n += is_kept.count_ones() as usize;
         place = _mm512_add_epi32(place, _mm512_set1_epi32(16));
     }
-    let first = columns.len() - rest.len();
-    let places = &mut places[n..];
-    let n_rest = plain::kept_places(kept, rest, places);
-    places[..n_rest]
-        .iter_mut()
-        .for_each(|place| *place += first as u32);
-    n + n_rest
+    n + plain::kept_places_from(columns.len() - rest.len(), kept, rest, &mut places[n..])
 }
 
 #[target_feature(enable = "avx512f,bmi1,bmi2,popcnt")]

@@ -241,6 +241,7 @@ mod tests {
     #[test]
     fn a_column_without_a_bit_panics() {
         for lanes in Lanes::available() {
+            assert_eq!(lanes.kept_places(&[], &[], &mut vec![]), 0);
             for column in [64, 1000, -1] {
                 for place in [0, 5, 16, 17] {
                     let mut columns = [3; 20];

@@ -62,6 +62,14 @@ pub(super) fn kept_places(kept: &[u64], columns: &[i32], places: &mut [u32]) -> 
     n
 }
 
+/// As [`kept_places`], of the end of a row: `first` columns come before.
+#[inline(always)]
+pub(super) fn kept_places_from(first: usize, kept: &[u64], columns: &[i32], places: &mut [u32]) -> usize {
+    let n = kept_places(kept, columns, places);
+    places[..n].iter_mut().for_each(|place| *place += first as u32);
+    n
+}
+
 #[inline(always)]
 pub(super) fn order<T: Copy>(
     present: &mut [u64],
