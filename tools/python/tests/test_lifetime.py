@@ -92,24 +92,35 @@ def test_every_thread_gets_other_minibatches(store):
 
 
 def test_python_goes_on_while_a_minibatch_is_waited_for(mouse):
-    """The interpreter's lock is released: another thread counts meanwhile."""
+    """The interpreter's lock is given up while a minibatch is waited for: another thread counts meanwhile."""
     loader = cellring.Loader(mouse, fetch_factor=200, to="numpy")
-    counts = []
+    count = 0
     stop = threading.Event()
 
-    def count():
-        n = 0
+    def work():
+        nonlocal count
         while not stop.is_set():
-            n += 1
+            count += 1
             time.sleep(0)
-        counts.append(n)
 
-    thread = threading.Thread(target=count)
-    thread.start()
-    list(loader)
-    stop.set()
-    thread.join()
-    assert counts[0] > 100
+    def counted_meanwhile():
+        iterator = iter(loader)
+        before = count
+        next(iterator)
+        return count > before
+
+    thread = threading.Thread(target=work)
+    interval = sys.getswitchinterval()
+    # Nothing takes the lock from a thread for an hour, so the other one has it only if this one gives it up.
+    sys.setswitchinterval(3600)
+    try:
+        thread.start()
+        # How soon the other one is woken is up to the kernel, so it has more than one chance.
+        assert any(counted_meanwhile() for _ in range(1000))
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        thread.join()
 
 
 def test_an_exception_in_the_loop_leaves_nothing_behind(store):
