@@ -122,6 +122,66 @@ fn every_form_stays_within_its_memory() {
     }
 }
 
+/// Texts that all differ are sorted within the limit that a refusal asks for, which counts them.
+#[test]
+fn texts_to_sort_by_stay_within_the_limit() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let [script, input, store] =
+        ["make.py", "cells.h5ad", "s.cellring"].map(|name| directory.path().join(name));
+    let code = "import anndata, sys\n\
+        import numpy as np\n\
+        import pandas as pd\n\
+        import scipy.sparse as sp\n\
+        n = 300_000\n\
+        texts = [f'{(i * 7919) % n:030d}' for i in range(n)]\n\
+        obs = pd.DataFrame({'text': texts}, index=[str(i) for i in range(n)])\n\
+        x = sp.csr_matrix((n, 10), dtype=np.float32)\n\
+        anndata.AnnData(X=x, obs=obs).write_h5ad(sys.argv[1])\n";
+    std::fs::write(&script, code).unwrap();
+    python(&[&script, &input]);
+    let run = |limit: &str| {
+        let [input, store] = [&input, &store].map(|path| path.to_str().unwrap());
+        let output = Command::new(env!("CARGO_BIN_EXE_cellring"))
+            .args([
+                "convert",
+                input,
+                "-o",
+                store,
+                "--sort-by",
+                "text",
+                "--memory",
+                limit,
+                "--json",
+            ])
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            said,
+        )
+    };
+    // In the first there is no memory for keys, in the second too little for texts. What the first asks for is no less than what suffices.
+    let asked = |limit: &str| -> u64 {
+        let (code, _, said) = run(limit);
+        let asked = said
+            .split("give --memory ")
+            .nth(1)
+            .and_then(|rest| rest.split("MiB").next());
+        assert_eq!(code, Some(1), "{said}");
+        asked.unwrap().parse().unwrap()
+    };
+    let (first, limit) = (asked("1MiB"), asked("120MiB"));
+    assert!(first >= limit, "{first} and {limit} MiB");
+    let (code, stdout, said) = run(&format!("{limit}MiB"));
+    assert_eq!(code, Some(0), "{said}");
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    let peak = report["peak_rss_bytes"].as_u64().unwrap();
+    println!("{} of {limit} MiB", peak >> 20);
+    assert!(peak <= limit * MIB, "{peak} bytes of {limit} MiB");
+}
+
 /// Writes the values of an `.h5ad` again in compressed chunks of so many elements; or, of 0, as one chunk of the most elements that some
 /// programs write, of which none is there.
 fn in_chunks_of(elements: u64, input: &Path, output: &Path) {

@@ -177,8 +177,8 @@ pub enum ConvertError {
     },
     /// The input cannot be converted in so little memory.
     #[error(
-        "a memory limit of {} MiB is too small to convert {}: at least {} MiB are needed for {reason}; give --memory {}MiB or more",
-        limit_bytes >> 20, file.display(), needed_bytes.div_ceil(1 << 20), needed_bytes.div_ceil(1 << 20)
+        "a memory limit of {} is too small to convert {}: {} MiB suffice, most of them for {reason}; give --memory {}MiB or more",
+        limit(*limit_bytes), file.display(), needed_bytes.div_ceil(1 << 20), needed_bytes.div_ceil(1 << 20)
     )]
     Memory {
         /// The input.
@@ -272,5 +272,14 @@ pub enum ConvertError {
 impl From<EncodeError> for ConvertError {
     fn from(error: EncodeError) -> Self {
         Self::Store(error.into())
+    }
+}
+
+/// A limit as somebody may have given it.
+fn limit(bytes: u64) -> String {
+    match bytes {
+        0..0x10_0000 => format!("{bytes} bytes"),
+        _ if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        _ => format!("{:.2} MiB", bytes as f64 / f64::from(1 << 20)),
     }
 }

@@ -7,10 +7,12 @@ use cellring_anndata::__internal::{Looks, directory_of};
 use cellring_anndata::{Input, InputStamp, LeftOut, Selection, TableSource, Workspace};
 
 use super::error::ConvertError;
-use super::options::ConvertOptions;
+use super::memory::{self, Needs};
+use super::options::{ConvertOptions, ObsOrder};
+use super::order::{self, Places};
 use super::select::GeneList;
 use super::selected::SelectedMatrix;
-use super::{open, order, select};
+use super::{open, select};
 use crate::message::{Message, MessageKind};
 
 /// Inputs that have been looked at and found fit.
@@ -28,8 +30,6 @@ pub(crate) struct Inputs {
     pub(crate) obs: TableSource,
     /// For each obs of the store its place in the source, where that is another.
     pub(crate) order: Option<Vec<u32>>,
-    /// What is held in memory all the time.
-    pub(crate) held_bytes: u64,
     /// What is not taken of the inputs.
     pub(crate) left_out: Vec<LeftOut>,
     /// What is odd about the filter and the genes.
@@ -55,8 +55,7 @@ impl Inputs {
         };
         let workspace = Workspace {
             directory: directory_of(output).to_path_buf(),
-            // What one matrix holds it holds while the others are read.
-            memory_bytes: options.memory_bytes / (1 + options.other_matrices.len() as u64),
+            memory_bytes: share_bytes(options.memory_bytes, 1 + options.other_matrices.len()),
         };
         let selections = || std::iter::once(&options.selection).chain(&options.other_matrices);
         let mut taken = HashSet::new();
@@ -93,33 +92,135 @@ impl Inputs {
             Some(rows) => obs.pick(rows),
             None => obs.head(options.max_obs.unwrap_or(u64::MAX)),
         };
-        let order = match &options.obs_order {
-            None => None,
-            Some(order) => Some(order::places(order, input, &obs, options.memory_bytes)?),
-        };
-        let mut held_bytes = 0;
-        obs = select::columns(input, options, obs)?;
-        if let Some(order) = &order {
-            held_bytes = 4 * obs.n_rows();
-            for selected in &mut selected_matrices {
-                selected.matrix = selected.matrix.reordered(order, &workspace)?;
-            }
-            obs = obs.reordered(order, &workspace);
-        }
         let left_out = file.left_out(&selections().collect::<Vec<_>>())?;
-        Ok(Self {
+        let mut opened = Self {
             file,
-            name,
             // An input that is not there has been named above.
             stamps: stamps?,
             selected_matrices,
             genes,
-            obs,
-            order,
-            held_bytes,
+            obs: select::columns(input, options, obs.clone())?,
+            order: None,
             left_out,
             warnings,
-        })
+            name,
+        };
+        if let Some(order) = &options.obs_order {
+            opened.reorder(order, &obs, options, &workspace)?;
+        }
+        Ok(opened)
+    }
+
+    /// Puts the obs into another order, which columns of `all` say. Whether there is memory for it, and for all that comes afterwards, is asked
+    /// before anything is read of a matrix.
+    fn reorder(
+        &mut self,
+        order: &ObsOrder,
+        all: &TableSource,
+        options: &ConvertOptions,
+        workspace: &Workspace,
+    ) -> Result<(), ConvertError> {
+        let limit_bytes = options.memory_bytes;
+        let of_rows = 8 * all.n_rows() * self.selected_matrices.len() as u64;
+        let held_bytes = of_rows + all.working_bytes(limit_bytes);
+        let places = order::places(order, &self.name, all, limit_bytes, held_bytes)?;
+        let sort_bytes = match places {
+            Places::Found(_) => 0,
+            Places::Need(sort_bytes) => sort_bytes,
+        };
+        let reading: Vec<_> = self
+            .selected_matrices
+            .iter()
+            .map(|selected| selected.matrix.working_bytes_reordered())
+            .collect();
+        let check = |order: Option<&[u32]>| {
+            let needs = self.selected_matrices.iter().map(|selected| {
+                let needs = self.needs(selected, order, options);
+                match order {
+                    Some(_) => needs,
+                    None => needs.in_any_order(options.block_size, sort_bytes),
+                }
+            });
+            let needs: Vec<Needs> = needs.collect();
+            let matrix_bytes = |number: usize, share_bytes| reading[number](share_bytes);
+            let obs_bytes =
+                |share_bytes| 4 * self.obs.n_rows() + self.obs.working_bytes_reordered(share_bytes);
+            self.windows_of(&needs, limit_bytes, matrix_bytes, obs_bytes)
+        };
+        // Rows are looked up in their new order, which takes time, only if it matters.
+        let fits = check(None);
+        let found = match places {
+            Places::Need(_) => return fits.map(|_| unreachable!("sorting takes more than the limit")),
+            Places::Found(found) => found,
+        };
+        // Of matrices whose rows have to be counted first, too little is known yet to refuse them.
+        let are_counted = |selected: &SelectedMatrix| !selected.matrix.has_bounds_only();
+        if fits.is_err() && self.selected_matrices.iter().all(are_counted) {
+            check(Some(&found))?;
+        }
+        drop(reading);
+        for selected in &mut self.selected_matrices {
+            selected.matrix = selected.matrix.reordered(&found, workspace)?;
+        }
+        self.obs = self.obs.clone().reordered(&found, workspace);
+        self.order = Some(found);
+        Ok(())
+    }
+
+    /// How many entries windows of each matrix may have.
+    ///
+    /// # Errors
+    /// [`ConvertError::Memory`], if the limit is too low for one of them.
+    pub(super) fn windows(&self, options: &ConvertOptions) -> Result<Vec<usize>, ConvertError> {
+        let matrices = self.selected_matrices.iter();
+        let needs: Vec<Needs> = matrices
+            .map(|selected| self.needs(selected, None, options))
+            .collect();
+        let matrix_bytes = |number: usize, share_bytes| {
+            let matrix = &self.selected_matrices[number].matrix;
+            matrix.working_bytes(share_bytes)
+        };
+        let order_bytes = self.order.as_ref().map_or(0, |order| 4 * order.len() as u64);
+        let obs_bytes = |share_bytes| order_bytes + self.obs.working_bytes(share_bytes);
+        self.windows_of(&needs, options.memory_bytes, matrix_bytes, obs_bytes)
+    }
+
+    fn needs(&self, selected: &SelectedMatrix, order: Option<&[u32]>, options: &ConvertOptions) -> Needs {
+        let (block_size, threads) = (options.block_size, rayon::current_num_threads());
+        Needs::new(
+            &selected.matrix,
+            order,
+            &self.obs,
+            &selected.var,
+            block_size,
+            threads,
+        )
+    }
+
+    /// [`windows`](Self::windows) with these needs, and with what reading each matrix takes, and obs, if a matrix has a share of so many bytes.
+    fn windows_of(
+        &self,
+        needs: &[Needs],
+        limit_bytes: u64,
+        matrix_bytes: impl Fn(usize, u64) -> u64,
+        obs_bytes: impl Fn(u64) -> u64,
+    ) -> Result<Vec<usize>, ConvertError> {
+        let matrices = &self.selected_matrices;
+        let held_within = |writing: usize, limit_bytes| {
+            let share_bytes = share_bytes(limit_bytes, matrices.len());
+            // Of each matrix what it holds once it has been read, and where its rows begin; of the one that is written that is counted.
+            let held = matrices.iter().enumerate().map(|(number, each)| {
+                let starts = if number == writing {
+                    0
+                } else {
+                    8 * each.matrix.n_obs()
+                };
+                starts + matrix_bytes(number, share_bytes)
+            });
+            held.sum::<u64>() + obs_bytes(share_bytes) + matrices[writing].var.working_bytes(share_bytes)
+        };
+        memory::windows(needs, limit_bytes, held_within)
+            .map_err(|(_, too_little)| too_little.of(&self.name, limit_bytes))
     }
 
     /// The labels of the inputs; none if there is one that was not joined.
@@ -185,6 +286,11 @@ impl Inputs {
     pub(crate) fn check_unchanged(&self) -> Result<(), ConvertError> {
         Ok(self.stamps.iter().try_for_each(InputStamp::check)?)
     }
+}
+
+/// Of a limit, what one matrix gets: what it holds it holds while the others are read.
+fn share_bytes(limit_bytes: u64, n_matrices: usize) -> u64 {
+    limit_bytes / n_matrices as u64
 }
 
 /// How messages name the inputs.

@@ -62,10 +62,11 @@ impl<'a> Job<'a> {
             return self.run_part(number, of);
         }
         let n_matrices = self.inputs.selected_matrices.len() as u64;
-        let mut matrices = Vec::new();
-        for selected in &self.inputs.selected_matrices {
-            matrices.push(self.plan(selected)?);
-        }
+        let windows = self.inputs.windows(self.options)?;
+        let matrices = self.inputs.selected_matrices.iter().zip(windows);
+        let matrices: Vec<MatrixJob> = matrices
+            .map(|(selected, window_nnz)| MatrixJob::new(self.options, selected, window_nnz))
+            .collect();
         // Of a thousand for each matrix.
         let progress = |number: u64| {
             move |done: u64, work: u64| {
@@ -138,7 +139,8 @@ impl<'a> Job<'a> {
         if let Some(part) = parts::existing(&path, options, &settings)? {
             return Ok(self.report_part(&part, report(&part, true), Looks::default()));
         }
-        let matrix = self.plan(selected)?;
+        // A part is of one matrix.
+        let matrix = MatrixJob::new(options, selected, inputs.windows(options)?[0]);
         let n_obs = inputs.obs.n_rows();
         let begin = || {
             let mut writer = StoreWriter::create(&path, matrix.writer_options())?;
@@ -156,24 +158,6 @@ impl<'a> Job<'a> {
             _ => Looks::default(),
         };
         Ok(self.report_part(&part, report(&part, false), looks))
-    }
-
-    fn plan<'b>(&'b self, selected: &'b SelectedMatrix) -> Result<MatrixJob<'b>, ConvertError> {
-        let others = self
-            .inputs
-            .selected_matrices
-            .iter()
-            .filter(|other| !std::ptr::eq(*other, selected));
-        // Of each matrix where its rows begin, and what it holds once it has been read.
-        let held = |other: &SelectedMatrix| 8 * other.matrix.n_obs() + other.matrix.working_bytes();
-        let held_bytes = self.inputs.held_bytes + others.map(held).sum::<u64>();
-        MatrixJob::plan(
-            &self.inputs.name,
-            self.options,
-            selected,
-            &self.inputs.obs,
-            held_bytes,
-        )
     }
 
     /// What the manifest says of the source: nothing that differs between two conversions of the same files.
@@ -305,29 +289,32 @@ impl<'a> Job<'a> {
 mod tests {
     use super::*;
 
-    /// The least memory that X can be converted with beside these layers: what the layers hold, and all else but what X and obs need
-    /// to be put into another order.
-    fn needed(further: &[&str], obs_order: Option<ObsOrder>) -> (u64, u64) {
+    /// What these layers hold beside X, and the least memory that X can be converted with beside them.
+    fn needed(layers: &[&str], obs_order: Option<ObsOrder>) -> (u64, u64) {
         let input = [Path::new(env!("CARGO_MANIFEST_DIR")).join("anndata/tests/data/matrices.h5ad")];
-        let layers = further.iter().map(|name| Selection::Layer((*name).to_owned()));
-        let options = ConvertOptions {
-            memory_bytes: 1 << 20,
-            other_matrices: layers.collect(),
+        let selections = layers.iter().map(|name| Selection::Layer((*name).to_owned()));
+        let mut options = ConvertOptions {
+            other_matrices: selections.collect(),
             obs_order,
             ..ConvertOptions::default()
         };
         let output = std::env::temp_dir().join("never-written.cellring");
-        let job = Job::open(&input, &output, &options, &|_, _| {}).unwrap();
-        let (selected_matrices, obs) = (&job.inputs.selected_matrices, &job.inputs.obs);
-        let held = |other: &SelectedMatrix| 8 * other.matrix.n_obs() + other.matrix.working_bytes();
-        let layers: u64 = selected_matrices[1..].iter().map(held).sum();
-        match job.plan(&selected_matrices[0]) {
-            Err(ConvertError::Memory { needed_bytes, .. }) => {
-                let own = selected_matrices[0].matrix.working_bytes() + obs.working_bytes();
-                (layers, needed_bytes - own - layers)
-            }
-            _ => panic!("1 MiB is too little"),
-        }
+        let inputs = Inputs::open(&input, &output, &options).unwrap();
+        let held = |other: &SelectedMatrix| 8 * other.matrix.n_obs() + other.matrix.working_bytes(1 << 30);
+        let of_layers = inputs.selected_matrices[1..].iter().map(held).sum();
+        options.memory_bytes = 1 << 20;
+        let Err(ConvertError::Memory { needed_bytes, .. }) = inputs.windows(&options) else {
+            panic!("1 MiB is too little")
+        };
+        // The same is needed to put them into order at all, and is asked before that.
+        let Err(ConvertError::Memory {
+            needed_bytes: before, ..
+        }) = Inputs::open(&input, &output, &options).and_then(|inputs| inputs.windows(&options))
+        else {
+            panic!("1 MiB is too little")
+        };
+        assert!(before >= needed_bytes, "{before} and {needed_bytes}");
+        (of_layers, needed_bytes)
     }
 
     #[test]
@@ -335,10 +322,16 @@ mod tests {
         for order in [None, Some(ObsOrder::Shuffled { seed: 1 })] {
             let (nothing, alone) = needed(&[], order.clone());
             assert_eq!(nothing, 0);
-            for further in [&["dense"][..], &["float32", "dense"]] {
-                let (layers, rest) = needed(further, order.clone());
-                assert!(layers > 8 * 6 * further.len() as u64, "{further:?} hold {layers}");
-                assert_eq!(rest, alone, "{further:?}");
+            for layers in [&["dense"][..], &["float32", "dense"]] {
+                let (of_layers, beside) = needed(layers, order.clone());
+                assert!(
+                    of_layers > 8 * 6 * layers.len() as u64,
+                    "{layers:?} hold {of_layers}"
+                );
+                assert!(
+                    beside >= alone + of_layers,
+                    "{layers:?}: {beside}, {alone}, {of_layers}"
+                );
             }
         }
     }

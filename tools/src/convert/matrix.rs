@@ -1,15 +1,12 @@
 //! Writes one matrix and the table of its columns.
 
-use std::path::Path;
-
 use cellring::format::VarOrder;
 use cellring::writer::{BlockEncoder, EncodedBlock, StoreWriter, WriterOptions};
 use cellring_anndata::__internal::Looks;
-use cellring_anndata::{Canonicalised, Selection, TableSource};
+use cellring_anndata::{Canonicalised, Selection};
 
 use super::blocks::BlockCutter;
 use super::error::ConvertError;
-use super::memory::Needs;
 use super::options::{ConvertOptions, Parts};
 use super::selected::SelectedMatrix;
 use super::survey::{self, ColumnOrder, Survey};
@@ -38,36 +35,20 @@ pub(super) struct Written {
 }
 
 impl<'a> MatrixJob<'a> {
-    /// Finds out how much of the matrix may be in memory at a time, beside `held_bytes` that always are.
-    pub(super) fn plan(
-        input: &Path,
-        options: &'a ConvertOptions,
-        selected: &'a SelectedMatrix,
-        obs: &TableSource,
-        held_bytes: u64,
-    ) -> Result<Self, ConvertError> {
-        let (matrix, threads) = (&selected.matrix, rayon::current_num_threads());
-        let needs = Needs::new(matrix, obs, &selected.var, options.block_size, threads).and(held_bytes);
-        let window_nnz = needs
-            .window_nnz(options.memory_bytes)
-            .map_err(|(needed_bytes, reason)| ConvertError::Memory {
-                file: input.to_path_buf(),
-                limit_bytes: options.memory_bytes,
-                needed_bytes,
-                reason,
-            })?;
+    /// `window_nnz`: how many entries of the matrix may be in a window.
+    pub(super) fn new(options: &'a ConvertOptions, selected: &'a SelectedMatrix, window_nnz: usize) -> Self {
         let var_order = match (&selected.selection, options.var_order, options.encoding) {
             // Dimensions, which are in all obs alike.
             (Selection::Obsm(_), ..) => VarOrder::Source,
             (_, Some(order), _) => order,
             (_, None, encoding) => encoding.preferred_var_order(),
         };
-        Ok(Self {
+        Self {
             options,
             selected,
             var_order,
             window_nnz,
-        })
+        }
     }
 
     pub(super) fn writer_options(&self) -> WriterOptions {
@@ -107,7 +88,7 @@ impl<'a> MatrixJob<'a> {
         unreachable!("exact counts are exact")
     }
 
-    /// `None` where the counts that the order of columns rests on prove not to be exact: then what was written is no good.
+    /// `None` where the counts that the order of columns rests on prove not to be exact: then what was written is of no use.
     fn attempt(
         &self,
         given: Option<&ColumnOrder>,

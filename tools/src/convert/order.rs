@@ -19,40 +19,61 @@ use super::error::ConvertError;
 use super::memory::{BASE_BYTES, KEY_BYTES};
 use super::options::ObsOrder;
 
-/// For each obs of the store its place in the source.
+/// Where the obs of the store are in the source.
+pub(super) enum Places {
+    /// Of each.
+    Found(Vec<u32>),
+    /// To find them takes at most so much memory, and more than the limit.
+    Need(u64),
+}
+
+/// For each obs of the store its place in the source. So many bytes are held meanwhile.
 pub(super) fn places(
     order: &ObsOrder,
     input: &Path,
     obs: &TableSource,
-    memory_bytes: u64,
-) -> Result<Vec<u32>, ConvertError> {
+    limit_bytes: u64,
+    held_bytes: u64,
+) -> Result<Places, ConvertError> {
     let n_obs = u32::try_from(obs.n_rows())
         .map_err(|_| ConvertError::Order(format!("{} obs are more than 2^32", obs.n_rows())))?;
-    let mut places: Vec<u32> = (0..n_obs).collect();
-    match order {
-        ObsOrder::Shuffled { seed } => shuffle(&mut places, *seed),
-        ObsOrder::SortedBy(names) => {
-            let needed_bytes =
-                BASE_BYTES + (4 + 2 * KEY_BYTES * names.len() as u64) * u64::from(n_obs) + (4 << 20);
-            if needed_bytes > memory_bytes {
-                return Err(ConvertError::Memory {
-                    file: input.to_path_buf(),
-                    limit_bytes: memory_bytes,
-                    needed_bytes,
-                    reason: format!("keys to sort {n_obs} obs by {} columns", names.len()),
-                });
-            }
-            let keys = names
-                .iter()
-                .map(|name| column_keys(name, input, obs, memory_bytes))
-                .collect::<Result<Vec<_>, _>>()?;
-            places.sort_by(|&a, &b| {
-                let of = |row: u32| keys.iter().map(move |keys| keys[row as usize]);
-                of(a).cmp(of(b))
-            });
+    let names = match order {
+        ObsOrder::Shuffled { seed } => {
+            let mut places: Vec<u32> = (0..n_obs).collect();
+            shuffle(&mut places, *seed);
+            return Ok(Places::Found(places));
+        }
+        ObsOrder::SortedBy(names) => names,
+    };
+    let key_bytes = (4 + 2 * KEY_BYTES * names.len() as u64) * u64::from(n_obs) + (4 << 20);
+    let needed_bytes = BASE_BYTES + held_bytes + key_bytes;
+    let (mut keys, mut text_bytes) = (Vec::with_capacity(names.len()), 0);
+    let text_limit = limit_bytes.saturating_sub(needed_bytes);
+    for name in names {
+        let column = column_of(name, input, obs)?;
+        let mut texts = match text_limit {
+            // Without memory for keys, texts are only counted; those that are known by then once.
+            0 => Texts::new(limit_bytes / COUNTING_SHARE),
+            text_limit => Texts::new(text_limit),
+        };
+        let fits = text_limit > 0 && text_bytes <= text_limit;
+        let found = column_keys(name, &column, &mut texts, fits)?;
+        text_bytes = text_bytes.max(texts.bytes);
+        match text_limit > 0 && text_bytes <= text_limit {
+            true => keys.push(found),
+            // The others tell what they need, too.
+            false => keys.clear(),
         }
     }
-    Ok(places)
+    if needed_bytes.saturating_add(text_bytes) > limit_bytes {
+        return Ok(Places::Need(needed_bytes.saturating_add(text_bytes)));
+    }
+    let mut places: Vec<u32> = (0..n_obs).collect();
+    places.sort_by(|&a, &b| {
+        let of = |row: u32| keys.iter().map(move |keys| keys[row as usize]);
+        of(a).cmp(of(b))
+    });
+    Ok(Places::Found(places))
 }
 
 /// Fisher and Yates's shuffle, with a generator and a scaling of its own: equal seeds give equal stores for ever. The
@@ -68,63 +89,68 @@ fn shuffle(places: &mut [u32], seed: u64) {
 /// Rows that are read at a time.
 const BATCH_ROWS: usize = 1 << 16;
 
-/// Numbers in the order of the values of a column; missing ones are last.
+/// Of the limit, the part for texts that are only counted.
+const COUNTING_SHARE: u64 = 4;
+
+/// The column of this name alone.
+fn column_of(name: &str, input: &Path, obs: &TableSource) -> Result<TableSource, ConvertError> {
+    let mut fields = obs.schema().fields().iter().skip(1);
+    match fields.position(|field| field.name() == name) {
+        Some(place) => Ok(obs.project(&[place + 1])),
+        None => Err(ConvertError::NoColumn {
+            file: input.to_path_buf(),
+            names: vec![name.to_owned()],
+            available: obs.column_names(),
+        }),
+    }
+}
+
+/// Numbers in the order of the values of a column; missing ones are last. If they are not to be kept, or the texts take too much memory, there
+/// are none, and only the texts are counted.
 fn column_keys(
     name: &str,
-    input: &Path,
-    obs: &TableSource,
-    memory_bytes: u64,
+    column: &TableSource,
+    texts: &mut Texts,
+    are_kept: bool,
 ) -> Result<Vec<u64>, ConvertError> {
-    let missing = |names| ConvertError::NoColumn {
-        file: input.to_path_buf(),
-        names,
-        available: obs.column_names(),
-    };
-    let mut fields = obs.schema().fields().iter().skip(1);
-    let Some(place) = fields.position(|field| field.name() == name) else {
-        return Err(missing(vec![name.to_owned()]));
-    };
-    let column = obs.project(&[place + 1]);
-    let mut texts = Texts::default();
-    let mut all = Vec::with_capacity(obs.n_rows() as usize);
-    for start in (0..obs.n_rows()).step_by(BATCH_ROWS) {
-        let batch = column.read(start..obs.n_rows().min(start + BATCH_ROWS as u64))?;
+    let mut all = Vec::with_capacity(if are_kept { column.n_rows() as usize } else { 0 });
+    for start in (0..column.n_rows()).step_by(BATCH_ROWS) {
+        let batch = column.read(start..column.n_rows().min(start + BATCH_ROWS as u64))?;
         let values = batch.column(0);
-        match values.as_string_opt::<i32>() {
-            Some(values) => {
-                all.extend(values.iter().map(|value| texts.number(value)));
-                if texts.bytes > memory_bytes / TEXT_SHARE {
-                    return Err(ConvertError::Order(format!(
-                        "the column {name} holds more than {} MiB of different texts, more than --memory allows to sort",
-                        (memory_bytes / TEXT_SHARE) >> 20
-                    )));
-                }
-            }
-            None => {
-                all.extend(keys(values).ok_or_else(|| {
-                    ConvertError::Order(format!("{name} is of type {}", values.data_type()))
-                })?)
-            }
+        let numbers = match values.as_string_opt::<i32>() {
+            Some(values) => values.iter().map(|value| texts.number(value)).collect(),
+            None => keys(values)
+                .ok_or_else(|| ConvertError::Order(format!("{name} is of type {}", values.data_type())))?,
+        };
+        match are_kept && texts.bytes <= texts.most_bytes {
+            true => all.extend(numbers),
+            false => all = Vec::new(),
         }
     }
     texts.rank(&mut all);
     Ok(all)
 }
 
-/// Of the memory limit, the part for different texts of a column.
-const TEXT_SHARE: u64 = 4;
-
-/// What a text takes besides its bytes while texts are told apart.
-const TEXT_OVERHEAD_BYTES: u64 = 64;
+/// What a text takes besides its bytes while texts are told apart: its place in a table that grows, and in a list that is sorted.
+const TEXT_OVERHEAD_BYTES: u64 = 144;
 
 /// Different texts, numbered as they come.
-#[derive(Default)]
 struct Texts {
     numbers: HashMap<String, u64>,
+    /// What they take; once that is too much, what they would take if all later ones that are not known differed.
     bytes: u64,
+    most_bytes: u64,
 }
 
 impl Texts {
+    fn new(most_bytes: u64) -> Self {
+        Self {
+            numbers: HashMap::new(),
+            bytes: 0,
+            most_bytes,
+        }
+    }
+
     fn number(&mut self, text: Option<&str>) -> u64 {
         let Some(text) = text else { return u64::MAX };
         if let Some(&number) = self.numbers.get(text) {
@@ -132,14 +158,16 @@ impl Texts {
         }
         let number = self.numbers.len() as u64;
         self.bytes += text.len() as u64 + TEXT_OVERHEAD_BYTES;
-        self.numbers.insert(text.to_owned(), number);
+        if self.bytes <= self.most_bytes {
+            self.numbers.insert(text.to_owned(), number);
+        }
         number
     }
 
     /// Replaces numbers by the places of their texts in order.
-    fn rank(self, numbers: &mut [u64]) {
-        let mut texts: Vec<(String, u64)> = self.numbers.into_iter().collect();
-        if texts.is_empty() {
+    fn rank(&mut self, numbers: &mut [u64]) {
+        let mut texts: Vec<(String, u64)> = self.numbers.drain().collect();
+        if texts.is_empty() || numbers.is_empty() {
             return;
         }
         texts.sort_unstable();
@@ -247,7 +275,7 @@ mod tests {
         );
         let integers = Int16Array::from(vec![Some(3), None, Some(-3), Some(0)]);
         assert_eq!(order(Arc::new(integers)), [2, 3, 0, 1]);
-        let mut texts = Texts::default();
+        let mut texts = Texts::new(1 << 20);
         let mut numbers: Vec<u64> = [Some("b"), Some(""), None, Some("a"), Some("b")]
             .map(|text| texts.number(text))
             .into();
@@ -256,5 +284,19 @@ mod tests {
         let categories: DictionaryArray<Int8Type> =
             vec![Some("z"), None, Some("a"), Some("z")].into_iter().collect();
         assert_eq!(order(Arc::new(categories)), [0, 3, 2, 1]);
+    }
+    /// What they would need is at least what they take.
+    #[test]
+    fn texts_beyond_the_limit_are_counted_and_not_kept() {
+        let one = TEXT_OVERHEAD_BYTES + 5;
+        let mut texts = Texts::new(10 * one + 1);
+        for round in 1..3 {
+            for number in 0..100 {
+                texts.number(Some(&format!("{number:05}")));
+            }
+            assert_eq!(texts.numbers.len(), 10);
+            // Of those that are not known, each may be new every time.
+            assert_eq!(texts.bytes, (10 + 90 * round) * one);
+        }
     }
 }

@@ -69,7 +69,7 @@ impl EntrySource for Csc {
         self.0.indices_type()
     }
 
-    fn working_bytes(&self) -> u64 {
+    fn working_bytes(&self, _memory_bytes: u64) -> u64 {
         entries_bytes(SORT_NNZ, self.value_type()) + self.0.decoding_bytes(rayon::current_num_threads())
     }
 

@@ -109,7 +109,7 @@ impl RowSource for Csr {
         &self.pool
     }
 
-    fn working_bytes(&self) -> u64 {
+    fn working_bytes(&self, _memory_bytes: u64) -> u64 {
         self.arrays.decoding_bytes(self.pool.current_num_threads())
     }
 

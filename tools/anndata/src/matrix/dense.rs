@@ -138,7 +138,7 @@ impl RowSource for Dense {
         &self.pool
     }
 
-    fn working_bytes(&self) -> u64 {
+    fn working_bytes(&self, _memory_bytes: u64) -> u64 {
         // The band, and its tiles while they are put together.
         let band_bytes = self.band_rows * self.row_bytes() as u64;
         2 * band_bytes

@@ -141,7 +141,7 @@ impl RowSource for Frame {
         &self.pool
     }
 
-    fn working_bytes(&self) -> u64 {
+    fn working_bytes(&self, _memory_bytes: u64) -> u64 {
         // Arrays, and the numbers that they hold.
         ROWS * self.n_vars() * 24
     }

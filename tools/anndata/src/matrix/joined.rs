@@ -12,6 +12,7 @@ use super::canonical::{Canonicalised, canonicalise};
 use super::frame_column::FrameColumn;
 use super::matrix_source::MatrixSource;
 use super::number::{self, promote};
+use super::row_ranges::RowTotals;
 use super::selection::Selection;
 use super::source::{RowSource, blame_overflow, decoding_pool};
 use super::stored::{NotStored, StoredRows};
@@ -21,11 +22,11 @@ use crate::join::{JoinError, NOT_KEPT};
 use crate::open::OpenOptions;
 use crate::workspace::Workspace;
 
-/// Of the memory limit, the part for inputs that are kept open although others are read, and what it is where that is little:
-/// a number that does not grow with the limit, so that the least one is soon found.
-const OPEN_SHARE: u64 = 8;
+/// Memory for inputs that are kept open although others are read: so much, and a part of what the limit is above a small one. A step would
+/// make a limit too small that is larger than one that suffices.
 const MIN_OPEN_BYTES: u64 = 16 << 20;
 const LITTLE_BYTES: u64 = 512 << 20;
+const OPEN_SHARE: u64 = 8;
 
 /// Inputs that are open at a time, at most.
 const MAX_OPEN: usize = 16;
@@ -59,8 +60,9 @@ struct InputMatrix {
     indices_type: String,
     counts: Counts,
     has_bounds_only: bool,
-    /// What it takes while it is open.
-    open_bytes: u64,
+    /// What it takes while it is open, but for rows that are put together, and what that takes.
+    fixed_bytes: u64,
+    row_totals: Option<RowTotals>,
 }
 
 /// Opens inputs, and closes those that were not read for the longest time.
@@ -70,6 +72,7 @@ pub(crate) struct JoinedMatrices {
     /// What is read of each input.
     options: OpenOptions,
     selection: Selection,
+    /// In which each input is opened.
     workspace: Workspace,
     budget_bytes: u64,
     /// Those that are open, the last one read at the end.
@@ -90,12 +93,9 @@ impl JoinedMatrices {
             selection: selection.clone(),
             workspace: Workspace {
                 directory: workspace.directory.clone(),
-                memory_bytes: workspace.memory_bytes / (inputs.len() as u64).clamp(1, 4),
+                memory_bytes: share_of_input(workspace.memory_bytes, inputs.len()),
             },
-            budget_bytes: match workspace.memory_bytes {
-                0..LITTLE_BYTES => MIN_OPEN_BYTES,
-                memory_bytes => memory_bytes / OPEN_SHARE,
-            },
+            budget_bytes: budget_bytes(workspace.memory_bytes),
             open: Mutex::default(),
         };
         for (number, path) in inputs.iter().enumerate() {
@@ -185,7 +185,7 @@ impl JoinedMatrices {
         open.push_back((number, matrix));
         let bytes = |open: &VecDeque<(usize, MatrixSource)>| -> u64 {
             open.iter()
-                .map(|(number, _)| self.parts[*number].open_bytes)
+                .map(|(number, _)| self.parts[*number].open_bytes(self.workspace.memory_bytes))
                 .sum()
         };
         while open.len() > 1 && (open.len() > MAX_OPEN || bytes(&open) > self.budget_bytes) {
@@ -193,13 +193,30 @@ impl JoinedMatrices {
         }
     }
 
-    /// The most that is taken by inputs that are open.
-    fn open_bytes(&self) -> u64 {
-        let all: u64 = self.parts.iter().map(|part| part.open_bytes).sum();
-        let largest = self.parts.iter().map(|part| part.open_bytes).max().unwrap_or(0);
+    /// The most that is taken by inputs that are open, had they been opened within a limit.
+    fn open_bytes(&self, memory_bytes: u64) -> u64 {
+        let share = share_of_input(memory_bytes, self.parts.len());
+        let of_part = |part: &InputMatrix| part.open_bytes(share);
+        let all: u64 = self.parts.iter().map(of_part).sum();
+        let largest = self.parts.iter().map(of_part).max().unwrap_or(0);
         // While one is opened, those that will make room for it are open yet.
-        all.min(self.budget_bytes.max(largest) + largest)
+        all.min(budget_bytes(memory_bytes).max(largest) + largest)
     }
+}
+
+/// What putting rows together takes within a limit.
+fn sorting_bytes(row_totals: Option<RowTotals>, memory_bytes: u64) -> u64 {
+    row_totals.map_or(0, |totals| totals.working_bytes(memory_bytes))
+}
+
+/// Of a limit, what one of the inputs is opened within.
+fn share_of_input(memory_bytes: u64, n_inputs: usize) -> u64 {
+    memory_bytes / (n_inputs as u64).clamp(1, 4)
+}
+
+/// Of a limit, what inputs that are open may take.
+fn budget_bytes(memory_bytes: u64) -> u64 {
+    MIN_OPEN_BYTES + memory_bytes.saturating_sub(LITTLE_BYTES) / OPEN_SHARE
 }
 
 impl InputMatrix {
@@ -208,6 +225,7 @@ impl InputMatrix {
         let n_obs = source.n_obs();
         let count = |row| u32::try_from(source.stored_in(row)).unwrap_or(u32::MAX);
         let is_dense = source.form() == "array";
+        let row_totals = source.row_totals();
         Self {
             path: path.to_owned(),
             n_obs,
@@ -223,11 +241,16 @@ impl InputMatrix {
                 false => Counts::Each((0..n_obs).map(count).collect()),
             },
             has_bounds_only: source.has_bounds_only(),
-            open_bytes: OPEN_BYTES
-                + source.working_bytes()
+            fixed_bytes: OPEN_BYTES + source.working_bytes(0) - sorting_bytes(row_totals, 0)
                 + 8 * n_obs
                 + CHUNK_BYTES * (source.nnz() / CHUNK_NNZ),
+            row_totals,
         }
+    }
+
+    /// What it takes while it is open, had it been opened within a limit.
+    fn open_bytes(&self, memory_bytes: u64) -> u64 {
+        self.fixed_bytes + sorting_bytes(self.row_totals, memory_bytes)
     }
 
     /// Whether a matrix is still the one that was looked at.
@@ -411,7 +434,7 @@ impl RowSource for Joined {
         &self.pool
     }
 
-    fn working_bytes(&self) -> u64 {
+    fn working_bytes(&self, memory_bytes: u64) -> u64 {
         // Each list of places once.
         let mut lists: Vec<(*const u32, usize)> = self
             .maps
@@ -430,7 +453,7 @@ impl RowSource for Joined {
         let counts = 4 * self.n_obs();
         // Values that are being widened are there twice.
         let widened = if is_mixed { 1 << 25 } else { 0 };
-        self.parts.open_bytes() + maps as u64 + counts + widened
+        self.parts.open_bytes(memory_bytes) + maps as u64 + counts + widened
     }
 
     fn window(&self, start: u64, end: u64, max_nnz: usize) -> Range<u64> {

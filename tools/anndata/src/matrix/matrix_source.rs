@@ -6,8 +6,9 @@ use cellring_core::ValueType;
 
 use super::canonical::Canonicalised;
 use super::frame_column::FrameColumn;
-use super::permuted::Permuted;
+use super::permuted::{self, Permuted};
 use super::picked::Picked;
+use super::row_ranges::RowTotals;
 use super::row_sorted::RowSorted;
 use super::selected::Selected;
 use super::source::RowSource;
@@ -78,6 +79,19 @@ impl MatrixSource {
     /// numpy name of the element type of `indices` in the file (`int32`, `int64`, ...); `int32` where there are none.
     pub fn indices_type(&self) -> String {
         self.source.indices_type()
+    }
+
+    /// Stored entries of a row (before canonicalising); a bound where they are not known.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn stored_in_row(&self, row: u64) -> u64 {
+        self.source.stored_in(row)
+    }
+
+    /// Whether it is not known how many entries rows have, but only how many at the most.
+    pub fn has_bounds_only(&self) -> bool {
+        self.source.has_bounds_only()
     }
 
     /// Stored entries of each of the rows `range`, in order (before canonicalising); a bound where they are not known.
@@ -172,8 +186,19 @@ impl MatrixSource {
         self.source.changed_before()
     }
 
-    /// The most memory that reading needs besides windows, in bytes.
-    pub fn working_bytes(&self) -> u64 {
-        self.source.working_bytes()
+    /// The most memory that reading needs besides windows, in bytes, had the matrix been opened in a workspace of `memory_bytes`: what is
+    /// kept and sorted grows with that, but by less.
+    pub fn working_bytes(&self, memory_bytes: u64) -> u64 {
+        self.source.working_bytes(memory_bytes)
+    }
+
+    /// [`working_bytes`](Self::working_bytes) of the matrix had its rows been [`reordered`](Self::reordered) in a workspace of so many bytes.
+    /// Nothing is read for it.
+    pub fn working_bytes_reordered(&self) -> impl Fn(u64) -> u64 + '_ {
+        let rows = self.stored_per_row(0..self.n_obs());
+        let totals = RowTotals::of(rows, self.value_type().size_bytes());
+        move |memory_bytes| {
+            totals.working_bytes(memory_bytes) + permuted::working_bytes(&*self.source, memory_bytes)
+        }
     }
 }

@@ -39,6 +39,12 @@ impl Permuted {
     }
 }
 
+/// Memory while the rows of `inner` are put into another order.
+pub(super) fn working_bytes(inner: &dyn RowSource, memory_bytes: u64) -> u64 {
+    let window = entries_bytes(WINDOW_NNZ as u64, inner.value_type());
+    inner.working_bytes(memory_bytes) + 4 * inner.n_obs() + window
+}
+
 impl EntrySource for Permuted {
     fn place(&self) -> (&Path, &str) {
         self.inner.place()
@@ -72,9 +78,8 @@ impl EntrySource for Permuted {
         self.inner.indices_type()
     }
 
-    fn working_bytes(&self) -> u64 {
-        let window = entries_bytes(WINDOW_NNZ as u64, self.value_type());
-        self.inner.working_bytes() + 4 * self.inner.n_obs() + window
+    fn working_bytes(&self, memory_bytes: u64) -> u64 {
+        working_bytes(&*self.inner, memory_bytes)
     }
 
     fn changed_before(&self) -> Canonicalised {

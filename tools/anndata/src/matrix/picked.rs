@@ -9,6 +9,7 @@ use cellring_core::{CsrRows, Element, ValueBuffer, ValueType};
 
 use super::canonical::Canonicalised;
 use super::frame_column::FrameColumn;
+use super::row_ranges::RowTotals;
 use super::source::{MAX_WINDOW_ROWS, RowSource, reuse};
 use crate::error::Result;
 use crate::rows::RowSet;
@@ -143,8 +144,12 @@ impl RowSource for Picked {
         self.inner.pool()
     }
 
-    fn working_bytes(&self) -> u64 {
-        self.inner.working_bytes() + self.rows.memory_bytes()
+    fn working_bytes(&self, memory_bytes: u64) -> u64 {
+        self.inner.working_bytes(memory_bytes) + self.rows.memory_bytes()
+    }
+
+    fn row_totals(&self) -> Option<RowTotals> {
+        self.inner.row_totals()
     }
 
     fn changed_before(&self) -> Canonicalised {

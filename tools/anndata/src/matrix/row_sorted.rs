@@ -10,7 +10,7 @@ use cellring_core::{with_element, with_values};
 
 use super::canonical::{Canonicalised, canonicalise};
 use super::frame_column::FrameColumn;
-use super::row_ranges::RowRanges;
+use super::row_ranges::{RowRanges, RowTotals};
 use super::source::{RowSource, blame_overflow, check_row_nnz, decoding_pool, reuse, window_of};
 use super::spill::{Spill, SpillError, SpillWriter};
 use super::value::Value;
@@ -103,8 +103,8 @@ pub(crate) trait EntrySource: Debug + Send + Sync {
     fn n_vars(&self) -> u64;
     fn value_type(&self) -> ValueType;
     fn indices_type(&self) -> String;
-    /// Memory while it is counted and read.
-    fn working_bytes(&self) -> u64 {
+    /// Memory while it is counted and read, as of [`RowSource`].
+    fn working_bytes(&self, _memory_bytes: u64) -> u64 {
         entries_bytes(SORT_NNZ, self.value_type())
     }
     /// What was changed in the entries that are handed out.
@@ -335,8 +335,12 @@ impl RowSource for RowSorted {
         &self.pool
     }
 
-    fn working_bytes(&self) -> u64 {
-        self.ranges.working_bytes() + self.source.working_bytes()
+    fn working_bytes(&self, memory_bytes: u64) -> u64 {
+        self.ranges.totals.working_bytes(memory_bytes) + self.source.working_bytes(memory_bytes)
+    }
+
+    fn row_totals(&self) -> Option<RowTotals> {
+        Some(self.ranges.totals)
     }
 
     fn changed_before(&self) -> Canonicalised {

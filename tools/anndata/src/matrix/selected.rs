@@ -9,6 +9,7 @@ use cellring_core::{CsrRows, ValueType};
 
 use super::canonical::Canonicalised;
 use super::frame_column::FrameColumn;
+use super::row_ranges::RowTotals;
 use super::source::RowSource;
 use crate::error::Result;
 
@@ -94,8 +95,12 @@ impl RowSource for Selected {
         self.inner.pool()
     }
 
-    fn working_bytes(&self) -> u64 {
-        self.inner.working_bytes() + 4 * self.inner.n_vars()
+    fn working_bytes(&self, memory_bytes: u64) -> u64 {
+        self.inner.working_bytes(memory_bytes) + 4 * self.inner.n_vars()
+    }
+
+    fn row_totals(&self) -> Option<RowTotals> {
+        self.inner.row_totals()
     }
 
     fn changed_before(&self) -> Canonicalised {

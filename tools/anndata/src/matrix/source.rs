@@ -9,6 +9,7 @@ use cellring_core::{CsrRows, ValueBuffer, ValueType};
 
 use super::canonical::{Canonicalised, Fault};
 use super::frame_column::FrameColumn;
+use super::row_ranges::RowTotals;
 use super::stored::{NotStored, StoredRows};
 use crate::error::{ReadError, Result};
 
@@ -66,9 +67,14 @@ pub trait RowSource: Debug + Send + Sync {
     }
     /// Decodes windows. Its own pool, so that a consumer that waits inside a rayon pool cannot starve it.
     fn pool(&self) -> &rayon::ThreadPool;
-    /// Memory besides that of windows.
-    fn working_bytes(&self) -> u64 {
+    /// Memory besides that of windows, had it been opened in a workspace of `memory_bytes`, at the most. Of two workspaces the larger one
+    /// needs more by less than their difference.
+    fn working_bytes(&self, _memory_bytes: u64) -> u64 {
         0
+    }
+    /// What the memory depends on that its rows are put together in, if they are.
+    fn row_totals(&self) -> Option<RowTotals> {
+        None
     }
     /// What was changed in all rows before any of them is read here.
     fn changed_before(&self) -> Canonicalised {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cellring_core::ValueType;
 
-use super::row_sorted::{Entries, EntrySource, read_ahead};
+use super::row_sorted::{Entries, EntrySource, entries_bytes, read_ahead};
 use super::source::{RowSource, windows};
 use crate::error::Result;
 
@@ -57,6 +57,10 @@ impl EntrySource for Transposed {
 
     fn indices_type(&self) -> String {
         self.inner.indices_type()
+    }
+
+    fn working_bytes(&self, memory_bytes: u64) -> u64 {
+        self.inner.working_bytes(memory_bytes) + entries_bytes(WINDOW_NNZ as u64, self.value_type())
     }
 
     fn count(&self) -> Result<Vec<u64>> {

@@ -248,7 +248,7 @@ impl TableRows for Joined {
         pieces.into_iter().zip(columns).map(join).collect()
     }
 
-    fn working_bytes(&self) -> u64 {
+    fn working_bytes(&self, _memory_bytes: u64) -> u64 {
         let maps = self.columns.iter().map(|column| match &column.kind {
             JoinedKind::Categorical { labels, maps } => {
                 let codes: usize = maps.iter().map(|map| 4 * map.len()).sum();

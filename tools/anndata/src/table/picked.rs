@@ -76,7 +76,7 @@ impl TableRows for Picked {
         pieces.into_iter().map(join).collect()
     }
 
-    fn working_bytes(&self) -> u64 {
-        self.inner.working_bytes() + self.rows.memory_bytes()
+    fn working_bytes(&self, memory_bytes: u64) -> u64 {
+        self.inner.working_bytes(memory_bytes) + self.rows.memory_bytes()
     }
 }

@@ -94,9 +94,7 @@ impl TableRows for Reordered {
         scatter.read(range, columns).map_err(|error| self.failed(error))
     }
 
-    fn working_bytes(&self) -> u64 {
-        let (schema, memory_bytes) = (self.inner.schema(), self.workspace.memory_bytes);
-        let scatter = Scatter::working_bytes(schema, self.inner.n_rows(), memory_bytes);
-        self.inner.working_bytes() + scatter + 4 * self.place_of_row.len() as u64
+    fn working_bytes(&self, memory_bytes: u64) -> u64 {
+        self.inner.working_bytes_reordered(memory_bytes)
     }
 }

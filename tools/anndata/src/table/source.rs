@@ -8,14 +8,15 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
 
+use super::scatter::Scatter;
 use crate::error::{ReadError, Result};
 
 /// Where the rows of a table come from.
 pub(super) trait TableRows: Debug + Send + Sync {
     /// Rows `range`, which exist, of these columns.
     fn read(&self, range: Range<u64>, columns: &[usize]) -> Result<Vec<ArrayRef>>;
-    /// Memory besides that of what is read.
-    fn working_bytes(&self) -> u64 {
+    /// Memory besides that of what is read, for a table that was opened in a workspace of `memory_bytes`.
+    fn working_bytes(&self, _memory_bytes: u64) -> u64 {
         0
     }
 }
@@ -108,9 +109,15 @@ impl TableSource {
         }
     }
 
-    /// Memory that reading needs besides what is read.
-    pub fn working_bytes(&self) -> u64 {
-        self.rows.working_bytes()
+    /// Memory that reading needs besides what is read, if the table was opened in a workspace of `memory_bytes`.
+    pub fn working_bytes(&self, memory_bytes: u64) -> u64 {
+        self.rows.working_bytes(memory_bytes)
+    }
+
+    /// The same, had the rows been [`reordered`](Self::reordered) in a workspace of `memory_bytes`.
+    pub fn working_bytes_reordered(&self, memory_bytes: u64) -> u64 {
+        let scatter = Scatter::working_bytes(&self.schema, self.n_rows, memory_bytes);
+        self.working_bytes(memory_bytes) + scatter + 4 * self.n_rows
     }
 
     /// One sentence for each column that was skipped, because its encoding is not known.

@@ -4,7 +4,6 @@ use cellring::plan::SamplerConfig;
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::output;
 
 const BLOCK_SIZES: [u64; 6] = [1, 4, 16, 64, 256, 1024];
 pub(super) const FETCH_FACTORS: [u32; 4] = [16, 64, 256, 1024];
@@ -73,9 +72,9 @@ pub(super) fn choose(candidates: &[Candidate], target: f64, random: f64) -> Resu
     }
     Err(match mixed().map(|candidate| candidate.buffer_bytes).min() {
         Some(buffer_bytes) => Failure::because(format!(
-            "every choice that reaches {target:.2} bits needs more memory than given; raise --memory to {} or lower \
-             --target-entropy",
-            output::bytes((buffer_bytes as u64).div_ceil(3) * 4)
+            "every choice that reaches {target:.2} bits needs more memory than given; raise --memory to {}MiB or \
+             lower --target-entropy",
+            ((buffer_bytes as u64).div_ceil(3) * 4).div_ceil(1 << 20)
         )),
         None => Failure::because(format!(
             "no sampling reaches {target:.2} bits: true random sampling has {random:.2} with this batch size; lower \
@@ -159,7 +158,7 @@ mod tests {
             candidate(4, 16, 3.0, 1.0, true),
         ];
         let message = choose(&too_large, 3.5, 3.6).unwrap_err().to_string();
-        assert!(message.contains("raise --memory to 400 bytes"), "{message}");
+        assert!(message.contains("raise --memory to 1MiB"), "{message}");
         let message = choose(&too_large[1..], 3.5, 3.2).unwrap_err().to_string();
         assert!(message.contains("true random sampling has 3.20"), "{message}");
     }

@@ -11,8 +11,11 @@ use super::genes::StoreGenes;
 use super::options::AppendOptions;
 use super::values;
 use crate::convert::error::ConvertError;
-use crate::convert::memory::Needs;
+use crate::convert::memory::{Needs, TooLittle};
 use crate::message::{Message, MessageKind};
+
+/// What an open input takes beside its genes: a parser, and tables that are read.
+const OPEN_BYTES: u64 = 256 << 10;
 
 /// Less than one gene in so many is few.
 const FEW: u64 = 10;
@@ -22,32 +25,32 @@ pub(super) struct Addition {
     pub(super) path: PathBuf,
     /// What it was like before anything was read.
     pub(super) stamp: InputStamp,
-    pub(super) matrix: MatrixSource,
+    pub(super) n_obs: u64,
+    /// Entries that a window of its matrix may have.
+    pub(super) window_nnz: usize,
     pub(super) obs: TableSource,
-    /// For each column of `matrix` that of the store.
+    /// The columns of its matrix that are kept, if not all are.
+    kept: Option<Vec<u32>>,
+    /// For each of them that of the store.
     pub(super) column_of: Vec<u32>,
     pub(super) n_ignored: u64,
     /// Genes of the store that it does not have.
     pub(super) n_missing: u64,
-    pub(super) window_nnz: usize,
     pub(super) file: Input,
     pub(super) selection: Selection,
 }
 
 impl Addition {
-    /// Opens an input and brings its genes into the order of the store.
+    /// Opens an input and brings its genes into the order of the store. Its matrix is beside it, and what it needs memory for.
     pub(super) fn open(
         path: &Path,
         store: &Store,
         names: &StoreGenes,
         options: &AppendOptions,
-    ) -> Result<Self, AppendError> {
+    ) -> Result<(Self, MatrixSource, Needs), AppendError> {
         let stamp = InputStamp::read(path);
         let file = crate::convert::open::open(path, &options.open)?;
-        let workspace = Workspace {
-            directory: directory_of(store.path()).to_path_buf(),
-            memory_bytes: options.memory_bytes,
-        };
+        let workspace = workspace(store, options);
         let selection = match &options.selection {
             Some(selection) => selection.clone(),
             None => selection_of(store),
@@ -92,28 +95,33 @@ impl Addition {
             _ => matrix.select(u64::MAX, Some(&kept)),
         };
         let threads = rayon::current_num_threads();
-        // What is read of the store and of the inputs' tables, and where rows of all inputs begin, is small beside the rest.
-        let needs = Needs::new(&matrix, &obs, &var, manifest.block_size, threads).and(8 * manifest.n_vars);
-        let window_nnz = needs
-            .window_nnz(options.memory_bytes)
-            .map_err(|(needed_bytes, reason)| ConvertError::Memory {
-                file: path.to_path_buf(),
-                limit_bytes: options.memory_bytes,
-                needed_bytes,
-                reason,
-            })?;
-        Ok(Self {
+        let needs =
+            Needs::new(&matrix, None, &obs, &var, manifest.block_size, threads).with_blocks_anywhere();
+        let input = Self {
             path: path.to_path_buf(),
             // An input that is not there has been named above.
             stamp: stamp?,
-            matrix,
+            n_obs: matrix.n_obs(),
+            window_nnz: 0,
             obs,
+            kept: (n_ignored > 0).then_some(kept),
             column_of: places.into_iter().flatten().collect(),
             n_ignored,
             n_missing,
-            window_nnz,
             file,
             selection,
+        };
+        Ok((input, matrix, needs))
+    }
+
+    /// The matrix once more.
+    pub(super) fn matrix(&self, store: &Store, options: &AppendOptions) -> Result<MatrixSource, AppendError> {
+        let matrix = self.file.matrix_in(&self.selection, &workspace(store, options))?;
+        // Of another shape it would not fit the tables that have been read.
+        self.stamp.check()?;
+        Ok(match &self.kept {
+            None => matrix,
+            Some(kept) => matrix.select(u64::MAX, Some(kept)),
         })
     }
 
@@ -163,5 +171,51 @@ fn selection_of(store: &Store) -> Selection {
             None => Selection::X,
         },
         None => Selection::X,
+    }
+}
+
+fn workspace(store: &Store, options: &AppendOptions) -> Workspace {
+    Workspace {
+        directory: directory_of(store.path()).to_path_buf(),
+        memory_bytes: options.memory_bytes,
+    }
+}
+
+/// Opens all inputs, and says how many entries windows may have. Their matrices are closed again, but for that of a single one: each holds
+/// threads, and the allocator what they have freed.
+///
+/// # Errors
+/// Among others the largest limit that one of them needs, if this one is less.
+pub(super) fn open_all(
+    inputs: &[PathBuf],
+    store: &Store,
+    names: &StoreGenes,
+    options: &AppendOptions,
+) -> Result<(Vec<Addition>, Option<MatrixSource>), AppendError> {
+    let (mut opened, mut only) = (Vec::with_capacity(inputs.len()), None);
+    let mut refused: Option<(TooLittle, &Path)> = None;
+    let open_bytes = inputs.len() as u64 * (OPEN_BYTES + 8 * store.n_vars()) + 8 * store.n_vars();
+    for path in inputs {
+        let (mut input, matrix, needs) = Addition::open(path, store, names, options)?;
+        let held_within = |limit_bytes| {
+            open_bytes + matrix.working_bytes(limit_bytes) + input.obs.working_bytes(limit_bytes)
+        };
+        match needs.window_nnz(options.memory_bytes, &held_within) {
+            Ok(window_nnz) => {
+                input.window_nnz = window_nnz;
+                opened.push(input);
+            }
+            Err(too_little) => {
+                let is_more = |(most, _): &(TooLittle, _)| most.needed_bytes < too_little.needed_bytes;
+                if refused.as_ref().is_none_or(is_more) {
+                    refused = Some((too_little, path));
+                }
+            }
+        }
+        only = (inputs.len() == 1).then_some(matrix);
+    }
+    match refused {
+        None => Ok((opened, only)),
+        Some((too_little, path)) => Err(too_little.of(path, options.memory_bytes).into()),
     }
 }

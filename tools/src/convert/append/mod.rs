@@ -15,7 +15,7 @@ use cellring::Store;
 use cellring::format::ValueType;
 use cellring::writer::{StoreAppender, recover};
 use cellring_anndata::__internal::Looks;
-use cellring_anndata::{Canonicalised, LeftOut};
+use cellring_anndata::{Canonicalised, LeftOut, MatrixSource};
 
 use super::blocks::BlockCutter;
 use super::threads::thread_pool;
@@ -57,7 +57,7 @@ fn append_here(
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<AppendReport, AppendError> {
     recover(path);
-    // What is no store is named as such, and not as a file that cannot be locked.
+    // What is not a store is named as such, and not as a file that cannot be locked.
     drop(Store::open(path)?);
     let mut appender = StoreAppender::open(path, true)?;
     // Now nobody else changes it.
@@ -66,13 +66,14 @@ fn append_here(
         appender.set_shard_bytes(shard_bytes);
     }
     let names = genes::StoreGenes::read(&store)?;
-    let mut opened = Vec::with_capacity(inputs.len());
-    for input in inputs {
-        opened.push(Addition::open(input, &store, &names, options)?);
-    }
+    let (opened, mut only) = addition::open_all(inputs, &store, &names, options)?;
     let mut of_obs = Vec::new();
+    let matrices = opened.iter().map(|input| match only.take() {
+        Some(matrix) => Ok(matrix),
+        None => input.matrix(&store, options),
+    });
     let written = obs::write(&mut appender, &store, &opened, &mut of_obs)
-        .and_then(|()| write(&mut appender, &store, &opened, progress));
+        .and_then(|()| write(&mut appender, &store, &opened, matrices, progress));
     // An input that something writes to is not damaged.
     let check_unchanged = || opened.iter().try_for_each(|input| input.stamp.check());
     let changed = match written {
@@ -101,7 +102,7 @@ fn append_here(
     let mut sum = Canonicalised::default();
     changed.into_iter().for_each(|report| sum += report);
     Ok(AppendReport {
-        n_obs_appended: opened.iter().map(|input| input.matrix.n_obs()).sum(),
+        n_obs_appended: opened.iter().map(|input| input.n_obs).sum(),
         n_obs: store.n_obs(),
         nnz: store.manifest().nnz,
         bytes: store.total_bytes(),
@@ -118,14 +119,16 @@ fn append_here(
     })
 }
 
-/// Writes the blocks of all inputs; what is said of each is what was changed in its matrix, and what its values look like.
+/// Writes the blocks of all inputs, whose matrices come one by one. What is said of each is what was changed in its matrix, and what its values
+/// look like.
 fn write(
     appender: &mut StoreAppender,
     store: &Store,
     inputs: &[Addition],
+    matrices: impl Iterator<Item = Result<MatrixSource, AppendError>>,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Vec<(Canonicalised, Looks)>, AppendError> {
-    let n_new: u64 = inputs.iter().map(|input| input.matrix.n_obs()).sum();
+    let n_new: u64 = inputs.iter().map(|input| input.n_obs).sum();
     let manifest = store.manifest();
     let target = Target {
         n_vars: manifest.n_vars,
@@ -140,8 +143,10 @@ fn write(
         appender.append(&block)?;
     }
     let (mut done, mut changed) = (0, Vec::new());
-    for input in inputs {
-        let mut rows = input.matrix.rows(0..input.matrix.n_obs(), input.window_nnz)?;
+    // One matrix after the other: what was put together of it goes with it.
+    for (input, matrix) in inputs.iter().zip(matrices) {
+        let matrix = matrix?;
+        let mut rows = matrix.rows(0..input.n_obs, input.window_nnz)?;
         let (mut at, mut looks) = (0, Looks::default());
         while let Some(window) = rows.next() {
             let window = window?;
@@ -159,7 +164,7 @@ fn write(
             progress(done, n_new);
         }
         let mut report = rows.report();
-        report += input.matrix.changed_before();
+        report += matrix.changed_before();
         changed.push((report, looks));
     }
     if let Some(block) = cutter.finish(&encoder)? {
@@ -195,7 +200,7 @@ fn source(before: &serde_json::Value, inputs: &[Addition], changed: &[Canonicali
     for (input, changed) in inputs.iter().zip(changed) {
         list.push(serde_json::json!({
             "file": input.path.file_name().unwrap_or_default().to_string_lossy(),
-            "n_obs": input.matrix.n_obs(),
+            "n_obs": input.n_obs,
             "genes_ignored": input.n_ignored,
             "rows_sorted": changed.rows_sorted,
             "duplicates_summed": changed.duplicates_summed,
