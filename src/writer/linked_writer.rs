@@ -202,14 +202,6 @@ pub(super) fn look_at(path: &Path, root: &Path, store: &Path) -> Result<(PathBuf
         .to_str()
         .ok_or_else(|| WriteError::Option(format!("{}: its path is not UTF-8; rename it", real.display())))?;
     let file = open(&real, Links::Refused).map_err(failed)?;
-    // HDF5 holds such a lock on what it has open for writing. Filesystems without locks say so, and that is no reason not to link.
-    if let Err(fs::TryLockError::WouldBlock) = file.try_lock_shared() {
-        let message = format!(
-            "{}: a program has it open for writing; link it when that is done",
-            real.display()
-        );
-        return Err(WriteError::Option(message).into());
-    }
     let stamp = Stamp::of(&file).map_err(failed)?;
     let linked = LinkedFile {
         path: relative.to_owned(),

@@ -69,9 +69,18 @@ pub enum ReadError {
         /// What was found, and what was expected.
         detail: String,
     },
+    /// A writer has the file open and holds HDF5's lock on it.
+    #[error(
+        "{} is locked by another program or a notebook, which may have it open for writing: close it there; convert, append and link read it as it is with --force-read, which may miss what was written last",
+        file.display()
+    )]
+    Locked {
+        /// Path of the file.
+        file: PathBuf,
+    },
     /// A writer has the file open, or was killed while it had.
     #[error(
-        "{} is still open for writing: a program is writing to it, or was killed while writing; wait until it is done, or if there is none, run `h5clear -s {}` (from hdf5-tools), which may lose what was written last, or read it as it is with --force-read",
+        "{} is still open for writing: a program is writing to it, or was killed while writing; wait until it is done, or if there is none, run `h5clear -s {}` (from hdf5-tools), which may lose what was written last, or have convert, append or link read it as it is with --force-read",
         file.display(), file.display()
     )]
     OpenForWriting {
@@ -122,7 +131,7 @@ pub enum ReadError {
         /// What to do about it.
         remedy: &'static str,
     },
-    /// A data frame of `obsm` that is no matrix because of one of its columns.
+    /// A data frame of `obsm` that is not a matrix because of one of its columns.
     #[error(
         "column {column:?} of {object} in {} {problem}, so the data frame cannot be read as a matrix; drop or convert the column in anndata, or leave {object} out",
         file.display()
@@ -137,7 +146,7 @@ pub enum ReadError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A data frame of `obsm` that is no matrix.
+    /// A data frame of `obsm` that is not a matrix.
     #[error("{object} in {} is a data frame that cannot be read as a matrix: {problem}", file.display())]
     Frame {
         /// Path of the file.

@@ -18,7 +18,7 @@ pub(crate) struct InputArgs {
     /// Take only features of these types, such as "Gene Expression" (10x Genomics, Matrix Market) [default: all]
     #[arg(long, value_name = "TYPE,...", value_delimiter = ',')]
     feature_types: Vec<String>,
-    /// Read an .h5ad or .h5 file even if it says that it is open for writing; the last writes may be missing or wrong
+    /// Read an .h5ad or .h5 file even if a program has it open for writing, or had when it was killed; the last writes may be missing or wrong
     #[arg(long)]
     force_read: bool,
 }

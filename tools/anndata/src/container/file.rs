@@ -1,7 +1,7 @@
 //! `SourceFile`: an open HDF5 file or zarr hierarchy, or a group within it; bulk reads use its descriptor, everything else the parser.
 
 use std::borrow::Cow;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -111,6 +111,11 @@ impl SourceFile {
             });
         }
         let mut file = open_regular(path).map_err(io_error)?;
+        if !force_read && is_locked(&file) {
+            return Err(ReadError::Locked {
+                file: path.to_owned(),
+            });
+        }
         let len_bytes = file.metadata().map_err(io_error)?.len();
         let mut start = Vec::new();
         (&mut file)
@@ -244,7 +249,7 @@ impl SourceFile {
         found
     }
 
-    /// The number of members of a group that is no whole by itself.
+    /// The number of members of a group that is not a whole by itself.
     fn n_parts(&self, path: &str) -> u64 {
         let Ok(Some(Kind::Group)) = self.container.kind(path) else {
             return 1;
@@ -409,9 +414,50 @@ fn total_bytes(path: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
+/// Whether a program has the file open for writing: then it may be half written, and on disk only in part. HDF5 locks what it has open, alone
+/// to write and together with others to read; in the form that h5py and anndata write, nothing else says so. The lock is held here for a
+/// moment only: whether the file was changed while it was read is asked at the end.
+fn is_locked(file: &File) -> bool {
+    match file.try_lock_shared() {
+        Ok(()) => {
+            // A filesystem that locks and does not unlock keeps the lock until the file is closed.
+            let _ = file.unlock();
+            false
+        }
+        Err(TryLockError::WouldBlock) => true,
+        // Filesystems without locks say so, and that is no reason not to read.
+        Err(TryLockError::Error(_)) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As HDF5 locks what it has open: alone to write, together with others to read.
+    #[test]
+    fn files_that_a_program_writes_to_are_refused() {
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/matrices.h5ad"));
+        let copy = tempfile::NamedTempFile::new().unwrap();
+        std::fs::copy(path, copy.path()).unwrap();
+        let other = File::open(copy.path()).unwrap();
+        let mine = File::open(copy.path()).unwrap();
+        other.lock_shared().unwrap();
+        SourceFile::open(copy.path()).unwrap();
+        other.unlock().unwrap();
+        other.lock().unwrap();
+        let message = SourceFile::open(copy.path()).unwrap_err().to_string();
+        assert!(
+            message.contains("is locked by") && message.contains("--force-read"),
+            "{message}"
+        );
+        let opened = SourceFile::open_as(copy.path(), true).unwrap();
+        drop(other);
+        let again = SourceFile::open(copy.path()).unwrap();
+        // Nothing is locked by those that read.
+        mine.try_lock().unwrap();
+        drop((opened, again));
+    }
 
     #[test]
     fn reads_that_fail_are_placed() {

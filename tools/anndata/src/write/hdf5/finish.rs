@@ -41,7 +41,10 @@ impl Output {
     pub(in super::super) fn publish(self, root: &Group, path: &Path) -> Result<(), WriteErrorKind> {
         let file = self.finish(root)?;
         file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
+        let file = file.persist(path).map_err(|error| error.error)?;
+        // A process that this one is starting may hold a copy of the descriptor for a moment, and the lock with it: then closing the file would
+        // not unlock it, and whoever reads it next would be refused.
+        let _ = file.unlock();
         // The name itself is durable once the directory is synced.
         Ok(sync_directory(directory_of(path))?)
     }
