@@ -54,8 +54,8 @@ pub fn zstd(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
     }
 }
 
-/// Decodes the beginning of a zstd frame of `whole_bytes`, as much as `place` takes. Gives `false`, and leaves `place` unspecified, if it is
-/// no sound frame of that length, or one that ends with a checksum: then it has to be decoded whole. The thread keeps memory for
+/// Decodes the beginning of a zstd frame of `whole_bytes`, as much as `place` takes. Gives `false`, and leaves `place` unspecified, if it is not
+/// a sound frame of that length, or one that ends with a checksum: then it has to be decoded whole. The thread keeps memory for
 /// `whole_bytes`, and some 300 KiB, for the next one.
 pub fn zstd_beginning(stored: &[u8], whole_bytes: usize, place: &mut [u8]) -> bool {
     /// Of the byte that follows the magic number: whether a checksum follows the frame (RFC 8878, 3.1.1.1.1).

@@ -47,7 +47,7 @@ pub(crate) struct Args {
     /// packed: compressed, each cell by itself; raw: CSR as it is in memory, several times larger
     #[arg(long, default_value = Encoding::Packed.name(), value_parser = encoding_parser())]
     encoding: Encoding,
-    /// Cells per stored block; the block size of sampling is chosen when reading
+    /// Cells per stored block, at most 65,536; the block size of sampling is chosen when reading
     #[arg(long, value_name = "N", default_value_t = DEFAULT_BLOCK_SIZE, value_parser = value_parser!(u32).range(1..=i64::from(MAX_BLOCK_SIZE)))]
     block_size: u32,
     /// Order of the genes in the store [default: detection for packed, source for raw]

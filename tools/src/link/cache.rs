@@ -227,3 +227,62 @@ fn bytes_of(store: &Path) -> u64 {
         .filter_map(|entry| Some(entry.metadata().ok()?.len()))
         .sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// Makes something like a store of a file of so many bytes, without any of them, that was written so many days ago.
+    fn store(directory: &Path, name: &str, bytes: u64, days: u64) -> PathBuf {
+        let store = directory.join(name);
+        fs::create_dir(&store).unwrap();
+        File::create(store.join("index.bin"))
+            .unwrap()
+            .set_len(bytes)
+            .unwrap();
+        let then = SystemTime::now() - Duration::from_secs(days * 86_400);
+        File::open(&store).unwrap().set_modified(then).unwrap();
+        store
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_cache_holds_few_stores() {
+        let directory = tempfile::tempdir().unwrap();
+        let named = |n: u64| format!("{n:02}.cellring");
+        // What is not a store in the cache is left alone.
+        fs::create_dir(directory.path().join("something")).unwrap();
+        // The one that was just made is kept, whatever its time.
+        let newest = store(directory.path(), &named(99), 1, 100);
+        for n in 1..=40 {
+            store(directory.path(), &named(n), 1, n);
+        }
+        prune(directory.path(), &newest);
+        let mut expected: Vec<String> = (1..MAX_STORES as u64).map(named).collect();
+        expected.extend([named(99), "something".to_owned()]);
+        assert_eq!(names(directory.path()), expected);
+    }
+
+    #[test]
+    fn the_cache_holds_few_bytes() {
+        let directory = tempfile::tempdir().unwrap();
+        let newest = store(directory.path(), "new.cellring", MAX_BYTES, 0);
+        for (name, days) in [("b.cellring", 2), ("a.cellring", 1), ("c.cellring", 3)] {
+            store(directory.path(), name, MAX_BYTES / 2, days);
+        }
+        prune(directory.path(), &newest);
+        assert_eq!(
+            names(directory.path()),
+            ["a.cellring", "b.cellring", "new.cellring"]
+        );
+    }
+}

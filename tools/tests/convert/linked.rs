@@ -325,6 +325,24 @@ fn what_is_not_stored_by_rows_is_refused_with_the_reason() {
     }
 }
 
+/// Bytes that are elsewhere tomorrow, or are not those of a chunk. Converting takes them.
+#[test]
+fn what_cannot_be_read_in_place_is_refused_with_the_reason() {
+    let (directory, made) = made_by("make_unlinkable.py");
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    for line in made.lines() {
+        let (input, reason) = line.split_once('\t').unwrap();
+        let store = at("s.cellring");
+        let error = fail(&["link", input, "-o", &store]);
+        let convert = "convert it instead: cellring convert";
+        assert!(error.contains(reason) && error.contains(convert), "{error}");
+        assert!(!Path::new(&store).exists());
+        assert_eq!(report(&["convert", input, "-o", &store, "--force"])["n_obs"], 50);
+        std::fs::remove_dir_all(&store).unwrap();
+    }
+    assert_eq!(made.lines().count(), 2);
+}
+
 /// A command that is given the file itself links it, once, in the user's cache.
 #[test]
 fn files_are_linked_on_the_way() {
