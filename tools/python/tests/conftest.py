@@ -1,4 +1,4 @@
-"""Stores that the tests share: made once, of real data."""
+"""What the tests share: stores, made once, of real data, and comparisons."""
 
 from __future__ import annotations
 
@@ -10,11 +10,43 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
+from command_helpers import cli
 
 import cellring
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 MOUSE = REPOSITORY / "tools" / "data" / "mousebrain10k.h5ad"
+
+# How many cells `adata` and `store` have.
+N_OBS = 1000
+
+
+def names_of(folder: pathlib.Path) -> list[str]:
+    """All that lies in a directory, hidden or not."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def equal(store: object, expected: anndata.AnnData) -> None:
+    """X, obs and var of a store."""
+    found = store if isinstance(store, anndata.AnnData) else cellring.Store(store).to_anndata()
+    assert (found.X != sp.csr_matrix(expected.X)).nnz == 0
+    pd.testing.assert_frame_equal(found.obs, expected.obs)
+    pd.testing.assert_frame_equal(found.var, expected.var)
+
+
+def same(found: sp.csr_matrix, expected: sp.csr_matrix) -> None:
+    """Equal in every value, and canonical."""
+    assert isinstance(found, sp.csr_matrix)
+    assert found.shape == expected.shape and found.dtype == expected.dtype
+    assert found.indices.dtype == found.indptr.dtype
+    assert found.has_sorted_indices and found.has_canonical_format
+    # What was said to be sorted is.
+    again = sp.csr_matrix((found.data, found.indices, found.indptr), shape=found.shape)
+    assert again.has_canonical_format
+    np.testing.assert_array_equal(found.indptr, expected.indptr)
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_array_equal(found.data, expected.data)
 
 
 def labelled(n_obs: int = 1000) -> anndata.AnnData:
@@ -58,6 +90,11 @@ def source(tmp_path_factory: pytest.TempPathFactory, adata: anndata.AnnData) -> 
     return path
 
 
+@pytest.fixture(scope="module")
+def written(source) -> None:
+    """anndata makes categories of the texts of what it writes: `adata` is what is in the file from then on."""
+
+
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory, source: pathlib.Path) -> str:
     """A store of 1,000 cells with a layer and an array of obsm."""
@@ -66,12 +103,25 @@ def store(tmp_path_factory: pytest.TempPathFactory, source: pathlib.Path) -> str
     return os.fspath(path)
 
 
+@pytest.fixture
+def opened(store) -> cellring.Store:
+    return cellring.Store(store)
+
+
 @pytest.fixture(scope="session")
 def mouse(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A store of the shipped 10,000 cells."""
     path = tmp_path_factory.mktemp("stores") / "mouse.cellring"
     cellring.convert(MOUSE, path)
     return os.fspath(path)
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory) -> pathlib.Path:
+    """A file whose conversion takes a second or so."""
+    path = tmp_path_factory.mktemp("large") / "large.h5ad"
+    assert cli("synth", path, "--n-obs", 40_000, "--n-vars", 5_000, "--seed", 1).returncode == 0
+    return path
 
 
 @pytest.fixture
