@@ -61,7 +61,7 @@ fn nothing_is_replaced_without_force() {
         );
         assert_eq!(fs::read(&file).unwrap(), b"mine", "{args:?}");
     }
-    // What is no file is not replaced by one, whatever is given.
+    // What is not a file is not replaced by one, whatever is given.
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
     for args in &commands[..2] {

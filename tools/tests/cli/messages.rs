@@ -108,7 +108,7 @@ fn errors_are_json_also_those_of_usage() {
             "{message}"
         );
     }
-    // Help is no error, and without --json nothing changes.
+    // Help is not an error, and without --json nothing changes.
     let help = cellring(&["info", "--json", "--help"]);
     assert!(help.code == 0 && help.stdout.contains("Usage:"));
     let plain = cellring(&["info", store.path(), "--frobnicate"]);
