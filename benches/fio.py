@@ -89,7 +89,7 @@ def main():
     if shutil.which("fio") is None:
         fail("fio is not installed: it is in the package fio of every distribution (apt-get install fio)")
     if not os.path.isfile(args.file):
-        fail(f"{args.file} is no file; give one to read from, such as a store's shard")
+        fail(f"{args.file} is not a file; give one to read from, such as a store's shard")
     if shutil.which(args.cellring) is None:
         fail(f"{args.cellring} is not there: cargo build --release --package cellring-tools")
 

@@ -267,6 +267,12 @@ const FAULTS: &[(&str, &str)] = &[
     ("behind the end", "\"after the end\""),
 ];
 
+/// What "is no" may come before: comparisons, and a few phrases.
+const AFTER_IS_NO: &[&str] = &[
+    "better", "concern", "faster", "harm", "larger", "less", "longer", "matter", "more", "need", "property",
+    "reason", "slower", "smaller", "such", "use", "way", "wrong",
+];
+
 /// What may follow "lies", which says where something is on an axis. For "is" it is a fault.
 const AFTER_LIES: &[&str] = &[
     "above", "at", "before", "below", "between", "beyond", "outside", "within", "wholly",
@@ -339,13 +345,12 @@ fn faults(text: &Text<'_>) -> Vec<(usize, String)> {
         if rest[0] == "lies" && !AFTER_LIES.contains(&next) {
             found.push((*line, "\"lies\": write \"is\"".to_owned()));
         }
-        let ends = |word: &str| word.ends_with([';', ':', ',']) || word.ends_with("\"");
         if begins(rest, &["is", "no"])
-            && text.get(place + 2).is_some_and(|(word, _)| ends(word))
-            // "There is no" is plain English.
-            && place.checked_sub(1).is_none_or(|before| words[before] != "there")
+            && !AFTER_IS_NO.contains(&rest.get(2).map_or("", String::as_str))
+            // "There is no" is plain English; it may be at the beginning of a string.
+            && place.checked_sub(1).is_none_or(|before| !words[before].ends_with("there"))
         {
-            let noun = &words[place + 2];
+            let noun = rest.get(2).map_or("", String::as_str);
             found.push((
                 *line,
                 format!("\"is no {noun}\": write \"is not\" and an article"),
@@ -400,6 +405,7 @@ fn faults_of_english_are_found() {
     };
     assert_eq!(lines("/// Columns that come\n/// along with it.\n"), [1]);
     assert_eq!(lines("let wrong = \"{text} is no size: give one\";\n"), [1]);
+    assert_eq!(lines("/// What is no list of names is no longer read.\n"), [1]);
     assert_eq!(lines("//! Where the store lies.\n"), [1]);
     assert_eq!(lines("/// Takes the whole ring apart.\n"), [1]);
     assert_eq!(

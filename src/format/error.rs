@@ -15,7 +15,7 @@ pub enum FormatError {
         /// What the system said.
         error: io::Error,
     },
-    /// The directory is no store.
+    /// The directory is not a store.
     #[error("{}: not a cellring store: {reason}", path.display())]
     NotAStore {
         /// The path that was opened.

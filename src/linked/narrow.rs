@@ -6,7 +6,7 @@ use cellring_core::{Element, ValueClass, ValueType, get, put};
 /// Appends columns, 2 or 4 bytes each. On failure the place of one that is not below `n_vars`.
 ///
 /// # Panics
-/// If `value_type` is no integer.
+/// If `value_type` is not an integer.
 pub(super) fn columns(
     bytes: &[u8],
     value_type: ValueType,

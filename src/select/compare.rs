@@ -171,7 +171,7 @@ impl Check {
         }
     }
 
-    /// The outcomes for the values of an array, which is no dictionary.
+    /// The outcomes for the values of an array, which is not a dictionary.
     pub(super) fn outcomes(&self, array: &dyn Array) -> Vec<Outcome> {
         match array.data_type() {
             DataType::Float32 => {

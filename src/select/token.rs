@@ -17,7 +17,7 @@ pub(super) enum Value {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
-    /// A name between backticks, or one that is no word of the language.
+    /// A name between backticks, or one that is not a word of the language.
     Name(String),
     /// and, or, not, in, is, missing.
     Word(&'static str),

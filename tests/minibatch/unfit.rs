@@ -103,7 +103,7 @@ fn values_that_are_no_counts_are_refused_by_their_place() {
             assert!(error(&store, OutputConfig::default()).is_none());
         }
     }
-    // A sign alone is no value below 0; and no explicit zero is stored, but -0.
+    // A sign alone is not a value below 0; and no explicit zero is stored, but -0.
     let store = with_value(&path("zero".into()), -0.0, Encoding::Packed);
     for output in outputs(Normalize::LOG1P_10K) {
         assert!(error(&store, output).is_none());

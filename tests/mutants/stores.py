@@ -340,7 +340,7 @@ class States:
         if end == RIGHT and changed == ["state.json"] and replaceable:
             ends.append(("save", RIGHT, ""))
         elif end == RIGHT or changed:
-            ends.append(("save", "replaces what is no state", f"{changed} {why}"))
+            ends.append(("save", "replaces what is not a state", f"{changed} {why}"))
         else:
             ends.append(("save", end, why))
         return "states", said, ends

@@ -125,7 +125,7 @@ fn shards_on_two_filesystems_are_read_together() {
     };
     let device = |path: &Path| path.metadata().unwrap().dev();
     if device(&one) == device(other.path()) {
-        println!("skipped: /dev/shm is no filesystem of its own");
+        println!("skipped: /dev/shm is not a filesystem of its own");
         return;
     }
     let path = home.join("s");

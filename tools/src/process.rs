@@ -50,7 +50,7 @@ pub(crate) fn clean_up_on_signals() -> io::Result<()> {
     let is_second = Arc::<AtomicBool>::default();
     for signal in caught.clone() {
         if signal == SIGXFSZ {
-            // Every write that follows meets the limit, too: that is no second signal.
+            // Every write that follows meets the limit, too: that is not a second signal.
             flag::register(signal, MET_LIMIT.get_or_init(Arc::default).clone())?;
             continue;
         }

@@ -83,7 +83,7 @@ pub enum CollectionError {
         /// Shares.
         found: usize,
     },
-    /// A share is no weight.
+    /// A share is not a weight.
     #[error("{}: its share of the draws is {found}, expected a finite number from 0 up", store.display())]
     BadShare {
         /// The store.

@@ -137,7 +137,7 @@ fn neighbours_are_read_at_once() {
     assert_eq!(n_reads(&[5, 10], &shape), 0);
 }
 
-/// A damaged index may name blocks in any order: what lies before a read is no part of it.
+/// A damaged index may name blocks in any order: what lies before a read is not a part of it.
 #[test]
 fn obs_that_lie_before_the_read_are_read_apart() {
     let shape = ReadShape {

@@ -58,7 +58,7 @@ fn a_file_that_changes_is_an_error_and_never_wrong_data() {
     std::fs::write(&path, &content_before[..1000]).unwrap();
     let error = Store::open(linked.path()).unwrap_err();
     assert!(error.to_string().contains("has 1000 bytes"), "{error}");
-    // Gone, and in its place what is no file.
+    // Gone, and in its place what is not a file.
     std::fs::remove_file(&path).unwrap();
     assert_eq!(Store::open(linked.path()).unwrap_err().kind(), ErrorKind::Io);
     std::fs::create_dir(&path).unwrap();

@@ -266,7 +266,7 @@ macro_rules! of_float {
         fn codes(values: &[Self], codes: &mut Vec<u32>) -> bool {
             codes.clear();
             let mut are_counts = true;
-            // As above: signed integers. A cast of 2^31 and more gives the largest of them, which is no `f32`.
+            // As above: signed integers. A cast of 2^31 and more gives the largest of them, which is not an `f32`.
             codes.extend(values.iter().map(|&value| {
                 let count = value as i32;
                 are_counts &= (count as Self == value) & (count > 0) & (count < i32::MAX);

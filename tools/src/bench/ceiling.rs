@@ -153,7 +153,7 @@ pub(super) fn replay(
     }
     let stats = engine.stats();
     let ended = (Instant::now(), cpu_time());
-    // What is still to be read when the time is over is dropped with the engine, and is no error.
+    // What is still to be read when the time is over is dropped with the engine, and is not an error.
     let Started { first, error } =
         std::mem::take(&mut *started.lock().unwrap_or_else(PoisonError::into_inner));
     drop(engine);

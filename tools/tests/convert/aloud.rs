@@ -65,7 +65,7 @@ fn what_is_not_stored_is_named_with_the_option_that_stores_it() {
         ("varp/correlation", None),
         ("uns", None),
     ];
-    // A data frame is no array.
+    // A data frame is not an array.
     let protein = ("obsm/protein", Some("--obsm protein"));
     for input in ["everything.h5ad", "everything.zarr"] {
         let found = report(input, Selection::X, &[]).left_out;

@@ -156,7 +156,7 @@ fn existing_outputs() {
     let input = synthetic(directory.path());
     let (input, store) = (input.to_str().unwrap(), directory.path().join("x.cellring"));
     let args = ["convert", input, "-o", store.to_str().unwrap()];
-    // A file, a directory that is no store, a store: kept without --force, and only the store is replaced with it.
+    // A file, a directory that is not a store, a store: kept without --force, and only the store is replaced with it.
     std::fs::write(&store, "kept").unwrap();
     assert!(fail(&args).contains("exists already; give --force"));
     let forced = [&args[..], &["--force"]].concat();

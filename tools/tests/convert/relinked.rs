@@ -405,7 +405,7 @@ fn the_cache_is_read_without_writing_and_says_what_is_in_the_way() {
     let store = entries.join(name);
     std::fs::write(store.join("index.bin"), "no index").unwrap();
     assert_eq!(run(&["plan", &file, "--json"]).1, expected);
-    // What is no store is named.
+    // What is not a store is named.
     std::fs::remove_dir_all(&store).unwrap();
     std::fs::write(&store, "mine").unwrap();
     let (code, _, said) = run(&["plan", &file]);

@@ -21,7 +21,7 @@ fn other_filesystem(than: &Path) -> Option<tempfile::TempDir> {
 fn a_striped_store_gives_the_same_epoch() {
     let directory = scratch();
     let Some(other) = other_filesystem(directory.path()) else {
-        println!("skipped: /dev/shm is no filesystem of its own");
+        println!("skipped: /dev/shm is not a filesystem of its own");
         return;
     };
     let input = synthetic(directory.path());

@@ -66,7 +66,7 @@ impl FrameEncoder {
         // In pieces, so that rows of other values are given up early, and without exits inside a piece.
         for piece in values.chunks(GROUP_LEN) {
             let codes = piece.iter().map(|value| {
-                // What is no count becomes the largest code, and shows as too large.
+                // What is not a count becomes the largest code, and shows as too large.
                 let code = value.as_count().unwrap_or(0).wrapping_sub(1);
                 largest = largest.max(code);
                 code

@@ -11,7 +11,7 @@ pub(crate) struct IntKind {
 }
 
 impl IntKind {
-    /// The kind of integer of an element, or `None` when it is no integer of 1, 2, 4 or 8 bytes.
+    /// The kind of integer of an element, or `None` when it is not an integer of 1, 2, 4 or 8 bytes.
     pub(crate) fn for_element(element: &ElementType) -> Option<Self> {
         match element.class {
             Class::Int { .. } => Self::of_numbered(element),

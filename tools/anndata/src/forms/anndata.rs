@@ -89,7 +89,7 @@ fn add_members(file: &Arc<SourceFile>, taken: &[&Selection], parts: &mut Parts) 
     let takes_var = taken
         .iter()
         .any(|selection| matches!(selection, Selection::X | Selection::Layer(_)));
-    // What cannot be looked into is no matrix.
+    // What cannot be looked into is not a matrix.
     let has_matrix = |path: &str| matrix::is_matrix(file, path).unwrap_or(false);
     let names = file.members("").unwrap_or_default();
     for name in names.into_iter().chain(file.links_elsewhere("")) {
@@ -99,7 +99,7 @@ fn add_members(file: &Arc<SourceFile>, taken: &[&Selection], parts: &mut Parts) 
             _ if matrix::is_none(file, &name) => {}
             "X" => {
                 let is_matrix = has_matrix("X");
-                // A link to another file is no matrix here.
+                // A link to another file is not a matrix here.
                 if !is_taken("X") && (is_matrix || file.kind("X").is_err()) {
                     parts.add(PartKind::X, name, is_matrix, 1);
                 }

@@ -17,7 +17,7 @@ use crate::matrix::Selection;
 use crate::open::OpenOptions;
 use crate::table::{self, JoinedColumn, TableSource, blame};
 
-/// A column of an input that is no column of the result.
+/// A column of an input that is not a column of the result.
 pub(crate) const NOT_KEPT: u32 = u32::MAX;
 
 /// Names that a message shows.

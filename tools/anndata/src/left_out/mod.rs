@@ -115,7 +115,7 @@ fn summed(kind: PartKind, listed: &[LeftOut]) -> Option<LeftOut> {
 }
 
 impl LeftOut {
-    /// What is not stored of inputs of each of which this matrix is; no option stores it.
+    /// What is not stored of inputs of each of which this matrix is, for which there is no option.
     #[doc(hidden)]
     pub fn of_inputs<'a>(inputs: impl Iterator<Item = (&'a Input, &'a Selection)>) -> Result<Vec<Self>> {
         let (mut parts, mut n_inputs) = (Parts::default(), 0);

@@ -113,7 +113,7 @@ impl Group {
             .entry(head.to_owned())
             .or_insert_with(|| Node::Group(Self::default()))
         {
-            // A column is no folder for others.
+            // A column is not a folder for others.
             Node::Group(group) if group.attributes.is_empty() => group.insert(rest, node),
             _ => false,
         }

@@ -110,7 +110,7 @@ pub(super) fn read(
         cpu_seconds: (cpu_time() - cpu_before).as_secs_f64(),
     };
     let way = engine.choice().method;
-    // What is still to be read when the time is over is dropped with the engine, and is no error.
+    // What is still to be read when the time is over is dropped with the engine, and is not an error.
     let done = std::mem::take(&mut *lock(&done));
     drop(engine);
     if let Some(error) = done.error {

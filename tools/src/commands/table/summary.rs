@@ -219,7 +219,7 @@ impl Scalar<'_> {
         }
     }
 
-    /// Equal for equal values of one type that is no text.
+    /// Equal for equal values of one type that is not text.
     fn key(self) -> u64 {
         match self {
             Self::Text(_) => 0,

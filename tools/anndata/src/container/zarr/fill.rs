@@ -17,7 +17,7 @@ pub(super) fn fill_of(value: &Value, element: &ElementType) -> Result<Vec<u8>, F
     let wrong = || {
         let name = element.name();
         Fault::from(format!(
-            "its fill value is {value}, which is no element of type {name}"
+            "its fill value is {value}, which is not an element of type {name}"
         ))
     };
     let mut bytes = match &element.class {

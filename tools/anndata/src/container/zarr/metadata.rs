@@ -265,7 +265,7 @@ mod tests {
             ("/chunk_key_encoding/name", json!("hashed"), "hashed"),
             ("/shape", json!([-1]), "list of lengths"),
             ("/fill_value", json!(null), "no fill value"),
-            ("/fill_value", json!(1u64 << 40), "no element of type int32"),
+            ("/fill_value", json!(1u64 << 40), "not an element of type int32"),
             ("/codecs", json!([]), "makes bytes"),
         ] {
             let mut changed = document.clone();

@@ -175,7 +175,7 @@ impl Storage {
                     let entry = entry.map_err(failed)?;
                     let kind = entry.file_type().map_err(failed)?;
                     let is_directory = kind.is_dir() || (kind.is_symlink() && entry.path().is_dir());
-                    // A name that is no text is that of no node.
+                    // A name that is not text names no node.
                     if is_directory && let Ok(name) = entry.file_name().into_string() {
                         names.push(name);
                     }

@@ -113,7 +113,7 @@ impl TenXFile {
         table::of_members(&self.file, &self.group, columns.members, Vec::new())
     }
 
-    /// Paths of what the file holds beside the matrix, and that is no column of obs or var.
+    /// Paths of what the file holds beside the matrix, and that is not a column of obs or var.
     pub(super) fn left_out(&self) -> Result<Vec<String>> {
         let mut left_out = self.obs_columns()?.left_out;
         // What has a value for each feature is a column of var.
@@ -171,7 +171,7 @@ impl TenXFile {
 
     /// Elements of a dataset of one dimension; `None` for anything else.
     fn length(&self, path: &str) -> Option<u64> {
-        // What cannot be described is no column; it is named among what is left out.
+        // What cannot be described is not a column; it is named among what is left out.
         match (self.file.kind(path), self.file.describe(path)) {
             (Ok(Some(Kind::Dataset)), Ok(description)) => match description.shape.as_slice() {
                 [length] => Some(*length),
