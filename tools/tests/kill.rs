@@ -51,12 +51,12 @@ const WAYS: [Way; 12] = [
     way("plain", "convert ../inputs/a.h5ad -o s", "s"),
     way(
         "columns, by way of a temporary file",
-        "convert ../inputs/csc.h5ad -o s --memory 140MiB --threads 1 --block-size 16",
+        "convert ../inputs/csc.h5ad -o s --memory 160MiB --threads 1 --block-size 16",
         "s",
     ),
     way(
         "shuffled, by way of a temporary file",
-        "convert ../inputs/csr.h5ad -o s --shuffle 3 --memory 140MiB --threads 1 --block-size 16",
+        "convert ../inputs/csr.h5ad -o s --shuffle 3 --memory 160MiB --threads 1 --block-size 16",
         "s",
     ),
     way(
@@ -356,12 +356,12 @@ fn write_layers(path: &Path) {
     writer.finish().unwrap();
 }
 
-/// A matrix by columns and one by rows, with more entries than are turned or shuffled in an eighth of 140 MiB.
+/// A matrix by columns and one by rows, with more entries than are turned or shuffled in an eighth of 160 MiB.
 fn write_large(directory: &Path) {
     const SCRIPT: &str = "
 import sys, anndata, numpy, scipy.sparse
 random = numpy.random.default_rng(7)
-matrix = scipy.sparse.random(1250, 3000, 0.34, 'csr', random_state=random)
+matrix = scipy.sparse.random(1400, 3000, 0.34, 'csr', random_state=random)
 matrix.data = numpy.ceil(9 * matrix.data)
 for name, values in (('csr', matrix), ('csc', matrix.tocsc())):
     anndata.AnnData(values).write_h5ad(f'{sys.argv[1]}/{name}.h5ad')
