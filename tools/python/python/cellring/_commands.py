@@ -11,6 +11,7 @@ import numbers
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -321,12 +322,14 @@ def _with_inputs(
     directory = os.path.dirname(os.path.abspath(store))
     if not os.path.isdir(directory):
         raise StoreNotFoundError(f"{store}: the directory {directory!r} does not exist; create it first")
+    # Next to the store: a temporary directory may be memory. The name comes first: Ctrl-C may come while the directory is made, before anything
+    # that is made knows of it.
+    folder = os.path.join(directory, f".cellring-{os.urandom(8).hex()}")
     try:
-        # Next to the store: a temporary directory may be memory.
-        temporary = tempfile.TemporaryDirectory(prefix=".cellring-", dir=directory)
-    except OSError as error:
-        raise StoreError(f"{store}: the AnnData cannot be written next to it: {error}") from error
-    with temporary as folder:
+        try:
+            os.mkdir(folder, 0o700)
+        except OSError as error:
+            raise StoreError(f"{store}: the AnnData cannot be written next to it: {error}") from error
         paths, names = [], {}
         for number, one in enumerate(listed):
             if _arguments.is_anndata(one):
@@ -337,6 +340,21 @@ def _with_inputs(
                 path = _path_of_input(one)
             paths.append(path)
         return _run(command, [*before, *paths], options, progress, output=made, names=names)
+    finally:
+        _remove(folder)
+
+
+def _remove(folder: str) -> None:
+    """Removes a directory and what is in it. Ctrl-C that comes meanwhile is raised afterwards; one that comes again and again ends it."""
+    interrupted = None
+    for _ in range(3):
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            break
+        except KeyboardInterrupt as error:
+            interrupted = error
+    if interrupted is not None:
+        raise interrupted
 
 
 def _write(adata: anndata.AnnData, path: str) -> None:
