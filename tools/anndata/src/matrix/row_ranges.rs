@@ -76,8 +76,9 @@ impl RowTotals {
     /// of their difference: so if this fits into a limit, with what else is needed, it fits into every larger one.
     pub(super) fn working_bytes(&self, memory_bytes: u64) -> u64 {
         let (range_nnz, entry_bytes) = (self.range_nnz(memory_bytes), self.entry_bytes());
-        // Of two ranges that follow each other, both together have more than one should have.
-        let n_ranges = 2 * (self.nnz / range_nnz) + 1;
+        // A range is only ended by a row that is too long for it, and of two that follow each other both together have more than one should have.
+        let at_least = (range_nnz / 2).max(range_nnz.saturating_sub(self.max_row_nnz));
+        let n_ranges = self.nnz / at_least.max(1) + 1;
         let headers = (self.nnz / MIN_WAITING).saturating_add(n_ranges) * MAX_HEADER_BYTES;
         let all = self.nnz.saturating_mul(entry_bytes).saturating_add(headers);
         let kept = all.min(memory_bytes / MEMORY_SHARE);
