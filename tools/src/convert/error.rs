@@ -177,7 +177,7 @@ pub enum ConvertError {
     },
     /// The input cannot be converted in so little memory.
     #[error(
-        "a memory limit of {} is too small to convert {}: {} MiB suffice, most of them for {reason}; give --memory {}MiB or more",
+        "a memory limit of {} is too small to convert {}: {} MiB suffice, the largest part of them for {reason}; give --memory {}MiB or more",
         limit(*limit_bytes), file.display(), needed_bytes.div_ceil(1 << 20), needed_bytes.div_ceil(1 << 20)
     )]
     Memory {
