@@ -192,19 +192,19 @@ impl PlacedRows<'_> {
     #[cold]
     fn damaged(&self, source: &DecodeSource, obs: u64, error: FrameError) -> Error {
         let store = &source.store;
-        if !store.is_linked() {
+        let Some(link) = store.link() else {
             return match store.index().locate(obs) {
                 Ok(location) => store.obs_error(obs, &location, error).into(),
                 Err(error) => error.into(),
             };
-        }
+        };
         match error {
             FrameError::Inexact => LoaderError::Rounding {
                 store: store.path().to_path_buf(),
                 value_type: store.manifest().value_type.numpy_name(),
             }
             .into(),
-            FrameError::Checksum { .. } if let Some(link) = store.link() => link.other_row(obs).into(),
+            FrameError::Checksum { .. } => link.other_row(obs).into(),
             error => FormatError::invalid(store.path(), 0, format!("obs {obs}: {error}")).into(),
         }
     }
