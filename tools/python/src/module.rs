@@ -1,7 +1,7 @@
 //! The module as Python imports it.
 
-/// The module `cellring._cellring`.
-#[pyo3::pymodule(name = "_cellring")]
+/// The module `cellring._cellring`. A Python without the interpreter's lock turns it on when it imports this: nothing was tried without it.
+#[pyo3::pymodule(name = "_cellring", gil_used = true)]
 pub mod module {
     #[pymodule_export]
     use crate::arrays::Array;

@@ -1,7 +1,7 @@
 //! Stores.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cellring::__internal::row_lens;
@@ -34,10 +34,23 @@ pub(crate) struct Store {
 /// Reads single cells, for several threads at once.
 type Reader = Owned<Arc<cellring::Loader>>;
 
-/// Opens a store, or links a file.
-fn opened(py: Python<'_>, path: &Path, source_root: Option<&Path>) -> PyResult<Opened> {
-    let opened = || link::open(path, source_root);
-    detached_with(py, opened, |error| match error {
+impl From<Opened> for Store {
+    fn from(Opened { store, cached }: Opened) -> Self {
+        Self {
+            store: Arc::new(store),
+            cached,
+            readers: Mutex::default(),
+            opening: Mutex::default(),
+        }
+    }
+}
+
+/// Opens something without the interpreter's lock.
+fn opened<T: Send>(
+    py: Python<'_>,
+    open: impl FnOnce() -> Result<T, ConvertError> + Send,
+) -> PyResult<T> {
+    detached_with(py, open, |error| match error {
         ConvertError::Store(error) => to_python(py, &error),
         // It is the input that something is wrong with.
         error => exception(py, "StoreError", &error.to_string()),
@@ -46,17 +59,23 @@ fn opened(py: Python<'_>, path: &Path, source_root: Option<&Path>) -> PyResult<O
 
 #[pymethods]
 impl Store {
-    /// A store; or a file, which is linked automatically.
+    /// A store; or a file, which is linked automatically: nothing can interrupt that.
     #[new]
     #[pyo3(signature = (path, source_root=None))]
     fn new(py: Python<'_>, path: PathBuf, source_root: Option<PathBuf>) -> PyResult<Self> {
-        let Opened { store, cached } = opened(py, &path, source_root.as_deref())?;
-        Ok(Self {
-            store: Arc::new(store),
-            cached,
-            readers: Mutex::default(),
-            opening: Mutex::default(),
-        })
+        opened(py, || link::open(&path, source_root.as_deref())).map(Self::from)
+    }
+
+    /// A store; or a file that was linked before. `None` if it has to be linked first.
+    #[staticmethod]
+    #[pyo3(signature = (path, source_root=None))]
+    fn existing(
+        py: Python<'_>,
+        path: PathBuf,
+        source_root: Option<PathBuf>,
+    ) -> PyResult<Option<Self>> {
+        let existing = opened(py, || link::open_existing(&path, source_root.as_deref()))?;
+        Ok(existing.map(Self::from))
     }
 
     /// Where it was linked, if the path is that of a file.

@@ -43,7 +43,7 @@ def test_memory_of_the_host_is_kept_until_the_copy_is_done(store, monkeypatch):
     monkeypatch.setattr(DelayedEvent, "made", [])
     sources = []
     for minibatch in cellring.Loader(store, batch_size=100):
-        minibatch.to("cuda", non_blocking=True)
+        minibatch.to("cuda")
         sources.append(weakref.ref(minibatch.x))
     del minibatch
     gc.collect()
@@ -52,12 +52,12 @@ def test_memory_of_the_host_is_kept_until_the_copy_is_done(store, monkeypatch):
     for event in DelayedEvent.made[:7]:
         event.has_occurred = True
     # The next copy finds out which of those before it are done.
-    next(iter(cellring.Loader(store))).to("cuda", non_blocking=True)
+    next(iter(cellring.Loader(store))).to("cuda")
     gc.collect()
     assert [source() is None for source in sources] == [True] * 7 + [False] * 3
     for event in DelayedEvent.made:
         event.has_occurred = True
-    next(iter(cellring.Loader(store))).to("cuda", non_blocking=True)
+    next(iter(cellring.Loader(store))).to("cuda")
     gc.collect()
     assert all(source() is None for source in sources)
     DelayedEvent.made[-1].has_occurred = True

@@ -6,6 +6,7 @@ use std::fs::{self, DirBuilder, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::time::SystemTime;
 
 use cellring::__internal::{Cause, is_abandoned};
@@ -46,74 +47,129 @@ pub struct Opened {
 /// # Errors
 /// As [`Store::open`] and [`link`].
 pub fn open(path: &Path, source_root: Option<&Path>) -> Result<Opened, ConvertError> {
-    if !is_input(path) {
-        let store = match source_root {
-            Some(root) => Store::open_below(path, root)?,
-            None => Store::open(path)?,
+    match Place::of(path)? {
+        None => open_store(path, source_root),
+        Some(place) => {
+            // What is there is opened without writing anything: the cache may be one that only others can write to.
+            let store = match place.existing()? {
+                Some(store) => store,
+                None => place.made()?,
+            };
+            Ok(place.opened(store))
+        }
+    }
+}
+
+/// As [`open`], but does not link: `None` if the path is that of a file that has not been linked since it changed.
+///
+/// # Errors
+/// As [`Store::open`].
+pub fn open_existing(
+    path: &Path,
+    source_root: Option<&Path>,
+) -> Result<Option<Opened>, ConvertError> {
+    match Place::of(path)? {
+        None => open_store(path, source_root).map(Some),
+        Some(place) => Ok(place.existing()?.map(|store| place.opened(store))),
+    }
+}
+
+fn open_store(path: &Path, source_root: Option<&Path>) -> Result<Opened, ConvertError> {
+    let store = match source_root {
+        Some(root) => Store::open_below(path, root)?,
+        None => Store::open(path)?,
+    };
+    Ok(Opened { store, cached: None })
+}
+
+/// A file, and where its store is in the cache.
+struct Place {
+    file: PathBuf,
+    directory: PathBuf,
+    cached: PathBuf,
+}
+
+impl Place {
+    /// `None`: the path is not that of a file that could be linked.
+    fn of(path: &Path) -> Result<Option<Self>, ConvertError> {
+        if !is_input(path) {
+            return Ok(None);
+        }
+        let file = path.canonicalize().map_err(|error| ConvertError::Cache {
+            path: path.to_path_buf(),
+            error,
+        })?;
+        let directory = directory().ok_or_else(|| ConvertError::NoCache {
+            file: path.to_path_buf(),
+        })?;
+        let cached = directory.join(name(&file)?);
+        Ok(Some(Self {
+            file,
+            directory,
+            cached,
+        }))
+    }
+
+    /// The directory that the file is below.
+    fn root(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new("/"))
+    }
+
+    fn opened(self, store: Store) -> Opened {
+        Opened {
+            store,
+            cached: Some(self.cached),
+        }
+    }
+
+    /// The store; `None` if there is none, or it has to be made again.
+    fn existing(&self) -> Result<Option<Store>, ConvertError> {
+        use ErrorKind::{Changed, Damaged, NotAStore, Version};
+        if self.cached.symlink_metadata().is_err() {
+            return Ok(None);
+        }
+        match Store::open_below(&self.cached, self.root()) {
+            Ok(store) => Ok(Some(store)),
+            Err(error) if matches!(error.kind(), Damaged | Changed | NotAStore | Version) => {
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes the store, unless another process has done so meanwhile.
+    fn made(&self) -> Result<Store, ConvertError> {
+        let failed = |error| ConvertError::Cache {
+            path: self.directory.clone(),
+            error,
         };
-        return Ok(Opened { store, cached: None });
+        let mut builder = DirBuilder::new();
+        builder
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory)
+            .map_err(failed)?;
+        // Processes that begin together link one after the other, and all but the first find it there.
+        let turn = File::create(self.directory.join(".turn")).map_err(failed)?;
+        turn.lock().map_err(failed)?;
+        if let Some(store) = self.existing()? {
+            return Ok(store);
+        }
+        let options = LinkOptions {
+            source_root: Some(self.root().to_path_buf()),
+            force: true,
+            ..LinkOptions::default()
+        };
+        link(
+            slice::from_ref(&self.file),
+            &self.cached,
+            &options,
+            &|_, _| (),
+        )
+        .map_err(|error| in_the_way(error, &self.cached, &self.file))?;
+        prune(&self.directory, &self.cached);
+        Ok(Store::open_below(&self.cached, self.root())?)
     }
-    let failed = |error| ConvertError::Cache {
-        path: path.to_path_buf(),
-        error,
-    };
-    let real = path.canonicalize().map_err(failed)?;
-    let root = real.parent().unwrap_or(Path::new("/"));
-    let directory = directory().ok_or_else(|| ConvertError::NoCache {
-        file: path.to_path_buf(),
-    })?;
-    let cached = directory.join(name(&real)?);
-    // What is there is opened without writing anything: the cache may be one that only others can write to.
-    let store = match existing(&cached, root)? {
-        Some(store) => store,
-        None => made(&real, root, &directory, &cached)?,
-    };
-    Ok(Opened {
-        store,
-        cached: Some(cached),
-    })
-}
-
-/// The store in the cache; `None` if there is none, or it has to be made again.
-fn existing(cached: &Path, root: &Path) -> Result<Option<Store>, ConvertError> {
-    use ErrorKind::{Changed, Damaged, NotAStore, Version};
-    if cached.symlink_metadata().is_err() {
-        return Ok(None);
-    }
-    match Store::open_below(cached, root) {
-        Ok(store) => Ok(Some(store)),
-        Err(error) if matches!(error.kind(), Damaged | Changed | NotAStore | Version) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Makes the store in the cache, unless another process has done so meanwhile.
-fn made(file: &Path, root: &Path, directory: &Path, cached: &Path) -> Result<Store, ConvertError> {
-    let failed = |error| ConvertError::Cache {
-        path: directory.to_path_buf(),
-        error,
-    };
-    let mut builder = DirBuilder::new();
-    builder
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(failed)?;
-    // Processes that begin together link one after the other, and all but the first find it there.
-    let turn = File::create(directory.join(".turn")).map_err(failed)?;
-    turn.lock().map_err(failed)?;
-    if let Some(store) = existing(cached, root)? {
-        return Ok(store);
-    }
-    let options = LinkOptions {
-        source_root: Some(root.to_path_buf()),
-        force: true,
-        ..LinkOptions::default()
-    };
-    link(&[file.to_path_buf()], cached, &options, &|_, _| ())
-        .map_err(|error| in_the_way(error, cached, file))?;
-    prune(directory, cached);
-    Ok(Store::open_below(cached, root)?)
 }
 
 /// Names what has the name of a store in the cache and cannot be replaced: another name would not help there.

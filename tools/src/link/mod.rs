@@ -4,6 +4,6 @@ mod cache;
 mod linking;
 mod relink;
 
-pub use cache::{Opened, open};
+pub use cache::{Opened, open, open_existing};
 pub use linking::{LinkOptions, LinkReport, link};
 pub use relink::{RelocateReport, refresh, relocate};

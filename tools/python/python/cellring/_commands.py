@@ -6,6 +6,7 @@ not affect this process.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import numbers
 import os
@@ -19,7 +20,6 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -136,6 +136,12 @@ def link(
     """
     paths = [_arguments.path("inputs", one) for one in (inputs if isinstance(inputs, (list, tuple)) else [inputs])]
     return _run("link", paths, options, progress, output=_arguments.path("store", store))
+
+
+def link_in_cache(path: str) -> None:
+    """Links a file that is about to be opened, in a process of its own, which Ctrl-C ends. What goes wrong there is left to whoever opens it."""
+    with contextlib.suppress(CellringError):
+        _run("info", [path], {}, progress=False)
 
 
 def refresh(
@@ -405,7 +411,7 @@ def _write(adata: anndata.AnnData, path: str) -> None:
 _settings = threading.Lock()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _nullable_strings(settings: Any) -> Iterator[None]:
     """Lets anndata before 0.13 write texts with missing values, as pandas 3 has them everywhere."""
     # The setting is one for all threads.
@@ -477,7 +483,7 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
-@contextmanager
+@contextlib.contextmanager
 def _genes_as_file(options: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
     """Genes may be given as a list of names: the command takes a file of them. Gives the options, and what to call the file."""
     made = dict(options)

@@ -483,7 +483,7 @@ class Loader:
     def _finish(self, raw: _cellring.Minibatch) -> Minibatch:
         look = self._looks()
         made = Minibatch(raw, look)
-        return made if look.device is None else made.to(look.device, non_blocking=True)
+        return made if look.device is None else made.to(look.device)
 
     def _begin(self, run: Run, state: dict[str, Any] | None) -> _cellring.Epoch:
         """Starts what an iterator stands for, at its first minibatch."""

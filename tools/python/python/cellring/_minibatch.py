@@ -219,11 +219,12 @@ class Minibatch:
         if self._look.form.name != "torch":
             raise InputError(f'{method}() is for tensors of torch, and this loader was made with to="{self._look.form.name}"')
 
-    def to(self, device: Any, non_blocking: bool = False) -> Minibatch:
+    def to(self, device: Any, non_blocking: bool = True) -> Minibatch:
         """The minibatch with its tensors on a device of torch.
 
-        With ``non_blocking`` the host's memory is kept until an event after the copy on the current stream has occurred, so that the
-        minibatch may be dropped at once.
+        With ``non_blocking`` a copy to a GPU is in order on the current stream, and nothing waits for it here: it is the default, because
+        Lightning and accelerate ask for it only for tensors. The host's memory is kept until an event after the copy has occurred and the
+        next copy is made, so that the minibatch may be dropped at once.
         """
         self._require_torch("to")
         import torch
@@ -231,15 +232,17 @@ class Minibatch:
         device = torch.device(device)
         if device.type == "cpu":
             return self
+        # Only of this kind of device is it known what may be freed when.
+        non_blocking = non_blocking and device.type == "cuda"
         moved = self._mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-        if non_blocking and device.type == "cuda":
+        if non_blocking:
             event = torch.cuda.Event()
             event.record(torch.cuda.current_stream(device))
             with _copies_lock:
                 _copies[:] = [*((other, source) for other, source in _copies if not other.query()), (event, self)]
         return moved
 
-    def cuda(self, device: Any = None, non_blocking: bool = False) -> Minibatch:
+    def cuda(self, device: Any = None, non_blocking: bool = True) -> Minibatch:
         """As ``to("cuda")``."""
         return self.to("cuda" if device is None else device, non_blocking=non_blocking)
 

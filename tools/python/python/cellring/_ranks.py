@@ -18,17 +18,17 @@ _LAUNCHERS = (
 def rank_and_world_size() -> tuple[int, int]:
     """The rank of this process, from 0, and the number of ranks.
 
-    Asked in this order: ``torch.distributed``, Ray Train, and the variables of torchrun, SLURM and Open MPI. A process that none of them
-    knows of is alone.
+    Asked in this order: ``torch.distributed``, ``jax.distributed``, Ray Train, and the variables of torchrun, SLURM and Open MPI. A process
+    that none of them knows of is alone.
     """
     # Only if somebody else has imported it: a process that has not cannot have initialised it.
     torch = sys.modules.get("torch")
     distributed = getattr(torch, "distributed", None)
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
-    ray = _of_ray()
-    if ray is not None:
-        return ray
+    for found in (_of_jax(), _of_ray()):
+        if found is not None:
+            return found
     for rank, world_size in _LAUNCHERS:
         if rank in os.environ and world_size in os.environ:
             # `srun` starts a single shell with many tasks reserved: only a step has its own number.
@@ -42,6 +42,15 @@ def rank_and_world_size() -> tuple[int, int]:
                     "unset them, or give rank= and world_size="
                 ) from None
     return 0, 1
+
+
+def _of_jax() -> tuple[int, int] | None:
+    jax = sys.modules.get("jax")
+    is_initialized = getattr(getattr(jax, "distributed", None), "is_initialized", None)
+    # Otherwise asking would start the backend, and with it take the GPU's memory.
+    if jax is None or is_initialized is None or not is_initialized():
+        return None
+    return int(jax.process_index()), int(jax.process_count())
 
 
 def _of_ray() -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from . import _arguments, _cellring
+from . import _arguments, _cellring, _commands
 from ._errors import CellringError, CellringWarning, DamagedError, InputError, MemoryBudgetError, StoreError, in_python
 
 if TYPE_CHECKING:
@@ -117,7 +117,10 @@ def opened(path: str, source_root: str | None, stacklevel: int) -> _cellring.Sto
     """The open store; a warning where it is a file that was linked for it."""
     _allow_descriptors()
     try:
-        store = _cellring.Store(path, source_root)
+        store = _cellring.Store.existing(path, source_root)
+        if store is None:
+            _commands.link_in_cache(path)
+            store = _cellring.Store(path, source_root)
     except CellringError as error:
         raise in_python(error) from None
     if store.cached is not None:

@@ -577,7 +577,7 @@ class DataModule(LightningDataModule):
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Moves a minibatch while it is sparse."""
         if isinstance(batch, Minibatch):
-            return batch.to(device, non_blocking=True)
+            return batch.to(device)
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
