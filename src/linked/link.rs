@@ -9,7 +9,7 @@ use cellring_core::ValueType;
 use super::array::Array;
 use super::error::LinkedError;
 use super::input::Input;
-use super::sources::SourceFile;
+use super::sources::{SourceFile, open_all};
 
 use crate::Error;
 use crate::format::constants::INDEX_HEADER_BYTES;
@@ -100,10 +100,7 @@ impl Link {
         }
         let inputs =
             Input::of(&description, manifest).map_err(|rule| invalid(INDEX_HEADER_BYTES as u64, rule))?;
-        let sources = description.files.iter();
-        let sources = sources
-            .map(|linked| SourceFile::open(store, root, linked))
-            .collect::<Result<Vec<_>, _>>()?;
+        let sources = open_all(store, root, &description.files)?;
         // Rows need not have checksums: those of the index keep a damaged one from giving the values of another obs.
         let bytes = content.bytes(0..content.len())?;
         for (piece, &expected) in manifest.index.crc32c.iter().enumerate() {

@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use super::error::LinkedError;
 use super::identity::{Stamp, fingerprint};
@@ -19,12 +21,44 @@ pub(crate) struct SourceFile {
     linked: LinkedFile,
 }
 
+/// Files that are worth a thread to open them: each waits for some reads.
+const FILES_PER_THREAD: usize = 32;
+/// Threads that open files.
+const MOST_THREADS: usize = 8;
+
+/// Opens files below `root`, and compares them with what was linked.
+///
+/// # Errors
+/// If one is not there, is not below `root`, or has changed: the first of them.
+pub(super) fn open_all(
+    store: &Path,
+    root: &Path,
+    linked: &[LinkedFile],
+) -> Result<Vec<SourceFile>, LinkedError> {
+    let open = |files: &[LinkedFile]| {
+        let files = files.iter();
+        files
+            .map(|linked| SourceFile::open(store, root, linked))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let n_threads = (linked.len() / FILES_PER_THREAD).clamp(1, MOST_THREADS);
+    if n_threads == 1 {
+        return open(linked);
+    }
+    thread::scope(|scope| {
+        let parts = linked.chunks(linked.len().div_ceil(n_threads));
+        let threads: Vec<_> = parts.map(|part| scope.spawn(move || open(part))).collect();
+        let mut sources = Vec::with_capacity(linked.len());
+        for thread in threads {
+            sources.extend(thread.join().unwrap_or_else(|panic| resume_unwind(panic))?);
+        }
+        Ok(sources)
+    })
+}
+
 impl SourceFile {
-    /// Opens a file below `root`, and compares it with what was linked.
-    ///
-    /// # Errors
-    /// If it is not there, is not below `root`, or has changed.
-    pub(super) fn open(store: &Path, root: &Path, linked: &LinkedFile) -> Result<Self, LinkedError> {
+    /// As [`open_all`].
+    fn open(store: &Path, root: &Path, linked: &LinkedFile) -> Result<Self, LinkedError> {
         let named = root.join(&linked.path);
         let failed = |error| LinkedError::Io {
             file: named.clone(),
