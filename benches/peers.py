@@ -3,18 +3,22 @@
 
     python benches/peers.py make DIR [--cells 200000]      a synthetic data set, and each loader's own store of it
     python benches/peers.py run DIR [--rounds 5] [--seconds 4] [--only REGEX] [--json FILE]
+    python benches/peers.py figure DIR --machine NAME --record FILE [--rounds 5] [--seconds 4]      # benches/record/throughput.csv and .svg
 
 Every setting yields minibatches of 64 cells as torch CSR (dense where it says so), epoch after epoch; the clock runs from before the first
 iterator is made to the last minibatch. `disk`: the page cache is dropped before each run (needs root), and the store's pages are thrown out four
 times a second, as if the data were larger than memory; `cache`: the store was read just before. Each round runs every
 setting once, so that what disturbs the machine disturbs one round. Prints the median of cells per second, the least and the most, CPU time for each cell, the
-ratio to the setting that it is compared with, and of random access percentiles of the time that a call takes. Needs, besides cellring: annbatch[zarrs], cellstream, scDataset, torch.
+ratio to the setting that it is compared with, and of random access percentiles of the time that a call takes. `figure` runs the settings of the README's figure, and measures
+the diversity of their minibatches: the mean entropy of the plate in them. Needs, besides cellring: annbatch[zarrs], cellstream, scDataset, torch.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import ctypes
+import datetime
 import itertools
 import json
 import os
@@ -45,7 +49,7 @@ def make(folder: pathlib.Path, cells: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "cells.h5ad"
     if not source.exists():
-        subprocess.run([sys.executable, "-m", "cellring", "synth", source, "--n-obs", str(cells)], check=True)
+        subprocess.run([sys.executable, "-m", "cellring", "synth", source, "--n-obs", str(cells), "--n-vars", "62710"], check=True)
     cellring.convert(source, folder / "cells.cellring", var_order="detection", force=True)
     if not (folder / FILES["gzip"]).exists():
         cellring.export(folder / "cells.cellring", folder / FILES["gzip"], compression="gzip")
@@ -91,20 +95,26 @@ def cellring_loader(folder: pathlib.Path, file: str = "cells.cellring", **argume
     return minibatches
 
 
-def annbatch_loader(folder: pathlib.Path, chunk: int = 512, preload: int = 32, transform=torch_csr) -> Callable[[int], Iterable]:
+def annbatch_batches(folder: pathlib.Path, epoch: int, chunk: int = 512, preload: int = 32, obs_columns: list[str] | None = None) -> Iterable:
     import anndata
     import annbatch
     import zarr
 
     zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
+    def load(group):
+        obs = None if obs_columns is None else anndata.io.read_elem(group["obs"])[obs_columns]
+        return anndata.AnnData(X=anndata.io.sparse_dataset(group["X"]), obs=obs)
+
+    collection = annbatch.DatasetCollection(zarr.open(os.fspath(folder / "annbatch.zarr"), mode="r"))
+    loader = annbatch.Loader(batch_size=BATCH, chunk_size=chunk, preload_nchunks=preload, shuffle=True, to=None, rng=np.random.default_rng(epoch))
+    loader.use_collection(collection, load_adata=load)
+    return loader
+
+
+def annbatch_loader(folder: pathlib.Path, chunk: int = 512, preload: int = 32, transform=torch_csr) -> Callable[[int], Iterable]:
     def minibatches(epoch: int) -> Iterable:
-        collection = annbatch.DatasetCollection(zarr.open(os.fspath(folder / "annbatch.zarr"), mode="r"))
-        loader = annbatch.Loader(
-            batch_size=BATCH, chunk_size=chunk, preload_nchunks=preload, shuffle=True, to=None, rng=np.random.default_rng(epoch)
-        )
-        loader.use_collection(collection, load_adata=lambda group: anndata.AnnData(X=anndata.io.sparse_dataset(group["X"])))
-        for batch in loader:
+        for batch in annbatch_batches(folder, epoch, chunk, preload):
             yield transform(batch["X"])
 
     return minibatches
@@ -271,6 +281,7 @@ def settings(folder: pathlib.Path) -> dict[str, tuple[str | list[str] | None, Ca
         "annbatch": (None, lambda: annbatch_loader(folder)),
         "cellring block 16": ("annbatch", lambda: cellring_loader(folder)),
         "scDataset block 16": ("annbatch", lambda: scdataset_loader(folder, 16, 64)),
+        **{f"cellring block {block}": (None, lambda block=block: cellring_loader(folder, block_size=block)) for block in [64, 256]},
         "scDataset block 16 on a Store": ("scDataset block 16", lambda: scdataset_loader(folder, 16, 64, of_store=True)),
         "cellstream random": (None, lambda: cellstream_loader(folder)),
         "cellring random": ("cellstream random", lambda: cellring_loader(folder, block_size=1)),
@@ -280,6 +291,72 @@ def settings(folder: pathlib.Path) -> dict[str, tuple[str | list[str] | None, Ca
             lambda: cellring_loader(folder, layout="dense", genes=names(2000), normalize=True, log1p=True),
         ),
     }
+
+
+# What the figure shows: system and setting as it calls them, and where the minibatches of the first epoch have their cells from.
+FIGURE: dict[str, tuple[str, str, Callable[[pathlib.Path, int], Iterable[np.ndarray]] | None]] = {
+    "cellring random": ("cellring", "block size 1", lambda folder, n: cellring_ids(folder, 1)),
+    "cellring block 16": ("cellring", "block size 16", lambda folder, n: cellring_ids(folder, 16)),
+    "cellring block 64": ("cellring", "block size 64", lambda folder, n: cellring_ids(folder, 64)),
+    "cellring block 256": ("cellring", "block size 256", lambda folder, n: cellring_ids(folder, 256)),
+    # Its cells were shuffled when they were written: it is asked for plates.
+    "annbatch": ("annbatch", "chunks of 512", None),
+    "cellstream random": ("cellstream", "true random", lambda folder, n: permuted(n)),
+    "scDataset block 16": ("scDataset", "block size 16", lambda folder, n: scdataset_ids(n, 16, 64)),
+    "AnnData plain, block 1": ("AnnData backed", "true random", lambda folder, n: permuted(n)),
+}
+# Minibatches in which the diversity is measured.
+LOOKED_AT = 500
+
+
+def cellring_ids(folder: pathlib.Path, block: int) -> Iterable[np.ndarray]:
+    import cellring
+
+    for minibatch in cellring.Loader(folder / "cells.cellring", batch_size=BATCH, block_size=block, to="numpy"):
+        yield minibatch.ids
+
+
+def scdataset_ids(n: int, block: int, fetch: int) -> Iterable[np.ndarray]:
+    from scdataset import BlockShuffling, scDataset
+
+    return scDataset(np.arange(n), BlockShuffling(block_size=block), batch_size=BATCH, fetch_factor=fetch, seed=0)
+
+
+def permuted(n: int) -> Iterable[np.ndarray]:
+    order = np.random.default_rng(0).permutation(n)
+    return (order[at : at + BATCH] for at in range(0, n - BATCH + 1, BATCH))
+
+
+def entropy(folder: pathlib.Path, setting: str) -> float:
+    """The mean entropy of the plate within minibatches, in bits."""
+    import cellring
+
+    plates = cellring.Store(folder / "cells.cellring").obs["plate"].cat.codes.to_numpy()
+    ids_of = FIGURE[setting][2]
+    if ids_of is None:
+        of_minibatches = (batch["obs"]["plate"].cat.codes.to_numpy() for batch in annbatch_batches(folder, 0, obs_columns=["plate"]))
+    else:
+        of_minibatches = (plates[np.asarray(ids)] for ids in ids_of(folder, len(plates)))
+    found = []
+    for codes in itertools.islice(of_minibatches, LOOKED_AT):
+        shares = np.bincount(codes) / len(codes)
+        shares = shares[shares > 0]
+        found.append(-(shares * np.log2(shares)).sum())
+    return float(np.mean(found))
+
+
+def figure(folder: pathlib.Path, rounds: int, seconds: float, machine: str, record: str) -> None:
+    directory = pathlib.Path(__file__).parent / "record"
+    only = "^(" + "|".join(map(re.escape, FIGURE)) + ")$"
+    rates = run(folder, rounds, seconds, only, None)
+    today = datetime.date.today().isoformat()
+    with open(directory / "throughput.csv", "w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["system", "setting", "source", "entropy_bits", "cells_per_second", "date", "machine", "record"])
+        for mode, (setting, (system, shown, _)) in itertools.product(["disk", "cache"], FIGURE.items()):
+            rate = statistics.median(rates[setting, mode])
+            table.writerow([system, shown, mode, f"{entropy(folder, setting):.2f}", round(rate), today, machine, record])
+    subprocess.run([sys.executable, directory / "throughput.py"], check=True)
 
 
 def drop_caches() -> None:
@@ -373,7 +450,7 @@ def of_command(folder: pathlib.Path, block: int, epoch: int, seconds: float) -> 
     return Run(report["cells"], report["cells_per_second"], 1e6 * report["cpu_seconds"] / report["cells"], np.full(1, np.nan))
 
 
-def run(folder: pathlib.Path, rounds: int, seconds: float, only: str, out: str | None) -> None:
+def run(folder: pathlib.Path, rounds: int, seconds: float, only: str, out: str | None) -> dict[tuple[str, str], list[float]]:
     import torch
 
     torch.set_num_threads(1)
@@ -425,20 +502,27 @@ def run(folder: pathlib.Path, rounds: int, seconds: float, only: str, out: str |
             for (name, mode), found in runs.items()
         ]
         pathlib.Path(out).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return rates
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "run"])
+    parser.add_argument("what", choices=["make", "run", "figure"])
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--cells", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--only", default=".")
     parser.add_argument("--json")
+    parser.add_argument("--machine")
+    parser.add_argument("--record")
     given = parser.parse_args()
     if given.what == "make":
         make(given.folder, given.cells)
+    elif given.what == "figure":
+        if not given.machine or not given.record:
+            parser.error("figure needs --machine and --record, which the table names")
+        figure(given.folder, given.rounds, given.seconds, given.machine, given.record)
     else:
         run(given.folder, given.rounds, given.seconds, given.only, given.json)
 
