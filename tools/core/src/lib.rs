@@ -4,12 +4,14 @@
 //! - [`explain`], which says what is wrong with a path;
 //! - [`caught`](caught::caught), which keeps panics of other libraries from a terminal;
 //! - [`unfinished`], which removes files that were not finished when a process ends;
-//! - [`sync_directory`].
+//! - [`sync_directory`];
+//! - setters of configurations.
 
 pub mod caught;
 mod directory;
 mod element;
 mod path;
+mod setters;
 pub mod unfinished;
 mod value;
 
