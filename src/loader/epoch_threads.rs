@@ -15,7 +15,7 @@ use super::decode::{DecodeContext, DecodeScratch, decode_task};
 use super::error::LoaderError;
 use super::extents::FetchReads;
 use super::gather::{explained, gather};
-use super::pipeline::{PendingBatch, PendingFetch, Pipeline, StagedBatch, Work};
+use super::pipeline::{DecodeWork, PendingBatch, PendingFetch, Pipeline, StagedBatch};
 use super::planner::{FetchSource, Planned};
 use super::stage_memory::{Refusal, StageMemory};
 use crate::Error;
@@ -227,7 +227,7 @@ pub(super) fn work(pipeline: &Pipeline, context: &DecodeContext, epoch: &Span) {
     while let Some(work) = pipeline.next_work() {
         let since = Instant::now();
         match work {
-            Work::Decode(task) => {
+            DecodeWork::Decode(task) => {
                 let number = task.number;
                 let result = tracing::trace_span!(parent: epoch, "decode", number)
                     .in_scope(|| decode_task(context, &mut scratch, &task));
@@ -235,7 +235,7 @@ pub(super) fn work(pipeline: &Pipeline, context: &DecodeContext, epoch: &Span) {
                 drop(task);
                 pipeline.put(number, result, nanos(since));
             }
-            Work::Stage(pending, slots) => {
+            DecodeWork::Stage(pending, slots) => {
                 let PendingBatch {
                     fetch,
                     batch,
@@ -257,8 +257,8 @@ pub(super) fn work(pipeline: &Pipeline, context: &DecodeContext, epoch: &Span) {
                     nanos(since),
                 );
             }
-            Work::Explain(first, error) => pipeline.fail_at(first, explained(&links, error)),
-            Work::Gather(tag, pending) => {
+            DecodeWork::Explain(first, error) => pipeline.fail_at(first, explained(&links, error)),
+            DecodeWork::Gather(tag, pending) => {
                 let first = pending.first;
                 let gathered = gather(&links, *pending).map_err(|error| (first, error));
                 pipeline.gathered(tag, gathered, nanos(since));

@@ -100,7 +100,7 @@ enum FetchState {
 }
 
 /// What a worker is to do.
-pub(super) enum Work {
+pub(super) enum DecodeWork {
     /// To decode a minibatch.
     Decode(Task),
     /// To take the rows out of a batch.
@@ -127,7 +127,7 @@ struct State {
     /// Batches that are being read, by their tags.
     batches: HashMap<u64, Box<PendingBatch>>,
     /// What is to be done before a fetch is filled.
-    staging: VecDeque<Work>,
+    staging: VecDeque<DecodeWork>,
     /// The next minibatch to decode within the oldest fetch.
     next_index: usize,
     /// Number of the next minibatch to decode.
@@ -174,7 +174,7 @@ impl State {
                 _reservations: Vec::new(),
             }));
         } else {
-            self.staging.push_back(Work::Gather(tag, pending));
+            self.staging.push_back(DecodeWork::Gather(tag, pending));
         }
     }
 
@@ -271,12 +271,12 @@ impl Pipeline {
                 drop(state);
                 return self.fail_at(first, error.into());
             }
-            state.staging.push_back(Work::Explain(first, error.into()));
+            state.staging.push_back(DecodeWork::Explain(first, error.into()));
             drop(state);
             return self.work.notify_all();
         }
         match batch {
-            Some(batch) => state.staging.push_back(Work::Stage(batch, slots)),
+            Some(batch) => state.staging.push_back(DecodeWork::Stage(batch, slots)),
             None => {
                 let Some(pending) = state.pending(tag) else { return };
                 pending.slots = slots;
@@ -370,7 +370,7 @@ impl Pipeline {
     }
 
     /// What to do next; waits for it. `None` at the end.
-    pub(super) fn next_work(&self) -> Option<Work> {
+    pub(super) fn next_work(&self) -> Option<DecodeWork> {
         let mut state = self.lock();
         loop {
             if state.stop || state.next_number >= state.end {
@@ -384,7 +384,7 @@ impl Pipeline {
                 return state.staging.pop_front();
             }
             if can_decode {
-                return Self::take_task(&mut state).map(Work::Decode);
+                return Self::take_task(&mut state).map(DecodeWork::Decode);
             }
             let since = Instant::now();
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);

@@ -32,7 +32,7 @@ pub struct Plan {
 /// One fetch: the obs to read together and how they make up minibatches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PlannedFetch {
-    /// Numbers of the obs, one minibatch behind the other.
+    /// Numbers of the obs, one minibatch after the other.
     pub obs: Vec<u64>,
     /// The minibatches, in the order in which the rank consumes them; their ranges cover `obs` without gaps.
     pub minibatches: Vec<PlannedMinibatch>,
@@ -166,16 +166,16 @@ impl Plan {
     pub fn fetch_into(&self, fetch: u64, into: &mut PlannedFetch) {
         into.obs.clear();
         into.minibatches.clear();
-        let run = self.partition.run(fetch);
+        let mine = self.partition.range(fetch);
         assert!(
-            run.is_some(),
+            mine.is_some(),
             "fetch {fetch} of a rank that has {}",
             self.n_fetches()
         );
-        let Some(run) = run else { return };
+        let Some(mine) = mine else { return };
 
         let mut add = |global: u64, range: Range<usize>| {
-            let padding = run.padding;
+            let padding = mine.padding;
             into.minibatches.push(PlannedMinibatch {
                 range,
                 global,
@@ -184,14 +184,14 @@ impl Plan {
         };
         match &self.order {
             EpochOrder::Minibatches(minibatches) => {
-                for global in run.first..run.first + run.len {
+                for global in mine.first..mine.first + mine.len {
                     let start = into.obs.len();
                     minibatches.fill(global, &mut into.obs);
                     add(global, start..into.obs.len());
                 }
             }
             EpochOrder::Sequence(order) => {
-                let global_fetch = run.first / self.fetch_factor;
+                let global_fetch = mine.first / self.fetch_factor;
                 let fetch_obs = self.fetch_factor * self.batch_size;
                 let first = global_fetch * fetch_obs;
                 let end = order.len().min(first.saturating_add(fetch_obs));
@@ -199,13 +199,13 @@ impl Plan {
                 order.fill(global_fetch, first, end, &mut into.obs);
 
                 // The tail of an epoch, or its first fetch when it was resumed, may give this rank only a part.
-                let kept_from = (run.first * self.batch_size - first) as usize;
+                let kept_from = (mine.first * self.batch_size - first) as usize;
                 let kept_end =
-                    ((run.first + run.len).saturating_mul(self.batch_size).min(end) - first) as usize;
+                    ((mine.first + mine.len).saturating_mul(self.batch_size).min(end) - first) as usize;
                 into.obs.copy_within(kept_from..kept_end, 0);
                 into.obs.truncate(kept_end - kept_from);
                 let (n_obs, batch_size) = (into.obs.len(), self.batch_size as usize);
-                (run.first..run.first + run.len)
+                (mine.first..mine.first + mine.len)
                     .zip((0..).step_by(batch_size))
                     .for_each(|(global, start)| add(global, start..n_obs.min(start + batch_size)));
             }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::sink::{CHUNK_BYTES, Chunk, Sink};
+use super::sink::{Sink, WRITE_BUFFER_BYTES, WriteBuffer};
 use crate::Error;
 use crate::format::file::FileName;
 use crate::format::index::BlockRecord;
@@ -12,8 +12,8 @@ use crate::format::manifest::ShardEntry;
 #[derive(Debug)]
 pub(super) struct ShardWriter {
     sink: Sink,
-    chunk: Option<Chunk>,
-    chunk_at: u64,
+    buffer: Option<WriteBuffer>,
+    buffer_at: u64,
     alignment: u64,
     first: u32,
     entries: Vec<ShardEntry>,
@@ -23,8 +23,8 @@ impl ShardWriter {
     pub(super) fn new(uring: bool, alignment: u32, first: u32) -> Self {
         Self {
             sink: Sink::new(uring),
-            chunk: None,
-            chunk_at: 0,
+            buffer: None,
+            buffer_at: 0,
             alignment: u64::from(alignment),
             first,
             entries: Vec::new(),
@@ -56,7 +56,7 @@ impl ShardWriter {
             blocks: 0,
             store_id: None,
         });
-        self.chunk_at = 0;
+        self.buffer_at = 0;
         // The header holds the store id, which is known at the end: its place is left free.
         self.put_zeros(self.alignment)
     }
@@ -89,13 +89,13 @@ impl ShardWriter {
             shard.bytes += bytes.len() as u64;
         }
         while !bytes.is_empty() {
-            let mut chunk = match self.chunk.take() {
-                Some(chunk) => chunk,
+            let mut buffer = match self.buffer.take() {
+                Some(buffer) => buffer,
                 None => self.sink.take()?,
             };
-            bytes = chunk.fill(bytes);
-            let full = chunk.len() == CHUNK_BYTES;
-            self.chunk = Some(chunk);
+            bytes = buffer.fill(bytes);
+            let full = buffer.len() == WRITE_BUFFER_BYTES;
+            self.buffer = Some(buffer);
             if full {
                 self.flush()?;
             }
@@ -114,10 +114,10 @@ impl ShardWriter {
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        if let Some(chunk) = self.chunk.take() {
-            let at = self.chunk_at;
-            self.chunk_at += chunk.len() as u64;
-            self.sink.write(self.entries.len() - 1, at, chunk)?;
+        if let Some(buffer) = self.buffer.take() {
+            let at = self.buffer_at;
+            self.buffer_at += buffer.len() as u64;
+            self.sink.write(self.entries.len() - 1, at, buffer)?;
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ pub(crate) struct Limits {
     pub(crate) minibatches: Option<u64>,
     /// Whether to compute the digest.
     pub(crate) digest: bool,
-    /// What ends the run early, behind the minibatch under way.
+    /// What ends the run early, after the minibatch under way.
     pub(crate) interrupt: Option<Interrupt>,
 }
 
@@ -57,20 +57,20 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    /// What the run amounts to in a second.
+    /// `n` per second of the run.
     pub(crate) fn per_second(&self, n: u64) -> f64 {
         n as f64 / self.seconds.max(f64::MIN_POSITIVE)
     }
 }
 
 /// A loader whose clock runs.
-pub(crate) struct Run {
+pub(crate) struct TimedLoader {
     loader: Loader,
     since: Instant,
     cpu_before: Duration,
 }
 
-impl Run {
+impl TimedLoader {
     /// Starts the clock, then makes the loader: whatever it prepares counts.
     pub(crate) fn start(store: &Arc<Store>, config: LoaderConfig) -> Result<Self, Failure> {
         let (since, cpu_before) = (Instant::now(), cpu_time());
@@ -128,8 +128,8 @@ impl Run {
             {
                 let minibatch = minibatch?;
                 sum.cells += minibatch.n_obs() as u64;
-                let further = minibatch.matrices().iter().map(Matrix::nnz);
-                sum.nnz += (minibatch.nnz() + further.sum::<usize>()) as u64;
+                let others = minibatch.matrices().iter().map(Matrix::nnz);
+                sum.nnz += (minibatch.nnz() + others.sum::<usize>()) as u64;
                 sum.minibatches += 1;
                 if let Some(digest) = &mut digest {
                     digest.add(&minibatch);
@@ -165,7 +165,7 @@ impl Run {
 /// XXH3 (128 bits, seed 0) of the minibatches in their order.
 ///
 /// Each adds its number of obs and of values as `u64`, then its obs ids as `u64`, and then: of CSR `indptr`, `indices` and
-/// values; of a dense minibatch its values, row after row; of a ranked one indices, values and lengths. Further matrices follow, each
+/// values; of a dense minibatch its values, row after row; of a ranked one indices, values and lengths. Other matrices follow, each
 /// with its number of values before it. Indices are `i32`, values the bits of their type, all little-endian. Equal digests therefore mean equal cells, in equal minibatches, in equal
 /// order, whatever read and decoded them.
 struct Digest(Box<Xxh3>);

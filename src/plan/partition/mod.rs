@@ -1,19 +1,19 @@
 //! Which minibatches of the global sequence are this rank's, grouped in fetches.
 
+mod minibatch_range;
 mod ranges;
 mod remaining;
-mod run;
 #[cfg(test)]
 mod tests;
 
 use std::ops::Range;
 
 use super::config::SamplerConfig;
+use minibatch_range::{cut, locate_in, skip_in};
 use ranges::{select, total};
-use run::{cut, locate_in, skip_runs};
 
+pub(crate) use minibatch_range::MinibatchRange;
 pub(crate) use remaining::{Remaining, Sharding};
-pub(crate) use run::Run;
 
 /// One rank's part of what is left.
 #[derive(Clone, Debug)]
@@ -22,13 +22,13 @@ pub(crate) struct Partition {
     /// Minibatches between the rank's fetches of two rounds.
     stride: u64,
     /// The rank's share of the stretches, or the rest of a fetch.
-    head: Vec<Run>,
+    head: Vec<MinibatchRange>,
     /// The rank's minibatch that starts the first round.
     rounds_start: u64,
     /// Complete rounds: in each, every rank takes one whole fetch.
     n_rounds: u64,
-    /// The rank's share of the tail; at most six runs where the epoch was not resumed.
-    tail: Vec<Run>,
+    /// The rank's share of the tail; at most six ranges where the epoch was not resumed.
+    tail: Vec<MinibatchRange>,
     /// What no rank gets because the ranks would be uneven.
     dropped: Vec<Range<u64>>,
 }
@@ -93,13 +93,13 @@ impl Partition {
 
     /// Without the first `n` minibatches, which the rank has consumed.
     pub(crate) fn skip(mut self, mut n: u64) -> Self {
-        n -= skip_runs(&mut self.head, n);
+        n -= skip_in(&mut self.head, n);
         let rounds = self.n_rounds.min(n / self.fetch_factor);
         n -= rounds * self.fetch_factor;
         self.n_rounds -= rounds;
         self.rounds_start += rounds * self.stride;
         if n > 0 && self.n_rounds > 0 {
-            self.head.push(Run {
+            self.head.push(MinibatchRange {
                 first: self.rounds_start + n,
                 len: self.fetch_factor - n,
                 padding: false,
@@ -107,13 +107,13 @@ impl Partition {
             self.n_rounds -= 1;
             self.rounds_start += self.stride;
         } else {
-            skip_runs(&mut self.tail, n);
+            skip_in(&mut self.tail, n);
         }
         self
     }
 
     pub(crate) fn n_minibatches(&self) -> u64 {
-        let listed: u64 = self.head.iter().chain(&self.tail).map(|run| run.len).sum();
+        let listed: u64 = self.head.iter().chain(&self.tail).map(|range| range.len).sum();
         self.n_rounds * self.fetch_factor + listed
     }
 
@@ -132,14 +132,14 @@ impl Partition {
     }
 
     /// The minibatches of this rank's fetch number `fetch`; none after the last.
-    pub(crate) fn run(&self, fetch: u64) -> Option<Run> {
+    pub(crate) fn range(&self, fetch: u64) -> Option<MinibatchRange> {
         let n_head = self.head.len() as u64;
         if fetch < n_head {
             return self.head.get(fetch as usize).copied();
         }
         let fetch = fetch - n_head;
         if fetch < self.n_rounds {
-            return Some(Run {
+            return Some(MinibatchRange {
                 first: self.rounds_start + fetch * self.stride,
                 len: self.fetch_factor,
                 padding: false,

@@ -21,12 +21,12 @@ fn partition(n_minibatches: u64, world_size: u32, rank: u32, drop_last: bool, ep
     whole(n_minibatches, &config, epoch)
 }
 
-fn runs(partition: &Partition) -> Vec<(u64, u64, bool)> {
+fn ranges(partition: &Partition) -> Vec<(u64, u64, bool)> {
     (0..partition.n_fetches())
         .map(|fetch| {
             partition
-                .run(fetch)
-                .map(|run| (run.first, run.len, run.padding))
+                .range(fetch)
+                .map(|range| (range.first, range.len, range.padding))
                 .unwrap()
         })
         .collect()
@@ -36,39 +36,39 @@ fn runs(partition: &Partition) -> Vec<(u64, u64, bool)> {
 fn table_of_shapes() {
     // 19 minibatches in fetches of 4, two ranks: rounds 0-3 | 4-7 and 8-11 | 12-15; 16, 17, 18 are left.
     assert_eq!(
-        runs(&partition(19, 2, 0, false, 0)),
+        ranges(&partition(19, 2, 0, false, 0)),
         [(0, 4, false), (8, 4, false), (16, 2, false)]
     );
     assert_eq!(
-        runs(&partition(19, 2, 1, false, 0)),
+        ranges(&partition(19, 2, 1, false, 0)),
         [(4, 4, false), (12, 4, false), (18, 1, false), (0, 1, true)]
     );
-    assert_eq!(runs(&partition(19, 2, 1, false, 5))[3], (5, 1, true));
+    assert_eq!(ranges(&partition(19, 2, 1, false, 5))[3], (5, 1, true));
     assert_eq!(
-        runs(&partition(19, 2, 0, true, 0)),
+        ranges(&partition(19, 2, 0, true, 0)),
         [(0, 4, false), (8, 4, false), (16, 1, false)]
     );
     assert_eq!(
-        runs(&partition(19, 2, 1, true, 0)),
+        ranges(&partition(19, 2, 1, true, 0)),
         [(4, 4, false), (12, 4, false), (17, 1, false)]
     );
-    // A share that crosses a fetch: 23 left behind no round of 8 ranks gives 3 each.
+    // A share that crosses a fetch: 23 left after no round of 8 ranks gives 3 each.
     assert_eq!(
-        runs(&partition(23, 8, 1, false, 0)),
+        ranges(&partition(23, 8, 1, false, 0)),
         [(3, 1, false), (4, 2, false)]
     );
     assert_eq!(
-        runs(&partition(23, 8, 7, false, 0)),
+        ranges(&partition(23, 8, 7, false, 0)),
         [(21, 2, false), (0, 1, true)]
     );
     // Fewer minibatches than ranks.
-    assert_eq!(runs(&partition(2, 5, 1, false, 0)), [(1, 1, false)]);
+    assert_eq!(ranges(&partition(2, 5, 1, false, 0)), [(1, 1, false)]);
     assert_eq!(
-        [2, 3, 4].map(|rank| runs(&partition(2, 5, rank, false, 0))),
+        [2, 3, 4].map(|rank| ranges(&partition(2, 5, rank, false, 0))),
         [[(0, 1, true)], [(1, 1, true)], [(0, 1, true)]]
     );
-    assert_eq!(runs(&partition(2, 5, 0, true, 0)), []);
-    assert_eq!(runs(&partition(0, 5, 0, false, 0)), []);
+    assert_eq!(ranges(&partition(2, 5, 0, true, 0)), []);
+    assert_eq!(ranges(&partition(0, 5, 0, false, 0)), []);
 }
 
 #[test]
@@ -77,9 +77,9 @@ fn padding_repeats_every_minibatch_equally_often() {
         let mut counts = vec![0u64; n_minibatches as usize];
         for epoch in 0..n_minibatches {
             for rank in 0..world_size {
-                for (first, len, _) in runs(&partition(n_minibatches, world_size, rank, false, epoch))
+                for (first, len, _) in ranges(&partition(n_minibatches, world_size, rank, false, epoch))
                     .into_iter()
-                    .filter(|run| run.2)
+                    .filter(|range| range.2)
                 {
                     (first..first + len).for_each(|minibatch| counts[minibatch as usize] += 1);
                 }

@@ -1,9 +1,9 @@
 //! Where shards are written: several aligned writes in flight through tokio-uring, or plain writes where io_uring is
 //! refused.
 
-mod chunk;
 mod create;
 mod uring;
+mod write_buffer;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -12,22 +12,22 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Once, mpsc};
 
-pub(super) use chunk::{CHUNK_BYTES, Chunk};
+pub(super) use write_buffer::{WRITE_BUFFER_BYTES, WriteBuffer};
 
 use super::error::WriteError;
 use crate::Error;
 use crate::engine::probe_ring;
 use create::OpenShard;
-use uring::{ChunkWrite, PATIENCE, SinkMessage, UringThread};
+use uring::{PATIENCE, ShardWrite, SinkMessage, UringThread};
 
 /// Writes under way at a time.
 const IN_FLIGHT: usize = 4;
 
-/// Writes chunks to shards; at most [`IN_FLIGHT`] + 1 chunks exist.
+/// Writes buffers to shards; at most [`IN_FLIGHT`] + 1 buffers exist.
 #[derive(Debug)]
 pub(in crate::writer) struct Sink {
     backend: SinkBackend,
-    free: VecDeque<Chunk>,
+    free: VecDeque<WriteBuffer>,
     paths: Vec<PathBuf>,
 }
 
@@ -36,7 +36,7 @@ impl Sink {
     /// once.
     pub(in crate::writer) fn new(uring: bool) -> Self {
         static SAID: Once = Once::new();
-        let free = (0..=IN_FLIGHT).map(|_| Chunk::new()).collect();
+        let free = (0..=IN_FLIGHT).map(|_| WriteBuffer::new()).collect();
         let plain = SinkBackend::Plain { files: Vec::new() };
         let backend = match uring {
             true => uring::start().map(SinkBackend::Uring).unwrap_or_else(|refused| {
@@ -52,7 +52,7 @@ impl Sink {
         }
     }
 
-    /// Name of the way in which chunks are written.
+    /// Name of the way in which buffers are written.
     pub(in crate::writer) fn name(&self) -> &'static str {
         match self.backend {
             SinkBackend::Uring(_) => "tokio-uring",
@@ -76,17 +76,17 @@ impl Sink {
         Ok(())
     }
 
-    /// An empty chunk; waits for a write to complete where all are in flight.
-    pub(in crate::writer) fn take(&mut self) -> Result<Chunk, Error> {
+    /// An empty buffer; waits for a write to complete where all are in flight.
+    pub(in crate::writer) fn take(&mut self) -> Result<WriteBuffer, Error> {
         match self.free.pop_front() {
-            Some(chunk) => Ok(chunk),
+            Some(buffer) => Ok(buffer),
             None => self.wait(),
         }
     }
 
-    fn wait(&mut self) -> Result<Chunk, Error> {
+    fn wait(&mut self) -> Result<WriteBuffer, Error> {
         let SinkBackend::Uring(UringThread { done, thread, .. }) = &mut self.backend else {
-            return Ok(Chunk::new());
+            return Ok(WriteBuffer::new());
         };
         let outcome = loop {
             match done.recv_timeout(PATIENCE) {
@@ -103,38 +103,38 @@ impl Sink {
             }
         };
         match outcome {
-            Ok(mut chunk) => {
-                chunk.clear();
-                Ok(chunk)
+            Ok(mut buffer) => {
+                buffer.clear();
+                Ok(buffer)
             }
             Err((shard, error)) => Err(WriteError::io(&self.paths[shard])(error).into()),
         }
     }
 
-    /// Writes a chunk at an offset of a shard, both multiples of the store's alignment.
+    /// Writes a buffer at an offset of a shard, both multiples of the store's alignment.
     pub(in crate::writer) fn write(
         &mut self,
         shard: usize,
         offset_bytes: u64,
-        mut chunk: Chunk,
+        mut buffer: WriteBuffer,
     ) -> Result<(), Error> {
         match &mut self.backend {
             SinkBackend::Plain { files } => {
-                let bytes = &chunk.memory[chunk.start..];
+                let bytes = &buffer.memory[buffer.start..];
                 files[shard]
                     .write_all_at(bytes, offset_bytes)
                     .map_err(WriteError::io(&self.paths[shard]))?;
-                chunk.clear();
-                self.free.push_back(chunk);
+                buffer.clear();
+                self.free.push_back(buffer);
                 Ok(())
             }
             SinkBackend::Uring(UringThread { jobs, .. }) => jobs
                 .as_ref()
                 .and_then(|jobs| {
-                    jobs.send(SinkMessage::Write(ChunkWrite {
+                    jobs.send(SinkMessage::Write(ShardWrite {
                         shard,
                         offset_bytes,
-                        chunk,
+                        buffer,
                     }))
                     .ok()
                 })
@@ -148,8 +148,8 @@ impl Sink {
             // Closing the channel ends the thread once all writes are done.
             *jobs = None;
             while self.free.len() <= IN_FLIGHT {
-                let chunk = self.wait()?;
-                self.free.push_back(chunk);
+                let buffer = self.wait()?;
+                self.free.push_back(buffer);
             }
         }
         Ok(())
@@ -178,10 +178,10 @@ mod tests {
         let pieces = [7, 1000, 513, 4095, 1, 600, 77];
         let (mut at, mut expected) = (0, Vec::new());
         for (byte, len) in (1u8..).zip(pieces) {
-            let mut chunk = sink.take().unwrap();
-            assert!(chunk.fill(&vec![byte; len]).is_empty());
+            let mut buffer = sink.take().unwrap();
+            assert!(buffer.fill(&vec![byte; len]).is_empty());
             expected.extend(vec![byte; len]);
-            sink.write(0, at, chunk).unwrap();
+            sink.write(0, at, buffer).unwrap();
             at += len as u64;
         }
         sink.finish().unwrap();

@@ -9,23 +9,23 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::chunk::Chunk;
 use super::create::OpenShard;
+use super::write_buffer::WriteBuffer;
 use crate::engine::probe_ring;
 
 /// When no write has completed for so long, the ring is proven again: where the kernel has begun to refuse it, none ever will.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// One write: the chunk's bytes at an offset of a shard.
-pub(super) struct ChunkWrite {
+/// One write: the buffer's bytes at an offset of a shard.
+pub(super) struct ShardWrite {
     pub(super) shard: usize,
     pub(super) offset_bytes: u64,
-    pub(super) chunk: Chunk,
+    pub(super) buffer: WriteBuffer,
 }
 
 pub(super) enum SinkMessage {
     Open(OpenShard),
-    Write(ChunkWrite),
+    Write(ShardWrite),
 }
 
 impl std::fmt::Debug for SinkMessage {
@@ -34,8 +34,8 @@ impl std::fmt::Debug for SinkMessage {
     }
 }
 
-/// The chunk that was written, or the shard that it was for and why it was not.
-pub(super) type WriteOutcome = Result<Chunk, (usize, io::Error)>;
+/// The buffer that was written, or the shard that it was for and why it was not.
+pub(super) type WriteOutcome = Result<WriteBuffer, (usize, io::Error)>;
 
 /// The thread, and the channels to and from it.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl Answer {
     }
 
     fn give(mut self, outcome: WriteOutcome) {
-        // Nobody listens any more where the writer was dropped: then the outcome does not matter.
+        // No thread listens any more where the writer was dropped: then the outcome does not matter.
         let _ = self.done.take().map(|done| done.send(outcome));
     }
 }
@@ -165,19 +165,19 @@ impl UringShard {
         }
     }
 
-    async fn write(&self, job: ChunkWrite) -> WriteOutcome {
-        let ChunkWrite {
+    async fn write(&self, job: ShardWrite) -> WriteOutcome {
+        let ShardWrite {
             shard,
             offset_bytes,
-            mut chunk,
+            mut buffer,
         } = job;
         loop {
             // Writes begun before a refusal of direct ones came back are refused too, one after the other.
             let was_direct = self.is_direct.get();
             let outcome;
-            (outcome, chunk) = self.try_write(offset_bytes, chunk).await;
+            (outcome, buffer) = self.try_write(offset_bytes, buffer).await;
             match outcome {
-                Ok(()) => return Ok(chunk),
+                Ok(()) => return Ok(buffer),
                 Err(error) if was_direct && is_refusal(&error) => {
                     if let Err(error) = self.go_through_page_cache() {
                         return Err((shard, error));
@@ -188,14 +188,14 @@ impl UringShard {
         }
     }
 
-    async fn try_write(&self, offset_bytes: u64, chunk: Chunk) -> (io::Result<()>, Chunk) {
+    async fn try_write(&self, offset_bytes: u64, buffer: WriteBuffer) -> (io::Result<()>, WriteBuffer) {
         use tokio_uring::buf::BoundedBuf;
-        let Chunk { memory, start } = chunk;
+        let WriteBuffer { memory, start } = buffer;
         // Kept as long as the write, whatever takes its place meanwhile.
         let file = self.file.borrow().clone();
         let (result, bytes) = file.write_all_at(memory.slice(start..), offset_bytes).await;
         let memory = bytes.into_inner();
-        (result, Chunk { memory, start })
+        (result, WriteBuffer { memory, start })
     }
 
     /// Some filesystems take the flag for direct writes, and refuse the first write.

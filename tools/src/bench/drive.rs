@@ -10,7 +10,7 @@ use super::raw::nanos;
 use crate::failure::Failure;
 use crate::usage::cpu_time;
 
-/// What a loader delivered behind its first minibatch, and what that took.
+/// What a loader delivered after its first minibatch, and what that took.
 #[derive(Clone, Debug)]
 pub(crate) struct Driven {
     pub(crate) choice: Choice,

@@ -28,7 +28,7 @@ pub(crate) struct GpuReport {
     /// Why some memory was not; `null` where all of it was.
     degraded: Option<String>,
     copies: Vec<Copies>,
-    runs: Vec<Run>,
+    runs: Vec<Timing>,
 }
 
 /// Copies of one length from the host to the device, with nothing else to do.
@@ -42,7 +42,7 @@ struct Copies {
 
 /// The loader with one block size, to CSR on the device.
 #[derive(Debug, Serialize)]
-struct Run {
+struct Timing {
     block_size: u64,
     batch_size: u32,
     fetch_factor: u32,
@@ -90,14 +90,14 @@ fn report(request: &Request, gpu: &Gpu) -> Result<GpuReport, Failure> {
     let mut runs = Vec::with_capacity(request.block_sizes.len());
     for &block_size in &request.block_sizes {
         let sampler = request.order.config(block_size, store.n_obs())?;
-        let (run, pinned) = feed(request, &store, gpu, sampler)?.ok_or_else(|| {
+        let (timing, pinned) = feed(request, &store, gpu, sampler)?.ok_or_else(|| {
             Failure::because(format!(
                 "{}: this rank gets no minibatch, so there is nothing to measure; use other sampler options",
                 request.store.path().display()
             ))
         })?;
         pinned_bytes = pinned_bytes.max(pinned);
-        runs.push(run);
+        runs.push(timing);
     }
     Ok(GpuReport {
         store: request.store.path().display().to_string(),
@@ -135,7 +135,7 @@ fn feed(
     store: &Arc<Store>,
     gpu: &Gpu,
     sampler: SamplerConfig,
-) -> Result<Option<(Run, usize)>, Failure> {
+) -> Result<Option<(Timing, usize)>, Failure> {
     let mut config = request.read.loader(sampler.clone())?;
     config.gpu = Some(gpu.clone());
     drop_page_cache(&store.shard_paths())?;
@@ -182,7 +182,7 @@ fn feed(
     let read_seconds = cells as f64 / read.cells_per_second();
     let decode_seconds = cells as f64 / decoded.cells_per_second;
     let copy_seconds = copy_ns as f64 * 1e-9;
-    let run = Run {
+    let timing = Timing {
         block_size: sampler.block_size,
         batch_size: sampler.batch_size,
         fetch_factor: sampler.fetch_factor,
@@ -197,7 +197,7 @@ fn feed(
         wait_seconds: wait_ns as f64 * 1e-9,
         copy_wait_seconds: copy_wait_ns as f64 * 1e-9,
     };
-    Ok(Some((run, pinned_bytes)))
+    Ok(Some((timing, pinned_bytes)))
 }
 
 impl Show for GpuReport {

@@ -188,7 +188,7 @@ fn tiles(body: &mut String, report: &Report) {
         let decode = format!("{:.2} G/s", nnz * 1e-9);
         tile(decode, "values decoded from memory".to_owned());
     }
-    // The tiles were written one behind the other: they become a grid.
+    // The tiles were written one after the other: they become a grid.
     let at = body.find("<div class=\"tile\">").unwrap_or(body.len());
     body.insert_str(at, "<div class=\"tiles\">\n");
     body.push_str("</div>\n");

@@ -29,7 +29,7 @@ enum Sink {
 
 /// The chunks of an array that are in the file.
 pub(super) enum Chunks {
-    Hdf5(Vec<hdf5::Chunk>),
+    Hdf5(Vec<hdf5::WrittenChunk>),
     Zarr(zarr::Chunks),
 }
 

@@ -17,7 +17,7 @@ pub(super) enum TextStream {
         references: Vec<u8>,
         stream: Stream,
     },
-    /// zarr: each chunk holds its strings, each behind its length, and begins with their number.
+    /// zarr: each chunk holds its strings, each after its length, and begins with their number.
     Lengths {
         chunk_len: u32,
         chunk: Vec<u8>,

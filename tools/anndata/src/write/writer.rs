@@ -16,7 +16,7 @@ use super::tree::{Group, Node};
 use super::zarr_names::{check_names, check_zarr_name};
 
 /// Writes one AnnData: a matrix by [`push_rows`](Self::push_rows), obs and var by [`table`](Self::table) or
-/// [`write_table`](Self::write_table), in any order, further matrices each behind [`next_matrix`](Self::next_matrix), then
+/// [`write_table`](Self::write_table), in any order, other matrices each after [`next_matrix`](Self::next_matrix), then
 /// [`finish`](Self::finish).
 ///
 /// The file or directory grows under a temporary name where it is to be and takes its name in `finish`; dropped before

@@ -7,7 +7,7 @@ type Rectangle = [i32; 4];
 
 /// Between a label and its point, at first.
 const NEAR: i32 = 6;
-/// By how much further it is tried after that, and how often.
+/// By how much more it is tried after that, and how often.
 const STEP: i32 = 8;
 const STEPS: i32 = 24;
 /// Around the middle of a point.

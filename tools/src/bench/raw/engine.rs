@@ -66,7 +66,7 @@ pub(super) fn read(
                 .push(nanos(since).saturating_sub(completion.tag)),
             Err(error) => {
                 done.error = Some(error);
-                // Slots may be lost: nobody is to wait for them.
+                // Slots may be lost: no thread is to wait for them.
                 pool_of_engine.close();
             }
         }

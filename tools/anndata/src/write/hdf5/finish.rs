@@ -7,7 +7,7 @@ use cellring_core::sync_directory;
 use tempfile::NamedTempFile;
 
 use super::error::Hdf5Error;
-use super::layout::{Chunk, Layout, UNDEFINED};
+use super::layout::{Layout, UNDEFINED, WrittenChunk};
 use super::output::{Output, SUPERBLOCK_BYTES};
 use super::seal::seal;
 use super::{index, object};
@@ -20,7 +20,7 @@ impl Output {
     /// Writes the index of the chunks of a dataset.
     pub(in super::super) fn close(
         &mut self,
-        chunks: &[Chunk],
+        chunks: &[WrittenChunk],
         chunk_len: u32,
         chunk_bytes: u32,
         rank: usize,

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::layout::{Chunk, UNDEFINED};
+use super::layout::{UNDEFINED, WrittenChunk};
 use super::output::{ALIGNMENT_BYTES, Output};
 
 /// Most children of a B-tree node: twice the rank that readers assume when a superblock names none (II.A, III.A.1).
@@ -17,7 +17,7 @@ const fn node_bytes(rank: usize) -> usize {
 /// Writes a version 1 B-tree over the chunks of a dataset (III.A.1) and returns its root's address.
 pub(super) fn write_chunk_index(
     out: &mut Output,
-    chunks: &[Chunk],
+    chunks: &[WrittenChunk],
     chunk_len: u32,
     rank: usize,
 ) -> io::Result<u64> {

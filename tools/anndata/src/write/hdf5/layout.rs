@@ -9,7 +9,7 @@ pub(in super::super) const REFERENCE_BYTES: usize = 16;
 pub(super) const UNDEFINED: u64 = u64::MAX;
 /// A chunk in the file.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Chunk {
+pub(in super::super) struct WrittenChunk {
     pub(super) address: u64,
     pub(super) stored_bytes: u32,
     /// Whether it skipped the dataset's filter, if that has one.

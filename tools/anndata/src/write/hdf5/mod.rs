@@ -20,5 +20,5 @@ mod output;
 mod seal;
 
 pub(super) use heap::StringHeap;
-pub(super) use layout::{Chunk, Layout, REFERENCE_BYTES};
+pub(super) use layout::{Layout, REFERENCE_BYTES, WrittenChunk};
 pub(super) use output::{Output, usual_chunk_bytes};

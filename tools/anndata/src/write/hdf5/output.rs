@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-use super::layout::{Chunk, Layout, UNDEFINED};
+use super::layout::{Layout, UNDEFINED, WrittenChunk};
 use crate::write::temporary::temporary_file;
 
 #[cfg(target_endian = "big")]
@@ -68,8 +68,8 @@ impl Output {
     }
 
     /// Appends a chunk.
-    pub(in super::super) fn put(&mut self, bytes: &[u8], is_raw: bool) -> io::Result<Chunk> {
-        Ok(Chunk {
+    pub(in super::super) fn put(&mut self, bytes: &[u8], is_raw: bool) -> io::Result<WrittenChunk> {
+        Ok(WrittenChunk {
             address: self.append(bytes)?,
             stored_bytes: u32::try_from(bytes.len())
                 .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a chunk exceeds 4 GiB"))?,

@@ -47,13 +47,14 @@ pub(super) struct ShardLayout {
 pub(super) struct Chain {
     /// Whether rows and columns of a chunk are exchanged before anything else.
     is_transposed: bool,
-    layout: Layout,
+    serialization: Serialization,
     /// In the order in which they were applied.
     codecs: Vec<Codec>,
 }
 
+/// How elements become the bytes that the first codec is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Layout {
+enum Serialization {
     /// Elements of one length one after the other.
     Fixed {
         /// Whether the most significant byte of a number comes first.
@@ -111,7 +112,7 @@ impl Chain {
             default_shuffle: 4,
             null_shuffle: None,
         };
-        let mut layout = None;
+        let mut serialization = None;
         let mut codecs = Vec::new();
         let filters = &document["filters"];
         if !filters.is_null() && !filters.is_array() {
@@ -125,13 +126,15 @@ impl Chain {
         let listed = filters.as_array().into_iter().flatten();
         for codec in listed.chain(Some(&document["compressor"]).filter(|codec| !codec.is_null())) {
             match codec["id"].as_str().unwrap_or("of no name") {
-                "vlen-utf8" if layout.is_none() && codecs.is_empty() => layout = Some(Layout::Strings),
+                "vlen-utf8" if serialization.is_none() && codecs.is_empty() => {
+                    serialization = Some(Serialization::Strings)
+                }
                 name => codecs.extend(Codec::named(name, codec, elements)?),
             }
         }
         let chain = Self {
             is_transposed,
-            layout: layout.unwrap_or(Layout::Fixed { big_endian }),
+            serialization: serialization.unwrap_or(Serialization::Fixed { big_endian }),
             codecs,
         };
         chain.check(class)
@@ -162,13 +165,13 @@ impl Chain {
             null_shuffle: Some(element_bytes as u64),
         };
         let mut is_transposed = false;
-        let mut layout = None;
+        let mut serialization = None;
         let mut after = Vec::new();
         for codec in codecs.as_array().into_iter().flatten() {
             let name = codec.as_str().or_else(|| codec["name"].as_str());
             let name = name.unwrap_or("of no name");
             let configuration = &codec["configuration"];
-            match (name, &layout) {
+            match (name, &serialization) {
                 ("transpose", None) => is_transposed ^= exchanges(&configuration["order"], chunk.len())?,
                 ("bytes" | "endian", None) => {
                     let big_endian = match configuration["endian"].as_str() {
@@ -183,9 +186,9 @@ impl Chain {
                                 .into());
                         }
                     };
-                    layout = Some(Layout::Fixed { big_endian });
+                    serialization = Some(Serialization::Fixed { big_endian });
                 }
-                ("vlen-utf8", None) => layout = Some(Layout::Strings),
+                ("vlen-utf8", None) => serialization = Some(Serialization::Strings),
                 ("sharding_indexed", None) => {
                     // In a transposed shard the chunks are transposed too.
                     let turned: Vec<_> = match is_transposed {
@@ -196,7 +199,7 @@ impl Chain {
                         return Err(refused(&format!("sharding_indexed within {MAX_LEVELS} others")));
                     };
                     let shards = ShardLayout::new(below, configuration, &turned, class, element_bytes)?;
-                    layout = Some(Layout::Sharded(Box::new(shards)));
+                    serialization = Some(Serialization::Sharded(Box::new(shards)));
                 }
                 ("transpose" | "bytes" | "endian" | "vlen-utf8" | "sharding_indexed", Some(_)) => {
                     return Err(format!("its codec {name} follows one that makes bytes").into());
@@ -210,12 +213,12 @@ impl Chain {
                 (_, Some(_)) => after.extend(Codec::named(name, configuration, elements)?),
             }
         }
-        let Some(layout) = layout else {
+        let Some(serialization) = serialization else {
             return Err("none of its codecs makes bytes of elements".to_owned().into());
         };
         let chain = Self {
             is_transposed,
-            layout,
+            serialization,
             codecs: after,
         };
         chain.check(class)
@@ -230,41 +233,46 @@ impl Chain {
             )
             .into());
         }
-        match (&self.layout, class) {
-            (Layout::Sharded(shards), Class::VarText) if self.codecs.is_empty() && !self.is_transposed => {
-                match shards.inner.layout {
-                    Layout::Sharded(_) => Err(refused("sharding_indexed of shards of strings")),
+        match (&self.serialization, class) {
+            (Serialization::Sharded(shards), Class::VarText)
+                if self.codecs.is_empty() && !self.is_transposed =>
+            {
+                match shards.inner.serialization {
+                    Serialization::Sharded(_) => Err(refused("sharding_indexed of shards of strings")),
                     _ => Ok(self),
                 }
             }
-            (Layout::Sharded(_), Class::VarText) => {
+            (Serialization::Sharded(_), Class::VarText) => {
                 Err(refused("sharding_indexed of strings, together with other codecs"))
             }
-            (Layout::Fixed { .. }, Class::VarText) => {
+            (Serialization::Fixed { .. }, Class::VarText) => {
                 Err("its strings are stored with codec bytes, expected vlen-utf8"
                     .to_owned()
                     .into())
             }
-            (Layout::Strings, Class::VarText) | (Layout::Fixed { .. } | Layout::Sharded(_), _) => Ok(self),
-            (Layout::Strings, _) => Err("its codec vlen-utf8 is one of strings, which it does not hold"
-                .to_owned()
-                .into()),
+            (Serialization::Strings, Class::VarText)
+            | (Serialization::Fixed { .. } | Serialization::Sharded(_), _) => Ok(self),
+            (Serialization::Strings, _) => {
+                Err("its codec vlen-utf8 is one of strings, which it does not hold"
+                    .to_owned()
+                    .into())
+            }
         }
     }
 
     /// Whether the most significant byte of a number comes first.
     pub(super) fn big_endian(&self) -> bool {
-        match &self.layout {
-            Layout::Fixed { big_endian } => *big_endian,
-            Layout::Strings => false,
-            Layout::Sharded(shards) => shards.inner.big_endian(),
+        match &self.serialization {
+            Serialization::Fixed { big_endian } => *big_endian,
+            Serialization::Strings => false,
+            Serialization::Sharded(shards) => shards.inner.big_endian(),
         }
     }
 
     /// The shards, if each can be read chunk by chunk; otherwise the chain as it is.
     pub(super) fn into_shards(self) -> Result<ShardLayout, Self> {
-        match self.layout {
-            Layout::Sharded(shards) if self.codecs.is_empty() && !self.is_transposed => Ok(*shards),
+        match self.serialization {
+            Serialization::Sharded(shards) if self.codecs.is_empty() && !self.is_transposed => Ok(*shards),
             _ => Err(self),
         }
     }
@@ -274,7 +282,7 @@ impl Chain {
     /// # Errors
     /// In one clause, why they cannot be.
     pub(super) fn coding(&self, n_dimensions: usize) -> Result<Coding, String> {
-        let Layout::Fixed { big_endian } = self.layout else {
+        let Serialization::Fixed { big_endian } = self.serialization else {
             return Err("it has shards that are not read chunk by chunk, or strings".to_owned());
         };
         if self.is_transposed && n_dimensions > 1 {
@@ -323,10 +331,10 @@ impl Chain {
             true => shape.iter().rev().copied().collect(),
             false => shape.to_vec(),
         };
-        let decoded = match &self.layout {
-            Layout::Fixed { .. } => of_stored(Some(n_bytes))?,
-            Layout::Strings => return Err("it holds strings".to_owned()),
-            Layout::Sharded(shards) => shards.decode(&of_stored(None)?, &turned, element)?,
+        let decoded = match &self.serialization {
+            Serialization::Fixed { .. } => of_stored(Some(n_bytes))?,
+            Serialization::Strings => return Err("it holds strings".to_owned()),
+            Serialization::Sharded(shards) => shards.decode(&of_stored(None)?, &turned, element)?,
         };
         if decoded.len() as u64 != n_bytes {
             return Err(format!(
@@ -403,7 +411,8 @@ impl ShardLayout {
         // The index is an array of numbers itself: of the offset and the length of each chunk.
         let numbers = Class::Int { signed: false };
         let index = Chain::within(0, &configuration["index_codecs"], &[], &numbers, size_of::<u64>())?;
-        let plain = Some(n_chunks * ENTRY_BYTES).filter(|_| matches!(index.layout, Layout::Fixed { .. }));
+        let plain = Some(n_chunks * ENTRY_BYTES)
+            .filter(|_| matches!(index.serialization, Serialization::Fixed { .. }));
         let stored = { index.codecs.iter() }.try_fold(plain, |n, codec| Some(codec.encoded_bytes(n?)));
         let Some(Some(index_bytes)) = stored else {
             return Err("the index of its shards is compressed".to_owned().into());

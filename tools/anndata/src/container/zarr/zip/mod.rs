@@ -59,7 +59,7 @@ impl Zip {
                 return found;
             };
             from = match rest.split_once('/') {
-                // What lies in the directory is passed over: no name in it comes after this, the slash's successor.
+                // What is in the directory is passed over: no name in it comes after this, the slash's successor.
                 Some((directory, _)) => {
                     found.push(directory.to_owned());
                     Bound::Included(format!("{prefix}{directory}0"))
