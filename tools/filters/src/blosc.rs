@@ -207,7 +207,7 @@ fn decode_block(
     Ok(())
 }
 
-/// Decodes the streams of one block, each behind its length.
+/// Decodes the streams of one block, each after its length.
 fn decode_streams(
     mut rest: &[u8],
     block: &mut [u8],

@@ -20,6 +20,8 @@
 mod bitshuffle;
 pub mod blosc;
 mod checksum;
+mod lz4;
+mod lzf;
 mod pipeline;
 pub mod stream;
 

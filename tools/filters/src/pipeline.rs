@@ -8,6 +8,7 @@ use super::bitshuffle::Bitshuffle;
 use super::blosc;
 use super::checksum::{FLETCHER32_BYTES, strip_crc32c, strip_fletcher32};
 use super::stream::{self, unshuffle};
+use super::{lz4, lzf};
 
 const DEFLATE: u16 = 1;
 const SHUFFLE: u16 = 2;
@@ -187,7 +188,7 @@ impl Pipeline {
                 }
                 Step::SizedLz4 => {
                     decoded.resize(expected_bytes, 0);
-                    decode_sized_lz4(stored, decoded)?;
+                    lz4::decode_sized(stored, decoded)?;
                     std::mem::swap(stored, decoded);
                 }
                 Step::Deflate => {
@@ -198,7 +199,7 @@ impl Pipeline {
                 Step::Lzf => {
                     decoded.clear();
                     decoded.reserve(expected_bytes);
-                    decode_lzf(stored, decoded, expected_bytes)?;
+                    lzf::decode(stored, decoded, expected_bytes)?;
                     std::mem::swap(stored, decoded);
                 }
                 Step::Zstd => {
@@ -208,7 +209,7 @@ impl Pipeline {
                 }
                 Step::Lz4 => {
                     decoded.resize(expected_bytes, 0);
-                    decode_lz4(stored, decoded)?;
+                    lz4::decode(stored, decoded)?;
                     std::mem::swap(stored, decoded);
                 }
                 Step::Blosc => {
@@ -312,124 +313,9 @@ fn name_of(id: u16, recorded: Option<&str>) -> String {
     known.to_owned()
 }
 
-/// Decodes the lz4 filter's format: the length and that of a block, big-endian, then each block behind its length. A block
-/// that did not shrink is stored as it is.
-fn decode_lz4(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
-    let cut = || "an lz4 chunk ends early".to_owned();
-    let (total, rest) = stored.split_first_chunk::<8>().ok_or_else(cut)?;
-    let (block, mut rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
-    let total_bytes = u64::from_be_bytes(*total);
-    if total_bytes != place.len() as u64 {
-        return Err(format!(
-            "an lz4 chunk decodes to {total_bytes} bytes, expected {}",
-            place.len()
-        ));
-    }
-    let block_bytes = (u32::from_be_bytes(*block) as usize).max(1);
-    for place in place.chunks_mut(block_bytes) {
-        let (length, after) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
-        let (now, after) = after
-            .split_at_checked(u32::from_be_bytes(*length) as usize)
-            .ok_or_else(cut)?;
-        rest = after;
-        if now.len() == place.len() {
-            place.copy_from_slice(now);
-            continue;
-        }
-        stream::lz4_block(now, place)?;
-    }
-    Ok(())
-}
-
-/// Decodes what numcodecs makes of lz4: the length, little-endian, and one block.
-fn decode_sized_lz4(stored: &[u8], place: &mut [u8]) -> Result<(), String> {
-    let Some((length, block)) = stored.split_first_chunk::<4>() else {
-        return Err("an lz4 chunk ends early".to_owned());
-    };
-    let length = u32::from_le_bytes(*length);
-    if length as usize != place.len() {
-        return Err(format!(
-            "an lz4 chunk decodes to {length} bytes, expected {}",
-            place.len()
-        ));
-    }
-    stream::lz4_block(block, place)
-}
-
-/// Decodes LZF (liblzf's format): a control byte below 32 starts a run of literals, any other a copy of earlier output.
-fn decode_lzf(input: &[u8], output: &mut Vec<u8>, expected_bytes: usize) -> Result<(), String> {
-    let cut = || "an lzf chunk ends early".to_owned();
-    let mut rest = input.iter();
-    while let Some(&control) = rest.next() {
-        let control = usize::from(control);
-        if control < 32 {
-            let n = control + 1;
-            let literals = rest.as_slice().get(..n).ok_or_else(cut)?;
-            output.extend_from_slice(literals);
-            rest = rest.as_slice()[n..].iter();
-        } else {
-            let mut n = control >> 5;
-            if n == 7 {
-                n += usize::from(*rest.next().ok_or_else(cut)?);
-            }
-            n += 2;
-            let distance = ((control & 0x1f) << 8 | usize::from(*rest.next().ok_or_else(cut)?)) + 1;
-            let start = output.len().checked_sub(distance).ok_or_else(|| {
-                format!(
-                    "an lzf chunk refers {distance} bytes back from byte {}",
-                    output.len()
-                )
-            })?;
-            if distance >= n {
-                output.extend_from_within(start..start + n);
-            } else {
-                // The copy overlaps what it writes: the last `distance` bytes repeat.
-                for position in start..start + n {
-                    output.push(output[position]);
-                }
-            }
-        }
-        if output.len() > expected_bytes {
-            return Err(format!(
-                "an lzf chunk decodes to more than its {expected_bytes} bytes"
-            ));
-        }
-    }
-    if output.len() != expected_bytes {
-        return Err(format!(
-            "an lzf chunk decodes to {} bytes, expected {expected_bytes}",
-            output.len()
-        ));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lzf_decodes_literals_and_overlapping_copies_and_refuses_damage() {
-        // "abc", then 3 + 2 bytes from 3 back (overlapping), then a long copy of 7 + 1 + 2 bytes from 1 back.
-        let stream = [2, b'a', b'b', b'c', 3 << 5, 2, 7 << 5, 1, 0];
-        let mut output = Vec::new();
-        decode_lzf(&stream, &mut output, 18).unwrap();
-        assert_eq!(output, b"abcabcabbbbbbbbbbb"[..18].to_vec());
-        for cut in 1..stream.len() {
-            assert!(
-                decode_lzf(&stream[..cut], &mut Vec::new(), 18).is_err(),
-                "cut at {cut}"
-            );
-        }
-        assert!(
-            decode_lzf(&[1 << 5, 0], &mut Vec::new(), 3).is_err(),
-            "a copy from before the start"
-        );
-        assert!(
-            decode_lzf(&stream, &mut Vec::new(), 17).is_err(),
-            "more than expected"
-        );
-    }
 
     #[test]
     fn codecs_of_zarr_decode_and_refuse_damage() {

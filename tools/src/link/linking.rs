@@ -1,20 +1,17 @@
 //! Links files: makes a store whose values stay where they are.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cellring::Store;
-use cellring::writer::{
-    LinkedWriter, SourceArray, SourceChunk, SourceInput, SourceLayout, SourceMatrix, SourceRun, row_checksums,
-};
+use cellring::writer::row_checksums;
 use cellring_anndata::__internal::ZARR_DOCUMENTS;
 use cellring_anndata::{
-    InputStamp, JoinOptions, LeftOut, NotStored, OpenOptions, PartKind, Selection, StoredArray, StoredChunk,
-    StoredExtents, StoredRows, StoredRun,
+    InputStamp, JoinOptions, LeftOut, NotStored, OpenOptions, PartKind, Selection, StoredRows,
 };
 use serde::Serialize;
 
+use super::files::Files;
 use crate::convert::{ConvertError, ConvertOptions, Inputs, SelectedMatrix, tables, thread_pool};
 use crate::message::Message;
 use crate::usage::peak_rss_bytes;
@@ -114,33 +111,8 @@ fn link_here(
         cellring::writer::settle(modified);
     }
     let opened = Inputs::open(inputs, output, &options.of_conversion())?;
-    let root = match &options.source_root {
-        Some(root) => root.clone(),
-        None => match output.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_path_buf(),
-            _ => PathBuf::from("."),
-        },
-    };
-    if !root.is_dir() {
-        return Err(ConvertError::NoRoot { root });
-    }
-    let is_within = |input: &&PathBuf| {
-        let real = |path: &Path| path.canonicalize().ok();
-        input.is_dir()
-            && real(&root)
-                .zip(real(input))
-                .is_some_and(|(root, input)| root.starts_with(input))
-    };
-    if let Some(input) = inputs.iter().find(is_within) {
-        return Err(ConvertError::RootWithin {
-            input: input.clone(),
-            root,
-        });
-    }
-    let mut files = Files {
-        writer: LinkedWriter::create(output, &root, options.force)?,
-        numbers: HashMap::new(),
-    };
+    let root = source_root(inputs, output, options)?;
+    let mut files = Files::create(output, &root, options.force)?;
     let obs = &opened.obs;
     tables::write_obs(&mut files.writer, obs, None, 0..obs.n_rows())?;
     let mut chunk_values = None;
@@ -179,10 +151,10 @@ fn link_here(
             tables::write_var(&mut files.writer, &selected.var, None)?;
             files.writer.set_matrix(&matrix)?;
         } else {
-            let mut further = files.writer.begin_matrix()?;
-            tables::write_var(&mut further, &selected.var, None)?;
-            further.set_matrix(&matrix)?;
-            files.writer.add_matrix(&selected.selection.path(), further)?;
+            let mut other = files.writer.begin_matrix()?;
+            tables::write_var(&mut other, &selected.var, None)?;
+            other.set_matrix(&matrix)?;
+            files.writer.add_matrix(&selected.selection.path(), other)?;
         }
     }
     let mut writer = files.writer;
@@ -224,6 +196,37 @@ impl LinkOptions {
             ..ConvertOptions::default()
         }
     }
+}
+
+/// The directory below which the inputs are looked for.
+///
+/// # Errors
+/// If it does not exist, or is within an input.
+fn source_root(inputs: &[PathBuf], output: &Path, options: &LinkOptions) -> Result<PathBuf, ConvertError> {
+    let root = match &options.source_root {
+        Some(root) => root.clone(),
+        None => match output.parent() {
+            Some(parent) if parent != Path::new("") => parent.to_path_buf(),
+            _ => PathBuf::from("."),
+        },
+    };
+    if !root.is_dir() {
+        return Err(ConvertError::NoRoot { root });
+    }
+    let is_within = |input: &&PathBuf| {
+        let real = |path: &Path| path.canonicalize().ok();
+        input.is_dir()
+            && real(&root)
+                .zip(real(input))
+                .is_some_and(|(root, input)| root.starts_with(input))
+    };
+    if let Some(input) = inputs.iter().find(is_within) {
+        return Err(ConvertError::RootWithin {
+            input: input.clone(),
+            root,
+        });
+    }
+    Ok(root)
 }
 
 /// Reads all rows, as a conversion does, and gives the checksum of each.
@@ -279,130 +282,6 @@ fn documents(input: &Path, group: Option<&str>, matrices: &[SelectedMatrix]) -> 
     // The one next to the input first: by that it is found again.
     found.sort_by_cached_key(|path| (path.components().count(), path.clone()));
     found
-}
-
-/// The writer, and the files that it has been told of.
-struct Files {
-    writer: LinkedWriter,
-    numbers: HashMap<PathBuf, u32>,
-}
-
-impl Files {
-    /// The number of a file.
-    fn number(&mut self, path: &Path) -> Result<u32, ConvertError> {
-        if let Some(&number) = self.numbers.get(path) {
-            return Ok(number);
-        }
-        let number = self.writer.add_file(path)?;
-        self.numbers.insert(path.to_path_buf(), number);
-        Ok(number)
-    }
-
-    /// A matrix for the writer, with the rows of each input.
-    fn matrix(
-        &mut self,
-        inputs: &[PathBuf],
-        first_files: &[Option<u32>],
-        selected: &SelectedMatrix,
-        stored: Vec<StoredRows>,
-        source: serde_json::Value,
-    ) -> Result<SourceMatrix, ConvertError> {
-        let mut counts = selected.matrix.stored_per_row(0..selected.matrix.n_obs());
-        let mut rows = Vec::with_capacity(stored.len());
-        assert_eq!(stored.len(), inputs.len(), "the rows of each input");
-        for ((input, &first), stored) in inputs.iter().zip(first_files).zip(stored) {
-            let own = counts.by_ref().take(stored.n_obs as usize).map(u32::try_from);
-            let refused = |reason| ConvertError::NotLinkable {
-                file: input.clone(),
-                matrix: selected.selection.path(),
-                reason,
-            };
-            let counts = own
-                .collect::<Result<Vec<u32>, _>>()
-                .map_err(|_| refused("a row has 2^32 entries or more".to_owned()))?;
-            let n_vars = stored
-                .column_map
-                .as_ref()
-                .map_or(selected.matrix.n_vars(), |map| map.len() as u64);
-            if let Some(row) = counts.iter().position(|&count| u64::from(count) > n_vars) {
-                let count = counts[row];
-                return Err(refused(format!(
-                    "row {row} has {count} values in {n_vars} columns, so that some are of the same column"
-                )));
-            }
-            let indices = stored.indices.map(|array| self.array(array)).transpose()?;
-            let data = self.array(stored.data)?;
-            let file = match first {
-                Some(file) => file,
-                // It is a file, which its arrays are in.
-                None => self.number(input)?,
-            };
-            rows.push(SourceInput {
-                file,
-                column_map: stored.column_map,
-                indices,
-                data,
-                counts,
-            });
-        }
-        Ok(SourceMatrix {
-            n_vars: selected.matrix.n_vars(),
-            value_type: selected.matrix.value_type(),
-            inputs: rows,
-            checksums: None,
-            source,
-        })
-    }
-
-    fn array(&mut self, stored: StoredArray) -> Result<SourceArray, ConvertError> {
-        let mut numbers = Vec::with_capacity(stored.files.len());
-        for path in &stored.files {
-            numbers.push(self.number(path)?);
-        }
-        let chunk = |chunk: StoredChunk| SourceChunk {
-            offset_bytes: chunk.offset_bytes,
-            stored_bytes: chunk.stored_bytes,
-            file: numbers[chunk.file as usize],
-            filter_mask: chunk.filter_mask,
-        };
-        let mut fill = [0; 8];
-        let width = stored.fill.len().min(8);
-        fill[..width].copy_from_slice(&stored.fill[..width]);
-        Ok(SourceArray {
-            path: stored.path,
-            value_type: stored.value_type,
-            big_endian: stored.big_endian,
-            layout: match stored.extents {
-                StoredExtents::Runs(runs) => {
-                    let run = |run: StoredRun| SourceRun {
-                        first: run.first,
-                        offset_bytes: run.offset_bytes,
-                        file: numbers[run.file as usize],
-                    };
-                    SourceLayout::Runs(runs.into_iter().map(run).collect())
-                }
-                StoredExtents::Chunks { elements, chunks } => SourceLayout::Chunks {
-                    elements,
-                    chunks: chunks.into_iter().map(chunk).collect(),
-                },
-                StoredExtents::Tiles {
-                    rows,
-                    columns,
-                    chunks,
-                } => SourceLayout::Tiles {
-                    rows,
-                    columns,
-                    chunks: chunks.into_iter().map(chunk).collect(),
-                },
-            },
-            filters: stored
-                .filters
-                .into_iter()
-                .map(|filter| (filter.id, filter.client_data))
-                .collect(),
-            fill,
-        })
-    }
 }
 
 /// What the store does not hold, with those options only that links have.
