@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-/// Set it to have the list written anew.
+/// Set it to have the list written again.
 const UPDATE: &str = "CELLRING_UPDATE_PUBLIC_API";
 
 fn root() -> &'static Path {

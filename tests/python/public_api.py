@@ -2,8 +2,8 @@
 
     python3 public_api.py DIRECTORY_OF_THE_CRATE
 
-Items that documentation hides are not public. A line has the declaration of an item, a field, a variant or a method; of implemented traits
-only those are listed that callers write code against.
+Items that documentation hides are not public, nor are the private files that public items are in. A line has the declaration of an item, a
+field, a variant or a method; of implemented traits only those are listed that callers write code against.
 """
 
 import html
@@ -49,7 +49,10 @@ def main():
         if item:
             kind, name = item.groups()
             declaration = re.search(r'<pre class="rust [^"]*item-decl">(.*?)</pre>', page, re.S)
-            declared = text(declaration[1]) if declaration and kind in ("fn", "constant", "type") else kind
+            if declaration is None:
+                # It leads on from the file where an item is to the module that exports it.
+                continue
+            declared = text(declaration[1]) if kind in ("fn", "constant", "type") else kind
             lines.add(f"{module}::{name} | {declared}")
             if kind in ("struct", "enum", "trait"):
                 lines.update(f"{module}::{name} | {member}" for member in members(page))
