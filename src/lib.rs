@@ -44,7 +44,6 @@ pub mod loader;
 pub mod minibatch;
 pub mod plan;
 pub mod select;
-mod setters;
 pub mod store;
 pub mod writer;
 

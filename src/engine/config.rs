@@ -1,6 +1,6 @@
 //! How an engine is asked to read.
 
-use crate::setters::setters;
+use cellring_core::setters;
 use std::fmt;
 use std::str::FromStr;
 
@@ -55,7 +55,7 @@ pub struct EngineConfig {
     /// quarter of that.
     pub depth: Option<u32>,
     /// Number of rings, 1 to 64; the reads from one device go to its rings in turn. By default one for each
-    /// device that holds files (`st_dev`), and a further one where there are more than two cores and the thread
+    /// device that holds files (`st_dev`), and another one where there are more than two cores and the thread
     /// of a ring is busy all the time with reads waiting: a ring does several GB/s.
     pub rings: Option<u32>,
     /// Number of threads of `pread` (8 by default) and `mmap` (4 by default), at most 256.

@@ -1,6 +1,6 @@
 //! How data is copied to the device, and what has been copied.
 
-use crate::setters::setters;
+use cellring_core::setters;
 
 /// How data is copied to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

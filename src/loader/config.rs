@@ -4,7 +4,7 @@ use crate::engine::EngineConfig;
 use crate::gpu::Gpu;
 use crate::minibatch::{ColumnChoice, Layout, OutputConfig, OutputType};
 use crate::plan::{SamplerConfig, SamplerData};
-use crate::setters::setters;
+use cellring_core::setters;
 
 /// How a loader reads and what it delivers.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct LoaderConfig {
     pub decode_threads: usize,
     /// What minibatches look like: layout, types, genes, scale.
     pub output: OutputConfig,
-    /// Further matrices of the same cells that are delivered with each minibatch ([`Minibatch::matrices`]): layers, `raw/X`, arrays of
+    /// Other matrices of the same cells that are delivered with each minibatch ([`Minibatch::matrices`]): layers, `raw/X`, arrays of
     /// `obsm`, as far as the store holds them ([`Store::matrices`](crate::Store::matrices)).
     ///
     /// [`Minibatch::matrices`]: crate::minibatch::Minibatch::matrices
@@ -40,7 +40,7 @@ pub struct LoaderConfig {
     pub allow_rounding: bool,
 }
 
-/// A further matrix to deliver, and what it looks like. A name alone asks for CSR as it is in the store, or, for an
+/// Another matrix to deliver, and what it looks like. A name alone asks for CSR as it is in the store, or, for an
 /// array of `obsm`, for all its values in their own type, row by row.
 ///
 /// ```

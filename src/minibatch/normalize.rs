@@ -2,7 +2,7 @@
 
 use super::lanes::{Lanes, N_SMALL, TABLE_LEN};
 use super::logarithm::ln_1p;
-use crate::setters::setters;
+use cellring_core::setters;
 
 /// Library size and logarithm, as scanpy's `normalize_total` and `log1p` define them for `float32` matrices.
 ///

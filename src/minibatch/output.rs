@@ -6,7 +6,7 @@ use super::error::OutputError;
 use super::genes::GeneSelection;
 use super::normalize::Normalize;
 use crate::format::ValueType;
-use crate::setters::setters;
+use cellring_core::setters;
 
 /// What minibatches look like. The default is CSR with `i32` indices and `f32` values, as they are in the store.
 ///

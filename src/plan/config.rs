@@ -8,7 +8,7 @@ use super::limits::MAX_OBS;
 use super::order::OrderConfig;
 use super::strategy::Strategy;
 use super::subset::Subset;
-use crate::setters::setters;
+use cellring_core::setters;
 
 /// The order of an epoch and how ranks share it.
 ///

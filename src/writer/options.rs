@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::format::constants::{DEFAULT_ALIGNMENT, DEFAULT_BLOCK_SIZE};
 use crate::format::{Encoding, ValueType, VarOrder};
-use crate::setters::setters;
+use cellring_core::setters;
 
 /// What a store is to be like.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use crate::plan::order::OrderConfig;
 use crate::plan::settings::SettingsBuilder;
 use crate::plan::universe::Universe;
 use crate::plan::weights::Weights;
-use crate::setters::setters;
+use cellring_core::setters;
 
 /// Classes to balance: for [`Strategy::Balanced`](super::Strategy::Balanced).
 #[derive(Clone, Debug)]

@@ -28,7 +28,7 @@ use crate::plan::universe::Universe;
 ///
 /// use cellring::plan::{Custom, Sampler, SamplerConfig, SamplerData, Strategy, UserOrder};
 ///
-/// /// A curriculum: the first epoch takes the easiest cells, each further one harder ones too, until all are taken.
+/// /// A curriculum: the first epoch takes the easiest cells, each later one harder ones too, until all are taken.
 /// #[derive(Debug)]
 /// struct Curriculum {
 ///     /// Stretches of the store, from the easiest to the hardest.

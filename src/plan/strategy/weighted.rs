@@ -11,7 +11,7 @@ use crate::plan::order::{Drawn, EpochOrder, Order, OrderConfig};
 use crate::plan::settings::SettingsBuilder;
 use crate::plan::universe::Universe;
 use crate::plan::weights::{Axis, Weights};
-use crate::setters::setters;
+use cellring_core::setters;
 
 /// Weights to draw by: for [`Strategy::Weighted`](super::Strategy::Weighted).
 #[derive(Clone, Debug)]

@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
+use cellring_core::setters;
+
 use super::error::{ReadError, Result};
 
 pub(crate) const GROUP_OPTION: &str = "--group";
 
 /// Which part of an input is read. The default is an AnnData at the root, or all features of a matrix of 10x Genomics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OpenOptions {
     /// The group that holds the AnnData, as `mod/rna` of MuData or `tables/table` of SpatialData.
     pub group: Option<String>,
@@ -21,6 +24,13 @@ pub struct OpenOptions {
 }
 
 impl OpenOptions {
+    setters! {
+        group: into Option<String>,
+        genome: into Option<String>,
+        feature_types: each String,
+        force_read: as bool,
+    }
+
     /// Refuses what AnnData does not have.
     pub(super) fn check_anndata(&self, file: &Path) -> Result<()> {
         let option = match (&self.genome, self.feature_types.as_slice()) {

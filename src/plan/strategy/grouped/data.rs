@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::setters::setters;
+use cellring_core::setters;
 
 /// Groups to make sets of: for [`Strategy::Grouped`](crate::plan::Strategy::Grouped).
 #[derive(Clone, Debug)]

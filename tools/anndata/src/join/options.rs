@@ -1,5 +1,7 @@
 //! How inputs become one.
 
+use cellring_core::setters;
+
 /// Which genes several inputs have together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VarJoin {
@@ -28,6 +30,7 @@ impl VarJoin {
 
 /// How inputs become one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct JoinOptions {
     /// Which genes.
     pub var: VarJoin,
@@ -45,6 +48,15 @@ pub struct JoinOptions {
 }
 
 impl JoinOptions {
+    setters! {
+        var: as VarJoin,
+        var_key: into Option<String>,
+        label_column: into Option<String>,
+        labels: into Option<Vec<String>>,
+        obs_columns: into Option<Vec<String>>,
+        index_unique: into Option<String>,
+    }
+
     /// Whether they change anything about a single input.
     pub fn is_default_for_one(&self) -> bool {
         self.label_column.is_none() && self.index_unique.is_none()
