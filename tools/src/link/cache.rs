@@ -64,10 +64,7 @@ pub fn open(path: &Path, source_root: Option<&Path>) -> Result<Opened, ConvertEr
 ///
 /// # Errors
 /// As [`Store::open`].
-pub fn open_existing(
-    path: &Path,
-    source_root: Option<&Path>,
-) -> Result<Option<Opened>, ConvertError> {
+pub fn open_existing(path: &Path, source_root: Option<&Path>) -> Result<Option<Opened>, ConvertError> {
     match Place::of(path)? {
         None => open_store(path, source_root).map(Some),
         Some(place) => Ok(place.existing()?.map(|store| place.opened(store))),
@@ -130,9 +127,7 @@ impl Place {
         }
         match Store::open_below(&self.cached, self.root()) {
             Ok(store) => Ok(Some(store)),
-            Err(error) if matches!(error.kind(), Damaged | Changed | NotAStore | Version) => {
-                Ok(None)
-            }
+            Err(error) if matches!(error.kind(), Damaged | Changed | NotAStore | Version) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -160,13 +155,8 @@ impl Place {
             force: true,
             ..LinkOptions::default()
         };
-        link(
-            slice::from_ref(&self.file),
-            &self.cached,
-            &options,
-            &|_, _| (),
-        )
-        .map_err(|error| in_the_way(error, &self.cached, &self.file))?;
+        link(slice::from_ref(&self.file), &self.cached, &options, &|_, _| ())
+            .map_err(|error| in_the_way(error, &self.cached, &self.file))?;
         prune(&self.directory, &self.cached);
         Ok(Store::open_below(&self.cached, self.root())?)
     }
@@ -194,7 +184,7 @@ fn in_the_way(error: ConvertError, cached: &Path, file: &Path) -> ConvertError {
 }
 
 /// Whether a path is that of an HDF5 file or of a zarr, in a directory or in a zip file: all else is a store, or wrong.
-fn is_input(path: &Path) -> bool {
+pub(crate) fn is_input(path: &Path) -> bool {
     if path.is_dir() {
         return ZARR_ROOTS.iter().any(|name| path.join(name).is_file());
     }

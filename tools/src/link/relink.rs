@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use cellring::Store;
 use cellring::store::LinkTargets;
 use cellring::writer::Relocation;
-use cellring_anndata::OpenOptions;
 use serde::Serialize;
 
 use super::linking::{LinkOptions, LinkReport, link};
@@ -14,8 +13,9 @@ use crate::convert::{ConvertError, Origin};
 /// Links the inputs that a store leads to again, with the matrices and the group that were linked, joined as they were, and replaces the
 /// store.
 ///
-/// `source_root`: the directory below which the inputs are; `None`: the one that the store is in. `force_read`: as in [`OpenOptions`].
-/// `checksum`: whether it gets checksums; one that has them keeps them. `progress`: as in [`link`].
+/// `source_root`: the directory below which the inputs are; `None`: the one that the store is in. `force_read`: as in
+/// [`OpenOptions`](cellring_anndata::OpenOptions). `checksum`: whether it gets checksums; one that has them keeps them. `progress`: as in
+/// [`link`].
 ///
 /// # Errors
 /// [`ConvertError`]; the store is as it was then.
@@ -35,10 +35,7 @@ pub fn refresh(
     }
     let mut selections = origin.selections.into_iter();
     let options = LinkOptions {
-        open: OpenOptions {
-            force_read,
-            ..origin.open
-        },
+        open: origin.open.force_read(force_read),
         join: origin.join,
         obs_columns: origin.obs_columns,
         selection: selections.next().unwrap_or_default(),

@@ -28,7 +28,7 @@ impl StoreArg {
 
     /// The directory below which the files are that the store leads to, if it is not the one that the store is in.
     pub(crate) fn source_root(&self) -> Option<PathBuf> {
-        match self.path.is_file() {
+        match link::is_input(&self.path) {
             // It was linked on the way, and the store is elsewhere.
             true => Some(self.path.canonicalize().ok()?.parent()?.to_path_buf()),
             false => self.source_root.clone(),

@@ -270,6 +270,38 @@ fn with_cache(cache: &Path, args: &[&str]) -> (i32, String, String) {
     )
 }
 
+/// A file may be a directory: what converting it brings is measured all the same.
+#[test]
+fn a_zarr_that_is_linked_automatically_is_measured_beside_a_conversion() {
+    let directory = scratch();
+    let zarr = shown(&directory.path().join("s.zarr"));
+    let store = shown(&directory.path().join("s.cellring"));
+    report(&[
+        "convert",
+        &shown(&compressed(directory.path(), 5_000)),
+        "-o",
+        &store,
+    ]);
+    report(&["export", &store, &zarr]);
+    let bench = [
+        "bench",
+        &zarr,
+        "--seconds",
+        "0.02",
+        "--block-size",
+        "64",
+        "--fetch-factor",
+        "4",
+        "--json",
+    ];
+    let (code, stdout, said) = with_cache(&directory.path().join("cache"), &bench);
+    assert_eq!(code, 0, "{said}");
+    let found: Value = serde_json::from_str(&stdout).unwrap();
+    let converted = &found["converted"];
+    assert_eq!(converted["not_measured"], Value::Null, "{found}");
+    assert!(converted["times_as_fast"].as_f64().unwrap() > 0.0, "{found}");
+}
+
 #[test]
 fn links_are_measured_and_tuned_with_their_chunks() {
     let directory = scratch();
