@@ -67,7 +67,7 @@ def damaged(file: str, at: int | None, text: str) -> NoReturn:
 # ---- CRC-32C ----
 
 def _crc_tables() -> tuple[list[int], list[int]]:
-    """What 16 bits become when they are pushed out by 16 and by 32 further bits: four bytes take two look-ups."""
+    """What 16 bits become when they are pushed out by 16 and by 32 more bits: four bytes take two look-ups."""
     x = np.arange(1 << 16, dtype=np.uint32)
     polynomial = np.uint32(0x82F63B78)  # 0x1EDC6F41 reflected
     tables = []
@@ -268,7 +268,7 @@ def parse_manifest(data: bytes, check_crc: bool, notes: Notes) -> Manifest:
 
 
 def read_matrices(found: dict[str, Any], manifest: Manifest) -> None:
-    """Section 10: the entries of further matrices."""
+    """Section 10: the entries of other matrices."""
     names = {member(found, "name", str)} if found.get("name") is not None else set()
     for k, entry in enumerate(member(found, "matrices", list) if "matrices" in found else []):
         if type(entry) is not Members:
@@ -535,7 +535,7 @@ class Store:
     """Checks a store from its manifest inwards; `read` decodes and checks all obs."""
 
     def __init__(self, path: Path, check_crc: bool, of: tuple[Store, Manifest] | None = None) -> None:
-        """`of`: for a further matrix, the store, and what the matrix's entry says."""
+        """`of`: for another matrix, the store, and what the matrix's entry says."""
         self.path, self.check_crc, self.notes, self.of = path, check_crc, Notes(), of and of[0]
         self.root = self.of.root if self.of else path.resolve().parent
         self.manifest = of[1] if of else parse_manifest(self.load(MANIFEST), check_crc, self.notes)

@@ -180,8 +180,8 @@ fn modules_import_only_downwards() {
             }) {
                 let allowed = used.starts_with(module)
                     || may.iter().any(|m| used.starts_with(m))
-                    // What all layers fail with, and how configurations are made.
-                    || ["Error", "Result", "error::", "{Error", "{Result", "setters::"].iter().any(|m| used.starts_with(m))
+                    // What all layers fail with.
+                    || ["Error", "Result", "error::", "{Error", "{Result"].iter().any(|m| used.starts_with(m))
                     || name.contains("/tests")
                     || name.ends_with("/testing.rs");
                 assert!(
@@ -278,40 +278,56 @@ const AFTER_LIES: &[&str] = &[
     "above", "at", "before", "below", "between", "beyond", "outside", "within", "wholly",
 ];
 
-/// Text that people read: words, and the line that each is in. Lines of documentation that follow each other are one text.
+/// What may follow "further", which says how far. For "another" or "more" it is a fault.
+const AFTER_FURTHER: &[&str] = &["away", "down", "from", "on", "right", "than", "up"];
+
+/// Text that people read: words, and the line that each is in. Lines of a comment that follow each other are one text.
 type Text<'a> = Vec<(&'a str, usize)>;
 
-/// Documentation comments, and lines that hold strings.
+fn words(line: &str, number: usize) -> Text<'_> {
+    line.split_whitespace().map(|word| (word, number)).collect()
+}
+
+/// Comments, and lines that hold strings.
 fn texts_of_source(source: &str) -> Vec<Text<'_>> {
-    let mut texts: Vec<Text<'_>> = vec![vec![]];
+    let mut texts: Vec<Text<'_>> = vec![];
+    let mut kind = "";
     for (number, line) in (1..).zip(source.lines()) {
         let line = line.trim_start();
-        let words = |text: &str| text.split_whitespace().count();
-        match line.strip_prefix("///").or_else(|| line.strip_prefix("//!")) {
-            Some(text) if words(text) > 0 => {
-                let last = texts.len() - 1;
-                texts[last].extend(text.split_whitespace().map(|word| (word, number)));
-            }
-            _ => {
-                if line.contains('"') && !line.starts_with("//") {
-                    texts.push(line.split_whitespace().map(|word| (word, number)).collect());
-                }
+        let comment = ["///", "//!", "//"]
+            .into_iter()
+            .find_map(|mark| Some((mark, line.strip_prefix(mark)?)));
+        let (now, text) = comment.unwrap_or_default();
+        if text.trim().is_empty() {
+            kind = "";
+        } else {
+            if now != kind {
                 texts.push(vec![]);
             }
+            kind = now;
+            let last = texts.len() - 1;
+            texts[last].extend(words(text, number));
+        }
+        if comment.is_none() {
+            // Code, which may hold a string and end with a comment.
+            let (code, comment) = line.split_once(" // ").unwrap_or((line, ""));
+            texts.push(words(if code.contains('"') { code } else { "" }, number));
+            texts.push(words(comment, number));
         }
     }
     texts
 }
 
-/// The paragraphs of a page.
+/// The paragraphs of a page, or of a Python source, whose comments and code are read alike.
 fn texts_of_page(page: &str) -> Vec<Text<'_>> {
     let mut texts: Vec<Text<'_>> = vec![vec![]];
     for (number, line) in (1..).zip(page.lines()) {
+        let line = line.trim_start().trim_start_matches('#');
         if line.trim().is_empty() {
             texts.push(vec![]);
         }
         let last = texts.len() - 1;
-        texts[last].extend(line.split_whitespace().map(|word| (word, number)));
+        texts[last].extend(words(line, number));
     }
     texts
 }
@@ -345,6 +361,12 @@ fn faults(text: &Text<'_>) -> Vec<(usize, String)> {
         if rest[0] == "lies" && !AFTER_LIES.contains(&next) {
             found.push((*line, "\"lies\": write \"is\"".to_owned()));
         }
+        if rest[0] == "further" && !next.is_empty() && !AFTER_FURTHER.contains(&next) {
+            found.push((
+                *line,
+                format!("\"further {next}\": write \"another\", \"other\" or \"more\""),
+            ));
+        }
         if begins(rest, &["is", "no"])
             && !AFTER_IS_NO.contains(&rest.get(2).map_or("", String::as_str))
             // "There is no" is plain English; it may be at the beginning of a string.
@@ -371,8 +393,11 @@ fn the_english_is_plain() {
         let faults = texts.iter().flat_map(faults);
         found.extend(faults.map(|(line, fault)| format!("{name}:{line}: {fault}")));
     }
-    let guide = std::fs::read_dir(root().join("src/guide")).unwrap();
-    let pages = guide.map(|entry| entry.unwrap().path());
+    let files_of = |folder: &str, extension: &'static str| {
+        let files = std::fs::read_dir(root().join(folder)).unwrap();
+        let paths = files.map(|entry| entry.unwrap().path());
+        paths.filter(move |path| path.extension().is_some_and(|found| found == extension))
+    };
     let named = [
         "README.md",
         "ARCHITECTURE.md",
@@ -382,13 +407,16 @@ fn the_english_is_plain() {
         "examples/README.md",
         "src/format/FORMAT.md",
         "src/loader/PERFORMANCE.md",
+        "src/plan/SPEC.md",
+        "tests/FAULTS.md",
         "tools/MANUAL.md",
         "tools/anndata/README.md",
         "tools/python/README.md",
         "tools/python/examples/README.md",
     ];
-    let pages = pages.chain(named.iter().map(|page| root().join(page)));
-    for page in pages.filter(|page| page.extension().is_some_and(|extension| extension == "md")) {
+    let named = named.iter().map(|page| root().join(page));
+    let sources = files_of("tools/python/python/cellring", "py");
+    for page in files_of("src/guide", "md").chain(named).chain(sources) {
         let text = std::fs::read_to_string(&page).unwrap();
         let texts = texts_of_page(&text);
         let faults = texts.iter().flat_map(faults);
@@ -412,7 +440,12 @@ fn faults_of_english_are_found() {
         lines("/// The value lies between 0 and 1; there is no size, and it stands behind a trait.\n"),
         [0; 0]
     );
-    assert_eq!(lines("// nobody\nlet nobody = 1;\n"), [0; 0]);
+    assert_eq!(lines("let nobody = 1;\n"), [0; 0]);
+    assert_eq!(
+        lines("// Each block stands behind\n// its own length.\nlet x = 1; // nobody\n"),
+        [1, 3]
+    );
+    assert_eq!(lines("/// A further matrix; further down are more.\n"), [1]);
 }
 
 /// The fault table names the test that makes each fault.

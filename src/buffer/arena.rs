@@ -108,7 +108,7 @@ impl Arena {
             self.layout.n_slots()
         );
         let (region, offset) = self.layout.place(slot);
-        // SAFETY: the layout places every slot, with its tail, inside the `mapped_bytes` behind `base`.
+        // SAFETY: the layout places every slot, with its tail, inside the `mapped_bytes` from `base` on.
         (unsafe { self.base.add(offset) }, region)
     }
 
@@ -116,7 +116,7 @@ impl Arena {
     pub(super) fn regions(&self) -> impl Iterator<Item = (NonNull<u8>, usize)> + '_ {
         (0..self.layout.n_regions()).map(|region| {
             let (offset, len) = self.layout.region(region);
-            // SAFETY: the layout places every region inside the `mapped_bytes` behind `base`.
+            // SAFETY: the layout places every region inside the `mapped_bytes` from `base` on.
             (unsafe { self.base.add(offset) }, len)
         })
     }
@@ -127,7 +127,7 @@ impl Arena {
             self.layout.region(1).0,
             self.layout.region(self.layout.n_regions() - 1),
         );
-        // SAFETY: the layout places every region inside the `mapped_bytes` behind `base`.
+        // SAFETY: the layout places every region inside the `mapped_bytes` from `base` on.
         (unsafe { self.base.add(first) }, last + len - first)
     }
 
@@ -164,7 +164,7 @@ impl Arena {
             }
         }
         for offset in (0..n_bytes.min(self.mapped_bytes)).step_by(4096) {
-            // SAFETY: in bounds of the mapping, which nobody else knows of yet.
+            // SAFETY: in bounds of the mapping, which no other code knows of yet.
             unsafe { self.base.add(offset).write_volatile(0) };
         }
         Ok(())
@@ -215,7 +215,7 @@ fn map_aligned(len_bytes: usize) -> io::Result<NonNull<u8>> {
         // SAFETY: the first `head` bytes of our own new mapping, a whole number of pages.
         unsafe { libc::munmap(start.as_ptr().cast(), head) };
     }
-    // SAFETY: the last `tail` bytes of our own new mapping, behind the `len_bytes` that are kept.
+    // SAFETY: the last `tail` bytes of our own new mapping, after the `len_bytes` that are kept.
     unsafe { libc::munmap(base.as_ptr().add(len_bytes).cast(), tail) };
     Ok(base)
 }

@@ -32,7 +32,7 @@ const TAIL_BYTES: usize = SLOT_ALIGN_BYTES;
 
 const _: () = assert!(TAIL_BYTES >= SLACK_BYTES);
 
-/// Where each slot is: behind the region of the probe, regions of at most 1 GiB, each holding whole slots with their tails.
+/// Where each slot is: after the region of the probe, regions of at most 1 GiB, each holding whole slots with their tails.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SlotLayout {
     n_slots: usize,

@@ -127,7 +127,7 @@ impl Pool {
 
     /// Has those that wait ask again whether they are stopped.
     pub(crate) fn wake(&self) {
-        // Under the lock, so that nobody is between asking and waiting.
+        // Under the lock, so that no thread is between asking and waiting.
         let _state = self.shared.lock();
         self.shared.changed.notify_all();
     }

@@ -57,7 +57,7 @@ impl Slot {
 
     /// The bytes of the slot and [`SLACK_BYTES`] more of no meaning, for decoders that read whole vectors.
     pub fn as_padded_slice(&self) -> &[u8] {
-        // SAFETY: as in `as_slice`; the layout leaves a tail of at least SLACK_BYTES behind each slot, which
+        // SAFETY: as in `as_slice`; the layout leaves a tail of at least SLACK_BYTES after each slot, which
         // belongs to this slot alone and is never written.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len() + SLACK_BYTES) }
     }

@@ -105,7 +105,7 @@ pub(super) fn cache_extents(file: &File) {
         extent_count: 0,
         reserved: 0,
     };
-    // SAFETY: the request is as FIEMAP wants it, and room for no extents means that nothing is written behind
+    // SAFETY: the request is as FIEMAP wants it, and room for no extents means that nothing is written after
     // it.
     unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FIEMAP, &raw mut request) };
 }

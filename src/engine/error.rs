@@ -49,7 +49,7 @@ pub enum EngineError {
         expected_bytes: u32,
         /// How many it had.
         found_bytes: u32,
-        /// The first byte behind the read.
+        /// The first byte after the read.
         end_bytes: u64,
     },
     /// A read that cannot be made; nothing of its submission was read.

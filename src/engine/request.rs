@@ -6,7 +6,7 @@ use std::fs;
 /// there is no such device (a network filesystem, tmpfs, btrfs) or the kernel does not tell.
 pub(super) fn max_request_bytes(device: u64) -> Option<u64> {
     let (major, minor) = (libc::major(device), libc::minor(device));
-    // A partition has no queue of its own: that of its disk lies beside it.
+    // A partition has no queue of its own: that of its disk is beside it.
     ["queue", "../queue"].into_iter().find_map(|queue| {
         let file = format!("/sys/dev/block/{major}:{minor}/{queue}/max_sectors_kb");
         let kib: u64 = fs::read_to_string(file).ok()?.trim().parse().ok()?;

@@ -76,7 +76,7 @@ pub(crate) const VAR_FILE: &str = "var.arrow";
 pub const ROLE_KEY: &str = "cellring.role";
 /// Role of the field that holds the names.
 pub const ROLE_INDEX: &str = "index";
-/// Role, and name behind the prefix `cellring.`, of the field that holds each column's place in the source.
+/// Role, and name after the prefix `cellring.`, of the field that holds each column's place in the source.
 pub const ROLE_SOURCE_POSITION: &str = "source_position";
 /// Name of that field.
 #[doc(hidden)]
@@ -87,12 +87,12 @@ pub(crate) fn shard_file(number: u32) -> String {
     format!("shard-{number:05}.bin")
 }
 
-/// Directory of further matrix `number` within the store.
+/// Directory of the other matrix `number` within the store.
 pub(crate) fn matrix_directory(number: usize) -> String {
     format!("{MATRICES_DIRECTORY}/{number:05}")
 }
 
-/// What holds the directories of further matrices.
+/// What holds the directories of other matrices.
 pub(crate) const MATRICES_DIRECTORY: &str = "matrices";
 
 const _: () = assert!(DESCRIPTOR_BYTES * 8 >= 5 + 5 + 1 + 1 + 6 + 6);

@@ -24,7 +24,7 @@ pub struct ShardEntry {
 pub struct FileEntry {
     pub file: FileName,
     pub bytes: u64,
-    /// Shared, since further matrices have the same obs.
+    /// Shared, since other matrices have the same obs.
     #[serde(with = "hex_list")]
     pub crc32c: Arc<[u32]>,
 }

@@ -116,8 +116,8 @@ pub enum FormatError {
         /// What there is.
         columns: String,
     },
-    /// A further matrix was asked for that the store does not have.
-    #[error("{}: no further matrix {name:?}; the store has: {available}; convert with it, or ask for another", store.display())]
+    /// Another matrix was asked for that the store does not have.
+    #[error("{}: no other matrix {name:?}; the store has: {available}; convert with it, or ask for another", store.display())]
     NoMatrix {
         /// The store.
         store: PathBuf,

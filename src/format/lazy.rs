@@ -83,7 +83,7 @@ impl Lazy {
         if !is_read {
             self.read(first..last + 1)?;
         }
-        // SAFETY: the bytes lie within the memory, and their pages have been read, so that nobody writes there any more. An array of
+        // SAFETY: the bytes lie within the memory, and their pages have been read, so that no thread writes there any more. An array of
         // bytes needs no alignment.
         Ok(unsafe { self.start.add(at).cast::<[u8; N]>().read() })
     }
@@ -105,7 +105,7 @@ impl Lazy {
         if !pages.all(|page| self.has(page)) {
             self.read(range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES))?;
         }
-        // SAFETY: the range lies within the memory, and every page of it has been read, so that nobody writes there any more.
+        // SAFETY: the range lies within the memory, and every page of it has been read, so that no thread writes there any more.
         Ok(unsafe { slice::from_raw_parts(self.start.add(range.start), range.end - range.start) })
     }
 
@@ -145,7 +145,7 @@ impl Lazy {
                 next += 1;
             }
             let bytes = first * PAGE_BYTES..(next * PAGE_BYTES).min(self.len());
-            // SAFETY: the bytes lie within the memory; none of their pages has been read, so that nobody looks at them, and the lock
+            // SAFETY: the bytes lie within the memory; none of their pages has been read, so that no thread looks at them, and the lock
             // keeps others from writing there.
             let into = unsafe { slice::from_raw_parts_mut(self.start.add(bytes.start), bytes.len()) };
             self.file.read_at(into, bytes.start)?;

@@ -53,7 +53,7 @@ pub struct Manifest {
     pub source: serde_json::Value,
 }
 
-/// A further matrix of the same obs (`FORMAT.md`, section 10). Its members have the meaning that they have in the
+/// Another matrix of the same obs (`FORMAT.md`, section 10). Its members have the meaning that they have in the
 /// [`Manifest`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "FORMAT.md, sections 2 and 10")]
@@ -197,7 +197,7 @@ impl Manifest {
         }
     }
 
-    /// The further matrices have names and places of their own, and each follows the rules of a store.
+    /// The other matrices have names and places of their own, and each follows the rules of a store.
     fn check_matrices(&self, file: &Path) -> Result<(), FormatError> {
         let mut names: HashSet<&str> = self.name.iter().map(String::as_str).collect();
         for (number, entry) in self.matrices.iter().enumerate() {
@@ -225,7 +225,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// A further matrix as a store of its own: what it shares is that of this one.
+    /// Another matrix as a store of its own: what it shares is that of this one.
     pub fn of_matrix(&self, entry: &MatrixEntry) -> Self {
         let entry = entry.clone();
         Self {

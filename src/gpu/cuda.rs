@@ -94,7 +94,7 @@ impl Cuda {
         // The length is that of the array.
         call!(cuDeviceGetName(name.as_mut_ptr(), 255, device)).map_err(refused)?;
         call!(cuDevicePrimaryCtxRetain(&mut context, device)).map_err(refused)?;
-        // SAFETY: the driver wrote at most 255 bytes with a 0 behind them, and the array was zeros.
+        // SAFETY: the driver wrote at most 255 bytes with a 0 after them, and the array was zeros.
         let name = unsafe { CStr::from_ptr(name.as_ptr()) };
         Ok(Self {
             device,

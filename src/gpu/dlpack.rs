@@ -257,7 +257,7 @@ unsafe fn point_within<T>(
 ) -> *mut T {
     let managed = Box::into_raw(managed);
     let tensor = tensor(managed);
-    // SAFETY: the box is whole and nobody else knows of it; the pointers stay valid until the deleter frees it.
+    // SAFETY: the box is whole and no other code knows of it; the pointers stay valid until the deleter frees it.
     unsafe {
         (*tensor).shape = (&raw mut (*managed).shape).cast();
         (*tensor).strides = (&raw mut (*managed).strides).cast();

@@ -145,6 +145,6 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
         stream: RawStream,
     ) -> Result<()>;
 
-    /// Copies from the device behind all that is on the stream, and waits for it.
+    /// Copies from the device after all that is on the stream, and waits for it.
     fn copy_to_host(&self, to: &mut [u8], from: DevicePtr, stream: RawStream) -> Result<()>;
 }

@@ -23,7 +23,7 @@ impl HostBuffer {
     pub fn pinned(gpu: &Gpu, len_bytes: usize) -> Self {
         let mut buffer = Self::pageable(len_bytes);
         let pages = buffer.start..buffer.start + len_bytes.next_multiple_of(PAGE_BYTES);
-        // Whole pages, that nothing else lies on.
+        // Whole pages, that hold nothing else.
         buffer.locked = gpu.lock_pages(&buffer.memory[pages]);
         buffer
     }

@@ -52,7 +52,7 @@ impl<S: CopySource> OnDevice<S> {
     /// # Errors
     /// If the driver refuses.
     pub fn read_back(&self, array: usize, stream: &Stream) -> Result<Vec<u8>, Error> {
-        // On the stream of the copies it is behind them anyway, and over when this returns.
+        // On the stream of the copies it comes after them anyway, and over when this returns.
         let array = match *stream == self.lease.shared.stream {
             true => self.arrays[array],
             false => self.on(stream)?[array],

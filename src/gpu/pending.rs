@@ -14,7 +14,7 @@ pub(super) struct PendingCopies<S> {
     pub(super) stream: Stream,
     pub(super) began: Event,
     pub(super) copied: Arc<Event>,
-    /// Whether `copied` stands behind all copies.
+    /// Whether `copied` comes after all copies.
     pub(super) is_recorded: bool,
     pub(super) is_lost: Arc<AtomicBool>,
 }

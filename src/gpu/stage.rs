@@ -15,7 +15,7 @@ pub(super) struct Stage {
     pub(super) memory: Option<DeviceMemory>,
     /// Host memory for what is gathered.
     pub(super) gather: Option<HostBuffer>,
-    /// Stands behind its last copies.
+    /// Comes after its last copies.
     pub(super) copied: Option<Arc<Event>>,
     /// What has to occur before the memory may be written again.
     pub(super) in_use: Vec<Event>,

@@ -1,6 +1,6 @@
 //! Copies to the device through a few stages: memory there that is used again and again.
 //!
-//! What is copied is owned by a [`PendingCopies`] until the event behind its copies has occurred, whatever else happens: an error
+//! What is copied is owned by a [`PendingCopies`] until the event after its copies has occurred, whatever else happens: an error
 //! half-way, a panic, an early drop. Where the driver cannot tell any more whether a copy is over, its source is leaked.
 #![allow(
     unsafe_code,
@@ -29,7 +29,7 @@ use super::stream::{Event, Stream};
 /// Copies sources to the device, on one stream.
 ///
 /// [`copy`](Self::copy) returns at once. Each source is dropped, so that its memory goes back where it came from (a slot to its pool,
-/// the arrays of a minibatch to the loader), as soon as the event behind its copy has occurred; a thread waits for that.
+/// the arrays of a minibatch to the loader), as soon as the event after its copy has occurred; a thread waits for that.
 pub struct Stager<S: CopySource> {
     // Dropped first: then the thread ends once all copies are over.
     pending: Option<Sender<PendingCopies<S>>>,
@@ -163,7 +163,7 @@ impl<S: CopySource> Stager<S> {
             let from = &flat[each.array][each.piece][each.bytes.clone()];
             gathered[each.to..each.to + from.len()].copy_from_slice(from);
         }
-        // The device's memory may be written once nobody reads it: that the stream waits for.
+        // The device's memory may be written once no stream reads it: that the stream waits for.
         for event in &stage.in_use {
             event.hold(&shared.stream)?;
         }
@@ -184,9 +184,9 @@ impl<S: CopySource> Stager<S> {
             };
             let to = start + to as u64;
             // SAFETY: `to` lies within the stage's memory, which has room for all of the plan and is freed only
-            // behind the stage's `copied`, or behind `copies`, which is dropped before `lease` where this ends
+            // after the stage's `copied`, or after `copies`, which is dropped before `lease` where this ends
             // early. `from` is memory of a source, which `copies` owns until then, moved or not, and which
-            // nobody can change (see `private::CopySource`); or the stage's gathered bytes, for which the same
+            // no code can change (see `private::CopySource`); or the stage's gathered bytes, for which the same
             // holds as for its memory.
             unsafe { driver.copy_to_device(to, from.as_ptr(), from.len(), shared.stream.raw()) }?;
         }

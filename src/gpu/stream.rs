@@ -1,4 +1,4 @@
-//! Streams and events as values that clean up behind themselves.
+//! Streams and events as values that clean up after themselves.
 
 use crate::Error;
 use std::ffi::c_void;
@@ -83,7 +83,7 @@ impl Stream {
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.is_owned {
-            // What is on it would go on; nobody could wait for it any more.
+            // What is on it would go on; no thread could wait for it any more.
             let _ = self.driver.synchronize(self.raw);
             self.driver.destroy_stream(self.raw);
         }

@@ -268,7 +268,7 @@ fn a_refused_copy_or_allocation_is_an_error_that_leaves_nothing_behind() {
 
 #[test]
 fn what_a_lost_device_may_still_read_is_never_used_again() {
-    // All but the event behind the copies.
+    // All but the event after the copies.
     for happened in 0..4 {
         let stand_in = StandIn::stopped(6);
         let (gpu, pool) = setup(&stand_in, 2);

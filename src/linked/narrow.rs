@@ -326,7 +326,7 @@ mod tests {
     fn canonical_rows_are_known() {
         assert!(ascend(&[1, 0, 2, 0, 0, 1], 2) && ascend(&[], 2) && ascend(&[1, 0, 0, 0], 4));
         assert!(!ascend(&[2, 0, 2, 0], 2) && !ascend(&[2, 0, 0, 0, 1, 0, 0, 0], 4));
-        // However it lies in memory.
+        // However it is aligned in memory.
         let bytes = [9, 1, 0, 2, 0];
         assert!(ascend(&bytes[1..], 2));
         assert!(has_zeros(&[1, 0], ValueType::U8) && !has_zeros(&[1, 0], ValueType::U16));

@@ -23,7 +23,7 @@ use crate::{Error, Store};
 /// What decoding needs besides the bytes.
 #[derive(Debug)]
 pub(super) struct DecodeContext {
-    /// The matrix of the store, and the further ones.
+    /// The matrix of the store, and the other ones.
     pub(super) matrices: Vec<DecodeMatrix>,
     pub(super) columns: Vec<ColumnReader>,
     pub(super) recycler: Arc<Recycler>,
@@ -137,7 +137,7 @@ impl PlacedRows<'_> {
         self.placed[row].parts.map(|place| match place.len_bytes {
             0 => Padded::default(),
             _ if is_linked => self.kept(place).into(),
-            // A slot has readable bytes behind its end for this.
+            // A slot has readable bytes after its end for this.
             len => {
                 let slot = self.slots.slot(place.slot).as_padded_slice();
                 Padded::new(&slot[place.offset_bytes as usize..], len as usize)

@@ -124,7 +124,7 @@ impl Fetch {
         for ((len, first), slot) in used.iter_mut().zip(&filled.slots) {
             *first = begin;
             if *len > 0 {
-                // A short copy costs no less: what lies behind comes along.
+                // A short copy costs no less: what comes after is copied too.
                 *len = (*len)
                     .max(UNIT_BYTES)
                     .next_multiple_of(ALIGN_BYTES)
@@ -184,7 +184,7 @@ impl Fetch {
         minibatches.map(|minibatch| minibatch.range.clone())
     }
 
-    /// Where the bytes of each obs are, for each matrix: that of the store, and the further ones in the order in which they were
+    /// Where the bytes of each obs are, for each matrix: that of the store, and the other ones in the order in which they were
     /// [chosen](crate::LoaderConfig::matrices).
     pub fn tables(&self) -> &[RowTable] {
         &self.tables

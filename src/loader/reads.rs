@@ -42,7 +42,7 @@ impl FetchExtents {
     }
 }
 
-/// The reads that a loader submits for the obs of a fetch, of a store without further matrices: offsets and lengths are multiples of `alignment`
+/// The reads that a loader submits for the obs of a fetch, of a store without other matrices: offsets and lengths are multiples of `alignment`
 /// ([`Engine::alignment`](crate::engine::Engine::alignment)), no read of several obs is longer than a request of the device
 /// ([`Engine::max_request_bytes`](crate::engine::Engine::max_request_bytes)), and each slot has `slot_bytes` bytes, which must be enough
 /// for the longest obs of the store and two more aligned units.

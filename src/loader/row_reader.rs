@@ -39,7 +39,7 @@ impl RowReader {
         }
         let (sender, completions) = channel();
         let engine = Engine::start(shard_paths, &pool, &config.engine, move |completion| {
-            // Nobody receives it if the reader is being dropped.
+            // No thread receives it if the reader is being dropped.
             let _ = sender.send(completion);
         })?;
         Ok(Self {

@@ -123,7 +123,7 @@ impl Minibatch {
             }
             matrices.push((layout, shape, arrays));
         }
-        // Behind a lock nobody takes: a minibatch moves into it, and is not looked at before it is dropped.
+        // Behind a lock that no thread takes: a minibatch moves into it, and is not looked at before it is dropped.
         let owner: Arc<dyn Any + Send + Sync> = Arc::new(Mutex::new(Given(self)));
         let matrices = matrices.into_iter().map(|(layout, shape, arrays)| {
             let arrays = arrays.into_iter().map(|(role, address, spec)| {

@@ -54,7 +54,7 @@ impl Fingerprint {
         self.0 = finish(self.0.wrapping_add(GOLDEN) ^ finish(word.wrapping_add(GOLDEN)));
     }
 
-    /// The length first, so that lists behind each other cannot be confused.
+    /// The length first, so that lists after each other cannot be confused.
     pub(crate) fn add_all(&mut self, len: u64, words: impl IntoIterator<Item = u64>) {
         self.add(len);
         words.into_iter().for_each(|word| self.add(word));

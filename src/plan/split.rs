@@ -107,7 +107,7 @@ fn part_ends(len: u64, fractions: &[f64]) -> Result<Vec<u64>, Error> {
     Ok(ends)
 }
 
-/// The first part that ends behind `place`.
+/// The first part that ends after `place`.
 fn part_of(ends: &[u64], place: u64) -> usize {
     ends.iter().position(|end| place < *end).unwrap_or(ends.len())
 }

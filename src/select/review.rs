@@ -145,7 +145,7 @@ pub(super) fn review<E>(
                 listed(&values)
             ),
         };
-        // Values that nobody has explain it best.
+        // Values that no obs has explain it best.
         match clauses.contains(&clause) {
             true => {}
             false if values.is_empty() => clauses.push(clause),

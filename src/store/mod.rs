@@ -173,7 +173,7 @@ impl Store {
         &self.manifest
     }
 
-    /// The further matrices of the same obs, in order, each as a store with the same `obs`. A layer of AnnData has the genes
+    /// The other matrices of the same obs, in order, each as a store with the same `obs`. A layer of AnnData has the genes
     /// of this one; `raw/X` has its own, and the columns of `obsm/NAME` are its dimensions.
     pub fn matrices(&self) -> &[Arc<Self>] {
         &self.matrices
@@ -184,7 +184,7 @@ impl Store {
         self.manifest.name.as_deref()
     }
 
-    /// The further matrix of this name.
+    /// The other matrix of this name.
     ///
     /// # Errors
     /// If there is none.
@@ -367,14 +367,14 @@ impl Store {
 
     /// Bytes of all files.
     pub fn total_bytes(&self) -> u64 {
-        let further = self.matrices.iter();
-        let further: u64 = further
+        let others = self.matrices.iter();
+        let others: u64 = others
             .map(|matrix| matrix.matrix_bytes() + matrix.manifest.var.bytes)
             .sum();
-        self.matrix_bytes() + self.manifest.obs.bytes + self.manifest.var.bytes + further
+        self.matrix_bytes() + self.manifest.obs.bytes + self.manifest.var.bytes + others
     }
 
-    /// Bytes of the matrix: shards, index and manifest, with headers, checksums and padding, without the tables and further
+    /// Bytes of the matrix: shards, index and manifest, with headers, checksums and padding, without the tables and other
     /// matrices.
     pub fn matrix_bytes(&self) -> u64 {
         self.manifest.matrix_bytes(self.manifest_bytes)

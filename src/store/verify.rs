@@ -42,7 +42,7 @@ struct Found {
     f32_inexact: bool,
 }
 
-/// Verifies every byte and every invariant of the specification, on `threads` threads; of further matrices too.
+/// Verifies every byte and every invariant of the specification, on `threads` threads; of other matrices too.
 ///
 /// Of a linked store it reads every value where it is, on this thread, and compares the checksums that come with chunks, and those of the
 /// rows; without either, values may have changed without a trace, if the length and the time of the file have not.
@@ -135,7 +135,7 @@ fn check_files(store: &Store) -> Result<(), Error> {
     })
 }
 
-/// Nothing else is in the directory of a further matrix.
+/// Nothing else is in the directory of another matrix.
 fn check_matrix_files(matrix: &Store) -> Result<(), Error> {
     check_directory(matrix.path(), |name| is_of_matrix(matrix.manifest(), name))
 }

@@ -66,7 +66,7 @@ impl LinkedWriter {
     /// Adds a file, and gives its number.
     ///
     /// # Errors
-    /// If it cannot be read, is not below the root, or is open in a program that writes to it.
+    /// If it cannot be read, or is not below the root.
     pub fn add_file(&mut self, path: &Path) -> Result<u32, Error> {
         let file = look_at(path, &self.root, self.staging.target())?;
         self.files.push(file);
@@ -117,12 +117,12 @@ impl LinkedWriter {
         Ok(())
     }
 
-    /// Says what the matrix of the store is called in AnnData; for a store with further ones.
+    /// Says what the matrix of the store is called in AnnData; for a store with other ones.
     pub fn set_name(&mut self, name: &str) {
         self.name = Some(name.to_owned());
     }
 
-    /// Begins a further matrix of the same obs, which is in the same files. It is begun after the place of the first was said.
+    /// Begins another matrix of the same obs, which is in the same files. It is begun after the place of the first was said.
     ///
     /// # Errors
     /// As [`create`](Self::create).
@@ -143,7 +143,7 @@ impl LinkedWriter {
         })
     }
 
-    /// Completes a further matrix, which will be known by `name`: its path in AnnData, such as `layers/counts`.
+    /// Completes another matrix, which will be known by `name`: its path in AnnData, such as `layers/counts`.
     ///
     /// # Errors
     /// If it cannot be published.

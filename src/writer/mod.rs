@@ -4,7 +4,7 @@
 //! [`StoreWriter::append`], in the order of the blocks; [`StoreWriter::write_table`] for `obs` and `var`;
 //! [`StoreWriter::finish`]. A writer that is dropped before that leaves nothing behind.
 //!
-//! Further matrices of the same obs have writers of their own ([`StoreWriter::begin_matrix`]), which are filled in the same way and
+//! Other matrices of the same obs have writers of their own ([`StoreWriter::begin_matrix`]), which are filled in the same way and
 //! handed back ([`StoreWriter::add_matrix`]) before the store is finished.
 //!
 //! A [`LinkedWriter`] makes a store whose values stay in the file that they come from; [`relocate`] tells it that the file was moved.

@@ -87,7 +87,7 @@ impl IndexSpool {
         self.records.push(record);
     }
 
-    /// Writes the sections behind the place of the header; gives their CRC.
+    /// Writes the sections after the place of the header; gives their CRC.
     pub(super) fn write_sections(&mut self, path: &Path, layout: &IndexLayout) -> Result<u32, Error> {
         let write = || -> io::Result<u32> {
             let mut file = File::create_new(path)?;

@@ -91,12 +91,12 @@ impl StoreWriter {
         })
     }
 
-    /// Says what the matrix of the store is called in AnnData; for a store with further ones.
+    /// Says what the matrix of the store is called in AnnData; for a store with other ones.
     pub fn set_name(&mut self, name: &str) {
         self.name = Some(name.to_owned());
     }
 
-    /// Begins a further matrix of the same obs. Of the options those that the store has as a whole (block size, alignment,
+    /// Begins another matrix of the same obs. Of the options those that the store has as a whole (block size, alignment,
     /// length of shards) are those of this writer. It needs no `obs`, which must have been written here.
     ///
     /// # Errors
@@ -105,7 +105,7 @@ impl StoreWriter {
     /// # Panics
     /// If `obs` has not been written.
     pub fn begin_matrix(&self, options: WriterOptions) -> Result<Self, Error> {
-        assert!(self.obs.is_some(), "obs is written before further matrices");
+        assert!(self.obs.is_some(), "obs is written before other matrices");
         let own = &self.options;
         let options = WriterOptions {
             block_size: own.block_size,
@@ -124,7 +124,7 @@ impl StoreWriter {
         Ok(matrix)
     }
 
-    /// Completes a further matrix, which will be known by `name`: its path in AnnData, such as `layers/counts`.
+    /// Completes another matrix, which will be known by `name`: its path in AnnData, such as `layers/counts`.
     ///
     /// # Errors
     /// As [`finish`](Self::finish).
@@ -136,7 +136,7 @@ impl StoreWriter {
         let number = self.matrices.len();
         let (manifest, staging) = matrix.complete()?;
         let path = self.staging.path().join(matrix_directory(number));
-        assert_eq!(staging.target(), path, "further matrices are added one by one");
+        assert_eq!(staging.target(), path, "other matrices are added one by one");
         staging.publish()?;
         self.matrices
             .push(MatrixEntry::new(name.to_owned(), number, manifest));

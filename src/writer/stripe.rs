@@ -202,7 +202,7 @@ fn prefix(target: &Path) -> OsString {
 }
 
 /// The directories that hold shards of the store in `directory`: those that it links to, and those that its list names; of
-/// further matrices, in directories within it, too.
+/// other matrices, in directories within it, too.
 pub(super) fn directories_of(directory: &Path) -> Vec<PathBuf> {
     let list = read_whole(&directory.join(LIST), Links::Refused, MAX_LIST_BYTES).unwrap_or_default();
     // What is not followed by a zero was cut off, and was not made.

@@ -41,7 +41,7 @@ impl UserOrder for Backwards {
 
     fn order(&self, _: u64, epoch: u64) -> Result<Custom, Box<dyn Error + Send + Sync>> {
         let left = 60u64.checked_sub(epoch).filter(|_| epoch < 9);
-        let n = left.ok_or("there are no further epochs")?;
+        let n = left.ok_or("there are no more epochs")?;
         let stretches = (0..n).rev().map(|stretch| 8 * stretch..8 * stretch + 8);
         Ok(Custom::from_ranges(stretches)?.shuffled())
     }
@@ -354,7 +354,7 @@ fn an_epoch_that_a_user_order_does_not_have_is_refused() {
     let error = loader.epoch(9).unwrap_err().to_string();
     assert_eq!(
         error,
-        "the order \"backwards\" failed for epoch 9: there are no further epochs"
+        "the order \"backwards\" failed for epoch 9: there are no more epochs"
     );
     // The loader goes on, with an epoch of another length.
     assert_eq!(n_obs(&loader, 8), 416);

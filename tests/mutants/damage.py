@@ -313,7 +313,7 @@ def table_bytes(random, directory):
 
 
 def matrices(random, directory):
-    """The list of further matrices."""
+    """The list of other matrices."""
     entries = directory.manifest.get("matrices")
     if not entries:
         return manifest_number(random, directory)

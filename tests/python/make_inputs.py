@@ -148,7 +148,7 @@ for name, flags in (("flex.h5", is_cell), ("flex_u1.h5", is_cell.astype("u1")), 
     say(path, expected)
     as_scanpy(expected, lambda: scanpy.read_10x_h5(path))
 
-# Further values for each barcode and each feature, beside the matrix, as CellBender wrote them; and what fits neither.
+# Other values for each barcode and each feature, beside the matrix, as CellBender wrote them; and what fits neither.
 weight, ambient = random.random(N), random.random(M)
 path = tenx(
     "further.h5",

@@ -167,7 +167,7 @@ fn on_one_line(sentence: &str) -> String {
 }
 
 fn write_line(line: String) {
-    // Where standard error is closed, there is nobody to tell.
+    // Where standard error is closed, there is nothing to write to.
     let _ = writeln!(io::stderr(), "{line}");
 }
 

@@ -93,7 +93,7 @@ impl Synth {
     /// At most four blocks for each thread are in memory.
     ///
     /// # Errors
-    /// The first error of `consume`, after which no further rows are made.
+    /// The first error of `consume`, after which no more rows are made.
     ///
     /// # Panics
     /// If the range is not within the data set or `block_rows` is 0.

@@ -80,7 +80,7 @@ impl ReadAt for MapReader {
         if wanted == 0 {
             return Ok(0);
         }
-        // SAFETY: the offset lies inside the map, which is longer.
+        // SAFETY: the offset is inside the map, which is longer.
         let from = unsafe { map.as_ptr().add(piece.offset_bytes as usize) };
         let copied = copy(from, piece.target.as_ptr(), wanted);
         // Asked for after the copy: the page that a cut file ends in has zeros where its bytes were.

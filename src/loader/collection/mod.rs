@@ -121,7 +121,7 @@ impl Collection {
         }))
     }
 
-    /// The further matrices of this name, one of each store, as a collection of the same obs. A layer has the genes of this
+    /// The other matrices of this name, one of each store, as a collection of the same obs. A layer has the genes of this
     /// collection; those of `raw/X` are joined in the same way as these were; arrays of `obsm` must have as many dimensions in each
     /// store.
     ///
@@ -217,7 +217,7 @@ impl Collection {
     /// If there is no such obs.
     pub fn locate(&self, obs: u64) -> (usize, u64) {
         assert!(obs < self.n_obs(), "obs {obs} of {}", self.n_obs());
-        // Behind all stores that start at or before it; stores without obs have none.
+        // After all stores that start at or before it; stores without obs have none.
         let store = self.0.starts.partition_point(|&start| start <= obs) - 1;
         (store, obs - self.0.starts[store])
     }

@@ -6,7 +6,7 @@ use crate::loader::testing::store;
 
 const N_OBS: u32 = 300;
 
-/// The stores, one behind the other.
+/// The stores, one after the other.
 fn sources<'a>(stores: &[&'a crate::Store], mut first_file: u32) -> Vec<Source<'a>> {
     let mut first_obs = 0;
     let mut sources = vec![];
@@ -52,7 +52,7 @@ proptest! {
         for stores in [vec![&packed], vec![&raw], vec![&packed, &raw, &packed], vec![&raw, &packed, &packed]] {
             let n_obs = stores.len() as u64 * u64::from(N_OBS);
             let obs: Vec<u64> = obs.iter().copied().filter(|&obs| obs < n_obs).collect();
-            // A further matrix of the same obs, stored in another way.
+            // Another matrix of the same obs, stored in another way.
             let further: Vec<&crate::Store> = stores.iter().rev().copied().collect();
             let paths = stores.iter().chain(&further).flat_map(|store| store.shard_paths());
             let files: Vec<Vec<u8>> = paths.map(|path| std::fs::read(path).unwrap()).collect();

@@ -290,7 +290,7 @@ impl Builder {
         }
     }
 
-    /// Adds a range behind all before.
+    /// Adds a range after all before.
     pub(crate) fn push(&mut self, range: Range<u64>) {
         if range.is_empty() {
             return;

@@ -118,7 +118,7 @@ impl StoreLock {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     take_over(path, &lock, &me, is_locked)?;
                 }
-                // Nobody can append to a store in which no file can be made.
+                // No process can append to a store in which no file can be made.
                 Err(error) if is_read_only(&error) => {
                     return Ok(Self {
                         _directory: directory,

@@ -204,7 +204,7 @@ impl Staging {
             let old = parent_of(&self.target).join(old_name(&self.target, number));
             match rename::move_to(&self.target, &old) {
                 Ok(()) => return Ok(old),
-                // What an earlier process of this number left, and nobody could remove.
+                // What an earlier process of this number left, and no process could remove.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < MAX_NAMESAKES => {
                     number += 1;
                 }

@@ -14,7 +14,7 @@ use crate::few::few;
 /// Bytes of a file that are looked at, of one that is compressed those that it holds.
 const START_BYTES: u64 = 4096;
 
-/// Separators that make a table of a single line, and further rows that are looked at.
+/// Separators that make a table of a single line, and other rows that are looked at.
 const MANY_SEPARATORS: usize = 20;
 const ROWS: usize = 3;
 

@@ -151,7 +151,7 @@ mod tests {
                 };
                 let plain: Vec<u64> = (0..n_rows).filter(|&row| is_member(row)).collect();
                 let mut builder = RowSetBuilder::default();
-                // Rows behind the last member need not be told.
+                // Rows after the last member need not be told.
                 let told = plain.last().map_or(0, |last| last + 1);
                 (0..told).for_each(|row| builder.push(is_member(row)));
                 assert_eq!(builder.len(), plain.len() as u64);

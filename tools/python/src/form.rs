@@ -1,4 +1,4 @@
-//! What minibatches look like: layout, types, genes, scale, further matrices, columns of obs.
+//! What minibatches look like: layout, types, genes, scale, other matrices, columns of obs.
 //!
 //! Words that the Python half has checked already become the library's; it knows which there are.
 
@@ -89,7 +89,7 @@ pub(crate) fn output(
     Ok(output.genes(selection))
 }
 
-/// The further matrices, and what each looks like.
+/// The other matrices, and what each looks like.
 pub(crate) fn matrices(py: Python<'_>, arguments: &Arguments<'_>) -> PyResult<Vec<MatrixChoice>> {
     let mut matrices = Vec::new();
     for (name, layout, dtype) in &arguments.matrices {

@@ -46,10 +46,7 @@ impl From<Opened> for Store {
 }
 
 /// Opens something without the interpreter's lock.
-fn opened<T: Send>(
-    py: Python<'_>,
-    open: impl FnOnce() -> Result<T, ConvertError> + Send,
-) -> PyResult<T> {
+fn opened<T: Send>(py: Python<'_>, open: impl FnOnce() -> Result<T, ConvertError> + Send) -> PyResult<T> {
     detached_with(py, open, |error| match error {
         ConvertError::Store(error) => to_python(py, &error),
         // It is the input that something is wrong with.
@@ -69,11 +66,7 @@ impl Store {
     /// A store; or a file that was linked before. `None` if it has to be linked first.
     #[staticmethod]
     #[pyo3(signature = (path, source_root=None))]
-    fn existing(
-        py: Python<'_>,
-        path: PathBuf,
-        source_root: Option<PathBuf>,
-    ) -> PyResult<Option<Self>> {
+    fn existing(py: Python<'_>, path: PathBuf, source_root: Option<PathBuf>) -> PyResult<Option<Self>> {
         let existing = opened(py, || link::open_existing(&path, source_root.as_deref()))?;
         Ok(existing.map(Self::from))
     }

@@ -12,7 +12,7 @@ use cellring::{LoaderConfig, Store};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::measure::{Limits, Measured, Run, fallback};
+use crate::measure::{Limits, Measured, TimedLoader, fallback};
 use crate::output::{self, Fields, Lines};
 use crate::progress::{self, Epochs};
 
@@ -135,10 +135,10 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
 
     let (mut epochs, mut reason) = (Vec::new(), String::new());
     for epoch in 0..2 {
-        let run = Run::start(&opened, LoaderConfig::default())?;
-        reason.clone_from(&run.choice().reason);
+        let loader = TimedLoader::start(&opened, LoaderConfig::default())?;
+        reason.clone_from(&loader.choice().reason);
         if epoch == 0
-            && let Some(warning) = fallback(run.choice())
+            && let Some(warning) = fallback(loader.choice())
         {
             output::warning(&warning);
         }
@@ -147,7 +147,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             digest: true,
             ..Limits::default()
         };
-        let report = EpochReport::new(epoch, run.drive(&limits, &Epochs::hidden())?);
+        let report = EpochReport::new(epoch, loader.drive(&limits, &Epochs::hidden())?);
         tale.epoch(&report)?;
         epochs.push(report);
     }

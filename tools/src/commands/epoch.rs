@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::state;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::measure::{Limits, Measured, Run, fallback};
+use crate::measure::{Limits, Measured, TimedLoader, fallback};
 use crate::options::{OutputArgs, ReadArgs, SamplerArgs, StoreArg, parse_seconds};
 use crate::output::{self, Fields, Show};
 use crate::progress::Epochs;
@@ -172,8 +172,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         .output(args.output.config(&store)?)
         .matrices(args.output.matrices());
     let depth = config.engine.depth;
-    let run = Run::start(&store, config)?;
-    let (choice, decode_threads) = (run.choice().clone(), run.decode_threads());
+    let loader = TimedLoader::start(&store, config)?;
+    let (choice, decode_threads) = (loader.choice().clone(), loader.decode_threads());
     if let Some(warning) = fallback(&choice) {
         output::warning(&warning);
     }
@@ -184,7 +184,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         digest: args.digest,
         interrupt,
     };
-    let measured = run.drive_from(from.as_ref(), &limits, &Epochs::new(args.seconds))?;
+    let measured = loader.drive_from(from.as_ref(), &limits, &Epochs::new(args.seconds))?;
     if let (Some(state), 0, None) = (&from, measured.minibatches, measured.signal) {
         output::warning(&format!(
             "nothing is left of epoch {} after this state; start the next one with --epoch {}",

@@ -16,7 +16,7 @@ use crate::progress;
 /// Link .h5ad or zarr files as a store, without converting them
 ///
 /// It takes seconds (with --checksum as long as reading the values). The values stay where they are, and are read there by everything that
-/// reads stores; the index has about two bytes per cell, and obs and var are copied. It is right for trying things out, for files that change, and where there is no room for a copy;
+/// reads stores; the index has about two bytes per cell and 48 per compressed chunk, and obs and var are copied. It is right for trying things out, for files that change, and where there is no room for a copy;
 /// for months of training convert, which is several times as fast to read: cellring convert STORE -o FAST does it.
 ///
 /// Several inputs become one store with the cells of all, one input after the other, as with convert.
@@ -60,7 +60,7 @@ pub(crate) struct Args {
     refresh: bool,
     /// Tell a store that its file OLD was moved, or copied, to NEW; may be repeated
     ///
-    /// OLD is the path as it was, or as the store knows it (see cellring info): from the directory that the store is in, or from
+    /// OLD is the path as it was, or as the store knows it (the error for a missing file names it): from the directory that the store is in, or from
     /// --source-root. It may be a directory that several files of the store were in. The file must be the one that was linked: its
     /// length and samples of its bytes are compared. The store keeps its id, so that a saved state can still be resumed.
     #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with_all = ["output", "checksum", "x", "layer", "raw", "group", "genome", "feature_types", "force_read", "force", "join", "var_key", "label_column", "label_values", "index_unique", "obs_columns"])]

@@ -63,8 +63,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let store = args.store.open()?;
     let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = args.threads.map_or_else(cores, usize::from);
-    let further = store.matrices().iter().map(|matrix| matrix.n_blocks());
-    let n_blocks = store.n_blocks() + further.sum::<u64>();
+    let others = store.matrices().iter().map(|matrix| matrix.n_blocks());
+    let n_blocks = store.n_blocks() + others.sum::<u64>();
     let bar = progress::bar("verifying", n_blocks, "blocks");
     let report = verify(&store, threads, &|done| bar.set_position(done));
     bar.finish_and_clear();

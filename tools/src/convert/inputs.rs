@@ -22,7 +22,7 @@ pub(crate) struct Inputs {
     pub(crate) name: PathBuf,
     /// What they were like before anything was read.
     stamps: Vec<InputStamp>,
-    /// The matrix of the store, and further ones.
+    /// The matrix of the store, and other ones.
     pub(crate) selected_matrices: Vec<SelectedMatrix>,
     /// The genes that are kept, where not all are.
     pub(super) genes: Option<GeneList>,

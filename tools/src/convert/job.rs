@@ -110,9 +110,9 @@ impl<'a> Job<'a> {
                 // Who takes them beside X knows of them.
                 looks = Looks::default();
             }
-            let mut further = written.writer;
-            further.set_source(self.provenance(selected, written.changed));
-            writer.add_matrix(&selected.selection.path(), further)?;
+            let mut other = written.writer;
+            other.set_source(self.provenance(selected, written.changed));
+            writer.add_matrix(&selected.selection.path(), other)?;
             canonicalised += written.changed;
         }
         if n_matrices > 1 {

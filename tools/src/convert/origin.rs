@@ -80,19 +80,15 @@ impl Origin {
             store: path.to_path_buf(),
             inputs: inputs.into_iter().map(|input| root.join(input)).collect(),
             root,
-            open: OpenOptions {
-                group: group.map(str::to_owned),
-                genome: text("genome").map(str::to_owned),
-                ..OpenOptions::default()
-            },
-            join: JoinOptions {
-                var,
-                var_key: text("var_key").map(str::to_owned),
-                label_column: text("label_column").map(str::to_owned),
-                labels: texts("labels"),
-                index_unique: text("index_unique").map(str::to_owned),
-                obs_columns: None,
-            },
+            open: OpenOptions::default()
+                .group(group.map(str::to_owned))
+                .genome(text("genome").map(str::to_owned)),
+            join: JoinOptions::default()
+                .var(var)
+                .var_key(text("var_key").map(str::to_owned))
+                .label_column(text("label_column").map(str::to_owned))
+                .labels(texts("labels"))
+                .index_unique(text("index_unique").map(str::to_owned)),
             obs_columns: texts("obs_columns"),
             selections,
             checksum: found.manifest.has_row_checksums(),
@@ -128,10 +124,7 @@ impl Origin {
     fn linked(&self, options: &ConvertOptions) -> ConvertOptions {
         let mut selections = self.selections.iter().cloned();
         ConvertOptions {
-            open: OpenOptions {
-                force_read: options.open.force_read,
-                ..self.open.clone()
-            },
+            open: self.open.clone().force_read(options.open.force_read),
             join: self.join.clone(),
             obs_columns: self.obs_columns.clone(),
             selection: selections.next().unwrap_or_default(),
@@ -146,13 +139,9 @@ impl Origin {
     /// If they ask for something else than was linked.
     pub(super) fn options(&self, options: &ConvertOptions) -> Result<ConvertOptions, ConvertError> {
         let names_matrices = options.selection != Selection::X || !options.other_matrices.is_empty();
-        let OpenOptions {
-            group,
-            genome,
-            feature_types,
-            force_read: _,
-        } = &options.open;
-        if names_matrices || group.is_some() || genome.is_some() || !feature_types.is_empty() {
+        // Whether the files may be read at all does not change what is read of them.
+        let names_part = options.open.clone().force_read(false) != OpenOptions::default();
+        if names_matrices || names_part {
             return Err(self.fixed());
         }
         let is_given = options.join != JoinOptions::default();

@@ -25,12 +25,11 @@ pub(crate) struct InputArgs {
 
 impl From<InputArgs> for OpenOptions {
     fn from(args: InputArgs) -> Self {
-        Self {
-            group: args.group,
-            genome: args.genome,
-            feature_types: args.feature_types,
-            force_read: args.force_read,
-        }
+        Self::default()
+            .group(args.group)
+            .genome(args.genome)
+            .feature_types(args.feature_types)
+            .force_read(args.force_read)
     }
 }
 

@@ -34,17 +34,16 @@ enum JoinName {
 
 impl From<JoinArgs> for JoinOptions {
     fn from(args: JoinArgs) -> Self {
-        Self {
-            var: match args.join {
-                JoinName::Same => VarJoin::Same,
-                JoinName::Inner => VarJoin::Inner,
-                JoinName::Outer => VarJoin::Outer,
-            },
-            var_key: args.var_key,
-            label_column: args.label_column,
-            labels: args.label_values,
-            index_unique: args.index_unique,
-            obs_columns: None,
-        }
+        let var = match args.join {
+            JoinName::Same => VarJoin::Same,
+            JoinName::Inner => VarJoin::Inner,
+            JoinName::Outer => VarJoin::Outer,
+        };
+        Self::default()
+            .var(var)
+            .var_key(args.var_key)
+            .label_column(args.label_column)
+            .labels(args.label_values)
+            .index_unique(args.index_unique)
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct OutputArgs {
     /// Type of the values: f32, f16, bf16, or source for that of the store
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     values: TypeName,
-    /// Load this further matrix of the same cells as well, such as layers/counts (CSR, values as --values says) or obsm/X_pca
+    /// Load this other matrix of the same cells as well, such as layers/counts (CSR, values as --values says) or obsm/X_pca
     /// (dense, values of the store's type); may be repeated
     #[arg(long, value_name = "NAME")]
     matrix: Vec<String>,
@@ -77,7 +77,7 @@ impl OutputArgs {
 }
 
 impl OutputArgs {
-    /// The further matrices.
+    /// The other matrices.
     pub(crate) fn matrices(&self) -> Vec<MatrixChoice> {
         let choices = self.matrix.iter().map(|name| MatrixChoice::from(name.as_str()));
         let of_type = |mut choice: MatrixChoice| {

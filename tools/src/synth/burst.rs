@@ -16,7 +16,7 @@ pub(super) struct Bursts {
 }
 
 struct Table {
-    /// 2^32 times the probability of at most 0, 1, ... further counts.
+    /// 2^32 times the probability of at most 0, 1, ... more counts.
     steps: Vec<u32>,
     /// The result wherever the first 8 random bits decide it alone, else [`UNDECIDED`].
     guide: [u8; 256],
@@ -44,7 +44,7 @@ impl Bursts {
         }
     }
 
-    /// Further counts for this many hits: negative binomial, failures before `hits` successes.
+    /// More counts for this many hits: negative binomial, failures before `hits` successes.
     #[inline]
     pub(super) fn draw(&self, random: &mut Stream, mut hits: u32) -> u32 {
         let mut further = 0;

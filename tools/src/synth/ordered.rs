@@ -14,7 +14,7 @@ const WAITING: usize = 2;
 /// At most four results for each thread exist at a time.
 ///
 /// # Errors
-/// The first error of `consume`, after which no further part is begun.
+/// The first error of `consume`, after which no other part is begun.
 ///
 /// # Panics
 /// If `step` is 0, or where `make` panics.

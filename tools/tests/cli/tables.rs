@@ -450,7 +450,7 @@ fn genes_of_every_matrix_are_shown() {
     assert_eq!(genes(&["--matrix", "raw/X"]), json!(13_769));
     let message = fail(&["var", made, "--matrix", "raw"]);
     assert!(
-        message.contains("no further matrix \"raw\"") && message.contains("raw/X"),
+        message.contains("no other matrix \"raw\"") && message.contains("raw/X"),
         "{message}"
     );
     // Filters are over obs.

@@ -483,11 +483,9 @@ fn lists_of_genes_and_filters_that_do_not_fit() {
 
     // Inputs of which one has no such cell, together.
     let joined = ConvertOptions {
-        join: JoinOptions {
-            var: VarJoin::Outer,
-            label_column: Some("source".to_owned()),
-            ..JoinOptions::default()
-        },
+        join: JoinOptions::default()
+            .var(VarJoin::Outer)
+            .label_column("source".to_owned()),
         obs_filter: Some("source == 'plane'".to_owned()),
         ..options(Selection::X, &[])
     };

@@ -19,7 +19,7 @@ use cellring_tools::export::{ExportOptions, export};
 use super::round_trip::compare;
 use super::{python, run_convert, scratch, shared_data};
 
-/// Files with layers and more, the matrix of the store, and the further ones.
+/// Files with layers and more, the matrix of the store, and the other ones.
 fn inputs() -> Vec<(PathBuf, Selection, Vec<Selection>)> {
     let Some(data) = shared_data() else { return vec![] };
     let layer = |name: &&str| Selection::Layer((*name).to_owned());
@@ -188,7 +188,7 @@ fn config(further: &[Selection], engine: EngineConfig) -> LoaderConfig {
         .matrices(further.iter().map(|selection| exact(selection.path())))
 }
 
-/// The further matrices of a minibatch are those of its cells, whatever reads them, and with which encoding.
+/// The other matrices of a minibatch are those of its cells, whatever reads them, and with which encoding.
 #[test]
 fn minibatches_hold_the_same_cells_of_every_matrix() {
     let directory = scratch();
@@ -297,7 +297,7 @@ fn matrices_that_are_not_there_are_named() {
         message.contains("\"raw/X\"") && message.contains("layers/spliced"),
         "{message}"
     );
-    // Damage in a further matrix is found as in the first.
+    // Damage in another matrix is found as in the first.
     let shard = store.join("matrices/00000/shard-00000.bin");
     let mut bytes = std::fs::read(&shard).unwrap();
     let at = 4096 + 40;

@@ -90,7 +90,7 @@ fn shards(store: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Striped parts become a striped store, again without copying, and further matrices are striped too.
+/// Striped parts become a striped store, again without copying, and other matrices are striped too.
 #[test]
 fn striped_parts_and_matrices() {
     let directory = scratch();

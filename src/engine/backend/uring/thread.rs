@@ -28,7 +28,7 @@ pub(super) fn serve(
     inbox: &Inbox,
     report: &mpsc::SyncSender<Result<(), String>>,
 ) {
-    // Nobody listens any more only if the engine's start has panicked; then there is nothing to report to.
+    // No thread listens any more only if the engine's start has panicked; then there is nothing to report to.
     let tell = |outcome| drop(report.send(outcome));
     // One more than the window, for the read that wakes the thread.
     let mut ring = match build(config.window.max_reads() + 1) {
@@ -54,7 +54,7 @@ pub(super) fn serve(
     if !is_proven {
         return;
     }
-    // Unwinding further would drop the reads in flight, and with them slots that the kernel writes to.
+    // Unwinding beyond here would drop the reads in flight, and with them slots that the kernel writes to.
     match panic::catch_unwind(AssertUnwindSafe(|| {
         thread.run().and_then(|()| thread.tear_down())
     })) {

@@ -192,7 +192,7 @@ fn by_names(first: &Names, path: &Path, second: &Names, other: &Path) -> Option<
     ))
 }
 
-/// Identifiers of Ensembl that differ in the number behind the dot.
+/// Identifiers of Ensembl that differ in the number after the dot.
 fn without_versions(first: &Names, second: &Names) -> Option<String> {
     let stripped = |names: &HashSet<String>| -> HashSet<String> {
         let strip = |name: &String| {

@@ -58,7 +58,7 @@ impl RowTotals {
         KEY_BYTES + self.value_bytes
     }
 
-    /// What an entry takes that waits: with what is left free behind a short value.
+    /// What an entry takes that waits: with what is left free after a short value.
     fn waiting_bytes(&self) -> u64 {
         self.entry_bytes().next_multiple_of(size_of::<u32>() as u64)
     }

@@ -233,7 +233,7 @@ impl Scatter {
                 pieces.push(self.restore(column, &plain)?);
             }
             at = end;
-            // After the last row nobody reads on, and others need the memory.
+            // After the last row no thread reads on, and others need the memory.
             if at < self.n_rows {
                 *lock() = Some((range, sorted));
             }

@@ -1,4 +1,4 @@
-//! A system that gives no further thread: an error, or the work is done without it.
+//! A system that gives no more threads: an error, or the work is done without it.
 
 use std::path::Path;
 

@@ -108,7 +108,7 @@ class Loader:
     allow_rounding : bool, default False
         Deliver values that float32 cannot hold as the nearest one, rather than refuse the store.
     matrices : list of str, or dict, optional
-        Further matrices of the same cells, such as ``"layers/counts"`` or ``"obsm/X_pca"``; in a dictionary each with its layout and
+        Other matrices of the same cells, such as ``"layers/counts"`` or ``"obsm/X_pca"``; in a dictionary each with its layout and
         dtype, as ``{"layers/counts": {"layout": "dense"}}``.
     obs_columns : list of str, or dict, optional
         Columns of obs that come with each minibatch; in a dictionary each with its form: ``"natural"``, ``"codes"``, ``"floats"`` or

@@ -62,7 +62,7 @@ class Minibatch:
     obs_valid : dict
         For each column with missing values a bool array that says which are there.
     matrices : dict
-        The further matrices that ``matrices`` asked for, by their paths in AnnData.
+        The other matrices that ``matrices`` asked for, by their paths in AnnData.
     ids : array of int64
         The number of each cell in its store (of several stores, in all of them together).
     n_obs, shape : int, tuple
@@ -141,7 +141,7 @@ class Minibatch:
 
     def _make_obs(self) -> None:
         raw, array = self._raw, self._look.form.array
-        # jax takes dictionaries apart, but not their subclasses.
+        # jax looks into dictionaries, but not into their subclasses.
         obs: dict[str, Any] = {} if self._look.form.name == "jax" else Columns()
         all_valid = {}
         for place, name in enumerate(raw.columns()):
@@ -270,7 +270,7 @@ class Minibatch:
         return matrix if isinstance(matrix, csr_matrix) else csr_matrix(matrix)
 
     def to_anndata(self) -> anndata.AnnData:
-        """The minibatch as an AnnData: X, the obs columns with their categories, further matrices as layers or in obsm.
+        """The minibatch as an AnnData: X, the obs columns with their categories, other matrices as layers or in obsm.
 
         Raises
         ------

@@ -36,8 +36,8 @@ FOREIGN = {
     "random_seed": "the seed of all randomness is seed=",
     "epoch": "call loader.set_epoch",
     "dense": 'give layout="dense"',
-    "layer": "further matrices are matrices=, such as [\"layers/counts\"]",
-    "layers": "further matrices are matrices=, such as [\"layers/counts\"]",
+    "layer": "other matrices are matrices=, such as [\"layers/counts\"]",
+    "layers": "other matrices are matrices=, such as [\"layers/counts\"]",
     "obs": "columns of obs are obs_columns=",
     "obs_keys": "columns of obs are obs_columns=",
     "batch_key": "columns of obs are obs_columns=",
@@ -230,7 +230,7 @@ def column_names(obs_columns: Any) -> list[str]:
 
 
 def matrix_names(matrices: Any) -> tuple[str, ...]:
-    """The further matrices that are asked for, by name."""
+    """The other matrices that are asked for, by name."""
     if not isinstance(matrices, (str, Iterable)) or not all(isinstance(name, str) for name in matrices):
         raise InputError(f"matrices={matrices!r}: expected paths in AnnData, such as \"layers/counts\"")
     return (matrices,) if isinstance(matrices, str) else tuple(matrices)

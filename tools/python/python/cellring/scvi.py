@@ -75,7 +75,7 @@ class DataModule(LightningDataModule):
     categorical_covariate_keys, continuous_covariate_keys : list of str, optional
         Columns of obs that are covariates.
     layer : str, optional
-        A further matrix of the store to take instead of the first one, such as ``"counts"``.
+        Another matrix of the store to take instead of the first one, such as ``"counts"``.
     model_name : str, default "SCVI"
         The model that this is for. ``"SCANVI"`` gets the labelled cells of each minibatch apart.
     split : str, optional
@@ -209,7 +209,7 @@ class DataModule(LightningDataModule):
             categorical = [values.cat.categories for values in self._values(column) if isinstance(values.dtype, pd.CategoricalDtype)]
             if any(categories.dtype.kind == "f" for categories in categorical):
                 # The loader writes large numbers otherwise than Python does. Their order is that of the first store, and
-                # then of what each further one adds.
+                # then of what each other one adds.
                 found = [_text(value) for value in dict.fromkeys(itertools.chain.from_iterable(categorical))]
             self._names[column] = found
         return self._names[column]

@@ -44,7 +44,7 @@ pub(crate) struct VarArgs {
     /// The column to look into
     #[arg(value_name = "COLUMN")]
     column: Option<String>,
-    /// The genes of this further matrix, such as raw/X [default: those of the first]
+    /// The genes of this other matrix, such as raw/X [default: those of the first]
     #[arg(long, value_name = "NAME")]
     matrix: Option<String>,
     #[command(flatten)]

@@ -86,7 +86,7 @@ fn of_categories(column: &Column) -> Summary {
         .first()
         .and_then(|array| array.as_any_dictionary_opt());
     let value = |code: usize| Value::at(categories?.values().as_ref(), code);
-    // Categories may repeat in files that nobody has checked.
+    // Categories may repeat in files that were not checked.
     let mut merged: HashMap<String, (Value, u64)> = HashMap::new();
     let is_too_long = counts.len() > MOST_DISTINCT;
     if !is_too_long {

@@ -60,7 +60,7 @@ fn append_here(
     // What is not a store is named as such, and not as a file that cannot be locked.
     drop(Store::open(path)?);
     let mut appender = StoreAppender::open(path, true)?;
-    // Now nobody else changes it.
+    // Now no other process changes it.
     let store = Store::open(path)?;
     if let Some(shard_bytes) = options.shard_bytes {
         appender.set_shard_bytes(shard_bytes);

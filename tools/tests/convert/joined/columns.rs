@@ -15,11 +15,9 @@ fn real_files_of_different_genes_become_one() {
     let inputs = names.map(|name| shared.join("multi").join(format!("{name}.h5ad")));
     let mut cases = vec![];
     for (number, var) in [VarJoin::Inner, VarJoin::Outer].into_iter().enumerate() {
-        let join = JoinOptions {
-            label_column: Some("file".to_owned()),
-            index_unique: (number == 1).then(|| "-".to_owned()),
-            ..join_of(var)
-        };
+        let join = join_of(var)
+            .label_column("file".to_owned())
+            .index_unique((number == 1).then(|| "-".to_owned()));
         let orders = [None, Some(ObsOrder::Shuffled { seed: 5 })];
         let by = Some(ObsOrder::SortedBy(vec!["file".to_owned(), "outliers".to_owned()]));
         for (place, obs_order) in orders.into_iter().chain([by]).enumerate() {
@@ -110,12 +108,10 @@ fn columns_and_values_of_other_types_are_united() {
     .into_iter()
     .enumerate()
     {
-        let join = JoinOptions {
-            var_key: key.map(str::to_owned),
-            index_unique: Some("/".to_owned()),
-            labels: Some(vec!["x".to_owned(), "y".to_owned(), "z".to_owned()]),
-            ..join_of(var)
-        };
+        let join = join_of(var)
+            .var_key(key.map(str::to_owned))
+            .index_unique("/".to_owned())
+            .labels(["x", "y", "z"].map(str::to_owned).to_vec());
         let (mut case, warnings) = case(&path(&number.to_string()), &inputs, &options(join));
         case["left_out"] = json!(["n_cells"]);
         case["unique"] = "/".into();
@@ -174,11 +170,9 @@ fn names_of_different_kinds_become_texts() {
         of_index[0].ends_with("; all become texts, as in anndata"),
         "{warnings:?}"
     );
-    let unique = JoinOptions {
-        index_unique: Some("-".to_owned()),
-        labels: Some(["i", "t", "f", "b"].map(str::to_owned).to_vec()),
-        ..JoinOptions::default()
-    };
+    let unique = JoinOptions::default()
+        .index_unique("-".to_owned())
+        .labels(["i", "t", "f", "b"].map(str::to_owned).to_vec());
     let (mut with_labels, _) = case(&path("unique"), &all, &options(unique));
     with_labels["unique"] = "-".into();
     with_labels["labels"] = json!(["i", "t", "f", "b"]);

@@ -33,10 +33,7 @@ fn filters_take_what_pandas_takes() {
     let mut cases = vec![];
     for (number, (filter, query, max_obs)) in lines.into_iter().enumerate() {
         for (place, obs_order) in orders.iter().enumerate() {
-            let join = JoinOptions {
-                label_column: Some("source".to_owned()),
-                ..JoinOptions::default()
-            };
+            let join = JoinOptions::default().label_column("source".to_owned());
             let options = ConvertOptions {
                 obs_filter: Some(filter.to_owned()),
                 max_obs,
@@ -58,10 +55,7 @@ fn filters_take_what_pandas_takes() {
     let few = ConvertOptions {
         obs_filter: Some("pct_mito < 0.05".to_owned()),
         obs_columns: Some(vec!["plate".to_owned()]),
-        join: JoinOptions {
-            label_column: Some("source".to_owned()),
-            ..JoinOptions::default()
-        },
+        join: JoinOptions::default().label_column("source".to_owned()),
         ..ConvertOptions::default()
     };
     run(&inputs[..1], &store, &few);

@@ -68,10 +68,7 @@ fn join_name(join: VarJoin) -> &'static str {
 }
 
 fn join_of(var: VarJoin) -> JoinOptions {
-    JoinOptions {
-        var,
-        ..JoinOptions::default()
-    }
+    JoinOptions::default().var(var)
 }
 
 fn options(join: JoinOptions) -> ConvertOptions {

@@ -158,10 +158,7 @@ fn what_cannot_be_joined_is_refused_by_name() {
         assert!(error.to_string().contains("the obs column i8 holds"), "{error}");
     }
     // Ids tell the repeated genes apart.
-    let key = JoinOptions {
-        var_key: Some("gene_ids".to_owned()),
-        ..JoinOptions::default()
-    };
+    let key = JoinOptions::default().var_key("gene_ids".to_owned());
     run(
         &[path("a.h5ad"), path("repeated.h5ad")],
         &path("ids.cellring"),

@@ -181,7 +181,7 @@ impl TenXFile {
         }
     }
 
-    /// What is beside the group of the matrix, other than further genomes.
+    /// What is beside the group of the matrix, other than more genomes.
     fn beside(&self) -> Result<Vec<String>> {
         let mut names = self.file.members("")?;
         names.sort();
