@@ -5,7 +5,7 @@
 
 All machines see INPUT and STORE under these names and have the `cellring` command (or --cellring names it). A task that fails, or
 whose machine is lost, is run again; the whole may be run again too: parts that are there and whole are left alone. What stands
-behind `--` goes to `cellring convert`, such as `-- --layer counts --shuffle 1`. Without --address a cluster of this machine alone
+after `--` goes to `cellring convert`, such as `-- --layer counts --shuffle 1`. Without --address a cluster of this machine alone
 is started, and stopped at the end.
 """
 
@@ -34,7 +34,7 @@ def convert_part(cellring: str, source: str, store: str, part: str, threads: int
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Convert AnnData to a cellring store on a Ray cluster.",
-                                     epilog="What stands behind -- goes to `cellring convert`.")
+                                     epilog="What follows -- goes to `cellring convert`.")
     parser.add_argument("input")
     parser.add_argument("store")
     parser.add_argument("--parts", type=int, required=True)
