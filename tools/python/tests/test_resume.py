@@ -207,10 +207,10 @@ def test_stateful_data_loader(store, n_workers, persistent):
         del iterator, loader
         again = make()
         again.load_state_dict(state)
-        if k < 16:
+        # Without workers, what is saved after the last minibatch is all of the next epoch; with them, first an empty rest.
+        if k < 16 or n_workers > 0:
             assert taken + contents(again) == expected[epoch]
-        else:
-            # What is saved after the last minibatch is all of the next epoch.
+        if k == 16:
             assert contents(again) == expected[epoch + 1]
         assert len(contents(again)) == 16
 

@@ -79,6 +79,10 @@ class Minibatch:
 @final
 class Store:
     def __new__(cls, path: str | os.PathLike[str], source_root: str | os.PathLike[str] | None = None) -> Store: ...
+    @staticmethod
+    def existing(path: str | os.PathLike[str], source_root: str | os.PathLike[str] | None = None) -> Store | None:
+        """As the class; None for a file that has to be linked first."""
+
     @property
     def cached(self) -> str | None:
         """Where it was linked, if the path is that of a file."""

@@ -141,7 +141,7 @@ def link(
 def link_in_cache(path: str) -> None:
     """Links a file that is about to be opened, in a process of its own, which Ctrl-C ends. What goes wrong there is left to whoever opens it."""
     with contextlib.suppress(CellringError):
-        _run("info", [path], {}, progress=False)
+        _run("info", [path], {}, progress=False, warns=False)
 
 
 def refresh(
@@ -515,10 +515,11 @@ def _run(
     made: str | None = None,
     names: Mapping[str, str] | None = None,
     flags: Sequence[str] = (),
+    warns: bool = True,
 ) -> dict[str, Any]:
     """Runs a command and returns what it reports.
 
-    ``flags`` are given to it besides ``options``, which are the caller's. ``output`` is its option of this name, and ``made`` the one of ``positional`` that it makes. ``names`` says what files that the caller
+    Warnings are passed on if it ``warns``. ``flags`` are given to it besides ``options``, which are the caller's. ``output`` is its option of this name, and ``made`` the one of ``positional`` that it makes. ``names`` says what files that the caller
     has not made are to be called.
     """
     for path in [*positional, *flags]:
@@ -531,7 +532,7 @@ def _run(
         code, report, messages = _child([command, *arguments, "--json", "--", *positional], bar)
         quoted = [*positional, *flags, output, *(value for value in given.values() if isinstance(value, str))]
         said = _Sentences(command, {**(names or {}), **of_genes}, (text for text in quoted if text is not None and "--" in text))
-        for sentence in messages.warnings:
+        for sentence in messages.warnings if warns else ():
             # The caller of convert, append and the like.
             warnings.warn(said.in_python(sentence), CellringWarning, stacklevel=_level_of_caller())
         if code == 0:

@@ -126,11 +126,11 @@ class _Jax(Form):
 
     def __init__(self) -> None:
         try:
-            import jax.numpy
+            import jax
             from jax.experimental import sparse
         except ImportError as error:
             raise InputError('to="jax" needs jax: install it (pip install jax), or ask for to="numpy"') from error
-        self._numpy = jax.numpy
+        self._jax = jax
         self._sparse = sparse
 
     def array(self, array: _cellring.Array) -> Any:
@@ -138,7 +138,15 @@ class _Jax(Form):
         return self.of_numpy(np.asarray(array))
 
     def of_numpy(self, array: np.ndarray) -> Any:
-        return self._numpy.asarray(array)
+        # Without its option jax has nothing of 64 bits, and would keep the lower half of each number.
+        if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and array.size > 0 and not self._jax.config.jax_enable_x64:
+            bounds = np.iinfo(np.int32 if array.dtype.kind == "i" else np.uint32)
+            if array.min() < bounds.min or array.max() > bounds.max:
+                raise InputError(
+                    f"a minibatch has numbers beyond 32 bits ({array.min()} to {array.max()}), which jax has no room for: call "
+                    'jax.config.update("jax_enable_x64", True) first'
+                )
+        return self._jax.numpy.asarray(array)
 
     def csr(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
         return self._sparse.BCSR((values, indices, indptr), shape=shape)

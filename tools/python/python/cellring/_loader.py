@@ -8,7 +8,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from ._errors import CellringError, CellringWarning, InputError, ResumeError, St
 from ._minibatch import Look, Minibatch, loaders_by_key
 from ._ranks import rank_and_world_size
 from ._store import Store, if_replaced, opened, stamp_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 if _cellring.IS_DEBUG_BUILD:
     warnings.warn(
@@ -128,7 +131,8 @@ class Loader:
     threads : int, default 0
         Threads that decode; 0 for one per core.
     to : {"torch", "scipy", "numpy", "jax"}, default "torch"
-        What the arrays of the minibatches are.
+        What the arrays of the minibatches are. jax has types of 64 bits only with its option ``jax_enable_x64``: without it floats become
+        float32, and integers that do not fit 32 bits are refused.
     pad_nnz : int or "pow2", optional
         Pad sparse minibatches with zeros to this number of values, or to powers of two; jax compiles again for each number. A minibatch
         with more values is an error: ``batch_size`` times the largest number of genes that a cell has is always enough. For ``to="jax"``
@@ -609,7 +613,7 @@ class _Names:
         # Looked up when they are first asked for, once for all minibatches.
         self._var_names: list[str] | None = None
         self._categories: dict[str, list[str] | None] = {}
-        self._is_ordered: dict[str, bool] = {}
+        self._dtypes: dict[str, pd.CategoricalDtype] = {}
 
     @property
     def var_names(self) -> np.ndarray:
@@ -630,14 +634,20 @@ class _Names:
                 raise in_python(error) from None
         return self._categories[column]
 
-    def is_ordered(self, column: str) -> bool:
-        """Whether its categories have an order, in all stores the same."""
-        if column not in self._is_ordered:
+    def categorical_dtype(self, column: str) -> pd.CategoricalDtype:
+        """The dtype of a column that comes as codes: that of the stores, where they have one and the same; else of texts without an order."""
+        if column not in self._dtypes:
+            import pandas as pd
+
             from ._frames import dtype_of
 
+            names = self.code_names(column)
             dtypes = [dtype_of(table, place) for table, place in self._tables_with(column)]
-            self._is_ordered[column] = all(getattr(dtype, "ordered", False) and dtype == dtypes[0] for dtype in dtypes)
-        return self._is_ordered[column]
+            first = dtypes[0] if dtypes else None
+            is_whole = isinstance(first, pd.CategoricalDtype) and len(first.categories) == len(names or [])
+            is_shared = is_whole and all(dtype == first and list(dtype.categories) == list(first.categories) for dtype in dtypes)
+            self._dtypes[column] = first if is_shared else pd.CategoricalDtype(names)
+        return self._dtypes[column]
 
     def is_of_floats(self, column: str) -> bool:
         """Whether it has floats in some store."""

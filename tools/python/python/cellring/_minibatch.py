@@ -39,7 +39,7 @@ class Look:
         self.matrices = matrices
         """Paths in AnnData of the matrices after the first."""
         self.names = names
-        """Whoever knows names: ``code_names(column)``, ``is_ordered(column)`` and ``var_names``."""
+        """Whoever knows names: ``code_names(column)``, ``categorical_dtype(column)`` and ``var_names``."""
         self.pad_nnz = pad_nnz
         self.device = device
         self.key = key
@@ -223,7 +223,7 @@ class Minibatch:
         """The minibatch with its tensors on a device of torch.
 
         With ``non_blocking`` a copy to a GPU is in order on the current stream, and nothing waits for it here: it is the default, because
-        Lightning and accelerate ask for it only for tensors. The host's memory is kept until an event after the copy has occurred and the
+        Lightning asks for it only for tensors. The host's memory is kept until an event after the copy has occurred and the
         next copy is made, so that the minibatch may be dropped at once.
         """
         self._require_torch("to")
@@ -277,9 +277,11 @@ class Minibatch:
         InputError
             If the minibatch was sent to a process that has no such loader, or is a ranked one.
         """
-        import anndata
-        import pandas as pd
-
+        try:
+            import anndata
+            import pandas as pd
+        except ImportError as error:
+            raise InputError("to_anndata() needs anndata: install it (pip install anndata)") from error
         if self.var_names is None:
             raise InputError(
                 "this minibatch was sent to a process that does not have its loader, which knows the names of genes: call to_anndata() "
@@ -291,8 +293,7 @@ class Minibatch:
             categories = self._look.names.code_names(name)
             values = values if isinstance(values, list) else np.asarray(_on_host(values))
             if categories is not None:
-                ordered = self._look.names.is_ordered(name)
-                frame[name] = pd.Categorical.from_codes(values, categories=categories, ordered=ordered)
+                frame[name] = pd.Categorical.from_codes(values, dtype=self._look.names.categorical_dtype(name))
             elif valid is not None and not isinstance(values, list) and values.dtype.kind in "iub":
                 extension = {"i": pd.arrays.IntegerArray, "u": pd.arrays.IntegerArray, "b": pd.arrays.BooleanArray}
                 frame[name] = extension[values.dtype.kind](values, ~np.asarray(_on_host(valid)))

@@ -216,7 +216,7 @@ def _n_workers() -> int:
 
 
 def _without_workers(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in state.items() if key != "workers"}
+    return {key: value for key, value in state.items() if key not in ("workers", "over")}
 
 
 def _check_workers(state: Mapping[str, Any], n_workers: int, loader: Loader) -> None:
@@ -242,6 +242,9 @@ class _Share(Iterator[Minibatch]):
         self._drop_padding = drop_padding
         self._epoch: Epoch | None = None
         self._state: Mapping[str, Any] | None = None
+        # The epoch of a state that was saved when this worker had given all of its share. Others may not have: it gives none of the next epoch in
+        # this iteration. Nor if all have: torchdata begins an iteration with such a state and throws it away, where the end of the epoch was seen.
+        self._over: int | None = None
 
     def _begin(self) -> Epoch:
         if self._epoch is None:
@@ -253,6 +256,8 @@ class _Share(Iterator[Minibatch]):
         return self._epoch
 
     def __next__(self) -> Minibatch:
+        if self._over is not None:
+            raise StopIteration
         is_first = self._epoch is None
         epoch = self._begin()
         while True:
@@ -265,17 +270,28 @@ class _Share(Iterator[Minibatch]):
                 return minibatch
 
     def state_dict(self) -> dict[str, Any]:
-        if self._epoch is not None:
+        over = self._over
+        if over is not None:
+            state = self._loader._state(None, epoch=over)
+        elif self._epoch is not None:
             state = self._epoch.state_dict()
+            if state["epoch"] > self._epoch.epoch:
+                # All was given, and to the loader the next epoch is next.
+                over = state["epoch"] = self._epoch.epoch
         elif self._state is not None:
             state = dict(self._state)
         else:
             state = self._loader.state_dict()
             if self._loader._pending is None:
                 state["epoch"] = int(self._epochs[self._number])
-        return {**state, "workers": self._n_workers}
+        return {**state, "workers": self._n_workers, "over": int(over is not None)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         _check_workers(state, self._n_workers, self._loader)
-        self._state = self._loader._accept(_without_workers(state))
-        self._epochs[self._number] = state["epoch"]
+        accepted = self._loader._accept(_without_workers(state))
+        if state.get("over"):
+            self._over = accepted["epoch"]
+            self._epochs[self._number] = accepted["epoch"] + 1
+        else:
+            self._state = accepted
+            self._epochs[self._number] = accepted["epoch"]
