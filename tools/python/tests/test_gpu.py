@@ -35,12 +35,21 @@ class DelayedEvent:
         return self.has_occurred
 
 
-def test_memory_of_the_host_is_kept_until_the_copy_is_done(store, monkeypatch):
+@pytest.fixture
+def delayed_copies(monkeypatch):
+    """The events after the copies that are made."""
     monkeypatch.setattr(torch.cuda, "Event", DelayedEvent)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "the current stream")
     # The copies themselves need a GPU.
     monkeypatch.setattr(cellring.Minibatch, "_mapped", lambda minibatch, change: object())
     monkeypatch.setattr(DelayedEvent, "made", [])
+    yield DelayedEvent.made
+    # What is still kept goes with the next copy.
+    for event in DelayedEvent.made:
+        event.has_occurred = True
+
+
+def test_memory_of_the_host_is_kept_until_the_copy_is_done(store, delayed_copies):
     sources = []
     for minibatch in cellring.Loader(store, batch_size=100):
         minibatch.to("cuda")
@@ -60,4 +69,31 @@ def test_memory_of_the_host_is_kept_until_the_copy_is_done(store, monkeypatch):
     next(iter(cellring.Loader(store))).to("cuda")
     gc.collect()
     assert all(source() is None for source in sources)
-    DelayedEvent.made[-1].has_occurred = True
+
+
+MOVES = {
+    "to": lambda minibatch: minibatch.to("cuda"),
+    "to a device": lambda minibatch: minibatch.to(torch.device("cuda", 0)),
+    "cuda": lambda minibatch: minibatch.cuda(),
+    "cuda with a number": lambda minibatch: minibatch.cuda(torch.device("cuda", 0)),
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_no_keyword_is_needed_for_that(store, delayed_copies, move):
+    minibatch = next(iter(cellring.Loader(store)))
+    source = weakref.ref(minibatch.x)
+    assert MOVES[move](minibatch) is not minibatch
+    del minibatch
+    gc.collect()
+    assert len(delayed_copies) == 1 and source() is not None
+
+
+def test_a_copy_that_is_waited_for_keeps_nothing(store, delayed_copies):
+    for move in (lambda minibatch: minibatch.to("cuda", non_blocking=False), lambda minibatch: minibatch.cuda(non_blocking=False)):
+        minibatch = next(iter(cellring.Loader(store)))
+        source = weakref.ref(minibatch.x)
+        move(minibatch)
+        del minibatch
+        gc.collect()
+        assert delayed_copies == [] and source() is None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pathlib
 import pickle
 import time
+import weakref
 from typing import Any
 
 import numpy as np
 import pytest
+from test_gpu import delayed_copies  # noqa: F401
 
 import cellring
 
@@ -339,6 +342,18 @@ def test_files_and_threads_are_closed_at_the_end(store: str) -> None:
     iterator = iter(data.loader("train"))
     next(iterator)
     assert ours() - before
+
+
+def test_its_copies_to_a_gpu_are_not_waited_for(store: str, delayed_copies: list[Any]) -> None:  # noqa: F811
+    """Which it asks for only where it moves tensors."""
+    from lightning.fabric.utilities.apply_func import move_data_to_device
+
+    minibatch = next(iter(module(store).train_dataloader()))
+    source = weakref.ref(minibatch.x)
+    move_data_to_device(minibatch, torch.device("cuda", 0))
+    del minibatch
+    gc.collect()
+    assert len(delayed_copies) == 1 and source() is not None
 
 
 @pytest.mark.parametrize(

@@ -225,18 +225,6 @@ def test_ranks_are_disjoint_complete_and_equal(store):
             assert sum(m.is_padding for of_rank in minibatches for m in of_rank) == 2
 
 
-def test_ranks_are_found(store, run_python):
-    script = """
-import sys, cellring
-loader = cellring.Loader(sys.argv[1], to="numpy")
-print(len(loader), loader._rank())
-"""
-    assert run_python(script, store) == "16 (0, 1)\n"
-    assert run_python(script, store, RANK="1", WORLD_SIZE="4") == "4 (1, 4)\n"
-    assert run_python(script, store, SLURM_PROCID="2", SLURM_NTASKS="4", SLURM_STEP_ID="0") == "4 (2, 4)\n"
-    assert run_python(script, store, SLURM_PROCID="0", SLURM_NTASKS="4") == "16 (0, 1)\n"
-
-
 def test_a_rank_must_stay(store, monkeypatch):
     loader = cellring.Loader(store, to="numpy")
     assert len(loader) == 16

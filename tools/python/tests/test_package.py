@@ -71,6 +71,46 @@ print("done")
     assert run_python(script, store) == "done\n"
 
 
+STEPS = """
+import sys, warnings
+warnings.simplefilter("ignore")
+heavy = {"numpy", "scipy", "torch", "pandas", "anndata", "h5py", "zarr", "pyarrow", "polars", "jax", "lightning", "pytorch_lightning",
+         "scvi", "ray", "accelerate", "torchdata", "tqdm", "IPython"}
+
+def step(name, *expected):
+    found = heavy & set(sys.modules)
+    assert found == set(expected), (name, found)
+
+path, file, written = sys.argv[1:]
+import cellring
+step("import")
+cellring.convert
+step("convert", "numpy")
+cellring.convert(file, written, progress=False)
+step("converted", "numpy")
+store = cellring.Store(path)
+assert store.shape == (1000, 1000) and len(store.var_names) == 1000 and "donor" in store.obs.columns
+step("opened", "numpy")
+cellring.Store(file)
+step("linked", "numpy")
+loader = cellring.Loader(path, to="numpy", obs_columns=["cell_type"], obs_filter='donor != "d1"', balance="donor")
+minibatch = next(iter(loader))
+assert minibatch.x.shape[1] == 1000 and len(minibatch.obs["cell_type"]) == len(minibatch.ids) and loader.categories("cell_type")
+loader.state_dict()
+step("a minibatch of numpy", "numpy")
+store[[1, 2]]
+step("cells", "numpy", "scipy")
+next(iter(cellring.Loader(path, to="scipy"))).x
+step("a minibatch of scipy", "numpy", "scipy")
+print("done")
+"""
+
+
+def test_nothing_is_imported_before_it_is_needed(run_python, store, source, tmp_path):
+    said = run_python(STEPS, store, source, tmp_path / "written", XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert said == "done\n"
+
+
 def test_help(run_python):
     """help() and repr() work before anything was used, and say what there is."""
     script = """

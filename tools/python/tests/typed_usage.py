@@ -54,7 +54,6 @@ def load(path: str) -> None:
     )
     assert_type(len(loader), int)
     categories = loader.categories("cell_type")
-    assert categories is not None
     first: str = categories[0]
     for minibatch in loader:
         assert_type(minibatch, cellring.Minibatch)
