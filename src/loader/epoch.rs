@@ -40,7 +40,7 @@ impl Epoch {
         let epoch = plan.epoch();
         let span = tracing::debug_span!(parent: None, "epoch", epoch, first, n_minibatches, n_fetches);
         let engine_before = shared.engine.stats();
-        let pipeline = Arc::new(Pipeline::new(first, first + n_minibatches, shared.ahead));
+        let pipeline = Arc::new(Pipeline::new(first, first + n_minibatches, shared.memory.ahead));
         let mut current = shared.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(earlier) = std::mem::replace(&mut *current, Arc::downgrade(&pipeline)).upgrade() {
             earlier.stop(Some(LoaderError::Superseded.into()));
@@ -78,6 +78,7 @@ impl Epoch {
             pool: shared.pool.clone(),
             routes: shared.routes.clone(),
             pipeline,
+            memory: shared.memory,
             stage_memory: shared.stage_memory.clone(),
             first_tag: shared.next_tag.fetch_add(n_fetches, Ordering::Relaxed),
             next_tag: shared.next_tag.clone(),

@@ -15,6 +15,7 @@ use super::decode::{DecodeContext, DecodeScratch, decode_task};
 use super::error::LoaderError;
 use super::extents::FetchReads;
 use super::gather::{explained, gather};
+use super::memory::Memory;
 use super::pipeline::{DecodeWork, PendingBatch, PendingFetch, Pipeline, StagedBatch};
 use super::planner::{FetchSource, Planned};
 use super::stage_memory::{Refusal, StageMemory};
@@ -79,6 +80,7 @@ pub(super) struct Submitter {
     pub(super) pool: Pool,
     pub(super) routes: Routes,
     pub(super) pipeline: Arc<Pipeline>,
+    pub(super) memory: Memory,
     pub(super) stage_memory: StageMemory,
     pub(super) first_tag: u64,
     /// Tags of batches come after those of all fetches that were ever planned.
@@ -118,7 +120,10 @@ impl Submitter {
                 let error = LoaderError::Budget {
                     n_obs: fetch.obs.len(),
                     needed_bytes: n_slots * self.pool.slot_bytes(),
-                    budget_bytes: self.pool.n_slots() * self.pool.slot_bytes(),
+                    left_bytes: self.pool.n_slots() * self.pool.slot_bytes(),
+                    budget_bytes: self.memory.budget_bytes,
+                    // Another fetch may need a little more.
+                    enough_bytes: self.memory.budget_with_slots(n_slots + n_slots.div_ceil(8)),
                 };
                 return self.pipeline.fail_at(first, error.into());
             }
@@ -175,10 +180,15 @@ impl Submitter {
             Ok(reservation) => reservation,
             Err(Refusal::Stopped) => return false,
             Err(Refusal::TooLarge { needed_bytes }) => {
+                let needed_bytes = needed_bytes as usize;
                 let error = LoaderError::Budget {
                     n_obs,
-                    needed_bytes: needed_bytes as usize,
-                    budget_bytes: self.stage_memory.budget_bytes() as usize,
+                    needed_bytes,
+                    left_bytes: self.stage_memory.budget_bytes() as usize,
+                    budget_bytes: self.memory.budget_bytes,
+                    enough_bytes: self
+                        .memory
+                        .budget_with_stage(needed_bytes + needed_bytes.div_ceil(8)),
                 };
                 self.pipeline.fail_at(first, error.into());
                 return false;

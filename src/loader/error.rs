@@ -18,16 +18,21 @@ pub enum LoaderError {
     },
     /// A fetch needs more than the budget.
     #[error(
-        "a fetch of {n_obs} obs needs {needed_bytes} bytes of read buffers, but the memory budget leaves {budget_bytes}; \
-         raise the budget, or lower batch_size x fetch_factor"
+        "a fetch of {n_obs} obs needs {needed_bytes} bytes of read buffers, and a memory budget of {budget_bytes} bytes leaves {left_bytes} for them; \
+         give a budget of {} MiB, or lower batch_size x fetch_factor",
+        enough_bytes.div_ceil(1 << 20)
     )]
     Budget {
         /// Obs in the fetch.
         n_obs: usize,
         /// What it needs.
         needed_bytes: usize,
-        /// What there is.
+        /// What there is for that.
+        left_bytes: usize,
+        /// The whole budget.
         budget_bytes: usize,
+        /// A budget that suffices.
+        enough_bytes: usize,
     },
     /// Obs that were asked for by number need more than the budget.
     #[error(

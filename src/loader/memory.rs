@@ -21,6 +21,14 @@ pub(super) struct Memory {
     pub(super) ahead: u64,
     /// For rows of linked stores that wait to be decoded.
     pub(super) stage_bytes: u64,
+    /// The whole budget.
+    pub(super) budget_bytes: usize,
+    /// What of any budget is for other things than reading, at least.
+    aside_bytes: usize,
+    /// What chunks of linked stores are decompressed in; 0 without them.
+    decoding_bytes: usize,
+    /// The share of slots in what is for reading: one in so many.
+    per_slot: usize,
 }
 
 impl Memory {
@@ -79,6 +87,8 @@ impl Memory {
         };
         let for_slots =
             budget_bytes.saturating_sub(ahead * minibatch_bytes + reordered * REORDERED_VALUE_BYTES);
+        let aside_bytes =
+            ((threads + 1).saturating_mul(minibatch_bytes)).saturating_add(reordered * REORDERED_VALUE_BYTES);
         // A small store needs no more buffers than hold it a few times.
         let shards = manifests().flat_map(|manifest| &manifest.shards);
         let shard_bytes: u64 = shards.map(|shard| shard.bytes).sum();
@@ -92,6 +102,10 @@ impl Memory {
                 slot_bytes,
                 ahead: ahead as u64,
                 stage_bytes: 0,
+                budget_bytes,
+                aside_bytes,
+                decoding_bytes: 0,
+                per_slot: 1,
             });
         };
         // What is read of linked stores passes through few slots; a fetch of others has to fit them.
@@ -128,7 +142,36 @@ impl Memory {
             slot_bytes,
             ahead: ahead as u64,
             stage_bytes: left,
+            budget_bytes,
+            aside_bytes,
+            decoding_bytes: decoding_bytes as usize,
+            per_slot: if shard_bytes == 0 { 4 } else { 2 },
         })
+    }
+
+    /// A budget with which there are so many slots.
+    pub(super) fn budget_with_slots(&self, n_slots: usize) -> usize {
+        self.budget_with(
+            n_slots
+                .saturating_mul(self.slot_bytes)
+                .saturating_mul(self.per_slot),
+        )
+    }
+
+    /// A budget with which so many bytes of linked stores may wait to be decoded.
+    pub(super) fn budget_with_stage(&self, bytes: usize) -> usize {
+        let rest = bytes.saturating_add(self.decoding_bytes);
+        // Slots take their share of the whole, and two of them at least.
+        let beside_share = rest
+            .saturating_mul(self.per_slot)
+            .div_ceil((self.per_slot - 1).max(1));
+        self.budget_with(beside_share.max(rest.saturating_add(2 * self.slot_bytes)))
+    }
+
+    /// A budget of which so many bytes are for what is read: minibatches take a quarter of it, or what is set aside where that is more.
+    fn budget_with(&self, bytes: usize) -> usize {
+        let whole = bytes.saturating_add(self.aside_bytes);
+        whole.div_ceil(3).saturating_mul(4)
     }
 }
 

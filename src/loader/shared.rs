@@ -9,6 +9,7 @@ use super::config::LoaderConfig;
 use super::decode::DecodeContext;
 use super::delivered::Delivered;
 use super::epoch_threads::Routes;
+use super::memory::Memory;
 use super::pipeline::Pipeline;
 use super::row_reader::RowReader;
 use super::stage_memory::StageMemory;
@@ -44,7 +45,7 @@ pub(super) struct Shared {
     pub(super) row_readers: Mutex<Vec<RowReader>>,
     /// For each chosen obs column, what its codes stand for.
     pub(super) labels: Vec<OnceLock<Vec<String>>>,
-    pub(super) ahead: u64,
+    pub(super) memory: Memory,
     /// For rows of linked stores that wait to be decoded.
     pub(super) stage_memory: StageMemory,
     pub(super) threads: usize,

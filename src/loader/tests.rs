@@ -126,7 +126,7 @@ fn a_consumer_that_holds_still_stops_the_reads_when_the_budget_is_full() {
     let gate = Gate::closed();
     gate.open();
     let loader = gated(&open_store(&dir), &gate);
-    let (pool, ahead) = (loader.shared.pool.clone(), loader.shared.ahead);
+    let (pool, ahead) = (loader.shared.pool.clone(), loader.shared.memory.ahead);
     let n_slots = pool.n_slots() as u64;
     assert!(0 < ahead && ahead < u64::from(FETCH_FACTOR), "{ahead} ahead");
     let mut epoch = loader.epoch(0).unwrap();

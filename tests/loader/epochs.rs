@@ -295,18 +295,36 @@ fn an_epoch_may_be_left_early_and_minibatches_kept() {
 }
 
 #[test]
-fn a_fetch_beyond_the_budget_is_refused() {
+fn a_fetch_beyond_the_budget_is_refused_and_what_is_advised_suffices() {
     let dir = tempfile::tempdir().unwrap();
     let rows = matrix(4000, 2000, Kind::Counts, 17);
-    let store = store(&dir.path().join("s"), &rows, Kind::Counts, Encoding::Raw, 2000);
-    let mut config = config(sampler(4, 64, 1000));
-    config.memory_bytes = 1;
-    let loader = Loader::new(store, config).unwrap();
-    let results: Vec<_> = loader.epoch(0).unwrap().collect();
-    assert!(
-        matches!(&results[..], [Err(error)] if matches!(error.cause(), Cause::Loader(LoaderError::Budget { .. }))),
-        "{results:?}"
-    );
+    for (&encoding, (block, batch, fetch), threads) in Encoding::ALL.iter().flat_map(|encoding| {
+        let shapes = [(4, 64, 1000), (1, 512, 8), (64, 16, 250)];
+        shapes.map(|shape| (encoding, shape, 1 + shape.0 as usize % 3))
+    }) {
+        let path = dir.path().join(format!("{}-{block}", encoding.name()));
+        let store = store(&path, &rows, Kind::Counts, encoding, 2000);
+        let results = |memory_bytes: usize| -> Vec<_> {
+            let mut config = config(sampler(block, batch, fetch));
+            config.memory_bytes = memory_bytes;
+            config.decode_threads = threads;
+            let loader = Loader::new(store.clone(), config).unwrap();
+            loader.epoch(0).unwrap().collect()
+        };
+        let refused = results(1);
+        let [Err(error)] = &refused[..] else {
+            // Packed, a fetch may fit into the least that there is.
+            assert_ne!(encoding, Encoding::Raw);
+            continue;
+        };
+        let Cause::Loader(LoaderError::Budget { enough_bytes, .. }) = error.cause() else {
+            panic!("{error}")
+        };
+        assert!(error.to_string().contains(" MiB"), "{error}");
+        let advised = results(*enough_bytes);
+        let failed = advised.iter().find_map(|minibatch| minibatch.as_ref().err());
+        assert!(failed.is_none(), "{enough_bytes}: {failed:?}");
+    }
 }
 
 /// A run never delivers damaged cells: it ends with an error that names the obs, and all minibatches before it are right.
