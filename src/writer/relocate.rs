@@ -99,8 +99,12 @@ impl<'a> Moves<'a> {
     ) -> Result<Self, Error> {
         let mut moves = Vec::new();
         for Relocation { old, new } in relocations {
-            let known = known_as(old, root)
+            // The store may have been linked below another root: messages then name the file from there.
+            let of_store = store.parent().and_then(|parent| parent.canonicalize().ok());
+            let known = [Some(root), of_store.as_deref()]
                 .into_iter()
+                .flatten()
+                .flat_map(|root| known_as(old, root))
                 .find(|known| files.iter().any(|file| below(file, known).is_some()));
             let known = known.ok_or_else(|| {
                 WriteError::Option(format!(
