@@ -714,6 +714,10 @@ class Store:
         if place.at != 64 + n_bytes or any(array[0].kind not in "iu" for array in arrays[::2]) or any(
                 array[0].newbyteorder("<") != np.dtype(DTYPES[m.value_type]) and not m.is_joined for array in arrays[1::2]):
             damaged(INDEX, 64, "the description is longer than it says, or of other types")
+        for k in range(2):
+            pairs = zip(arrays[k::2], inputs)
+            if sum(array[0].itemsize * rows[1] for array, rows in pairs if array[1][0] != 3) > 1100 * sum(map(len, self.sources)):
+                damaged(INDEX, None, "an array takes more than 1,100 times the bytes of the files")
         sections, end = [], 64 + n_bytes
         n_extents = [sum(array[2] for array in arrays[k::2]) for k in range(2)]
         checksums = [(n_obs, 4)] if m.has_checksums else []

@@ -17,6 +17,7 @@ struct OpenedFile {
     path: PathBuf,
     len_bytes: u64,
     device: u64,
+    inode: u64,
 }
 
 /// The files that an engine reads from, all opened in the same way.
@@ -115,6 +116,12 @@ impl FileSet {
         self.files[file as usize].device
     }
 
+    /// What tells a file from others: its device and its inode.
+    pub(super) fn id(&self, file: u32) -> (u64, u64) {
+        let opened = &self.files[file as usize];
+        (opened.device, opened.inode)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &File> {
         self.files.iter().map(|opened| &opened.file)
     }
@@ -139,6 +146,7 @@ fn open(path: &Path, flags: i32) -> Result<OpenedFile, EngineError> {
             path: path.to_owned(),
             len_bytes: metadata.len(),
             device: metadata.dev(),
+            inode: metadata.ino(),
         })
     };
     attempt().map_err(|source| EngineError::Open {

@@ -168,6 +168,12 @@ impl Engine {
         requests.flatten().min().filter(|_| self.choice.method.direct)
     }
 
+    /// Which files are open, in their order: the device and the inode of each. What has their names may be others by now.
+    pub(crate) fn opened(&self) -> Vec<(u64, u64)> {
+        let files = 0..self.files.len() as u32;
+        files.map(|file| self.files.id(file)).collect()
+    }
+
     /// Why the engine reads no more, if it broke down: the ring failed, or a thread panicked. Its [`Pool`] is closed then, because
     /// slots that were in flight are lost; every submission fails with the same error.
     pub fn breakdown(&self) -> Option<EngineError> {

@@ -1,6 +1,6 @@
 //! Whether a file is still the one that was linked: by its length, the time of its last modification, and samples of its bytes.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
@@ -29,11 +29,15 @@ pub(crate) struct Stamp {
 impl Stamp {
     /// That of an open file.
     pub(crate) fn of(file: &File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        Ok(Self {
+        Ok(Self::of_metadata(&file.metadata()?))
+    }
+
+    /// That of a file with these metadata.
+    pub(super) fn of_metadata(metadata: &Metadata) -> Self {
+        Self {
             bytes: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec() as u32),
-        })
+        }
     }
 
     /// In what a file differs from the one that was linked, in one clause.

@@ -9,7 +9,7 @@ use cellring_core::ValueType;
 use super::array::Array;
 use super::error::LinkedError;
 use super::input::Input;
-use super::sources::{SourceFile, open_all};
+use super::sources::{FileId, SourceFile, open_all};
 
 use crate::Error;
 use crate::format::constants::INDEX_HEADER_BYTES;
@@ -241,12 +241,13 @@ impl Link {
         self.sources.iter().try_for_each(SourceFile::check)
     }
 
-    /// Whether the files of these names are still those that are open here.
+    /// Whether files that were opened by the names of these, in their order, are those that are open here.
     ///
     /// # Errors
     /// If not.
-    pub(crate) fn check_names(&self) -> Result<(), LinkedError> {
-        self.sources.iter().try_for_each(SourceFile::check_name)
+    pub(crate) fn check_opened(&self, opened: &[FileId]) -> Result<(), LinkedError> {
+        let mut pairs = self.sources.iter().zip(opened);
+        pairs.try_for_each(|(source, &opened)| source.check_opened(opened))
     }
 
     /// The most bytes that a value of a part of a split row, seen so far, was kept in: others become as wide when they are joined.

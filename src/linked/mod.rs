@@ -34,3 +34,4 @@ mod stored;
 pub(crate) use canonical::Entries;
 pub use error::LinkedError;
 pub(crate) use link::Link;
+pub(crate) use sources::FileId;

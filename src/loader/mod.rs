@@ -180,7 +180,7 @@ impl Loader {
             epoch_threads::route(&completions, completion);
         })?;
         // The engine has opened the files now; what was put in their place before that would be taken for damage.
-        setup::check_shards(&decoded)?;
+        setup::check_shards(&decoded, &engine)?;
         tracing::debug!(reading = ?engine.choice(), threads, ?memory, n_stores = stores.len(), "loader is ready");
         let recycler = Arc::new(Recycler::new(memory.ahead as usize + threads + 2));
         let context = Arc::new(DecodeContext {
@@ -205,7 +205,7 @@ impl Loader {
             running: Mutex::default(),
             row_readers: Mutex::default(),
             labels,
-            ahead: memory.ahead,
+            memory,
             stage_memory: StageMemory::new(memory.stage_bytes),
             threads,
         };

@@ -228,7 +228,7 @@ impl Loader {
         let shared = &self.shared;
         let slot_bytes = shared.pool.slot_bytes();
         let reader = RowReader::start(&shared.shard_paths, &shared.config, n_slots, slot_bytes)?;
-        check_shards(&shared.context.matrices)?;
+        check_shards(&shared.context.matrices, &reader.engine)?;
         Ok(reader)
     }
 

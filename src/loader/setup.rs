@@ -7,6 +7,7 @@ use super::config::LoaderConfig;
 use super::decode::{DecodeContext, DecodeMatrix, DecodeSource};
 use super::error::LoaderError;
 use super::extents::{Content, Source};
+use crate::engine::Engine;
 use crate::format::ValueType;
 use crate::format::encoding::ObsDecoder;
 use crate::linked::Link;
@@ -83,10 +84,14 @@ pub(super) fn sources(
     sources
 }
 
-/// Whether the files that an engine has just opened are still those of the stores.
-pub(super) fn check_shards(matrices: &[DecodeMatrix]) -> Result<(), Error> {
+/// Whether the files that an engine has just opened are those of the stores.
+pub(super) fn check_shards(matrices: &[DecodeMatrix], engine: &Engine) -> Result<(), Error> {
+    let opened = engine.opened();
     let mut sources = matrices.iter().flat_map(|matrix| &matrix.sources);
-    sources.try_for_each(|source| source.store.check_shards())
+    sources.try_for_each(|source| {
+        let own = &opened[source.first_file as usize..];
+        source.store.check_shards(own)
+    })
 }
 
 /// Where the values of a store are.

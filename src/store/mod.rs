@@ -25,7 +25,7 @@ use crate::format::lazy::Lazy;
 use crate::format::manifest::MatrixEntry;
 use crate::format::table::Table;
 use crate::format::{FormatError, Index, Manifest, shard};
-use crate::linked::{Link, LinkedError};
+use crate::linked::{FileId, Link, LinkedError};
 use arrow_array::Array;
 
 /// How often a store may change while it is being opened.
@@ -319,18 +319,22 @@ impl Store {
         self.manifest.n_vars
     }
 
-    /// Whether the shards at their paths are still those of this store, and whole: for who has opened them after the store.
+    /// Whether the files that begin this list are those of [`shard_paths`](Self::shard_paths), and whole: for who has opened them after the
+    /// store.
     ///
     /// # Errors
     /// If one is gone, shorter, or of a store that has taken the place of this one.
-    pub(crate) fn check_shards(&self) -> Result<(), Error> {
+    pub(crate) fn check_shards(&self, opened: &[FileId]) -> Result<(), Error> {
         if let Content::Linked(link) = &self.content {
-            return Ok(link.check_names()?);
+            return Ok(link.check_opened(opened)?);
         }
         // A store of rows that are as long has the same id, whatever their values are.
-        let now = check_shards(&self.path, &self.manifest, Headers::Written)?;
-        let mut now = now.into_iter().enumerate();
-        now.try_for_each(|(number, id)| self.check_file(number, id))
+        let named = check_shards(&self.path, &self.manifest, Headers::Written)?;
+        for (number, (named, &opened)) in named.into_iter().zip(opened).enumerate() {
+            self.check_file(number, named)?;
+            self.check_file(number, opened)?;
+        }
+        Ok(())
     }
 
     /// Opens a shard, which must be the file that it was when the store was opened.
@@ -464,9 +468,6 @@ fn read_manifest(path: &Path) -> Result<Vec<u8>, Error> {
         Err(error) => Err(not_a_store::instead_of_a_store(path, error).into()),
     }
 }
-
-/// What tells a file from others: its device and its inode.
-type FileId = (u64, u64);
 
 /// Compares lengths and headers of the shards with the manifest, and says which files they are.
 fn check_shards(path: &Path, manifest: &Manifest, headers: Headers) -> Result<Vec<FileId>, Error> {

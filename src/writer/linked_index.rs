@@ -56,7 +56,8 @@ pub(super) fn write_index(
         is_joined,
     };
     let description = described(matrix, files);
-    description.check(&totals).map_err(WriteError::Option)?;
+    let unfit = |rule| WriteError::Option(format!("{rule}; convert the files instead"));
+    description.check(&totals).map_err(unfit)?;
     for input in &matrix.inputs {
         let named = |problem: WriteError| match description.files.get(input.file as usize) {
             Some(file) if is_joined => WriteError::Option(format!("{}: {problem}", file.path)),

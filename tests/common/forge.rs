@@ -127,8 +127,8 @@ impl Forge {
         self.set_detail(obs, crc);
     }
 
-    /// Makes every checksum, header and length hold again, and the store id that of the content.
-    pub(crate) fn seal(&mut self) {
+    /// The store id of the content, in the manifest too. `index`: what counts of it.
+    fn content_id(&mut self, index: &[u8]) -> [u8; 16] {
         let (obs, var) = (&self.files["obs.arrow"], &self.files["var.arrow"]);
         let m = &self.manifest;
         let text = [
@@ -142,19 +142,34 @@ impl Forge {
         ]
         .map(|name| m[name].to_string().replace('"', ""))
         .join(",");
-        let parts = [&self.files["index.bin"][64..], obs, var, text.as_bytes()];
+        let parts = [index, obs, var, text.as_bytes()];
         let id: Vec<u8> = parts.iter().flat_map(|part| crc32c(part).to_le_bytes()).collect();
-        let id: [u8; 16] = id.try_into().unwrap();
+        let hex = id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        self.manifest["store_id"] = hex.into();
+        id.try_into().unwrap()
+    }
+
+    /// Makes the entries of the index and the tables hold again.
+    fn seal_files(&mut self) {
+        for (name, file) in [("index", "index.bin"), ("obs", "obs.arrow"), ("var", "var.arrow")] {
+            let bytes = &self.files[file];
+            self.manifest[name] = json!({"file": file, "bytes": bytes.len(), "crc32c": pieces(bytes)});
+        }
+    }
+
+    /// Makes every checksum, header and length hold again, and the store id that of the content.
+    pub(crate) fn seal(&mut self) {
+        let index = self.files["index.bin"][64..].to_vec();
+        let id = self.content_id(&index);
         let (_, _, width) = self.layout();
         let (n_obs, block_size) = (self.number("n_obs"), self.number("block_size"));
-        let encoding: u32 = if m["encoding"] == "packed" { 1 } else { 2 };
+        let encoding: u32 = if self.manifest["encoding"] == "packed" {
+            1
+        } else {
+            2
+        };
         let alignment = self.number("alignment");
         let n_blocks = n_obs.div_ceil(block_size) as u64;
-        self.manifest["store_id"] = id
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-            .into();
         let index = self.file("index.bin");
         let mut header = b"CLRINDEX".to_vec();
         header.extend([1u32, encoding].iter().flat_map(|n| n.to_le_bytes()));
@@ -169,16 +184,36 @@ impl Forge {
         let crc = crc32c(&header);
         header.extend_from_slice(&crc.to_le_bytes());
         index[..64].copy_from_slice(&header);
-        for (name, file) in [("index", "index.bin"), ("obs", "obs.arrow"), ("var", "var.arrow")] {
-            let bytes = &self.files[file];
-            self.manifest[name] = json!({"file": file, "bytes": bytes.len(), "crc32c": pieces(bytes)});
-        }
+        self.seal_files();
         for number in 0..self.manifest["shards"].as_array().unwrap().len() {
             let name = format!("shard-{number:05}.bin");
             let shard = self.files.get_mut(&name).unwrap();
             shard[..alignment].copy_from_slice(&encode_header(number as u32, id, alignment as u32));
             self.manifest["shards"][number]["bytes"] = shard.len().into();
         }
+    }
+
+    /// The same for a linked store, whose index says where its files are: that does not count for the store id.
+    pub(crate) fn seal_linked(&mut self) {
+        let word =
+            |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+        let index = &self.files["index.bin"];
+        let (end, mut at) = (64 + word(index, 32), 68);
+        let mut identifying = index[64..68].to_vec();
+        for _ in 0..word(index, 64) {
+            at += 2 + usize::from(u16::from_le_bytes([index[at], index[at + 1]]));
+            let (length, fingerprint) = (&index[at..at + 8], &index[at + 20..at + 28]);
+            identifying.extend([&[0; 2], length, &[0; 12], fingerprint].concat());
+            at += 28;
+        }
+        identifying.extend_from_slice(&index[at..end]);
+        identifying.extend_from_slice(&index[end.next_multiple_of(64)..]);
+        let id = self.content_id(&identifying);
+        let index = self.file("index.bin");
+        index[40..56].copy_from_slice(&id);
+        let crc = crc32c(&index[..60]);
+        index[60..64].copy_from_slice(&crc.to_le_bytes());
+        self.seal_files();
     }
 
     pub(crate) fn write(&self, store: &Path) {

@@ -15,7 +15,11 @@ mod forge;
 #[path = "../common/forgeries.rs"]
 mod forgeries;
 
+mod linked;
 mod parts;
+#[path = "../loader/linked/source.rs"]
+#[allow(dead_code, reason = "files of other forms are for the tests of the loader")]
+mod source;
 mod stores;
 mod tables;
 

@@ -2,12 +2,15 @@
 
 use cellring_core::ValueType;
 
-use super::array::MAX_PATH_BYTES;
+use super::array::{ArrayLayout, ArrayRole, MAX_PATH_BYTES};
 use super::bytes::{Reader, put_text};
 use super::input::{ColumnMap, LinkedInput};
 
 /// Most column maps: each is allocated by itself.
 const MAX_MAPS: u32 = 1 << 16;
+/// How many times their bytes values may take that are in files. Deflate makes of one byte at most 1,032; but chunks that are not there, or
+/// are the same for many places, cost an index next to nothing, and whoever reads them time.
+const MAX_EXPANSION: u64 = 1100;
 
 /// A file of the source, and how it is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,11 +161,36 @@ impl Description {
             n_obs = n_obs.saturating_add(input.n_obs);
             nnz = nnz.saturating_add(input.n_values);
         }
-        match (n_obs, nnz) == (totals.n_obs, totals.nnz) {
-            true => Ok(()),
-            false => Err(format!(
+        if (n_obs, nnz) != (totals.n_obs, totals.nnz) {
+            return Err(format!(
                 "the inputs have {n_obs} obs and {nnz} values, expected {} and {}",
                 totals.n_obs, totals.nnz
+            ));
+        }
+        ArrayRole::BOTH
+            .into_iter()
+            .try_for_each(|role| self.check_expansion(role))
+    }
+
+    /// Whether the files may hold an array of all inputs.
+    ///
+    /// # Errors
+    /// If it is far larger than they are.
+    fn check_expansion(&self, role: ArrayRole) -> Result<(), String> {
+        let of_input = |input: &LinkedInput| match &input.arrays[role as usize] {
+            array if array.layout == ArrayLayout::Implied => 0,
+            array => input
+                .n_values
+                .saturating_mul(array.value_type.size_bytes() as u64),
+        };
+        let sum = |all: u64, bytes: u64| all.saturating_add(bytes);
+        let array_bytes = self.inputs.iter().map(of_input).fold(0, sum);
+        let file_bytes = self.files.iter().map(|file| file.bytes).fold(0, sum);
+        match array_bytes <= file_bytes.saturating_mul(MAX_EXPANSION) {
+            true => Ok(()),
+            false => Err(format!(
+                "{} takes {array_bytes} bytes, and the files that it is in have {file_bytes} together, expected at most {MAX_EXPANSION} times as many",
+                role.name()
             )),
         }
     }
@@ -223,7 +251,7 @@ mod tests {
     use cellring_filters::Filter;
 
     use super::*;
-    use crate::format::linked::{ArrayLayout, LinkedArray};
+    use crate::format::linked::LinkedArray;
 
     const ONE: Totals = Totals {
         n_obs: 9,
@@ -393,6 +421,48 @@ mod tests {
             assert!(wrong.check(&ONE).is_err(), "{path:?}");
         }
         assert!(is_plain("a/b c/d.h5ad"));
+    }
+
+    /// Files may be of any length, and inputs of any number, without a sum that wraps.
+    #[test]
+    fn arrays_that_their_files_cannot_hold_are_refused() {
+        let totals = Totals { nnz: 5500 / 4, ..ONE };
+        // The columns have 8 bytes each.
+        for (file_bytes, n_values, is_sound) in [(10, 1375, true), (9, 1375, false), (0, 1375, false)] {
+            let mut found = description();
+            found.files[0].bytes = file_bytes;
+            found.inputs[0].n_values = n_values;
+            assert_eq!(found.check(&totals).is_ok(), is_sound, "{file_bytes} bytes");
+        }
+        let mut found = description();
+        found.inputs[0].n_values = totals.nnz;
+        (found.files[0].bytes, found.inputs[0].arrays[0].layout) = (5, ArrayLayout::Implied);
+        (
+            found.inputs[0].arrays[0].n_extents,
+            found.inputs[0].arrays[0].filters,
+        ) = (0, vec![]);
+        found.inputs[0].arrays[1].layout = ArrayLayout::Runs;
+        found.check(&totals).unwrap();
+        found.files[0].bytes = 4;
+        let rule = found.check(&totals).unwrap_err();
+        assert!(
+            rule.contains("data takes 5500 bytes") && rule.contains("1100 times"),
+            "{rule}"
+        );
+        let mut found = joined();
+        found.inputs[1].n_values = u64::MAX - 20;
+        let all = Totals {
+            nnz: u64::MAX,
+            ..JOINED
+        };
+        assert!(
+            found
+                .check(&all)
+                .unwrap_err()
+                .contains("takes 18446744073709551615 bytes")
+        );
+        found.files[0].bytes = u64::MAX;
+        found.check(&all).unwrap();
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! Files that change, move, or are elsewhere.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cellring::engine::{Backend, EngineConfig};
+use cellring::engine::{Backend, Direct, EngineConfig};
 use cellring::format::ValueType;
 use cellring::writer::{LinkedWriter, TableKind};
 use cellring::{Epoch, Error, ErrorKind, Loader, OutputConfig, Store};
 
-use super::source::{PLAIN, Source, age, matrix};
+use super::source::{PLAIN, Source, age, matrix, stores};
 use super::{config, content, epoch, large, sampler};
 use crate::common::{obs_table, var_table};
 
@@ -68,7 +68,7 @@ fn a_file_that_changes_is_an_error_and_never_wrong_data() {
 /// As a program leaves it that opens the file to write it again: HDF5 cuts it before it finds that somebody else has it open.
 #[test]
 fn a_file_that_is_cut_during_an_epoch_is_an_error_on_every_backend() {
-    for backend in [Backend::Uring, Backend::Pread, Backend::Mmap] {
+    for backend in BACKENDS {
         for len_bytes in [0, 100_000] {
             let directory = tempfile::tempdir().unwrap();
             let (path, linked, held) = large(&directory);
@@ -88,6 +88,112 @@ fn a_file_that_is_cut_during_an_epoch_is_an_error_on_every_backend() {
             assert_eq!(error.kind(), ErrorKind::Changed, "{backend:?}: {error}");
             assert!(error.to_string().contains("large.bin"), "{error}");
         }
+    }
+}
+
+const BACKENDS: [Backend; 3] = [Backend::Uring, Backend::Pread, Backend::Mmap];
+
+/// A loader of a linked store; `None` where the backend is not available.
+fn loader_on(store: &Arc<Store>, backend: Backend) -> Option<Loader> {
+    let config = config(sampler(4, 25, 4)).output(OutputConfig::default());
+    let config = config.engine(EngineConfig::default().backend(backend));
+    match Loader::new(Arc::clone(store), config) {
+        Ok(loader) => Some(loader),
+        Err(error) if error.kind() == ErrorKind::Unavailable => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A large file that is not compressed, the stores of it, and the bytes of another one, which differs in its values alone.
+fn uncompressed(directory: &Path) -> (PathBuf, Arc<Store>, Arc<Store>, Vec<u8>) {
+    let mut source = Source::random(3000, 2000, ValueType::F32, ValueType::I32, false, 6);
+    let (path, linked, held) = stores(directory, "cells", &source, PLAIN, 3);
+    let other = 7.0f32.to_bits().into();
+    let values = source.rows.iter_mut().flatten();
+    values.for_each(|(_, value)| *value = other);
+    let (_, bytes) = matrix(&source, PLAIN, 3);
+    assert_eq!(bytes.len() as u64, path.metadata().unwrap().len());
+    (path, linked, held, bytes)
+}
+
+/// Neither length nor time tells, no chunk has a checksum, and every value is one that could be there.
+#[test]
+fn a_file_that_is_rewritten_and_gets_its_time_back_is_an_error() {
+    for backend in BACKENDS {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, linked, held, other) = uncompressed(directory.path());
+        let Some(loader) = loader_on(&linked, backend) else {
+            continue;
+        };
+        let own = std::fs::read(&path).unwrap();
+        let rewrite = |bytes: &[u8]| {
+            let file = File::options().write(true).open(&path).unwrap();
+            file.write_all_at(bytes, 0).unwrap();
+            age(&path);
+        };
+        let plain = config(sampler(4, 25, 4)).output(OutputConfig::default());
+        let expected = epoch(&held, &plain, 0);
+        let whole = |found: Epoch| found.map(|minibatch| content(&minibatch.unwrap()));
+        assert!(whole(loader.epoch(0).unwrap()).eq(expected.iter().cloned()));
+        // Between two reads, whatever they are for.
+        rewrite(&other);
+        let is_noticed = |found: Result<(), Error>| {
+            let error = found.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Changed, "{backend:?}: {error}");
+            assert!(error.to_string().contains("some of its bytes differ"), "{error}");
+        };
+        is_noticed(loader.epoch(0).unwrap().try_for_each(|found| found.map(drop)));
+        is_noticed(loader.rows(&[3]).map(drop));
+        is_noticed(linked.rows(3..4).map(drop));
+        is_noticed(Store::open(linked.path()).map(drop));
+        // The bytes that were linked are taken again, also of a file with another mode.
+        rewrite(&own);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        assert!(whole(loader.epoch(0).unwrap()).eq(expected.iter().cloned()));
+        // During an epoch, where the time may be seen while it is another one.
+        let mut found = loader.epoch(0).unwrap();
+        assert_eq!(content(&found.next().unwrap().unwrap()), expected[0]);
+        rewrite(&other);
+        let error = error_of(found, &expected[1..]);
+        assert_eq!(error.kind(), ErrorKind::Changed, "{backend:?}: {error}");
+    }
+}
+
+/// Of the same length and time, as `rsync --times` puts it in place: what is open is read on, and nothing else is taken for it.
+#[test]
+fn a_file_that_another_one_takes_the_name_of_is_not_mixed_with_it() {
+    for backend in BACKENDS {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, linked, held, bytes) = uncompressed(directory.path());
+        let Some(loader) = loader_on(&linked, backend) else {
+            continue;
+        };
+        let expected = epoch(
+            &held,
+            &config(sampler(4, 25, 4)).output(OutputConfig::default()),
+            0,
+        );
+        let mut found = loader.epoch(0).unwrap();
+        assert_eq!(content(&found.next().unwrap().unwrap()), expected[0]);
+        let other = directory.path().join("other");
+        std::fs::write(&other, &bytes).unwrap();
+        age(&other);
+        std::fs::rename(&other, &path).unwrap();
+        let rest: Vec<_> = found.map(|minibatch| content(&minibatch.unwrap())).collect();
+        assert!(rest == expected[1..], "{backend:?}");
+        // The store has the file open, and a loader opens it by its name.
+        for direct in [Direct::Auto, Direct::Off] {
+            let engine = EngineConfig::default().backend(backend).direct(direct);
+            let error = Loader::new(linked.clone(), config(sampler(4, 25, 4)).engine(engine)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Changed, "{backend:?}: {error}");
+            assert!(
+                error.to_string().contains("another file has taken its name"),
+                "{error}"
+            );
+        }
+        assert_eq!(loader.rows(&[3]).unwrap_err().kind(), ErrorKind::Changed);
+        assert_eq!(linked.rows(3..4).unwrap(), held.rows(3..4).unwrap());
+        assert_eq!(Store::open(linked.path()).unwrap_err().kind(), ErrorKind::Changed);
     }
 }
 

@@ -191,7 +191,7 @@ fn minibatches_are_those_of_a_store_that_holds_the_values_of_all() {
             sampler(500, 64, 1).strategy(Strategy::Sequential),
         ];
         for sampler in samplers {
-            for backend in [Backend::Uring, Backend::Pread] {
+            for backend in [Backend::Uring, Backend::Pread, Backend::Mmap] {
                 let config = config(sampler.clone())
                     .memory_bytes(128 << 20)
                     .engine(EngineConfig::default().backend(backend));

@@ -20,6 +20,7 @@ mod interruption;
 mod joined;
 mod linked;
 mod linked_checksums;
+mod linked_digests;
 mod linked_joined;
 mod linked_zarr;
 mod machines;
