@@ -8,7 +8,8 @@
 Every setting yields minibatches of 64 cells as torch CSR (dense where it says so), epoch after epoch; the clock runs from before the first
 iterator is made to the last minibatch. `disk`: the page cache is dropped before each run (needs root), and the store's pages are thrown out four
 times a second, as if the data were larger than memory; `cache`: the store was read just before. Each round runs every
-setting once, so that what disturbs the machine disturbs one round. Prints the median of cells per second, the least and the most, CPU time for each cell, the
+setting once, so that what disturbs the machine disturbs one round. Prints the median of cells per second, the least and the most, CPU time for each cell, that
+of the thread which takes the minibatches (of cellring: what Python and torch cost), the
 ratio to the setting that it is compared with, and of random access percentiles of the time that a call takes. `figure` runs the settings of the README's figure, and measures
 the diversity of their minibatches: the mean entropy of the plate in them. Needs, besides cellring: annbatch[zarrs], cellstream, scDataset, torch.
 """
@@ -424,20 +425,24 @@ class Run(NamedTuple):
     cells_per_second: float
     #: Microseconds of all cores for each cell.
     cpu: float
+    #: Microseconds of the thread that takes them for each minibatch.
+    consumer: float
     #: Milliseconds until each minibatch after the one before it.
     waits: np.ndarray
 
 
 def measure(epochs: Callable[[int], Iterable], first: int, seconds: float) -> Run:
     """Takes minibatches of as many epochs as there is time for."""
-    since, cpu = time.perf_counter(), time.process_time()
+    since, cpu, own = time.perf_counter(), time.process_time(), time.thread_time()
     cells, times = 0, [since]
     for x in itertools.chain.from_iterable(epochs(epoch) for epoch in itertools.count(100 * first)):
         cells += x.shape[0]
         times.append(time.perf_counter())
         if times[-1] - since > seconds:
             break
-    return Run(cells, cells / (times[-1] - since), 1e6 * (time.process_time() - cpu) / cells, 1000 * np.diff(times))
+    own = time.thread_time() - own
+    cpu = time.process_time() - cpu
+    return Run(cells, cells / (times[-1] - since), 1e6 * cpu / cells, 1e6 * own / (len(times) - 1), 1000 * np.diff(times))
 
 
 def of_command(folder: pathlib.Path, block: int, epoch: int, seconds: float) -> Run:
@@ -447,7 +452,7 @@ def of_command(folder: pathlib.Path, block: int, epoch: int, seconds: float) -> 
         [sys.executable, "-m", "cellring", "epoch", folder / "cells.cellring", *arguments], capture_output=True, text=True, check=True
     )
     report = json.loads(done.stdout)
-    return Run(report["cells"], report["cells_per_second"], 1e6 * report["cpu_seconds"] / report["cells"], np.full(1, np.nan))
+    return Run(report["cells"], report["cells_per_second"], 1e6 * report["cpu_seconds"] / report["cells"], np.nan, np.full(1, np.nan))
 
 
 def run(folder: pathlib.Path, rounds: int, seconds: float, only: str, out: str | None) -> dict[tuple[str, str], list[float]]:
@@ -481,7 +486,7 @@ def run(folder: pathlib.Path, rounds: int, seconds: float, only: str, out: str |
     for command, (_, name) in commands.items():
         beside.setdefault(name, []).append(command)
     rates = {key: [run.cells_per_second for run in of_setting] for key, of_setting in runs.items()}
-    print("| setting | mode | cells/s (least, most) | CPU, us per cell | first, ms | calls, ms: p50, p99 | beside | ratio (least, most) |\n|---|---|---|---|---|---|---|---|")
+    print("| setting | mode | cells/s (least, most) | CPU, us per cell | consumer, us per minibatch | first, ms | calls, ms: p50, p99 | beside | ratio (least, most) |\n|---|---|---|---|---|---|---|---|---|")
     for (name, mode), found in rates.items():
         spread = f"{statistics.median(found):,.0f} ({min(found):,.0f}, {max(found):,.0f})"
         first = statistics.median(run.waits[0] for run in runs[name, mode])
@@ -489,7 +494,8 @@ def run(folder: pathlib.Path, rounds: int, seconds: float, only: str, out: str |
         calls = np.concatenate([run.waits[1:] for run in runs[name, mode]])
         of_calls = f"{np.percentile(calls, 50):.2f}, {np.percentile(calls, 99):.2f}" if " rows, " in name and len(calls) else ""
         cpu = statistics.median(run.cpu for run in runs[name, mode])
-        row = f"| {name} | {mode} | {spread} | {cpu:.1f} | {first:.0f} | {of_calls} |"
+        consumer = statistics.median(run.consumer for run in runs[name, mode])
+        row = f"| {name} | {mode} | {spread} | {cpu:.1f} | {consumer:.0f} | {first:.0f} | {of_calls} |"
         compared = [(other, rates[other, mode]) for other in beside.get(name, []) if (other, mode) in rates]
         for other, others in compared:
             ratios = [mine / theirs for mine, theirs in zip(found, others)]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use cellring::writer::Relocation;
 use cellring_anndata::{LeftOut, OpenOptions};
+use serde::Serialize;
 
 use crate::convert::ConvertError;
 use crate::failure::Failure;
@@ -124,9 +125,41 @@ impl Show for RelocateReport {
     }
 }
 
+/// A report, and the root that whoever reads the store has to name.
+#[derive(Serialize)]
+struct BelowRoot<'a, T> {
+    #[serde(flatten)]
+    report: &'a T,
+    #[serde(skip)]
+    root: Option<&'a Path>,
+}
+
+impl<'a, T> BelowRoot<'a, T> {
+    fn new(report: &'a T, store: &Path, root: Option<&'a Path>) -> Self {
+        let real = |path: &Path| path.canonicalize().ok();
+        let own = real(store).and_then(|store| real(store.parent()?));
+        let root = root.filter(|root| real(root) != own);
+        Self { report, root }
+    }
+}
+
+impl<T: Show + Serialize> Show for BelowRoot<'_, T> {
+    fn text(&self) -> String {
+        let report = self.report.text();
+        match self.root {
+            None => report,
+            Some(root) => format!(
+                "{report}\nits files are found below {root}: give --source-root {root} whenever it is read",
+                root = root.display()
+            ),
+        }
+    }
+}
+
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     args.inputs.iter().try_for_each(|path| check_input(path))?;
     let root = args.source_root.as_deref();
+    let store = args.output.as_ref().or(args.inputs.first());
     let report = match &args.output {
         None => {
             let [store] = args.inputs.as_slice() else {
@@ -150,14 +183,15 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
                 selection: selections.next().unwrap_or_default(),
                 other_matrices: selections.collect(),
                 checksum: args.checksum,
-                source_root: args.source_root,
+                source_root: args.source_root.clone(),
                 force: args.force,
             };
             with_bar(|progress| link(&args.inputs, output, &options, progress))?
         }
     };
     report.warnings.iter().for_each(output::say);
-    output::print(args.json, &report)
+    let store = store.map_or(Path::new(""), PathBuf::as_path);
+    output::print(args.json, &BelowRoot::new(&report, store, root))
 }
 
 /// Is told how many rows are done, and of how many.
@@ -181,5 +215,6 @@ fn relocated(store: &Path, root: Option<&Path>, paths: &[PathBuf], json: bool) -
             new: pair[1].clone(),
         })
         .collect();
-    output::print(json, &relocate(store, root, &relocations)?)
+    let report = relocate(store, root, &relocations)?;
+    output::print(json, &BelowRoot::new(&report, store, root))
 }

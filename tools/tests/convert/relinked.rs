@@ -235,6 +235,32 @@ fn relocated_files_are_the_ones_that_were_linked_and_the_store_keeps_its_id() {
     assert_eq!(leftovers, [""; 0]);
 }
 
+/// The error for a file that is gone names it below the directory of the store; so may OLD, when the file is below another one now.
+#[test]
+fn a_file_that_leaves_the_directory_of_the_store_is_told_as_the_error_names_it() {
+    let directory = scratch();
+    let at = |name: &str| shown(&directory.path().canonicalize().unwrap().join(name));
+    for name in ["here", "there"] {
+        std::fs::create_dir(at(name)).unwrap();
+    }
+    let (file, moved, store) = (
+        at("here/cells.h5ad"),
+        at("there/cells.h5ad"),
+        at("here/s.cellring"),
+    );
+    std::fs::rename(synthetic(directory.path()), &file).unwrap();
+    report(&["link", &file, "-o", &store]);
+    let expected = digest(&store, &[]);
+    std::fs::rename(&file, &moved).unwrap();
+    let error = fail(&["epoch", &store]);
+    assert!(error.contains(&file), "{error}");
+    let error = fail(&["link", "--relocate", &file, &moved, &store]);
+    assert!(error.contains("--source-root"), "{error}");
+    let root = ["--source-root", &at("")];
+    report(&[&["link", "--relocate", &file, &moved, &store], &root[..]].concat());
+    assert_eq!(digest(&store, &root), expected);
+}
+
 #[test]
 fn several_matrices_move_together() {
     let Some(data) = shared_data() else { return };

@@ -86,6 +86,10 @@ _CALLED = (
     ("join by the genes that all have", 'give join="inner"'),
     ("join by another var column", "give another var_key="),
     ("; link it again as ", "; cellring.refresh links it again, as "),
+    (
+        ": put it back, or link it again",
+        ": put it back, give source_root=, the directory that it is below, say where it is (cellring.relocate), or link it again",
+    ),
 )
 
 
