@@ -134,12 +134,19 @@ def cellstream_loader(folder: pathlib.Path) -> Callable[[int], Iterable]:
     return minibatches
 
 
+def scdataset_strategy(block: int | None):
+    """Blocks of so many cells, or storage order."""
+    from scdataset import BlockShuffling, Streaming
+
+    return Streaming() if block is None else BlockShuffling(block_size=block)
+
+
 def scdataset_loader(
-    folder: pathlib.Path, block: int, fetch: int, of_store: bool = False, file: str = "cells.h5ad"
+    folder: pathlib.Path, block: int | None, fetch: int, of_store: bool = False, file: str = "cells.h5ad"
 ) -> Callable[[int], Iterable]:
     import anndata
     import zarr
-    from scdataset import BlockShuffling, scDataset
+    from scdataset import scDataset
 
     import cellring
 
@@ -170,7 +177,7 @@ def scdataset_loader(
     cells = Cells()
 
     def minibatches(epoch: int) -> Iterable:
-        data = scDataset(cells, BlockShuffling(block_size=block), batch_size=BATCH, fetch_factor=fetch, seed=epoch)
+        data = scDataset(cells, scdataset_strategy(block), batch_size=BATCH, fetch_factor=fetch, seed=epoch)
         for batch in data:
             yield torch_csr(batch.x)
 
@@ -283,6 +290,8 @@ def settings(folder: pathlib.Path) -> dict[str, tuple[str | list[str] | None, Ca
         "cellring block 16": ("annbatch", lambda: cellring_loader(folder)),
         "scDataset block 16": ("annbatch", lambda: scdataset_loader(folder, 16, 64)),
         **{f"cellring block {block}": (None, lambda block=block: cellring_loader(folder, block_size=block)) for block in [64, 256]},
+        "cellring sequential": (None, lambda: cellring_loader(folder, strategy="sequential")),
+        "scDataset streaming": (None, lambda: scdataset_loader(folder, None, 64)),
         "scDataset block 16 on a Store": ("scDataset block 16", lambda: scdataset_loader(folder, 16, 64, of_store=True)),
         "cellstream random": (None, lambda: cellstream_loader(folder)),
         "cellring random": ("cellstream random", lambda: cellring_loader(folder, block_size=1)),
@@ -296,31 +305,33 @@ def settings(folder: pathlib.Path) -> dict[str, tuple[str | list[str] | None, Ca
 
 # What the figure shows: system and setting as it calls them, and where the minibatches of the first epoch have their cells from.
 FIGURE: dict[str, tuple[str, str, Callable[[pathlib.Path, int], Iterable[np.ndarray]] | None]] = {
-    "cellring random": ("cellring", "block size 1", lambda folder, n: cellring_ids(folder, 1)),
-    "cellring block 16": ("cellring", "block size 16", lambda folder, n: cellring_ids(folder, 16)),
-    "cellring block 64": ("cellring", "block size 64", lambda folder, n: cellring_ids(folder, 64)),
-    "cellring block 256": ("cellring", "block size 256", lambda folder, n: cellring_ids(folder, 256)),
+    "cellring random": ("cellring", "block size 1", lambda folder, n: cellring_ids(folder, block_size=1)),
+    "cellring block 16": ("cellring", "block size 16", lambda folder, n: cellring_ids(folder, block_size=16)),
+    "cellring block 64": ("cellring", "block size 64", lambda folder, n: cellring_ids(folder, block_size=64)),
+    "cellring block 256": ("cellring", "block size 256", lambda folder, n: cellring_ids(folder, block_size=256)),
+    "cellring sequential": ("cellring", "storage order", lambda folder, n: cellring_ids(folder, strategy="sequential")),
     # Its cells were shuffled when they were written: it is asked for plates.
     "annbatch": ("annbatch", "chunks of 512", None),
     "cellstream random": ("cellstream", "true random", lambda folder, n: permuted(n)),
     "scDataset block 16": ("scDataset", "block size 16", lambda folder, n: scdataset_ids(n, 16, 64)),
+    "scDataset streaming": ("scDataset", "streaming", lambda folder, n: scdataset_ids(n, None, 64)),
     "AnnData plain, block 1": ("AnnData backed", "true random", lambda folder, n: permuted(n)),
 }
 # Minibatches in which the diversity is measured.
 LOOKED_AT = 500
 
 
-def cellring_ids(folder: pathlib.Path, block: int) -> Iterable[np.ndarray]:
+def cellring_ids(folder: pathlib.Path, **arguments) -> Iterable[np.ndarray]:
     import cellring
 
-    for minibatch in cellring.Loader(folder / "cells.cellring", batch_size=BATCH, block_size=block, to="numpy"):
+    for minibatch in cellring.Loader(folder / "cells.cellring", batch_size=BATCH, to="numpy", **arguments):
         yield minibatch.ids
 
 
-def scdataset_ids(n: int, block: int, fetch: int) -> Iterable[np.ndarray]:
-    from scdataset import BlockShuffling, scDataset
+def scdataset_ids(n: int, block: int | None, fetch: int) -> Iterable[np.ndarray]:
+    from scdataset import scDataset
 
-    return scDataset(np.arange(n), BlockShuffling(block_size=block), batch_size=BATCH, fetch_factor=fetch, seed=0)
+    return scDataset(np.arange(n), scdataset_strategy(block), batch_size=BATCH, fetch_factor=fetch, seed=0)
 
 
 def permuted(n: int) -> Iterable[np.ndarray]:

@@ -17,7 +17,9 @@ HERE = Path(__file__).parent
 WIDTH, HEIGHT = 760, 690
 LEFT, RIGHT = 80, 24
 BITS = 3.8
-RANDOM_BITS = 3.62
+RANDOM_BITS = 3.64
+# Between two labels.
+LINE = 13
 
 
 @dataclass
@@ -36,8 +38,8 @@ class Panel:
 
 
 PANELS = [
-    Panel("disk", "Cells per second from the disk (log scale)", 46, 366, range(1, 7)),
-    Panel("cache", "From the page cache", 432, 612, range(4, 7)),
+    Panel("disk", "Cells per second from the disk (log scale)", 46, 366, range(2, 7)),
+    Panel("cache", "From the page cache", 432, 612, range(3, 7)),
 ]
 
 
@@ -68,31 +70,27 @@ def axes(panel):
 
 
 def points(panel, rows):
-    rows = [row for row in rows if row["source"] == panel.source]
-    ours = [(x(float(row["entropy_bits"])), panel.y(float(row["cells_per_second"]))) for row in rows if row["system"] == "cellring"]
-    path = " ".join(f"{px:.1f},{py:.1f}" for px, py in ours)
+    rows = sorted((row for row in rows if row["source"] == panel.source), key=lambda row: -int(row["cells_per_second"]))
+    place = {id(row): (x(float(row["entropy_bits"])), panel.y(float(row["cells_per_second"]))) for row in rows}
+    ours = [row for row in rows if row["system"] == "cellring" and place[id(row)][0] > WIDTH / 2]
+    path = " ".join("{:.1f},{:.1f}".format(*place[id(row)]) for row in sorted(ours, key=lambda row: row["entropy_bits"]))
     yield f'<polyline points="{path}" fill="none" stroke="#c0392b" stroke-width="1.5"/>'
+    # Labels are left of the points that they name, at the left end right of them, and each at least a line below the one before it.
+    left = min(px for px, _ in (place[id(row)] for row in rows) if px > WIDTH / 2) - 10
+    lowest = panel.top - 2 * LINE
     for row in rows:
-        px, py = x(float(row["entropy_bits"])), panel.y(float(row["cells_per_second"]))
+        px, py = place[id(row)]
         is_ours = row["system"] == "cellring"
         colour = "#c0392b" if is_ours else "#34495e"
         title = f'{row["date"]}, {row["machine"]}'
         yield f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4.5" fill="{colour}"><title>{title}</title></circle>'
         words = f'{row["system"]}, {row["setting"]}: {int(row["cells_per_second"]):,}'
         weight = ' font-weight="bold"' if is_ours else ""
-        # Labels stand left of their points, at the left end right of them. Those of neighbouring points are moved apart.
-        shift = {"block size 256": -9, "block size 64": 1, "block size 16": 9}.get(row["setting"], 4) if is_ours else 4
-        if panel.source == "cache":
-            shift = {"block size 16": -4, "block size 1": 12}.get(row["setting"], 4)
-        elif row["system"] == "cellstream":
-            shift = -2
-        elif row["system"] == "scDataset" and px > WIDTH / 2:
-            shift = 7
-        end = px - 10 if px > WIDTH / 2 else px + 10
-        if is_ours and (panel.source == "cache" or row["setting"] != "block size 1"):
-            end = x(3.46) - 10
-        anchor = "end" if px > WIDTH / 2 else "start"
-        yield text(end, py + shift, words, anchor, f' fill="{colour}"{weight}')
+        if px < WIDTH / 2:
+            yield text(px + 10, py + 4, words, "start", f' fill="{colour}"{weight}')
+            continue
+        lowest = max(py + 4, lowest + LINE)
+        yield text(left, lowest, words, "end", f' fill="{colour}"{weight}')
 
 
 def draw():
