@@ -39,8 +39,7 @@ def settled(loader, work, rounds):
     return before, figures()
 
 
-@pytest.mark.parametrize("layout", ["csr", "dense"])
-def test_all_at_once(mouse, layout):
+def all_at_once(mouse, layout):
     """Each of one cell. Their tensors are of use while all are held, and memory comes back when they are dropped."""
     loader = cellring.Loader(mouse, batch_size=1, layout=layout)
     expected = float(cellring.Store(mouse)[:].sum(dtype=np.float64))
@@ -60,7 +59,7 @@ def test_all_at_once(mouse, layout):
     assert is_back(before, after), (before, after)
 
 
-def test_between_threads(mouse):
+def between_threads(mouse):
     """Made in one thread, used in others, and dropped there."""
     loader = cellring.Loader(mouse, batch_size=1, layout="dense")
 
@@ -89,7 +88,7 @@ def test_between_threads(mouse):
     assert is_back(before, after), (before, after)
 
 
-def test_loops_within_loops_and_generators(mouse):
+def loops_within_loops_and_generators(mouse):
     """A DataLoader within another one, in generators that hold minibatches and are left in the middle."""
     outer, inner = (cellring.Loader(mouse, batch_size=batch_size, layout="dense", seed=batch_size) for batch_size in (2, 1))
     loaders = [DataLoader(Dataset(loader), batch_size=None) for loader in (outer, inner)]
@@ -109,3 +108,11 @@ def test_loops_within_loops_and_generators(mouse):
     before, after = settled(outer, work, 3)
     assert is_back(before, after), (before, after)
     assert len(next(iter(outer))) == 2
+
+
+@pytest.mark.parametrize(
+    "call", ["all_at_once(path, 'csr')", "all_at_once(path, 'dense')", "between_threads(path)", "loops_within_loops_and_generators(path)"]
+)
+def test_memory_descriptors_and_threads_come_back(run_python, mouse, call):
+    """Each in a process of its own: in one that has run other tests, what is freed stays in pieces among what is not."""
+    run_python(f"import sys; from test_lifetime_torch import *; path = sys.argv[1]; {call}", mouse)

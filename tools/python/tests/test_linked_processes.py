@@ -161,7 +161,6 @@ def test_ctrl_c_while_the_file_is_read(slow, cache):
     linker = linker_of(child, lambda pid: {".turn", path.name} <= open_files(pid))
     assert linker is not None
     stop(linker)
-    assert names_of(cache) == [".turn"]
     interrupt_stopped(child, linker)
     check(child, 8000, cache)
 
