@@ -23,8 +23,12 @@ pub(super) struct Memory {
     pub(super) stage_bytes: u64,
     /// The whole budget.
     pub(super) budget_bytes: usize,
-    /// What of any budget is for other things than reading, at least.
-    aside_bytes: usize,
+    /// What a minibatch takes, and how many of them are decoded ahead with any budget; if they are as large as half of it, one is enough.
+    minibatch_bytes: usize,
+    least_ahead: usize,
+    /// For rows that are put in order.
+    reordered_bytes: usize,
+    is_fixed_size: bool,
     /// What chunks of linked stores are decompressed in; 0 without them.
     decoding_bytes: usize,
     /// The share of slots in what is for reading: one in so many.
@@ -87,8 +91,6 @@ impl Memory {
         };
         let for_slots =
             budget_bytes.saturating_sub(ahead * minibatch_bytes + reordered * REORDERED_VALUE_BYTES);
-        let aside_bytes =
-            ((threads + 1).saturating_mul(minibatch_bytes)).saturating_add(reordered * REORDERED_VALUE_BYTES);
         // A small store needs no more buffers than hold it a few times.
         let shards = manifests().flat_map(|manifest| &manifest.shards);
         let shard_bytes: u64 = shards.map(|shard| shard.bytes).sum();
@@ -103,7 +105,10 @@ impl Memory {
                 ahead: ahead as u64,
                 stage_bytes: 0,
                 budget_bytes,
-                aside_bytes,
+                minibatch_bytes,
+                least_ahead: threads + 1,
+                reordered_bytes: reordered * REORDERED_VALUE_BYTES,
+                is_fixed_size: fixed_bytes > 0,
                 decoding_bytes: 0,
                 per_slot: 1,
             });
@@ -143,7 +148,10 @@ impl Memory {
             ahead: ahead as u64,
             stage_bytes: left,
             budget_bytes,
-            aside_bytes,
+            minibatch_bytes,
+            least_ahead: threads + 1,
+            reordered_bytes: reordered * REORDERED_VALUE_BYTES,
+            is_fixed_size: fixed_bytes > 0,
             decoding_bytes: decoding_bytes as usize,
             per_slot: if shard_bytes == 0 { 4 } else { 2 },
         })
@@ -168,10 +176,16 @@ impl Memory {
         self.budget_with(beside_share.max(rest.saturating_add(2 * self.slot_bytes)))
     }
 
-    /// A budget of which so many bytes are for what is read: minibatches take a quarter of it, or what is set aside where that is more.
+    /// A budget of which so many bytes are for what is read. Minibatches take a quarter of it, or more where fewer than the least would fit into that; if they
+    /// have a fixed size, half of it or one of them.
     fn budget_with(&self, bytes: usize) -> usize {
-        let whole = bytes.saturating_add(self.aside_bytes);
-        whole.div_ceil(3).saturating_mul(4)
+        let kept = bytes.saturating_add(self.reordered_bytes);
+        let with = |n: usize| kept.saturating_add(n.saturating_mul(self.minibatch_bytes));
+        let enough = with(self.least_ahead).div_ceil(3).saturating_mul(4);
+        match self.is_fixed_size {
+            true => enough.min(with(1).max(kept.saturating_mul(2))),
+            false => enough,
+        }
     }
 }
 

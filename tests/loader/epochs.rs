@@ -7,7 +7,7 @@ use crate::common::{Kind, matrix, value_type, write_store};
 use cellring::__internal::{Cause, LoaderError};
 use cellring::engine::{Backend, Direct};
 use cellring::format::{CsrRows, Encoding, ValueBuffer, ValueType};
-use cellring::minibatch::ObsValues;
+use cellring::minibatch::{Layout, ObsValues, OutputConfig, OutputError};
 use cellring::plan::{SamplerConfig, Strategy};
 use cellring::writer::WriterOptions;
 use cellring::{Loader, LoaderConfig, Minibatch, Store};
@@ -325,6 +325,40 @@ fn a_fetch_beyond_the_budget_is_refused_and_what_is_advised_suffices() {
         let failed = advised.iter().find_map(|minibatch| minibatch.as_ref().err());
         assert!(failed.is_none(), "{enough_bytes}: {failed:?}");
     }
+}
+
+/// Where minibatches are large, one of them is enough.
+#[test]
+fn what_is_advised_for_dense_minibatches_has_room_for_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = matrix(4000, 2000, Kind::Counts, 17);
+    let store = store(&dir.path().join("s"), &rows, Kind::Counts, Encoding::Raw, 2000);
+    let first_error = |memory_bytes: usize| {
+        let mut config = config(sampler(1, 2048, 1)).output(OutputConfig::default().layout(Layout::Dense));
+        config.memory_bytes = memory_bytes;
+        config.decode_threads = 7;
+        let mut results = Loader::new(store.clone(), config)?.epoch(0)?;
+        results.find_map(Result::err).map_or(Ok(()), Err)
+    };
+    let error = first_error(1).unwrap_err();
+    let Cause::Output(OutputError::Budget {
+        needed_bytes: minibatch_bytes,
+        ..
+    }) = error.cause()
+    else {
+        panic!("{error}")
+    };
+    let error = first_error(*minibatch_bytes).unwrap_err();
+    let Cause::Loader(LoaderError::Budget {
+        enough_bytes,
+        needed_bytes,
+        ..
+    }) = error.cause()
+    else {
+        panic!("{error}")
+    };
+    assert!(*enough_bytes < 2 * (minibatch_bytes + needed_bytes), "{error}");
+    first_error(*enough_bytes).unwrap();
 }
 
 /// A run never delivers damaged cells: it ends with an error that names the obs, and all minibatches before it are right.
