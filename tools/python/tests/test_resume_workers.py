@@ -53,6 +53,18 @@ def in_pieces(make, n_minibatches, n_epochs, length):
     return seen
 
 
+def stopped_after(make, n):
+    """So many minibatches of an epoch, and a loader that goes on from there."""
+    loader = make()
+    iterator = iter(loader)
+    taken = [content(next(iterator)) for _ in range(n)]
+    state = loader.state_dict()
+    del iterator, loader
+    again = make()
+    again.load_state_dict(state)
+    return taken, again
+
+
 # Workers, ranks, minibatches of each rank and epoch, and lengths of pieces.
 CASES = [
     (0, 1, 16, (1, 3, 5, 16)),
@@ -114,13 +126,7 @@ def test_snapshots_of_some_minibatches_only(store, every):
     whole = make()
     expected = [contents(whole) for _ in range(2)]
     for k in (2, 8, 13):
-        loader = make()
-        iterator = iter(loader)
-        taken = [content(next(iterator)) for _ in range(k)]
-        state = loader.state_dict()
-        del iterator, loader
-        again = make()
-        again.load_state_dict(state)
+        taken, again = stopped_after(make, k)
         assert [taken + contents(again), contents(again)] == expected, f"after {k}"
 
 
@@ -129,12 +135,6 @@ def test_saved_when_some_workers_have_given_all_and_others_not(store, n_workers,
     make = functools.partial(data_loader, store, n_workers)
     whole = make()
     expected = [contents(whole) for _ in range(2)]
-    loader = make()
-    iterator = iter(loader)
-    taken = [content(next(iterator)) for _ in range(n_taken)]
-    state = loader.state_dict()
-    del iterator, loader
-    again = make()
-    again.load_state_dict(state)
+    taken, again = stopped_after(make, n_taken)
     assert taken + contents(again) == expected[0]
     assert contents(again) == expected[1]
