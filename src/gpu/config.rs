@@ -11,18 +11,23 @@ pub struct StagerConfig {
     /// Copies are not shorter than this many bytes, unless a stage is. Arrays that are shorter are gathered on the host first,
     /// and so are several minibatches to one stage. (Arrays of less than 32 KiB are not page-locked: units below that gain nothing.)
     pub unit_bytes: usize,
+    /// Whether another stage is made while all are in use, rather than refused: for consumers that keep what they get as long as they
+    /// like. Only the device's memory bounds it.
+    pub grow: bool,
 }
 
 impl StagerConfig {
     setters! {
         n_stages: as usize,
         unit_bytes: as usize,
+        grow: as bool,
     }
 
-    /// 3 stages, units of 1 MiB.
+    /// 3 stages and no more, units of 1 MiB.
     pub const DEFAULT: Self = Self {
         n_stages: 3,
         unit_bytes: 1 << 20,
+        grow: false,
     };
 }
 

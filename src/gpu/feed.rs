@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::task::Poll;
 use std::vec;
 
 use super::config::{CopyStats, StagerConfig};
@@ -39,20 +40,21 @@ impl<E: Into<Self>> From<FeedError<E>> for Error {
 pub struct Feed<I, S: CopySource, E> {
     sources: I,
     stager: Stager<S>,
+    /// What is collected for the next stage, and its bytes.
+    group: Vec<S>,
+    group_bytes: usize,
     /// Stages on their way, the oldest first.
     stages: VecDeque<vec::IntoIter<OnDevice<S>>>,
     /// Stages ahead of the one that is handed out.
     ahead: usize,
+    /// How many were handed out.
+    n_handed_out: u64,
     is_over: bool,
     /// What ended it, to be told once all before it has been handed out.
     failed: Option<FeedError<E>>,
 }
 
-impl<I, S, E> Feed<I, S, E>
-where
-    I: Iterator<Item = Result<S, E>>,
-    S: CopySource,
-{
+impl<I, S: CopySource, E> Feed<I, S, E> {
     /// Feeds what `sources` yields through stages on `stream`, which is best a stream of its own.
     ///
     /// # Errors
@@ -61,8 +63,11 @@ where
         Ok(Self {
             sources,
             stager: Stager::new(gpu, stream, config)?,
+            group: Vec::new(),
+            group_bytes: 0,
             stages: VecDeque::with_capacity(config.n_stages),
             ahead: config.n_stages - 1,
+            n_handed_out: 0,
             is_over: false,
             failed: None,
         })
@@ -75,7 +80,7 @@ where
 
     /// Ends the feed, and what feeds it; waits for the copies that are under way.
     pub fn finish(self) -> CopyStats {
-        drop((self.stages, self.sources));
+        drop((self.stages, self.group, self.sources));
         self.stager.finish()
     }
 
@@ -84,38 +89,78 @@ where
         self.stager.stats()
     }
 
-    /// Copies one more stage. An error ends the feed.
-    fn fill(&mut self) -> Result<(), FeedError<E>> {
-        let unit_bytes = self.stager.config().unit_bytes;
-        let (mut group, mut bytes) = (Vec::new(), 0);
-        let mut failed = None;
-        while bytes < unit_bytes {
-            match self.sources.next() {
-                Some(Ok(source)) => {
-                    let arrays = source.arrays();
-                    let pieces = arrays.iter().flat_map(|(_, pieces)| pieces);
-                    bytes += pieces.map(|piece| piece.len()).sum::<usize>();
-                    drop(arrays);
-                    group.push(source);
-                    if S::IS_SCARCE {
-                        break;
-                    }
-                }
-                Some(Err(error)) => {
-                    failed = Some(error);
-                    break;
-                }
-                None => {
+    /// How many were handed out so far. The sources are ahead of it.
+    pub(crate) fn n_handed_out(&self) -> u64 {
+        self.n_handed_out
+    }
+
+    /// The next one. `next` asks the sources, and whether it may wait is what it is told: only while there is nothing to hand out.
+    pub(crate) fn poll(
+        &mut self,
+        mut next: impl FnMut(&mut I, bool) -> Poll<Option<Result<S, E>>>,
+    ) -> Poll<Option<Result<OnDevice<S>, FeedError<E>>>> {
+        // One stage may be in the hands of the caller, whose last part has just been taken.
+        while self.stages.front().is_some_and(|stage| stage.len() == 0) {
+            self.stages.pop_front();
+        }
+        while !self.is_over && self.stages.len() < self.ahead {
+            match self.fill(&mut next) {
+                Ok(true) => {}
+                // Nothing more is there at this moment.
+                Ok(false) => break,
+                Err(error) => {
                     self.is_over = true;
-                    break;
+                    self.failed = Some(error);
                 }
             }
         }
+        if let Some(next) = self.stages.front_mut().and_then(Iterator::next) {
+            self.n_handed_out += 1;
+            return Poll::Ready(Some(Ok(next)));
+        }
+        match self.is_over {
+            true => Poll::Ready(self.failed.take().map(Err)),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Copies one more stage; false if the sources have too little for one now. An error ends the feed.
+    fn fill(
+        &mut self,
+        next: &mut impl FnMut(&mut I, bool) -> Poll<Option<Result<S, E>>>,
+    ) -> Result<bool, FeedError<E>> {
+        let unit_bytes = self.stager.config().unit_bytes;
+        let mut failed = None;
+        while self.group_bytes < unit_bytes && (self.group.is_empty() || !S::IS_SCARCE) {
+            // What has been collected is worth more than a whole unit to somebody who has nothing.
+            let may_wait = self.stages.is_empty() && self.group.is_empty();
+            match next(&mut self.sources, may_wait) {
+                Poll::Ready(Some(Ok(source))) => {
+                    let arrays = source.arrays();
+                    let pieces = arrays.iter().flat_map(|(_, pieces)| pieces);
+                    self.group_bytes += pieces.map(|piece| piece.len()).sum::<usize>();
+                    drop(arrays);
+                    self.group.push(source);
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    failed = Some(error);
+                    break;
+                }
+                Poll::Ready(None) => {
+                    self.is_over = true;
+                    break;
+                }
+                Poll::Pending if self.group.is_empty() || !self.stages.is_empty() => return Ok(false),
+                Poll::Pending => break,
+            }
+        }
+        self.group_bytes = 0;
+        let group = std::mem::take(&mut self.group);
         if !group.is_empty() {
             let copied = self.stager.copy(group).map_err(FeedError::Gpu)?;
             self.stages.push_back(copied.into_iter());
         }
-        failed.map_or(Ok(()), |error| Err(FeedError::Source(error)))
+        failed.map_or(Ok(true), |error| Err(FeedError::Source(error)))
     }
 }
 
@@ -127,20 +172,11 @@ where
     type Item = Result<OnDevice<S>, FeedError<E>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // One stage may be in the hands of the caller, whose last part has just been taken.
-        while self.stages.front().is_some_and(|stage| stage.len() == 0) {
-            self.stages.pop_front();
+        match self.poll(|sources, _| Poll::Ready(sources.next())) {
+            Poll::Ready(next) => next,
+            // The sources are always ready.
+            Poll::Pending => None,
         }
-        while !self.is_over && self.stages.len() < self.ahead {
-            if let Err(error) = self.fill() {
-                self.is_over = true;
-                self.failed = Some(error);
-            }
-        }
-        if let Some(next) = self.stages.front_mut().and_then(Iterator::next) {
-            return Some(Ok(next));
-        }
-        self.failed.take().map(Err)
     }
 }
 

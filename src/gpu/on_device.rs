@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::array::DeviceArray;
+use super::device::Gpu;
 use super::source::CopySource;
 use super::stage::{StageLease, lock};
 use super::stream::Stream;
@@ -42,9 +43,9 @@ impl<S: CopySource> OnDevice<S> {
         &self.host_part
     }
 
-    /// Number of the device.
-    pub(crate) fn ordinal(&self) -> u32 {
-        self.lease.shared.gpu.ordinal()
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.lease.shared.gpu
     }
 
     /// Copies the bytes of an array back, after what is on the stream, and waits for them. For tests; training does not need it.

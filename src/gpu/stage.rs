@@ -45,6 +45,17 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Stage {
+    /// A stage without memory, which comes with its first use.
+    pub(super) fn new(is_lost: &Arc<AtomicBool>) -> Self {
+        Self {
+            memory: None,
+            gather: None,
+            copied: None,
+            in_use: Vec::new(),
+            is_lost: is_lost.clone(),
+        }
+    }
+
     /// Room for so many gathered bytes.
     pub(super) fn gather(&mut self, gpu: &Gpu, len_bytes: usize) -> &mut [u8] {
         let room = self.gather.as_ref().map_or(0, |gather| gather.as_slice().len());

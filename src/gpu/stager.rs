@@ -45,22 +45,17 @@ impl<S: CopySource> Stager<S> {
     /// # Errors
     /// If the configuration makes no sense, or the driver refuses.
     pub fn new(gpu: &Gpu, stream: &Stream, config: StagerConfig) -> Result<Self, Error> {
-        let StagerConfig { n_stages, unit_bytes } = config;
+        let StagerConfig {
+            n_stages, unit_bytes, ..
+        } = config;
         if !(2..=16).contains(&n_stages) || !(1..=1 << 30).contains(&unit_bytes) {
             return Err(GpuError::Config { n_stages, unit_bytes }.into());
         }
         let is_lost = Arc::<AtomicBool>::default();
-        let stage = |_| Stage {
-            is_lost: is_lost.clone(),
-            memory: None,
-            gather: None,
-            copied: None,
-            in_use: Vec::new(),
-        };
         let shared = Arc::new(Stages {
             gpu: gpu.clone(),
             stream: stream.clone(),
-            free: Mutex::new((0..n_stages).map(stage).collect()),
+            free: Mutex::new((0..n_stages).map(|_| Stage::new(&is_lost)).collect()),
             stats: Mutex::default(),
             is_lost,
         });
@@ -111,9 +106,10 @@ impl<S: CopySource> Stager<S> {
         // The one that was freed first: its copy and its users are the likeliest to be done.
         let stage = {
             let mut free = lock(&shared.free);
-            match free.is_empty() {
-                true => return Err(GpuError::NoStage { n_stages }.into()),
-                false => free.remove(0),
+            match (free.is_empty(), self.config.grow) {
+                (false, _) => free.remove(0),
+                (true, true) => Stage::new(&shared.is_lost),
+                (true, false) => return Err(GpuError::NoStage { n_stages }.into()),
             }
         };
         // From here on it goes back however this ends.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::thread;
 
 use super::driver::{Driver, code};
@@ -47,6 +48,7 @@ fn config(n_stages: usize) -> StagerConfig {
     StagerConfig {
         n_stages,
         unit_bytes: 4096,
+        grow: false,
     }
 }
 
@@ -383,10 +385,80 @@ fn stages_that_are_all_in_use_are_an_error() {
     drop(held);
     stager.copy(vec![block()]).unwrap();
     for (n_stages, unit_bytes) in [(1, 4096), (17, 4096), (2, 0), (2, (1 << 30) + 1)] {
-        let config = StagerConfig { n_stages, unit_bytes };
+        let config = config(n_stages).unit_bytes(unit_bytes);
         let stager = Stager::<Block>::new(&gpu, &gpu.stream().unwrap(), config);
         assert!(matches!(stager, Err(error) if matches!(error.cause(), Cause::Gpu(GpuError::Config { .. }))));
     }
+}
+
+#[test]
+fn a_stager_that_may_grow_keeps_whatever_is_held() {
+    let stand_in = StandIn::new(9);
+    let (gpu, pool) = setup(&stand_in, 2);
+    let stream = gpu.stream().unwrap();
+    let stager = Stager::new(&gpu, &stream, config(2).grow(true)).unwrap();
+    let copy = |k| {
+        let block = Block::new(pool.take(1).unwrap().remove(0), k);
+        stager.copy(vec![block]).unwrap().remove(0)
+    };
+    let held: Vec<_> = (0..40).map(copy).collect();
+    assert_eq!(stand_in.counts().allocations, 40);
+    for (k, copied) in held.iter().enumerate() {
+        assert_eq!(copied.read_back(1, &stream).unwrap(), vec![k as u8; SLOT_BYTES]);
+    }
+    drop(held);
+    // What was given back is used before more is made.
+    (0..40).for_each(|k| drop(copy(k)));
+    assert_eq!(stand_in.counts().allocations_made, 40);
+    drop((stager, stream, gpu, pool));
+    assert_clean(&stand_in);
+}
+
+#[test]
+fn a_feed_hands_out_what_is_there_while_its_source_has_nothing() {
+    type Blocks = Box<dyn Iterator<Item = Result<Block, ()>>>;
+    let stand_in = StandIn::new(10);
+    let (gpu, pool) = setup(&stand_in, 12);
+    let (stream, source) = (gpu.stream().unwrap(), pool.clone());
+    let blocks: Blocks = Box::new((0..9).map(move |k| Ok(Block::new(source.take(1).unwrap().remove(0), k))));
+    // Four blocks would be a unit.
+    let mut feed = Feed::new(&gpu, &stream, blocks, config(3).unit_bytes(4 * SLOT_BYTES)).unwrap();
+    // Takes so many, while so many blocks and no more are there; and says how often its source might have waited.
+    let mut take = |n: usize, mut there: usize| {
+        let (mut taken, mut waits) = (Vec::new(), 0);
+        while taken.len() < n {
+            let polled = feed.poll(|blocks, may_wait| match there {
+                0 => {
+                    waits += usize::from(may_wait);
+                    Poll::Pending
+                }
+                _ => {
+                    there -= 1;
+                    Poll::Ready(blocks.next())
+                }
+            });
+            let Poll::Ready(Some(Ok(copied))) = polled else {
+                break;
+            };
+            assert_eq!(
+                copied.read_back(1, &stream).unwrap(),
+                vec![*copied.host_part(); SLOT_BYTES]
+            );
+            taken.push(*copied.host_part());
+        }
+        (taken, waits, feed.n_handed_out(), feed.stats().stages)
+    };
+    assert_eq!(take(1, 0), (vec![], 1, 0, 0));
+    assert_eq!(take(3, 2), (vec![0, 1], 1, 2, 1));
+    // Two whole stages, and one block that waits for its like as long as there is something to hand out.
+    assert_eq!(take(4, 7), (vec![2, 3, 4, 5], 0, 6, 2));
+    assert_eq!(take(9, 9), (vec![6, 7, 8], 0, 9, 3));
+    assert!(matches!(
+        feed.poll(|blocks, _| Poll::Ready(blocks.next())),
+        Poll::Ready(None)
+    ));
+    drop((feed, stream, gpu, pool));
+    assert_clean(&stand_in);
 }
 
 #[test]
@@ -398,10 +470,7 @@ fn a_feed_keeps_the_order_shares_stages_and_tells_an_error_in_its_place() {
         25 => Err("the disk is gone"),
         _ => Ok(Block::new(source.take(1).unwrap().remove(0), k)),
     });
-    let config = StagerConfig {
-        n_stages: 3,
-        unit_bytes: 2 * SLOT_BYTES,
-    };
+    let config = config(3).unit_bytes(2 * SLOT_BYTES);
     let stream = gpu.stream().unwrap();
     let mut feed = Feed::new(&gpu, &stream, blocks, config).unwrap();
     for k in 0..25 {

@@ -109,9 +109,14 @@ impl Epoch {
     ///
     /// Ranks work in step: it is the same on every rank that has taken as many, so one of them may save it for all.
     pub fn state(&self) -> SamplerState {
+        self.state_after(self.stats().minibatches)
+    }
+
+    /// The state after so many of its minibatches.
+    pub(super) fn state_after(&self, n_minibatches: u64) -> SamplerState {
         SamplerState {
             output: self.loader.shared.delivered.clone(),
-            ..self.plan.state_after(self.stats().minibatches)
+            ..self.plan.state_after(n_minibatches)
         }
     }
 

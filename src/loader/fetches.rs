@@ -343,7 +343,7 @@ impl OnDevice<Fetch> {
     pub fn dlpack(&self, stream: &Stream) -> Result<Vec<Capsule>, crate::Error> {
         let arrays = self.on(stream)?.iter();
         Ok(arrays
-            .map(|&array| Capsule::device(array, self.ordinal(), Box::new(self.hold())))
+            .map(|&array| Capsule::device(array, self.gpu().ordinal(), Box::new(self.hold())))
             .collect())
     }
 }

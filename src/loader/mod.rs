@@ -66,6 +66,7 @@ mod fetches;
 mod fitness;
 mod gather;
 mod memory;
+mod on_device;
 mod pipeline;
 mod planner;
 mod reads;

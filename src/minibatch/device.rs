@@ -71,7 +71,7 @@ pub enum DeviceMatrix {
 /// What stays on the host of a minibatch on the device.
 #[derive(Debug)]
 pub struct MinibatchHead {
-    /// Layout and shape of each matrix, and the place of its first array.
+    /// Layout of each matrix, its cells and columns, and the place of its first array.
     matrices: Vec<(Layout, [usize; 2], usize)>,
     number: u64,
     global: u64,
@@ -141,14 +141,6 @@ impl Matrix {
         let dense = self.dense().filter(|_| part == ArrayRole::Values)?;
         Some(table(value_bytes(dense.values), dense.shape))
     }
-
-    /// Rows and columns as they lie in memory.
-    fn stored_shape(&self) -> [usize; 2] {
-        match self.layout() {
-            Layout::TopK(k) => [self.n_obs(), k],
-            Layout::Csr | Layout::Dense => [self.n_obs(), self.n_vars()],
-        }
-    }
 }
 
 impl Minibatch {
@@ -171,7 +163,7 @@ impl private::CopySource for Minibatch {
         let matrices = self.buffers.matrices.iter().map(|matrix| {
             let begin = first;
             first += parts(matrix.layout()).len();
-            (matrix.layout(), matrix.stored_shape(), begin)
+            (matrix.layout(), [matrix.n_obs(), matrix.n_vars()], begin)
         });
         MinibatchHead {
             matrices: matrices.collect(),
@@ -225,6 +217,13 @@ impl OnDevice<Minibatch> {
         &self.host_part().columns
     }
 
+    /// Layout, cells and columns of a matrix: 0 is the first, from 1 on come the [others](Minibatch::matrices). `None` where there is no
+    /// such matrix.
+    pub fn form(&self, matrix: usize) -> Option<(Layout, [usize; 2])> {
+        let found = self.host_part().matrices.get(matrix);
+        found.map(|&(layout, shape, _)| (layout, shape))
+    }
+
     /// A matrix for use on `stream` (see [`on`](Self::on)): 0 is the first, from 1 on come the [others](Minibatch::matrices). `None`
     /// where there is no such matrix.
     ///
@@ -243,8 +242,8 @@ impl OnDevice<Minibatch> {
                 values,
             })),
             (Layout::Dense, &[values]) => Some(DeviceMatrix::Dense(DeviceDense { shape, values })),
-            (Layout::TopK(_), &[indices, values, lens]) => Some(DeviceMatrix::TopK(DeviceTopK {
-                shape,
+            (Layout::TopK(k), &[indices, values, lens]) => Some(DeviceMatrix::TopK(DeviceTopK {
+                shape: [shape[0], k],
                 indices,
                 values,
                 lens,
@@ -295,6 +294,6 @@ impl OnDevice<Minibatch> {
                 let place = parts(layout).iter().position(|&other| other == part)?;
                 Some(first + place)
             });
-        Ok(place.map(|place| Capsule::device(arrays[place], self.ordinal(), Box::new(self.hold()))))
+        Ok(place.map(|place| Capsule::device(arrays[place], self.gpu().ordinal(), Box::new(self.hold()))))
     }
 }

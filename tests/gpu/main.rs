@@ -13,6 +13,8 @@ mod warnings;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
 
 use cellring::engine::{Backend, Direct};
 use cellring::format::encoding::{ObsDecoder, Padded};
@@ -22,9 +24,9 @@ use cellring::loader::Fetch;
 use cellring::minibatch::{
     DeviceMatrix, IndexType, Indices, Layout, Normalize, OutputConfig, OutputType, Values,
 };
-use cellring::plan::SamplerConfig;
+use cellring::plan::{SamplerConfig, SamplerState};
 use cellring::writer::WriterOptions;
-use cellring::{ErrorKind, Loader, LoaderConfig, Minibatch, Store};
+use cellring::{Epoch, Error, ErrorKind, Loader, LoaderConfig, Minibatch, Store};
 use common::{Kind, matrix, value_type, write_store};
 
 const N_VARS: u64 = 300;
@@ -358,6 +360,69 @@ fn the_driver_lets_go_of_the_memory_behind_the_ring_and_before_it_is_unmapped() 
     assert_eq!(rings.load(Ordering::Relaxed), before);
     drop(gpu);
     assert_clean(&stand_in);
+}
+
+/// The next minibatch of a feed, which is asked again and again and never waits for long.
+fn patiently(feed: &mut Feed<Epoch, Minibatch, Error>) -> Option<OnDevice<Minibatch>> {
+    loop {
+        match feed.next_within(Duration::from_micros(100)) {
+            Poll::Ready(next) => return next.map(Result::unwrap),
+            Poll::Pending => {}
+        }
+    }
+}
+
+/// After every so many minibatches of a feed its state goes on with the next one.
+fn check_states(gpu: &Gpu, store: &Arc<Store>) {
+    let plain = Loader::new(store.clone(), config(None, OutputConfig::default())).unwrap();
+    let expected: Vec<Minibatch> = plain.epoch(1).unwrap().map(Result::unwrap).collect();
+    let loader = Loader::new(store.clone(), config(Some(gpu), OutputConfig::default())).unwrap();
+    let (copies, kernels) = (gpu.stream().unwrap(), gpu.stream().unwrap());
+    let feed_of = |epoch| Feed::new(gpu, &copies, epoch, STAGES.grow(true)).unwrap();
+    let is_equal = |found: &OnDevice<Minibatch>, expected: &Minibatch| {
+        assert_eq!(found.obs(), expected.obs());
+        let arrays = device_arrays(found, &kernels).len();
+        (0..arrays).all(|k| found.read_back(k, &kernels).unwrap() == host_arrays(expected)[k])
+    };
+    let mut feed = feed_of(loader.epoch(1).unwrap());
+    // All are kept on the device.
+    let mut kept = Vec::new();
+    for n in [0, 1, 2, 9, expected.len()] {
+        kept.extend((kept.len()..n).map(|_| patiently(&mut feed).unwrap()));
+        let state = feed.state();
+        assert_eq!(feed.n_left(), (expected.len() - n) as u64);
+        let mut rest = feed_of(plain.resume(&state).unwrap());
+        for expected in &expected[n..] {
+            assert!(is_equal(&patiently(&mut rest).unwrap(), expected));
+        }
+        assert!(patiently(&mut rest).is_none() && patiently(&mut rest).is_none());
+        assert_eq!((rest.n_left(), rest.state()), (0, plain_end(&plain, &state)));
+    }
+    assert!(
+        kept.iter()
+            .zip(&expected)
+            .all(|(found, expected)| is_equal(found, expected))
+    );
+}
+
+/// The state after all that is left.
+fn plain_end(plain: &Loader, state: &SamplerState) -> SamplerState {
+    let mut rest = plain.resume(state).unwrap();
+    rest.by_ref().for_each(|minibatch| drop(minibatch.unwrap()));
+    rest.state()
+}
+
+#[test]
+fn a_feed_goes_on_from_its_state() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), Encoding::Packed);
+    let stand_in = StandIn::new(11);
+    check_states(&Gpu::stand_in(&stand_in), &store);
+    assert_clean(&stand_in);
+    if let Some(gpu) = real_gpu() {
+        check_states(&gpu, &store);
+    }
 }
 
 #[test]
