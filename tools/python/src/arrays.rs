@@ -111,7 +111,7 @@ impl Array {
 }
 
 /// A capsule of Python: its consumer renames it and calls the tensor's deleter; if it is not consumed, it does so itself.
-fn capsule(py: Python<'_>, tensor: Capsule, is_versioned: bool) -> PyResult<Bound<'_, PyCapsule>> {
+pub(crate) fn capsule(py: Python<'_>, tensor: Capsule, is_versioned: bool) -> PyResult<Bound<'_, PyCapsule>> {
     unsafe extern "C" fn end_versioned(capsule: *mut ffi::PyObject) {
         // SAFETY: Python calls this once with a capsule made below. Under its first name it was not consumed, and its tensor is whole.
         unsafe {

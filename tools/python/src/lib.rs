@@ -6,6 +6,7 @@
 mod arguments;
 mod arrays;
 mod command;
+mod device;
 mod error;
 mod form;
 mod loader;

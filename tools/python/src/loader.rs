@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use cellring::gpu::{Feed, StagerConfig};
+use cellring::loader::EpochStats;
 use cellring::plan::{HistoryEntry, SamplerState};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::device::{Device, DeviceMinibatch};
 use crate::minibatch::Minibatch;
 use crate::process::Owned;
 
@@ -19,13 +22,35 @@ const SIGNAL_WAIT: Duration = Duration::from_millis(50);
 #[pyclass(frozen, module = "cellring._cellring")]
 pub(crate) struct Loader {
     loader: Arc<Owned<cellring::Loader>>,
+    /// Where its epochs go.
+    device: Option<Device>,
 }
 
 impl Loader {
-    pub(crate) fn new(loader: cellring::Loader) -> Self {
+    pub(crate) fn new(loader: cellring::Loader, device: Option<Device>) -> Self {
         Self {
             loader: Arc::new(Owned::new(loader, "loader")),
+            device,
         }
+    }
+
+    fn started(
+        &self,
+        py: Python<'_>,
+        start: impl FnOnce(&cellring::Loader) -> cellring::Result<cellring::Epoch> + Send,
+    ) -> PyResult<Epoch> {
+        let running = self.loader.with(py, |loader| {
+            let epoch = start(loader)?;
+            Ok(match &self.device {
+                None => Running::Host(epoch),
+                Some(Device { gpu, copies }) => {
+                    Running::Device(Feed::new(gpu, copies, epoch, StagerConfig::default().grow(true))?)
+                }
+            })
+        })?;
+        Ok(Epoch {
+            running: Owned::new(running, "epoch"),
+        })
     }
 }
 
@@ -36,8 +61,7 @@ type State = (u64, u64, Vec<(u32, u64)>);
 impl Loader {
     /// Starts an epoch.
     fn epoch(&self, py: Python<'_>, epoch: u64) -> PyResult<Epoch> {
-        let epoch = self.loader.with(py, |loader| loader.epoch(epoch))?;
-        Ok(Epoch::new(epoch))
+        self.started(py, |loader| loader.epoch(epoch))
     }
 
     /// Goes on after a state: fingerprint, epoch, and world size and minibatches of each stretch.
@@ -55,8 +79,7 @@ impl Loader {
             settings: BTreeMap::new(),
             output: BTreeMap::new(),
         };
-        let epoch = self.loader.with(py, |loader| loader.resume(&state))?;
-        Ok(Epoch::new(epoch))
+        self.started(py, |loader| loader.resume(&state))
     }
 
     /// Cells by their numbers, as minibatches of this loader look.
@@ -76,13 +99,58 @@ impl Loader {
 /// A running epoch.
 #[pyclass(frozen, module = "cellring._cellring")]
 pub(crate) struct Epoch {
-    epoch: Owned<cellring::Epoch>,
+    running: Owned<Running>,
 }
 
-impl Epoch {
-    fn new(epoch: cellring::Epoch) -> Self {
-        Self {
-            epoch: Owned::new(epoch, "epoch"),
+/// Where the minibatches of an epoch are handed out.
+enum Running {
+    Host(cellring::Epoch),
+    Device(Feed<cellring::Epoch, cellring::Minibatch, cellring::Error>),
+}
+
+/// A minibatch of a running epoch.
+#[derive(IntoPyObject)]
+enum Next {
+    Host(Minibatch),
+    Device(DeviceMinibatch),
+}
+
+impl Running {
+    fn next_within(&mut self, wait: Duration) -> Poll<Option<cellring::Result<Next>>> {
+        match self {
+            Self::Host(epoch) => epoch
+                .next_within(wait)
+                .map_ok(|minibatch| Next::Host(Minibatch::new(minibatch))),
+            Self::Device(feed) => feed
+                .next_within(wait)
+                .map_ok(|minibatch| Next::Device(DeviceMinibatch::new(minibatch)))
+                .map_err(cellring::Error::from),
+        }
+    }
+
+    fn n_left(&self) -> usize {
+        match self {
+            Self::Host(epoch) => epoch.len(),
+            Self::Device(feed) => feed.n_left() as usize,
+        }
+    }
+
+    fn state(&self) -> SamplerState {
+        match self {
+            Self::Host(epoch) => epoch.state(),
+            Self::Device(feed) => feed.state(),
+        }
+    }
+
+    fn stats(&self) -> EpochStats {
+        match self {
+            Self::Host(epoch) => epoch.stats(),
+            Self::Device(feed) => {
+                let mut stats = feed.sources().stats();
+                // Those on their way have not been handed out.
+                stats.minibatches = feed.sources().n_minibatches() - feed.n_left();
+                stats
+            }
         }
     }
 }
@@ -90,16 +158,16 @@ impl Epoch {
 #[pymethods]
 impl Epoch {
     /// The next minibatch, or None at the end. Waits for it without the interpreter's lock; a signal ends the wait.
-    fn next(&self, py: Python<'_>) -> PyResult<Option<Minibatch>> {
+    fn next(&self, py: Python<'_>) -> PyResult<Option<Next>> {
         loop {
             let next = self
-                .epoch
-                .with(py, |epoch| match epoch.next_within(SIGNAL_WAIT) {
+                .running
+                .with(py, |running| match running.next_within(SIGNAL_WAIT) {
                     Poll::Pending => Ok(Poll::Pending),
                     Poll::Ready(next) => next.transpose().map(Poll::Ready),
                 })?;
             match next {
-                Poll::Ready(next) => return Ok(next.map(Minibatch::new)),
+                Poll::Ready(next) => return Ok(next),
                 Poll::Pending => py.check_signals()?,
             }
         }
@@ -107,13 +175,13 @@ impl Epoch {
 
     /// Minibatches that are still to come.
     fn n_left(&self, py: Python<'_>) -> PyResult<usize> {
-        self.epoch.with(py, |epoch| Ok(epoch.len()))
+        self.running.with(py, |running| Ok(running.n_left()))
     }
 
     /// What to save to go on: fingerprint, epoch, and world size and minibatches of each stretch.
     fn state(&self, py: Python<'_>) -> PyResult<State> {
-        self.epoch.with(py, |epoch| {
-            let state = epoch.state();
+        self.running.with(py, |running| {
+            let state = running.state();
             let history = state.history.iter();
             let history = history.map(|entry| (entry.world_size, entry.minibatches));
             Ok((state.fingerprint, state.epoch, history.collect()))
@@ -122,7 +190,7 @@ impl Epoch {
 
     /// Where the time went, by name.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let stats = self.epoch.with(py, |epoch| Ok(epoch.stats()))?;
+        let stats = self.running.with(py, |running| Ok(running.stats()))?;
         let made = PyDict::new(py);
         for (name, value) in [
             ("minibatches", stats.minibatches),
@@ -141,6 +209,6 @@ impl Epoch {
     }
 
     fn close(&self, py: Python<'_>) {
-        self.epoch.close(py);
+        self.running.close(py);
     }
 }

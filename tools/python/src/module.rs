@@ -8,6 +8,8 @@ pub mod module {
     #[pymodule_export]
     use crate::command::{command_options, main};
     #[pymodule_export]
+    use crate::device::{DeviceArray, DeviceMinibatch};
+    #[pymodule_export]
     use crate::loader::{Epoch, Loader};
     #[pymodule_export]
     use crate::minibatch::Minibatch;

@@ -2,13 +2,13 @@
 
 use cellring::engine::{EngineConfig, ParseNameError};
 use cellring::format::ValueBuffer;
-use cellring::gpu::Gpu;
 use cellring::plan::{Sampler, SamplerConfig};
 use cellring::{Collection, Join, LoaderConfig, SamplerData, Subset};
 use pyo3::prelude::*;
 
 use crate::arguments::Arguments;
 use crate::arrays::Array;
+use crate::device::Device;
 use crate::error::{detached, refused};
 use crate::loader::Loader;
 use crate::store::Store;
@@ -132,8 +132,8 @@ impl Setup {
         detached(py, || self.collection.categories(choice))
     }
 
-    /// Opens files, ring and threads for a rank. Threads and memory may be other than asked for. `gpu`: the device of CUDA that memory is
-    /// page-locked for, in the context that torch uses as well.
+    /// Opens files, ring and threads for a rank. Threads and memory may be other than asked for. `gpu`: the device of CUDA that
+    /// minibatches of epochs are copied to, in the context that torch uses as well.
     #[pyo3(signature = (rank, world_size, threads=None, memory=None, gpu=None))]
     fn open(
         &self,
@@ -148,11 +148,12 @@ impl Setup {
         (config.sampler.rank, config.sampler.world_size) = (rank, world_size);
         config.decode_threads = threads.unwrap_or(config.decode_threads);
         config.memory_bytes = memory.unwrap_or(config.memory_bytes);
-        let loader = detached(py, || {
-            config.gpu = gpu.map(Gpu::open).transpose()?;
-            cellring::Loader::new(&self.collection, config)
+        let (loader, device) = detached(py, || {
+            let device = gpu.map(Device::open).transpose()?;
+            config.gpu = device.as_ref().map(|device| device.gpu.clone());
+            Ok((cellring::Loader::new(&self.collection, config)?, device))
         })?;
-        Ok(Loader::new(loader))
+        Ok(Loader::new(loader, device))
     }
 }
 

@@ -64,6 +64,47 @@ def a_minibatch_may_be_dropped_while_it_is_copied(store: str) -> None:
     assert [dense(x).sum() for x in found] == expected
 
 
+def all_may_be_kept_and_moved_back(store: str) -> None:
+    import torch
+
+    import cellring
+
+    settings = {"obs_columns": [column_of(store)], "batch_size": 500}
+    expected = list(cellring.Loader(store, **settings))
+    with cellring.Loader(store, **settings, device="cuda") as loader:
+        kept = list(loader)
+    moved = [minibatch.to("cpu") for minibatch in kept]
+    torch.cuda.synchronize()
+    for one, found, back in zip(expected, kept, moved, strict=True):
+        assert is_equal(one, found) and is_equal(one, back)
+        assert back.x.device.type == back.ids.device.type == "cpu"
+
+
+def a_state_goes_on_with_what_was_not_handed_out(store: str) -> None:
+    import cellring
+
+    settings = {"obs_columns": [column_of(store)], "batch_size": 500}
+    expected = list(cellring.Loader(store, **settings))
+    for n in (1, 3):
+        loader = cellring.Loader(store, **settings, device="cuda")
+        for _, minibatch in zip(range(n), loader):
+            assert minibatch.x.is_cuda
+        other = cellring.Loader(store, **settings, device="cuda")
+        other.load_state_dict(loader.state_dict())
+        assert all(is_equal(one, found) for one, found in zip(expected[n:], other, strict=True))
+
+
+def two_ranks_share_a_gpu(store: str) -> None:
+    import torch
+
+    import cellring
+
+    whole = [minibatch.ids for minibatch in cellring.Loader(store, batch_size=500)]
+    loaders = [cellring.Loader(store, batch_size=500, rank=rank, world_size=2, device="cuda:0") for rank in range(2)]
+    shares = [minibatch.ids.cpu() for pair in zip(*loaders, strict=True) for minibatch in pair if not minibatch.is_padding]
+    assert torch.equal(torch.cat(shares).sort().values, torch.cat(whole).sort().values)
+
+
 def pinned_memory_is_pinned(store: str) -> None:
     import cellring
 
@@ -73,7 +114,14 @@ def pinned_memory_is_pinned(store: str) -> None:
     assert is_equal(minibatch, pinned.cuda(non_blocking=True))
 
 
-TESTS = [minibatches_on_the_device_are_those_of_the_host, a_minibatch_may_be_dropped_while_it_is_copied, pinned_memory_is_pinned]
+TESTS = [
+    minibatches_on_the_device_are_those_of_the_host,
+    a_minibatch_may_be_dropped_while_it_is_copied,
+    all_may_be_kept_and_moved_back,
+    a_state_goes_on_with_what_was_not_handed_out,
+    two_ranks_share_a_gpu,
+    pinned_memory_is_pinned,
+]
 
 if __name__ == "__main__":
     if reason := missing():

@@ -1,10 +1,16 @@
-"""Tensors on a GPU; and, by a stand-in for it, that memory of the host is kept while a copy reads it."""
+"""Tensors on a GPU; and, by stand-ins for its driver and for torch's events, all that can be shown where there is none."""
 
 from __future__ import annotations
 
 import gc
+import json
+import os
+import pathlib
+import subprocess
+import sys
 import weakref
 
+import on_stand_in
 import pytest
 from on_gpu import TESTS, missing
 
@@ -17,6 +23,29 @@ torch = pytest.importorskip("torch")
 @pytest.mark.parametrize("test", TESTS, ids=lambda test: test.__name__)
 def test_on_a_gpu(mouse, test):
     test(mouse)
+
+
+@pytest.fixture(scope="module")
+def on_a_stand_in(store, tmp_path_factory) -> dict[str, str]:
+    """Why each of the tests against a stand-in for the driver failed; empty if it passed."""
+    tests = pathlib.Path(__file__).parent
+    folder = tmp_path_factory.mktemp("driver")
+    source, library = tests / "stand_in_driver.c", folder / "libcuda.so.1"
+    subprocess.run(["cc", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", library, source, "-lpthread"], check=True)
+    done = subprocess.run(
+        [sys.executable, tests / "on_stand_in.py", store],
+        env={**os.environ, "LD_LIBRARY_PATH": os.fspath(folder), "PYTHONPATH": os.path.dirname(os.path.dirname(cellring.__file__))},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("test", [test.__name__ for test in on_stand_in.TESTS])
+def test_on_a_stand_in(on_a_stand_in, test):
+    assert on_a_stand_in[test] == ""
 
 
 class DelayedEvent:

@@ -8,6 +8,8 @@ from typing_extensions import CapsuleType
 
 __all__ = [
     "Array",
+    "DeviceArray",
+    "DeviceMinibatch",
     "Epoch",
     "IS_DEBUG_BUILD",
     "Loader",
@@ -75,6 +77,36 @@ class Minibatch:
     def columns(self) -> list[str]: ...
     def column(self, column: int) -> tuple[Array | list[str | None], Array | None]:
         """Values, and which are there if any is missing."""
+
+@final
+class DeviceArray:
+    """An array in the memory of a GPU: anything that takes DLPack takes it, without a copy."""
+
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+    def __dlpack__(
+        self,
+        *,
+        stream: int | None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> CapsuleType: ...
+
+@final
+class DeviceMinibatch:
+    """As `Minibatch`, with the arrays of its matrices on a GPU."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def is_padding(self) -> bool: ...
+    def layout(self, matrix: int) -> str: ...
+    def shape(self, matrix: int) -> tuple[int, int]: ...
+    def array(self, matrix: int, role: str) -> DeviceArray: ...
+    def csr(self, matrix: int) -> tuple[DeviceArray, DeviceArray, DeviceArray]: ...
+    def ids(self) -> Array: ...
+    def columns(self) -> list[str]: ...
+    def column(self, column: int) -> tuple[Array | list[str | None], Array | None]: ...
 
 @final
 class Store:
@@ -149,7 +181,7 @@ class Loader:
 
 @final
 class Epoch:
-    def next(self) -> Minibatch | None:
+    def next(self) -> Minibatch | DeviceMinibatch | None:
         """None at the end."""
 
     def n_left(self) -> int: ...

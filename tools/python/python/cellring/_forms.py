@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _cellring
+from . import _cellring, _copies
 from ._errors import InputError
 
 
@@ -119,6 +119,43 @@ class _Torch(Form):
     def csr(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
         # Checked by cellring already. Without a shape torch would take the largest index for the last column.
         return self._sparse(indptr, indices, values, shape, check_invariants=False)
+
+
+class TorchOnDevice(_Torch):
+    """Tensors on a GPU: those of arrays that are there, without a copy, and copies of the others, such as labels."""
+
+    def __init__(self, device: Any) -> None:
+        super().__init__()
+        import torch
+
+        self._torch = torch
+        self._device = device
+
+    def array(self, array: Any) -> Any:
+        if isinstance(array, _cellring.DeviceArray):
+            # It tells the array which stream is current.
+            return self._torch.from_dlpack(array)
+        return self.of_numpy(np.asarray(array))
+
+    def of_numpy(self, array: np.ndarray) -> Any:
+        source = super().of_numpy(array)
+        copy = source.to(self._device, non_blocking=True)
+        _copies.keep(source, self._device)
+        return copy
+
+    def top_k(self, raw: Any, matrix: int) -> TopK:
+        values, indices, lens = (self.array(raw.array(matrix, role)) for role in ("values", "indices", "lens"))
+        return TopK(values, indices, lens.view(self._torch.int32))
+
+    def csr_of(self, raw: Any, matrix: int) -> Any:
+        return Form.csr_of(self, raw, matrix)
+
+    @staticmethod
+    def takes(device: Any) -> bool:
+        """Whether minibatches can be handed to torch on this device: one of CUDA, and torch knows the numbers without a sign that DLPack brings."""
+        import torch
+
+        return bool(device.type == "cuda" and torch.version.cuda is not None and hasattr(torch, "uint32"))
 
 
 class _Jax(Form):

@@ -15,6 +15,7 @@ import numpy as np
 from . import _arguments, _cellring, _epoch, _request
 from ._epoch import STATE_VERSION, Epoch, Run, Sampler, to_library
 from ._errors import CellringError, CellringWarning, InputError, ResumeError, StoppedError, in_python
+from ._forms import TorchOnDevice, form
 from ._minibatch import Look, Minibatch, loaders_by_key
 from ._ranks import rank_and_world_size
 from ._store import Store, if_replaced, opened, stamp_of
@@ -125,7 +126,9 @@ class Loader:
         This rank, and how many ranks share each epoch. By default they are determined when the first minibatch or the length is
         requested: from ``torch.distributed``, Ray Train, torchrun, SLURM or Open MPI.
     device : str or torch.device, optional
-        Yield tensors on this device. Without a GPU, ``"cuda"`` is the CPU, with a warning.
+        Yield tensors on this device. To an NVIDIA GPU matrices are copied ahead of you, from page-locked memory and on a stream of their
+        own; use ``x`` on the stream that is current when you first ask for it (memory of cellring is not known to ``record_stream``).
+        Without a GPU, ``"cuda"`` is the CPU, with a warning.
     memory : int or str, default "256MiB"
         Memory for read buffers and waiting minibatches.
     threads : int, default 0
@@ -247,6 +250,8 @@ class Loader:
         self._ranks: tuple[int, int] | None = None
         self._current: Run | None = None
         self._look: Look | None = None
+        # How minibatches look that come on a GPU.
+        self._look_on_device: Look | None = None
         self._n_minibatches: int | None = None
         self._names: _Names | None = None
         self._form_number: int | None = None
@@ -337,11 +342,10 @@ class Loader:
         rank = self._rank()
         if self._opened is None:
             threads, memory = self._share or (None, None)
-            # Page-locked memory leaves this class on the device only: the host's arrays could be freed while a copy reads them.
-            device = self._looks().device
-            pinned = {} if device is None or device.type != "cuda" else {"gpu": _ordinal(device)}
+            self._looks()
+            gpu = None if self._look_on_device is None else _ordinal(self._look_on_device.device)
             try:
-                self._opened = setup.open(*rank, threads=threads, memory=memory, **pinned)
+                self._opened = setup.open(*rank, threads=threads, memory=memory, gpu=gpu)
             except CellringError as error:
                 raise self._explained(error) from None
             _open_loaders.add(self)
@@ -353,8 +357,10 @@ class Loader:
             pad_nnz = given["pad_nnz"]
             if given["to"] == "jax" and pad_nnz is None:
                 pad_nnz = "pow2"
-            names = _request.matrix_names(given["matrices"])
-            self._look = Look(given["to"], names, self._known_names(), pad_nnz, _device(given["device"]), self._key)
+            names, device = _request.matrix_names(given["matrices"]), _device(given["device"])
+            self._look = Look(form(given["to"]), names, self._known_names(), pad_nnz, device, self._key)
+            if given["to"] == "torch" and device is not None and pad_nnz is None and TorchOnDevice.takes(device):
+                self._look_on_device = Look(TorchOnDevice(device), names, self._known_names(), device=device, key=self._key)
         return self._look
 
     def close(self) -> None:
@@ -484,8 +490,11 @@ class Loader:
             raw = self._open().rows(numbers)
         return self._finish(raw)
 
-    def _finish(self, raw: _cellring.Minibatch) -> Minibatch:
+    def _finish(self, raw: _cellring.Minibatch | _cellring.DeviceMinibatch) -> Minibatch:
         look = self._looks()
+        if isinstance(raw, _cellring.DeviceMinibatch):
+            assert self._look_on_device is not None, "the loader was opened for it"
+            return Minibatch(raw, self._look_on_device)
         made = Minibatch(raw, look)
         return made if look.device is None else made.to(look.device)
 

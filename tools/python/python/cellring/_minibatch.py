@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import threading
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import _cellring
+from . import _cellring, _copies
 from ._errors import InputError, NotFoundError
 from ._forms import Csr, Form, TopK, form, padded_nnz
 
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
     import scipy.sparse
 
     from ._loader import Loader
-
-# Copies to a device that are under way, with what they read from: it must not be used again before they are done.
-_copies: list[tuple[Any, Any]] = []
-_copies_lock = threading.Lock()
 
 # Loaders of this process. A minibatch that comes from a worker finds its own here, or that which was sent to the worker.
 loaders_by_key: weakref.WeakValueDictionary[str, Loader] = weakref.WeakValueDictionary()
@@ -33,15 +28,22 @@ class Look:
     __slots__ = ("form", "matrices", "names", "pad_nnz", "device", "key")
 
     def __init__(
-        self, name: str, matrices: tuple[str, ...], names: Any, pad_nnz: int | str | None, device: Any = None, key: str = ""
+        self,
+        made: Form,
+        matrices: tuple[str, ...],
+        names: Any,
+        pad_nnz: int | str | None = None,
+        device: Any = None,
+        key: str = "",
     ) -> None:
-        self.form: Form = form(name)
+        self.form = made
         self.matrices = matrices
         """Paths in AnnData of the matrices after the first."""
         self.names = names
         """Whoever knows names: ``code_names(column)``, ``categorical_dtype(column)`` and ``var_names``."""
         self.pad_nnz = pad_nnz
         self.device = device
+        """Where minibatches are copied to that come in the memory of the host."""
         self.key = key
         """That of the loader."""
 
@@ -75,7 +77,7 @@ class Minibatch:
 
     __slots__ = ("_raw", "_look", "_x", "_obs", "_valid", "_matrices", "_ids", "_shape", "number", "is_padding", "__weakref__")
 
-    def __init__(self, raw: _cellring.Minibatch | None, look: Look) -> None:
+    def __init__(self, raw: _cellring.Minibatch | _cellring.DeviceMinibatch | None, look: Look) -> None:
         # None in one that was made of another's tensors, all of which it has.
         self._raw: Any = raw
         self._look = look
@@ -230,17 +232,17 @@ class Minibatch:
         import torch
 
         device = torch.device(device)
-        if device.type == "cpu":
+        if device.type == "cpu" and not self._is_on_device():
             return self
         # Only of this kind of device is it known what may be freed when.
         non_blocking = non_blocking and device.type == "cuda"
         moved = self._mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
         if non_blocking:
-            event = torch.cuda.Event()
-            event.record(torch.cuda.current_stream(device))
-            with _copies_lock:
-                _copies[:] = [*((other, source) for other, source in _copies if not other.query()), (event, self)]
+            _copies.keep(self, device)
         return moved
+
+    def _is_on_device(self) -> bool:
+        return bool(self.ids.device.type != "cpu")
 
     def cuda(self, device: Any = None, non_blocking: bool = True) -> Minibatch:
         """As ``to("cuda")``."""
@@ -314,6 +316,9 @@ class Minibatch:
         return made
 
     def __reduce__(self) -> Any:
+        if isinstance(self._raw, _cellring.DeviceMinibatch):
+            # Only memory of torch's own can be shared with another process.
+            return self._mapped(lambda tensor: tensor.clone()).__reduce__()
         matrices = {name: _apart(value) for name, value in self.matrices.items()}
         values = (_apart(self.x), self.ids, self.obs, self.obs_valid, matrices)
         look = self._look
@@ -358,7 +363,7 @@ def _rebuilt(
 ) -> Minibatch:
     """A minibatch that came from another process."""
     loader = loaders_by_key.get(key)
-    look = Look(name, matrices, Nameless() if loader is None else loader._known_names(), None, key=key)
+    look = Look(form(name), matrices, Nameless() if loader is None else loader._known_names(), key=key)
     made = Minibatch(None, look)
     x, made._ids, made._obs, made._valid, others = values
     made._x = _together(look, x)
