@@ -23,7 +23,7 @@ use cellring::minibatch::{
     GeneSelection, IndexType, Layout, Minibatch, Normalize, OutputConfig, OutputType, Value,
 };
 use cellring::plan::{
-    Balanced, Controls, Custom, Grouped, SamplerConfig, SamplerData, Strategy, Subset, Weighted,
+    Balanced, Controls, Custom, Grouped, SamplerConfig, SamplerData, Strategy, StrategyKind, Subset, Weighted,
 };
 use cellring::writer::WriterOptions;
 use cellring::{Loader, LoaderConfig, Store};
@@ -147,9 +147,11 @@ fn strategies(n_obs: u64) -> Vec<(&'static str, Strategy, SamplerData)> {
         .controls(Controls::new(vec![0], 16));
     let blocks = (0..n_obs / 16).rev().map(|block| 16 * block..16 * block + 16);
     let custom = Custom::from_ranges(blocks).unwrap();
-    vec![
-        ("sequential", Strategy::Sequential, data()),
-        ("sequential-shuffle", Strategy::SequentialShuffle, data()),
+    let plain = StrategyKind::ALL
+        .iter()
+        .filter(|kind| **kind != StrategyKind::default())
+        .filter_map(|kind| Some((kind.name(), kind.without_data()?, data())));
+    let others = vec![
         (
             "blocks of a subset in runs",
             Strategy::BlockShuffle,
@@ -165,7 +167,8 @@ fn strategies(n_obs: u64) -> Vec<(&'static str, Strategy, SamplerData)> {
         ("balanced", balanced.into(), data()),
         ("grouped with controls", grouped.into(), data()),
         ("custom", custom.into(), data()),
-    ]
+    ];
+    plain.chain(others).collect()
 }
 
 /// Something of every minibatch, that its content cannot be left out.

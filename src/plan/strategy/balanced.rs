@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::method::{Method, Prepared, check_draws, check_len};
+use super::method::{Arrangement, Method, Prepared, check_draws, check_len};
 use super::weighted::WithReplacement;
 use crate::Error;
 use crate::plan::hash::Fingerprint;
@@ -44,6 +44,10 @@ impl Balanced {
 }
 
 impl Method for Balanced {
+    fn arrangement(&self) -> Arrangement {
+        Arrangement::DrawnBlocks
+    }
+
     fn check(&self, n_obs: u64) -> Result<(), Error> {
         check_len("the list of classes", self.codes.len() as u64, n_obs)
     }

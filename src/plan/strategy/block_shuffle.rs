@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::method::{Method, Prepared};
+use super::method::{Arrangement, Method, Prepared};
 use crate::Error;
 use crate::plan::hash::Fingerprint;
 use crate::plan::order::{Drawn, EpochOrder, Order, OrderConfig};
@@ -14,6 +14,10 @@ use crate::plan::universe::Universe;
 pub(super) struct BlockShuffle;
 
 impl Method for BlockShuffle {
+    fn arrangement(&self) -> Arrangement {
+        Arrangement::Blocks
+    }
+
     fn check(&self, _: u64) -> Result<(), Error> {
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::method::{Method, Prepared};
+use super::method::{Arrangement, Method, Prepared};
 use crate::Error;
 use crate::plan::error::PlanError;
 use crate::plan::hash::Fingerprint;
@@ -84,6 +84,10 @@ impl Custom {
 impl Method for Custom {
     fn takes_subset(&self) -> bool {
         false
+    }
+
+    fn arrangement(&self) -> Arrangement {
+        Arrangement::Given("as listed")
     }
 
     fn check(&self, n_obs: u64) -> Result<(), Error> {

@@ -11,12 +11,29 @@ use crate::plan::order::{EpochOrder, OrderConfig};
 use crate::plan::settings::SettingsBuilder;
 use crate::plan::universe::Universe;
 
+/// Where the obs of a fetch are in the store: what can be said of an order, and of how mixed its minibatches are, without
+/// knowing the strategy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrangement {
+    /// Beside each other. In words.
+    Neighbours(&'static str),
+    /// In blocks of `block_size` in random order, each obs once.
+    Blocks,
+    /// In blocks of `block_size`, drawn from another distribution than that of the obs.
+    DrawnBlocks,
+    /// As the data say. In words.
+    Given(&'static str),
+}
+
 /// A strategy with its data.
 pub(crate) trait Method {
     /// Whether it samples from a subset. An order that names its obs itself does not.
     fn takes_subset(&self) -> bool {
         true
     }
+
+    /// Where the obs of a fetch are in the store.
+    fn arrangement(&self) -> Arrangement;
 
     /// Checks the data against a data set of `n_obs` obs: what [`prepare`](Self::prepare) relies on.
     fn check(&self, n_obs: u64) -> Result<(), Error>;

@@ -21,6 +21,8 @@ use crate::Error;
 pub use balanced::Balanced;
 pub use custom::Custom;
 pub use grouped::{Controls, Grouped};
+#[doc(hidden)]
+pub use method::Arrangement;
 pub use user::UserOrder;
 pub use weighted::Weighted;
 
@@ -151,6 +153,12 @@ impl Strategy {
     /// An order of your own.
     pub fn user(order: impl UserOrder + 'static) -> Self {
         Self::User(Arc::new(order))
+    }
+
+    /// Where the obs of a fetch are in the store.
+    #[doc(hidden)]
+    pub fn arrangement(&self) -> Arrangement {
+        self.method().arrangement()
     }
 
     /// The name of its kind as text.

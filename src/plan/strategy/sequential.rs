@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::method::{Method, Prepared};
+use super::method::{Arrangement, Method, Prepared};
 use crate::Error;
 use crate::plan::hash::Fingerprint;
 use crate::plan::order::{Drawn, EpochOrder, Order, OrderConfig};
@@ -16,6 +16,10 @@ pub(super) struct Sequential {
 }
 
 impl Method for Sequential {
+    fn arrangement(&self) -> Arrangement {
+        Arrangement::Neighbours("storage order")
+    }
+
     fn check(&self, _: u64) -> Result<(), Error> {
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::custom::Custom;
-use super::method::{Method, Prepared};
+use super::method::{Arrangement, Method, Prepared};
 use crate::Error;
 use crate::plan::error::PlanError;
 use crate::plan::hash::Fingerprint;
@@ -88,6 +88,10 @@ pub trait UserOrder: Debug + Send + Sync {
 impl Method for Arc<dyn UserOrder> {
     fn takes_subset(&self) -> bool {
         false
+    }
+
+    fn arrangement(&self) -> Arrangement {
+        Arrangement::Given("as its code lists them")
     }
 
     /// Each order is checked once it is there.

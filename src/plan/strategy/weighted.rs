@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::method::{Method, Prepared, check_draws, check_len};
+use super::method::{Arrangement, Method, Prepared, check_draws, check_len};
 use crate::Error;
 use crate::plan::draws::{Strata, draw_without_replacement};
 use crate::plan::error::PlanError;
@@ -43,6 +43,10 @@ impl Weighted {
 }
 
 impl Method for Weighted {
+    fn arrangement(&self) -> Arrangement {
+        Arrangement::DrawnBlocks
+    }
+
     fn check(&self, n_obs: u64) -> Result<(), Error> {
         check_len("the list of weights", self.weights.len() as u64, n_obs)
     }

@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 
-/// The arguments of `cellring.Loader`, all of them, as the Python half has checked and completed them.
+/// The arguments of `cellring.Loader`, but for those of the strategies, as the Python half has checked and completed them.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 pub(crate) struct Arguments<'py> {
@@ -13,20 +13,6 @@ pub(crate) struct Arguments<'py> {
     pub(crate) fetch_factor: u32,
     pub(crate) seed: u64,
     pub(crate) drop_last: bool,
-    pub(crate) strategy: Option<String>,
-    pub(crate) weights: Option<Bound<'py, PyAny>>,
-    pub(crate) replacement: bool,
-    pub(crate) draws: Option<u64>,
-    pub(crate) balance: Option<Bound<'py, PyAny>>,
-    pub(crate) balance_global: bool,
-    pub(crate) group: Option<Bound<'py, PyAny>>,
-    pub(crate) n_per_group: Option<u32>,
-    pub(crate) sets_per_minibatch: Option<u32>,
-    pub(crate) controls: Option<Bound<'py, PyAny>>,
-    pub(crate) match_by: Option<Vec<String>>,
-    pub(crate) n_controls: Option<u32>,
-    pub(crate) order: Option<Bound<'py, PyAny>>,
-    pub(crate) shuffle_order: bool,
     pub(crate) obs_filter: Option<String>,
     pub(crate) subset: Option<Bound<'py, PyAny>>,
     pub(crate) split: Option<String>,

@@ -12,6 +12,7 @@ use crate::device::Device;
 use crate::error::{detached, refused};
 use crate::loader::Loader;
 use crate::store::Store;
+use crate::strategy::StrategyArguments;
 use crate::{form, strategy};
 
 /// A checked request: stores, sampler and form of the minibatches.
@@ -27,7 +28,9 @@ pub(crate) struct Setup {
 #[pymethods]
 impl Setup {
     #[new]
-    fn new(py: Python<'_>, stores: Vec<PyRef<'_, Store>>, arguments: Arguments<'_>) -> PyResult<Self> {
+    fn new(py: Python<'_>, stores: Vec<PyRef<'_, Store>>, arguments: Bound<'_, PyAny>) -> PyResult<Self> {
+        let (arguments, by): (Arguments<'_>, StrategyArguments<'_>) =
+            (arguments.extract()?, arguments.extract()?);
         let mut warnings = Vec::new();
         let stores: Vec<_> = stores.iter().map(|store| store.store.clone()).collect();
         let join = match arguments.join.as_str() {
@@ -41,7 +44,7 @@ impl Setup {
             None => Collection::join(stores, &join),
         })?;
         let subset = strategy::subset(py, &collection, &arguments, &mut warnings)?;
-        let strategy = strategy::strategy(py, &collection, &arguments, subset.as_ref(), &mut warnings)?;
+        let strategy = strategy::strategy(py, &collection, &by, subset.as_ref(), &mut warnings)?;
         let sampler = SamplerConfig::default()
             .batch_size(arguments.batch_size)
             .block_size(arguments.block_size)

@@ -9,6 +9,26 @@ use crate::arrays::values_of;
 use crate::error::{detached, refused, to_python};
 use crate::select::{self, Refusal};
 
+/// The arguments of `cellring.Loader` that choose a strategy, or are for one.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct StrategyArguments<'py> {
+    strategy: Option<String>,
+    weights: Option<Bound<'py, PyAny>>,
+    replacement: bool,
+    draws: Option<u64>,
+    balance: Option<Bound<'py, PyAny>>,
+    balance_global: bool,
+    group: Option<Bound<'py, PyAny>>,
+    n_per_group: Option<u32>,
+    sets_per_minibatch: Option<u32>,
+    controls: Option<Bound<'py, PyAny>>,
+    match_by: Option<Vec<String>>,
+    n_controls: Option<u32>,
+    order: Option<Bound<'py, PyAny>>,
+    shuffle_order: bool,
+}
+
 fn refusal(py: Python<'_>, refusal: Refusal) -> PyErr {
     match refusal {
         Refusal::Library(error) => to_python(py, &error),
@@ -110,7 +130,7 @@ fn warn_of_missing(
 pub(crate) fn strategy(
     py: Python<'_>,
     collection: &Collection,
-    arguments: &Arguments<'_>,
+    arguments: &StrategyArguments<'_>,
     subset: Option<&Subset>,
     warnings: &mut Vec<String>,
 ) -> PyResult<Strategy> {
@@ -153,21 +173,15 @@ pub(crate) fn strategy(
             .parse::<StrategyKind>()
             .map_err(|error| refused(py, &error.to_string()))?,
     };
-    kind.without_data().ok_or_else(|| {
-        let argument = match kind {
-            StrategyKind::Weighted => "weights=",
-            StrategyKind::Balanced => "balance=",
-            StrategyKind::Grouped => "group=",
-            _ => "order=",
-        };
-        refused(py, &format!("strategy=\"{kind}\" needs {argument}"))
-    })
+    // The Python half has checked that others come with their argument.
+    kind.without_data()
+        .ok_or_else(|| refused(py, &format!("strategy=\"{kind}\" needs an argument of its own")))
 }
 
 fn grouped(
     py: Python<'_>,
     collection: &Collection,
-    arguments: &Arguments<'_>,
+    arguments: &StrategyArguments<'_>,
     group: &Bound<'_, PyAny>,
     subset: Option<&Subset>,
     warnings: &mut Vec<String>,

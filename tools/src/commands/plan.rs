@@ -1,6 +1,6 @@
 //! `cellring plan`: which cells an epoch delivers, in which order.
 
-use cellring::plan::{Plan, PlannedFetch, Sampler, StrategyKind};
+use cellring::plan::{Arrangement, Plan, PlannedFetch, Sampler, SamplerConfig};
 use clap::value_parser;
 use serde::Serialize;
 
@@ -54,6 +54,9 @@ struct Summary {
     subset: Option<u64>,
     epoch: u64,
     sampler: SamplerRecord,
+    /// In words.
+    #[serde(skip)]
+    order: String,
     minibatches: u64,
     global_minibatches: u64,
     fetches: u64,
@@ -81,21 +84,6 @@ const SHOWN_OBS: usize = 8;
 impl Show for Summary {
     fn text(&self) -> String {
         let sampler = &self.sampler;
-        let order = match sampler.strategy {
-            StrategyKind::BlockShuffle => {
-                let fetch_obs = u64::from(sampler.batch_size) * u64::from(sampler.fetch_factor);
-                let blocks = fetch_obs.div_ceil(sampler.block_size);
-                let drawn = format!("blocks of {} cells", output::count(sampler.block_size));
-                format!("{drawn}, {} blocks in a fetch", output::count(blocks))
-            }
-            StrategyKind::Weighted | StrategyKind::Balanced => {
-                format!("draws in blocks of {} cells", output::count(sampler.block_size))
-            }
-            StrategyKind::Grouped => "whole sets in random order".to_owned(),
-            StrategyKind::Custom => "as listed".to_owned(),
-            StrategyKind::Sequential | StrategyKind::SequentialShuffle => "storage order".to_owned(),
-            other => other.to_string(),
-        };
         let share = format!(
             "{} of {}, of {} cells each",
             output::count(self.minibatches),
@@ -118,7 +106,7 @@ impl Show for Summary {
             fields = fields.add("subset", format!("{} cells", output::count(subset)));
         }
         fields = fields
-            .add("order", order)
+            .add("order", self.order.clone())
             .add("seed", sampler.seed.to_string())
             .add("rank", format!("{} of {}", sampler.rank, sampler.world_size))
             .add("minibatches", share)
@@ -168,6 +156,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         subset,
         epoch,
         sampler: sampler.config().into(),
+        order: order(sampler.config()),
         minibatches: plan.n_minibatches(),
         global_minibatches: plan.n_global_minibatches(),
         fetches: plan.n_fetches(),
@@ -176,6 +165,21 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         first: first_minibatches(&plan, args.minibatches.unwrap_or(SHOWN_MINIBATCHES)),
     };
     output::print(false, &summary)
+}
+
+fn order(sampler: &SamplerConfig) -> String {
+    let block = output::count(sampler.block_size);
+    match sampler.strategy.arrangement() {
+        Arrangement::Blocks => {
+            let blocks = sampler.fetch_obs().div_ceil(sampler.block_size);
+            format!(
+                "blocks of {block} cells, {} blocks in a fetch",
+                output::count(blocks)
+            )
+        }
+        Arrangement::DrawnBlocks => format!("draws in blocks of {block} cells"),
+        Arrangement::Neighbours(words) | Arrangement::Given(words) => words.to_owned(),
+    }
 }
 
 /// Padding is at the end of an epoch, in fetches of its own.

@@ -1,7 +1,7 @@
 //! The report of `plan --entropy`.
 
 use cellring::Store;
-use cellring::plan::{Sampler, SamplerConfig, SamplerData, Strategy, StrategyKind};
+use cellring::plan::{Arrangement, Sampler, SamplerConfig, SamplerData, Strategy, StrategyKind};
 use serde::Serialize;
 
 use super::labels::Labels;
@@ -72,7 +72,7 @@ impl Diversity {
         let labels = Labels::new(store, Some(question.column))?;
         let whole = Whole::new(store.n_obs(), data.subset.as_ref(), &labels)?;
         let entry = |config: SamplerConfig, most: u64| -> Result<Option<Entry>, cellring::Error> {
-            let expected = has_theory(config.strategy.kind()).then(|| Expected::new(&whole, &config));
+            let expected = has_theory(&config.strategy).then(|| Expected::new(&whole, &config));
             let (block_size, fetch_factor, strategy) =
                 (config.block_size, config.fetch_factor, config.strategy.kind());
             let blocks_per_fetch = (config.fetch_obs() / block_size).max(1);
@@ -104,8 +104,8 @@ impl Diversity {
                 .map(move |&factor| (config.strategy.clone(), block_size, factor))
         });
         // Streaming, too, where it is another strategy with the same data.
-        let streams = match config.strategy.kind() {
-            StrategyKind::BlockShuffle if !question.block_sizes.is_empty() => factors,
+        let streams = match config.strategy.arrangement() {
+            Arrangement::Blocks if !question.block_sizes.is_empty() => factors,
             _ => &[],
         };
         let streamed = streams

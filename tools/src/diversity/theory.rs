@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::f64::consts::LN_2;
 
-use cellring::plan::{SamplerConfig, StrategyKind, Subset};
+use cellring::plan::{Arrangement, SamplerConfig, Strategy, Subset};
 use serde::Serialize;
 
 use super::labels::Labels;
@@ -91,18 +91,17 @@ impl Expected {
         let total = whole.n_obs as f64;
         let m = f64::from(config.batch_size).min(total).max(1.0);
         let fetch = (config.fetch_obs() as f64).min(total);
-        let b = match config.strategy.kind() {
-            StrategyKind::BlockShuffle => (config.block_size as f64).min(total),
-            _ => total,
+        let is_of_blocks = config.strategy.arrangement() == Arrangement::Blocks;
+        let b = match is_of_blocks {
+            true => (config.block_size as f64).min(total),
+            false => total,
         };
-        let rho = match config.strategy.kind() {
+        let rho = match is_of_blocks {
             _ if fetch <= 1.0 => 0.0,
-            StrategyKind::BlockShuffle if fetch >= total => (b - 1.0) / (fetch - 1.0),
-            StrategyKind::BlockShuffle if b <= fetch => {
-                (b - 1.0) * (3.0 * fetch - b - 1.0) / (3.0 * fetch * (fetch - 1.0))
-            }
-            StrategyKind::BlockShuffle => 1.0 - (fetch + 1.0) / (3.0 * b),
-            _ => 1.0,
+            true if fetch >= total => (b - 1.0) / (fetch - 1.0),
+            true if b <= fetch => (b - 1.0) * (3.0 * fetch - b - 1.0) / (3.0 * fetch * (fetch - 1.0)),
+            true => 1.0 - (fetch + 1.0) / (3.0 * b),
+            false => 1.0,
         };
         let other = if total > b { -b / (total - b) } else { 0.0 };
         let inverse = 1.0 / m + (1.0 - 1.0 / m) * (rho + (1.0 - rho) * other);
@@ -118,17 +117,15 @@ impl Expected {
 }
 
 /// Other strategies draw from another distribution than that of the column.
-pub(super) fn has_theory(strategy: StrategyKind) -> bool {
+pub(super) fn has_theory(strategy: &Strategy) -> bool {
     matches!(
-        strategy,
-        StrategyKind::BlockShuffle | StrategyKind::Sequential | StrategyKind::SequentialShuffle
+        strategy.arrangement(),
+        Arrangement::Blocks | Arrangement::Neighbours(_)
     )
 }
 
 #[cfg(test)]
 mod tests {
-    use cellring::plan::Strategy;
-
     use super::*;
 
     fn config(block_size: u64, batch_size: u32, fetch_factor: u32) -> SamplerConfig {

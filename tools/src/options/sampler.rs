@@ -38,13 +38,31 @@ impl SamplerArgs {
     }
 }
 
+fn strategy_help() -> String {
+    let (plain, with_data): (Vec<StrategyKind>, Vec<StrategyKind>) = StrategyKind::ALL
+        .iter()
+        .partition(|kind| kind.without_data().is_some());
+    let names = |kinds: &[StrategyKind]| {
+        kinds
+            .iter()
+            .map(|kind| kind.name())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    format!(
+        "Order of the cells: {}, or one of those that need an option of their own and are implied by it: {} [default: {}]",
+        names(&plain),
+        names(&with_data),
+        StrategyKind::default()
+    )
+}
+
 /// The options of the sampler without the block size.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Sampler options")]
 pub(crate) struct OrderArgs {
-    /// Order of the cells: sequential, sequential-shuffle, block-shuffle, or one of those that need an option of their own
-    /// and are implied by it: weighted, balanced, grouped, custom [default: block-shuffle]
-    #[arg(long, value_name = "NAME")]
+    /// Order of the cells
+    #[arg(long, value_name = "NAME", help = strategy_help())]
     strategy: Option<StrategyKind>,
     /// Cells in a minibatch
     #[arg(long, value_name = "N", default_value_t = SamplerConfig::default().batch_size, value_parser = value_parser!(u32).range(1..))]

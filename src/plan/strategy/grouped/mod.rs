@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 pub use data::{Controls, Grouped};
 
-use super::method::{Method, Prepared, check_len};
+use super::method::{Arrangement, Method, Prepared, check_len};
 use crate::Error;
 use crate::plan::error::PlanError;
 use crate::plan::hash::Fingerprint;
@@ -19,6 +19,10 @@ use groups::Groups;
 use sets::Sets;
 
 impl Method for Grouped {
+    fn arrangement(&self) -> Arrangement {
+        Arrangement::Given("whole sets in random order")
+    }
+
     fn check(&self, n_obs: u64) -> Result<(), Error> {
         check_len("the list of groups", self.codes.len() as u64, n_obs)?;
         if let Some(codes) = self.match_codes() {

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from . import _arguments
+from . import _arguments, _request
 from ._errors import ArgumentError
 from ._loader import Loader
 
 NAMES = ("train", "val", "test", "predict")
 
 # How training draws its cells. What is evaluated is read as it is stored instead, each cell once.
-_STRATEGIES = ("strategy", "weights", "balance", "group", "order")
+_STRATEGIES = ("strategy", *_request.STRATEGIES)
 _DRAWING = (
     *_STRATEGIES,
     "replacement",

@@ -48,6 +48,22 @@ FOREIGN = {
     "prefetch_factor": "how much is read ahead follows from memory=",
 }
 
+# The arguments that strategies sample by, and the strategies that they imply.
+STRATEGIES = {"weights": "weighted", "balance": "balanced", "group": "grouped", "order": "custom"}
+
+# Arguments that are nothing without another one.
+_NEEDED = {
+    "draws": ("weights", "balance"),
+    "n_per_group": ("group",),
+    "sets_per_minibatch": ("group",),
+    "controls": ("group",),
+    "match": ("controls",),
+    "n_controls": ("controls",),
+    "part": ("split",),
+    "split": ("part",),
+    "split_by": ("split",),
+}
+
 # What minibatches are made of, besides which cells.
 _FORM = (
     "genes",
@@ -105,24 +121,16 @@ def checked(given: dict[str, Any], n_obs: int, columns: Sequence[str]) -> dict[s
         raise InputError(f"device={given['device']!r}: expected a device of torch, such as \"cuda\" or \"cuda:1\"")
     if (given["rank"] is None) != (given["world_size"] is None):
         raise InputError("rank and world_size belong together: give both, or neither")
-    strategies = [name for name in ("weights", "balance", "group", "order") if given[name] is not None]
+    strategies = [name for name in STRATEGIES if given[name] is not None]
     if len(strategies) > 1:
         raise InputError(f"{strategies[0]} and {strategies[1]} are for different strategies: give one of them")
     if strategies and given["strategy"] is not None:
-        implied = {"weights": "weighted", "balance": "balanced", "group": "grouped", "order": "custom"}[strategies[0]]
-        if given["strategy"].replace("_", "-") != implied:
+        if given["strategy"].replace("_", "-") != STRATEGIES[strategies[0]]:
             raise InputError(f"strategy={given['strategy']!r} and {strategies[0]}= do not go together: leave out one of them")
-    for name, needed in (
-        ("draws", ("weights", "balance")),
-        ("n_per_group", ("group",)),
-        ("sets_per_minibatch", ("group",)),
-        ("controls", ("group",)),
-        ("match", ("controls",)),
-        ("n_controls", ("controls",)),
-        ("part", ("split",)),
-        ("split", ("part",)),
-        ("split_by", ("split",)),
-    ):
+    for name, implied in STRATEGIES.items():
+        if given["strategy"] == implied and not strategies:
+            raise InputError(f"strategy={given['strategy']!r} needs {name}=")
+    for name, needed in _NEEDED.items():
         if given[name] is not None and all(given[other] is None for other in needed):
             raise InputError(f"{name}= needs {' or '.join(f'{other}=' for other in needed)}")
     for name in ("subset", "obs_filter", "split"):
