@@ -3,6 +3,7 @@
 use std::fmt;
 
 use arrow_array::ArrayRef;
+use cellring_core::first_of;
 
 use super::error::SelectError;
 use super::profile::{Profile, quoted};
@@ -176,9 +177,5 @@ fn shown_plainly(value: &Value) -> String {
 
 /// The first few of these.
 fn listed(values: &[String]) -> String {
-    let shown = values[..values.len().min(SHOWN)].join(" or ");
-    match values.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown} or {more} more"),
-    }
+    first_of(values, SHOWN, " or ", |more| format!(" or {more} more"))
 }

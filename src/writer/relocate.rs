@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
+use cellring_core::few_and_more;
 use serde_json::Value;
 
 use super::error::WriteError;
@@ -111,7 +112,7 @@ impl<'a> Moves<'a> {
                     "{}: the store does not refer to {}; it refers to {}, from {}",
                     store.display(),
                     old.display(),
-                    some(files),
+                    few_and_more(files, 5),
                     root.display()
                 ))
             })?;
@@ -284,16 +285,6 @@ fn below<'a>(path: &'a str, directory: &str) -> Option<&'a str> {
     match path.strip_prefix(directory)? {
         "" => Some(""),
         rest => rest.strip_prefix('/'),
-    }
-}
-
-/// The first few of some paths.
-fn some(paths: &[String]) -> String {
-    const SHOWN: usize = 5;
-    let shown = paths[..paths.len().min(SHOWN)].join(", ");
-    match paths.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
     }
 }
 

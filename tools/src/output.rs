@@ -5,11 +5,12 @@ use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::message::{Message, MessageKind};
+use cellring_core::first_of;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::failure::Failure;
+use crate::message::{Message, MessageKind};
 
 /// A result that can be shown to people as well as to programs.
 pub(crate) trait Show: Serialize {
@@ -236,12 +237,14 @@ fn columns(header: &[&str], rows: &[Vec<String>], aligned: impl Fn(&str, usize) 
 
 /// The first few of these names.
 pub(crate) fn few<S: AsRef<str>>(names: &[S]) -> String {
-    const SHOWN: usize = 5;
-    let shown: Vec<&str> = names.iter().take(SHOWN).map(AsRef::as_ref).collect();
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown.join(", "),
-        more => format!("{} and {} more", shown.join(", "), count(more as u64)),
-    }
+    few_of(names, 5)
+}
+
+/// The first of these names, and how many others there are.
+pub(crate) fn few_of<S: AsRef<str>>(names: impl IntoIterator<Item = S>, most: usize) -> String {
+    first_of(names, most, ", ", |more| {
+        format!(" and {} more", count(more as u64))
+    })
 }
 
 /// A number with commas between its thousands.

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use cellring_core::few;
+
 use super::found::FoundPart;
 use crate::Error;
 use crate::writer::error::WriteError;
@@ -53,16 +55,13 @@ pub(super) fn check(parts: &[FoundPart], target: &Path) -> Result<(), Error> {
     let numbers: BTreeSet<u32> = parts.iter().map(|part| part.manifest.part).collect();
     let n_missing = of as usize - numbers.len();
     if n_missing > 0 {
+        const SHOWN: usize = 5;
         // Not all of them are looked at: a part may say that there are billions.
         let missing = (1..=of).filter(|number| !numbers.contains(number));
-        let shown: Vec<String> = missing.take(5).map(|number| number.to_string()).collect();
-        let more = if n_missing > 5 { ", ..." } else { "" };
+        let missing = few(missing.take(SHOWN + 1).map(|number| number.to_string()), SHOWN);
         return refuse(
             target,
-            format!(
-                "{n_missing} of {of} parts are missing ({}{more}); convert them first",
-                shown.join(", ")
-            ),
+            format!("{n_missing} of {of} parts are missing ({missing}); convert them first"),
         );
     }
     if let Some(twice) = parts

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
+use cellring_core::few;
 use flate2::bufread::MultiGzDecoder;
 
 use super::container::{Kind, SourceFile};
 use super::error::{ReadError, Result};
 use super::lines::GZIP_SIGNATURE;
-use crate::few::few;
 
 /// Bytes of a file that are looked at, of one that is compressed those that it holds.
 const START_BYTES: u64 = 4096;

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
+use cellring_core::few;
+
 use super::container::{Kind, SourceFile};
 use super::error::{ReadError, Result};
 use super::foreign;
 use super::open::{GROUP_OPTION, OpenOptions};
-use crate::few::few;
 
 /// How deep AnnData is looked for, and among how many members: a file must not choose how long that takes.
 const MAX_DEPTH: usize = 6;

@@ -64,7 +64,6 @@
 mod container;
 mod counts;
 mod error;
-mod few;
 mod foreign;
 mod forms;
 mod groups;
@@ -105,7 +104,6 @@ struct Readme;
 #[doc(hidden)]
 pub mod __internal {
     pub use crate::counts::MixedCounts;
-    pub use crate::few::few;
     pub use crate::join::names::texts_of;
     pub use crate::join::unify::{
         CastError, Categories, cast, code_type, coded_as, codes_of, union, value_type,

@@ -4,12 +4,14 @@
 //! - [`explain`], which says what is wrong with a path;
 //! - [`caught`](caught::caught), which keeps panics of other libraries from a terminal;
 //! - [`unfinished`], which removes files that were not finished when a process ends;
+//! - [`few`], for lists of names in messages;
 //! - [`sync_directory`];
 //! - setters of configurations.
 
 pub mod caught;
 mod directory;
 mod element;
+mod names;
 mod path;
 mod setters;
 pub mod unfinished;
@@ -17,6 +19,7 @@ mod value;
 
 pub use directory::sync_directory;
 pub use element::{Element, get, put};
+pub use names::{few, few_and_more, first_of};
 pub use path::{explain, explain_limit, is_out_of_files, obstacle};
 /// What documents of a zarr are called, of version 3 and of 2.
 pub const ZARR_DOCUMENTS: [&str; 5] = ["zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"];

@@ -250,16 +250,10 @@ fn plain(value: &serde_json::Value) -> Option<String> {
         },
         Value::String(text) => text.clone(),
         Value::Array(values) => {
-            let shown: Vec<String> = values.iter().take(MOST_LISTED).filter_map(plain).collect();
-            match values.len() {
-                0 => return None,
-                n if n > MOST_LISTED => format!(
-                    "{} and {} more",
-                    shown.join(", "),
-                    output::count((n - MOST_LISTED) as u64)
-                ),
-                _ => shown.join(", "),
+            if values.is_empty() {
+                return None;
             }
+            output::few_of(values.iter().filter_map(plain), MOST_LISTED)
         }
         Value::Object(fields) => {
             let shown = fields.iter();

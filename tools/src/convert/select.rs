@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use arrow_array::StringArray;
 use cellring::__internal::Cause;
 use cellring::select::{Filter, SelectError};
-use cellring_anndata::__internal::few;
 use cellring_anndata::{RowSet, RowSetBuilder, Selection, TableSource};
+use cellring_core::few;
 
 use super::error::ConvertError;
 use super::options::{ConvertOptions, ObsOrder};

@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cellring_core::few;
+
 use super::JoinError;
 use super::unify::{Key, keys};
 use crate::error::Result;
@@ -87,7 +89,8 @@ impl Lists<'_> {
     /// The first names of an input's genes.
     fn names(&self, number: usize) -> String {
         let list = &self.lists[number];
-        let first = &list[..list.len().min(SHOWN)];
+        // One more than is shown: then it is known that there are others.
+        let first = &list[..list.len().min(SHOWN + 1)];
         let mut names = vec![""; first.len()];
         for (name, gene) in self.numbers {
             for (place, wanted) in first.iter().enumerate() {
@@ -96,8 +99,7 @@ impl Lists<'_> {
                 }
             }
         }
-        let more = if list.len() > SHOWN { ", ..." } else { "" };
-        format!("{}{more}", names.join(", "))
+        few(names, SHOWN)
     }
 
     /// What would make two inputs share genes, found in their var tables.

@@ -4,6 +4,7 @@ mod parts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cellring_core::few_and_more;
 use serde::Serialize;
 
 pub use parts::PartKind;
@@ -169,28 +170,20 @@ impl LeftOut {
 
 /// The first few parts of a kind.
 fn listed(parts: &[&LeftOut], n_inputs: usize) -> String {
-    let shown: Vec<String> = parts
-        .iter()
-        .take(SHOWN)
-        .map(|part| {
-            let mut notes = Vec::new();
-            if part.n > 1 {
-                notes.push(format!("{} members", part.n));
-            }
-            if n_inputs > 1 && part.n_inputs < n_inputs as u64 {
-                notes.push(format!("of {} of {n_inputs} inputs", part.n_inputs));
-            }
-            match notes.is_empty() {
-                true => part.path.clone(),
-                false => format!("{} ({})", part.path, notes.join(" ")),
-            }
-        })
-        .collect();
-    let shown = shown.join(", ");
-    match parts.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
+    let named = parts.iter().map(|part| {
+        let mut notes = Vec::new();
+        if part.n > 1 {
+            notes.push(format!("{} members", part.n));
+        }
+        if n_inputs > 1 && part.n_inputs < n_inputs as u64 {
+            notes.push(format!("of {} of {n_inputs} inputs", part.n_inputs));
+        }
+        match notes.is_empty() {
+            true => part.path.clone(),
+            false => format!("{} ({})", part.path, notes.join(" ")),
+        }
+    });
+    few_and_more(named, SHOWN)
 }
 
 #[cfg(test)]

@@ -11,9 +11,10 @@
 
 use std::path::{Path, PathBuf};
 
+use cellring_core::few;
+
 use super::kept::GENOME_OPTION;
 use crate::error::{ReadError, Result};
-use crate::few::few;
 
 /// How names of matrices end, the newer form first.
 const MATRIX_ENDS: [&str; 2] = [".mtx.gz", ".mtx"];
