@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::advice::with_options;
 use crate::convert::ConvertError;
 use crate::export::ExportError;
 use crate::paths::PathError;
@@ -91,52 +92,6 @@ fn of_library(error: &cellring::Error) -> &'static str {
     }
 }
 
-/// What the library advises, and the options of this command that do it.
-const OPTIONS: [(&str, &str); 9] = [
-    (
-        "; allow it to be replaced, or give another name",
-        "; give --force to replace it, or another name",
-    ),
-    (
-        "convert the part again and replace it",
-        "convert the part again with --force",
-    ),
-    (
-        "convert them again and replace them",
-        "convert them again with --force",
-    ),
-    (
-        "; allow rounding to get",
-        "; allow rounding (--allow-rounding) to get",
-    ),
-    (
-        "takes from a layer or from raw if",
-        "takes with --layer counts or --raw if",
-    ),
-    ("; choose a smaller block size", "; choose a smaller --block-size"),
-    (
-        "; link it again as ",
-        "; link it again (with the --source-root that it was linked with, if any): cellring link --refresh ",
-    ),
-    (
-        ": put it back, or link it again",
-        ": put it back, name the directory that it is below (--source-root), or say where it is (cellring link --relocate OLD NEW STORE)",
-    ),
-    (
-        "; name a directory that both are below",
-        "; name a directory that both are below with --source-root",
-    ),
-];
-
-/// A sentence of the library, which knows no command line, with the options that it is about.
-pub(crate) fn with_options(sentence: &str) -> String {
-    let option = OPTIONS.iter().find(|(advice, _)| sentence.contains(advice));
-    option.map_or_else(
-        || sentence.to_owned(),
-        |(advice, option)| sentence.replace(advice, option),
-    )
-}
-
 /// What the command line's parser says, without the usage that follows it.
 pub(crate) fn of_parser(error: &clap::Error) -> Failure {
     let text = error.render().to_string();
@@ -161,58 +116,5 @@ impl fmt::Display for Failure {
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Failed(Box::new(error))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use cellring::__internal::LoaderError;
-    use cellring::writer::EncodeError;
-
-    use super::*;
-
-    /// A reworded sentence of the library must not lose the option that it is about.
-    #[test]
-    fn sentences_of_the_library_name_the_options_of_the_command() {
-        let store = PathBuf::from("s");
-        let cases: [(cellring::Error, &str); 5] = [
-            (
-                WriteError::Exists { path: store.clone() }.into(),
-                "; give --force to replace it",
-            ),
-            (
-                EncodeError::BlockTooLarge {
-                    first_obs: 0,
-                    bytes: 1 << 33,
-                }
-                .into(),
-                "--block-size",
-            ),
-            (
-                LoaderError::Rounding {
-                    store: store.clone(),
-                    value_type: "int64",
-                }
-                .into(),
-                "--allow-rounding",
-            ),
-            (
-                LoaderError::Unfit {
-                    store: store.clone(),
-                    cell: "obs 1".into(),
-                    found: "the value -1".into(),
-                }
-                .into(),
-                "--layer counts or --raw",
-            ),
-            (cellring::writer::PartManifest::open(&store).unwrap_err(), ""),
-        ];
-        for (error, option) in cases {
-            assert!(!error.to_string().contains("--"), "{error}");
-            let said = Failure::from(error).to_string();
-            assert!(said.contains(option), "{said}");
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! What the `cellring` command is made of: the conversion of AnnData to stores and back, synthetic data sets, measurements, and
 //! the command line itself.
 
+mod advice;
 mod bench;
 mod chunks;
 pub mod cli;

@@ -10,7 +10,7 @@ use cellring::plan::SamplerState;
 use cellring::{Loader, LoaderConfig, Minibatch, Store};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::failure::{Failure, with_options};
+use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::progress::Epochs;
@@ -76,7 +76,7 @@ impl TimedLoader {
         let (since, cpu_before) = (Instant::now(), cpu_time());
         let loader = Loader::new(Arc::clone(store), config)?;
         if let Some(warning) = loader.warning() {
-            output::warn(MessageKind::Counts, with_options(warning));
+            output::warn(MessageKind::Counts, warning);
         }
         Ok(Self {
             loader,

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::advice::with_options;
+
 /// Something about a request or an input that a user may want to know or change. The library returns it, the command prints its
 /// sentence on standard error, and `--json` has it among `warnings`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -36,11 +38,11 @@ pub enum MessageKind {
 }
 
 impl Message {
-    /// A message of this kind.
+    /// A message of this kind. A sentence of a library is put into the words of the command.
     pub fn new(kind: MessageKind, sentence: impl Into<String>) -> Self {
         Self {
             kind,
-            sentence: sentence.into(),
+            sentence: with_options(&sentence.into()),
         }
     }
 }

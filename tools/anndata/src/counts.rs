@@ -26,7 +26,7 @@ impl Input {
             InputKind::Single(input) => input.clone(),
         };
         let parts = self.parts(taken).ok()?;
-        let offered = parts.iter().filter(|part| part.option.is_some());
+        let offered = parts.iter().filter(|part| part.is_matrix);
         let mut candidates: Vec<(u32, Selection)> = offered
             .filter_map(|part| match part.kind {
                 PartKind::Raw => Some((rank("raw")?, Selection::Raw)),

@@ -71,7 +71,7 @@ pub enum ReadError {
     },
     /// A writer has the file open and holds HDF5's lock on it.
     #[error(
-        "{} is locked by another program or a notebook, which may have it open for writing: close it there; convert, append and link read it as it is with --force-read, which may miss what was written last",
+        "{} is locked by another program or a notebook, which may have it open for writing: close it there, or read it as it is with `force_read`, which may miss what was written last",
         file.display()
     )]
     Locked {
@@ -80,7 +80,7 @@ pub enum ReadError {
     },
     /// A writer has the file open, or was killed while it had.
     #[error(
-        "{} is still open for writing: a program is writing to it, or was killed while writing; wait until it is done, or if there is none, run `h5clear -s {}` (from hdf5-tools), which may lose what was written last, or have convert, append or link read it as it is with --force-read",
+        "{} is still open for writing: a program is writing to it, or was killed while writing; wait until it is done, or if there is none, run `h5clear -s {}` (from hdf5-tools), which may lose what was written last, or read it as it is with `force_read`",
         file.display(), file.display()
     )]
     OpenForWriting {
@@ -311,7 +311,7 @@ pub enum ReadError {
         limit: u64,
     },
     /// A code of a categorical column names no category.
-    #[error("{object} in {} has code {found} in row {row}, expected -1 (missing) to {}; the column is damaged: repair its categories, or leave it out with --obs-columns", file.display(), *n_categories as i128 - 1)]
+    #[error("{object} in {} has code {found} in row {row}, expected -1 (missing) to {}; the column is damaged: repair its categories, or leave it out with `obs_columns`", file.display(), *n_categories as i128 - 1)]
     CategoryCode {
         /// Path of the file.
         file: PathBuf,
@@ -391,7 +391,7 @@ pub enum ReadError {
     Inapplicable {
         /// The input.
         file: PathBuf,
-        /// The option.
+        /// The field of [`OpenOptions`](crate::OpenOptions), in backticks.
         option: &'static str,
         /// Why not, and what there is.
         detail: String,

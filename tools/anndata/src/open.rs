@@ -6,7 +6,10 @@ use cellring_core::setters;
 
 use super::error::{ReadError, Result};
 
-pub(crate) const GROUP_OPTION: &str = "--group";
+/// How messages name the options: as the fields below.
+pub(crate) const GROUP_OPTION: &str = "`group`";
+pub(crate) const GENOME_OPTION: &str = "`genome`";
+pub(crate) const TYPES_OPTION: &str = "`feature_types`";
 
 /// Which part of an input is read. The default is an AnnData at the root, or all features of a matrix of 10x Genomics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,14 +37,14 @@ impl OpenOptions {
     /// Refuses what AnnData does not have.
     pub(super) fn check_anndata(&self, file: &Path) -> Result<()> {
         let option = match (&self.genome, self.feature_types.as_slice()) {
-            (Some(_), _) => "--genome",
-            (None, [_, ..]) => "--feature-types",
+            (Some(_), _) => GENOME_OPTION,
+            (None, [_, ..]) => TYPES_OPTION,
             (None, []) => return Ok(()),
         };
         Err(ReadError::Inapplicable {
             file: file.to_owned(),
             option,
-            detail: "it is for inputs of 10x Genomics and Matrix Market, and this is AnnData; list the genes to keep in a file for --genes"
+            detail: "it is for inputs of 10x Genomics and Matrix Market, and this is AnnData; choose among its genes by their names"
                 .to_owned(),
         })
     }

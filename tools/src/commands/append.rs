@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::convert::{AppendOptions, AppendReport, append};
+use crate::convert::{AppendOptions, AppendReport, LeftOut, append};
 use crate::paths::check_input;
 use crate::size::parse_size;
-use cellring_anndata::{LeftOut, Selection};
+use cellring_anndata::Selection;
 use clap::value_parser;
 
 use crate::failure::Failure;

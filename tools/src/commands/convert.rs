@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::convert::{ConvertOptions, ConvertReport, ObsOrder, Origin, Parts, convert};
+use crate::convert::{ConvertOptions, ConvertReport, LeftOut, ObsOrder, Origin, Parts, convert};
 use crate::paths::{check_input, check_store};
 use crate::size::parse_size;
 use cellring::format::constants::{DEFAULT_BLOCK_SIZE, MAX_BLOCK_SIZE};
 use cellring::format::{Encoding, VarOrder};
 use cellring::writer::check_directory;
-use cellring_anndata::LeftOut;
 use clap::{ValueEnum, value_parser};
 
 use crate::commands::encoding::encoding_parser;

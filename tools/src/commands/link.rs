@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use cellring::writer::Relocation;
-use cellring_anndata::{LeftOut, OpenOptions};
+use cellring_anndata::OpenOptions;
 use serde::Serialize;
 
-use crate::convert::ConvertError;
+use crate::convert::{ConvertError, LeftOut};
 use crate::failure::Failure;
 use crate::link::{LinkOptions, LinkReport, RelocateReport, link, refresh, relocate};
 use crate::options::{InputArgs, JoinArgs, MatrixArgs};

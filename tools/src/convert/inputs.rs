@@ -4,15 +4,17 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use cellring_anndata::__internal::{Looks, directory_of};
-use cellring_anndata::{Input, InputStamp, LeftOut, Selection, TableSource, Workspace};
+use cellring_anndata::{Input, InputStamp, Selection, TableSource, Workspace};
 
 use super::error::ConvertError;
+use super::left_out::LeftOut;
 use super::memory::{self, Needs};
 use super::options::{ConvertOptions, ObsOrder};
 use super::order::{self, Places};
 use super::select::GeneList;
 use super::selected::SelectedMatrix;
 use super::{open, select};
+use crate::advice::option_of;
 use crate::message::{Message, MessageKind};
 
 /// Inputs that have been looked at and found fit.
@@ -101,7 +103,7 @@ impl Inputs {
             genes,
             obs: select::columns(input, options, obs.clone())?,
             order: None,
-            left_out,
+            left_out: left_out.into_iter().map(LeftOut::from).collect(),
             warnings,
             name,
         };
@@ -258,7 +260,7 @@ impl Inputs {
             self.selected_matrices[0].selection.path(),
             self.name.display(),
             counts.path(),
-            counts.option()
+            option_of(&counts)
         );
         Some(Message::new(MessageKind::Counts, sentence))
     }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use cellring::format::{Encoding, VarOrder};
-use cellring_anndata::LeftOut;
 use serde::Serialize;
 
+use super::left_out::LeftOut;
 use crate::message::Message;
 
 /// What a conversion did.

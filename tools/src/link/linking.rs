@@ -6,13 +6,11 @@ use std::time::Instant;
 use cellring::Store;
 use cellring::writer::row_checksums;
 use cellring_anndata::__internal::ZARR_DOCUMENTS;
-use cellring_anndata::{
-    InputStamp, JoinOptions, LeftOut, NotStored, OpenOptions, PartKind, Selection, StoredRows,
-};
+use cellring_anndata::{InputStamp, JoinOptions, NotStored, OpenOptions, PartKind, Selection, StoredRows};
 use serde::Serialize;
 
 use super::files::Files;
-use crate::convert::{ConvertError, ConvertOptions, Inputs, SelectedMatrix, tables, thread_pool};
+use crate::convert::{ConvertError, ConvertOptions, Inputs, LeftOut, SelectedMatrix, tables, thread_pool};
 use crate::message::Message;
 use crate::usage::peak_rss_bytes;
 

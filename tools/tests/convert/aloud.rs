@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use cellring_anndata::{JoinOptions, LeftOut, PartKind, Selection, VarJoin};
+use cellring_anndata::{JoinOptions, PartKind, Selection, VarJoin};
 use cellring_tools::convert::{
-    AppendOptions, ConvertError, ConvertOptions, ConvertReport, Parts, append, convert,
+    AppendOptions, ConvertError, ConvertOptions, ConvertReport, LeftOut, Parts, append, convert,
 };
 use cellring_tools::message::{Message, MessageKind};
 use tempfile::TempDir;

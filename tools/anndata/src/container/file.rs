@@ -448,7 +448,7 @@ mod tests {
         other.lock().unwrap();
         let message = SourceFile::open(copy.path()).unwrap_err().to_string();
         assert!(
-            message.contains("is locked by") && message.contains("--force-read"),
+            message.contains("is locked by") && message.contains("`force_read`"),
             "{message}"
         );
         let opened = SourceFile::open_as(copy.path(), true).unwrap();

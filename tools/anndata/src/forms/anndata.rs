@@ -160,7 +160,7 @@ fn add_members(file: &Arc<SourceFile>, taken: &[&Selection], parts: &mut Parts) 
                 }
                 for path in members(file, &name) {
                     if !is_taken(&path) {
-                        let is_matrix = kind.option("").is_some() && has_matrix(&path);
+                        let is_matrix = kind.selection("").is_some() && has_matrix(&path);
                         parts.add(kind, path, is_matrix, 1);
                     }
                 }

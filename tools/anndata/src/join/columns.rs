@@ -171,7 +171,7 @@ fn plain_type(
                         other: found.path.clone(),
                         other_type: shown(data_type),
                         remedy: match table {
-                            "obs" => " with --obs-columns",
+                            "obs" => " with `obs_columns`",
                             _ => "",
                         },
                     }));

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub enum JoinError {
     /// The inputs have different genes, and it was not said which to take.
     #[error(
-        "{} and {} have different genes ({only_first} of the first are not in the second, {only_other} of the second not in the first); give --join inner for the genes that all inputs have, or --join outer for those of any",
+        "{} and {} have different genes ({only_first} of the first are not in the second, {only_other} of the second not in the first); give `VarJoin::Inner` for the genes that all inputs have, or `VarJoin::Outer` for those of any",
         first.display(), other.display()
     )]
     DifferentVar {
@@ -23,7 +23,7 @@ pub enum JoinError {
     },
     /// Inputs of the same genes have them in different multiplicity, or genes cannot be told apart.
     #[error(
-        "{} has {n_repeated} genes that repeat the name of an earlier gene, among them {examples}, so its genes cannot be matched with those of other inputs; give --var-key COLUMN, a column of var that identifies each gene uniquely",
+        "{} has {n_repeated} genes that repeat the name of an earlier gene, among them {examples}, so its genes cannot be matched with those of other inputs; give `var_key`, a column of var that identifies each gene uniquely",
         file.display()
     )]
     RepeatedVar {
@@ -45,7 +45,7 @@ pub enum JoinError {
         available: String,
     },
     /// The column that tells genes holds no texts.
-    #[error("the column {column} of var of {} holds {found}, but genes are identified by texts; choose another --var-key", file.display())]
+    #[error("the column {column} of var of {} holds {found}, but genes are identified by texts; choose another `var_key`", file.display())]
     KeyType {
         /// The input.
         file: PathBuf,
@@ -55,7 +55,7 @@ pub enum JoinError {
         found: String,
     },
     /// A gene has no name.
-    #[error("gene {row} of {} has no value in the column {column} of var, which is to identify the genes; choose another --var-key", file.display())]
+    #[error("gene {row} of {} has no value in the column {column} of var, which is to identify the genes; choose another `var_key`", file.display())]
     MissingKey {
         /// The input.
         file: PathBuf,
@@ -99,7 +99,7 @@ pub enum JoinError {
         advice: String,
     },
     /// No gene is in all inputs, although each shares some with another one.
-    #[error("the {n_inputs} inputs have no gene in common ({} has none of those that all inputs before it have); give --join outer, or --var-key COLUMN if they name genes differently", file.display())]
+    #[error("the {n_inputs} inputs have no gene in common ({} has none of those that all inputs before it have); give `VarJoin::Outer`, or `var_key` if they name genes differently", file.display())]
     NothingInCommon {
         /// How many inputs.
         n_inputs: usize,
@@ -151,7 +151,7 @@ pub enum JoinError {
         wanted: String,
     },
     /// The label column has the name of one that there is.
-    #[error("{} has an obs column {column} already; choose another name for --label-column", file.display())]
+    #[error("{} has an obs column {column} already; choose another name for `label_column`", file.display())]
     LabelColumn {
         /// The input.
         file: PathBuf,
@@ -160,7 +160,7 @@ pub enum JoinError {
     },
     /// The label column has a name that AnnData does not take for a column.
     #[error(
-        "{column:?} cannot be the name of an obs column{}; choose another name for --label-column",
+        "{column:?} cannot be the name of an obs column{}; choose another name for `label_column`",
         if column == "_index" { ", since AnnData calls the index so" } else { "" }
     )]
     LabelName {
@@ -168,9 +168,7 @@ pub enum JoinError {
         column: String,
     },
     /// Labels that are not one for each input.
-    #[error(
-        "{found} labels were given for {expected} inputs; give --label-values one for each, separated by commas"
-    )]
+    #[error("{found} labels were given for {expected} inputs; give `labels`, one for each")]
     LabelCount {
         /// Number of inputs.
         expected: usize,
@@ -179,7 +177,7 @@ pub enum JoinError {
     },
     /// Two inputs have one label.
     #[error(
-        "{} and {} would both be labelled {label:?}; give --label-values, a different one for each input",
+        "{} and {} would both be labelled {label:?}; give `labels`, a different one for each input",
         first.display(), other.display()
     )]
     RepeatedLabel {

@@ -150,7 +150,7 @@ impl Joined {
         }
         if self.inputs.len() > 1 && repeats.any() {
             warnings.push(
-                "names of obs are not unique across the inputs; give --index-unique SEP to append the label of each input"
+                "names of obs are not unique across the inputs; give `index_unique` to append the label of each input"
                     .to_owned(),
             );
         }

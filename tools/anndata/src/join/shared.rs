@@ -114,7 +114,7 @@ impl Lists<'_> {
                 .or_else(|| without_versions(&first, &second))
         });
         better.unwrap_or_else(|| {
-            "give --var-key COLUMN, a column of var that names genes the same way in all inputs, or name them the same way".to_owned()
+            "give `var_key`, a column of var that names genes the same way in all inputs, or name them the same way".to_owned()
         })
     }
 }
@@ -171,7 +171,7 @@ fn by_column(first: &Names, second: &Names, key: Option<&str>) -> Option<String>
         && let Some(n) = n_shared(first.index(), second.index())
     {
         return Some(format!(
-            "without --var-key, by their names, they have {n} in common"
+            "without `var_key`, by their names, they have {n} in common"
         ));
     }
     let columns = first.columns.iter().skip(1).filter_map(|(name, names)| {
@@ -179,7 +179,7 @@ fn by_column(first: &Names, second: &Names, key: Option<&str>) -> Option<String>
         Some((n_shared(names, others)?, name))
     });
     let (n, name) = columns.max_by_key(|(n, _)| *n)?;
-    Some(format!("--var-key {name} finds {n} in common"))
+    Some(format!("`var_key` {name} finds {n} in common"))
 }
 
 /// A column of the second that has the names of the first.

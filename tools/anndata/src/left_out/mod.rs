@@ -1,11 +1,8 @@
-//! Lists the parts of an input that a conversion does not store, each with the option that would store it.
+//! Lists the parts of an input that a conversion does not store, and which of them are matrices.
 
 mod parts;
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use cellring_core::few_and_more;
-use serde::Serialize;
+use std::collections::BTreeSet;
 
 pub use parts::PartKind;
 
@@ -19,19 +16,16 @@ use parts::Found;
 /// Parts of one kind that are listed one by one; of more only their number is.
 const LISTED: usize = 16;
 
-/// Names of parts of one kind that a sentence shows.
-const SHOWN: usize = 5;
-
 /// A part of the input that is not stored, or several of one kind.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeftOut {
     /// Its path in the input; where it stands for many, that of their group.
     pub path: String,
     /// What it is in AnnData.
     pub kind: PartKind,
-    /// The option of `convert` that stores it, such as `--layer counts`; `None` where there is none.
-    pub option: Option<String>,
+    /// Whether it is a matrix that can be taken: one that all inputs have.
+    pub is_matrix: bool,
     /// How many parts this stands for: members of `uns`, or of a group with many.
     pub n: u64,
     /// Of several inputs, how many have it.
@@ -69,12 +63,10 @@ impl Input {
 
 fn listed_one_by_one(parts: Parts, n_inputs: usize) -> Vec<LeftOut> {
     let of_part = |((kind, path), found): ((PartKind, String), Found)| {
-        let name = path.split_once('/').map_or(path.as_str(), |(_, name)| name);
-        // All inputs must have what is asked for.
-        let is_offered = found.is_matrix && found.n_inputs == n_inputs as u64;
         LeftOut {
             kind,
-            option: kind.option(name).filter(|_| is_offered),
+            // All inputs must have what is asked for.
+            is_matrix: found.is_matrix && found.n_inputs == n_inputs as u64,
             path,
             n: found.n,
             n_inputs: found.n_inputs,
@@ -104,19 +96,18 @@ fn summed(kind: PartKind, listed: &[LeftOut]) -> Option<LeftOut> {
     let group = group_of(first).filter(|group| {
         !group.is_empty() && listed.iter().all(|part| group_of(part).as_ref() == Some(group))
     });
-    let is_offered = listed.iter().any(|part| part.option.is_some());
     Some(LeftOut {
         // What has no group in common lies at several places below the root.
         path: group.unwrap_or_else(|| "/".to_owned()),
         kind,
-        option: kind.option("NAME").filter(|_| is_offered),
+        is_matrix: listed.iter().any(|part| part.is_matrix),
         n: listed.iter().map(|part| part.n).sum(),
         n_inputs: listed.iter().map(|part| part.n_inputs).max().unwrap_or(1),
     })
 }
 
 impl LeftOut {
-    /// What is not stored of inputs of each of which this matrix is, for which there is no option.
+    /// What is not stored of inputs of each of which this matrix is: all others are left out.
     #[doc(hidden)]
     pub fn of_inputs<'a>(inputs: impl Iterator<Item = (&'a Input, &'a Selection)>) -> Result<Vec<Self>> {
         let (mut parts, mut n_inputs) = (Parts::default(), 0);
@@ -127,124 +118,7 @@ impl LeftOut {
             n_inputs += 1;
         }
         let mut all = bounded(&listed_one_by_one(parts, n_inputs));
-        all.iter_mut().for_each(|part| part.option = None);
+        all.iter_mut().for_each(|part| part.is_matrix = false);
         Ok(all)
-    }
-
-    /// One line on all of these, as `not stored: layers/counts (--layer NAME); no option stores uns (3)`; `None` where there is
-    /// nothing.
-    pub fn sentence(all: &[Self], n_inputs: usize) -> Option<String> {
-        let kinds = |is_offered: bool| {
-            let inside = all.iter().filter(|part| part.kind != PartKind::Outside);
-            let of_choice = inside.filter(move |part| part.option.is_some() == is_offered);
-            let mut by_kind: BTreeMap<PartKind, Vec<&Self>> = BTreeMap::new();
-            of_choice.for_each(|part| by_kind.entry(part.kind).or_default().push(part));
-            by_kind.into_iter()
-        };
-        let offered = kinds(true).map(|(kind, parts)| {
-            let option = match parts.as_slice() {
-                [only] => only.option.clone(),
-                _ => kind.option("NAME"),
-            };
-            format!("{} ({})", listed(&parts, n_inputs), option.unwrap_or_default())
-        });
-        let others = kinds(false).map(|(_, parts)| listed(&parts, n_inputs));
-        let (offered, others) = (
-            offered.collect::<Vec<_>>().join(", "),
-            others.collect::<Vec<_>>().join(", "),
-        );
-        let outside: Vec<&Self> = all.iter().filter(|part| part.kind == PartKind::Outside).collect();
-        let mut clauses = Vec::new();
-        match (offered.is_empty(), others.is_empty()) {
-            (true, true) => {}
-            (false, true) => clauses.push(offered),
-            (true, false) => clauses.push(others),
-            (false, false) => clauses.extend([offered, format!("no option stores {others}")]),
-        }
-        if !outside.is_empty() {
-            clauses.push(format!("outside the group {}", listed(&outside, n_inputs)));
-        }
-        (!clauses.is_empty()).then(|| format!("not stored: {}", clauses.join("; ")))
-    }
-}
-
-/// The first few parts of a kind.
-fn listed(parts: &[&LeftOut], n_inputs: usize) -> String {
-    let named = parts.iter().map(|part| {
-        let mut notes = Vec::new();
-        if part.n > 1 {
-            notes.push(format!("{} members", part.n));
-        }
-        if n_inputs > 1 && part.n_inputs < n_inputs as u64 {
-            notes.push(format!("of {} of {n_inputs} inputs", part.n_inputs));
-        }
-        match notes.is_empty() {
-            true => part.path.clone(),
-            false => format!("{} ({})", part.path, notes.join(" ")),
-        }
-    });
-    few_and_more(named, SHOWN)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn part(kind: PartKind, path: &str, option: Option<&str>) -> LeftOut {
-        LeftOut {
-            path: path.to_owned(),
-            kind,
-            option: option.map(str::to_owned),
-            n: 1,
-            n_inputs: 1,
-        }
-    }
-
-    #[test]
-    fn one_sentence_names_parts_and_options() {
-        assert_eq!(LeftOut::sentence(&[], 1), None);
-        let layers = [
-            part(PartKind::Layer, "layers/a", Some("--layer a")),
-            part(PartKind::Layer, "layers/b", Some("--layer b")),
-            part(PartKind::Raw, "raw/X", Some("--raw")),
-        ];
-        assert_eq!(
-            LeftOut::sentence(&layers, 1).unwrap(),
-            "not stored: layers/a, layers/b (--layer NAME), raw/X (--raw)"
-        );
-        let mut all = layers.to_vec();
-        all.push(LeftOut {
-            n: 7,
-            ..part(PartKind::Uns, "uns", None)
-        });
-        all.push(LeftOut {
-            n_inputs: 2,
-            ..part(PartKind::Obsm, "obsm/X_pca", None)
-        });
-        assert_eq!(
-            LeftOut::sentence(&all[2..], 3).unwrap(),
-            "not stored: raw/X (of 1 of 3 inputs) (--raw); no option stores obsm/X_pca (of 2 of 3 inputs), uns (7 members of 1 of 3 inputs)"
-        );
-        assert_eq!(
-            LeftOut::sentence(&all[3..4], 1).unwrap(),
-            "not stored: uns (7 members)"
-        );
-        let outside = ["/mod/prot", "/obs"].map(|path| part(PartKind::Outside, path, None));
-        assert_eq!(
-            LeftOut::sentence(&[&layers[2..], &outside].concat(), 1).unwrap(),
-            "not stored: raw/X (--raw); outside the group /mod/prot, /obs"
-        );
-        assert_eq!(
-            LeftOut::sentence(&outside, 1).unwrap(),
-            "not stored: outside the group /mod/prot, /obs"
-        );
-        let many: Vec<LeftOut> = (0..9)
-            .map(|n| part(PartKind::Obsp, &format!("obsp/{n}"), None))
-            .collect();
-        assert!(
-            LeftOut::sentence(&many, 1)
-                .unwrap()
-                .ends_with("obsp/4 and 4 more")
-        );
     }
 }

@@ -38,16 +38,15 @@ pub enum PartKind {
 }
 
 impl PartKind {
-    /// The option that stores a part of this name.
-    pub(crate) fn option(self, name: &str) -> Option<String> {
-        let selection = match self {
+    /// The matrix that a part of this name is, if it is one.
+    pub fn selection(self, name: &str) -> Option<Selection> {
+        Some(match self {
             Self::X | Self::Var => Selection::X,
             Self::Raw => Selection::Raw,
             Self::Layer => Selection::Layer(name.to_owned()),
             Self::Obsm => Selection::Obsm(name.to_owned()),
             Self::Varm | Self::Obsp | Self::Varp | Self::Uns | Self::Other | Self::Outside => return None,
-        };
-        Some(selection.option())
+        })
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) fn is_null(file: &SourceFile, object: &str, kind: Kind) -> Result<boo
 /// The most layers and arrays that a message lists.
 const SHOWN: usize = 200;
 
-/// The matrices of the file and the options that take them, for an error message.
+/// The matrices of the file and the variants of [`Selection`](super::Selection) that take them, for an error message.
 pub(super) fn available(file: &SourceFile) -> Result<String> {
     let is_there = |path: &str| match file.kind(path)? {
         Some(kind) => Ok::<_, ReadError>(!is_null(file, path, kind)?),
@@ -39,19 +39,19 @@ pub(super) fn available(file: &SourceFile) -> Result<String> {
     let (mut paths, mut options) = (Vec::new(), Vec::new());
     if is_there("X")? {
         paths.push("X".to_owned());
-        options.push("--x".to_owned());
+        options.push("`X`".to_owned());
     }
     let layers = members("layers")?;
     match layers.as_slice() {
         [] => {}
-        [one] => options.push(format!("--layer {}", one.trim_start_matches("layers/"))),
-        _ => options.push("--layer NAME".to_owned()),
+        [one] => options.push(format!("`Layer` {}", one.trim_start_matches("layers/"))),
+        _ => options.push("`Layer` NAME".to_owned()),
     }
     paths.extend(layers);
     for raw in ["raw/X", "raw.X"] {
         if is_there(raw)? {
             paths.push(raw.to_owned());
-            options.push("--raw".to_owned());
+            options.push("`Raw`".to_owned());
         }
     }
     let arrays = members("obsm")?;
@@ -64,7 +64,7 @@ pub(super) fn available(file: &SourceFile) -> Result<String> {
         (paths, arrays) => {
             let beside = match arrays {
                 [] => String::new(),
-                some => format!("; --obsm NAME takes beside one of those {}", some.join(", ")),
+                some => format!("; `Obsm` NAME takes beside one of those {}", some.join(", ")),
             };
             format!(
                 "it has {}, taken with {}{beside}",

@@ -24,15 +24,4 @@ impl Selection {
             Self::Obsm(name) => format!("obsm/{name}"),
         }
     }
-
-    /// The option of the command that takes this matrix.
-    #[doc(hidden)]
-    pub fn option(&self) -> String {
-        match self {
-            Self::X => "--x".to_owned(),
-            Self::Raw => "--raw".to_owned(),
-            Self::Layer(name) => format!("--layer {name}"),
-            Self::Obsm(name) => format!("--obsm {name}"),
-        }
-    }
 }

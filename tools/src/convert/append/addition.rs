@@ -10,6 +10,7 @@ use super::error::AppendError;
 use super::genes::StoreGenes;
 use super::options::AppendOptions;
 use super::values;
+use crate::advice::option_of;
 use crate::convert::error::ConvertError;
 use crate::convert::memory::{Needs, TooLittle};
 use crate::message::{Message, MessageKind};
@@ -152,7 +153,7 @@ impl Addition {
             "X of {} has {found}, while {} holds counts; append takes those with {}",
             self.path.display(),
             counts.path(),
-            counts.option()
+            option_of(&counts)
         );
         Some(Message::new(MessageKind::Counts, sentence))
     }

@@ -15,9 +15,10 @@ use cellring::Store;
 use cellring::format::ValueType;
 use cellring::writer::{StoreAppender, recover};
 use cellring_anndata::__internal::Looks;
-use cellring_anndata::{Canonicalised, LeftOut, MatrixSource};
+use cellring_anndata::{Canonicalised, MatrixSource};
 
 use super::blocks::BlockCutter;
+use super::left_out::LeftOut;
 use super::threads::thread_pool;
 use crate::message::{Message, MessageKind};
 use crate::usage::peak_rss_bytes;
@@ -81,7 +82,8 @@ fn append_here(
         written => written?,
     };
     check_unchanged()?;
-    let left_out = LeftOut::of_inputs(opened.iter().map(|input| (&input.file, &input.selection)))?;
+    let inputs = opened.iter().map(|input| (&input.file, &input.selection));
+    let left_out = cellring_anndata::LeftOut::of_inputs(inputs)?;
     let of_obs = of_obs
         .into_iter()
         .map(|sentence| Message::new(MessageKind::Obs, sentence));
@@ -113,7 +115,7 @@ fn append_here(
         explicit_zeros_dropped: sum.explicit_zeros_dropped,
         seconds: 0.0,
         peak_rss_bytes: 0,
-        left_out,
+        left_out: left_out.into_iter().map(LeftOut::from).collect(),
         n_inputs: opened.len(),
         warnings,
     })

@@ -1,8 +1,9 @@
 //! How inputs are appended, and what was done.
 
-use cellring_anndata::{LeftOut, OpenOptions, Selection};
+use cellring_anndata::{OpenOptions, Selection};
 use serde::Serialize;
 
+use crate::convert::left_out::LeftOut;
 use crate::message::Message;
 
 /// How inputs are appended.

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::kept::{FEATURE_TYPES, GENE_IDS, GENOME_OPTION};
+use super::kept::{FEATURE_TYPES, GENE_IDS};
 use crate::container::{Kind, SourceFile};
 use crate::error::{ReadError, Result};
 use crate::matrix::{Compressed, Csr, MatrixSource, shape_dataset};
+use crate::open::GENOME_OPTION;
 use crate::table::{self, Member, TableSource};
 
 /// The group of CellRanger 3 and later; before, it was called as the genome.

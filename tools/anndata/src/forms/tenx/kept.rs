@@ -7,14 +7,12 @@ use arrow_array::StringArray;
 use arrow_array::cast::AsArray;
 
 use crate::error::{ReadError, Result};
+use crate::open::{GENOME_OPTION, TYPES_OPTION};
 use crate::{OpenOptions, TableSource};
 
 pub(super) const FEATURE_TYPES: &str = "feature_types";
 pub(super) const GENE_IDS: &str = "gene_ids";
 pub(super) const GENOME: &str = "genome";
-
-const TYPES_OPTION: &str = "--feature-types";
-pub(super) const GENOME_OPTION: &str = "--genome";
 
 /// Kinds of features that a message shows.
 const SHOWN: usize = 12;

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use cellring_core::few;
 
-use super::kept::GENOME_OPTION;
 use crate::error::{ReadError, Result};
+use crate::open::GENOME_OPTION;
 
 /// How names of matrices end, the newer form first.
 const MATRIX_ENDS: [&str; 2] = [".mtx.gz", ".mtx"];
