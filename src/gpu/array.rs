@@ -4,7 +4,7 @@ use super::driver::DevicePtr;
 
 macro_rules! define {
     (($($half:ident $half_bytes:literal $half_code:literal),*)
-     $($(#[$doc:meta])* $stored:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+     $($(#[$doc:meta])* $stored:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal, $Arrow:ident;)*) => {
         /// Type of the elements of an array: one of the types that stores hold, or one that values are rounded to.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]

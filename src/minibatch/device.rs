@@ -97,7 +97,7 @@ fn index_bytes(indices: Indices<'_>) -> (ElementType, &[u8]) {
 
 macro_rules! value_bytes {
     (($values:expr, $($half:ident)*)
-     $($(#[$doc:meta])* $stored:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+     $($(#[$doc:meta])* $stored:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal, $Arrow:ident;)*) => {
         match $values {
             $(Values::$half(values) => (ElementType::$half, Bytes::bytes(values)),)*
             $(Values::$stored(values) => (ElementType::$stored, Bytes::bytes(values)),)*
@@ -107,6 +107,14 @@ macro_rules! value_bytes {
 
 fn value_bytes(values: Values<'_>) -> (ElementType, &[u8]) {
     cellring_core::with_element_types!(value_bytes, values, F16 Bf16)
+}
+
+impl<'a> Values<'a> {
+    /// The values as they are in memory.
+    #[doc(hidden)]
+    pub fn as_bytes(self) -> &'a [u8] {
+        value_bytes(self).1
+    }
 }
 
 impl Matrix {

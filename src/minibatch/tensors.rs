@@ -50,7 +50,7 @@ impl std::fmt::Debug for Tensor {
 }
 
 macro_rules! from_buffer {
-    (() $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+    (() $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal, $Arrow:ident;)*) => {
         impl From<ValueBuffer> for Tensor {
             fn from(values: ValueBuffer) -> Self {
                 match values {

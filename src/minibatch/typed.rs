@@ -83,7 +83,7 @@ pub(crate) trait Bytes: Sized {
 }
 
 macro_rules! bytes {
-    (() $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+    (() $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal, $Arrow:ident;)*) => {
         $(impl Bytes for $type {
             fn bytes(values: &[Self]) -> &[u8] {
                 bytemuck::cast_slice(values)
@@ -141,7 +141,7 @@ pub(crate) struct Keys {
 
 macro_rules! values {
     (($($half:ident: $half_type:ident),*)
-     $($(#[$doc:meta])* $stored:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+     $($(#[$doc:meta])* $stored:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal, $Arrow:ident;)*) => {
         values!($($half $half_type,)* $($stored $type,)*);
     };
     ($($variant:ident $type:ty,)*) => {
@@ -207,7 +207,7 @@ macro_rules! of {
 }
 
 macro_rules! work {
-    (() $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+    (() $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal, $Arrow:ident;)*) => {
         $(work!($bits $Variant $type);)*
     };
     // A key holds the bits of a value and a column.

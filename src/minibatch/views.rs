@@ -17,7 +17,7 @@ pub trait Value: Copy + Default + Debug + PartialEq + Send + Sync + sealed::Seal
 
 macro_rules! define {
     (($($half:ident: $half_type:ident $half_name:literal),*)
-     $($(#[$doc:meta])* $stored:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+     $($(#[$doc:meta])* $stored:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal, $Arrow:ident;)*) => {
         define!($($half: $half_type $half_name,)* $($stored: $type $numpy,)*);
     };
     ($($Variant:ident: $type:ident $name:literal,)*) => {

@@ -61,6 +61,7 @@
 //! }
 //! ```
 
+mod arrow_values;
 mod container;
 mod counts;
 mod error;
@@ -103,6 +104,7 @@ struct Readme;
 /// What the `cellring` command shares with this crate; not for others, and not stable.
 #[doc(hidden)]
 pub mod __internal {
+    pub use crate::arrow_values::values_of;
     pub use crate::counts::MixedCounts;
     pub use crate::join::names::texts_of;
     pub use crate::join::unify::{

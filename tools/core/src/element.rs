@@ -88,7 +88,7 @@ pub trait Element: Copy + PartialEq + Send + Sync + sealed::Sealed + 'static {
 }
 
 macro_rules! implement {
-    (() $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+    (() $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal, $Arrow:ident;)*) => {
         $(
             impl sealed::Sealed for $type {}
             impl Element for $type {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The table of the element types that a store can hold. Everything else that lists them is made of its rows: an enum's variant, the
-/// type, the unsigned integer of the same width, the class, and numpy's name.
+/// type, the unsigned integer of the same width, the class, numpy's name, and the type of Arrow arrays of it.
 ///
 /// Hands the rows to the macro `$rule`, after `$arguments` in parentheses. Other types of values are not in it: what a minibatch may
 /// be rounded to, indices, and columns of obs.
@@ -14,27 +14,27 @@ macro_rules! with_element_types {
         $($rule)::+! {
             ($($($arguments)*)?)
             /// One byte, 0 or 1.
-            Bool: bool, u8, Boolean, "bool";
+            Bool: bool, u8, Boolean, "bool", BooleanType;
             /// Unsigned 8-bit integer.
-            U8: u8, u8, Unsigned, "uint8";
+            U8: u8, u8, Unsigned, "uint8", UInt8Type;
             /// Unsigned 16-bit integer.
-            U16: u16, u16, Unsigned, "uint16";
+            U16: u16, u16, Unsigned, "uint16", UInt16Type;
             /// Unsigned 32-bit integer.
-            U32: u32, u32, Unsigned, "uint32";
+            U32: u32, u32, Unsigned, "uint32", UInt32Type;
             /// Unsigned 64-bit integer.
-            U64: u64, u64, Unsigned, "uint64";
+            U64: u64, u64, Unsigned, "uint64", UInt64Type;
             /// Signed 8-bit integer.
-            I8: i8, u8, Signed, "int8";
+            I8: i8, u8, Signed, "int8", Int8Type;
             /// Signed 16-bit integer.
-            I16: i16, u16, Signed, "int16";
+            I16: i16, u16, Signed, "int16", Int16Type;
             /// Signed 32-bit integer.
-            I32: i32, u32, Signed, "int32";
+            I32: i32, u32, Signed, "int32", Int32Type;
             /// Signed 64-bit integer.
-            I64: i64, u64, Signed, "int64";
+            I64: i64, u64, Signed, "int64", Int64Type;
             /// IEEE 754 binary32.
-            F32: f32, u32, Float, "float32";
+            F32: f32, u32, Float, "float32", Float32Type;
             /// IEEE 754 binary64.
-            F64: f64, u64, Float, "float64";
+            F64: f64, u64, Float, "float64", Float64Type;
         }
     };
 }
@@ -84,7 +84,7 @@ impl Number {
 }
 
 macro_rules! define {
-    (() $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+    (() $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal, $Arrow:ident;)*) => {
         /// Element type of the source matrix, as AnnData stores it.
         ///
         /// The store records it so that an export gives back the very dtype that came in, whatever the encoding of the
@@ -157,6 +157,18 @@ macro_rules! define {
 
 with_element_types!(define);
 
+impl ValueType {
+    /// The narrowest type that holds counts up to this one.
+    #[doc(hidden)]
+    pub const fn narrowest_for_counts(largest: u32) -> Self {
+        match largest {
+            0..=0xFF => Self::U8,
+            0x100..=0xFFFF => Self::U16,
+            _ => Self::U32,
+        }
+    }
+}
+
 impl ValueBuffer {
     /// Number of values.
     pub fn len(&self) -> usize {
@@ -182,7 +194,7 @@ macro_rules! with_values {
 #[macro_export]
 macro_rules! with_values_in_rows {
     (($buffer:expr, $v:ident, $body:expr)
-     $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+     $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal, $Arrow:ident;)*) => {
         match $buffer {
             $($crate::ValueBuffer::$Variant($v) => $body,)*
         }
@@ -202,7 +214,7 @@ macro_rules! with_element {
 #[macro_export]
 macro_rules! with_element_in_rows {
     (($value_type:expr, $T:ident, $body:expr)
-     $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+     $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal, $Arrow:ident;)*) => {
         match $value_type {
             $($crate::ValueType::$Variant => {
                 type $T = $type;

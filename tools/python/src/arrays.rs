@@ -7,8 +7,9 @@
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
-use cellring::gpu::ElementType;
-use cellring::gpu::dlpack::{CPU, Capsule, ManagedTensor, ManagedTensorVersioned, NAME, VERSIONED_NAME};
+use cellring::gpu::dlpack::{
+    CPU, Capsule, DataType, ManagedTensor, ManagedTensorVersioned, NAME, VERSIONED_NAME,
+};
 use cellring::minibatch::Tensor;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
@@ -35,22 +36,18 @@ impl Array {
         capsule(py, self.tensor.capsule(), false)
     }
 
-    fn type_string(&self) -> Option<&'static str> {
-        Some(match self.tensor.element_type() {
-            ElementType::Bool => "|b1",
-            ElementType::I8 => "|i1",
-            ElementType::U8 => "|u1",
-            ElementType::I16 => "<i2",
-            ElementType::U16 => "<u2",
-            ElementType::I32 => "<i4",
-            ElementType::U32 => "<u4",
-            ElementType::I64 => "<i8",
-            ElementType::U64 => "<u8",
-            ElementType::F16 => "<f2",
-            ElementType::F32 => "<f4",
-            ElementType::F64 => "<f8",
+    /// The type as numpy's array interface has it; nothing for those that numpy lacks.
+    fn type_string(&self) -> Option<String> {
+        let of_dlpack = DataType::from(self.tensor.element_type());
+        let kind = match of_dlpack.code {
+            0 => 'i',
+            1 => 'u',
+            2 => 'f',
+            6 => 'b',
             _ => return None,
-        })
+        };
+        let order = if of_dlpack.bits == 8 { '|' } else { '<' };
+        Some(format!("{order}{kind}{}", of_dlpack.bits / 8))
     }
 }
 

@@ -11,6 +11,7 @@ use arrow_schema::{ArrowError, DataType, Field, SchemaRef};
 use cellring::Store;
 use cellring::format::ValueBuffer;
 use cellring::format::constants::{ROLE_KEY, ROLE_SOURCE_POSITION};
+use cellring_anndata::__internal::values_of;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyList};
@@ -186,43 +187,22 @@ fn add_texts<'a>(list: &Bound<'_, PyList>, mut texts: impl Iterator<Item = Optio
 
 /// Numbers of all batches in one array; float16 as the uint16 with its bits.
 fn numbers(py: Python<'_>, arrays: &[ArrayRef]) -> PyResult<Array> {
-    macro_rules! all {
-        ($arrow:ty, $variant:ident) => {
-            ValueBuffer::$variant(
-                arrays
-                    .iter()
-                    .flat_map(|array| array.as_primitive::<$arrow>().values().iter().copied())
-                    .collect(),
-            )
-        };
+    if arrays[0].data_type() == &DataType::Float16 {
+        let halves = arrays
+            .iter()
+            .flat_map(|array| array.as_primitive::<types::Float16Type>().values().iter());
+        let bits = ValueBuffer::U16(halves.map(|half| half.to_bits()).collect());
+        return Ok(Array::new(bits.into()));
     }
-    let values = match arrays[0].data_type() {
-        DataType::Boolean => {
-            let booleans = arrays.iter().flat_map(|array| array.as_boolean().values());
-            ValueBuffer::Bool(booleans.collect())
-        }
-        DataType::Int8 => all!(types::Int8Type, I8),
-        DataType::Int16 => all!(types::Int16Type, I16),
-        DataType::Int32 => all!(types::Int32Type, I32),
-        DataType::Int64 => all!(types::Int64Type, I64),
-        DataType::UInt8 => all!(types::UInt8Type, U8),
-        DataType::UInt16 => all!(types::UInt16Type, U16),
-        DataType::UInt32 => all!(types::UInt32Type, U32),
-        DataType::UInt64 => all!(types::UInt64Type, U64),
-        DataType::Float16 => {
-            let halves = arrays
-                .iter()
-                .flat_map(|array| array.as_primitive::<types::Float16Type>().values().iter());
-            ValueBuffer::U16(halves.map(|half| half.to_bits()).collect())
-        }
-        DataType::Float32 => all!(types::Float32Type, F32),
-        DataType::Float64 => all!(types::Float64Type, F64),
-        other => {
-            let sentence =
-                format!("a column of type {other} has no counterpart in numpy; read it with pyarrow");
-            return Err(refused(py, &sentence));
-        }
+    let no_numbers = || {
+        let found = arrays[0].data_type();
+        let sentence = format!("a column of type {found} has no counterpart in numpy; read it with pyarrow");
+        refused(py, &sentence)
     };
+    let mut values = values_of(&arrays[0]).ok_or_else(no_numbers)?;
+    for array in &arrays[1..] {
+        values.append(&mut values_of(array).ok_or_else(no_numbers)?);
+    }
     Ok(Array::new(values.into()))
 }
 

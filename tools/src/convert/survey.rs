@@ -204,11 +204,9 @@ impl ValueRange {
 
     /// The type that the raw encoding stores the values in. Booleans stay what they are.
     fn narrowest(self, value_type: ValueType) -> ValueType {
-        match self.largest {
-            _ if !self.all_counts || value_type == ValueType::Bool => value_type,
-            0..=0xFF => ValueType::U8,
-            0x100..=0xFFFF => ValueType::U16,
-            _ => ValueType::U32,
+        match self.all_counts && value_type != ValueType::Bool {
+            true => ValueType::narrowest_for_counts(self.largest),
+            false => value_type,
         }
     }
 }

@@ -234,11 +234,7 @@ impl Survey {
 
 /// The type that raw blocks store counts in.
 fn narrowest(largest: f32) -> ValueType {
-    match largest as u32 {
-        0..=0xFF => ValueType::U8,
-        0x100..=0xFFFF => ValueType::U16,
-        _ => ValueType::U32,
-    }
+    ValueType::narrowest_for_counts(largest as u32)
 }
 
 /// The genes by the number of cells that show them, most first, equal ones as in the data set.

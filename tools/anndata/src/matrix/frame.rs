@@ -5,20 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
-};
+use arrow_array::types::Float16Type;
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 use cellring_core::with_element;
-use cellring_core::{CsrRows, Element, ValueBuffer, ValueType};
+use cellring_core::{CsrRows, Element, ValueBuffer, ValueClass, ValueType};
 
 use super::canonical::Canonicalised;
 use super::frame_column::FrameColumn;
 use super::number::{promote, widen};
 use super::source::{RowSource, check_row_nnz, decoding_pool, reuse};
 use super::value::Value;
+use crate::arrow_values::{self, arrow_type, value_type_of};
 use crate::container::{Kind, SourceFile};
 use crate::error::{ReadError, Result};
 use crate::metadata::ENCODING;
@@ -236,93 +234,49 @@ fn compact<T: Value>(
     }
 }
 
-/// The numbers or bools of a column.
+/// The numbers or bools of a column; half floats as `f32`, which holds them.
 fn values_of(array: &dyn Array) -> ValueBuffer {
-    macro_rules! of {
-        ($type:ty) => {
-            array.as_primitive::<$type>().values().to_vec()
-        };
-    }
     match array.data_type() {
-        DataType::Boolean => ValueBuffer::Bool(array.as_boolean().values().iter().collect()),
-        DataType::Int8 => ValueBuffer::I8(of!(Int8Type)),
-        DataType::Int16 => ValueBuffer::I16(of!(Int16Type)),
-        DataType::Int32 => ValueBuffer::I32(of!(Int32Type)),
-        DataType::Int64 => ValueBuffer::I64(of!(Int64Type)),
-        DataType::UInt8 => ValueBuffer::U8(of!(UInt8Type)),
-        DataType::UInt16 => ValueBuffer::U16(of!(UInt16Type)),
-        DataType::UInt32 => ValueBuffer::U32(of!(UInt32Type)),
-        DataType::UInt64 => ValueBuffer::U64(of!(UInt64Type)),
         DataType::Float16 => {
             let values = array.as_primitive::<Float16Type>().values().iter();
             ValueBuffer::F32(values.map(|value| value.to_f32()).collect())
         }
-        DataType::Float32 => ValueBuffer::F32(of!(Float32Type)),
-        DataType::Float64 => ValueBuffer::F64(of!(Float64Type)),
-        other => unreachable!("{other} is not among numbers"),
+        other => {
+            arrow_values::values_of(array).unwrap_or_else(|| unreachable!("{other} is not among numbers"))
+        }
     }
 }
 
 /// numpy's name of a type of numbers or bools.
 fn numpy_name(data_type: &DataType) -> Option<&'static str> {
-    Some(match data_type {
-        DataType::Boolean => "bool",
-        DataType::Int8 => "int8",
-        DataType::Int16 => "int16",
-        DataType::Int32 => "int32",
-        DataType::Int64 => "int64",
-        DataType::UInt8 => "uint8",
-        DataType::UInt16 => "uint16",
-        DataType::UInt32 => "uint32",
-        DataType::UInt64 => "uint64",
-        DataType::Float16 => "float16",
-        DataType::Float32 => "float32",
-        DataType::Float64 => "float64",
-        _ => return None,
-    })
+    match data_type {
+        DataType::Float16 => Some("float16"),
+        other => value_type_of(other).map(ValueType::numpy_name),
+    }
 }
 
 /// The type of this numpy name; see [`FrameColumn`].
 pub fn type_of_numpy_name(name: &str) -> Option<DataType> {
-    const TYPES: [DataType; 12] = [
-        DataType::Boolean,
-        DataType::Int8,
-        DataType::Int16,
-        DataType::Int32,
-        DataType::Int64,
-        DataType::UInt8,
-        DataType::UInt16,
-        DataType::UInt32,
-        DataType::UInt64,
-        DataType::Float16,
-        DataType::Float32,
-        DataType::Float64,
-    ];
-    TYPES
-        .into_iter()
-        .find(|data_type| numpy_name(data_type) == Some(name))
+    if name == "float16" {
+        return Some(DataType::Float16);
+    }
+    let value_type = ValueType::ALL
+        .iter()
+        .find(|value_type| value_type.numpy_name() == name);
+    value_type.copied().map(arrow_type)
 }
 
 /// The narrowest element type for all columns. It holds the values of each exactly, but for 64-bit integers beside floats and `u64`
 /// beside signed integers, whose values are checked as they are read.
 fn common_type<'a>(columns: impl Iterator<Item = &'a DataType>) -> ValueType {
     let element = |data_type: &DataType| match data_type {
-        DataType::Boolean => ValueType::Bool,
-        DataType::Int8 => ValueType::I8,
-        DataType::Int16 => ValueType::I16,
-        DataType::Int32 => ValueType::I32,
-        DataType::Int64 => ValueType::I64,
-        DataType::UInt8 => ValueType::U8,
-        DataType::UInt16 => ValueType::U16,
-        DataType::UInt32 => ValueType::U32,
-        DataType::UInt64 => ValueType::U64,
-        DataType::Float16 | DataType::Float32 => ValueType::F32,
-        _ => ValueType::F64,
+        DataType::Float16 => ValueType::F32,
+        other => value_type_of(other).unwrap_or(ValueType::F64),
     };
     // Floats first: the type of some integers together may be wider than the float that holds each of them.
     let (floats, others): (Vec<_>, Vec<_>) = columns
         .map(element)
-        .partition(|element| matches!(element, ValueType::F32 | ValueType::F64));
+        .partition(|element| element.class() == ValueClass::Float);
     let all = floats.into_iter().chain(others);
     all.reduce(promote).unwrap_or(ValueType::F32)
 }

@@ -27,16 +27,17 @@ pub(super) fn promote(a: ValueType, b: ValueType) -> ValueType {
                 (false, true) => bits(b).max(2 * bits(a)),
                 _ => bits(a).max(bits(b)),
             };
-            match (is_signed(a) || is_signed(b), width) {
-                (true, 8) => I8,
-                (true, 16) => I16,
-                (true, 32) => I32,
-                (true, _) => I64,
-                (false, 8) => U8,
-                (false, 16) => U16,
-                (false, 32) => U32,
-                (false, _) => U64,
-            }
+            let class = match is_signed(a) || is_signed(b) {
+                true => ValueClass::Signed,
+                false => ValueClass::Unsigned,
+            };
+            // The widest there is, if none is wide enough.
+            let of_class = ValueType::ALL.iter().copied().filter(|t| t.class() == class);
+            let (fitting, widest) = (
+                of_class.clone().find(|t| bits(*t) == width),
+                of_class.max_by_key(|t| bits(*t)),
+            );
+            fitting.or(widest).unwrap_or(a)
         }
     }
 }

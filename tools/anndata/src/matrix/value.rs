@@ -42,7 +42,7 @@ macro_rules! stored {
 }
 
 macro_rules! implement {
-    (() $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal;)*) => {
+    (() $($(#[$doc:meta])* $Variant:ident: $type:ident, $bits:ident, $Class:ident, $numpy:literal, $Arrow:ident;)*) => {
         $(of_class!($Class $type);)*
     };
 }

@@ -2,11 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow_array::types::{
-    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
-};
-use arrow_array::{ArrayRef, ArrowPrimitiveType, BooleanArray, PrimitiveArray};
+use arrow_array::types::Float16Type;
+use arrow_array::{ArrayRef, ArrowPrimitiveType, PrimitiveArray};
 use arrow_schema::{DataType, Field};
 use cellring_core::with_values;
 use cellring_core::{CsrRows, Element, Number, ValueBuffer};
@@ -15,6 +12,7 @@ use super::column::{ColumnError, ColumnWriter};
 use super::error::{ColumnFault, WriteErrorKind};
 use super::output::Output;
 use super::tree::Node;
+use crate::arrow_values::{self, value_type_of};
 
 /// Rows that are made arrays of at a time.
 const ROWS: usize = 1 << 14;
@@ -100,50 +98,14 @@ fn number_at(values: &ValueBuffer, entry: usize) -> Number {
 
 /// The numbers as an array of this type; nothing if one does not fit, or the type is not numeric.
 fn array_of(numbers: &[Number], data_type: &DataType) -> Option<ArrayRef> {
-    fn converted<T: ArrowPrimitiveType>(
-        numbers: &[Number],
-        convert: impl Fn(Number) -> Option<T::Native>,
-    ) -> Option<ArrayRef> {
-        let values = numbers
-            .iter()
-            .map(|number| convert(*number))
-            .collect::<Option<Vec<_>>>()?;
-        Some(Arc::new(PrimitiveArray::<T>::from_iter_values(values)))
+    if *data_type != DataType::Float16 {
+        return arrow_values::array_of(numbers, value_type_of(data_type)?);
     }
-    macro_rules! integers {
-        ($type:ty) => {
-            converted::<$type>(numbers, |number| number.as_integer()?.try_into().ok())
-        };
-    }
-    match data_type {
-        DataType::Boolean => {
-            let truth = |number: &Number| match number.as_integer()? {
-                0 => Some(false),
-                1 => Some(true),
-                _ => None,
-            };
-            let values = numbers.iter().map(truth).collect::<Option<Vec<bool>>>()?;
-            Some(Arc::new(BooleanArray::from(values)))
-        }
-        DataType::Int8 => integers!(Int8Type),
-        DataType::Int16 => integers!(Int16Type),
-        DataType::Int32 => integers!(Int32Type),
-        DataType::Int64 => integers!(Int64Type),
-        DataType::UInt8 => integers!(UInt8Type),
-        DataType::UInt16 => integers!(UInt16Type),
-        DataType::UInt32 => integers!(UInt32Type),
-        DataType::UInt64 => integers!(UInt64Type),
-        DataType::Float64 => converted::<Float64Type>(numbers, Number::as_float),
-        DataType::Float32 => converted::<Float32Type>(numbers, |number| {
-            let value = number.as_float()?;
-            let narrow = value as f32;
-            (f64::from(narrow) == value || value.is_nan()).then_some(narrow)
-        }),
-        DataType::Float16 => converted::<Float16Type>(numbers, |number| {
-            let value = number.as_float()?;
-            let narrow = <Float16Type as ArrowPrimitiveType>::Native::from_f64(value);
-            (narrow.to_f64() == value || value.is_nan()).then_some(narrow)
-        }),
-        _ => None,
-    }
+    let half = |number: &Number| {
+        let value = number.as_float()?;
+        let narrow = <Float16Type as ArrowPrimitiveType>::Native::from_f64(value);
+        (narrow.to_f64() == value || value.is_nan()).then_some(narrow)
+    };
+    let halves = numbers.iter().map(half).collect::<Option<Vec<_>>>()?;
+    Some(Arc::new(PrimitiveArray::<Float16Type>::from_iter_values(halves)))
 }

@@ -20,19 +20,10 @@ use cellring_anndata::write::{AnnDataWriter, Axis, MatrixSpec};
 use cellring_anndata::{CsrRows, ValueBuffer, ValueType};
 
 /// Every element type of a matrix.
-pub(crate) const VALUE_TYPES: [ValueType; 11] = [
-    ValueType::Bool,
-    ValueType::U8,
-    ValueType::U16,
-    ValueType::U32,
-    ValueType::U64,
-    ValueType::I8,
-    ValueType::I16,
-    ValueType::I32,
-    ValueType::I64,
-    ValueType::F32,
-    ValueType::F64,
-];
+pub(crate) const VALUE_TYPES: [ValueType; ValueType::ALL.len()] = match ValueType::ALL.first_chunk() {
+    Some(all) => *all,
+    None => unreachable!(),
+};
 
 /// Rows of the tables of [`columns`].
 pub(crate) const N_COLUMN_ROWS: usize = 7;
