@@ -8,6 +8,7 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+mod shared;
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -22,15 +23,11 @@ use cellring::{Loader, LoaderConfig, Store};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use shared::is_measured;
 
 const N_VARS: u32 = 62_710;
 /// Bytes of a decoded value: an `i32` index and an `f32`.
 const CSR_BYTES: usize = 8;
-
-/// Criterion measures only where `cargo bench` runs it.
-fn is_measuring() -> bool {
-    std::env::args().any(|arg| arg == "--bench")
-}
 
 /// Cells with about 1,930 values each, whose gaps grow as genes get rarer; mostly ones.
 fn cells(n_obs: usize) -> CsrRows {
@@ -117,7 +114,7 @@ fn write(path: &Path, rows: &CsrRows, encoding: Encoding) -> Arc<Store> {
 }
 
 fn gather(c: &mut Criterion) {
-    let rows = cells(if is_measuring() { 8192 } else { 512 });
+    let rows = cells(if is_measured() { 8192 } else { 512 });
     let nnz = rows.indices.len();
     let dir = tempfile::tempdir().unwrap();
     for encoding in [Encoding::Packed, Encoding::Raw] {
@@ -168,7 +165,7 @@ fn gather(c: &mut Criterion) {
 fn copies(c: &mut Criterion) {
     let mut group = c.benchmark_group("memcpy of decoded bytes");
     group.sample_size(20);
-    let large = if is_measuring() { 256 << 20 } else { 4 << 20 };
+    let large = if is_measured() { 256 << 20 } else { 4 << 20 };
     for (name, bytes) in [("beyond the last cache", large), ("1 MiB", 1 << 20)] {
         let from = vec![1u8; bytes];
         let mut to = vec![0u8; bytes];

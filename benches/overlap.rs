@@ -11,6 +11,7 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+mod shared;
 
 use std::io::Write;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use cellring::plan::SamplerConfig;
 use cellring::writer::WriterOptions;
 use cellring::{Loader, LoaderConfig, Store};
 use common::{Kind, matrix, value_type, write_store};
+use shared::{is_measured, median};
 
 const N_VARS: u64 = 6_000;
 /// Obs drawn together: about one read each.
@@ -82,14 +84,8 @@ fn real(sleep: Duration) -> Duration {
     since.elapsed() / N
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 fn main() {
-    // `cargo test --benches` runs this at its smallest size.
-    let tiny = !std::env::args().any(|word| word == "--bench");
+    let tiny = !is_measured();
     let (n_obs, rounds) = if tiny { (1024, 1) } else { (16_384, 7) };
     let dir = tempfile::tempdir().unwrap();
     let rows = matrix(n_obs, N_VARS, Kind::Counts, 1);

@@ -9,6 +9,7 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+mod shared;
 
 use cellring::__internal::extents_of;
 use cellring::Store;
@@ -16,6 +17,7 @@ use cellring::plan::{Plan, PlannedFetch, SamplerConfig};
 use cellring::writer::WriterOptions;
 use common::{Kind, matrix, value_type, write_store};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use shared::is_measured;
 
 /// Obs of the data set whose order is planned: nothing grows with it.
 const N_OBS: u64 = 100_000_000;
@@ -23,11 +25,6 @@ const BLOCK_SIZES: [u64; 3] = [1, 16, 256];
 
 fn config(block_size: u64) -> SamplerConfig {
     SamplerConfig::default().block_size(block_size)
-}
-
-/// Criterion measures only where `cargo bench` runs it.
-fn is_measuring() -> bool {
-    std::env::args().any(|arg| arg == "--bench")
 }
 
 fn order(c: &mut Criterion) {
@@ -54,7 +51,7 @@ fn reads(c: &mut Criterion) {
     let path = match std::env::var_os("CELLRING_BENCH_STORE") {
         Some(path) => path.into(),
         None => {
-            let n_obs = if is_measuring() { 200_000 } else { 20_000 };
+            let n_obs = if is_measured() { 200_000 } else { 20_000 };
             let path = dir.path().join("s");
             let options = WriterOptions::new(40, value_type(Kind::Counts));
             write_store(&path, &matrix(n_obs, 40, Kind::Counts, 1), options, None).unwrap();

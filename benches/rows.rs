@@ -11,9 +11,9 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+mod shared;
 
 use std::io::Write;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use cellring::engine::{Direct, EngineConfig};
 use cellring::writer::WriterOptions;
 use cellring::{Loader, LoaderConfig, Store};
 use common::{Kind, Mix, matrix, value_type, write_store};
+use shared::{is_measured, setting};
 
 const OBS_OF_A_CALL: [usize; 3] = [64, 1024, 16_384];
 
@@ -74,16 +75,8 @@ impl Setting {
     }
 }
 
-fn setting<T: FromStr>(name: &str) -> Option<T> {
-    let text = std::env::var(name).ok()?;
-    let value = text.parse().ok();
-    assert!(value.is_some(), "{name}={text} is not a number");
-    value
-}
-
 fn main() {
-    // `cargo test --benches` runs this at its smallest size.
-    let tiny = !std::env::args().any(|word| word == "--bench");
+    let tiny = !is_measured();
     let rounds = setting("CELLRING_BENCH_ROUNDS").unwrap_or(if tiny { 1 } else { 5 });
     let seconds = setting("CELLRING_BENCH_SECONDS").unwrap_or(if tiny { 0.0 } else { 1.0 });
     let dir = tempfile::tempdir().unwrap();

@@ -12,9 +12,9 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+mod shared;
 
 use std::io::Write;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,6 +28,7 @@ use cellring::plan::{
 use cellring::writer::WriterOptions;
 use cellring::{Loader, LoaderConfig, Store};
 use common::{Kind, Mix, value_type, write_store};
+use shared::{is_measured, median, setting};
 
 const N_VARS: u32 = 62_710;
 /// Genes of a panel, as models take it.
@@ -206,18 +207,8 @@ fn epoch(loader: &Loader, number: u64, seconds: f64) -> (f64, f64) {
     (rate, epoch.stats().decode_ns as f64 / n_cells as f64)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn setting<T: FromStr>(name: &str) -> Option<T> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 fn main() {
-    // `cargo test --benches` runs this at its smallest size.
-    let tiny = !std::env::args().any(|word| word == "--bench");
+    let tiny = !is_measured();
     let rounds = setting("CELLRING_BENCH_ROUNDS").unwrap_or(if tiny { 1 } else { 7 });
     let seconds = setting("CELLRING_BENCH_SECONDS").unwrap_or(f64::INFINITY);
     let decode_threads = setting("CELLRING_BENCH_THREADS").unwrap_or(0);

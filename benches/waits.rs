@@ -10,6 +10,7 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+mod shared;
 
 use std::fs;
 use std::io::Write;
@@ -22,6 +23,7 @@ use cellring::plan::SamplerConfig;
 use cellring::writer::WriterOptions;
 use cellring::{Loader, LoaderConfig, Store};
 use common::{Kind, matrix, value_type, write_store};
+use shared::{is_measured, median};
 
 const N_VARS: u64 = 6_000;
 const THREADS: [usize; 5] = [1, 2, 4, 8, 16];
@@ -76,14 +78,8 @@ fn epoch(store: &Arc<Store>, threads: usize) -> [f64; 2] {
     ]
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 fn main() {
-    // `cargo test --benches` runs this at its smallest size.
-    let tiny = !std::env::args().any(|word| word == "--bench");
+    let tiny = !is_measured();
     let (n_obs, rounds) = if tiny { (2_048, 1) } else { (65_536, 7) };
     let dir = tempfile::tempdir().unwrap();
     let rows = matrix(n_obs, N_VARS, Kind::Counts, 1);
