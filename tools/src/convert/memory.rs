@@ -239,17 +239,45 @@ pub(super) fn windows(
     limit_bytes: u64,
     held_within: impl Fn(usize, u64) -> u64,
 ) -> Result<Vec<usize>, (usize, TooLittle)> {
-    let (mut windows, mut refused) = (Vec::with_capacity(needs.len()), Vec::new());
+    let mut windows = Fitted::default();
     for (number, needs) in needs.iter().enumerate() {
-        match needs.window_nnz(limit_bytes, &|limit_bytes| held_within(number, limit_bytes)) {
-            Ok(window_nnz) => windows.push(window_nnz),
-            Err(too_little) => refused.push((number, too_little)),
+        let fitted = needs.window_nnz(limit_bytes, &|limit_bytes| held_within(number, limit_bytes));
+        windows.push(number, fitted);
+    }
+    windows.all()
+}
+
+/// What is fitted into memory; or, if not all of it can be, the name of what needs the largest limit.
+pub(super) struct Fitted<T, N> {
+    fitted: Vec<T>,
+    most: Option<(N, TooLittle)>,
+}
+
+impl<T, N> Default for Fitted<T, N> {
+    fn default() -> Self {
+        Self {
+            fitted: Vec::new(),
+            most: None,
         }
     }
-    let most = refused
-        .into_iter()
-        .max_by_key(|(_, too_little)| too_little.needed_bytes);
-    most.map_or(Ok(windows), Err)
+}
+
+impl<T, N> Fitted<T, N> {
+    pub(super) fn push(&mut self, name: N, fitted: Result<T, TooLittle>) {
+        match fitted {
+            Ok(fitted) => self.fitted.push(fitted),
+            Err(too_little) => {
+                let is_more = |(_, most): &(N, TooLittle)| most.needed_bytes > too_little.needed_bytes;
+                if !self.most.as_ref().is_some_and(is_more) {
+                    self.most = Some((name, too_little));
+                }
+            }
+        }
+    }
+
+    pub(super) fn all(self) -> Result<Vec<T>, (N, TooLittle)> {
+        self.most.map_or(Ok(self.fitted), Err)
+    }
 }
 
 /// An estimate for `rows` rows in memory: as they are read, reordered, and written.

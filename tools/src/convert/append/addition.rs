@@ -12,7 +12,7 @@ use super::options::AppendOptions;
 use super::values;
 use crate::advice::option_of;
 use crate::convert::error::ConvertError;
-use crate::convert::memory::{Needs, TooLittle};
+use crate::convert::memory::{Fitted, Needs};
 use crate::message::{Message, MessageKind};
 
 /// What an input takes until the end, beside its genes: a parser, its obs, and what the allocator keeps of it. Of inputs by columns, up to 1.5 MiB
@@ -194,30 +194,25 @@ pub(super) fn open_all(
     names: &StoreGenes,
     options: &AppendOptions,
 ) -> Result<(Vec<Addition>, Option<MatrixSource>), AppendError> {
-    let (mut opened, mut only) = (Vec::with_capacity(inputs.len()), None);
-    let mut refused: Option<(TooLittle, &Path)> = None;
+    let (mut opened, mut only) = (Fitted::default(), None);
     let open_bytes = inputs.len() as u64 * (OPEN_BYTES + 8 * store.n_vars()) + 8 * store.n_vars();
     for path in inputs {
         let (mut input, matrix, needs) = Addition::open(path, store, names, options)?;
         let held_within = |limit_bytes| {
             open_bytes + matrix.working_bytes(limit_bytes) + input.obs.working_bytes(limit_bytes)
         };
-        match needs.window_nnz(options.memory_bytes, &held_within) {
-            Ok(window_nnz) => {
+        let window_nnz = needs.window_nnz(options.memory_bytes, &held_within);
+        opened.push(
+            path,
+            window_nnz.map(|window_nnz| {
                 input.window_nnz = window_nnz;
-                opened.push(input);
-            }
-            Err(too_little) => {
-                let is_more = |(most, _): &(TooLittle, _)| most.needed_bytes < too_little.needed_bytes;
-                if refused.as_ref().is_none_or(is_more) {
-                    refused = Some((too_little, path));
-                }
-            }
-        }
+                input
+            }),
+        );
         only = (inputs.len() == 1).then_some(matrix);
     }
-    match refused {
-        None => Ok((opened, only)),
-        Some((too_little, path)) => Err(too_little.of(path, options.memory_bytes).into()),
+    match opened.all() {
+        Ok(opened) => Ok((opened, only)),
+        Err((path, too_little)) => Err(too_little.of(path, options.memory_bytes).into()),
     }
 }
