@@ -97,18 +97,18 @@ impl Error {
     /// What kind of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
         match &*self.0 {
-            Cause::Buffer(error) => of_buffer(error),
-            Cause::Collection(error) => of_collection(error),
+            Cause::Buffer(error) => kind_of_buffer(error),
+            Cause::Collection(error) => kind_of_collection(error),
             Cause::Encode(EncodeError::BlockTooLarge { .. }) => ErrorKind::Config,
-            Cause::Engine(error) => of_engine(error),
-            Cause::Format(error) => of_format(error),
-            Cause::Gpu(error) => of_gpu(error),
-            Cause::Linked(error) => of_linked(error),
-            Cause::Loader(error) => of_loader(error),
-            Cause::Output(error) => of_output(error),
-            Cause::Plan(error) => of_plan(error),
-            Cause::Select(error) => of_select(error),
-            Cause::Write(error) => of_write(error),
+            Cause::Engine(error) => kind_of_engine(error),
+            Cause::Format(error) => kind_of_format(error),
+            Cause::Gpu(error) => kind_of_gpu(error),
+            Cause::Linked(error) => kind_of_linked(error),
+            Cause::Loader(error) => kind_of_loader(error),
+            Cause::Output(error) => kind_of_output(error),
+            Cause::Plan(error) => kind_of_plan(error),
+            Cause::Select(error) => kind_of_select(error),
+            Cause::Write(error) => kind_of_write(error),
         }
     }
 
@@ -262,14 +262,14 @@ impl From<DriverError> for Error {
     }
 }
 
-fn of_buffer(error: &BufferError) -> ErrorKind {
+fn kind_of_buffer(error: &BufferError) -> ErrorKind {
     match error {
         BufferError::Shape { .. } => ErrorKind::Config,
         BufferError::TooLarge { .. } | BufferError::Memory { .. } => ErrorKind::Memory,
     }
 }
 
-fn of_collection(error: &CollectionError) -> ErrorKind {
+fn kind_of_collection(error: &CollectionError) -> ErrorKind {
     match error {
         CollectionError::Empty
         | CollectionError::Shares { .. }
@@ -283,7 +283,7 @@ fn of_collection(error: &CollectionError) -> ErrorKind {
     }
 }
 
-fn of_engine(error: &EngineError) -> ErrorKind {
+fn kind_of_engine(error: &EngineError) -> ErrorKind {
     match error {
         EngineError::Open { .. }
         | EngineError::Read { .. }
@@ -297,7 +297,7 @@ fn of_engine(error: &EngineError) -> ErrorKind {
     }
 }
 
-fn of_format(error: &FormatError) -> ErrorKind {
+fn kind_of_format(error: &FormatError) -> ErrorKind {
     match error {
         FormatError::Io { .. } => ErrorKind::Io,
         FormatError::NotAStore { .. } => ErrorKind::NotAStore,
@@ -311,7 +311,7 @@ fn of_format(error: &FormatError) -> ErrorKind {
     }
 }
 
-fn of_linked(error: &LinkedError) -> ErrorKind {
+fn kind_of_linked(error: &LinkedError) -> ErrorKind {
     match error {
         LinkedError::Io { .. } => ErrorKind::Io,
         LinkedError::Changed { .. } => ErrorKind::Changed,
@@ -325,7 +325,7 @@ fn of_linked(error: &LinkedError) -> ErrorKind {
     }
 }
 
-fn of_gpu(error: &GpuError) -> ErrorKind {
+fn kind_of_gpu(error: &GpuError) -> ErrorKind {
     match error {
         GpuError::NotBuilt | GpuError::NoDriver { .. } | GpuError::Open { .. } => ErrorKind::Unavailable,
         GpuError::Memory { .. } | GpuError::NoStage { .. } => ErrorKind::Memory,
@@ -334,7 +334,7 @@ fn of_gpu(error: &GpuError) -> ErrorKind {
     }
 }
 
-fn of_loader(error: &LoaderError) -> ErrorKind {
+fn kind_of_loader(error: &LoaderError) -> ErrorKind {
     match error {
         LoaderError::NothingSelected { .. } | LoaderError::ColumnType { .. } => ErrorKind::Config,
         LoaderError::Budget { .. } | LoaderError::RowsBudget { .. } => ErrorKind::Memory,
@@ -351,9 +351,9 @@ fn of_loader(error: &LoaderError) -> ErrorKind {
     }
 }
 
-fn of_output(error: &OutputError) -> ErrorKind {
+fn kind_of_output(error: &OutputError) -> ErrorKind {
     match error {
-        OutputError::Format(error) => of_format(error),
+        OutputError::Format(error) => kind_of_format(error),
         OutputError::NoGenes { .. } | OutputError::NoSuchColumn { .. } => ErrorKind::NotFound,
         OutputError::Budget { .. } => ErrorKind::Memory,
         OutputError::NotText { .. }
@@ -367,7 +367,7 @@ fn of_output(error: &OutputError) -> ErrorKind {
     }
 }
 
-fn of_plan(error: &PlanError) -> ErrorKind {
+fn kind_of_plan(error: &PlanError) -> ErrorKind {
     match error {
         PlanError::ObsOutOfRange { .. } => ErrorKind::NotFound,
         PlanError::StateVersion { .. } => ErrorKind::Version,
@@ -393,10 +393,10 @@ fn of_plan(error: &PlanError) -> ErrorKind {
     }
 }
 
-fn of_select(error: &SelectError) -> ErrorKind {
+fn kind_of_select(error: &SelectError) -> ErrorKind {
     match error {
-        SelectError::Format(error) => of_format(error),
-        SelectError::Plan(error) => of_plan(error),
+        SelectError::Format(error) => kind_of_format(error),
+        SelectError::Plan(error) => kind_of_plan(error),
         SelectError::NothingTaken { .. } => ErrorKind::Empty,
         SelectError::FilterColumn { .. } => ErrorKind::NotFound,
         SelectError::Filter { .. } | SelectError::ColumnType { .. } | SelectError::Split { .. } => {
@@ -406,9 +406,9 @@ fn of_select(error: &SelectError) -> ErrorKind {
     }
 }
 
-fn of_write(error: &WriteError) -> ErrorKind {
+fn kind_of_write(error: &WriteError) -> ErrorKind {
     match error {
-        WriteError::Format(error) => of_format(error),
+        WriteError::Format(error) => kind_of_format(error),
         WriteError::Encode(EncodeError::BlockTooLarge { .. })
         | WriteError::Option(_)
         | WriteError::NoName { .. } => ErrorKind::Config,

@@ -53,7 +53,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(cli) => cli.command,
         // Help and version are no errors.
         Err(error) if error.use_stderr() && output::has_json_messages() => {
-            return process::report(&failure::of_parser(&error));
+            return process::report(&failure::from_parser(&error));
         }
         Err(error) => {
             // Nothing is lost if it cannot be printed.

@@ -59,29 +59,29 @@ impl Failure {
 fn kind_of(error: &(dyn Error + Send + Sync + 'static)) -> &'static str {
     if let Some(error) = error.downcast_ref::<ConvertError>() {
         return match error {
-            ConvertError::Store(error) => of_library(error),
+            ConvertError::Store(error) => kind_of_library(error),
             _ => "failed",
         };
     }
     if let Some(error) = error.downcast_ref::<ExportError>() {
         return match error {
             ExportError::Exists { .. } => "exists",
-            ExportError::Store(error) => of_library(error),
+            ExportError::Store(error) => kind_of_library(error),
             _ => "failed",
         };
     }
     if let Some(error) = error.downcast_ref::<cellring::Error>() {
-        return of_library(error);
+        return kind_of_library(error);
     }
     match error.downcast_ref::<PathError>() {
         Some(PathError::Exists { .. } | PathError::NotReplaceable { .. }) => "exists",
-        Some(PathError::Output(error)) => of_library(error),
+        Some(PathError::Output(error)) => kind_of_library(error),
         Some(_) => "path",
         None => "failed",
     }
 }
 
-fn of_library(error: &cellring::Error) -> &'static str {
+fn kind_of_library(error: &cellring::Error) -> &'static str {
     match error.cause() {
         Cause::Write(
             WriteError::Exists { .. } | WriteError::NotReplaceable { .. } | WriteError::NotRemovable { .. },
@@ -93,7 +93,7 @@ fn of_library(error: &cellring::Error) -> &'static str {
 }
 
 /// What the command line's parser says, without the usage that follows it.
-pub(crate) fn of_parser(error: &clap::Error) -> Failure {
+pub(crate) fn from_parser(error: &clap::Error) -> Failure {
     let text = error.render().to_string();
     let end = ["\n\nUsage:", "\n\nFor more information"]
         .iter()

@@ -11,12 +11,12 @@ use crate::output;
 pub(crate) fn bar(what: &'static str, total: u64, unit: &'static str) -> ProgressBar {
     let template =
         format!("{{msg}} {{bar:32}} {{human_pos}} of {{human_len}} {unit}, {{per_sec}}, {{eta}} left");
-    of_template(&template, total).with_message(what)
+    with_template(&template, total).with_message(what)
 }
 
 /// A bar for work that is measured in units of no meaning.
 pub(crate) fn percent(what: &'static str) -> ProgressBar {
-    of_template("{msg} {bar:32} {percent} %, {eta} left", 0).with_message(what)
+    with_template("{msg} {bar:32} {percent} %, {eta} left", 0).with_message(what)
 }
 
 /// What a program that runs the command sets to `json`, to be told of progress: it gets lines as
@@ -25,7 +25,7 @@ const PROGRESS: &str = "CELLRING_PROGRESS";
 const LINE: &str = r#"{{"progress":{{"what":"{msg}","done":{pos},"total":{len}}}}}"#;
 const LINES_PER_SECOND: u8 = 10;
 
-fn of_template(template: &str, total: u64) -> ProgressBar {
+fn with_template(template: &str, total: u64) -> ProgressBar {
     let is_for_program = std::env::var_os(PROGRESS).is_some_and(|value| value == "json");
     let template = if is_for_program { LINE } else { template };
     // The templates are ours and right; without one there would still be a bar.
@@ -99,7 +99,7 @@ impl Epochs {
             None => "{eta} left".to_owned(),
         };
         let counted = "{human_pos} of {human_len} minibatches, {per_sec}";
-        Self(of_template(
+        Self(with_template(
             &format!("epoch {{msg}} {{bar:32}} {counted}, {rest}"),
             0,
         ))

@@ -38,9 +38,9 @@ pub(super) fn explain(path: &Path, error: ReadError, looked_for: &str) -> ReadEr
             source: cellring_core::explain(&file, source),
             file,
         },
-        ReadError::NotHdf5 { .. } if path.is_dir() => of_directory(path, looked_for),
-        ReadError::NotHdf5 { .. } => of_file(path).unwrap_or(error),
-        ReadError::Damaged { .. } => of_zip(path, false).unwrap_or(error),
+        ReadError::NotHdf5 { .. } if path.is_dir() => identify_directory(path, looked_for),
+        ReadError::NotHdf5 { .. } => identify_file(path).unwrap_or(error),
+        ReadError::Damaged { .. } => identify_zip(path, false).unwrap_or(error),
         other => other,
     }
 }
@@ -128,23 +128,23 @@ const KINDS: [(&[u8], &str, &str); 18] = [
 ];
 
 /// What a file is that is neither HDF5 nor zarr.
-fn of_file(path: &Path) -> Option<ReadError> {
+fn identify_file(path: &Path) -> Option<ReadError> {
     let start = start_of(File::open(path).ok()?);
     if start.is_empty() {
         return Some(foreign(path, "empty", "copy or download it again"));
     }
     if start.starts_with(ZIP_SIGNATURE) {
-        return of_zip(path, true);
+        return identify_zip(path, true);
     }
     if start.starts_with(&GZIP_SIGNATURE) {
         let inner = start_of(MultiGzDecoder::new(BufReader::new(File::open(path).ok()?)));
-        return Some(of_gzip(path, &inner));
+        return Some(identify_gzip(path, &inner));
     }
     if is_tar(&start) {
         let remedy = format!("unpack it with tar -xf {} and name what it holds", path.display());
         return Some(foreign(path, "a tar archive", remedy));
     }
-    of_start(path, &start)
+    identify_start(path, &start)
 }
 
 fn is_tar(start: &[u8]) -> bool {
@@ -152,7 +152,7 @@ fn is_tar(start: &[u8]) -> bool {
     start.get(at..).is_some_and(|rest| rest.starts_with(signature))
 }
 
-fn of_gzip(path: &Path, inner: &[u8]) -> ReadError {
+fn identify_gzip(path: &Path, inner: &[u8]) -> ReadError {
     let shown = path.display();
     if inner.starts_with(b"\x89HDF\r\n\x1a\n") {
         return foreign(
@@ -165,7 +165,7 @@ fn of_gzip(path: &Path, inner: &[u8]) -> ReadError {
         let remedy = format!("unpack it with tar -xzf {shown} and name what it holds");
         return foreign(path, "a gzipped tar archive", remedy);
     }
-    match of_start(path, inner) {
+    match identify_start(path, inner) {
         Some(error) => error,
         None => foreign(
             path,
@@ -176,7 +176,7 @@ fn of_gzip(path: &Path, inner: &[u8]) -> ReadError {
 }
 
 /// What begins like this, compressed or not.
-fn of_start(path: &Path, start: &[u8]) -> Option<ReadError> {
+fn identify_start(path: &Path, start: &[u8]) -> Option<ReadError> {
     if let Some((_, form, remedy)) = KINDS.iter().find(|(signature, ..)| start.starts_with(signature)) {
         return Some(foreign(path, *form, *remedy));
     }
@@ -221,7 +221,7 @@ fn of_start(path: &Path, start: &[u8]) -> Option<ReadError> {
 }
 
 /// What a zip file is that holds no zarr hierarchy at its root, or, where that is not known, of which another kind.
-fn of_zip(path: &Path, is_without_root: bool) -> Option<ReadError> {
+fn identify_zip(path: &Path, is_without_root: bool) -> Option<ReadError> {
     let start = start_of(File::open(path).ok()?);
     if !start.starts_with(ZIP_SIGNATURE) {
         return None;
@@ -248,7 +248,7 @@ fn of_zip(path: &Path, is_without_root: bool) -> Option<ReadError> {
 }
 
 /// What a directory is that holds neither zarr nor a matrix.
-fn of_directory(path: &Path, looked_for: &str) -> ReadError {
+fn identify_directory(path: &Path, looked_for: &str) -> ReadError {
     let has = |name: &str| path.join(name).exists();
     let mut names: Vec<String> = match path.read_dir() {
         Ok(entries) => entries
@@ -309,7 +309,7 @@ fn of_directory(path: &Path, looked_for: &str) -> ReadError {
 }
 
 /// What an HDF5 file or zarr hierarchy is that holds no AnnData, where that is known by its members.
-pub(super) fn of_members(file: &SourceFile) -> Result<Option<ReadError>> {
+pub(super) fn identify_members(file: &SourceFile) -> Result<Option<ReadError>> {
     let is = |name: &str, kind| Ok::<_, ReadError>(file.kind(name)? == Some(kind));
     let all_are = |names: &[&str], kind| {
         for name in names {

@@ -48,7 +48,7 @@ pub(super) fn check(file: &SourceFile) -> Result<()> {
         return Ok(());
     }
     match find(file).as_slice() {
-        [] => match foreign::of_members(file)? {
+        [] => match foreign::identify_members(file)? {
             Some(error) => Err(error),
             None => Ok(()),
         },

@@ -10,7 +10,7 @@ use crate::arguments::Arguments;
 use crate::arrays::values_of;
 use crate::error::{detached, refused, to_python};
 
-fn of_layout(py: Python<'_>, layout: &str, k: usize) -> PyResult<Layout> {
+fn parse_layout(py: Python<'_>, layout: &str, k: usize) -> PyResult<Layout> {
     match layout {
         "csr" => Ok(Layout::Csr),
         "dense" => Ok(Layout::Dense),
@@ -22,7 +22,7 @@ fn of_layout(py: Python<'_>, layout: &str, k: usize) -> PyResult<Layout> {
     }
 }
 
-fn of_dtype(py: Python<'_>, dtype: &str) -> PyResult<OutputType> {
+fn parse_output_type(py: Python<'_>, dtype: &str) -> PyResult<OutputType> {
     match dtype {
         "float32" => Ok(OutputType::F32),
         "float16" => Ok(OutputType::F16),
@@ -35,7 +35,7 @@ fn of_dtype(py: Python<'_>, dtype: &str) -> PyResult<OutputType> {
     }
 }
 
-fn of_index_dtype(dtype: &str) -> IndexType {
+fn parse_index_type(dtype: &str) -> IndexType {
     match dtype {
         "int64" => IndexType::I64,
         _ => IndexType::I32,
@@ -50,9 +50,9 @@ pub(crate) fn output(
     warnings: &mut Vec<String>,
 ) -> PyResult<OutputConfig> {
     let mut output = OutputConfig::default()
-        .layout(of_layout(py, &arguments.layout, arguments.k)?)
-        .value_type(of_dtype(py, &arguments.dtype)?)
-        .index_type(of_index_dtype(&arguments.index_dtype));
+        .layout(parse_layout(py, &arguments.layout, arguments.k)?)
+        .value_type(parse_output_type(py, &arguments.dtype)?)
+        .index_type(parse_index_type(&arguments.index_dtype));
     if arguments.normalize.is_some() || arguments.log1p {
         let mut normalize = Normalize::LOG1P_10K
             .target_sum(arguments.normalize)
@@ -95,12 +95,12 @@ pub(crate) fn matrices(py: Python<'_>, arguments: &Arguments<'_>) -> PyResult<Ve
     for (name, layout, dtype) in &arguments.matrices {
         let mut choice = MatrixChoice::from(name.as_str());
         if let Some(layout) = layout {
-            choice.output.layout = of_layout(py, layout, arguments.k)?;
+            choice.output.layout = parse_layout(py, layout, arguments.k)?;
         }
         if let Some(dtype) = dtype {
-            choice.output.value_type = of_dtype(py, dtype)?;
+            choice.output.value_type = parse_output_type(py, dtype)?;
         }
-        choice.output.index_type = of_index_dtype(&arguments.index_dtype);
+        choice.output.index_type = parse_index_type(&arguments.index_dtype);
         matrices.push(choice);
     }
     Ok(matrices)

@@ -55,8 +55,14 @@ impl Setup {
         let output = form::output(py, &arguments, &collection, &mut warnings)?;
         let matrices = form::matrices(py, &arguments)?;
         let mut engine = EngineConfig::default().depth(arguments.depth);
-        engine.backend = arguments.backend.parse().map_err(|error| of_name(py, &error))?;
-        engine.direct = arguments.direct.parse().map_err(|error| of_name(py, &error))?;
+        engine.backend = arguments
+            .backend
+            .parse()
+            .map_err(|error| unknown_name(py, &error))?;
+        engine.direct = arguments
+            .direct
+            .parse()
+            .map_err(|error| unknown_name(py, &error))?;
         let config = LoaderConfig::default()
             .sampler(sampler)
             .data(SamplerData::default().subset(subset))
@@ -195,6 +201,6 @@ impl Setup {
     }
 }
 
-fn of_name(py: Python<'_>, error: &ParseNameError) -> PyErr {
+fn unknown_name(py: Python<'_>, error: &ParseNameError) -> PyErr {
     refused(py, &error.to_string())
 }

@@ -26,7 +26,7 @@ pub fn refresh(
     checksum: bool,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<LinkReport, ConvertError> {
-    let (store, origin) = of_link(store, source_root)?;
+    let (store, origin) = store_and_origin(store, source_root)?;
     if let Some(gone) = origin.inputs.iter().find(|input| !input.exists()) {
         return Err(ConvertError::Gone {
             file: gone.clone(),
@@ -72,7 +72,7 @@ pub fn relocate(
     source_root: Option<&Path>,
     relocations: &[Relocation],
 ) -> Result<RelocateReport, ConvertError> {
-    let (store, origin) = of_link(store, source_root)?;
+    let (store, origin) = store_and_origin(store, source_root)?;
     let before = LinkTargets::read(&store)?.map(|found| found.manifest.store_id);
     cellring::writer::relocate(&store, &origin.root, relocations)?;
     let now = Store::open_below(&store, &origin.root)?;
@@ -86,7 +86,7 @@ pub fn relocate(
 }
 
 /// A linked store, without links on the way to it, and what it leads to.
-fn of_link(store: &Path, source_root: Option<&Path>) -> Result<(PathBuf, Origin), ConvertError> {
+fn store_and_origin(store: &Path, source_root: Option<&Path>) -> Result<(PathBuf, Origin), ConvertError> {
     let real = store.canonicalize().unwrap_or_else(|_| store.to_path_buf());
     let origin = Origin::of(&real, source_root)?;
     let origin = origin.ok_or_else(|| ConvertError::NotLinked {

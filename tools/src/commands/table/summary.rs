@@ -38,8 +38,8 @@ pub(super) struct Summary {
 impl Summary {
     pub(super) fn new(column: &Column) -> Self {
         let mut summary = match column.field().data_type() {
-            DataType::Dictionary(..) => of_categories(column),
-            _ => of_values(column),
+            DataType::Dictionary(..) => summarise_categories(column),
+            _ => summarise_values(column),
         };
         summary
             .values
@@ -61,7 +61,7 @@ impl Summary {
 }
 
 /// Counts codes, then looks at each category once.
-fn of_categories(column: &Column) -> Summary {
+fn summarise_categories(column: &Column) -> Summary {
     let mut n_missing = 0;
     let mut counts: Vec<u64> = Vec::new();
     for array in column.batches() {
@@ -114,7 +114,7 @@ fn of_categories(column: &Column) -> Summary {
 }
 
 /// Of plain values: counts while there are not too many different ones.
-fn of_values(column: &Column) -> Summary {
+fn summarise_values(column: &Column) -> Summary {
     let mut counter = Counter::default();
     let mut bounds: Option<(Scalar<'_>, Scalar<'_>)> = None;
     let mut n_missing = 0;
