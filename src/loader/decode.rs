@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::error::LoaderError;
 use super::extents::{PlacedObs, SlotRange};
-use super::pipeline::{FilledFetch, Task};
+use super::pending::FilledFetch;
+use super::pipeline::Task;
 use crate::buffer::Slot;
 use crate::format::column::text_at;
 use crate::format::encoding::{FrameError, ObsDecoder, Padded};

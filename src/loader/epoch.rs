@@ -9,10 +9,11 @@ use tracing::Span;
 
 use super::epoch_threads::{Running, Submitter, work};
 use super::error::LoaderError;
-use super::pipeline::{EpochStats, Pipeline};
+use super::pipeline::Pipeline;
 use super::planner::{Planner, spread};
 use super::reads::read_bytes;
 use super::shared::Loader;
+use super::stats::EpochStats;
 use crate::engine::EngineStats;
 use crate::engine::coalesce::{GAP_BYTES, ReadShape};
 use crate::minibatch::Minibatch;

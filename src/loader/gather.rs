@@ -1,7 +1,7 @@
 //! Puts the rows of linked stores together that the batches of a fetch have brought.
 
 use super::extents::SlotRange;
-use super::pipeline::{FilledFetch, PendingFetch, StagedBatch};
+use super::pending::{FilledFetch, PendingFetch, StagedBatch};
 use crate::Error;
 use crate::linked::Link;
 use crate::linked::rows::gather as gather_parts;

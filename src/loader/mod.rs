@@ -67,6 +67,7 @@ mod fitness;
 mod gather;
 mod memory;
 mod on_device;
+mod pending;
 mod pipeline;
 mod planner;
 mod reads;
@@ -75,6 +76,7 @@ mod rows;
 mod setup;
 mod shared;
 mod stage_memory;
+mod stats;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -92,11 +94,11 @@ pub use epoch::{Epoch, Epochs};
 #[doc(hidden)]
 pub use error::LoaderError;
 pub use fetches::{DeviceFetch, DeviceRows, Fetch, Fetches, RowTable};
-pub use pipeline::EpochStats;
 #[doc(hidden)]
 pub use reads::{FetchExtents, extents_of};
 pub use shared::Loader;
 use stage_memory::StageMemory;
+pub use stats::EpochStats;
 
 use crate::buffer::Pool;
 use crate::engine::{Choice, Engine, EngineStats};

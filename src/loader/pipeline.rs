@@ -10,87 +10,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::extents::PlacedObs;
-use super::stage_memory::Reservation;
+use super::pending::{FilledFetch, PendingBatch, PendingFetch, StagedBatch};
+use super::stats::EpochStats;
 use crate::Error;
 use crate::buffer::Slot;
 use crate::engine::Completion;
-use crate::linked::plan::Batch;
-use crate::linked::stage::Staged;
 use crate::minibatch::Minibatch;
-use crate::plan::PlannedFetch;
-
-/// A fetch whose reads are submitted.
-#[derive(Debug)]
-pub(super) struct PendingFetch {
-    pub(super) fetch: PlannedFetch,
-    /// For each matrix.
-    pub(super) placed: Vec<Vec<PlacedObs>>,
-    /// Number of its first minibatch among those of the rank.
-    pub(super) first: u64,
-    /// Submissions that are not done: that of the fetch itself, and those of its batches.
-    pub(super) n_open: usize,
-    /// What the fetch itself has read.
-    pub(super) slots: Vec<Slot>,
-    /// What its batches have brought.
-    pub(super) staged: Vec<StagedBatch>,
-}
-
-/// What a batch has brought.
-#[derive(Debug)]
-pub(super) struct StagedBatch {
-    pub(super) staged: Staged,
-    /// The memory that was reserved for it.
-    pub(super) reservation: Option<Reservation>,
-}
-
-/// A batch whose reads are submitted.
-#[derive(Debug)]
-pub(super) struct PendingBatch {
-    /// The tag of its fetch.
-    pub(super) fetch: u64,
-    pub(super) batch: Batch,
-    pub(super) reservation: Reservation,
-}
-
-/// A fetch whose bytes are there. Its slots go back to the pool when the last of its minibatches is decoded.
-#[derive(Debug)]
-pub(super) struct FilledFetch {
-    pub(super) pending: PendingFetch,
-    pub(super) slots: Vec<Slot>,
-    /// Rows of linked stores.
-    pub(super) buffers: Vec<Vec<u8>>,
-    /// The memory of these rows, until this is dropped.
-    pub(super) _reservations: Vec<Option<Reservation>>,
-}
-
-/// Times and counts of an epoch, so far.
-///
-/// An epoch is bound by its reads where `consumer_wait_ns` and `read_wait_ns` are large, by decoding where only
-/// `consumer_wait_ns` is, and by its consumer where `output_wait_ns` is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct EpochStats {
-    /// Minibatches handed out.
-    pub minibatches: u64,
-    /// Reads that came back from the kernel, repetitions included; also those that an epoch before this one, dropped early,
-    /// had left under way.
-    pub reads: u64,
-    /// Bytes that these reads brought.
-    pub read_bytes: u64,
-    /// Nanoseconds in which the caller waited for a minibatch.
-    pub consumer_wait_ns: u64,
-    /// Nanoseconds in which decoding threads had nothing to decode because reads were not done, summed over threads.
-    pub read_wait_ns: u64,
-    /// Nanoseconds in which decoding threads were ahead of the caller as far as they may be, summed over threads.
-    pub output_wait_ns: u64,
-    /// Nanoseconds spent decoding, summed over threads.
-    pub decode_ns: u64,
-    /// Nanoseconds spent planning fetches, summed over threads.
-    pub plan_ns: u64,
-    /// Nanoseconds in which planned fetches waited for read buffers: for free ones, or for those of earlier fetches, which it is a few ahead of.
-    pub buffer_wait_ns: u64,
-}
 
 enum FetchState {
     Pending(Box<PendingFetch>),

@@ -7,7 +7,7 @@ use super::decode::{DecodeScratch, PlacedMinibatch, Slots, decode_minibatch};
 use super::error::LoaderError;
 use super::extents::{FetchReads, PlacedObs};
 use super::gather::{explained, gather};
-use super::pipeline::{FilledFetch, PendingFetch, StagedBatch};
+use super::pending::{FilledFetch, PendingFetch, StagedBatch};
 use super::row_reader::RowReader;
 use super::setup::check_shards;
 use super::shared::Loader;
