@@ -17,14 +17,14 @@ say() { echo "python: $*" >&2; }
 environment=.venv
 [ -e .venv-torch/made-of ] && environment=.venv-torch
 maturin=maturin
-flags=()
+flags=(--release)
 for argument in "$@"; do
     case $argument in
     --yes) ;; # for tests/setup.sh
     --without-torch) environment=.venv ;;
     --release)
         maturin="maturin[zig]"
-        flags=(--sdist --zig --compatibility manylinux_2_28 --target-dir target/manylinux)
+        flags=(--profile dist --sdist --zig --compatibility manylinux_2_28 --target-dir target/manylinux)
         ;;
     *) echo "python: $argument is not an option: --without-torch or --release" >&2 && exit 2 ;;
     esac
@@ -35,8 +35,8 @@ python=$PWD/$environment/bin/python
 # With what the command was built with, except for a release: only the binding itself is compiled. Of a wheel built before nothing may be
 # left. On PATH, the environment lets maturin find its zig.
 rm -rf target/wheels
-PATH=$(dirname "$python"):$PATH "$python" -m maturin build --release --locked --quiet --manifest-path tools/python/Cargo.toml \
-    --out target/wheels "${flags[@]}"
+PATH=$(dirname "$python"):$PATH "$python" -m maturin build "${flags[@]}" --locked --quiet --manifest-path tools/python/Cargo.toml \
+    --out target/wheels
 wheel=$(ls target/wheels/*.whl)
 say "built $(basename "$wheel"), $(du -h "$wheel" | cut -f1)"
 
