@@ -117,6 +117,7 @@ pub struct Capsule {
     device: Device,
     form: ArraySpec,
     is_writable: bool,
+    is_copied: bool,
     owner: Box<dyn Any + Send>,
 }
 
@@ -144,6 +145,7 @@ impl Capsule {
             device,
             form,
             is_writable: false,
+            is_copied: false,
             owner,
         }
     }
@@ -161,6 +163,7 @@ impl Capsule {
             device,
             form,
             is_writable: true,
+            is_copied: false,
             owner,
         }
     }
@@ -186,20 +189,47 @@ impl Capsule {
             },
             // The place is the consumer's until the last capsule is gone.
             is_writable: true,
+            is_copied: false,
             owner,
         }
     }
 
+    /// The same array in memory of its own, which may be written to and is freed with the capsule; `None` if it is in memory of a device.
+    ///
+    /// Nothing may write to the array meanwhile.
+    pub fn copied(&self) -> Option<Self> {
+        /// As much as many consumers want an array aligned to.
+        #[repr(C, align(64))]
+        #[derive(Clone, Copy)]
+        struct Line([u8; 64]);
+        if self.device.device_type != CPU {
+            return None;
+        }
+        let n_elements: usize = self.form.shape().iter().product();
+        let len_bytes = n_elements * self.form.element_type.size_bytes();
+        let mut lines = vec![Line([0; 64]); len_bytes.div_ceil(64).max(1)];
+        let source: *const u8 = std::ptr::with_exposed_provenance(self.data as usize);
+        // SAFETY: the array is in memory of the host, which the owner keeps, and has this length; that of the lines is new, and as long.
+        unsafe { std::ptr::copy_nonoverlapping(source, lines.as_mut_ptr().cast(), len_bytes) };
+        let address = lines.as_mut_ptr().expose_provenance();
+        let mut copy = Self::writable(address, self.form, Box::new(lines));
+        copy.is_copied = true;
+        Some(copy)
+    }
+
     /// The tensor as a `DLManagedTensorVersioned`. Its deleter must be called once, on any thread, or its memory is leaked.
     ///
-    /// If the flag `READ_ONLY` is set, do not write to it: the memory may be lent to others at the same time.
+    /// If the flag `READ_ONLY` is set, do not write to it: the memory may be lent to others at the same time. `IS_COPIED` is set if the
+    /// capsule is the only one of its memory.
     pub fn into_raw_versioned(self) -> *mut ManagedTensorVersioned {
         const READ_ONLY: u64 = 1;
+        const IS_COPIED: u64 = 1 << 1;
         unsafe extern "C" fn delete(tensor: *mut ManagedTensorVersioned) {
             // SAFETY: a consumer gives back, once, the pointer that it was given: that of a box.
             drop(unsafe { Box::from_raw(tensor.cast::<Managed<ManagedTensorVersioned>>()) });
         }
-        let flags = if self.is_writable { 0 } else { READ_ONLY };
+        let read_only = if self.is_writable { 0 } else { READ_ONLY };
+        let flags = read_only | if self.is_copied { IS_COPIED } else { 0 };
         let managed = self.managed(|dl_tensor| ManagedTensorVersioned {
             version: VERSION,
             manager_ctx: std::ptr::null_mut(),

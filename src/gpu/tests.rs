@@ -549,6 +549,37 @@ fn a_capsule_says_what_it_is_and_keeps_its_memory_until_it_is_deleted() {
 }
 
 #[test]
+#[allow(unsafe_code, reason = "consumes what is handed to C")]
+fn a_copied_capsule_has_memory_of_its_own() {
+    use super::dlpack::Capsule;
+
+    let words: Arc<Vec<u32>> = Arc::new(vec![1, 2, 3, 4, 5, 6]);
+    for shape in [[3, 2], [0, 2]] {
+        let form = ArraySpec::table(ElementType::U32, shape);
+        let shared = Capsule::host(bytemuck::cast_slice(&words), form, Box::new(words.clone()));
+        let copied = shared.copied().unwrap();
+        drop(shared);
+        assert_eq!(Arc::strong_count(&words), 1);
+        let raw = copied.into_raw_versioned();
+        // SAFETY: it is valid until its deleter is called, below, and has as many values as its shape says.
+        let (managed, values) = unsafe {
+            let data = (*raw).dl_tensor.data.cast::<u32>();
+            (&*raw, std::slice::from_raw_parts_mut(data, shape[0] * shape[1]))
+        };
+        // It may be written to, and is a copy.
+        assert_eq!(managed.flags, 2);
+        assert_eq!(managed.dl_tensor.data as usize % 64, 0);
+        assert_eq!(*values, words[..values.len()]);
+        values.fill(7);
+        // SAFETY: once, with the pointer itself.
+        unsafe { managed.deleter.unwrap()(raw) };
+        assert_eq!(**words, [1, 2, 3, 4, 5, 6]);
+    }
+    let array = ArraySpec::line(ElementType::U8, 2).at(64);
+    assert!(Capsule::device(array, 0, Box::new(())).copied().is_none());
+}
+
+#[test]
 fn a_copy_on_the_device_stays_while_its_capsule_does() {
     let stand_in = StandIn::new(9);
     let (gpu, pool) = setup(&stand_in, 1);

@@ -82,13 +82,14 @@ impl Array {
                 "the array is in the memory of the host: move it after it was imported",
             ));
         }
-        if copy == Some(true) {
-            return Err(PyBufferError::new_err(
-                "the array is handed over without a copy: import it with copy=None, then copy it",
-            ));
-        }
         let is_versioned = max_version.is_some_and(|(major, _)| major >= 1);
-        capsule(py, self.tensor.capsule(), is_versioned)
+        let mut shared = self.tensor.capsule();
+        if copy == Some(true) {
+            // With the interpreter's lock: nothing that holds it writes to the array meanwhile.
+            let copied = shared.copied();
+            shared = copied.ok_or_else(|| PyBufferError::new_err("only memory of the host can be copied"))?;
+        }
+        capsule(py, shared, is_versioned)
     }
 
     #[getter]

@@ -159,10 +159,55 @@ def test_the_protocol_of_dlpack(store):
     torch.from_dlpack(capsule)
     with pytest.raises((RuntimeError, BufferError)):
         torch.from_dlpack(capsule)
-    for wrong in ({"stream": 1}, {"dl_device": (2, 0)}, {"copy": True}):
+    # What is older than version 1 has no flags. Any later version may be answered with that of cellring.
+    assert '"dltensor"' in repr(array.__dlpack__(max_version=(0, 8))) and "dltensor_versioned" in repr(array.__dlpack__(max_version=(9, 3)))
+    for right in ({"stream": None}, {"dl_device": (1, 0)}, {"copy": False}):
+        assert torch.from_dlpack(array.__dlpack__(**right)).data_ptr() == minibatch.x.values().data_ptr()
+    for wrong in ({"stream": 1}, {"dl_device": (2, 0)}, {"dl_device": (1, 1)}, {"dl_device": (2, 0), "copy": True}):
         with pytest.raises(BufferError):
             array.__dlpack__(**wrong)
     torch.from_dlpack(array).add_(1)
+
+
+def test_a_consumer_of_dlpack_may_ask_for_a_copy(store):
+    for layout, role in (("csr", "indices"), ("csr", "values"), ("dense", "values")):
+        minibatch = next(iter(cellring.Loader(store, layout=layout)))
+        array = minibatch._raw.array(0, role)
+        shared = np.asarray(array)
+        before = shared.copy()
+        # numpy can ask for one since 2.1.
+        copies = [np.from_dlpack(array, copy=True)] if np.lib.NumpyVersion(np.__version__) >= "2.1.0" else []
+        copies += [torch.from_dlpack(array.__dlpack__(copy=True)).numpy()]
+        copies.append(torch.from_dlpack(array.__dlpack__(copy=True, dl_device=(1, 0))).numpy())
+        for copied in copies:
+            assert copied.shape == before.shape and copied.dtype == before.dtype and copied.flags.writeable
+            assert not np.shares_memory(copied, shared) and copied.ctypes.data % 64 == 0
+            np.testing.assert_array_equal(copied, before)
+            copied.fill(7)
+        np.testing.assert_array_equal(shared, before)
+        # It is not the minibatch's: neither keeps the other.
+        shared.fill(3)
+        del minibatch, array, shared
+        assert all((copied == 7).all() for copied in copies)
+
+
+def test_jax_takes_a_copy_without_another(store):
+    jax = pytest.importorskip("jax")
+    array = next(iter(cellring.Loader(store)))._raw.array(0, "values")
+
+    class Copied:
+        """jax itself asks for none."""
+
+        def __dlpack_device__(self):
+            return array.__dlpack_device__()
+
+        def __dlpack__(self, **asked):
+            return array.__dlpack__(**{**asked, "copy": True})
+
+    before = np.asarray(array).copy()
+    copied = jax.dlpack.from_dlpack(Copied())
+    np.asarray(array).fill(7)
+    np.testing.assert_array_equal(copied, before)
 
 
 def test_loaders_and_minibatches_can_be_copied(store):
