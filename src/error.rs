@@ -345,7 +345,7 @@ fn kind_of_loader(error: &LoaderError) -> ErrorKind {
         }
         LoaderError::ValueTypes { .. } | LoaderError::ColumnKinds { .. } => ErrorKind::Mismatch,
         LoaderError::NoSuchObs { .. } => ErrorKind::NotFound,
-        LoaderError::Superseded => ErrorKind::Stopped,
+        LoaderError::Superseded | LoaderError::RowsStopped => ErrorKind::Stopped,
         LoaderError::Thread(_) => ErrorKind::Io,
         LoaderError::Panicked => ErrorKind::Bug,
     }

@@ -168,6 +168,9 @@ pub enum LoaderError {
         "this epoch was ended by another one of the same loader; take one epoch at a time, or use two loaders"
     )]
     Superseded,
+    /// Whoever asked for obs does not want them any more.
+    #[error("reading the obs was ended before all were there; ask for them again")]
+    RowsStopped,
     /// A thread could not be started.
     #[error("a thread for loading could not be started: {0}")]
     Thread(std::io::Error),

@@ -46,6 +46,16 @@ impl Loader {
     /// # Errors
     /// If an obs does not exist, the obs need more memory than the budget, or they cannot be read.
     pub fn rows(&self, obs: &[u64]) -> Result<Minibatch> {
+        self.rows_while(obs, &|| true)
+    }
+
+    /// As [`rows`](Self::rows), but a call about linked stores ends early with an error once `goes_on` says no: they may take seconds. It is
+    /// asked before each batch of their chunks.
+    ///
+    /// # Errors
+    /// As there; and an error of the kind [`Stopped`](crate::ErrorKind::Stopped) if it was ended.
+    #[doc(hidden)]
+    pub fn rows_while(&self, obs: &[u64], goes_on: &dyn Fn() -> bool) -> Result<Minibatch> {
         let shared = &self.shared;
         let n_obs = shared.collection.n_obs();
         if let Some(&obs) = obs.iter().find(|&&obs| obs >= n_obs) {
@@ -100,7 +110,7 @@ impl Loader {
         };
         let mut scratch = std::mem::take(&mut reader.scratch);
         let minibatch = match is_linked {
-            true => self.linked_rows(&reader, &mut scratch, obs, planned)?,
+            true => self.linked_rows(&reader, &mut scratch, obs, planned, goes_on)?,
             false => self.stored_rows(&reader, &mut scratch, obs, planned)?,
         };
         reader.scratch = scratch;
@@ -151,6 +161,7 @@ impl Loader {
         scratch: &mut DecodeScratch,
         obs: &[u64],
         planned: PlannedRows,
+        goes_on: &dyn Fn() -> bool,
     ) -> Result<Minibatch> {
         let PlannedRows { all, parts, .. } = planned;
         assert_eq!(parts.len(), 1, "rows of linked stores come in one part");
@@ -162,6 +173,9 @@ impl Loader {
         let mut staged = Vec::new();
         let mut stage_scratch = stage::Scratch::default();
         for mut batch in all.batches {
+            if !goes_on() {
+                return Err(LoaderError::RowsStopped.into());
+            }
             let reads = std::mem::take(&mut batch.reads);
             let found = reader.read(1, reads).and_then(|slots| {
                 let slot = slots[0].as_slice();

@@ -1,12 +1,14 @@
 //! Dense matrices: what is zero is left out when it is read.
 
+use std::cell::Cell;
+
 use cellring::format::ValueType;
 use cellring::store::verify;
 use cellring::writer::{SourceLayout, SourceMatrix};
-use cellring::{ErrorKind, Store};
+use cellring::{ErrorKind, Loader, Store};
 
 use super::source::{Form, GZIP, PLAIN, Source, link, matrix, put_array, stores_of};
-use super::{config, epoch, sampler};
+use super::{config, content, epoch, sampler};
 use crate::common::Mix;
 
 /// A dense matrix, most values of which are zero; in some rows all are, and in some none.
@@ -166,4 +168,31 @@ fn dense_matrices_that_are_not_whole_are_refused() {
     assert!(said.contains("chunks of data"), "{said}");
     let said = refused(&|matrix| matrix.inputs[0].counts[3] = 39);
     assert!(said.contains("does not fit"), "{said}");
+}
+
+#[test]
+fn reading_obs_ends_when_they_are_not_wanted_any_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = dense(130, 300, ValueType::F32, 4);
+    let (matrix, bytes) = tiled(&source, GZIP, [7, 300], 3);
+    let (_, linked, held) = stores_of(directory.path(), "one", &source, &matrix, bytes);
+    let [loader, other] = [linked, held].map(|store| Loader::new(store, config(sampler(16, 32, 4))).unwrap());
+    let obs: Vec<u64> = (0..130).rev().collect();
+    let n_asked = Cell::new(0);
+    let found = loader.rows_while(&obs, &|| {
+        n_asked.set(n_asked.get() + 1);
+        true
+    });
+    let expected = content(&other.rows(&obs).unwrap());
+    assert!(content(&found.unwrap()) == expected);
+    // At each of the questions.
+    assert!(n_asked.get() > 0);
+    for last in 0..n_asked.get() {
+        let left = Cell::new(last);
+        let found = loader.rows_while(&obs, &|| left.replace(left.get() - 1) > 0);
+        assert_eq!(found.unwrap_err().kind(), ErrorKind::Stopped);
+        // It has asked once more than it was told to go on.
+        assert_eq!(left.get(), -1);
+    }
+    assert!(content(&loader.rows(&obs).unwrap()) == expected);
 }

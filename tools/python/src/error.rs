@@ -1,11 +1,16 @@
 //! From the library's errors to Python's exceptions.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use cellring::ErrorKind;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
+
+/// How long work without the interpreter's lock goes on before Python is asked whether a signal has come.
+pub(crate) const SIGNAL_WAIT: Duration = Duration::from_millis(50);
 
 /// Name of the class in `cellring._errors` for an error.
 fn class_of(error: &cellring::Error) -> &'static str {
@@ -59,6 +64,32 @@ pub(crate) fn detached<T: Send>(
     work: impl FnOnce() -> cellring::Result<T> + Send,
 ) -> PyResult<T> {
     detached_with(py, work, |error| to_python(py, &error))
+}
+
+/// The same for work that asks now and then whether it is to go on: a signal ends it, with the exception that its handler raises.
+pub(crate) fn until_a_signal<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(&dyn Fn() -> bool) -> cellring::Result<T> + Send,
+) -> PyResult<T> {
+    let mut raised = None;
+    let done = detached(py, || {
+        let (asked, raising) = (Cell::new(None::<Instant>), Cell::new(None));
+        let done = work(&|| {
+            let now = Instant::now();
+            if asked.get().is_none_or(|asked| now - asked < SIGNAL_WAIT) {
+                asked.set(asked.get().or(Some(now)));
+                return true;
+            }
+            asked.set(Some(now));
+            let answer = Python::attach(|py| py.check_signals());
+            let goes_on = answer.is_ok();
+            raising.set(answer.err());
+            goes_on
+        });
+        raised = raising.into_inner();
+        done
+    });
+    raised.map_or(done, Err)
 }
 
 /// The same for work with errors of another type.

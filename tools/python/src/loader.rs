@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use cellring::gpu::{Feed, StagerConfig};
 use cellring::loader::EpochStats;
@@ -12,16 +11,14 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::device::{Device, DeviceMinibatch};
+use crate::error::{SIGNAL_WAIT, until_a_signal};
 use crate::minibatch::Minibatch;
 use crate::process::Owned;
-
-/// How long a wait goes on before Python is asked whether a signal has come.
-const SIGNAL_WAIT: Duration = Duration::from_millis(50);
 
 /// A loader of one rank.
 #[pyclass(frozen, module = "cellring._cellring")]
 pub(crate) struct Loader {
-    loader: Arc<Owned<cellring::Loader>>,
+    loader: Owned<Arc<cellring::Loader>>,
     /// Where its epochs go.
     device: Option<Device>,
 }
@@ -29,7 +26,7 @@ pub(crate) struct Loader {
 impl Loader {
     pub(crate) fn new(loader: cellring::Loader, device: Option<Device>) -> Self {
         Self {
-            loader: Arc::new(Owned::new(loader, "loader")),
+            loader: Owned::new(Arc::new(loader), "loader"),
             device,
         }
     }
@@ -88,7 +85,10 @@ impl Loader {
             .into_iter()
             .map(|id| id as u64)
             .collect();
-        Ok(Minibatch::new(self.loader.with(py, |loader| loader.rows(&ids))?))
+        // Its lock is not held meanwhile: the handler of a signal may come back here. The last one to hold a closed loader waits for its threads.
+        let loader = self.loader.with(py, |loader| Ok(loader.clone()))?;
+        let rows = until_a_signal(py, move |goes_on| loader.rows_while(&ids, goes_on))?;
+        Ok(Minibatch::new(rows))
     }
 
     fn close(&self, py: Python<'_>) {
@@ -116,13 +116,13 @@ enum Next {
 }
 
 impl Running {
-    fn next_within(&mut self, wait: Duration) -> Poll<Option<cellring::Result<Next>>> {
+    fn next_within(&mut self) -> Poll<Option<cellring::Result<Next>>> {
         match self {
             Self::Host(epoch) => epoch
-                .next_within(wait)
+                .next_within(SIGNAL_WAIT)
                 .map_ok(|minibatch| Next::Host(Minibatch::new(minibatch))),
             Self::Device(feed) => feed
-                .next_within(wait)
+                .next_within(SIGNAL_WAIT)
                 .map_ok(|minibatch| Next::Device(DeviceMinibatch::new(minibatch)))
                 .map_err(cellring::Error::from),
         }
@@ -160,12 +160,10 @@ impl Epoch {
     /// The next minibatch, or None at the end. Waits for it without the interpreter's lock; a signal ends the wait.
     fn next(&self, py: Python<'_>) -> PyResult<Option<Next>> {
         loop {
-            let next = self
-                .running
-                .with(py, |running| match running.next_within(SIGNAL_WAIT) {
-                    Poll::Pending => Ok(Poll::Pending),
-                    Poll::Ready(next) => next.transpose().map(Poll::Ready),
-                })?;
+            let next = self.running.with(py, |running| match running.next_within() {
+                Poll::Pending => Ok(Poll::Pending),
+                Poll::Ready(next) => next.transpose().map(Poll::Ready),
+            })?;
             match next {
                 Poll::Ready(next) => return Ok(next),
                 Poll::Pending => py.check_signals()?,

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::arrays::values_of;
-use crate::error::{detached, detached_with, exception, to_python};
+use crate::error::{detached, detached_with, exception, to_python, until_a_signal};
 use crate::minibatch::Minibatch;
 use crate::process::Owned;
 use crate::table::Table;
@@ -141,7 +141,8 @@ impl Store {
             }
         };
         // The last one to hold a closed loader waits for its threads.
-        Ok(Minibatch::new(detached(py, move || loader.rows(&ids))?))
+        let rows = until_a_signal(py, move |goes_on| loader.rows_while(&ids, goes_on))?;
+        Ok(Minibatch::new(rows))
     }
 
     /// How many values each of these cells has in a matrix, as uint32; None of a linked store, which knows when it has read them.
