@@ -437,3 +437,11 @@ def test_what_a_minibatch_does_not_have(store):
         with pytest.raises(cellring.NotFoundError, match="no column 'donor'; there are cell_type; the loader's obs_columns="):
             asked.obs["donor"]
         assert asked.obs.get("donor") is None and "donor" not in asked.obs
+
+
+def test_scaled_values_cannot_be_normalised_and_it_is_said_what_can(tmp_path):
+    scaled = anndata.AnnData(np.array([[0, 1.5], [-0.5, 2]], dtype=np.float32))
+    cellring.convert(scaled, tmp_path / "scaled")
+    loader = cellring.Loader(tmp_path / "scaled", normalize=True, log1p=True, to="numpy")
+    with pytest.raises(cellring.InputError, match=r'-0\.5 .* load counts, which cellring\.convert takes by layer="counts" or raw=True'):
+        next(iter(loader))

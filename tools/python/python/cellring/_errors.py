@@ -77,6 +77,10 @@ _CALLED = (
     ("allow rounding to get the nearest f32, or ask for values of the source's type", 'give allow_rounding=True, or dtype="source"'),
     ("would be infinite as f16; choose f32 values", 'would be infinite as float16; give dtype="float32"'),
     ("would be infinite as bf16; choose f32 values", 'would be infinite as bfloat16; give dtype="float32"'),
+    (
+        "load counts, which `cellring convert` takes from a layer or from raw if the input has them",
+        'load counts, which cellring.convert takes by layer="counts" or raw=True if the input has them',
+    ),
     ("choose f32, f16 or bf16 values", 'give dtype="float32", "float16" or "bfloat16"'),
     (
         "join the stores by the genes that all have (inner), that any has (outer), or by a list",
