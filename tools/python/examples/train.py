@@ -58,10 +58,11 @@ def clusters(store: str, n_clusters: int = 4, rounds: int = 20) -> np.ndarray:
     while len(centres) < n_clusters:
         unlike = (cells @ centres.T).max(axis=1).argmin()
         centres = np.vstack([centres, cells[unlike]])
-    for _ in range(rounds):
-        labels = (cells @ centres.T).argmax(axis=1)
+    labels = (cells @ centres.T).argmax(axis=1)
+    for _ in range(rounds - 1):
         centres = np.stack([cells[labels == label].sum(axis=0) for label in range(n_clusters)])
         centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+        labels = (cells @ centres.T).argmax(axis=1)
     return labels
 
 
