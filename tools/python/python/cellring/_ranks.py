@@ -45,10 +45,10 @@ def rank_and_world_size() -> tuple[int, int]:
 
 
 def _of_jax() -> tuple[int, int] | None:
-    jax = sys.modules.get("jax")
-    is_initialized = getattr(getattr(jax, "distributed", None), "is_initialized", None)
-    # Otherwise asking would start the backend, and with it take the GPU's memory.
-    if jax is None or is_initialized is None or not is_initialized():
+    jax, state = sys.modules.get("jax"), sys.modules.get("jax._src.distributed")
+    # Otherwise asking would start the backend, and with it take the GPU's memory. `jax.distributed.is_initialized` says the same, but is not
+    # in jax 0.4.30, where two processes would get the same cells.
+    if jax is None or getattr(getattr(state, "global_state", None), "client", None) is None:
         return None
     return int(jax.process_index()), int(jax.process_count())
 
