@@ -4,7 +4,7 @@
 #     bash tests/all.sh [--yes] [--without-torch] [ARGUMENTS OF CARGO TEST]
 #
 # It says what it installs. If packages of the system are missing, it calls sudo only with --yes or CI=true; otherwise, unless it runs as
-# root, it prints the commands and stops. --without-torch spares 7 GB: the Python package is then tested without torch, and what is skipped is said.
+# root, it prints the commands and stops. --without-torch spares 8 GB: the Python package is then tested without torch, and what is skipped is said.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

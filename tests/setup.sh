@@ -69,17 +69,17 @@ environments=(
     ".venv-anndata-0.12-pandas-3 tests/python/environments/anndata-0.12-pandas-3.txt   3.11 3.14 0.8"
     ".venv-anndata-0.13         tests/python/environments/anndata-0.13.txt             3.12 3.14 0.8"
 )
-# The Python package is tested with torch and what trains with it, in an environment of its own; tests/python.sh uses it. It takes 7 GB, while it is
+# The Python package is tested with torch and what trains with it, in an environment of its own; tests/python.sh uses it. It takes 8 GB, while it is
 # made 4 more for what is downloaded, and what the tests are built of needs room as well.
 torch_gb=20
 free_gb=$(($(df --output=avail -k . | tail -n 1) >> 20))
 if $with_torch && [ ! -e .venv-torch/made-of ] && [ "$free_gb" -lt $torch_gb ]; then
-    say "skips torch, Lightning, scvi-tools and jax: $free_gb GB are free here, and the tests with them need $torch_gb; make room and run this again to test" \
+    say "skips torch, Lightning, scvi-tools, jax and Ray Train: $free_gb GB are free here, and the tests with them need $torch_gb; make room and run this again to test" \
         "the Python package with them"
 elif $with_torch; then
-    environments+=(".venv-torch            tools/python/tests/requirements.txt            3.12 3.14 7")
+    environments+=(".venv-torch            tools/python/tests/requirements.txt            3.12 3.14 8")
 else
-    say "skips torch, Lightning, scvi-tools and jax, because of --without-torch: the Python package is tested without them"
+    say "skips torch, Lightning, scvi-tools, jax and Ray Train, because of --without-torch: the Python package is tested without them"
 fi
 
 make_environment() {

