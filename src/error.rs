@@ -301,7 +301,9 @@ fn kind_of_format(error: &FormatError) -> ErrorKind {
     match error {
         FormatError::Io { .. } => ErrorKind::Io,
         FormatError::NotAStore { .. } => ErrorKind::NotAStore,
-        FormatError::Version { .. } | FormatError::Feature { .. } => ErrorKind::Version,
+        FormatError::Version { .. } | FormatError::LinkVersion { .. } | FormatError::Feature { .. } => {
+            ErrorKind::Version
+        }
         FormatError::Length { .. }
         | FormatError::Checksum { .. }
         | FormatError::Invalid { .. }
@@ -453,6 +455,7 @@ fn path_of_format(error: &FormatError) -> Option<&Path> {
         FormatError::NoMatrix { store, .. } => Some(store),
         FormatError::Io { file, .. }
         | FormatError::Version { file, .. }
+        | FormatError::LinkVersion { file, .. }
         | FormatError::Feature { file, .. }
         | FormatError::Length { file, .. }
         | FormatError::Checksum { file, .. }

@@ -106,8 +106,8 @@ def _crc64_table() -> list[int]:
     return table
 
 
-def fingerprint_of(data: bytes) -> int:
-    """Section 12: CRC-64/NVME of the length and of samples."""
+def fingerprint_of(data: bytes, pieces: list[tuple[int, int]]) -> int:
+    """Section 12: CRC-64/NVME of the length, of samples, and of the pieces."""
     n, mask = len(data), (1 << 64) - 1
     seen = [struct.pack("<Q", n), data[:65_536]]
     if n > 65_536:
@@ -118,6 +118,7 @@ def fingerprint_of(data: bytes) -> int:
             z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
             at = k * (n // 256) + (z ^ z >> 31) % max(1, n // 256 - 4096)
             seen.append(data[at:at + 4096])
+    seen += [data[at:at + size] for at, size in pieces]
     table, crc = _crc64_table(), mask
     for byte in b"".join(seen):
         crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
@@ -651,8 +652,9 @@ class Store:
         kept, at = data[64:68], 68
         for _ in range(n_files):
             at += 2 + struct.unpack_from("<H", data, at)[0]
-            kept += bytes(2) + data[at:at + 8] + bytes(12) + data[at + 20:at + 28]
-            at += 28
+            end_of_file = at + 32 + 12 * struct.unpack_from("<I", data, at + 28)[0]
+            kept += bytes(2) + data[at:at + 8] + bytes(12) + data[at + 20:end_of_file]
+            at = end_of_file
         return kept + data[at:end] + data[aligned(end, 64):]
 
     def check_link(self) -> None:
@@ -666,14 +668,18 @@ class Store:
         if self.check_crc and crc != crc32c(data[:60]):
             damaged(INDEX, 0, f"the CRC of its header is {crc32c(data[:60]):08x}, but it states {crc:08x}")
         if (version, width, n_obs, nnz, zero, store_id, zero2) != (
-                1, 2 if m.max_obs_nnz <= 65_535 else 4, m.n_obs, m.nnz, 0, m.store_id, 0):
+                2, 2 if m.max_obs_nnz <= 65_535 else 4, m.n_obs, m.nnz, 0, m.store_id, 0):
             damaged(INDEX, 0, "its header is not that of the store")
         place = Cursor(data[64:64 + n_bytes], INDEX, 64)
         take = lambda form: struct.unpack(f"<{form}", place.take(struct.calcsize(f"<{form}"), "the description"))
         text = lambda: place.take(take("H")[0], "a text of the description").decode()
         self.sources: list[bytes] = []
         for _ in range(take("I")[0]):
-            path, n, seconds, nanos, fingerprint = text(), *take("QqIQ")
+            path, n, seconds, nanos, fingerprint, n_pieces = text(), *take("QqIQI")
+            pieces = [take("QI") for _ in range(n_pieces)]
+            ends = [0, *(at + size for at, size in pieces)]
+            if any(not size or at < end for (at, size), end in zip(pieces, ends)) or ends[-1] > n or sum(size for _, size in pieces) > 1 << 22:
+                damaged(INDEX, None, f"the pieces of {path!r} do not ascend within it, or are more than 4 MiB")
             if any(part in ("", ".", "..") for part in path.split("/")):
                 damaged(INDEX, None, f"the path {path!r} is not a plain relative one")
             real = (self.root / path).resolve()
@@ -683,7 +689,7 @@ class Store:
             if (status.st_size, status.st_mtime_ns) != (n, seconds * 10**9 + nanos):
                 damaged(path, None, "it has changed since it was linked")
             self.sources.append(real.read_bytes())
-            if fingerprint_of(self.sources[-1]) != fingerprint:
+            if fingerprint_of(self.sources[-1], pieces) != fingerprint:
                 damaged(path, None, "its fingerprint is not the one in the index")
         lists: list[np.ndarray] = []
         inputs: list[tuple[int, int, int | None]] = [(n_obs, nnz, None)]

@@ -8,6 +8,8 @@ pub(crate) const SHARD_MAGIC: [u8; 8] = *b"CLRSHARD";
 pub(crate) const INDEX_MAGIC: [u8; 8] = *b"CLRINDEX";
 /// First bytes of the index of a linked store.
 pub(crate) const LINK_MAGIC: [u8; 8] = *b"CLRLINKS";
+/// Version of that index.
+pub(crate) const LINK_VERSION: u32 = 2;
 /// What the manifest of a linked store names among its features.
 pub(crate) const LINKED_FEATURE: &str = "linked";
 /// What it names besides if its obs are those of several inputs.

@@ -36,6 +36,20 @@ pub enum FormatError {
         /// Version this crate reads.
         expected: u32,
     },
+    /// The index of a linked store has another version than the one this crate reads.
+    #[error(
+        "{}: the store was linked by another version of cellring (its index has version {found}, expected {expected}); link its files again, \
+         with --force if it is to have the same name",
+        file.display()
+    )]
+    LinkVersion {
+        /// The index.
+        file: PathBuf,
+        /// Version of the index.
+        found: u32,
+        /// Version this crate reads.
+        expected: u32,
+    },
     /// The store needs features that this version does not know.
     #[error("{}: the store needs the unknown feature {feature:?}; update cellring to read it", file.display())]
     Feature {

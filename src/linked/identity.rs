@@ -2,11 +2,12 @@
 
 use std::fs::{File, Metadata};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use crc_fast::{CrcAlgorithm, Digest};
 
-use crate::format::linked::LinkedFile;
+use crate::format::linked::{LinkedFile, MAX_PIECES_BYTES, Piece};
 
 /// Bytes at both ends that are looked at: headers of HDF5 lie at the front, what was added last at the end.
 const END_BYTES: u64 = 64 << 10;
@@ -14,6 +15,10 @@ const END_BYTES: u64 = 64 << 10;
 const N_SAMPLES: u64 = 256;
 /// Length of a sample.
 const SAMPLE_BYTES: u64 = 4096;
+/// Length of the longest file whose samples are all of it.
+const SAMPLED_BYTES: u64 = N_SAMPLES * SAMPLE_BYTES;
+/// Most pieces of a file.
+pub(crate) const MAX_PIECES: usize = (MAX_PIECES_BYTES / SAMPLE_BYTES) as usize;
 /// Length of the longest file that is read as a whole for its samples.
 const WHOLE_BYTES: u64 = 2 * END_BYTES + N_SAMPLES * SAMPLE_BYTES;
 
@@ -56,11 +61,76 @@ impl Stamp {
     }
 }
 
-/// The checksum (CRC-64/NVME) of samples of a file of this length.
+/// The pieces by which it is seen that what is in `ranges` of a file of this length changed: all of it if that is few pieces of not many
+/// bytes, else a sample of each of `most` parts of it, the first and the last bytes among them. None of a file that is sampled as a whole.
+pub(crate) fn pieces(ranges: &[Range<u64>], bytes: u64, most: usize) -> Vec<Piece> {
+    if bytes <= SAMPLED_BYTES {
+        return Vec::new();
+    }
+    let within = ranges.iter().map(|range| range.start..range.end.min(bytes));
+    let mut within: Vec<Range<u64>> = within.filter(|range| range.start < range.end).collect();
+    within.sort_unstable_by_key(|range| range.start);
+    let runs = merged(within);
+    let total: u64 = runs.iter().map(|run| run.end - run.start).sum();
+    let most = most.clamp(1, MAX_PIECES);
+    let chosen = match runs.len() <= most && total <= MAX_PIECES_BYTES {
+        true => runs,
+        false => merged(samples(&runs, total, most as u64)),
+    };
+    let piece = |range: Range<u64>| Piece {
+        offset_bytes: range.start,
+        n_bytes: (range.end - range.start) as u32,
+    };
+    chosen.into_iter().map(piece).collect()
+}
+
+/// Ranges that ascend, those that touch as one.
+fn merged(ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+/// Samples of runs that have `total` bytes together: one in each of `n` equal parts, within one run; the whole of a run that is short.
+fn samples(runs: &[Range<u64>], total: u64, n: u64) -> Vec<Range<u64>> {
+    let part_at = |k: u64| (u128::from(total) * u128::from(k) / u128::from(n)) as u64;
+    let mut run_at = 0;
+    let mut runs = runs.iter();
+    let mut run = runs.next();
+    let sample = |k: u64| {
+        let (start, end) = (part_at(k), part_at(k + 1));
+        let room = (end - start).saturating_sub(SAMPLE_BYTES);
+        let at = match k {
+            0 => start,
+            _ if k + 1 == n => end - 1,
+            _ => start + scattered(total ^ k) % room.max(1),
+        };
+        while let Some(before) = run.filter(|run| run_at + (run.end - run.start) <= at) {
+            run_at += before.end - before.start;
+            run = runs.next();
+        }
+        let run = run?;
+        match run.end - run.start <= SAMPLE_BYTES {
+            true => Some(run.clone()),
+            false => {
+                let start = (run.start + (at - run_at)).min(run.end - SAMPLE_BYTES);
+                Some(start..start + SAMPLE_BYTES)
+            }
+        }
+    };
+    (0..n).map_while(sample).collect()
+}
+
+/// The checksum (CRC-64/NVME) of samples of a file of this length, and of pieces of it.
 ///
 /// # Errors
 /// If they cannot be read.
-pub(crate) fn fingerprint(file: &File, bytes: u64) -> io::Result<u64> {
+pub(crate) fn fingerprint(file: &File, bytes: u64, pieces: &[Piece]) -> io::Result<u64> {
     // Of a short file the samples are most of it, and some bytes are in several: it is read once. A zarr may have tens of thousands.
     let mut whole = Vec::new();
     if bytes <= WHOLE_BYTES {
@@ -92,6 +162,11 @@ pub(crate) fn fingerprint(file: &File, bytes: u64) -> io::Result<u64> {
             add(number * part + within, SAMPLE_BYTES)?;
         }
     }
+    for piece in pieces {
+        let end = piece.end().unwrap_or(u64::MAX);
+        let mut starts = (piece.offset_bytes..end).step_by(END_BYTES as usize);
+        starts.try_for_each(|at| add(at, (end - at).min(END_BYTES)))?;
+    }
     Ok(digest.finalize())
 }
 
@@ -113,7 +188,7 @@ mod tests {
         let path = directory.path().join("file");
         let print = |content: &[u8]| {
             std::fs::write(&path, content).unwrap();
-            fingerprint(&File::open(&path).unwrap(), content.len() as u64).unwrap()
+            fingerprint(&File::open(&path).unwrap(), content.len() as u64, &[]).unwrap()
         };
         for len in [0, 1, 100, 65_536, 65_537, 300_000, 5_000_000] {
             let mut content: Vec<u8> = (0..len).map(|at: u32| (at * 7 + at / 251) as u8).collect();
@@ -140,7 +215,7 @@ mod tests {
         let mut content: Vec<u8> = (0..3_000_000u32).map(|at| (at * 31 / 7 % 253) as u8).collect();
         let print = |content: &[u8]| {
             std::fs::write(&path, content).unwrap();
-            fingerprint(&File::open(&path).unwrap(), content.len() as u64).unwrap()
+            fingerprint(&File::open(&path).unwrap(), content.len() as u64, &[]).unwrap()
         };
         assert_eq!(print(&content), GOLDEN);
         assert_eq!(print(&content[..500_000]), GOLDEN_OF_SHORT);
@@ -148,6 +223,69 @@ mod tests {
         let within = scattered(content.len() as u64 ^ 100) % (part - SAMPLE_BYTES);
         content[(100 * part + within + 7) as usize] ^= 1;
         assert_ne!(print(&content), GOLDEN);
+    }
+
+    #[test]
+    fn pieces_are_all_of_little_and_samples_of_much() {
+        const LONG: u64 = 1 << 40;
+        let range = |piece: &Piece| piece.offset_bytes..piece.end().unwrap();
+        let of = |ranges: &[Range<u64>], bytes, most| -> Vec<Range<u64>> {
+            pieces(ranges, bytes, most).iter().map(range).collect()
+        };
+        let some = [9_000_000..9_000_100, 70..90, 80..95, 95..100];
+        assert_eq!(of(&some, LONG, 9), [70..100, 9_000_000..9_000_100]);
+        assert_eq!(of(&some, SAMPLED_BYTES, 9), []);
+        // What the file does not have is not looked for.
+        assert_eq!(of(&some, 9_000_010, 9), [70..100, 9_000_000..9_000_010]);
+        assert_eq!(of(&[5..5, LONG..u64::MAX], LONG, 9), []);
+
+        // One long run, and many short ones, as those of starts of rows and of nodes of an index.
+        let nodes = (0..5000u64).map(|k| (1 << 30) + k * 1_000_000..(1 << 30) + k * 1_000_000 + 2_600);
+        let long = std::iter::once(1_000..1_000 + (1 << 30));
+        for ranges in [long.collect(), nodes.collect::<Vec<_>>()] {
+            let found = of(&ranges, LONG, MAX_PIECES);
+            assert!(
+                found.len() > MAX_PIECES / 2 && found.len() <= MAX_PIECES,
+                "{}",
+                found.len()
+            );
+            assert!(found.iter().map(|range| range.end - range.start).sum::<u64>() <= MAX_PIECES_BYTES);
+            assert!(found.windows(2).all(|pair| pair[0].end < pair[1].start));
+            let is_within = |found: &Range<u64>| {
+                ranges
+                    .iter()
+                    .any(|range| range.start <= found.start && found.end <= range.end)
+            };
+            assert!(found.iter().all(is_within));
+            assert_eq!(found[0].start, ranges[0].start);
+            assert_eq!(found[found.len() - 1].end, ranges[ranges.len() - 1].end);
+            // Somewhere in each part.
+            let half = found
+                .partition_point(|range| range.start < (ranges[0].start + ranges[ranges.len() - 1].end) / 2);
+            assert!(half.abs_diff(found.len() / 2) <= 2, "{half} of {}", found.len());
+        }
+        let one = of(&[0..10_000_000, 20_000_000..20_000_003], LONG, 1);
+        assert_eq!((one.len(), one[0].clone()), (1, 0..4096));
+    }
+
+    #[test]
+    fn a_byte_of_a_piece_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let mut content: Vec<u8> = (0..9_000_000u32).map(|at| (at * 31 / 7 % 253) as u8).collect();
+        let watched = [300_000..500_000, 3_000_000..3_000_100];
+        let pieces = pieces(&watched, content.len() as u64, MAX_PIECES);
+        let print = |content: &[u8]| {
+            std::fs::write(&path, content).unwrap();
+            fingerprint(&File::open(&path).unwrap(), content.len() as u64, &pieces).unwrap()
+        };
+        let before = print(&content);
+        for at in [300_000, 365_535, 365_536, 499_999, 3_000_000, 3_000_099] {
+            content[at] ^= 1;
+            assert_ne!(print(&content), before, "byte {at}");
+            content[at] ^= 1;
+        }
+        assert_eq!(print(&content), before);
     }
 
     const GOLDEN: u64 = 9_151_133_741_923_391_653;

@@ -68,6 +68,7 @@ impl Link {
             return Err(foreign().into());
         }
         let header = content.bytes(0..INDEX_HEADER_BYTES)?;
+        LinkedLayout::check_version(header, &file)?;
         let description_bytes = LinkedLayout::stated_description_bytes(header).ok_or_else(foreign)?;
         let description_end = INDEX_HEADER_BYTES + description_bytes as usize;
         if description_end > content.len() {

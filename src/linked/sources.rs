@@ -150,7 +150,9 @@ impl SourceFile {
     fn compare(&self, changed_at: i64) -> Result<(), LinkedError> {
         // Cut short meanwhile, it has changed.
         let of_read = |error| self.check_stamp().err().unwrap_or_else(|| self.failed(error));
-        if fingerprint(&self.file, self.linked.bytes).map_err(of_read)? != self.linked.fingerprint {
+        if fingerprint(&self.file, self.linked.bytes, &self.linked.pieces).map_err(of_read)?
+            != self.linked.fingerprint
+        {
             return Err(self.changed("some of its bytes differ".to_owned()));
         }
         let changed = UNIX_EPOCH + Duration::from_nanos(changed_at.max(0) as u64);
@@ -214,7 +216,8 @@ mod tests {
             path: "file".to_owned(),
             bytes: stamp.bytes,
             modified: stamp.modified,
-            fingerprint: fingerprint(&file, stamp.bytes).unwrap(),
+            fingerprint: fingerprint(&file, stamp.bytes, &[]).unwrap(),
+            pieces: vec![],
         };
         SourceFile::open(&directory.join("store"), directory, &linked).unwrap()
     }

@@ -66,6 +66,7 @@ impl LinkedIndex {
         for (piece, &expected) in manifest.index.crc32c.iter().enumerate() {
             verify_piece(&file, bytes, piece, expected)?;
         }
+        LinkedLayout::check_version(bytes, &file)?;
         let n = LinkedLayout::stated_description_bytes(bytes).ok_or_else(damaged)?;
         let description = bytes.get(INDEX_HEADER_BYTES..INDEX_HEADER_BYTES + n as usize);
         let description = Description::from_bytes(description.ok_or_else(damaged)?, &manifest.totals())

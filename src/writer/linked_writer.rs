@@ -1,6 +1,7 @@
 //! Writes a linked store: the tables, and where in their files the values are.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -17,15 +18,19 @@ use crate::Error;
 use crate::format::Manifest;
 use crate::format::constants::{MATRICES_DIRECTORY, matrix_directory};
 use crate::format::file::{Links, open};
-use crate::format::linked::LinkedFile;
+use crate::format::linked::{LinkedFile, Piece};
 use crate::format::manifest::MatrixEntry;
 use crate::linked::LinkedError;
-use crate::linked::identity::{Stamp, fingerprint};
+use crate::linked::identity::{Stamp, fingerprint, pieces};
 use crate::store::Store;
 
 /// A file that was modified within this time may be modified again without its time telling: the clock of filesystems ticks in
 /// milliseconds.
 const SETTLED: Duration = Duration::from_secs(2);
+
+/// Pieces of all files together, about, each of which takes 12 bytes of the index; and those of each file that are kept at least.
+const MOST_PIECES: usize = 1 << 20;
+const LEAST_PIECES: usize = 16;
 
 /// Writes one linked store.
 #[derive(Debug)]
@@ -63,12 +68,16 @@ impl LinkedWriter {
         })
     }
 
-    /// Adds a file, and gives its number.
+    /// Adds a file, and gives its number. `watched`: the bytes that say where values are, such as the index of chunks and the starts of
+    /// rows, which are compared whenever the file is; of many of them only samples, as many as 1,024 (of 10,000 files or more fewer).
+    /// `n_files`: how many files there will be, about.
     ///
     /// # Errors
     /// If it cannot be read, or is not below the root.
-    pub fn add_file(&mut self, path: &Path) -> Result<u32, Error> {
-        let file = look_at(path, &self.root, self.staging.target())?;
+    pub fn add_file(&mut self, path: &Path, watched: &[Range<u64>], n_files: usize) -> Result<u32, Error> {
+        let most = MOST_PIECES / n_files.max(1);
+        let watched = |bytes| pieces(watched, bytes, most.max(LEAST_PIECES));
+        let file = look_at(path, &self.root, self.staging.target(), watched)?;
         self.files.push(file);
         Ok(self.files.len() as u32 - 1)
     }
@@ -179,11 +188,16 @@ impl LinkedWriter {
     }
 }
 
-/// What an index says of a file, and where that is without links on the way.
+/// What an index says of a file, and where that is without links on the way. `pieces`: those of a file of such a length.
 ///
 /// # Errors
 /// As [`LinkedWriter::add_file`].
-pub(super) fn look_at(path: &Path, root: &Path, store: &Path) -> Result<(PathBuf, LinkedFile), Error> {
+pub(super) fn look_at(
+    path: &Path,
+    root: &Path,
+    store: &Path,
+    pieces: impl FnOnce(u64) -> Vec<Piece>,
+) -> Result<(PathBuf, LinkedFile), Error> {
     let failed = |error| LinkedError::Io {
         file: path.to_path_buf(),
         store: store.to_path_buf(),
@@ -203,11 +217,13 @@ pub(super) fn look_at(path: &Path, root: &Path, store: &Path) -> Result<(PathBuf
         .ok_or_else(|| WriteError::Option(format!("{}: its path is not UTF-8; rename it", real.display())))?;
     let file = open(&real, Links::Refused).map_err(failed)?;
     let stamp = Stamp::of(&file).map_err(failed)?;
+    let pieces = pieces(stamp.bytes);
     let linked = LinkedFile {
         path: relative.to_owned(),
         bytes: stamp.bytes,
         modified: stamp.modified,
-        fingerprint: fingerprint(&file, stamp.bytes).map_err(failed)?,
+        fingerprint: fingerprint(&file, stamp.bytes, &pieces).map_err(failed)?,
+        pieces,
     };
     Ok((real, linked))
 }

@@ -202,9 +202,10 @@ impl Forge {
         let mut identifying = index[64..68].to_vec();
         for _ in 0..word(index, 64) {
             at += 2 + usize::from(u16::from_le_bytes([index[at], index[at + 1]]));
-            let (length, fingerprint) = (&index[at..at + 8], &index[at + 20..at + 28]);
-            identifying.extend([&[0; 2], length, &[0; 12], fingerprint].concat());
-            at += 28;
+            let end = at + 32 + 12 * word(index, at + 28);
+            let (length, fingerprint_and_pieces) = (&index[at..at + 8], &index[at + 20..end]);
+            identifying.extend([&[0; 2], length, &[0; 12], fingerprint_and_pieces].concat());
+            at = end;
         }
         identifying.extend_from_slice(&index[at..end]);
         identifying.extend_from_slice(&index[end.next_multiple_of(64)..]);

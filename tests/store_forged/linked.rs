@@ -203,6 +203,18 @@ fn claims_that_no_file_can_hold_are_refused_at_once() {
         assert_refused("a short file", found, expected);
         assert!(bytes < 1 << 20, "{bytes} bytes");
     }
+    let mut older = sound.clone();
+    older.file("index.bin")[8..12].copy_from_slice(&1u32.to_le_bytes());
+    older.seal_linked();
+    older.write(&path);
+    let error = Store::open(&path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Version, "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("version 1, expected 2); link its files again"),
+        "{error}"
+    );
     // It is that number alone.
     let mut again = sound.clone();
     again.seal_linked();

@@ -3,7 +3,8 @@
 use cellring_core::ValueType;
 
 use super::array::{ArrayLayout, ArrayRole, MAX_PATH_BYTES};
-use super::bytes::{Reader, put_text};
+use super::bytes::Reader;
+use super::file::LinkedFile;
 use super::input::{ColumnMap, LinkedInput};
 
 /// Most column maps: each is allocated by itself.
@@ -11,19 +12,6 @@ const MAX_MAPS: u32 = 1 << 16;
 /// How many times their bytes values may take that are in files. Deflate makes of one byte at most 1,032; but chunks that are not there, or
 /// are the same for many places, cost an index next to nothing, and whoever reads them time.
 const MAX_EXPANSION: u64 = 1100;
-
-/// A file of the source, and how it is recognised.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LinkedFile {
-    /// From the root below which all of them are: plain components, one after the other.
-    pub(crate) path: String,
-    /// Length.
-    pub(crate) bytes: u64,
-    /// When it was last modified: seconds since 1970, and nanoseconds.
-    pub(crate) modified: (i64, u32),
-    /// Checksum of samples of its bytes.
-    pub(crate) fingerprint: u64,
-}
 
 /// The numbers of a matrix that its description has to agree with.
 #[derive(Clone, Copy, Debug)]
@@ -55,13 +43,7 @@ impl Description {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend((self.files.len() as u32).to_le_bytes());
-        for file in &self.files {
-            put_text(&file.path, &mut out);
-            out.extend(file.bytes.to_le_bytes());
-            out.extend(file.modified.0.to_le_bytes());
-            out.extend(file.modified.1.to_le_bytes());
-            out.extend(file.fingerprint.to_le_bytes());
-        }
+        self.files.iter().for_each(|file| file.put(&mut out));
         if !self.is_joined {
             self.inputs.iter().for_each(|input| input.put_arrays(&mut out));
             return out;
@@ -95,7 +77,9 @@ impl Description {
 
     fn take(reader: &mut Reader<'_>, totals: &Totals) -> Option<Self> {
         let n_files = reader.u32()?;
-        let files = (0..n_files).map(|_| file(reader)).collect::<Option<_>>()?;
+        let files = (0..n_files)
+            .map(|_| LinkedFile::take(reader))
+            .collect::<Option<_>>()?;
         if !totals.is_joined {
             let input = LinkedInput {
                 n_obs: totals.n_obs,
@@ -133,6 +117,7 @@ impl Description {
         if let Some(file) = self.files.iter().find(|file| !is_plain(&file.path)) {
             return Err(format!("{:?} is not a plain relative path", file.path));
         }
+        self.files.iter().try_for_each(LinkedFile::check_pieces)?;
         let is_plain_input =
             |input: &LinkedInput| input.map.is_none() && input.arrays[1].value_type == totals.value_type;
         let fits = match self.inputs.as_slice() {
@@ -229,15 +214,6 @@ fn is_plain(path: &str) -> bool {
         && components.all(|component| !matches!(component, "" | "." | ".."))
 }
 
-fn file(reader: &mut Reader<'_>) -> Option<LinkedFile> {
-    Some(LinkedFile {
-        path: reader.text()?,
-        bytes: reader.u64()?,
-        modified: (reader.i64()?, reader.u32()?),
-        fingerprint: reader.u64()?,
-    })
-}
-
 fn map(reader: &mut Reader<'_>) -> Option<ColumnMap> {
     let n = reader.u32()? as usize;
     let words = reader.take(n.checked_mul(4)?)?.as_chunks::<4>().0;
@@ -251,7 +227,7 @@ mod tests {
     use cellring_filters::Filter;
 
     use super::*;
-    use crate::format::linked::LinkedArray;
+    use crate::format::linked::{LinkedArray, Piece};
 
     const ONE: Totals = Totals {
         n_obs: 9,
@@ -288,6 +264,16 @@ mod tests {
                 bytes: 1 << 40,
                 modified: (-3, 999_999_999),
                 fingerprint: u64::MAX,
+                pieces: vec![
+                    Piece {
+                        offset_bytes: 7,
+                        n_bytes: 3,
+                    },
+                    Piece {
+                        offset_bytes: 1 << 33,
+                        n_bytes: 4 << 10,
+                    },
+                ],
             }],
             is_joined: false,
             maps: vec![],
@@ -430,11 +416,13 @@ mod tests {
         // The columns have 8 bytes each.
         for (file_bytes, n_values, is_sound) in [(10, 1375, true), (9, 1375, false), (0, 1375, false)] {
             let mut found = description();
+            found.files[0].pieces.clear();
             found.files[0].bytes = file_bytes;
             found.inputs[0].n_values = n_values;
             assert_eq!(found.check(&totals).is_ok(), is_sound, "{file_bytes} bytes");
         }
         let mut found = description();
+        found.files[0].pieces.clear();
         found.inputs[0].n_values = totals.nnz;
         (found.files[0].bytes, found.inputs[0].arrays[0].layout) = (5, ArrayLayout::Implied);
         (
@@ -450,6 +438,7 @@ mod tests {
             "{rule}"
         );
         let mut found = joined();
+        found.files[0].pieces.clear();
         found.inputs[1].n_values = u64::MAX - 20;
         let all = Totals {
             nnz: u64::MAX,

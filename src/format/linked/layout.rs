@@ -1,7 +1,10 @@
 //! Where the sections of the index of a linked store are, and its header.
 
+use std::path::Path;
+
+use crate::format::FormatError;
 use crate::format::checksum::crc32c;
-use crate::format::constants::{INDEX_HEADER_BYTES, LINK_MAGIC, SECTION_ALIGNMENT, VERSION};
+use crate::format::constants::{INDEX_HEADER_BYTES, LINK_MAGIC, LINK_VERSION, SECTION_ALIGNMENT};
 
 use super::EXTENT_BYTES;
 
@@ -84,7 +87,7 @@ impl LinkedLayout {
     pub(crate) fn header(&self, store_id: [u8; 16]) -> [u8; INDEX_HEADER_BYTES] {
         let mut header = [0; INDEX_HEADER_BYTES];
         header[..8].copy_from_slice(&LINK_MAGIC);
-        header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        header[8..12].copy_from_slice(&LINK_VERSION.to_le_bytes());
         header[12..16].copy_from_slice(&self.count_bytes.to_le_bytes());
         header[16..24].copy_from_slice(&self.n_obs.to_le_bytes());
         header[24..32].copy_from_slice(&self.nnz.to_le_bytes());
@@ -93,6 +96,22 @@ impl LinkedLayout {
         let crc = crc32c(&header[..60]);
         header[60..].copy_from_slice(&crc.to_le_bytes());
         header
+    }
+
+    /// Whether a header is that of an index of the version that is read.
+    ///
+    /// # Errors
+    /// If it is that of another one.
+    pub(crate) fn check_version(header: &[u8], file: &Path) -> Result<(), FormatError> {
+        let found = header.strip_prefix(&LINK_MAGIC).and_then(<[u8]>::first_chunk);
+        match found.map(|&found| u32::from_le_bytes(found)) {
+            Some(found) if found != LINK_VERSION => Err(FormatError::LinkVersion {
+                file: file.to_path_buf(),
+                found,
+                expected: LINK_VERSION,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Length of the description that a header states.

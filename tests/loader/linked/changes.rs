@@ -258,7 +258,7 @@ fn files_lie_below_the_store_or_a_root_that_was_named() {
         ] {
             writer.write_table(kind, &schema, batches.into_iter().map(Ok::<_, cellring::Error>))?;
         }
-        writer.add_file(&at("files/a.bin"))?;
+        writer.add_file(&at("files/a.bin"), &[], 1)?;
         writer.set_matrix(&matrix)?;
         writer.finish().map(drop)
     };

@@ -355,7 +355,7 @@ pub(super) fn link_all(store: &Path, files: &[&Path], matrix: &SourceMatrix) -> 
         writer.write_table(kind, &schema, batches.into_iter().map(Ok::<_, cellring::Error>))?;
     }
     for file in files {
-        writer.add_file(file)?;
+        writer.add_file(file, &[], 1)?;
     }
     writer.set_matrix(matrix)?;
     writer.finish().map(drop)

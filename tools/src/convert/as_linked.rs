@@ -1,7 +1,7 @@
 //! Whether the inputs of a linked store still have what was linked of them.
 //!
-//! A store watches the files that its matrices are in. A conversion reads more of the inputs: where rows begin, `obs` and `var`, which the
-//! store has copied.
+//! A store watches the files that its matrices are in. A conversion reads more of the inputs: `obs` and `var`, which the store has copied, and
+//! where all rows begin, of which the store watches samples.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -78,7 +78,12 @@ fn elsewhere(matrix: &Store, selected: &SelectedMatrix) -> Result<Option<PathBuf
     let arrays = stored
         .iter()
         .flat_map(|rows| rows.indices.iter().chain([&rows.data]));
-    let read: HashSet<PathBuf> = arrays.flat_map(|array| &array.files).map(real).collect();
+    let of_rows = stored.iter().flat_map(|rows| &rows.row_starts);
+    let files = arrays.flat_map(|array| &array.files);
+    let read: HashSet<PathBuf> = files
+        .chain(of_rows.map(|watched| &watched.file))
+        .map(real)
+        .collect();
     let is_document = |file: &PathBuf| {
         let name = file.file_name().unwrap_or_default();
         ZARR_DOCUMENTS.iter().any(|document| name == *document)

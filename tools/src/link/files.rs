@@ -1,6 +1,7 @@
 //! The files of a linked store by their numbers, and matrices that name them so.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use cellring::writer::{
@@ -14,6 +15,8 @@ use crate::convert::{ConvertError, SelectedMatrix};
 pub(super) struct Files {
     pub(super) writer: LinkedWriter,
     numbers: HashMap<PathBuf, u32>,
+    /// The bytes of files that say where values are.
+    watched: HashMap<PathBuf, Vec<Range<u64>>>,
 }
 
 impl Files {
@@ -22,7 +25,18 @@ impl Files {
         Ok(Self {
             writer: LinkedWriter::create(output, root, replace)?,
             numbers: HashMap::new(),
+            watched: HashMap::new(),
         })
+    }
+
+    /// Has the bytes compared that say where these rows are. They are given before a file is added.
+    pub(super) fn watch(&mut self, rows: &StoredRows) {
+        let arrays = rows.indices.iter().chain([&rows.data]);
+        let of_arrays = arrays.flat_map(|array| &array.watched);
+        for watched in of_arrays.chain(&rows.row_starts) {
+            let ranges = self.watched.entry(watched.file.clone()).or_default();
+            ranges.extend_from_slice(&watched.ranges);
+        }
     }
 
     /// The number of a file, which is added if it has none.
@@ -30,7 +44,10 @@ impl Files {
         if let Some(&number) = self.numbers.get(path) {
             return Ok(number);
         }
-        let number = self.writer.add_file(path)?;
+        let number = {
+            let watched = self.watched.get(path).map_or(&[][..], Vec::as_slice);
+            self.writer.add_file(path, watched, self.watched.len())?
+        };
         self.numbers.insert(path.to_path_buf(), number);
         Ok(number)
     }
@@ -69,6 +86,9 @@ impl Files {
             }
             let indices = stored.indices.map(|array| self.array(array)).transpose()?;
             let data = self.array(stored.data)?;
+            for watched in &stored.row_starts {
+                self.number(&watched.file)?;
+            }
             let file = match first {
                 Some(file) => file,
                 // It is a file, which its arrays are in.

@@ -121,6 +121,7 @@ fn link_here(
         .iter()
         .map(|selected| stored(selected, &options.open));
     let stored = stored.collect::<Result<Vec<_>, _>>()?;
+    stored.iter().flatten().for_each(|rows| files.watch(rows));
     // The first of them is what an input is found by.
     let mut first_files = Vec::with_capacity(inputs.len());
     for input in inputs {

@@ -22,6 +22,7 @@ mod linked;
 mod linked_checksums;
 mod linked_digests;
 mod linked_joined;
+mod linked_watched;
 mod linked_zarr;
 mod machines;
 mod matrices;

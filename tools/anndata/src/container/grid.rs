@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::array::pipeline_of;
 use super::limits::{MAX_ABSENT_CHUNKS, MAX_CHUNK_BYTES, MAX_EXPANSION, too_large_chunks};
 use super::{
-    ElementType, Placement, SourceFile, StoredArray, StoredChunk, StoredExtents, StoredRun, Tile,
+    ElementType, Placement, SourceFile, StoredArray, StoredChunk, StoredExtents, StoredRun, Tile, Watched,
     stored_value_type,
 };
 use crate::error::Result;
@@ -29,6 +29,7 @@ pub(crate) struct Grid {
     filters: Vec<Filter>,
     pipeline: Pipeline,
     fill: Vec<u8>,
+    said_by: Vec<Range<u64>>,
 }
 
 impl Grid {
@@ -111,6 +112,7 @@ impl Grid {
             filters: description.filters,
             pipeline,
             fill,
+            said_by: description.said_by,
         })
     }
 
@@ -196,6 +198,10 @@ impl Grid {
             },
             extents,
             fill: self.fill.clone(),
+            watched: vec![Watched {
+                file: self.file.file_path().to_owned(),
+                ranges: self.said_by.clone(),
+            }],
         })
     }
 

@@ -34,7 +34,7 @@ pub(crate) use grid::Grid;
 pub(crate) use int::IntKind;
 pub(crate) use regular::open_regular;
 pub(crate) use stored::stored_value_type;
-pub use stored::{StoredArray, StoredChunk, StoredExtents, StoredRun};
+pub use stored::{StoredArray, StoredChunk, StoredExtents, StoredRun, Watched};
 
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,8 @@ pub(crate) trait Foreign: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// In one clause, why they cannot be read there.
     fn stored(&self, value_type: ValueType) -> Result<StoredArray, String>;
+    /// The bytes that say where its chunks are, and those of the chunks too if it is `whole`.
+    fn watched(&self, whole: bool) -> Vec<Watched>;
 }
 
 /// Where the elements of a dataset lie.
@@ -118,6 +120,8 @@ pub(crate) struct Description {
     pub(crate) placement: Placement,
     pub(crate) filters: Vec<Filter>,
     pub(crate) fill: Option<Vec<u8>>,
+    /// The bytes of the file that say so; nothing of what is foreign.
+    pub(crate) said_by: Vec<Range<u64>>,
 }
 
 /// Reads the structure of an input.

@@ -1,5 +1,6 @@
 //! Where an array is in files, for those who read it there themselves.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use cellring_core::{ValueClass, ValueType};
@@ -24,6 +25,17 @@ pub struct StoredArray {
     pub filters: Vec<Filter>,
     /// The element that chunks consist of that were never written, as it would be stored.
     pub fill: Vec<u8>,
+    /// The bytes that say what was said here: headers, and indexes of chunks.
+    pub watched: Vec<Watched>,
+}
+
+/// Bytes of a file that say where values are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// The file.
+    pub file: PathBuf,
+    /// The bytes, in any order; those beyond the end of the file are not there.
+    pub ranges: Vec<Range<u64>>,
 }
 
 /// Where the elements of an array are.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cellring_core::{ValueClass, ValueType};
 
-use crate::container::{Array, Class, ElementType, IntKind, Kind, SourceFile};
+use crate::container::{Array, Class, ElementType, IntKind, Kind, SourceFile, Watched};
 use crate::error::{ReadError, Result};
 
 /// The arrays of a sparse matrix, with an `indptr` that is known to fit them. The major axis is the one `indptr` cuts: rows
@@ -17,6 +17,8 @@ pub(crate) struct Compressed {
     pub(super) n_minor: u64,
     pub(super) value_type: ValueType,
     pub(super) indptr: Vec<u64>,
+    /// The bytes that `indptr` was read from.
+    pub(super) row_starts: Vec<Watched>,
     pub(super) indices: Array,
     pub(super) data: Array,
     indices_kind: IntKind,
@@ -107,6 +109,7 @@ impl Compressed {
                 indptr.len()
             )));
         }
+        let row_starts = indptr.watched(true);
         let indptr = read_indptr(&indptr, indptr_kind, data.len())?;
         Ok(Self {
             file: Arc::clone(file),
@@ -114,6 +117,7 @@ impl Compressed {
             n_minor,
             value_type,
             indptr,
+            row_starts,
             indices,
             indices_kind,
             data,

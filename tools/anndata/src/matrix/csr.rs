@@ -59,13 +59,19 @@ impl Csr {
 
 impl RowSource for Csr {
     fn stored(&self) -> std::result::Result<Vec<StoredRows>, NotStored> {
-        let Compressed { indices, data, .. } = &self.arrays;
+        let Compressed {
+            indices,
+            data,
+            row_starts,
+            ..
+        } = &self.arrays;
         let explain = |reason| self.not_stored(reason);
         Ok(vec![StoredRows {
             n_obs: self.n_obs(),
             column_map: None,
             indices: Some(indices.stored().map_err(explain)?),
             data: data.stored().map_err(explain)?,
+            row_starts: row_starts.clone(),
         }])
     }
 

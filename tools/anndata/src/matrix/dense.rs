@@ -91,6 +91,7 @@ impl RowSource for Dense {
             column_map: None,
             indices: None,
             data: self.grid.stored().map_err(|reason| self.not_stored(reason))?,
+            row_starts: Vec::new(),
         }])
     }
 

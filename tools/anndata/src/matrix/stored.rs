@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::container::StoredArray;
+use crate::container::{StoredArray, Watched};
 
 /// Where the entries of an input are that is stored by rows: of each row the columns, ascending or not, and the values, row after row.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct StoredRows {
     pub indices: Option<StoredArray>,
     /// Their values.
     pub data: StoredArray,
+    /// The bytes that say where in these arrays each row begins.
+    pub row_starts: Vec<Watched>,
 }
 
 /// Why the entries of a matrix cannot be read where they are.

@@ -38,6 +38,7 @@ pub(crate) struct Array {
     filters: Vec<Filter>,
     pipeline: Pipeline,
     fill: Vec<u8>,
+    said_by: Vec<Range<u64>>,
     /// The decoded chunk in which the last window ended, when decoding it again would cost a good part of the next one.
     tail: Mutex<Option<(usize, Vec<u8>)>>,
 }
@@ -153,6 +154,7 @@ impl Array {
             filters: description.filters,
             pipeline,
             fill,
+            said_by: description.said_by,
             tail: Mutex::new(None),
         })
     }

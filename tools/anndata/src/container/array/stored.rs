@@ -4,7 +4,9 @@ use cellring_filters::Pipeline;
 
 use super::Array;
 use crate::container::limits::MAX_ABSENT_CHUNKS;
-use crate::container::stored::{StoredArray, StoredChunk, StoredExtents, StoredRun, stored_value_type};
+use crate::container::stored::{
+    StoredArray, StoredChunk, StoredExtents, StoredRun, Watched, stored_value_type,
+};
 use crate::container::{Chunk, Placement};
 
 impl Array {
@@ -52,7 +54,36 @@ impl Array {
             },
             extents,
             fill: self.fill.clone(),
+            watched: self.watched(false),
         })
+    }
+
+    /// The bytes that say where it is, and its own too if it is `whole`.
+    pub(crate) fn watched(&self, whole: bool) -> Vec<Watched> {
+        let mut ranges = self.said_by.clone();
+        let of = |offset_bytes: u64, n_bytes: u64| offset_bytes..offset_bytes.saturating_add(n_bytes);
+        match &self.placement {
+            Placement::Foreign(foreign) => return foreign.watched(whole),
+            Placement::Contiguous {
+                offset_bytes: Some(offset),
+            } if whole => ranges.push(of(*offset, self.len.saturating_mul(self.width_bytes as u64))),
+            Placement::Chunked {
+                chunk_elements,
+                chunks,
+            } if whole => {
+                let plain_bytes = chunk_elements.saturating_mul(self.width_bytes as u64);
+                ranges.extend(chunks.iter().map(|chunk| match chunk.stored_bytes {
+                    // Its index does not say.
+                    0 => of(chunk.offset_bytes, plain_bytes),
+                    bytes => of(chunk.offset_bytes, bytes),
+                }));
+            }
+            _ => {}
+        }
+        vec![Watched {
+            file: self.file.file_path().to_owned(),
+            ranges,
+        }]
     }
 
     fn stored_chunks(&self, elements: u64, chunks: &[Chunk]) -> Result<StoredExtents, String> {

@@ -3,8 +3,9 @@
 //! Whatever the structures of a file claim, or refer to in circles, is read before it is acted upon. So a limit on the bytes that
 //! one call reads is one on its time and memory.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
+use std::ops::Range;
 
 use hdf5_reader::error::Error;
 use hdf5_reader::{FileStorage, Storage, StorageBuffer};
@@ -21,6 +22,8 @@ const MAX_READ_BYTES: usize = 256 << 20;
 thread_local! {
     /// Bytes that the current call of this thread may still read.
     static LEFT_BYTES: Cell<u64> = const { Cell::new(0) };
+    /// What this thread has read, if that is noted.
+    static READ: RefCell<Option<Vec<Range<u64>>>> = const { RefCell::new(None) };
 }
 
 /// A file that is read within limits.
@@ -44,6 +47,13 @@ pub(super) fn metered<T>(len_bytes: u64, call: impl FnOnce() -> T) -> T {
     outcome
 }
 
+/// Runs a call on this thread, and gives what it read of the file.
+pub(super) fn noted<T>(call: impl FnOnce() -> T) -> (T, Vec<Range<u64>>) {
+    let before = READ.replace(Some(Vec::new()));
+    let outcome = call();
+    (outcome, READ.replace(before).unwrap_or_default())
+}
+
 impl Storage for Metered {
     fn len(&self) -> u64 {
         self.file.len()
@@ -63,6 +73,11 @@ impl Storage for Metered {
                 ));
             }
         }
+        READ.with_borrow_mut(|read| {
+            if let Some(read) = read {
+                read.push(offset..offset.saturating_add(len as u64));
+            }
+        });
         self.file.read_range(offset, len)
     }
 }
@@ -70,6 +85,27 @@ impl Storage for Metered {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_call_reads_is_noted() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 20).unwrap();
+        let storage = Metered::new(file).unwrap();
+        let read =
+            |at: u64, len: usize| metered(storage.len(), || storage.read_range(at, len).map(drop)).unwrap();
+        read(0, 1);
+        let (inner, outer) = noted(|| {
+            read(7, 5);
+            let ((), inner) = noted(|| read(100, 1));
+            read(9, 0);
+            inner
+        });
+        read(0, 1);
+        assert_eq!(
+            (inner.as_slice(), &outer[..]),
+            (&[100..101, 9..9][..1], &[7..12, 9..9][..])
+        );
+    }
 
     #[test]
     fn a_call_reads_so_much_and_no_more() {

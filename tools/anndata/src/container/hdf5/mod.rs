@@ -8,6 +8,7 @@ mod placement;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::fs::File;
+use std::iter;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cellring_core::caught::caught;
@@ -18,13 +19,16 @@ use hdf5_reader::{Hdf5File, OpenOptions, RawAttribute, Storage};
 
 use super::{Attribute, Container, Description, Fault, Kind};
 use datatype::element_of;
-use metered::{Metered, metered};
+use metered::{Metered, metered, noted};
 
 /// Object headers of AnnData files are a few KiB; column-order of a very wide table may reach megabytes.
 const MAX_OBJECT_HEADER_BYTES: usize = 16 << 20;
 
 /// The longest text of an attribute: the names of the columns of a very wide table may reach megabytes.
 const MAX_ATTRIBUTE_TEXT_BYTES: usize = 256 << 20;
+
+/// About the length of the header of a dataset, which may have been read before.
+const HEADER_BYTES: u64 = 512;
 
 /// An HDF5 file as `hdf5-reader` sees it.
 pub(super) struct Reader {
@@ -196,40 +200,47 @@ impl Container for Reader {
             element_of(&message)?
         };
         let mut is_elsewhere = false;
-        let description = self.guard(|| {
-            let dataset = self.open_dataset(dataset)?;
-            let header = self.file.get_or_parse_header(dataset.address())?;
-            let mut layout = None;
-            let mut filters = Vec::new();
-            for message in &header.messages {
-                match message {
-                    HdfMessage::DataLayout(found) => layout = Some(&found.layout),
-                    HdfMessage::FilterPipeline(pipeline) => {
-                        filters = pipeline
-                            .filters
-                            .iter()
-                            .map(|filter| Filter {
-                                id: filter.id,
-                                name: filter.name.clone(),
-                                client_data: filter.client_data.clone(),
-                            })
-                            .collect();
+        let (description, read) = noted(|| {
+            self.guard(|| {
+                let dataset = self.open_dataset(dataset)?;
+                let header = self.file.get_or_parse_header(dataset.address())?;
+                let mut layout = None;
+                let mut filters = Vec::new();
+                for message in &header.messages {
+                    match message {
+                        HdfMessage::DataLayout(found) => layout = Some(&found.layout),
+                        HdfMessage::FilterPipeline(pipeline) => {
+                            filters = pipeline
+                                .filters
+                                .iter()
+                                .map(|filter| Filter {
+                                    id: filter.id,
+                                    name: filter.name.clone(),
+                                    client_data: filter.client_data.clone(),
+                                })
+                                .collect();
+                        }
+                        HdfMessage::ExternalFiles(_) => is_elsewhere = true,
+                        _ => {}
                     }
-                    HdfMessage::ExternalFiles(_) => is_elsewhere = true,
-                    _ => {}
                 }
-            }
-            let layout = layout.ok_or_else(|| Error::InvalidData("it has no data layout".to_owned()))?;
-            let placement = self.placement(&dataset, layout, element.stored_bytes(), !filters.is_empty())?;
-            let fill = dataset.fill_value().and_then(|fill| fill.value.clone());
-            Ok(Description {
-                shape: dataset.shape().to_vec(),
-                element: element.clone(),
-                placement,
-                filters,
-                fill,
+                let layout = layout.ok_or_else(|| Error::InvalidData("it has no data layout".to_owned()))?;
+                let placement =
+                    self.placement(&dataset, layout, element.stored_bytes(), !filters.is_empty())?;
+                let header_at = dataset.address().saturating_add(self.extent().1);
+                let fill = dataset.fill_value().and_then(|fill| fill.value.clone());
+                Ok(Description {
+                    shape: dataset.shape().to_vec(),
+                    element: element.clone(),
+                    placement,
+                    filters,
+                    fill,
+                    said_by: iter::once(header_at..header_at.saturating_add(HEADER_BYTES)).collect(),
+                })
             })
-        })?;
+        });
+        let mut description = description?;
+        description.said_by.extend(read);
         match is_elsewhere {
             true => Err(Fault::Unsupported {
                 detail: "its data lie in other files (HDF5 external storage), which are not read".to_owned(),

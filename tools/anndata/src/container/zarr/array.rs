@@ -16,7 +16,7 @@ use super::metadata::{Keys, Metadata};
 use super::shards::Shards;
 use super::storage::{Located, Storage};
 use crate::container::limits::{MAX_ABSENT_CHUNKS, MAX_CHUNK_BYTES};
-use crate::container::{Class, Fault, Foreign, StoredArray, StoredChunk, StoredExtents};
+use crate::container::{Class, Fault, Foreign, StoredArray, StoredChunk, StoredExtents, Watched};
 
 /// Chunks that any array may have, whatever the length of its files: those that hold only the fill value are not there.
 const MANY_CHUNKS: u64 = 1 << 20;
@@ -158,13 +158,30 @@ impl ZarrArray {
         }
     }
 
+    /// Chunks of a file, down and across.
+    fn per_file(&self) -> [u64; 2] {
+        self.shards.as_ref().map_or([1, 1], Shards::per_shard)
+    }
+
+    /// Chunks down and across, and files down and across.
+    fn grid(&self) -> [u64; 4] {
+        let (down, across) = (
+            self.n_rows.div_ceil(self.chunk_rows),
+            self.n_columns.div_ceil(self.chunk_columns),
+        );
+        let per_file = self.per_file();
+        [
+            down,
+            across,
+            down.div_ceil(per_file[0]),
+            across.div_ceil(per_file[1]),
+        ]
+    }
+
     /// Where each chunk is, row of them after row, and in which files; those that say what the array is are among them.
     fn locate(&self) -> Result<(Vec<PathBuf>, Vec<StoredChunk>), Fault> {
-        let across = self.n_columns.div_ceil(self.chunk_columns);
-        let down = self.n_rows.div_ceil(self.chunk_rows);
-        // Chunks of a file, down and across.
-        let per_file = self.shards.as_ref().map_or([1, 1], Shards::per_shard);
-        let (files_down, files_across) = (down.div_ceil(per_file[0]), across.div_ceil(per_file[1]));
+        let per_file = self.per_file();
+        let [down, across, files_down, files_across] = self.grid();
         let n_files = files_down.saturating_mul(files_across);
         if n_files > MAX_LOCATED_FILES {
             return Err(Fault::from(format!(
@@ -466,6 +483,32 @@ impl Foreign for ZarrArray {
             },
             filters: coding.filters,
             fill: self.fill.clone(),
+            watched: self.watched(false),
         })
+    }
+
+    fn watched(&self, whole: bool) -> Vec<Watched> {
+        let mut watched = self.storage.watched(&self.path);
+        if self.shards.is_none() && !whole {
+            return watched;
+        }
+        let [_, _, files_down, files_across] = self.grid();
+        let n_files = files_down.saturating_mul(files_across).min(MAX_LOCATED_FILES);
+        for number in 0..n_files {
+            let at = [number / files_across, number % files_across];
+            let key = self.keys.of(&at[..self.n_dimensions]);
+            let Ok(Some(located)) = self.storage.locate(&key) else {
+                continue;
+            };
+            let range = match (&self.shards, whole) {
+                (Some(shards), false) => shards.index_of(&located),
+                _ => Some(located.offset_bytes..located.offset_bytes + located.n_bytes),
+            };
+            watched.push(Watched {
+                file: located.path,
+                ranges: range.into_iter().collect(),
+            });
+        }
+        watched
     }
 }

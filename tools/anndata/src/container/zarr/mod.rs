@@ -173,6 +173,7 @@ impl Container for Zarr {
                 placement: Placement::Unlocated,
                 filters: Vec::new(),
                 fill: None,
+                said_by: Vec::new(),
             });
         }
         let metadata = match is_v3 {
@@ -187,6 +188,7 @@ impl Container for Zarr {
             placement: Placement::Foreign(Arc::new(array)),
             filters: Vec::new(),
             fill: None,
+            said_by: Vec::new(),
         })
     }
 

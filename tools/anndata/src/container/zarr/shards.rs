@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::chain::{ABSENT, Chain, ShardLayout};
@@ -73,6 +74,12 @@ impl Shards {
     /// Memory for shards of which each holds so many bytes besides its index: for a row of them.
     pub(super) fn held_bytes(&self, of_shard: u64) -> u64 {
         (self.across as u64).saturating_mul(of_shard.saturating_add(self.layout.index_bytes))
+    }
+
+    /// Where the index of a shard is, of those of its file; `None` if it is shorter than that.
+    pub(super) fn index_of(&self, shard: &Located) -> Option<Range<u64>> {
+        let at = shard.offset_bytes + self.layout.index_at(shard.n_bytes).ok()?;
+        Some(at..at + self.layout.index_bytes)
     }
 
     /// Chunks of a shard, down and across.

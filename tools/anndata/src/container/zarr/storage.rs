@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::pieces::Pieces;
 use super::zip::Zip;
-use crate::container::Fault;
 use crate::container::regular::open_regular;
+use crate::container::{Fault, Watched};
 
 /// Where the files of a hierarchy lie. Keys are their paths in it, of plain names between slashes.
 pub(super) enum Storage {
@@ -152,6 +152,20 @@ impl Storage {
                 Ok(found)
             }
         }
+    }
+
+    /// The bytes that say what files there are and what the array at `path` is: the files of these, and of a zip file its directory.
+    pub(super) fn watched(&self, path: &str) -> Vec<Watched> {
+        let documents = self.documents(path).unwrap_or_default();
+        let ranges = match self {
+            Self::Directory(_) => Vec::new(),
+            Self::Zip(_, zip) => vec![zip.directory()],
+        };
+        let watched = |file| Watched {
+            file,
+            ranges: ranges.clone(),
+        };
+        documents.into_iter().map(watched).collect()
     }
 
     /// Memory for a file that is read in pieces.

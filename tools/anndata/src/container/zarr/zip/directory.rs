@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
@@ -65,6 +66,13 @@ pub(super) struct Directory {
     /// Number of entries, and how many bits of it are known.
     n_entries: u64,
     n_entries_mask: u64,
+}
+
+impl Directory {
+    /// Its bytes.
+    pub(super) fn range(&self) -> Range<u64> {
+        self.start..self.start.saturating_add(self.n_bytes)
+    }
 }
 
 pub(super) fn find(file: &File) -> Result<Directory, OpenFault> {

@@ -9,12 +9,12 @@ mod entry;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 use super::pieces::Pieces;
 use crate::container::Fault;
-use directory::{OpenFault, find, read_entries};
+use directory::{Directory, OpenFault, find, read_entries};
 use entry::Entry;
 
 /// An open zip file.
@@ -22,19 +22,28 @@ pub(super) struct Zip {
     file: Arc<File>,
     /// By name; of several of one name the last, as in Python.
     entries: BTreeMap<Box<str>, Entry>,
+    /// Where the directory is.
+    directory: Range<u64>,
 }
 
 impl Zip {
     /// Reads the directory, and checks that each of its entries has a local header that says the same and lies within the file.
     pub(super) fn open(file: File) -> io::Result<Result<Self, Fault>> {
-        match find(&file).and_then(|directory| read_entries(&file, &directory)) {
-            Ok(entries) => Ok(Ok(Self {
+        let read = |directory: Directory| Ok((read_entries(&file, &directory)?, directory.range()));
+        match find(&file).and_then(read) {
+            Ok((entries, directory)) => Ok(Ok(Self {
                 file: Arc::new(file),
                 entries,
+                directory,
             })),
             Err(OpenFault::Unusable(fault)) => Ok(Err(fault)),
             Err(OpenFault::Io(error)) => Err(error),
         }
+    }
+
+    /// Where its directory is, which has a checksum of each entry.
+    pub(super) fn directory(&self) -> Range<u64> {
+        self.directory.clone()
     }
 
     /// The directory in which all files lie, if there is one.
