@@ -1,6 +1,7 @@
 //! Linked stores: the same minibatches as from a store that holds the values, whatever the file is like; and errors, never wrong data,
 //! where it is not what it was.
 
+mod budget;
 mod changes;
 mod checksums;
 mod dense;
