@@ -315,7 +315,7 @@ fn kind_of_format(error: &FormatError) -> ErrorKind {
 
 fn kind_of_linked(error: &LinkedError) -> ErrorKind {
     match error {
-        LinkedError::Io { .. } => ErrorKind::Io,
+        LinkedError::Io { .. } | LinkedError::TooManyFiles { .. } => ErrorKind::Io,
         LinkedError::Changed { .. } => ErrorKind::Changed,
         LinkedError::Outside { .. } => ErrorKind::Config,
         LinkedError::Chunk { .. } | LinkedError::Column { .. } | LinkedError::Row { .. } => {

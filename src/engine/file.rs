@@ -149,7 +149,7 @@ fn open(path: &Path, flags: i32) -> Result<OpenedFile, EngineError> {
             inode: metadata.ino(),
         })
     };
-    attempt().map_err(|source| EngineError::Open {
+    cellring_core::with_descriptors(attempt).map_err(|source| EngineError::Open {
         path: path.to_owned(),
         source: cellring_core::explain_limit(source),
     })

@@ -176,6 +176,10 @@ impl StoreFile {
 /// Opens a regular file for reading below the directory `root`. `relative` must contain neither symbolic links nor `..`; a link that is put
 /// there meanwhile does not lead out of `root` either. (`openat2` would do the same on kernels that have it and let it through.)
 pub(crate) fn open_below(root: &Path, relative: &Path) -> io::Result<File> {
+    cellring_core::with_descriptors(|| open_names(root, relative))
+}
+
+fn open_names(root: &Path, relative: &Path) -> io::Result<File> {
     let mut directory = open_at(CWD, root.as_os_str(), OFlags::PATH | OFlags::DIRECTORY)?;
     let mut names = relative.components().peekable();
     while let Some(name) = names.next() {

@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Files that a process has open besides those of a store, with room.
+const OTHER_FILES: usize = 256;
+
 /// A file that a linked store refers to is not what it was, or cannot be read. Every message is one sentence with that file first.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -16,6 +19,21 @@ pub enum LinkedError {
         store: PathBuf,
         /// What the system said.
         error: io::Error,
+    },
+    /// The process may not have as many files open as the store leads to.
+    #[error(
+        "{}: the store leads to {n_files} files, all of which are open while it is read, and this process may have {limit} open; allow it {} \
+         (ulimit -n), so that a loader can open each once more, or convert the file",
+        store.display(),
+        2 * n_files + OTHER_FILES
+    )]
+    TooManyFiles {
+        /// The store.
+        store: PathBuf,
+        /// The files that it leads to.
+        n_files: usize,
+        /// How many the process may have open.
+        limit: u64,
     },
     /// The file is not what was linked.
     #[error("{}: the file has changed since it was linked ({what}); link it again as {}", file.display(), store.display())]
@@ -181,7 +199,8 @@ impl LinkedError {
             | Self::Outside { file, .. }
             | Self::Chunk { file, .. }
             | Self::Column { file, .. } => file,
-            Self::Overflow { store, .. }
+            Self::TooManyFiles { store, .. }
+            | Self::Overflow { store, .. }
             | Self::Inexact { store, .. }
             | Self::NoBlocks { store, .. }
             | Self::Budget { store, .. } => store,

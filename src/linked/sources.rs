@@ -45,10 +45,20 @@ pub(super) fn open_all(
     root: &Path,
     linked: &[LinkedFile],
 ) -> Result<Vec<SourceFile>, LinkedError> {
+    let too_many = |error| match error {
+        LinkedError::Io { error, .. } if cellring_core::is_out_of_files(&error) => {
+            LinkedError::TooManyFiles {
+                store: store.to_path_buf(),
+                n_files: linked.len(),
+                limit: cellring_core::most_descriptors().unwrap_or(u64::MAX),
+            }
+        }
+        other => other,
+    };
     let open = |files: &[LinkedFile]| {
         let files = files.iter();
         files
-            .map(|linked| SourceFile::open(store, root, linked))
+            .map(|linked| SourceFile::open(store, root, linked).map_err(too_many))
             .collect::<Result<Vec<_>, _>>()
     };
     let n_threads = (linked.len() / FILES_PER_THREAD).clamp(1, MOST_THREADS);

@@ -44,7 +44,8 @@ enum Command {
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
     output::set_json_messages(asks_for_json(args.iter()));
-    process::raise_descriptor_limit();
+    // A store may have thousands of shards, and the usual limit is 1024.
+    cellring::__internal::allow_most_descriptors();
     warnings::show();
     if let Err(error) = process::clean_up_on_signals() {
         output::warning(&format!("signals end the process without cleaning up: {error}"));

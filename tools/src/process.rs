@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use cellring::writer::unfinished;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
@@ -103,21 +103,6 @@ fn ignored_signals(status: &str) -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or(0)
-}
-
-/// Allows this process as many open files as it may have: a store may have thousands of shards, and the usual limit is 1024.
-pub(crate) fn raise_descriptor_limit() {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current != maximum {
-        // Refused by sandboxes; then the limit stays what it is.
-        let _ = setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: maximum,
-                maximum,
-            },
-        );
-    }
 }
 
 /// Starts the threads that work is divided among. Where they are started when they are first needed, and cannot be, that is a panic.

@@ -2,6 +2,7 @@
 //!
 //! - the table of [element types](ValueType), [buffers](ValueBuffer) of their values and [rows](CsrRows) of a matrix;
 //! - [`explain`], which says what is wrong with a path;
+//! - [`with_descriptors`], which opens files when many are open;
 //! - [`caught`](caught::caught), which keeps panics of other libraries from a terminal;
 //! - [`unfinished`], which removes files that were not finished when a process ends;
 //! - [`few`], for lists of names in messages;
@@ -9,6 +10,7 @@
 //! - setters of configurations.
 
 pub mod caught;
+mod descriptors;
 mod directory;
 mod element;
 mod names;
@@ -17,6 +19,7 @@ mod setters;
 pub mod unfinished;
 mod value;
 
+pub use descriptors::{allow_most_descriptors, most_descriptors, with_descriptors};
 pub use directory::sync_directory;
 pub use element::{Element, get, put};
 pub use names::{few, few_and_more, first_of};

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use cellring::format::VarOrder;
 use cellring::{ErrorKind, Store};
@@ -11,7 +12,7 @@ use cellring_tools::export::{ExportOptions, export};
 use cellring_tools::synth::Synth;
 use serde_json::Value;
 
-use crate::linked::{age, compare_rows, spec_reader};
+use crate::linked::{age, compare_rows, epoch, spec_reader};
 use crate::{cellring, digest, fail, report, run_convert, scratch};
 
 /// A store, and a zarr that it was exported to, in small chunks.
@@ -40,6 +41,57 @@ pub(crate) fn zarr(directory: &Path, format: ZarrFormat, compression: &str) -> (
 
 fn shown(path: &Path) -> &str {
     path.to_str().unwrap()
+}
+
+/// In processes of their own: one whose limit is the usual one and may be raised, and one whose limit stays.
+#[test]
+fn a_zarr_of_thousands_of_files_is_read_where_few_may_be_open() {
+    const PLACE: &str = "CELLRING_TEST_MANY_FILES";
+    if let Some(directory) = std::env::var_os(PLACE) {
+        let at = |name: &str| Path::new(&directory).join(name);
+        let linked = Store::open(at("many.link")).unwrap_or_else(|error| panic!("{error}"));
+        let held = Store::open(at("held.cellring")).unwrap();
+        assert!(epoch(&Arc::new(linked)) == epoch(&Arc::new(held)));
+        return;
+    }
+    let directory = scratch();
+    let (held, path) = zarr(directory.path(), ZarrFormat::V2, "none");
+    let nnz = Store::open(&held).unwrap().manifest().nnz;
+    let options = ExportOptions {
+        chunk_len: Some((2 * nnz / 5_200) as u32),
+        zarr_format: ZarrFormat::V2,
+        force: true,
+        ..ExportOptions::default()
+    };
+    export(&held, &path, &options, &|_, _| ()).unwrap();
+    age(&path);
+    let link = directory.path().join("many.link");
+    report(&["link", shown(&path), "-o", shown(&link)]);
+    let n_files = Store::open(&link).unwrap().shard_paths().len();
+    assert!(n_files > 5_000, "{n_files}");
+    let within = |limit: &str| {
+        let test = "linked_zarr::a_zarr_of_thousands_of_files_is_read_where_few_may_be_open";
+        let output = Command::new("sh")
+            .args(["-c", &format!("{limit} && exec \"$0\" \"$@\"")])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(PLACE, directory.path())
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap());
+        (output.status.success(), said.concat())
+    };
+    let (succeeds, said) = within("ulimit -Sn 1024 && ulimit -Hn 12000");
+    match said.contains("ulimit") {
+        // The limit of this process is lower.
+        true => eprintln!("skipped: {said}"),
+        false => assert!(succeeds && said.contains("1 passed"), "{said}"),
+    }
+    let (succeeds, said) = within("ulimit -n 1024");
+    let expected = format!(
+        "leads to {n_files} files, all of which are open while it is read, and this process may have 1024 open"
+    );
+    assert!(!succeeds && said.contains(&expected), "{said}");
 }
 
 #[test]
