@@ -8,6 +8,7 @@ use crate::format::constants::{INDEX_HEADER_BYTES, MANIFEST_FILE};
 use crate::format::lazy::Lazy;
 use crate::format::linked::{Description, LinkedLayout, count_bytes};
 use crate::format::pieces::verify_piece;
+use crate::format::table::Table;
 use crate::format::{FormatError, Manifest};
 
 /// What a linked store says of the files that it leads to.
@@ -41,6 +42,26 @@ impl LinkTargets {
             input_files,
             manifest,
         }))
+    }
+}
+
+impl LinkTargets {
+    /// The tables of the store: obs, and var of its first matrix.
+    ///
+    /// # Errors
+    /// If one is not there.
+    pub fn tables(&self, store: &Path) -> Result<[Table; 2], Error> {
+        let Manifest {
+            obs,
+            var,
+            n_obs,
+            n_vars,
+            ..
+        } = &self.manifest;
+        Ok([
+            Table::open(store.join(&obs.file), obs, *n_obs)?,
+            Table::open(store.join(&var.file), var, *n_vars)?,
+        ])
     }
 }
 

@@ -33,6 +33,8 @@ pub enum MessageKind {
     Selection,
     /// Counts that the input has beside what was converted.
     Counts,
+    /// What of an input is not what it was.
+    Changes,
     /// How the command runs here.
     Run,
 }

@@ -1,5 +1,6 @@
 //! Stores whose values stay in the file that they come from.
 
+mod before;
 mod cache;
 mod files;
 mod linking;

@@ -7,11 +7,13 @@ use cellring::store::LinkTargets;
 use cellring::writer::Relocation;
 use serde::Serialize;
 
+use super::before::Before;
 use super::linking::{LinkOptions, LinkReport, link};
 use crate::convert::{ConvertError, Origin};
+use crate::message::{Message, MessageKind};
 
 /// Links the inputs that a store leads to again, with the matrices and the group that were linked, joined as they were, and replaces the
-/// store.
+/// store. Whether it has other obs, genes or values than before is among the warnings.
 ///
 /// `source_root`: the directory below which the inputs are; `None`: the one that the store is in. `force_read`: as in
 /// [`OpenOptions`](cellring_anndata::OpenOptions). `checksum`: whether it gets checksums; one that has them keeps them. `progress`: as in
@@ -44,7 +46,15 @@ pub fn refresh(
         source_root: Some(origin.root),
         force: true,
     };
-    link(&origin.inputs, &store, &options, progress)
+    let before = Before::of(&store);
+    let mut report = link(&origin.inputs, &store, &options, progress)?;
+    let root = options.source_root.as_deref().unwrap_or(Path::new("."));
+    let changes = before.and_then(|before| before.changes(&Store::open_below(&store, root).ok()?));
+    report.warnings.extend(
+        changes
+            .map(|sentence| Message::new(MessageKind::Changes, format!("{}: {sentence}", store.display()))),
+    );
+    Ok(report)
 }
 
 /// What became of a store whose file was moved.

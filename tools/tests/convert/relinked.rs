@@ -12,9 +12,12 @@ use cellring_anndata::write::Compression;
 use cellring_tools::convert::{ConvertError, ConvertOptions};
 use cellring_tools::export::{ExportOptions, export};
 use cellring_tools::link::{LinkOptions, link};
+use cellring_tools::synth::Synth;
 use serde_json::Value;
 
-use crate::{cellring, digest, fail, made_by, names, report, run_convert, scratch, shared_data, synthetic};
+use crate::{
+    cellring, digest, fail, made_by, names, python, report, run_convert, scratch, shared_data, synthetic,
+};
 
 /// Gives a file a time at which it was last changed, long enough ago.
 fn set_age(path: &Path, seconds: u64) {
@@ -163,6 +166,63 @@ fn refresh_links_the_file_again_with_what_was_linked() {
     for args in [&["--output", "x"][..], &["--raw"], &["--force"]] {
         let (code, _, said) = cellring(&[&["link", "--refresh", &store], args].concat());
         assert!(code == 2 && said.contains("cannot be used with"), "{said}");
+    }
+}
+
+/// More cells are as welcome as another file that took the name; but which it is is said.
+#[test]
+fn refresh_says_what_is_not_what_it_was() {
+    let directory = scratch();
+    let at = |name: &str| shown(&directory.path().join(name));
+    let (file, store) = (at("a.h5ad"), at("s.cellring"));
+    let make = |n_obs: u64, n_vars: u32| {
+        Synth::new(n_obs, n_vars, 3)
+            .write_h5ad(Path::new(&file), |_| {})
+            .unwrap();
+        set_age(Path::new(&file), 3600 + n_obs);
+    };
+    let refreshed = || {
+        let report = report(&["link", "--refresh", &store]);
+        let warnings: Vec<Value> = report["warnings"].as_array().unwrap().clone();
+        warnings
+            .into_iter()
+            .filter(|warning| warning["kind"] == "changes")
+            .map(|warning| warning["message"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    make(300, 2_000);
+    report(&["link", &file, "-o", &store]);
+    assert!(refreshed().is_empty());
+    make(340, 2_000);
+    let [said] = &refreshed()[..] else {
+        panic!("one warning")
+    };
+    assert!(
+        said.contains("s.cellring: ") && said.contains("340 obs, before 300; if"),
+        "{said}"
+    );
+    assert!(refreshed().is_empty());
+    assert_eq!(report(&["info", &store])["n_obs"], 340);
+    // Another one, in which nothing has its name.
+    let renamed = "import anndata, sys; a = anndata.read_h5ad(sys.argv[1]); a.obs_names = 'x' + a.obs_names; a.var_names = 'y' + a.var_names; \
+                   a = a[:, :1500].copy(); a.X = a.X.astype('i4'); a.write_h5ad(sys.argv[1])";
+    let made = Command::new(python())
+        .args(["-W", "ignore", "-c", renamed, &file])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    set_age(Path::new(&file), 60);
+    let [said] = &refreshed()[..] else {
+        panic!("one warning")
+    };
+    for part in [
+        "340 of the first 340 obs have other names",
+        "1500 genes, before 2000",
+        "1500 of the first 1500 genes have other names",
+        "values of type int32, before",
+        "put back the file that was linked, and refresh again",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
     }
 }
 
