@@ -35,6 +35,8 @@ pub enum MessageKind {
     Counts,
     /// What of an input is not what it was.
     Changes,
+    /// Values that a file does not have, and which are read as others.
+    Values,
     /// How the command runs here.
     Run,
 }
