@@ -43,9 +43,7 @@ impl LinkTargets {
             manifest,
         }))
     }
-}
 
-impl LinkTargets {
     /// The tables of the store: obs, and var of its first matrix.
     ///
     /// # Errors
