@@ -45,7 +45,7 @@ pub(crate) enum ColumnKind {
 
 impl ColumnKind {
     /// The kind of the values as they are stored.
-    pub(crate) fn of(data_type: &DataType) -> Option<Self> {
+    pub(crate) fn from_data_type(data_type: &DataType) -> Option<Self> {
         Some(match data_type {
             DataType::Dictionary(..) => Self::Codes,
             DataType::UInt64 => Self::Unsigned,
@@ -60,8 +60,8 @@ impl ColumnKind {
     /// The kind of the values, or of what the codes stand for.
     pub(crate) fn of_meaning(data_type: &DataType) -> Option<Self> {
         match data_type {
-            DataType::Dictionary(_, categories) => Self::of(categories),
-            _ => Self::of(data_type),
+            DataType::Dictionary(_, categories) => Self::from_data_type(categories),
+            _ => Self::from_data_type(data_type),
         }
     }
 
@@ -80,7 +80,7 @@ pub(crate) fn primitive<T: ArrowPrimitiveType>(array: &dyn Array, row: usize) ->
 
 /// One of [`ColumnKind::Integers`].
 pub(crate) fn integer(array: &dyn Array, row: usize) -> i64 {
-    fn of<T: ArrowPrimitiveType>(array: &dyn Array, row: usize) -> i64
+    fn as_i64<T: ArrowPrimitiveType>(array: &dyn Array, row: usize) -> i64
     where
         T::Native: TryInto<i64>,
     {
@@ -88,7 +88,7 @@ pub(crate) fn integer(array: &dyn Array, row: usize) -> i64 {
     }
     with_integers!(
         array.data_type(),
-        T => of::<T>(array, row),
+        T => as_i64::<T>(array, row),
         _ => unreachable!("only integers are read as such")
     )
 }
@@ -104,7 +104,7 @@ pub(crate) fn integers(array: &dyn Array) -> Vec<Option<i128>> {
 
 /// A number, a boolean, or what a category stands for. NaN where a category is missing.
 pub(crate) fn number(array: &dyn Array, row: usize) -> f64 {
-    match ColumnKind::of(array.data_type()) {
+    match ColumnKind::from_data_type(array.data_type()) {
         Some(ColumnKind::Integers) => integer(array, row) as f64,
         Some(ColumnKind::Unsigned) => primitive::<UInt64Type>(array, row) as f64,
         Some(ColumnKind::Booleans) => f64::from(u8::from(array.as_boolean().value(row))),
@@ -127,7 +127,7 @@ pub(crate) enum Texts<'a> {
 
 impl<'a> Texts<'a> {
     /// `None` if the column is not one of texts.
-    pub(crate) fn of(array: &'a dyn Array) -> Option<Self> {
+    pub(crate) fn from_array(array: &'a dyn Array) -> Option<Self> {
         match array.data_type() {
             DataType::Utf8 => Some(Self::Short(array.as_string().iter())),
             DataType::LargeUtf8 => Some(Self::Long(array.as_string().iter())),
@@ -152,7 +152,9 @@ pub(crate) fn text_at(array: &dyn Array, row: usize) -> Option<Option<&str>> {
     let text = match array.data_type() {
         DataType::LargeUtf8 => array.as_string::<i64>().value(row),
         DataType::Utf8 => array.as_string::<i32>().value(row),
-        DataType::Dictionary(_, categories) if ColumnKind::of(categories) == Some(ColumnKind::Strings) => {
+        DataType::Dictionary(_, categories)
+            if ColumnKind::from_data_type(categories) == Some(ColumnKind::Strings) =>
+        {
             return Some(
                 array
                     .is_valid(row)
@@ -170,7 +172,7 @@ pub(crate) fn text_at(array: &dyn Array, row: usize) -> Option<Option<&str>> {
 pub(crate) fn push_text(array: &dyn Array, row: usize, out: &mut String) {
     use std::fmt::Write;
     // Writing to a String does not fail.
-    let _ = match ColumnKind::of(array.data_type()) {
+    let _ = match ColumnKind::from_data_type(array.data_type()) {
         Some(ColumnKind::Codes) => {
             return category(array, row).map_or((), |(values, code)| push_text(values, code, out));
         }

@@ -122,7 +122,7 @@ impl Manifest {
     pub fn from_bytes(bytes: &[u8], file: &Path) -> Result<Self, FormatError> {
         if let Err(damaged) = check_crc(bytes, file) {
             // A later version may end otherwise.
-            return Err(match Head::of(bytes) {
+            return Err(match Head::from_json(bytes) {
                 Some(head) => head.check_version(file).err().unwrap_or(damaged),
                 None => damaged,
             });
@@ -131,7 +131,7 @@ impl Manifest {
             path: file.to_path_buf(),
             reason: reason.into(),
         };
-        let head = Head::of(bytes).ok_or_else(|| {
+        let head = Head::from_json(bytes).ok_or_else(|| {
             not_a_store(
                 "the manifest is not JSON, or does not declare its format; convert again or restore it",
             )
@@ -410,7 +410,7 @@ struct Head {
 }
 
 impl Head {
-    fn of(bytes: &[u8]) -> Option<Self> {
+    fn from_json(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
     }
 

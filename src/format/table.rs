@@ -269,7 +269,7 @@ impl Table {
             .min(TABLE_BATCH_ROWS as u64);
         let (head, body) = self.block(&footer.batches[i])?;
         let head = pieces.bytes(head)?;
-        let batch = Batch::of(&head, body.len(), &footer.schema, rows).map_err(failed)?;
+        let batch = Batch::read(&head, body.len(), &footer.schema, rows).map_err(failed)?;
         let column = |place: usize| {
             let field = &footer.schema.fields()[place];
             let categories = self.categories(pieces, footer, field)?;
@@ -340,7 +340,7 @@ impl Table {
         block: &Block,
     ) -> Result<(Dictionary, Range<usize>), FormatError> {
         let (head, body) = self.block(block)?;
-        let dictionary = Dictionary::of(&pieces.bytes(head)?, body.len(), &footer.schema);
+        let dictionary = Dictionary::read(&pieces.bytes(head)?, body.len(), &footer.schema);
         Ok((dictionary.map_err(|reason| self.damaged(reason))?, body))
     }
 

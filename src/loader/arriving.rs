@@ -83,7 +83,7 @@ pub(super) struct ArrivingSlots<'a> {
 
 impl<'a> ArrivingSlots<'a> {
     /// Those of parts that the reader reads under their numbers.
-    pub(super) fn of(reader: &'a RowReader, planned: &PlannedRows) -> Self {
+    pub(super) fn new(reader: &'a RowReader, planned: &PlannedRows) -> Self {
         let first_slot = |part: &RowBatch| (part.n_slots > 0).then_some(part.first_slot);
         Self {
             reader,

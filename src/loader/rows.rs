@@ -144,7 +144,7 @@ impl Loader {
         obs: &[u64],
         planned: PlannedRows,
     ) -> Result<Minibatch> {
-        let slots = ArrivingSlots::of(reader, &planned);
+        let slots = ArrivingSlots::new(reader, &planned);
         for (number, part) in planned.parts.into_iter().enumerate() {
             if part.n_slots > 0 {
                 reader.submit(number as u64, part.n_slots, part.reads)?;

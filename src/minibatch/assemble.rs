@@ -93,7 +93,7 @@ fn csr<T: DeliveredValue, R: Rows>(
     let (n_rows, most) = rows.nnz().fold((0, 0), |(n, sum), nnz| (n + 1, sum + nnz));
     let mut indptr = buffers.indptr.first_mut(resolved.index_type, n_rows + 1);
     let mut indices = buffers.indices.first_mut(resolved.index_type, most);
-    let values = T::of(&mut buffers.values).first_mut(most);
+    let values = T::memory(&mut buffers.values).first_mut(most);
     indptr.set_offset(0, 0);
     let mut start = 0;
     for (row, nnz) in rows.nnz().enumerate() {
@@ -124,7 +124,7 @@ fn whole_row<T: DeliveredValue, R: Rows>(
     };
     let row_values = match T::as_computed(values) {
         Some(values) => values,
-        None => T::ComputedValue::of(&mut scratch.values).first_mut(nnz),
+        None => T::ComputedValue::memory(&mut scratch.values).first_mut(nnz),
     };
     rows.decode(row, row_indices, row_values)?;
     // All genes or the selected ones: here they are the same.
@@ -144,7 +144,7 @@ fn whole_row<T: DeliveredValue, R: Rows>(
         &mut scratch.logarithms,
     )?;
     if T::as_computed(values).is_none() {
-        let row_values = T::ComputedValue::of(&mut scratch.values).first_mut(nnz);
+        let row_values = T::ComputedValue::memory(&mut scratch.values).first_mut(nnz);
         values.copy_from_slice(T::converted(scratch.lanes, row_values, &mut scratch.converted));
     }
     if indices.as_i32().is_none() {
@@ -170,7 +170,7 @@ fn selected_row<T: DeliveredValue, R: Rows>(
         // To its final place a row goes from front to back: all over it, memory would be too slow.
         let (ordered_indices, ordered_values) = prepared.ordered;
         let ordered_indices = first(ordered_indices, n);
-        let ordered_values = T::ComputedValue::of(ordered_values).first_mut(n);
+        let ordered_values = T::ComputedValue::memory(ordered_values).first_mut(n);
         let from = (row_indices, row_values);
         let to = (&mut *ordered_indices, &mut *ordered_values);
         prepared.sorter.order(prepared.lanes, resolved.n_vars, from, to);
@@ -189,7 +189,7 @@ fn dense<T: DeliveredValue, R: Rows>(
 ) -> Result<usize, R::Error> {
     let n_vars = resolved.n_vars;
     let n_rows = rows.nnz().count();
-    let memory = T::of(&mut buffers.values);
+    let memory = T::memory(&mut buffers.values);
     let is_new = memory.reserve(n_rows * n_vars, 0);
     let used = &mut buffers.used;
     let written = std::mem::take(&mut used.written).min(memory.as_slice().len());
@@ -248,7 +248,7 @@ fn top_k<T: DeliveredValue, R: Rows>(
 ) -> Result<usize, R::Error> {
     let n_rows = rows.nnz().count();
     let mut all_indices = buffers.indices.first_mut(resolved.index_type, n_rows * k);
-    let all_values = T::of(&mut buffers.values).first_mut(n_rows * k);
+    let all_values = T::memory(&mut buffers.values).first_mut(n_rows * k);
     buffers.lens.clear();
     let mut total = 0;
     for (row, nnz) in rows.nnz().enumerate() {
@@ -301,7 +301,7 @@ fn prepare<'a, W: ComputedValue, R: Rows>(
     scratch: &'a mut Scratch,
 ) -> Result<Prepared<'a, W>, R::Error> {
     let indices = first(&mut scratch.indices, nnz);
-    let values: &mut Aligned<W> = W::of(&mut scratch.values);
+    let values: &mut Aligned<W> = W::memory(&mut scratch.values);
     let values = values.first_mut(nnz);
     rows.decode(row, indices, values)?;
     let genes = rows.genes(row);

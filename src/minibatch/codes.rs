@@ -43,7 +43,7 @@ fn places<T: Copy + Eq + Hash>(values: &[T]) -> HashMap<T, i32> {
 
 impl Codebook {
     /// Looks at every value of these arrays, which are of this kind. `None` for a kind whose values have no codes.
-    pub(super) fn of<'a>(
+    pub(super) fn collect<'a>(
         kind: ColumnKind,
         arrays: impl Iterator<Item = &'a dyn Array>,
         sorted: bool,

@@ -97,7 +97,7 @@ pub(crate) fn read_columns(
 /// The kind of values that come out of a column in this form, and of those that it has, categories looked up.
 fn form_of(form: ColumnForm, column: &Column) -> Option<(ColumnKind, ColumnKind)> {
     let data_type = column.field().data_type();
-    let stored = ColumnKind::of(data_type)?;
+    let stored = ColumnKind::from_data_type(data_type)?;
     let meaning = ColumnKind::of_meaning(data_type).unwrap_or(stored);
     let made = match form {
         ColumnForm::Natural => stored,
@@ -120,7 +120,7 @@ fn merge(
     meaning: ColumnKind,
 ) -> Result<(Vec<Codes>, Option<ArrayRef>), Mismatch> {
     let is_categorical =
-        |column: &Column| ColumnKind::of(column.field().data_type()) == Some(ColumnKind::Codes);
+        |column: &Column| ColumnKind::from_data_type(column.field().data_type()) == Some(ColumnKind::Codes);
     // Without rows a column has no categories, and needs none.
     let with_rows = || {
         let numbered = columns.iter().enumerate();
@@ -133,7 +133,7 @@ fn merge(
     let mut first: Option<(usize, ArrayRef)> = None;
     let mut other = None;
     for (store, column, batch) in with_rows() {
-        let of_values = || Codebook::of(meaning, column.batches().iter().map(AsRef::as_ref), true);
+        let of_values = || Codebook::collect(meaning, column.batches().iter().map(AsRef::as_ref), true);
         let list = match is_categorical(column) {
             true => stored(batch),
             false => of_values().map(|book| book.values().clone()),
@@ -155,7 +155,8 @@ fn merge(
     }
     let sorted = !with_rows().any(|(_, column, _)| is_categorical(column));
     let each = lists.iter().flatten().map(AsRef::as_ref);
-    let book = Codebook::of(meaning, each, sorted).ok_or(Mismatch::Kinds(first, other.unwrap_or(first)))?;
+    let book =
+        Codebook::collect(meaning, each, sorted).ok_or(Mismatch::Kinds(first, other.unwrap_or(first)))?;
     let book = Arc::new(book);
     let codes = columns
         .iter()
@@ -179,7 +180,7 @@ fn merge(
 
 impl Codes {
     #[inline]
-    fn of(&self, array: &dyn Array, row: usize) -> i32 {
+    fn code(&self, array: &dyn Array, row: usize) -> i32 {
         match self {
             Self::Stored => code(array, row),
             Self::Renamed(codes) => usize::try_from(code(array, row))
@@ -250,7 +251,7 @@ impl ColumnReader {
             ObsValues::Codes(out) => {
                 refill(
                     out,
-                    each().map(|at| at.map_or(-1, |(part, a, row)| part.codes.of(a, row))),
+                    each().map(|at| at.map_or(-1, |(part, a, row)| part.codes.code(a, row))),
                 );
             }
             ObsValues::Integers(out) => {

@@ -112,7 +112,7 @@ pub(crate) trait DeliveredValue: Value {
     type ComputedValue: ComputedValue;
 
     /// The memory inside, which becomes memory of this type if it is of another one.
-    fn of(any: &mut AnyValues) -> &mut Aligned<Self>;
+    fn memory(any: &mut AnyValues) -> &mut Aligned<Self>;
 
     /// The values themselves, where nothing lies between them and what a row is computed in.
     fn as_computed(values: &mut [Self]) -> Option<&mut [Self::ComputedValue]>;
@@ -194,7 +194,7 @@ impl Default for AnyValues {
 
 macro_rules! of {
     ($variant:ident) => {
-        fn of(any: &mut AnyValues) -> &mut Aligned<Self> {
+        fn memory(any: &mut AnyValues) -> &mut Aligned<Self> {
             if !matches!(any, AnyValues::$variant(_)) {
                 *any = AnyValues::$variant(Aligned::default());
             }
@@ -271,7 +271,7 @@ macro_rules! half {
                 None
             }
             fn converted<'a>(lanes: Lanes, work: &'a [f32], memory: &'a mut AnyValues) -> &'a [Self] {
-                let values = Self::of(memory).first_mut(work.len());
+                let values = Self::memory(memory).first_mut(work.len());
                 let convert: fn(Lanes, &mut [Self], &[f32]) = $convert;
                 convert(lanes, values, work);
                 values

@@ -93,7 +93,7 @@ fn shown(value: Option<&String>) -> &str {
 mod tests {
     use super::*;
 
-    fn of(parts: &[(&str, &str)]) -> Settings {
+    fn settings(parts: &[(&str, &str)]) -> Settings {
         let parts = parts.iter();
         parts
             .map(|(name, value)| (name.to_string(), value.to_string()))
@@ -102,8 +102,8 @@ mod tests {
 
     #[test]
     fn differences_are_named_with_both_values() {
-        let then = of(&[("seed", "7"), ("subset", "#1"), ("weights", "#2"), ("same", "x")]);
-        let now = of(&[("seed", "8"), ("subset", "#3"), ("order", "#4"), ("same", "x")]);
+        let then = settings(&[("seed", "7"), ("subset", "#1"), ("weights", "#2"), ("same", "x")]);
+        let now = settings(&[("seed", "8"), ("subset", "#3"), ("order", "#4"), ("same", "x")]);
         assert_eq!(
             differences(&then, &now),
             "order was not given, is now given; seed was 7, is now 8; subset was different; \

@@ -96,7 +96,7 @@ impl fmt::Display for Key<'_> {
 
 /// The values of an array that is not a dictionary.
 fn keys<'a>(array: &'a dyn Array) -> Box<dyn Iterator<Item = Option<Key<'a>>> + 'a> {
-    if let Some(texts) = Texts::of(array) {
+    if let Some(texts) = Texts::from_array(array) {
         return Box::new(texts.map(|text| text.map(Key::Text)));
     }
     match array.data_type() {

@@ -210,10 +210,12 @@ impl Check {
                 Self::Bool(outcomes) => outcomes[usize::from(x)],
                 _ => FALSE,
             }),
-            data_type => with_integers!(data_type, T => self.ints::<T>(array), _ => match Texts::of(array) {
-                Some(texts) => self.each(texts, |x| self.text(x)),
-                None => vec![UNKNOWN; array.len()],
-            }),
+            data_type => {
+                with_integers!(data_type, T => self.ints::<T>(array), _ => match Texts::from_array(array) {
+                    Some(texts) => self.each(texts, |x| self.text(x)),
+                    None => vec![UNKNOWN; array.len()],
+                })
+            }
         }
     }
 

@@ -62,7 +62,7 @@ impl SoughtValues {
 
     fn see_values(&mut self, values: &dyn Array, is_used: Option<&[bool]>) {
         let counts = |row: usize| is_used.is_none_or(|is_used| is_used[row]);
-        match Texts::of(values) {
+        match Texts::from_array(values) {
             Some(texts) => self.see_texts(texts.enumerate(), counts),
             None => {
                 let is_number = kind_of(values.data_type()).is_some_and(ColumnKind::is_number);

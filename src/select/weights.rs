@@ -22,7 +22,7 @@ use crate::store::Store;
 pub fn weights(store: &Store, column: &str) -> Result<Arc<[f32]>, Error> {
     let found = store.obs().column(column)?;
     let data_type = found.field().data_type();
-    if !ColumnKind::of(data_type).is_some_and(ColumnKind::is_number) {
+    if !ColumnKind::from_data_type(data_type).is_some_and(ColumnKind::is_number) {
         return Err(SelectError::ColumnType {
             column: column.to_owned(),
             data_type: data_type.to_string(),

@@ -42,7 +42,7 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    pub(crate) fn of(file: &[u8]) -> Self {
+    pub(crate) fn find(file: &[u8]) -> Self {
         let at = |bytes: &[u8]| bytes.as_ptr() as usize - file.as_ptr() as usize;
         let len = file.len();
         let footer_len = i32::from_le_bytes(file[len - 10..len - 6].try_into().unwrap()) as usize;
@@ -109,7 +109,7 @@ fn offsets_and_lengths_are_within_their_message() {
     let dir = tempfile::tempdir().unwrap();
     let sound = store(dir.path());
     let path = dir.path().join("forged");
-    let places = Places::of(&sound.files["obs.arrow"]);
+    let places = Places::find(&sound.files["obs.arrow"]);
     let fields = [
         ("buffer", &places.buffers),
         ("node", &places.nodes),
@@ -153,7 +153,7 @@ fn blocks_and_buffers_do_not_share_bytes() {
     let sound = store(dir.path());
     let path = dir.path().join("forged");
     let file = &sound.files["obs.arrow"];
-    let places = Places::of(file);
+    let places = Places::find(file);
     let number = |at: usize| i64::from_le_bytes(file[at..at + 8].try_into().unwrap());
     let put = |forged: &mut Forge, at: usize, value: i64| {
         forged.file("obs.arrow")[at..at + 8].copy_from_slice(&value.to_le_bytes());
@@ -193,7 +193,7 @@ fn messages_of_any_bytes_are_refused_or_read() {
     let dir = tempfile::tempdir().unwrap();
     let sound = store(dir.path());
     let path = dir.path().join("forged");
-    let places = Places::of(&sound.files["obs.arrow"]).metadata;
+    let places = Places::find(&sound.files["obs.arrow"]).metadata;
     let mut mix = Mix(11);
     let mut refused = 0;
     let n: u64 = std::env::var("CELLRING_MUTANTS")

@@ -33,7 +33,7 @@ impl Chunks {
     ///
     /// # Errors
     /// If the index is damaged.
-    pub(crate) fn of(store: &Store, plan: &Plan) -> Result<Option<Self>, cellring::Error> {
+    pub(crate) fn in_first_fetch(store: &Store, plan: &Plan) -> Result<Option<Self>, cellring::Error> {
         let mean_nnz = store.manifest().nnz as f64 / store.n_obs().max(1) as f64;
         let Some(chunk_values) = store.chunk_values().filter(|_| mean_nnz > 0.0) else {
             return Ok(None);

@@ -162,7 +162,7 @@ struct BatchColumn {
 
 impl Batch {
     /// The record batch of a block of `n_rows` rows: `head` is what stands before its body.
-    pub(super) fn of(head: &[u8], body_bytes: usize, schema: &Schema, n_rows: u64) -> Result<Self, String> {
+    pub(super) fn read(head: &[u8], body_bytes: usize, schema: &Schema, n_rows: u64) -> Result<Self, String> {
         let message = message(head, body_bytes)?;
         let batch = message
             .header_as_record_batch()
@@ -284,7 +284,7 @@ pub(super) struct Dictionary {
 
 impl Dictionary {
     /// The dictionary of a block: `head` is what stands before its body.
-    pub(super) fn of(head: &[u8], body_bytes: usize, schema: &Schema) -> Result<Self, String> {
+    pub(super) fn read(head: &[u8], body_bytes: usize, schema: &Schema) -> Result<Self, String> {
         let message = message(head, body_bytes)?;
         let dictionary = message
             .header_as_dictionary_batch()

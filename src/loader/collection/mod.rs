@@ -66,7 +66,7 @@ impl From<Arc<Store>> for Collection {
             maps: vec![None],
             map_of: vec![0],
         };
-        Self::of(vec![store], joined, &Join::Same, None)
+        Self::from_joined(vec![store], joined, &Join::Same, None)
     }
 }
 
@@ -100,10 +100,15 @@ impl Collection {
             return Err(CollectionError::Empty.into());
         }
         let joined = join::join(&stores, join, column)?;
-        Ok(Self::of(stores, joined, join, column))
+        Ok(Self::from_joined(stores, joined, join, column))
     }
 
-    fn of(stores: Vec<Arc<Store>>, joined: join::Joined, join: &Join, var_column: Option<&str>) -> Self {
+    fn from_joined(
+        stores: Vec<Arc<Store>>,
+        joined: join::Joined,
+        join: &Join,
+        var_column: Option<&str>,
+    ) -> Self {
         let mut starts = Vec::with_capacity(stores.len() + 1);
         let mut sum = 0u64;
         starts.push(sum);
@@ -133,7 +138,12 @@ impl Collection {
         let stores = stores.collect::<Result<Vec<_>, _>>()?;
         let column = inner.var_column.as_deref();
         if name.starts_with("layers/") {
-            return Ok(Self::of(stores, inner.joined.clone(), &inner.join, column));
+            return Ok(Self::from_joined(
+                stores,
+                inner.joined.clone(),
+                &inner.join,
+                column,
+            ));
         }
         match (stores.len(), name.starts_with("obsm/")) {
             (1, _) => Ok(stores.into_iter().next().map_or_else(|| self.clone(), Self::from)),

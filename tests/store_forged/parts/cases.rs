@@ -355,7 +355,7 @@ pub(super) const CASES: &[Case] = &[
         "a table with an offset beyond it",
         |p| {
             let mut obs = fs::read(p.part(0).join("obs.arrow")).unwrap();
-            let at = Places::of(&obs).buffers[2];
+            let at = Places::find(&obs).buffers[2];
             obs[at..at + 8].copy_from_slice(&(1u64 << 40).to_le_bytes());
             p.replace(0, "obs", &obs);
         },

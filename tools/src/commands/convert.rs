@@ -194,7 +194,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         .chain(&args.genes)
         .try_for_each(|path| check_input(path))?;
     if let ([one], false) = (args.inputs.as_slice(), args.matrices.is_default())
-        && let Some(origin) = Origin::of(one, args.source_root.as_deref())?
+        && let Some(origin) = Origin::read(one, args.source_root.as_deref())?
     {
         return Err(origin.fixed().into());
     }

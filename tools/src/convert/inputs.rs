@@ -222,7 +222,7 @@ impl Inputs {
             held.sum::<u64>() + obs_bytes(share_bytes) + matrices[writing].var.working_bytes(share_bytes)
         };
         memory::windows(needs, limit_bytes, held_within)
-            .map_err(|(_, too_little)| too_little.of(&self.name, limit_bytes))
+            .map_err(|(_, too_little)| too_little.error(&self.name, limit_bytes))
     }
 
     /// The labels of the inputs; none if there is one that was not joined.

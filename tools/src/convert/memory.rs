@@ -70,7 +70,7 @@ pub(super) struct TooLittle {
 
 impl TooLittle {
     /// As an error about this input.
-    pub(super) fn of(self, file: &Path, limit_bytes: u64) -> ConvertError {
+    pub(super) fn error(self, file: &Path, limit_bytes: u64) -> ConvertError {
         ConvertError::Memory {
             file: file.to_path_buf(),
             limit_bytes,

@@ -65,7 +65,7 @@ pub fn convert(
     let started = Instant::now();
     let pool = thread_pool(options.threads)?;
     let origin = match inputs {
-        [one] => Origin::of(one, options.source_root.as_deref())?,
+        [one] => Origin::read(one, options.source_root.as_deref())?,
         _ => None,
     };
     let of_origin = origin

@@ -38,7 +38,7 @@ impl Origin {
     ///
     /// # Errors
     /// If the store is damaged, or does not say what it was made of.
-    pub(crate) fn of(path: &Path, source_root: Option<&Path>) -> Result<Option<Self>, ConvertError> {
+    pub(crate) fn read(path: &Path, source_root: Option<&Path>) -> Result<Option<Self>, ConvertError> {
         if !path.join(MANIFEST_FILE).is_file() {
             return Ok(None);
         }

@@ -77,7 +77,7 @@ impl Diversity {
                 (config.block_size, config.fetch_factor, config.strategy.kind());
             let blocks_per_fetch = (config.fetch_obs() / block_size).max(1);
             let plan = Sampler::new(store.n_obs(), config, data.clone())?.plan(question.epoch)?;
-            let chunks = Chunks::of(store, &plan)?;
+            let chunks = Chunks::in_first_fetch(store, &plan)?;
             Ok(measure(&plan, &labels, most).map(|measured| Entry {
                 chunks,
                 strategy,

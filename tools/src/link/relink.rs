@@ -98,7 +98,7 @@ pub fn relocate(
 /// A linked store, without links on the way to it, and what it leads to.
 fn store_and_origin(store: &Path, source_root: Option<&Path>) -> Result<(PathBuf, Origin), ConvertError> {
     let real = store.canonicalize().unwrap_or_else(|_| store.to_path_buf());
-    let origin = Origin::of(&real, source_root)?;
+    let origin = Origin::read(&real, source_root)?;
     let origin = origin.ok_or_else(|| ConvertError::NotLinked {
         path: store.to_path_buf(),
     })?;

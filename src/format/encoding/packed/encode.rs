@@ -146,7 +146,7 @@ impl FrameEncoder {
 
 /// The width that costs the fewest bytes, exceptions included; of equal ones the one with the fewest exceptions.
 fn choose(values: &[u32]) -> Stream {
-    let lengths = Lengths::of(values);
+    let lengths = Lengths::new(values);
     let longest = lengths.longest;
     let mut best = Stream {
         width: longest,
@@ -180,7 +180,7 @@ struct Lengths {
 }
 
 impl Lengths {
-    fn of(values: &[u32]) -> Self {
+    fn new(values: &[u32]) -> Self {
         let longest = bit_length(values.iter().fold(0, |all, value| all | value));
         let mut each = [0; GROUP_LEN];
         if longest <= 22 {

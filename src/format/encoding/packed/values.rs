@@ -178,7 +178,7 @@ pub(super) const TABLE_LEN: usize = 256;
 impl<'a, T: Element> Dictionary<'a, T> {
     /// The dictionary of a frame, if it has one.
     #[inline(always)]
-    pub(super) fn of(frame: &Frame<'a>, matrix: Matrix) -> Option<Self> {
+    pub(super) fn from_frame(frame: &Frame<'a>, matrix: Matrix) -> Option<Self> {
         let must_be_exact = matrix.must_be_exact::<T>();
         (frame.mode == Mode::Dictionary)
             .then(|| Self::new(frame.dictionary, matrix.value_type, must_be_exact))

@@ -196,7 +196,7 @@ impl MatrixSource {
     /// Nothing is read for it.
     pub fn working_bytes_reordered(&self) -> impl Fn(u64) -> u64 + '_ {
         let rows = self.stored_per_row(0..self.n_obs());
-        let totals = RowTotals::of(rows, self.value_type().size_bytes());
+        let totals = RowTotals::count(rows, self.value_type().size_bytes());
         move |memory_bytes| {
             totals.working_bytes(memory_bytes) + permuted::working_bytes(&*self.source, memory_bytes)
         }

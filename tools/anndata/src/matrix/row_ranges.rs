@@ -39,7 +39,7 @@ pub struct RowTotals {
 
 impl RowTotals {
     /// Of rows with so many entries each.
-    pub(crate) fn of(rows: impl Iterator<Item = u64>, value_bytes: usize) -> Self {
+    pub(crate) fn count(rows: impl Iterator<Item = u64>, value_bytes: usize) -> Self {
         let mut totals = Self {
             n_rows: 0,
             nnz: 0,
@@ -115,7 +115,7 @@ impl RowRanges {
     /// A plan for rows with these offsets, of values of `value_bytes`.
     pub(super) fn new(indptr: Vec<u64>, is_exact: bool, value_bytes: usize, memory_bytes: u64) -> Self {
         let n_rows = indptr.len() as u64 - 1;
-        let totals = RowTotals::of(indptr.windows(2).map(|ends| ends[1] - ends[0]), value_bytes);
+        let totals = RowTotals::count(indptr.windows(2).map(|ends| ends[1] - ends[0]), value_bytes);
         let range_nnz = totals.range_nnz(memory_bytes);
         let mut starts = vec![0];
         let mut at = 0;
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn what_fits_into_a_limit_fits_into_larger_ones() {
         for indptr in examples() {
-            let totals = RowTotals::of(indptr.windows(2).map(|ends| ends[1] - ends[0]), 4);
+            let totals = RowTotals::count(indptr.windows(2).map(|ends| ends[1] - ends[0]), 4);
             for memory_bytes in (0..2000).map(|step| step * (3 << 20)) {
                 let [smaller, larger] =
                     [memory_bytes, memory_bytes + (3 << 20)].map(|limit| totals.working_bytes(limit));

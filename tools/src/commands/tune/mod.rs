@@ -112,7 +112,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     evict_all(&store.shard_paths())?;
     let recommended = sampler(chosen.block_size, chosen.fetch_factor);
     let plan = Sampler::new(store.n_obs(), recommended.clone(), data.clone())?.plan(0)?;
-    let chunks = Chunks::of(&store, &plan)?;
+    let chunks = Chunks::in_first_fetch(&store, &plan)?;
     let config = args.read.loader(recommended.clone())?.data(data);
     let measured = drive(&store, config, 0, args.seconds)?;
     let is_as_fast = fastest_random >= AS_FAST * chosen.expected_cells_per_second;

@@ -213,6 +213,6 @@ pub(super) fn open_all(
     }
     match opened.all() {
         Ok(opened) => Ok((opened, only)),
-        Err((path, too_little)) => Err(too_little.of(path, options.memory_bytes).into()),
+        Err((path, too_little)) => Err(too_little.error(path, options.memory_bytes).into()),
     }
 }

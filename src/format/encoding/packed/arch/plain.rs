@@ -120,7 +120,7 @@ pub(in crate::format::encoding::packed) fn decode<T: Element>(
     indices: &mut [i32],
     data: &mut [T],
 ) -> Result<(), FrameError> {
-    let dictionary = Dictionary::<T>::of(frame, matrix);
+    let dictionary = Dictionary::<T>::from_frame(frame, matrix);
     let values = Values::new(frame, matrix, &dictionary);
     let mut gaps = [0; GROUP_LEN];
     let mut parts = [(Packed::default(), Packed::default()); AHEAD];

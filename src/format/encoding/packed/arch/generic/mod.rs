@@ -163,7 +163,7 @@ pub(super) unsafe fn decode<V: Compiled, T: Element>(
     data: &mut [T],
 ) -> Result<(), FrameError> {
     assert_eq!(indices.len(), data.len(), "one value per index");
-    let dictionary = Dictionary::<T>::of(frame, matrix);
+    let dictionary = Dictionary::<T>::from_frame(frame, matrix);
     let values = Values::new(frame, matrix, &dictionary);
     let fast_codes = values.fast_codes();
     let table = match (fast_codes, values.table()) {
