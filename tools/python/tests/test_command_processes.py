@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 from command_helpers import LIMIT, PACKAGE
@@ -95,6 +96,38 @@ def test_ctrl_c_while_the_directory_of_an_anndata_in_memory_is(tmp_path, adata, 
         signal.signal(signal.SIGINT, previous)
     assert pathlib.Path(calls[0]).parent == tmp_path
     assert names_of(tmp_path) == ([] if name == "mkdir" else ["s"])
+
+
+class Held:
+    """What a weak reference may refer to."""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_ctrl_c_that_python_drops_while_an_anndata_in_memory_is_written(tmp_path, adata, monkeypatch, when):
+    """In a callback of a weak reference, as h5py has them, no exception is passed on."""
+    experimental = pytest.importorskip("anndata.experimental")
+    real = experimental.write_dispatched
+
+    def dropping(*arguments):
+        if when == "after":
+            real(*arguments)
+        held = Held()
+        reference = weakref.ref(held, lambda _: signal.raise_signal(signal.SIGINT))
+        del held
+        assert reference() is None
+        if when == "before":
+            real(*arguments)
+            raise AssertionError("all was written")
+
+    monkeypatch.setattr(experimental, "write_dispatched", dropping)
+    previous, hook = signal.signal(signal.SIGINT, signal.default_int_handler), sys.unraisablehook
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            cellring.convert(adata, tmp_path / "s")
+        assert sys.unraisablehook is hook
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert names_of(tmp_path) == []
 
 
 def children_of(pid: int) -> list[int]:

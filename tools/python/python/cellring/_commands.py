@@ -369,8 +369,9 @@ def _write(adata: anndata.AnnData, path: str) -> None:
     Its own method would change it, as it makes categories of texts, and would fail over what is in uns.
     """
     import anndata
+    import h5py
+    from anndata.experimental import write_dispatched
     from scipy.sparse import csr_matrix
-    from anndata.io import write_h5ad
 
     raw = adata.raw
 
@@ -393,8 +394,17 @@ def _write(adata: anndata.AnnData, path: str) -> None:
             # Of uns the report has the number of members only.
             uns={str(number): 0 for number in range(len(adata.uns))},
         )
-        with _nullable_strings(anndata.settings):
-            write_h5ad(path, part)
+        # As its own function for files does.
+        part.strings_to_categoricals()
+        if part.raw is not None:
+            part.strings_to_categoricals(part.raw.var)
+        with _settings, _nullable_strings(anndata.settings), _nothing_dropped() as check, h5py.File(path, "w") as file:
+
+            def write(function: Callable[..., None], group: Any, key: str, value: Any, *, dataset_kwargs: Any, **of_anndata: Any) -> None:
+                check()
+                _write_in_pieces(group, key, value, check, lambda given: function(group, key, given, dataset_kwargs=dataset_kwargs))
+
+            write_dispatched(file, "/", part, write)
     except OSError as error:
         raise StoreError(f"the AnnData cannot be written next to the store: {error}") from error
     except Exception as error:
@@ -408,23 +418,83 @@ def _write(adata: anndata.AnnData, path: str) -> None:
         raise InputError(f"anndata cannot write {what} as .h5ad, which is what is converted: {why}{remedy}") from error
 
 
+# Held while what is one for all threads is changed: a setting of anndata, and Python's hook.
 _settings = threading.Lock()
 
 
 @contextlib.contextmanager
 def _nullable_strings(settings: Any) -> Iterator[None]:
     """Lets anndata before 0.13 write texts with missing values, as pandas 3 has them everywhere."""
-    # The setting is one for all threads.
-    with _settings:
-        before = getattr(settings, "allow_write_nullable_strings", None)
-        if before is not False:
-            yield
-            return
-        settings.allow_write_nullable_strings = True
-        try:
-            yield
-        finally:
-            settings.allow_write_nullable_strings = before
+    before = getattr(settings, "allow_write_nullable_strings", None)
+    if before is not False:
+        yield
+        return
+    settings.allow_write_nullable_strings = True
+    try:
+        yield
+    finally:
+        settings.allow_write_nullable_strings = before
+
+
+@contextlib.contextmanager
+def _nothing_dropped() -> Iterator[Callable[[], None]]:
+    """Raises a Ctrl-C that Python drops: when the function that it gives is called, or at the end.
+
+    After a long call of HDF5 the first Python code to run is often a callback of a weak reference in h5py. An exception that is raised there
+    goes nowhere: the work would go on as if Ctrl-C had not been pressed.
+    """
+    dropped: list[BaseException] = []
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            dropped.append(unraisable.exc_value)
+        else:
+            before(unraisable)
+
+    def check() -> None:
+        if dropped:
+            raise dropped[0]
+
+    sys.unraisablehook = hook
+    try:
+        yield check
+    finally:
+        sys.unraisablehook = before
+        # Rather than what else was raised because of it.
+        check()
+
+
+# Bytes between which the writing of an array can be interrupted.
+_PIECE = 2**24
+
+
+def _write_in_pieces(group: Any, key: str, value: Any, check: Callable[[], None], write: Callable[[Any], None]) -> None:
+    """Has ``write`` write what it is given as a member of a group. Large arrays are written in pieces: HDF5 is deaf within a call."""
+    is_sparse = getattr(value, "format", None) in ("csr", "csc") and hasattr(value, "indptr")
+    if is_sparse and value.data.nbytes > _PIECE:
+        import scipy.sparse
+
+        write({"csr": scipy.sparse.csr_matrix, "csc": scipy.sparse.csc_matrix}[value.format](value.shape, dtype=value.dtype))
+        for name in ("data", "indices", "indptr"):
+            _replace(group[key], name, getattr(value, name), check)
+    elif type(value) is np.ndarray and value.ndim == 2 and value.dtype.kind in "fiu" and value.nbytes > _PIECE:
+        write(value[:0])
+        _replace(group, key, value, check)
+    else:
+        write(value)
+
+
+def _replace(group: Any, key: str, values: np.ndarray, check: Callable[[], None]) -> None:
+    """Puts an array in the place of another one, which leaves it its attributes."""
+    attributes = dict(group[key].attrs)
+    del group[key]
+    made = group.create_dataset(key, shape=values.shape, dtype=values.dtype)
+    made.attrs.update(attributes)
+    step = max(1, _PIECE // max(1, values[:1].nbytes))
+    for at in range(0, len(values), step):
+        check()
+        made[at : at + step] = values[at : at + step]
 
 
 def arguments_of(command: str, options: Mapping[str, Any]) -> list[str]:
