@@ -40,7 +40,8 @@ pub enum GpuError {
     Driver(#[from] DriverError),
     /// All stages are taken.
     #[error(
-        "all {n_stages} stages hold data that is still in use; drop what was copied earlier, or ask for more stages"
+        "all {n_stages} stages hold data that is still in use; drop what was copied earlier, or set StagerConfig::grow, with which \
+         stages are added as long as the device has memory for them"
     )]
     NoStage {
         /// Number of stages.

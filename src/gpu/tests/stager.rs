@@ -297,6 +297,7 @@ fn stages_that_are_all_in_use_are_an_error() {
         matches!(error.cause(), Cause::Gpu(GpuError::NoStage { n_stages: 2 })),
         "{error}"
     );
+    assert!(error.to_string().contains("StagerConfig::grow"), "{error}");
     drop(held);
     stager.copy(vec![block()]).unwrap();
     for (n_stages, unit_bytes) in [(1, 4096), (17, 4096), (2, 0), (2, (1 << 30) + 1)] {
