@@ -274,3 +274,18 @@ def test_the_state_of_an_epoch_that_was_left(store, epochs):
     next(iter(loader))
     loader.set_epoch(0)
     assert loader.state_dict()["history"] == [] and contents(loader) == epochs[0]
+
+
+@pytest.mark.parametrize("name", ["version", "epoch", "history", "fingerprint", "form"])
+@pytest.mark.parametrize("value", [-1, 2**70, 1.5, "x", None, True, [1], [0, 1], [1, -1], [1.0, 2]])
+def test_the_damaged_entry_of_a_state_is_named(store, name, value):
+    loader = cellring.Loader(store, to="scipy")
+    state = loader.state_dict()
+    with pytest.raises(cellring.ResumeError, match=f"^the state is damaged: '{name}' is "):
+        loader.load_state_dict({**state, name: value})
+    assert loader.state_dict() == state
+
+
+def test_an_iteration_is_not_pickled(store):
+    with pytest.raises(TypeError, match="pickle the loader"):
+        pickle.dumps(iter(cellring.Loader(store, to="scipy")))

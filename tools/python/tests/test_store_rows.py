@@ -277,3 +277,16 @@ def test_a_matrix_that_is_not_there(opened):
     for ask in (lambda: opened.gather_rows(0, "layers/count"), lambda: opened.to_anndata(0, ["layers/count"])):
         with pytest.raises(cellring.NotFoundError, match="no matrix 'layers/count'; did you mean 'layers/counts'"):
             ask()
+
+
+@pytest.mark.parametrize("ids, found", [(None, "None"), (..., "Ellipsis"), ({1, 2}, "set"), ("a", "str")])
+def test_what_is_no_cells_is_named(store, ids, found):
+    with pytest.raises(cellring.InputError, match=f"found {found}$"):
+        cellring.Store(store)[ids]
+
+
+@pytest.mark.parametrize("path, found", [("", "an empty text"), ("a\0b", "one with a NUL character")])
+@pytest.mark.parametrize("opens", [cellring.Store, cellring.Loader])
+def test_what_is_no_path_is_refused(opens, path, found):
+    with pytest.raises(cellring.InputError, match=f"expected a path, found {found}$"):
+        opens(path)

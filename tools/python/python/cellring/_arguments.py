@@ -52,12 +52,16 @@ def positive(name: str, value: Any, least: int = 1, most: int = 2**63 - 1) -> in
 def path(name: str, value: Any) -> str:
     """A path as text, whatever it was given as."""
     try:
-        return os.fsdecode(value)
+        text = os.fsdecode(value)
     except TypeError:
         found = repr(value)
         found = found if len(found) <= 80 and "\n" not in found else f"<{type(value).__name__}>"
         hint = "; cellring.convert makes a store of an AnnData in memory" if is_anndata(value) else ""
         raise InputError(f"{name}={found}: expected a path, as str or pathlib.Path{hint}") from None
+    if not text or "\0" in text:
+        # Empty, it would be the working directory.
+        raise InputError(f"{name}={value!r}: expected a path, found {'one with a NUL character' if text else 'an empty text'}")
+    return text
 
 
 def is_anndata(value: Any) -> bool:
@@ -128,7 +132,7 @@ def cells(ids: Any, n_obs: int, what: str) -> np.ndarray:
     if array.size == 0 and array.ndim == 1:
         return np.zeros(0, dtype=np.int64)
     if array.ndim > 1 or array.dtype.kind not in "iu":
-        raise InputError(f"{what}: expected whole numbers, a slice or a mask of cells, found {array.dtype} of shape {array.shape}")
+        raise InputError(f"{what}: expected whole numbers, a slice or a mask of cells, found {_found(ids, array)}")
     array = np.atleast_1d(array)
     if array.dtype.kind == "u" and array.max() >= n_obs:
         raise _no_cell(array.max(), n_obs, what)
@@ -137,6 +141,13 @@ def cells(ids: Any, n_obs: int, what: str) -> np.ndarray:
     if wrong.any():
         raise _no_cell(array[wrong][0], n_obs, what)
     return np.where(array < 0, array + n_obs, array)
+
+
+def _found(ids: Any, array: np.ndarray) -> str:
+    """What was given instead of cells."""
+    if array.ndim == 0 and array.dtype.kind in "OUS":
+        return f"{ids!r}" if ids is None or ids is ... else type(ids).__name__
+    return f"{array.dtype} of shape {array.shape}"
 
 
 def _of_objects(array: np.ndarray, n_obs: int, what: str) -> np.ndarray:

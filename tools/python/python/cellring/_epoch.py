@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import _cellring
 from ._errors import CellringError, ResumeError, StoppedError
@@ -132,6 +132,9 @@ class Epoch(Iterator[Minibatch]):
 
     def __iter__(self) -> Epoch:
         return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an iteration over a loader cannot be pickled or copied: pickle the loader, and load its state_dict() there")
 
     def __next__(self) -> Minibatch:
         run = self._run

@@ -571,8 +571,10 @@ class Loader:
     def _accept(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """A state that this loader can go on from."""
         names = {"version", "epoch", "history", "fingerprint", "form"}
-        if not isinstance(state, Mapping) or not names <= set(state) or not _is_state(state):
+        if not isinstance(state, Mapping) or not names <= set(state):
             raise ResumeError(f"not a state of cellring.Loader: expected a dictionary of whole numbers with {', '.join(sorted(names))}")
+        for name, expected in _damaged(state):
+            raise ResumeError(f"the state is damaged: {name!r} is {state[name]!r}, expected {expected}; load one as state_dict() gave it")
         if state["version"] != STATE_VERSION:
             raise ResumeError(
                 f"the state is of version {state['version']}, and this cellring reads version {STATE_VERSION}: use the cellring that saved it"
@@ -596,20 +598,24 @@ class Loader:
         return {} if current is None else current.stats()
 
 
-def _is_state(state: Mapping[str, Any]) -> bool:
-    """Whether a state is made of numbers as it should be."""
+def _damaged(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The entries of a state that are not as they should be, and what is expected there."""
 
     def is_number(value: Any, least: int = 0) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**64
 
+    for name in ("version", "epoch", "fingerprint", "form"):
+        if not is_number(state[name]):
+            yield name, "a whole number from 0 to 2**64 - 1"
     history = state["history"]
-    return (
-        all(is_number(state[name]) for name in ("version", "epoch", "fingerprint", "form"))
-        and isinstance(history, (list, tuple))
+    is_sound = (
+        isinstance(history, (list, tuple))
         and len(history) % 2 == 0
         and all(is_number(number, 1 - place % 2) and number < 2**48 for place, number in enumerate(history))
         and all(number < 2**32 for number in history[::2])
     )
+    if not is_sound:
+        yield "history", "pairs of whole numbers, the first of each from 1"
 
 
 class _Names:

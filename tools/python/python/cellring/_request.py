@@ -303,7 +303,7 @@ def _dtype_name(dtype: Any) -> str:
 
 def _layout(layout: Any) -> tuple[str, int]:
     if isinstance(layout, tuple) and len(layout) == 2 and layout[0] == "top_k":
-        return "top_k", _arguments.positive("layout", layout[1], 1, 2**31 - 1)
+        return "top_k", _arguments.positive("k in layout=(\"top_k\", k)", layout[1], 1, 2**31 - 1)
     if isinstance(layout, str) and layout in ("csr", "dense"):
         return layout, 0
     raise InputError(f'layout={layout!r}: expected "csr", "dense" or ("top_k", k)')
