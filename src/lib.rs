@@ -58,7 +58,7 @@ pub use store::Store;
 pub mod __internal {
     pub use crate::error::Cause;
     pub use crate::linked::LinkedError;
-    pub use crate::loader::{CollectionError, FetchExtents, LoaderError, extents_of};
+    pub use crate::loader::{CollectionError, FetchExtents, LoaderError, check_outputs, extents_of};
     pub use crate::store::{row_lens, stored_nnz};
     pub use crate::writer::is_abandoned;
     pub use cellring_core::allow_most_descriptors;

@@ -96,6 +96,8 @@ pub use error::LoaderError;
 pub use fetches::{DeviceFetch, DeviceRows, Fetch, Fetches, RowTable};
 #[doc(hidden)]
 pub use reads::{FetchExtents, extents_of};
+#[doc(hidden)]
+pub use setup::check_outputs;
 pub use shared::Loader;
 use stage_memory::StageMemory;
 pub use stats::EpochStats;
@@ -138,15 +140,7 @@ impl Loader {
         };
         let sampler = Sampler::new(collection.n_obs(), config.sampler.clone(), data)?;
         let delivered = delivered::delivered(&collection, &config);
-        let mut matrices = vec![(
-            collection.clone(),
-            setup::resolved(&collection, &config.output, &config)?,
-        )];
-        for choice in &config.matrices {
-            let matrix = collection.matrix(&choice.name)?;
-            let resolved = setup::resolved(&matrix, &choice.output, &config)?;
-            matrices.push((matrix, resolved));
-        }
+        let matrices = setup::matrices(&collection, &config)?;
         let subset = config.data.subset.as_ref();
         let warning = matrices
             .iter()

@@ -14,8 +14,31 @@ use crate::linked::Link;
 use crate::minibatch::{GeneSelection, OutputConfig, ResolvedOutput};
 use crate::{Error, Store};
 
+/// Refuses what a loader would refuse about its minibatches, without opening one.
+///
+/// # Errors
+/// If there is no such matrix, or the output does not suit it.
+pub fn check_outputs(collection: &Collection, config: &LoaderConfig) -> Result<(), Error> {
+    matrices(collection, config).map(drop)
+}
+
+/// The matrices that are read, that of the stores first, and what is made of each.
+pub(super) fn matrices(
+    collection: &Collection,
+    config: &LoaderConfig,
+) -> Result<Vec<(Collection, ResolvedOutput)>, Error> {
+    let first = resolved(collection, &config.output, config)?;
+    let mut matrices = vec![(collection.clone(), first)];
+    for choice in &config.matrices {
+        let matrix = collection.matrix(&choice.name)?;
+        let output = resolved(&matrix, &choice.output, config)?;
+        matrices.push((matrix, output));
+    }
+    Ok(matrices)
+}
+
 /// What is made of a matrix.
-pub(super) fn resolved(
+fn resolved(
     matrix: &Collection,
     output: &OutputConfig,
     config: &LoaderConfig,

@@ -24,11 +24,9 @@ pub enum OutputError {
     RepeatedGene(String),
     /// None of a list of genes is there.
     #[error(
-        "none of the {n_names} requested genes ({asked}, ..) is in the store, whose genes have names such as {held}; use such names, or a var column that has the names of the list"
+        "none of the requested genes ({asked}) is in the store, whose genes have names such as {held}; use such names, or a var column that has the names of the list"
     )]
     NoGenes {
-        /// How many are asked for.
-        n_names: usize,
         /// The first of them.
         asked: String,
         /// The first that there are.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef};
+use cellring_core::{few, few_and_more};
 
 use super::error::OutputError;
 use super::lanes::Lanes;
@@ -117,11 +118,8 @@ impl GeneSelection {
         if report.missing.is_empty() || report.missing.len() < names.len() {
             return Ok((genes, report));
         }
-        let n_names = names.len();
-        let asked = names.iter().take(EXAMPLES).map(AsRef::as_ref).collect::<Vec<_>>();
-        let held = all()?.flatten().take(EXAMPLES).collect::<Vec<_>>();
-        let (asked, held) = (asked.join(", "), held.join(", "));
-        Err(OutputError::NoGenes { n_names, asked, held }.into())
+        let (asked, held) = (few_and_more(names, EXAMPLES), few(all()?.flatten(), EXAMPLES));
+        Err(OutputError::NoGenes { asked, held }.into())
     }
 
     fn of_texts<'a, S: AsRef<str>>(

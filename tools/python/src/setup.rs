@@ -179,9 +179,7 @@ impl Setup {
     fn check(&self, py: Python<'_>) -> PyResult<()> {
         detached(py, || {
             self.sampler()?;
-            for choice in &self.config.matrices {
-                self.collection.matrix(&choice.name)?;
-            }
+            cellring::__internal::check_outputs(&self.collection, &self.config)?;
             for column in &self.config.obs_columns {
                 let found: Vec<_> = self
                     .collection
