@@ -83,7 +83,7 @@ pub mod write;
 
 pub use cellring_core::{CsrRows, ValueBuffer, ValueType};
 
-pub use container::{StoredArray, StoredChunk, StoredExtents, StoredRun, Watched};
+pub use container::{AbsentChunks, StoredArray, StoredChunk, StoredExtents, StoredRun, Watched};
 pub use error::{ReadError, Result};
 pub use input::Input;
 pub use join::{JoinError, JoinOptions, VarJoin};

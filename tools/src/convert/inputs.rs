@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use cellring_anndata::__internal::{Looks, directory_of};
-use cellring_anndata::{Input, InputStamp, Selection, TableSource, Workspace};
+use cellring_anndata::{Input, InputStamp, MatrixSource, Selection, TableSource, Workspace};
 
 use super::error::ConvertError;
 use super::left_out::LeftOut;
@@ -246,6 +246,14 @@ impl Inputs {
         warnings
     }
 
+    /// Chunks of the matrices that are not there.
+    pub(crate) fn absent_chunks(&self) -> Vec<Message> {
+        let matrices = self.selected_matrices.iter();
+        matrices
+            .flat_map(|selected| absent_chunks(&selected.matrix))
+            .collect()
+    }
+
     /// Where counts are, if the first matrix holds something else and none of those that are taken is them.
     pub(crate) fn counts_beside(&self, x: Looks) -> Option<Message> {
         let found = x.no_counts()?;
@@ -288,6 +296,14 @@ impl Inputs {
     pub(crate) fn check_unchanged(&self) -> Result<(), ConvertError> {
         Ok(self.stamps.iter().try_for_each(InputStamp::check)?)
     }
+}
+
+/// Says of the arrays of a matrix that lack chunks how many.
+pub(super) fn absent_chunks(matrix: &MatrixSource) -> Vec<Message> {
+    let absent = matrix.absent_chunks().into_iter();
+    absent
+        .map(|absent| Message::new(MessageKind::Values, absent.to_string()))
+        .collect()
 }
 
 /// Of a limit, what one matrix gets: what it holds it holds while the others are read.

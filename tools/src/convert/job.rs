@@ -273,10 +273,11 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// What the tables warn of, what was asked for and is not there, and where counts are; each once.
+    /// What the tables warn of, what was asked for and is not there, chunks that are not, and where counts are; each once.
     fn warnings(&self, looks: Looks) -> Vec<Message> {
         let mut warnings = self.inputs.table_warnings();
         warnings.extend(self.inputs.warnings.iter().cloned());
+        warnings.extend(self.inputs.absent_chunks());
         warnings.extend(self.inputs.counts_beside(looks));
         warnings.extend(self.inputs.mixed_counts());
         let mut seen = HashSet::new();

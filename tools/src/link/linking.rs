@@ -6,14 +6,12 @@ use std::time::Instant;
 use cellring::Store;
 use cellring::writer::row_checksums;
 use cellring_anndata::__internal::ZARR_DOCUMENTS;
-use cellring_anndata::{
-    InputStamp, JoinOptions, NotStored, OpenOptions, PartKind, Selection, StoredArray, StoredRows,
-};
+use cellring_anndata::{InputStamp, JoinOptions, NotStored, OpenOptions, PartKind, Selection, StoredRows};
 use serde::Serialize;
 
 use super::files::Files;
 use crate::convert::{ConvertError, ConvertOptions, Inputs, LeftOut, SelectedMatrix, tables, thread_pool};
-use crate::message::{Message, MessageKind};
+use crate::message::Message;
 use crate::usage::peak_rss_bytes;
 
 /// Values that are read at a time for checksums.
@@ -125,7 +123,7 @@ fn link_here(
     let stored = stored.collect::<Result<Vec<_>, _>>()?;
     stored.iter().flatten().for_each(|rows| files.watch(rows));
     let mut warnings = opened.table_warnings();
-    warnings.extend(stored.iter().flatten().flat_map(never_written));
+    warnings.extend(opened.absent_chunks());
     // The first of them is what an input is found by.
     let mut first_files = Vec::with_capacity(inputs.len());
     for input in inputs {
@@ -258,24 +256,6 @@ fn stored(selected: &SelectedMatrix, open: &OpenOptions) -> Result<Vec<StoredRow
         false => not_linkable(&file, PART_OF_FEATURES.to_owned()),
     };
     selected.matrix.stored().map_err(explain)
-}
-
-/// What is said of arrays of which some chunks were never written.
-fn never_written(rows: &StoredRows) -> Vec<Message> {
-    let arrays = rows.indices.iter().chain([&rows.data]);
-    let sentence = |array: &StoredArray| {
-        let (n_absent, n_chunks) = array.extents.absent_chunks();
-        let file = array.files.first().map(|file| format!("{}: ", file.display()));
-        (n_absent > 0).then(|| {
-            let sentence = format!(
-                "{}{n_absent} of {n_chunks} chunks of {} were never written and are read as its fill value; if that was not meant, write the file again",
-                file.unwrap_or_default(),
-                array.path
-            );
-            Message::new(MessageKind::Values, sentence)
-        })
-    };
-    arrays.filter_map(sentence).collect()
 }
 
 /// The files that say what the tables and matrices of a zarr are, if the input is one in a directory: they are written again with what

@@ -16,8 +16,7 @@ use cellring_tools::synth::Synth;
 use serde_json::Value;
 
 use crate::{
-    cellring, digest, fail, made_by, names, python, report, run_convert, samples, scratch, shared_data,
-    synthetic,
+    cellring, fail, made_by, names, python, report, run_convert, samples, scratch, shared_data, synthetic,
 };
 
 /// What may be AnnData or of 10x Genomics in a directory.
@@ -181,61 +180,6 @@ pub(crate) fn spec_reader(args: &[&Path]) {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-}
-
-/// As the library that wrote the file reads them; and whoever links it is told.
-#[test]
-fn chunks_that_were_never_written_are_the_fill_value() {
-    let directory = scratch();
-    let at = |name: &str| directory.path().join(name);
-    let (input, whole) = (at("absent.h5ad"), at("whole.h5ad"));
-    Synth::new(200, 1_000, 3).write_h5ad(&input, |_| {}).unwrap();
-    let script = "import h5py, shutil, sys
-with h5py.File(sys.argv[1], 'r+') as file:
-    values = file['X/data'][:]
-    attributes = dict(file['X/data'].attrs)
-    del file['X/data']
-    data = file['X'].create_dataset('data', values.shape, values.dtype, chunks=(500,), fillvalue=7, compression='gzip')
-    data.attrs.update(attributes)
-    data[:1000] = values[:1000]
-    data[2000:] = values[2000:]
-    assert data.id.get_num_chunks() == -(-len(values) // 500) - 2
-    found = data[:]
-    assert (found[1000:2000] == 7).all()
-shutil.copy(sys.argv[1], sys.argv[2])
-with h5py.File(sys.argv[2], 'r+') as file:
-    del file['X/data']
-    file['X'].create_dataset('data', data=found)
-print(-(-len(values) // 500))";
-    let made = Command::new(python())
-        .args(["-c", script])
-        .args([&input, &whole])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let n_chunks = String::from_utf8(made.stdout).unwrap();
-    age(&input);
-    let path = |path: &Path| path.to_str().unwrap().to_owned();
-    let said = report(&["link", &path(&input), "-o", &path(&at("link"))]);
-    let warnings = said["warnings"].to_string();
-    let expected = format!("2 of {} chunks of X/data were never written", n_chunks.trim());
-    assert!(warnings.contains(&expected), "{warnings}");
-    for (input, store) in [(&input, "held"), (&whole, "whole")] {
-        report(&[
-            "convert",
-            &path(input),
-            "-o",
-            &path(&at(store)),
-            "--var-order",
-            "source",
-        ]);
-    }
-    let expected = digest(&path(&at("whole")), &[]);
-    assert_eq!(digest(&path(&at("link")), &[]), expected);
-    assert_eq!(digest(&path(&at("held")), &[]), expected);
-    age(&whole);
-    let said = report(&["link", &path(&whole), "-o", &path(&at("link")), "--force"]);
-    assert!(!said["warnings"].to_string().contains("never written"), "{said}");
 }
 
 #[test]

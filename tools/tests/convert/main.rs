@@ -6,6 +6,7 @@
     reason = "tests; the settings for tests do not reach helper functions"
 )]
 
+mod absent_chunks;
 mod aloud;
 mod append;
 mod as_linked;

@@ -9,8 +9,8 @@ use rayon::prelude::*;
 use super::array::pipeline_of;
 use super::limits::{MAX_ABSENT_CHUNKS, MAX_CHUNK_BYTES, MAX_EXPANSION, too_large_chunks};
 use super::{
-    ElementType, Placement, SourceFile, StoredArray, StoredChunk, StoredExtents, StoredRun, Tile, Watched,
-    stored_value_type,
+    AbsentChunks, ElementType, Placement, SourceFile, StoredArray, StoredChunk, StoredExtents, StoredRun,
+    Tile, Watched, stored_value_type,
 };
 use crate::error::Result;
 
@@ -250,6 +250,27 @@ impl Grid {
             columns,
             chunks,
         })
+    }
+
+    /// The chunks that are not there.
+    pub(crate) fn absent_chunks(&self) -> Option<AbsentChunks> {
+        let counts = match &self.placement {
+            Placement::Contiguous { offset_bytes: None } if self.n_rows * self.n_columns > 0 => (1, 1),
+            Placement::Tiled {
+                tile_rows,
+                tile_columns,
+                tiles,
+            } => {
+                let n_tiles = self.n_rows.div_ceil(*tile_rows) * self.n_columns.div_ceil(*tile_columns);
+                // Others may be left over from a larger extent.
+                let is_within = |tile: &&Tile| tile.row < self.n_rows && tile.column < self.n_columns;
+                let n_there = tiles.iter().filter(is_within).count() as u64;
+                (n_tiles.saturating_sub(n_there), n_tiles)
+            }
+            Placement::Foreign(foreign) => foreign.absent_chunks(),
+            _ => (0, 0),
+        };
+        AbsentChunks::of(&self.file, &self.path, counts)
     }
 
     /// Reads rows `rows`, row after row, into `place`, which has room for exactly those.

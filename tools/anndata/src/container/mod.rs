@@ -4,6 +4,7 @@
 //! it: [`Array`] and [`Grid`] read the chunks themselves, decode them in parallel and write them straight into the caller's
 //! buffer. The chunks of zarr, each of which may be a file, are read and decoded by [`Foreign`].
 
+mod absent;
 mod array;
 mod attribute;
 mod deliver;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use cellring_core::ValueType;
 use cellring_filters::Filter;
 
+pub use absent::AbsentChunks;
 pub(crate) use array::Array;
 pub(crate) use attribute::Attribute;
 pub(crate) use element::{Class, ElementType, Enumeration, Member, Padding};
@@ -87,6 +89,8 @@ pub(crate) trait Foreign: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// In one clause, why they cannot be read there.
     fn stored(&self, value_type: ValueType) -> Result<StoredArray, String>;
+    /// Chunks that are not there, and how many there should be.
+    fn absent_chunks(&self) -> (u64, u64);
     /// The bytes that say where its chunks are, and those of the chunks too if it is `whole`.
     fn watched(&self, whole: bool) -> Vec<Watched>;
 }

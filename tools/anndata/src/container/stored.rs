@@ -95,17 +95,6 @@ impl StoredExtents {
         }
     }
 
-    /// Chunks that were never written, and all chunks.
-    pub fn absent_chunks(&self) -> (u64, u64) {
-        match self {
-            Self::Runs(_) => (0, 0),
-            Self::Chunks { chunks, .. } | Self::Tiles { chunks, .. } => {
-                let absent = chunks.iter().filter(|chunk| chunk.stored_bytes == 0);
-                (absent.count() as u64, chunks.len() as u64)
-            }
-        }
-    }
-
     /// The extents of chunks, each of so many elements and so many bytes: runs, where all of them are as the elements are.
     pub(crate) fn of_chunks(elements: u64, bytes: u64, chunks: Vec<StoredChunk>, has_filters: bool) -> Self {
         if has_filters || chunks.iter().any(|chunk| chunk.stored_bytes == 0) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cellring_core::{ValueClass, ValueType};
 
-use crate::container::{Array, Class, ElementType, IntKind, Kind, SourceFile, Watched};
+use crate::container::{AbsentChunks, Array, Class, ElementType, IntKind, Kind, SourceFile, Watched};
 use crate::error::{ReadError, Result};
 
 /// The arrays of a sparse matrix, with an `indptr` that is known to fit them. The major axis is the one `indptr` cuts: rows
@@ -19,6 +19,8 @@ pub(crate) struct Compressed {
     pub(super) indptr: Vec<u64>,
     /// The bytes that `indptr` was read from.
     pub(super) row_starts: Vec<Watched>,
+    /// The chunks that `indptr` lacks.
+    indptr_absent: Option<AbsentChunks>,
     pub(super) indices: Array,
     pub(super) data: Array,
     indices_kind: IntKind,
@@ -110,6 +112,7 @@ impl Compressed {
             )));
         }
         let row_starts = indptr.watched(true);
+        let indptr_absent = indptr.absent_chunks();
         let indptr = read_indptr(&indptr, indptr_kind, data.len())?;
         Ok(Self {
             file: Arc::clone(file),
@@ -118,10 +121,21 @@ impl Compressed {
             value_type,
             indptr,
             row_starts,
+            indptr_absent,
             indices,
             indices_kind,
             data,
         })
+    }
+
+    /// Chunks of the arrays that are not there.
+    pub(super) fn absent_chunks(&self) -> Vec<AbsentChunks> {
+        let of_entries = [&self.indices, &self.data].map(Array::absent_chunks);
+        of_entries
+            .into_iter()
+            .chain([self.indptr_absent.clone()])
+            .flatten()
+            .collect()
     }
 
     /// Memory for decoding on so many threads, beyond what is allowed for anyway.

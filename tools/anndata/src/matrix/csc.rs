@@ -9,6 +9,7 @@ use cellring_core::with_values;
 use super::compressed::Compressed;
 use super::row_sorted::{Entries, EntrySource, SORT_NNZ, entries_bytes, read_ahead};
 use super::value::Value;
+use crate::container::AbsentChunks;
 use crate::error::{ReadError, Result};
 
 /// Rows that a byte of a file can name, however it is compressed, and those that any file may have.
@@ -47,6 +48,10 @@ impl Csc {
 impl EntrySource for Csc {
     fn place(&self) -> (&Path, &str) {
         (self.0.file.path(), &self.0.object)
+    }
+
+    fn absent_chunks(&self) -> Vec<AbsentChunks> {
+        self.0.absent_chunks()
     }
 
     fn form(&self) -> &'static str {

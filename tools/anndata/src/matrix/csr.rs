@@ -11,6 +11,7 @@ use super::compressed::Compressed;
 use super::source::{RowSource, blame_overflow, check_row_nnz, decoding_pool, reuse, window_of};
 use super::stored::{NotStored, StoredRows};
 use super::value::Value;
+use crate::container::AbsentChunks;
 use crate::error::{ReadError, Result};
 
 /// A CSR matrix.
@@ -81,6 +82,10 @@ impl RowSource for Csr {
 
     fn is_stored_by_rows(&self) -> bool {
         true
+    }
+
+    fn absent_chunks(&self) -> Vec<AbsentChunks> {
+        self.arrays.absent_chunks()
     }
 
     fn form(&self) -> &'static str {

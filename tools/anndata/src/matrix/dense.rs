@@ -13,7 +13,7 @@ use super::compressed::{VALUE_TYPES, value_type_of};
 use super::source::{MAX_WINDOW_ROWS, RowSource, check_row_nnz, decoding_pool, reuse};
 use super::stored::{NotStored, StoredRows};
 use super::value::Value;
-use crate::container::Grid;
+use crate::container::{AbsentChunks, Grid};
 use crate::error::{ReadError, Result};
 
 /// Bytes of a band that is decoded at a time, where the file's own pieces are smaller.
@@ -101,6 +101,10 @@ impl RowSource for Dense {
 
     fn is_stored_by_rows(&self) -> bool {
         true
+    }
+
+    fn absent_chunks(&self) -> Vec<AbsentChunks> {
+        self.grid.absent_chunks().into_iter().collect()
     }
 
     fn form(&self) -> &'static str {

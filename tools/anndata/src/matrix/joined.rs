@@ -16,6 +16,7 @@ use super::row_ranges::RowTotals;
 use super::selection::Selection;
 use super::source::{RowSource, blame_overflow, decoding_pool};
 use super::stored::{NotStored, StoredRows};
+use crate::container::AbsentChunks;
 use crate::error::{ReadError, Result};
 use crate::forms;
 use crate::join::{JoinError, NOT_KEPT};
@@ -373,6 +374,12 @@ impl RowSource for Joined {
     fn place(&self) -> (&Path, &str) {
         let first = self.parts.parts.first();
         (first.map_or(Path::new(""), |part| &part.path), &self.object)
+    }
+
+    fn absent_chunks(&self) -> Vec<AbsentChunks> {
+        // A part that cannot be opened is an error where it is read.
+        let parts = (0..self.parts.parts.len()).filter_map(|number| self.parts.opened(number).ok());
+        parts.flat_map(|matrix| matrix.absent_chunks()).collect()
     }
 
     fn frame_columns(&self) -> Option<Vec<FrameColumn>> {

@@ -14,6 +14,7 @@ use super::selected::Selected;
 use super::source::RowSource;
 use super::stored::{NotStored, StoredRows};
 use super::transposed::Transposed;
+use crate::container::AbsentChunks;
 use crate::error::Result;
 use crate::rows::RowSet;
 use crate::workspace::Workspace;
@@ -69,6 +70,11 @@ impl MatrixSource {
     /// If there is no such place: a matrix is not stored by rows, or only some of it is taken.
     pub fn stored(&self) -> std::result::Result<Vec<StoredRows>, NotStored> {
         self.source.stored()
+    }
+
+    /// Chunks of its arrays that are not there, and are read as the fill value.
+    pub fn absent_chunks(&self) -> Vec<AbsentChunks> {
+        self.source.absent_chunks()
     }
 
     /// The columns of a data frame; nothing if the matrix is none.

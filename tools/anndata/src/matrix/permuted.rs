@@ -10,6 +10,7 @@ use super::canonical::Canonicalised;
 use super::frame_column::FrameColumn;
 use super::row_sorted::{Entries, EntrySource, entries_bytes, read_ahead};
 use super::source::{RowSource, windows};
+use crate::container::AbsentChunks;
 use crate::error::Result;
 
 /// Entries of a window while rows are put into order.
@@ -52,6 +53,10 @@ impl EntrySource for Permuted {
 
     fn is_stored_by_rows(&self) -> bool {
         self.inner.is_stored_by_rows()
+    }
+
+    fn absent_chunks(&self) -> Vec<AbsentChunks> {
+        self.inner.absent_chunks()
     }
 
     fn form(&self) -> &'static str {

@@ -11,6 +11,7 @@ use super::canonical::Canonicalised;
 use super::frame_column::FrameColumn;
 use super::row_ranges::RowTotals;
 use super::source::{MAX_WINDOW_ROWS, RowSource, reuse};
+use crate::container::AbsentChunks;
 use crate::error::Result;
 use crate::rows::RowSet;
 
@@ -101,6 +102,10 @@ impl RowSource for Picked {
 
     fn is_stored_by_rows(&self) -> bool {
         self.inner.is_stored_by_rows()
+    }
+
+    fn absent_chunks(&self) -> Vec<AbsentChunks> {
+        self.inner.absent_chunks()
     }
 
     fn form(&self) -> &'static str {

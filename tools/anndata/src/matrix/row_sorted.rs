@@ -14,6 +14,7 @@ use super::row_ranges::{RowRanges, RowTotals};
 use super::source::{RowSource, blame_overflow, check_row_nnz, decoding_pool, reuse, window_of};
 use super::spill::{Spill, SpillError, SpillWriter};
 use super::value::Value;
+use crate::container::AbsentChunks;
 use crate::error::{ReadError, Result};
 use crate::workspace::Workspace;
 
@@ -94,6 +95,10 @@ pub(crate) trait EntrySource: Debug + Send + Sync {
     /// As that of [`RowSource`].
     fn is_stored_by_rows(&self) -> bool {
         false
+    }
+    /// Chunks of its arrays that are not there, and are read as the fill value.
+    fn absent_chunks(&self) -> Vec<AbsentChunks> {
+        Vec::new()
     }
     /// The columns of a data frame.
     fn frame_columns(&self) -> Option<Vec<FrameColumn>> {
@@ -297,6 +302,10 @@ impl RowSource for RowSorted {
 
     fn is_stored_by_rows(&self) -> bool {
         self.source.is_stored_by_rows()
+    }
+
+    fn absent_chunks(&self) -> Vec<AbsentChunks> {
+        self.source.absent_chunks()
     }
 
     fn form(&self) -> &'static str {

@@ -11,6 +11,7 @@ use super::canonical::Canonicalised;
 use super::frame_column::FrameColumn;
 use super::row_ranges::RowTotals;
 use super::source::RowSource;
+use crate::container::AbsentChunks;
 use crate::error::Result;
 
 /// A column that is left out.
@@ -52,6 +53,10 @@ impl RowSource for Selected {
 
     fn is_stored_by_rows(&self) -> bool {
         self.inner.is_stored_by_rows()
+    }
+
+    fn absent_chunks(&self) -> Vec<AbsentChunks> {
+        self.inner.absent_chunks()
     }
 
     fn form(&self) -> &'static str {

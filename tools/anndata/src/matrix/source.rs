@@ -11,6 +11,7 @@ use super::canonical::{Canonicalised, Fault};
 use super::frame_column::FrameColumn;
 use super::row_ranges::RowTotals;
 use super::stored::{NotStored, StoredRows};
+use crate::container::AbsentChunks;
 use crate::error::{ReadError, Result};
 
 /// The most stored entries of one row. A row is held whole, so a file must not choose how much that is.
@@ -44,6 +45,10 @@ pub trait RowSource: Debug + Send + Sync {
     fn not_stored(&self, reason: String) -> NotStored {
         let file = self.place().0.to_path_buf();
         NotStored { file, reason }
+    }
+    /// Chunks of its arrays that are not there, and are read as the fill value.
+    fn absent_chunks(&self) -> Vec<AbsentChunks> {
+        Vec::new()
     }
     /// The columns of a data frame.
     fn frame_columns(&self) -> Option<Vec<FrameColumn>> {

@@ -8,6 +8,7 @@ use cellring_core::ValueType;
 
 use super::row_sorted::{Entries, EntrySource, entries_bytes, read_ahead};
 use super::source::{RowSource, windows};
+use crate::container::AbsentChunks;
 use crate::error::Result;
 
 /// Entries of a window while a matrix is turned.
@@ -37,6 +38,10 @@ impl Transposed {
 impl EntrySource for Transposed {
     fn place(&self) -> (&Path, &str) {
         self.inner.place()
+    }
+
+    fn absent_chunks(&self) -> Vec<AbsentChunks> {
+        self.inner.absent_chunks()
     }
 
     fn form(&self) -> &'static str {

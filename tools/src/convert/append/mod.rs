@@ -18,6 +18,7 @@ use cellring_anndata::__internal::Looks;
 use cellring_anndata::{Canonicalised, MatrixSource};
 
 use super::blocks::BlockCutter;
+use super::inputs::absent_chunks;
 use super::left_out::LeftOut;
 use super::threads::thread_pool;
 use crate::message::{Message, MessageKind};
@@ -77,7 +78,7 @@ fn append_here(
         .and_then(|()| write(&mut appender, &store, &opened, matrices, progress));
     // An input that something writes to is not damaged.
     let check_unchanged = || opened.iter().try_for_each(|input| input.stamp.check());
-    let changed = match written {
+    let appended = match written {
         Err(AppendError::Source(error)) => return Err(check_unchanged().err().unwrap_or(error).into()),
         written => written?,
     };
@@ -92,10 +93,11 @@ fn append_here(
     warnings.extend(
         opened
             .iter()
-            .zip(&changed)
-            .filter_map(|(input, (_, looks))| input.warn_of_counts(*looks)),
+            .zip(&appended)
+            .filter_map(|(input, appended)| input.warn_of_counts(appended.looks)),
     );
-    let changed: Vec<Canonicalised> = changed.into_iter().map(|(changed, _)| changed).collect();
+    let changed: Vec<Canonicalised> = appended.iter().map(|appended| appended.changed).collect();
+    warnings.extend(appended.into_iter().flat_map(|appended| appended.absent_chunks));
     appender.set_source(source(&store.manifest().source, &opened, &changed));
     drop(store);
     appender.finish()?;
@@ -121,15 +123,24 @@ fn append_here(
     })
 }
 
-/// Writes the blocks of all inputs, whose matrices come one by one. What is said of each is what was changed in its matrix, and what its values
-/// look like.
+/// What is said of an input once it has been appended.
+struct Appended {
+    /// What was changed in its matrix.
+    changed: Canonicalised,
+    /// What its values look like.
+    looks: Looks,
+    /// What its matrix lacks.
+    absent_chunks: Vec<Message>,
+}
+
+/// Writes the blocks of all inputs, whose matrices come one by one.
 fn write(
     appender: &mut StoreAppender,
     store: &Store,
     inputs: &[Addition],
     matrices: impl Iterator<Item = Result<MatrixSource, AppendError>>,
     progress: &(dyn Fn(u64, u64) + Sync),
-) -> Result<Vec<(Canonicalised, Looks)>, AppendError> {
+) -> Result<Vec<Appended>, AppendError> {
     let n_new: u64 = inputs.iter().map(|input| input.n_obs).sum();
     let manifest = store.manifest();
     let target = Target {
@@ -144,7 +155,7 @@ fn write(
     for block in cutter.encode(&mut waiting, &encoder)? {
         appender.append(&block)?;
     }
-    let (mut done, mut changed) = (0, Vec::new());
+    let (mut done, mut appended) = (0, Vec::new());
     // One matrix after the other: what was put together of it goes with it.
     for (input, matrix) in inputs.iter().zip(matrices) {
         let matrix = matrix?;
@@ -165,14 +176,18 @@ fn write(
             rows.recycle(window);
             progress(done, n_new);
         }
-        let mut report = rows.report();
-        report += matrix.changed_before();
-        changed.push((report, looks));
+        let mut changed = rows.report();
+        changed += matrix.changed_before();
+        appended.push(Appended {
+            changed,
+            looks,
+            absent_chunks: absent_chunks(&matrix),
+        });
     }
     if let Some(block) = cutter.finish(&encoder)? {
         appender.append(&block)?;
     }
-    Ok(changed)
+    Ok(appended)
 }
 
 fn value_error(misfit: &Misfit, first_row: u64, input: &Addition, store: &Store) -> AppendError {

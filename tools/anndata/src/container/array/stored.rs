@@ -7,7 +7,7 @@ use crate::container::limits::MAX_ABSENT_CHUNKS;
 use crate::container::stored::{
     StoredArray, StoredChunk, StoredExtents, StoredRun, Watched, stored_value_type,
 };
-use crate::container::{Chunk, Placement};
+use crate::container::{AbsentChunks, Chunk, Placement};
 
 impl Array {
     /// Where the array is.
@@ -56,6 +56,25 @@ impl Array {
             fill: self.fill.clone(),
             watched: self.watched(false),
         })
+    }
+
+    /// The chunks that are not there.
+    pub(crate) fn absent_chunks(&self) -> Option<AbsentChunks> {
+        let counts = match &self.placement {
+            Placement::Contiguous { offset_bytes: None } if self.len > 0 => (1, 1),
+            Placement::Chunked {
+                chunk_elements,
+                chunks,
+            } => {
+                let n_chunks = self.len.div_ceil(*chunk_elements);
+                // Others may be left over from a larger extent.
+                let n_there = chunks.partition_point(|chunk| chunk.first < self.len) as u64;
+                (n_chunks - n_there, n_chunks)
+            }
+            Placement::Foreign(foreign) => foreign.absent_chunks(),
+            _ => (0, 0),
+        };
+        AbsentChunks::of(&self.file, &self.path, counts)
     }
 
     /// The bytes that say where it is, and its own too if it is `whole`.

@@ -487,6 +487,38 @@ impl Foreign for ZarrArray {
         })
     }
 
+    /// Of shards that are deflated within a zip file, the chunks are not looked for.
+    fn absent_chunks(&self) -> (u64, u64) {
+        let [down, across, files_down, files_across] = self.grid();
+        let per_file = self.per_file();
+        let (mut n_absent, mut n_absent_files) = (0, 0);
+        for number in 0..files_down.saturating_mul(files_across) {
+            let at = [number / files_across, number % files_across];
+            let (row, column) = (at[0] * per_file[0], at[1] * per_file[1]);
+            let (rows, columns) = (per_file[0].min(down - row), per_file[1].min(across - column));
+            let key = self.keys.of(&at[..self.n_dimensions]);
+            match (self.storage.locate(&key), &self.shards) {
+                (Ok(None), _) => {
+                    n_absent += rows * columns;
+                    n_absent_files += 1;
+                }
+                // What cannot be read is an error where it is read.
+                (Ok(Some(located)), Some(shards)) => {
+                    let places = shards.places(&located, &key).unwrap_or_default();
+                    let is_absent = |(within, place): &(u64, Option<_>)| {
+                        place.is_none() && within / per_file[1] < rows && within % per_file[1] < columns
+                    };
+                    n_absent += (0..).zip(places).filter(is_absent).count() as u64;
+                }
+                _ => {}
+            }
+            if n_absent_files == MAX_ABSENT_CHUNKS {
+                break;
+            }
+        }
+        (n_absent, down.saturating_mul(across))
+    }
+
     fn watched(&self, whole: bool) -> Vec<Watched> {
         let mut watched = self.storage.watched(&self.path);
         if self.shards.is_none() && !whole {
