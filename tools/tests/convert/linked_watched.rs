@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use cellring::{ErrorKind, Loader, LoaderConfig, SamplerConfig, Store};
+use cellring::{ErrorKind, Loader, LoaderConfig, Minibatch, SamplerConfig, Store};
 use cellring_tools::link::refresh;
 
 use crate::linked::age;
@@ -86,4 +86,46 @@ fn an_index_of_chunks_or_indptr_that_changes_alone_is_an_error() {
     }
     assert_eq!(made.lines().count(), 14);
     refresh(&link, None, false, false, &|_, _| ()).unwrap();
+}
+
+/// The files are looked at after the reads of each fetch: what comes before the error is what was linked.
+#[test]
+fn an_indptr_that_changes_during_an_epoch_ends_it() {
+    let (directory, made) = made_by("make_watched.py");
+    let link = directory.path().join("link");
+    let content = |minibatch: &Minibatch| format!("{:?} {:?}", minibatch.obs(), minibatch.csr());
+    let mut n_tried = 0;
+    for line in made.lines() {
+        let [input, what, file, at] = line.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
+        if what != "indptr" {
+            continue;
+        }
+        let (file, at) = (Path::new(file), at.parse().unwrap());
+        age(Path::new(input));
+        let modified = file.metadata().unwrap().modified().unwrap();
+        report(&["link", input, "-o", link.to_str().unwrap(), "--force"]);
+        let loader = loader(&Arc::new(Store::open(&link).unwrap()));
+        let whole = loader.epoch(0).unwrap();
+        let expected: Vec<String> = whole.map(|minibatch| content(&minibatch.unwrap())).collect();
+        let mut found = loader.epoch(0).unwrap();
+        assert_eq!(content(&found.next().unwrap().unwrap()), expected[0]);
+        flip(file, at, modified);
+        let mut n_right = 1;
+        let error = loop {
+            match found.next().expect("an error before the end") {
+                Ok(minibatch) => assert_eq!(content(&minibatch), expected[n_right], "{input}"),
+                Err(error) => break error,
+            }
+            n_right += 1;
+        };
+        assert_eq!(error.kind(), ErrorKind::Changed, "{input}: {error}");
+        let name = file.file_name().unwrap().to_str().unwrap();
+        assert!(error.to_string().contains(name), "{error}");
+        assert!(found.next().is_none());
+        flip(file, at, modified);
+        n_tried += 1;
+    }
+    assert_eq!(n_tried, 7, "{made}");
 }
