@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::input::Input;
 use super::link::Link;
 use crate::format::FormatError;
-use crate::format::linked::{ArrayLayout, ArrayRole, Chunk, Extent, Run};
+use crate::format::linked::{ArrayLayout, ArrayRole, Extent, SourceChunk, SourceRun};
 
 /// Where elements lie that are stored together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,8 +109,8 @@ impl Link {
         Ok(())
     }
 
-    fn run(&self, input: &Input, role: ArrayRole, number: u64) -> Result<Run, FormatError> {
-        let record = Run::from_bytes(self.extent_bytes(role, input.extent(role, number))?);
+    fn run(&self, input: &Input, role: ArrayRole, number: u64) -> Result<SourceRun, FormatError> {
+        let record = SourceRun::from_bytes(self.extent_bytes(role, input.extent(role, number))?);
         record.ok_or_else(|| self.invalid(0, format!("extent {number} of {} is not a run", role.name())))
     }
 
@@ -159,7 +159,7 @@ impl Link {
         elements: Range<u64>,
     ) -> Result<Stored, FormatError> {
         let array = input.array(role);
-        let record = Chunk::from_bytes(self.extent_bytes(role, input.extent(role, number))?);
+        let record = SourceChunk::from_bytes(self.extent_bytes(role, input.extent(role, number))?);
         let chunk = record
             .ok_or_else(|| self.invalid(0, format!("extent {number} of {} is not a chunk", role.name())))?;
         let n_elements = elements.end - elements.start;

@@ -17,8 +17,8 @@ use crate::format::constants::{
 use crate::format::encoding::linked::checksum;
 use crate::format::file::FileName;
 use crate::format::linked::{
-    ArrayLayout, Chunk, ColumnMap, Description, Extent, GROUP_OBS, LinkedArray, LinkedFile, LinkedInput,
-    LinkedLayout, Run, Totals, count_bytes,
+    ArrayLayout, ColumnMap, Description, Extent, GROUP_OBS, LinkedArray, LinkedFile, LinkedInput,
+    LinkedLayout, Totals, count_bytes,
 };
 use crate::format::linked_id::identifying;
 use crate::format::manifest::{FileEntry, id_text, linked_features};
@@ -297,24 +297,9 @@ fn write_sections(
 
 fn write_extents(layout: &SourceLayout, out: &mut impl Write) -> io::Result<()> {
     match layout {
-        SourceLayout::Runs(runs) => runs.iter().try_for_each(|run| {
-            let run = Run {
-                first: run.first,
-                offset_bytes: run.offset_bytes,
-                file: run.file,
-            };
-            out.write_all(&run.to_bytes())
-        }),
-        SourceLayout::Chunks { chunks, .. } | SourceLayout::Tiles { chunks, .. } => {
-            chunks.iter().try_for_each(|chunk| {
-                let chunk = Chunk {
-                    offset_bytes: chunk.offset_bytes,
-                    stored_bytes: chunk.stored_bytes,
-                    file: chunk.file,
-                    filter_mask: chunk.filter_mask,
-                };
-                out.write_all(&chunk.to_bytes())
-            })
-        }
+        SourceLayout::Runs(runs) => runs.iter().try_for_each(|run| out.write_all(&run.to_bytes())),
+        SourceLayout::Chunks { chunks, .. } | SourceLayout::Tiles { chunks, .. } => chunks
+            .iter()
+            .try_for_each(|chunk| out.write_all(&chunk.to_bytes())),
     }
 }

@@ -3,32 +3,9 @@
 use std::sync::Arc;
 
 use crate::format::ValueType;
+use crate::format::linked::{SourceChunk, SourceRun};
 
-/// Elements of an array that lie in a file as they are, up to where the next run begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SourceRun {
-    /// The first of them, of those of the array.
-    pub first: u64,
-    /// Where it is in the file, in bytes.
-    pub offset_bytes: u64,
-    /// The file, as [`LinkedWriter::add_file`](super::LinkedWriter::add_file) numbers it.
-    pub file: u32,
-}
-
-/// A chunk of an array.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SourceChunk {
-    /// Where it is in the file, in bytes.
-    pub offset_bytes: u64,
-    /// Its length there; 0 if it was never written.
-    pub stored_bytes: u32,
-    /// The file, as [`LinkedWriter::add_file`](super::LinkedWriter::add_file) numbers it.
-    pub file: u32,
-    /// Bit i: filter i was not applied to it.
-    pub filter_mask: u32,
-}
-
-/// How an array is in its file.
+/// How an array is in its files, which are numbered by [`LinkedWriter::add_file`](super::LinkedWriter::add_file).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceLayout {
     /// Elements as they are: runs of them, which ascend.

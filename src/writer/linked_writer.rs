@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
-use super::complete::{WrittenTable, write_manifest};
+use super::complete::write_manifest;
 use super::error::WriteError;
 use super::linked_index::write_index;
 use super::linked_source::SourceMatrix;
 use super::publish::Staging;
-use super::table::{TableKind, write_table};
+use super::table::{TableKind, Tables};
 use crate::Error;
 use crate::format::Manifest;
 use crate::format::constants::{MATRICES_DIRECTORY, matrix_directory};
@@ -40,8 +40,7 @@ pub struct LinkedWriter {
     /// Number of inputs, and whether rows have checksums, the same for every matrix.
     alike: Option<(usize, bool)>,
     files: Vec<(PathBuf, LinkedFile)>,
-    obs: Option<WrittenTable>,
-    var: Option<WrittenTable>,
+    tables: Tables,
     matrix: Option<Manifest>,
     name: Option<String>,
     matrices: Vec<MatrixEntry>,
@@ -60,8 +59,7 @@ impl LinkedWriter {
             root,
             alike: None,
             files: Vec::new(),
-            obs: None,
-            var: None,
+            tables: Tables::default(),
             matrix: None,
             name: None,
             matrices: Vec::new(),
@@ -92,16 +90,7 @@ impl LinkedWriter {
         schema: &SchemaRef,
         batches: impl IntoIterator<Item = Result<RecordBatch, E>>,
     ) -> Result<(), E> {
-        let written = Some(write_table(
-            &self.staging.path().join(kind.file()),
-            schema,
-            batches,
-        )?);
-        match kind {
-            TableKind::Obs => self.obs = written,
-            TableKind::Var => self.var = written,
-        }
-        Ok(())
+        self.tables.write(self.staging.path(), kind, schema, batches)
     }
 
     /// Says where the matrix of the store is. Its table of columns has been written.
@@ -114,7 +103,7 @@ impl LinkedWriter {
     /// If a table was not written, the matrix has no input, or another number of them than the matrix that was said first, or only one of
     /// the two has checksums, or the checksums are not one for each row.
     pub fn set_matrix(&mut self, matrix: &SourceMatrix) -> Result<(), Error> {
-        let (Some(obs), Some(var)) = (&self.obs, &self.var) else {
+        let (Some(obs), Some(var)) = (&self.tables.obs, &self.tables.var) else {
             panic!("both tables are written before the matrix");
         };
         let own = (matrix.inputs.len(), matrix.checksums.is_some());
@@ -144,8 +133,7 @@ impl LinkedWriter {
             root: self.root.clone(),
             alike: self.alike,
             files: self.files.clone(),
-            obs: self.obs.clone(),
-            var: None,
+            tables: self.tables.of_other_matrix(),
             matrix: None,
             name: None,
             matrices: Vec::new(),

@@ -38,6 +38,7 @@ mod stripe;
 mod sync;
 mod table;
 
+pub use crate::format::linked::{SourceChunk, SourceRun};
 pub use append::StoreAppender;
 #[doc(hidden)]
 pub use block::EncodeError;
@@ -47,7 +48,7 @@ pub use cellring_core::{sync_directory, unfinished};
 #[doc(hidden)]
 pub use error::WriteError;
 pub use linked_index::row_checksums;
-pub use linked_source::{SourceArray, SourceChunk, SourceInput, SourceLayout, SourceMatrix, SourceRun};
+pub use linked_source::{SourceArray, SourceInput, SourceLayout, SourceMatrix};
 pub use linked_writer::LinkedWriter;
 #[doc(hidden)]
 pub use linked_writer::settle;

@@ -6,13 +6,13 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
 use super::block::EncodedBlock;
-use super::complete::{Content, Totals, WrittenTable, complete, write_headers, write_manifest};
+use super::complete::{Content, Totals, complete, write_headers, write_manifest};
 use super::error::WriteError;
 use super::options::WriterOptions;
 use super::publish::Staging;
 use super::shards::ShardWriter;
 use super::spool::IndexSpool;
-use super::table::{TableKind, write_table};
+use super::table::{TableKind, Tables};
 use crate::Error;
 use crate::format::constants::{
     ALIGNMENT_RANGE, INDEX_FILE, MATRICES_DIRECTORY, MAX_BLOCK_SIZE, matrix_directory,
@@ -31,8 +31,7 @@ pub struct StoreWriter {
     pub(super) index: IndexSpool,
     pub(super) totals: Totals,
     pub(super) last_block_full: bool,
-    pub(super) obs: Option<WrittenTable>,
-    pub(super) var: Option<WrittenTable>,
+    pub(super) tables: Tables,
     pub(super) name: Option<String>,
     pub(super) matrices: Vec<MatrixEntry>,
 }
@@ -84,8 +83,7 @@ impl StoreWriter {
             index,
             totals: Totals::default(),
             last_block_full: true,
-            obs: None,
-            var: None,
+            tables: Tables::default(),
             name: None,
             matrices: Vec::new(),
         })
@@ -105,7 +103,7 @@ impl StoreWriter {
     /// # Panics
     /// If `obs` has not been written.
     pub fn begin_matrix(&self, options: WriterOptions) -> Result<Self, Error> {
-        assert!(self.obs.is_some(), "obs is written before other matrices");
+        assert!(self.tables.obs.is_some(), "obs is written before other matrices");
         let own = &self.options;
         let options = WriterOptions {
             block_size: own.block_size,
@@ -120,7 +118,7 @@ impl StoreWriter {
         std::fs::create_dir_all(&parent).map_err(WriteError::io(&parent))?;
         let path = self.staging.path().join(matrix_directory(self.matrices.len()));
         let mut matrix = Self::create_for(&path, options, Some(self.staging.owner()))?;
-        matrix.obs.clone_from(&self.obs);
+        matrix.tables = self.tables.of_other_matrix();
         Ok(matrix)
     }
 
@@ -203,16 +201,7 @@ impl StoreWriter {
         schema: &SchemaRef,
         batches: impl IntoIterator<Item = Result<RecordBatch, E>>,
     ) -> Result<(), E> {
-        let written = Some(write_table(
-            &self.staging.path().join(kind.file()),
-            schema,
-            batches,
-        )?);
-        match kind {
-            TableKind::Obs => self.obs = written,
-            TableKind::Var => self.var = written,
-        }
-        Ok(())
+        self.tables.write(self.staging.path(), kind, schema, batches)
     }
 
     /// Completes the store and gives it its name.
@@ -233,7 +222,7 @@ impl StoreWriter {
 
     /// Completes all files but the manifest, and gives that.
     fn complete(self) -> Result<(Manifest, Staging), Error> {
-        let (Some(obs), Some(var)) = (self.obs, self.var) else {
+        let (Some(obs), Some(var)) = (self.tables.obs, self.tables.var) else {
             panic!("both tables are written before the store is finished");
         };
         assert_eq!(

@@ -23,10 +23,43 @@ pub enum TableKind {
 
 impl TableKind {
     /// The name of its file in a store.
-    pub(super) fn file(self) -> &'static str {
+    fn file(self) -> &'static str {
         match self {
             Self::Obs => OBS_FILE,
             Self::Var => VAR_FILE,
+        }
+    }
+}
+
+/// The tables of a store that were written so far.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    pub(super) obs: Option<WrittenTable>,
+    pub(super) var: Option<WrittenTable>,
+}
+
+impl Tables {
+    /// Writes one of them in the directory of the store.
+    pub(super) fn write<E: From<Error>>(
+        &mut self,
+        directory: &Path,
+        kind: TableKind,
+        schema: &SchemaRef,
+        batches: impl IntoIterator<Item = Result<RecordBatch, E>>,
+    ) -> Result<(), E> {
+        let written = write_table(&directory.join(kind.file()), schema, batches)?;
+        match kind {
+            TableKind::Obs => self.obs = Some(written),
+            TableKind::Var => self.var = Some(written),
+        }
+        Ok(())
+    }
+
+    /// Those of another matrix of the same obs.
+    pub(super) fn of_other_matrix(&self) -> Self {
+        Self {
+            obs: self.obs.clone(),
+            var: None,
         }
     }
 }

@@ -3,28 +3,28 @@
 /// Bytes of a record.
 pub(crate) const EXTENT_BYTES: usize = 24;
 
-/// Elements that lie in a file as they are, up to where the next run begins.
+/// Elements of an array that lie in a file as they are, up to where the next run begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Run {
-    /// Number of the first of them in the array.
-    pub(crate) first: u64,
-    /// Where it is in its file.
-    pub(crate) offset_bytes: u64,
+pub struct SourceRun {
+    /// The first of them, of those of the array.
+    pub first: u64,
+    /// Where it is in its file, in bytes.
+    pub offset_bytes: u64,
     /// Number of the file.
-    pub(crate) file: u32,
+    pub file: u32,
 }
 
 /// One of the chunks that an array is cut into, all of the same number of elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Chunk {
-    /// Where it is in its file.
-    pub(crate) offset_bytes: u64,
+pub struct SourceChunk {
+    /// Where it is in its file, in bytes.
+    pub offset_bytes: u64,
     /// Its length there; 0 if it was never written, and every element is the fill value.
-    pub(crate) stored_bytes: u32,
+    pub stored_bytes: u32,
     /// Number of the file.
-    pub(crate) file: u32,
+    pub file: u32,
     /// Bit i: filter i was not applied to it.
-    pub(crate) filter_mask: u32,
+    pub filter_mask: u32,
 }
 
 /// A record of 24 bytes.
@@ -49,7 +49,7 @@ fn of_words(words: [u64; 3]) -> [u8; EXTENT_BYTES] {
     bytes
 }
 
-impl Extent for Run {
+impl Extent for SourceRun {
     fn to_bytes(self) -> [u8; EXTENT_BYTES] {
         of_words([self.first, self.offset_bytes, u64::from(self.file)])
     }
@@ -65,7 +65,7 @@ impl Extent for Run {
     }
 }
 
-impl Extent for Chunk {
+impl Extent for SourceChunk {
     fn to_bytes(self) -> [u8; EXTENT_BYTES] {
         let high = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
         of_words([
@@ -92,22 +92,22 @@ mod tests {
 
     #[test]
     fn records_survive_the_way_back() {
-        let run = Run {
+        let run = SourceRun {
             first: 1 << 40,
             offset_bytes: 77,
             file: 3,
         };
-        assert_eq!(Run::from_bytes(run.to_bytes()), Some(run));
-        let chunk = Chunk {
+        assert_eq!(SourceRun::from_bytes(run.to_bytes()), Some(run));
+        let chunk = SourceChunk {
             offset_bytes: u64::MAX,
             stored_bytes: 9,
             file: u32::MAX,
             filter_mask: 5,
         };
-        assert_eq!(Chunk::from_bytes(chunk.to_bytes()), Some(chunk));
+        assert_eq!(SourceChunk::from_bytes(chunk.to_bytes()), Some(chunk));
         let mut bytes = run.to_bytes();
         bytes[23] = 1;
-        assert_eq!(Run::from_bytes(bytes), None);
-        assert_eq!(Chunk::from_bytes(bytes), None);
+        assert_eq!(SourceRun::from_bytes(bytes), None);
+        assert_eq!(SourceChunk::from_bytes(bytes), None);
     }
 }

@@ -14,7 +14,8 @@ mod layout;
 
 pub(crate) use array::{ArrayLayout, ArrayRole, LinkedArray};
 pub(crate) use description::{Description, Totals};
-pub(crate) use extent::{Chunk, EXTENT_BYTES, Extent, Run};
+pub(crate) use extent::{EXTENT_BYTES, Extent};
+pub use extent::{SourceChunk, SourceRun};
 pub(crate) use file::{LinkedFile, MAX_PIECES_BYTES, Piece};
 pub(crate) use input::{ColumnMap, LinkedInput};
 pub(crate) use layout::{CHECKSUM_BYTES, GROUP_OBS, LinkedLayout, count_bytes};

@@ -19,7 +19,7 @@ impl StoreWriter {
     /// # Panics
     /// If a table was not written.
     pub fn finish_part(mut self, part: Part) -> Result<PartManifest, Error> {
-        let (Some(obs), Some(var)) = (self.obs, self.var) else {
+        let (Some(obs), Some(var)) = (self.tables.obs, self.tables.var) else {
             panic!("both tables are written before the part is finished");
         };
         let shards = self.shards.finish()?;
