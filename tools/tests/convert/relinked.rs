@@ -1,7 +1,6 @@
-//! What the commands do with linked stores: converting them, linking their files again, telling them where these are, and measuring them.
+//! What the commands do with linked stores: converting them, linking their files again, and telling them where these are.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -15,18 +14,16 @@ use cellring_tools::link::{LinkOptions, link};
 use cellring_tools::synth::Synth;
 use serde_json::Value;
 
-use crate::{
-    cellring, digest, fail, made_by, names, python, report, run_convert, scratch, shared_data, synthetic,
-};
+use crate::{cellring, digest, fail, names, python, report, run_convert, scratch, shared_data, synthetic};
 
 /// Gives a file a time at which it was last changed, long enough ago.
-fn set_age(path: &Path, seconds: u64) {
+pub(crate) fn set_age(path: &Path, seconds: u64) {
     let file = std::fs::File::options().append(true).open(path).unwrap();
     file.set_modified(SystemTime::now() - Duration::from_secs(seconds))
         .unwrap();
 }
 
-fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
@@ -50,7 +47,7 @@ fn content(store: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// A compressed file of about a million values, in chunks of this length.
-fn compressed(directory: &Path, chunk_len: u32) -> PathBuf {
+pub(crate) fn compressed(directory: &Path, chunk_len: u32) -> PathBuf {
     let input = synthetic(directory);
     let (held, path) = (directory.join("held"), directory.join("gzip.h5ad"));
     run_convert(&input, &held, &ConvertOptions::default()).unwrap();
@@ -339,213 +336,5 @@ fn several_matrices_move_together() {
     std::fs::rename(&file, &moved).unwrap();
     report(&["link", "--relocate", &file, &moved, &store]);
     assert_eq!(ids(&store), before);
-    assert_eq!(report(&["verify", &store])["whole"], true);
-}
-
-/// Runs with a cache of its own.
-fn with_cache(cache: &Path, args: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_cellring"))
-        .args(args)
-        .env("XDG_CACHE_HOME", cache)
-        .output()
-        .unwrap();
-    (
-        output.status.code().unwrap(),
-        String::from_utf8(output.stdout).unwrap(),
-        String::from_utf8(output.stderr).unwrap(),
-    )
-}
-
-/// A file may be a directory: what converting it brings is measured all the same.
-#[test]
-fn a_zarr_that_is_linked_automatically_is_measured_beside_a_conversion() {
-    let directory = scratch();
-    let zarr = shown(&directory.path().join("s.zarr"));
-    let store = shown(&directory.path().join("s.cellring"));
-    report(&[
-        "convert",
-        &shown(&compressed(directory.path(), 5_000)),
-        "-o",
-        &store,
-    ]);
-    report(&["export", &store, &zarr]);
-    let bench = [
-        "bench",
-        &zarr,
-        "--seconds",
-        "0.02",
-        "--block-size",
-        "64",
-        "--fetch-factor",
-        "4",
-        "--json",
-    ];
-    let (code, stdout, said) = with_cache(&directory.path().join("cache"), &bench);
-    assert_eq!(code, 0, "{said}");
-    let found: Value = serde_json::from_str(&stdout).unwrap();
-    let converted = &found["converted"];
-    assert_eq!(converted["not_measured"], Value::Null, "{found}");
-    assert!(converted["times_as_fast"].as_f64().unwrap() > 0.0, "{found}");
-}
-
-#[test]
-fn links_are_measured_and_tuned_with_their_chunks() {
-    let directory = scratch();
-    let cache = directory.path().join("cache");
-    // About 680 values a cell.
-    let file = shown(&compressed(directory.path(), 5_000));
-    let store = shown(&directory.path().join("s.cellring"));
-    report(&["link", &file, "-o", &store]);
-    let run = |args: &[&str]| -> Value {
-        let (code, stdout, said) = with_cache(&cache, &[args, &["--json"]].concat());
-        assert_eq!(code, 0, "{args:?}: {said}");
-        serde_json::from_str(&stdout).unwrap()
-    };
-    for input in [&store, &file] {
-        let bench = [
-            "bench",
-            input,
-            "--seconds",
-            "0.02",
-            "--block-size",
-            "1,64",
-            "--fetch-factor",
-            "4",
-        ];
-        let found = run(&bench);
-        let converted = &found["converted"];
-        assert_eq!(converted["not_measured"], Value::Null, "{found}");
-        assert!(converted["times_as_fast"].as_f64().unwrap() > 0.0, "{found}");
-        assert!(
-            converted["converted_bytes_per_cell"].as_f64() < converted["linked_bytes_per_cell"].as_f64(),
-            "{found}"
-        );
-        assert_eq!(found["decode_cells_per_second"], Value::Null);
-        assert_eq!(found["chunk_values"], 5_000);
-        let decoded = |row: usize| found["runs"][row]["decoded_per_value"].as_f64().unwrap();
-        assert!(decoded(0) > decoded(1) && decoded(1) >= 1.0, "{found}");
-        let tuned = run(&["tune", input, "--seconds", "0.01"]);
-        let chunks = &tuned["chunks"];
-        assert_eq!(chunks["chunk_values"], 5_000, "{tuned}");
-        let cells = chunks["cells_per_chunk"].as_f64().unwrap();
-        let wanted = chunks["wanted_block_size"].as_u64().unwrap();
-        assert!(
-            cells / wanted as f64 <= 0.5 && 2.0 * cells / wanted as f64 > 0.5,
-            "{tuned}"
-        );
-        let chosen = tuned["candidates"].as_array().unwrap();
-        assert!(
-            chosen.iter().all(|choice| {
-                let is_measured = choice["expected_cells_per_second"].as_f64().unwrap() > 0.0;
-                let is_fit = choice["fits_memory"] == true && choice["meets_target"] == true;
-                is_measured == is_fit && choice["decoded_per_value"].as_f64().unwrap() >= 1.0
-            }),
-            "{tuned}"
-        );
-        let plan = [
-            "plan",
-            input,
-            "--entropy",
-            "plate",
-            "--block-size",
-            "1",
-            "--fetch-factor",
-            "1",
-        ];
-        let planned = run(&plan);
-        // Cells from anywhere: each has a chunk of columns and one of values, or two.
-        let chunks = planned["chunks"]["chunks_per_cell"].as_f64().unwrap();
-        assert!((1.5..4.0).contains(&chunks), "{planned}");
-        assert!(
-            planned["chunks"]["decoded_per_value"].as_f64().unwrap() > 4.0,
-            "{planned}"
-        );
-        let (_, text, _) = with_cache(&cache, &plan);
-        assert!(text.contains("or more decode at most 1.5 times"), "{text}");
-        for (command, words) in [
-            (&bench[..], "as fast, reading"),
-            (&["tune", input, "--seconds", "0.01"], "5,000 values each"),
-        ] {
-            let (code, text, said) = with_cache(&cache, command);
-            assert!(code == 0 && text.contains(words), "{text}{said}");
-        }
-    }
-    // Where values are not compressed there are no chunks; the page is drawn all the same.
-    let plain = shown(&directory.path().join("synthetic.h5ad"));
-    let page = shown(&directory.path().join("page.html"));
-    let args = [
-        "bench",
-        &plain,
-        "--seconds",
-        "0.01",
-        "--block-size",
-        "16",
-        "--fetch-factor",
-        "4",
-        "--report",
-        &page,
-    ];
-    let found = run(&args);
-    assert_eq!(found["chunk_values"], Value::Null);
-    assert!(std::fs::read_to_string(&page).unwrap().contains("Converted: "));
-    assert!(run(&["plan", &plain, "--entropy", "plate"])["chunks"].is_null());
-    assert!(run(&["tune", &plain, "--seconds", "0.01"])["chunks"].is_null());
-    let leftovers: Vec<String> = names(directory.path())
-        .into_iter()
-        .filter(|name| name.starts_with('.'))
-        .collect();
-    assert_eq!(leftovers, [""; 0], "what was converted for a moment is gone");
-}
-
-#[test]
-fn the_cache_is_read_without_writing_and_says_what_is_in_the_way() {
-    let directory = scratch();
-    let cache = directory.path().join("cache");
-    let file = shown(&synthetic(directory.path()));
-    let run = |args: &[&str]| with_cache(&cache, args);
-    let (code, expected, said) = run(&["plan", &file, "--json"]);
-    assert_eq!(code, 0, "{said}");
-    let entries = cache.join("cellring");
-    let stores: Vec<String> = names(&entries)
-        .into_iter()
-        .filter(|name| !name.starts_with('.'))
-        .collect();
-    let [name] = stores.as_slice() else {
-        panic!("{stores:?}")
-    };
-    // Whoever may only read it finds what is there; root may write all the same.
-    std::fs::remove_file(entries.join(".turn")).unwrap();
-    std::fs::set_permissions(&entries, std::fs::Permissions::from_mode(0o500)).unwrap();
-    assert_eq!(run(&["plan", &file, "--json"]).1, expected);
-    assert_eq!(names(&entries), stores, "nothing was written");
-    std::fs::set_permissions(&entries, std::fs::Permissions::from_mode(0o700)).unwrap();
-    // What is damaged is made again.
-    let store = entries.join(name);
-    std::fs::write(store.join("index.bin"), "no index").unwrap();
-    assert_eq!(run(&["plan", &file, "--json"]).1, expected);
-    // What is not a store is named.
-    std::fs::remove_dir_all(&store).unwrap();
-    std::fs::write(&store, "mine").unwrap();
-    let (code, _, said) = run(&["plan", &file]);
-    assert!(
-        code == 1 && said.contains(name) && said.contains("remove it"),
-        "{said}"
-    );
-    assert_eq!(std::fs::read(&store).unwrap(), b"mine");
-}
-
-#[test]
-fn features_are_chosen_when_a_link_is_read() {
-    let (directory, _) = made_by("make_inputs.py");
-    let file = shown(&directory.path().join("crispr.h5"));
-    set_age(Path::new(&file), 3600);
-    let store = shown(&directory.path().join("s.cellring"));
-    let error = fail(&["link", &file, "-o", &store, "--feature-types", "Gene Expression"]);
-    assert!(
-        error.contains("--feature-types, --genome") && error.contains("convert it instead"),
-        "{error}"
-    );
-    assert!(!Path::new(&store).exists());
-    report(&["link", &file, "-o", &store]);
     assert_eq!(report(&["verify", &store])["whole"], true);
 }
