@@ -219,7 +219,8 @@ fn lists_of_genes_that_fit_none_are_refused() {
             "{message}"
         );
         assert!(
-            message.contains("(ENSG1, ENSG2, ENSG3 and 1 more)") && message.contains("names such as gene_0, gene_1"),
+            message.contains("(ENSG1, ENSG2, ENSG3 and 1 more)")
+                && message.contains("names such as gene_0, gene_1"),
             "{message}"
         );
     }
