@@ -81,3 +81,34 @@ def test_stopped_in_two_epochs_it_is_the_uninterrupted_one(run_python: Any, stor
         assert sum(runs["whole"]["padding"][steps].sum() for runs in ranks) == 1
         assert len(set(ids[ids >= 0])) == (ids >= 0).sum() == 965
     assert not np.array_equal(ranks[0]["whole"]["ids"][:N_STEPS], ranks[0]["whole"]["ids"][N_STEPS : 2 * N_STEPS])
+
+
+METRIC = """
+import sys
+import torch
+import torchmetrics
+from cellring.lightning import DataModule
+from test_lightning import Classifier, trainer
+
+
+class Measured(Classifier):
+    def __init__(self):
+        super().__init__(1000)
+        self.cells = torchmetrics.MeanMetric()
+
+    def validation_step(self, minibatch, number):
+        if not minibatch.is_padding:
+            self.cells.update(torch.tensor(float(len(minibatch))))
+        self.log("cells", self.cells)
+
+
+data = DataModule(sys.argv[1], split="train=0.965,val=0.035", obs_columns=["cell_type"], batch_size=60)
+made = trainer(max_epochs=1, devices=2, strategy="ddp_fork", num_sanity_val_steps=0, limit_train_batches=1)
+made.fit(Measured(), data)
+print(float(made.callback_metrics["cells"]))
+"""
+
+
+def test_a_metric_does_not_wait_for_a_rank_that_has_nothing_but_padding(run_python: Any, store: str) -> None:
+    # The only minibatch of validation is on both ranks.
+    assert float(run_python(METRIC, store, timeout=120, OMP_NUM_THREADS="1").split()[-1]) == 35

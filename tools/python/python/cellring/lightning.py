@@ -36,9 +36,9 @@ class DataModule(LightningDataModule):
     """Loaders of the parts of a split, for ``Trainer.fit``, ``validate``, ``test`` and ``predict``.
 
     Training draws cells as ``Loader`` does. The other parts are read in storage order, each cell once. Every rank gets its share, and all
-    ranks get the same number of minibatches; if cells do not divide evenly, some minibatches are repeated with ``is_padding`` set: leave
-    those out of metrics. A checkpoint holds the position in the epoch, and resumed training continues with the remaining minibatches, as if
-    it had not been interrupted.
+    ranks get the same number of minibatches; if cells do not divide evenly, some minibatches are repeated with ``is_padding`` set, which
+    must not count in metrics (see the notes). A checkpoint holds the position in the epoch, and resumed training continues with the
+    remaining minibatches, as if it had not been interrupted.
 
     Parameters
     ----------
@@ -70,7 +70,9 @@ class DataModule(LightningDataModule):
 
     Notes
     -----
-    The batches that a module gets are ``Minibatch``; give ``self.log`` the ``batch_size``, which Lightning does not find in them.
+    The batches that a module gets are ``Minibatch``; give ``self.log`` the ``batch_size``, which Lightning does not find in them. On several
+    ranks, log metrics of torchmetrics: update them unless the minibatch is padding, and log them in any case. The others wait forever for
+    a rank that has nothing but padding and logs nothing. ``sync_dist=True`` rounds the mean number of cells of a rank down.
     """
 
     def __init__(
