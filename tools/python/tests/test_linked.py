@@ -124,7 +124,7 @@ def test_a_link_is_refreshed_and_told_where_its_file_went(tmp_path):
 def test_what_cannot_be_linked_says_what_to_do(tmp_path):
     path = tmp_path / "cells.h5ad"
     anndata.AnnData(sp.random(30, 20, 0.2, "csc", dtype=np.float32, random_state=1)).write_h5ad(path)
-    with pytest.raises(cellring.StoreError, match="cannot be linked.*cellring convert"):
+    with pytest.raises(cellring.StoreError, match=r"cannot be linked.*cellring\.convert"):
         cellring.Loader(path)
 
 

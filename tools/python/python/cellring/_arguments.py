@@ -132,7 +132,8 @@ def cells(ids: Any, n_obs: int, what: str) -> np.ndarray:
     if array.size == 0 and array.ndim == 1:
         return np.zeros(0, dtype=np.int64)
     if array.ndim > 1 or array.dtype.kind not in "iu":
-        raise InputError(f"{what}: expected whole numbers, a slice or a mask of cells, found {_found(ids, array)}")
+        hint = "; numpy.isin(store.obs_names, names) is the mask of cells with these names" if _is_of_texts(array) else ""
+        raise InputError(f"{what}: expected whole numbers, a slice or a mask of cells, found {_found(ids, array)}{hint}")
     array = np.atleast_1d(array)
     if array.dtype.kind == "u" and array.max() >= n_obs:
         raise _no_cell(array.max(), n_obs, what)
@@ -141,6 +142,10 @@ def cells(ids: Any, n_obs: int, what: str) -> np.ndarray:
     if wrong.any():
         raise _no_cell(array[wrong][0], n_obs, what)
     return np.where(array < 0, array + n_obs, array)
+
+
+def _is_of_texts(array: np.ndarray) -> bool:
+    return array.dtype.kind in "UT" or (array.dtype == object and all(isinstance(value, str) for value in array.ravel().tolist()))
 
 
 def _found(ids: Any, array: np.ndarray) -> str:

@@ -34,6 +34,7 @@ from ._errors import (
     StoreError,
     StoreExistsError,
     StoreNotFoundError,
+    level_of_caller,
 )
 
 if TYPE_CHECKING:
@@ -604,12 +605,12 @@ def _run(
         said = _Sentences(command, {**(names or {}), **of_genes}, (text for text in quoted if text is not None and "--" in text))
         for sentence in messages.warnings if warns else ():
             # The caller of convert, append and the like.
-            warnings.warn(said.in_python(sentence), CellringWarning, stacklevel=_level_of_caller())
+            warnings.warn(said.in_python(sentence), CellringWarning, stacklevel=level_of_caller())
         if code == 0:
             bar.end()
             reported: dict[str, Any] = said.report(json.loads(report))
             if reported.get("left_out"):
-                warnings.warn(_left_out(reported["left_out"]), CellringWarning, stacklevel=_level_of_caller())
+                warnings.warn(_left_out(reported["left_out"]), CellringWarning, stacklevel=level_of_caller())
             return reported
         kind, sentence = messages.error or ("failed", _how_it_ended(command, code, messages.rest))
         target = output or made
@@ -628,14 +629,6 @@ def _left_out(parts: Sequence[Mapping[str, Any]]) -> str:
     named = [f"{part['path']} ({part['option']} stores it)" if part.get("option") else part["path"] for part in parts[:_NAMED]]
     others = f" and {len(parts) - _NAMED} more" if len(parts) > _NAMED else ""
     return f"not stored: {', '.join(named)}{others}"
-
-
-def _level_of_caller() -> int:
-    """How far up the stack this package is left."""
-    frame, level = sys._getframe(1), 1
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__.partition(".")[0]:
-        frame, level = frame.f_back, level + 1  # type: ignore[assignment]
-    return level
 
 
 def _error(command: str, kind: str, sentence: str, needed: Sequence[str]) -> type[CellringError]:
@@ -764,6 +757,7 @@ _FUNCTIONS = (
     ("cellring link --relocate OLD NEW STORE", "cellring.relocate(store, {old: new})"),
     ("cellring link --relocate", "cellring.relocate"),
     ("cellring link --refresh", "cellring.refresh"),
+    ("convert it instead: cellring convert", "convert it instead: cellring.convert"),
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 
 class CellringError(Exception):
     """Base of all exceptions of cellring. The text is one sentence: what, where, what was expected and found, what helps."""
@@ -89,6 +91,7 @@ _CALLED = (
     ("join them by a var column that names genes the same way", "give var_key=, a column of var that names genes the same way"),
     ("join by the genes that all have", 'give join="inner"'),
     ("join by another var column", "give another var_key="),
+    ("convert it instead: cellring convert", "convert it instead: cellring.convert"),
     ("; link it again as ", "; cellring.refresh links it again, as "),
     (
         ": put it back, or link it again",
@@ -103,3 +106,11 @@ def in_python(error: CellringError) -> CellringError:
     for theirs, ours in _CALLED:
         said = said.replace(theirs, ours)
     return error if said == sentence else type(error)(said)
+
+
+def level_of_caller() -> int:
+    """How far up the stack this package is left: the ``stacklevel`` of a warning that is to name the user's line."""
+    frame, level = sys._getframe(1), 1
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__.partition(".")[0]:
+        frame, level = frame.f_back, level + 1  # type: ignore[assignment]
+    return level

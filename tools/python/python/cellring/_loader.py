@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _arguments, _cellring, _epoch, _request
 from ._epoch import STATE_VERSION, Epoch, Run, Sampler, to_library
-from ._errors import CellringError, CellringWarning, InputError, ResumeError, StoppedError, in_python
+from ._errors import CellringError, CellringWarning, InputError, ResumeError, StoppedError, in_python, level_of_caller
 from ._forms import TorchOnDevice, form
 from ._minibatch import Look, Minibatch, loaders_by_key
 from ._ranks import rank_and_world_size
@@ -75,7 +75,8 @@ class Loader:
     group : str, list of str, or array of labels or codes, optional
         Columns of obs, or the group of each cell: minibatches consist of whole sets of cells with equal values.
     n_per_group, sets_per_minibatch : int, optional
-        Cells in a set (the whole group by default), and sets in a minibatch (as many as fit ``batch_size``).
+        Cells in a set (the whole group by default), and sets in a minibatch (as many as fit ``batch_size``). The last set of a group, or the
+        only one of a group with fewer cells, is filled up with cells of the group that come again.
     controls : str, array of ids or mask, optional
         Which cells are controls, as a filter or as cells; ``n_controls`` of them (``n_per_group`` by default) follow each set. Only those
         that ``subset``, ``obs_filter`` and ``split`` select too are drawn.
@@ -98,7 +99,8 @@ class Loader:
     gene_weights : array of float, optional
         A factor for each column of the minibatches, applied last.
     normalize : float or bool, optional
-        Scale each cell to this sum; True is 10,000. ``library="selected"`` counts the selected genes only.
+        Scale each cell to this sum; True is 10,000. For counts: what is normalised already is scaled again.
+        ``library="selected"`` counts the selected genes only.
     log1p : bool, default False
         Take the logarithm of one plus each value.
     layout : {"csr", "dense", ("top_k", k)}, default "csr"
@@ -687,7 +689,8 @@ def _device(device: Any) -> Any:
 
     made = torch.device(device)
     if made.type == "cuda" and not torch.cuda.is_available():
-        warnings.warn(f"device={device!r}: torch finds no GPU, so minibatches stay on the CPU", CellringWarning, stacklevel=4)
+        sentence = f"device={device!r}: torch finds no GPU, so minibatches stay on the CPU"
+        warnings.warn(sentence, CellringWarning, stacklevel=level_of_caller())
         return None
     return None if made.type == "cpu" else made
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import _arguments, _request
-from ._errors import ArgumentError
+from ._errors import ArgumentError, InputError
 from ._loader import Loader
 
 NAMES = ("train", "val", "test", "predict")
@@ -34,6 +34,8 @@ def of_split(split: str | None, split_by: str | None, split_seed: int) -> dict[s
     """For each part of a split the arguments of ``Loader`` that select its cells; without a split all cells are for training."""
     if split is None:
         return {"train": {}}
+    if not isinstance(split, str):
+        raise InputError(f'split={split!r}: expected a text, such as "train=0.8,val=0.2"')
     made = {}
     for part in split.split(","):
         name = part.partition("=")[0].strip()

@@ -93,6 +93,9 @@ def owned(given: dict[str, Any]) -> dict[str, Any]:
     for name in ("balance", "group"):
         made[name] = _copied(_codes(name, given[name]))
     for name in ("subset", "order", "controls"):
+        if isinstance(given[name], Mapping):
+            filtered = "controls" if name == "controls" else "obs_filter"
+            raise InputError(f"{name}={given[name]!r}: expected cells; to take them by a column, write {filtered}='column == \"value\"'")
         if given[name] is not None and not isinstance(given[name], (str, slice, range)):
             made[name] = _copied(np.asarray(given[name]))
     for name in ("matrices", "obs_columns"):
@@ -100,6 +103,10 @@ def owned(given: dict[str, Any]) -> dict[str, Any]:
         names = matrix_names if name == "matrices" else column_names
         made[name] = dict(value) if isinstance(value, Mapping) else list(names(value))
     return made
+
+
+# How arguments that are often taken for something else are written.
+_EXAMPLES = {"split": '"train=0.8,val=0.2"', "obs_filter": """'cell_type == "B cell"'"""}
 
 
 def _copied(value: Any) -> Any:
@@ -111,7 +118,8 @@ def checked(given: dict[str, Any], n_obs: int, columns: Sequence[str]) -> dict[s
     made = dict(given)
     for name in ("strategy", "obs_filter", "split", "part", "split_by", "var_key", "backend", "direct"):
         if given[name] is not None and not isinstance(given[name], str):
-            raise InputError(f"{name}={given[name]!r}: expected a text")
+            example = f", such as {_EXAMPLES[name]}" if name in _EXAMPLES else ""
+            raise InputError(f"{name}={given[name]!r}: expected a text{example}")
     for name in ("replacement", "balance_global", "shuffle_order", "log1p", "allow_rounding", "drop_last"):
         if not isinstance(given[name], (bool, np.bool_)):
             raise InputError(f"{name}={given[name]!r}: expected True or False")
