@@ -17,7 +17,7 @@ use crate::progress;
 /// Export a store to AnnData, with the element types, the order of genes and the forms of the source
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The store, a directory made by `cellring convert`
+    /// The store, a directory made by `cellring convert` or `cellring link`
     #[arg(value_name = "STORE")]
     store: PathBuf,
     /// What to write: a zarr directory if the name ends in .zarr, an HDF5 file if it ends in .h5ad, .h5, .hdf5 or .hdf
