@@ -73,13 +73,20 @@ impl Setup {
             .matrices(matrices)
             .obs_columns(form::columns(&arguments))
             .allow_rounding(arguments.allow_rounding);
-        let made = Self {
+        let mut made = Self {
             collection,
             config,
             warnings,
             genes: arguments.genes,
         };
         made.check(py)?;
+        if made.config.sampler.drop_last && made.n_minibatches(py, 0, 0, 1)? == 0 {
+            made.warnings.push(format!(
+                "an epoch has no minibatch: drop_last=True leaves out the last one, and batch_size={} is more than all {} cells; give a smaller batch_size, or drop_last=False",
+                made.config.sampler.batch_size,
+                made.n_selected()
+            ));
+        }
         Ok(made)
     }
 

@@ -373,6 +373,8 @@ def test_warnings(store):
         cellring.Loader(store, balance="partly")
     with pytest.warns(cellring.CellringWarning, match="genes: 1 of 2"):
         cellring.Loader(store, genes=["nope", cellring.Loader(store).var_names[0]])
+    with pytest.warns(cellring.CellringWarning, match=r"batch_size=1001 is more than all 1000 cells"):
+        assert len(cellring.Loader(store, batch_size=1001, drop_last=True)) == 0
 
 
 def test_what_the_caller_does_later_changes_nothing(store):
