@@ -22,6 +22,17 @@ pub enum ExportError {
         /// The path.
         path: PathBuf,
     },
+    /// The output would replace the file that the values of a linked store are in.
+    #[error(
+        "{}: the values of the linked store {} are in it, and it may hold more than they, so it is not replaced; give another name", path.display(),
+        store.display()
+    )]
+    OwnSource {
+        /// The store.
+        store: PathBuf,
+        /// The output.
+        path: PathBuf,
+    },
     /// Obs that do not exist were asked for.
     #[error("obs {start} to {end} of {} were asked for, but it has {n_obs} obs; give a range A..B with A <= B <= {n_obs}", store.display())]
     ObsRange {

@@ -9,7 +9,7 @@ mod stored;
 mod tables;
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -54,6 +54,12 @@ pub fn export(
         Some(root) => Store::open_below(store, root)?,
         None => Store::open(store)?,
     });
+    if leads_to(&store, output) {
+        return Err(ExportError::OwnSource {
+            store: store.path().to_path_buf(),
+            path: output.to_path_buf(),
+        });
+    }
     let obs = options.obs_range.clone().unwrap_or(0..store.n_obs());
     if obs.start > obs.end || obs.end > store.n_obs() {
         return Err(ExportError::ObsRange {
@@ -144,6 +150,15 @@ fn plans(store: &Arc<Store>, obs: &Range<u64>, choice: FormChoice) -> Result<Vec
         plans.push(MatrixPlan::new(matrix, place_of(matrix)?, obs, choice)?);
     }
     Ok(plans)
+}
+
+/// Whether values of a linked store are in what is at `output`: a file, or a directory of zarr.
+fn leads_to(store: &Store, output: &Path) -> bool {
+    let Ok(output) = output.canonicalize() else {
+        return false; // nothing is there
+    };
+    let is_in_output = |path: &PathBuf| path.canonicalize().is_ok_and(|path| path.starts_with(&output));
+    store.is_linked() && store.shard_paths().iter().any(is_in_output)
 }
 
 /// Bytes of a file, or of all files below a directory.

@@ -6,6 +6,7 @@ use cellring::Store;
 use cellring_anndata::write::ZarrFormat;
 use cellring_tools::synth::Synth;
 
+use crate::command::succeed;
 use crate::linked::age;
 use crate::linked_zarr::zarr;
 use crate::{fail, names, report, scratch};
@@ -152,6 +153,41 @@ fn stores_within_their_input_are_refused() {
         );
     }
     assert_eq!(names(&path), before);
+}
+
+/// What a store was made of may hold more than the store does.
+#[test]
+fn an_export_does_not_replace_what_its_store_leads_to() {
+    let directory = scratch();
+    let (_, as_zarr) = zarr(directory.path(), ZarrFormat::V3, "zstd");
+    let as_hdf5 = directory.path().join("input.h5ad");
+    Synth::new(60, 40, 1).write_h5ad(&as_hdf5, |_| {}).unwrap();
+    for input in [&as_zarr, &as_hdf5] {
+        age(input);
+        let store = directory.path().join("own.cellring");
+        succeed(&["link", shown(input), "-o", shown(&store), "--force"]);
+        let before = names(input.parent().unwrap());
+        let alias = directory.path().join("alias");
+        std::os::unix::fs::symlink(input.file_name().unwrap(), &alias).unwrap();
+        for output in [input, &alias] {
+            let kind = match input.is_dir() {
+                true => "zarr",
+                false => "h5ad",
+            };
+            let said = fail(&[
+                "export",
+                shown(&store),
+                shown(output),
+                "--container",
+                kind,
+                "--force",
+            ]);
+            assert!(said.contains("are in it"), "{said}");
+        }
+        std::fs::remove_file(&alias).unwrap();
+        assert_eq!(names(input.parent().unwrap()), before);
+        succeed(&["verify", shown(&store)]);
+    }
 }
 
 /// The directory has the name of the last part of the group in it.
