@@ -28,13 +28,14 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// What is run, in a directory beside which the inputs lie and in which `one` stands for another disk, and how the names begin of what
 /// it has under way.
-const COMMANDS: [(&str, &str); 6] = [
+const COMMANDS: [(&str, &str); 7] = [
     ("convert ../a.h5ad -o t", ".t.tmp-"),
     ("convert ../a.h5ad -o t --stripe one", ".t.tmp-"),
     ("convert ../a.h5ad -o s --force", ".s.tmp-"),
     ("convert ../a.h5ad -o t --part 1/2", ".t.part-"),
     ("export s x.h5ad", ".x.h5ad."),
     ("append s ../a.h5ad", ".append"),
+    ("export s x.zarr --chunk 100", ".x.zarr."),
 ];
 
 struct Place {
@@ -136,6 +137,27 @@ fn a_signal_ends_every_command_and_leaves_nothing() {
         assert_eq!(status.signal(), Some(signal), "{command}: {said}");
         assert_eq!(said, "", "{command}");
         assert_eq!(place.content(), before, "{command}");
+    }
+}
+
+/// A directory that grows while it is removed would stay.
+#[test]
+fn a_signal_while_a_zarr_grows_leaves_nothing() {
+    let place = Place::new();
+    let before = place.content();
+    for n_pauses in 0..20 {
+        let mut child = place.command("export s x.zarr --chunk 100").spawn().unwrap();
+        while !place.is_under_way(".x.zarr.") {
+            assert!(child.try_wait().unwrap().is_none(), "nothing was under way");
+            pause();
+        }
+        (0..n_pauses).for_each(|_| pause());
+        send(&child, libc::SIGTERM);
+        let (status, said) = wait(child);
+        if status.success() {
+            fs::remove_dir_all(place.work().join("x.zarr")).unwrap(); // it was done before
+        }
+        assert_eq!(place.content(), before, "after {n_pauses}: {status} {said}");
     }
 }
 

@@ -45,7 +45,8 @@ pub struct Making {
 }
 
 /// Before something is made that is registered then. Registered only afterwards, and without this, it would stay if a signal came between.
-/// In between nothing else may be registered or committed.
+/// In between nothing else may be registered or committed. So is what is made within a directory that is registered: a directory that
+/// still grows cannot be removed.
 ///
 /// # Errors
 /// `Interrupted` where [`remove_all`] has been called: nothing must be made any more.

@@ -65,6 +65,8 @@ impl TemporaryDirectory {
     /// If something of that name is not to be replaced or the operating system refuses; then nothing has changed.
     pub(super) fn publish(self, path: &Path, may_replace: impl Fn(&Path) -> bool) -> io::Result<()> {
         let own = self.directory.path();
+        // Else a signal could leave a part of it, which it was about to remove, under the name.
+        let _making = unfinished::begin()?;
         match renameat_with(CWD, own, CWD, path, RenameFlags::NOREPLACE) {
             Ok(()) => {
                 let _ = self.directory.keep();

@@ -14,7 +14,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cellring_core::sync_directory;
+use cellring_core::{sync_directory, unfinished};
 use serde_json::Value;
 
 use super::compress::Compression;
@@ -63,6 +63,7 @@ impl Chunks {
             (ZarrFormat::V3, _) => format!("c/{}/0", self.n_chunks),
         };
         let path = self.directory.join(name);
+        let _making = unfinished::begin()?;
         if let Some(parent) = path.parent()
             && (self.n_chunks == 0 || self.rank > 1)
         {
@@ -88,6 +89,7 @@ impl Output {
             return Err(not_replaceable());
         }
         let root = temporary_directory(path)?;
+        let _making = unfinished::begin()?;
         fs::create_dir(root.path().join(ARRAYS))?;
         Ok(Self {
             root,
@@ -100,6 +102,7 @@ impl Output {
     pub(super) fn begin(&mut self, rank: usize) -> io::Result<Chunks> {
         let directory = self.root.path().join(ARRAYS).join(self.n_arrays.to_string());
         self.n_arrays += 1;
+        let _making = unfinished::begin()?;
         fs::create_dir(&directory)?;
         Ok(Chunks {
             directory,
@@ -117,9 +120,12 @@ impl Output {
             whole: root,
             documents: BTreeMap::new(),
         };
-        tree.group(root, "")?;
-        tree.consolidate()?;
-        fs::remove_dir_all(self.root.path().join(ARRAYS))?;
+        {
+            let _making = unfinished::begin()?;
+            tree.group(root, "")?;
+            tree.consolidate()?;
+            fs::remove_dir_all(self.root.path().join(ARRAYS))?;
+        }
         // One call instead of one for each chunk, of which there may be a hundred thousand.
         rustix::fs::syncfs(File::open(self.root.path())?).map_err(io::Error::from)?;
         self.root.publish(path, is_zarr)?;
