@@ -10,6 +10,7 @@ use std::path::Path;
 
 use super::remains::is_ours;
 use crate::Error;
+use crate::format::constants::{MANIFEST_FILE, VAR_FILE};
 use crate::writer::error::WriteError;
 use crate::writer::foreign::foreign_in;
 use crate::writer::paths::{absolute, parent_of};
@@ -41,7 +42,7 @@ pub fn check_target(target: &Path, replace: bool) -> Result<(), Error> {
     }
 }
 
-/// Whether the directory that holds `target` exists and can be written.
+/// Whether the directory that holds `target` exists, can be written, and is no store.
 ///
 /// # Errors
 /// If not; the message says why.
@@ -60,6 +61,12 @@ pub fn check_directory(target: &Path) -> Result<(), Error> {
         }
         Err(error) => Err(failed(explain(parent, error).to_string()).into()),
         Ok(found) if !found.is_dir() => Err(failed(format!("{parent:?} is a file, not a directory")).into()),
+        // It would no longer be whole, nor could it be replaced.
+        Ok(_) if is_store(parent) => {
+            let reason =
+                format!("the directory {parent:?} is a store, which holds nothing else; choose another one");
+            Err(failed(reason).into())
+        }
         Ok(_) => Ok(can_change(parent)
             .map_err(|error| failed(format!("the directory {parent:?} cannot be written ({error})")))?),
     }
@@ -109,6 +116,13 @@ pub(super) fn check_replaceable(target: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Whether a directory holds a store, and not only a file that is called as its manifest is.
+fn is_store(directory: &Path) -> bool {
+    [MANIFEST_FILE, VAR_FILE]
+        .iter()
+        .all(|file| directory.join(file).is_file())
 }
 
 /// Whether files can be made in, and removed from, a directory.

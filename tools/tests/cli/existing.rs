@@ -36,6 +36,37 @@ fn what_does_not_belong_to_a_store_is_not_removed_with_it() {
     succeed(&synth);
 }
 
+/// A store with something else in it is not whole, and cannot be replaced any more.
+#[test]
+fn nothing_is_written_into_a_store() {
+    let dir = scratch();
+    let store = dir.path().join("s.cellring");
+    let store = store.to_str().unwrap();
+    succeed(&["synth", store, "--n-obs", "100", "--n-vars", "50"]);
+    let within = |name: &str| format!("{store}/{name}");
+    let cells = cells();
+    for args in [
+        vec!["convert", &cells, "-o", &within("t.cellring")],
+        vec!["export", store, &within("x.h5ad")],
+        vec!["export", store, &within("x.zarr")],
+        vec![
+            "epoch",
+            store,
+            "--minibatches",
+            "1",
+            "--save-state",
+            &within("state.json"),
+        ],
+    ] {
+        let message = fail(&args);
+        assert!(
+            message.contains("is a store, which holds nothing else"),
+            "{message}"
+        );
+    }
+    succeed(&["verify", store]);
+}
+
 #[test]
 fn nothing_is_replaced_without_force() {
     let store = TestStore::counts(400, 60);
