@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::append::WORK_DIRECTORY;
 use super::part::names::PART_INDEX_FILE;
 use crate::format::constants::{MANIFEST_FILE, MATRICES_DIRECTORY, PART_FILE, VAR_FILE};
 use crate::format::names::{shard_number, version_of};
@@ -24,7 +25,8 @@ pub(super) fn foreign_in(directory: &Path) -> Option<PathBuf> {
             || version_of(name, "obs", "arrow").is_some()
             || shard_number(name).is_some();
         match is_directory {
-            true => name != MATRICES_DIRECTORY,
+            // Of an append that runs, and is waited for, or that was killed.
+            true => ![MATRICES_DIRECTORY, WORK_DIRECTORY].contains(&name),
             false => !is_file && !name.starts_with('.'),
         }
     };

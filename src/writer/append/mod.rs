@@ -31,6 +31,7 @@ use crate::format::names::version_of;
 use crate::format::pieces::verify_piece;
 use crate::format::{FormatError, Manifest};
 use crate::store::Store;
+pub(super) use workplace::WORK_DIRECTORY;
 use workplace::Workplace;
 
 /// Entries of the index that are in memory at a time.

@@ -14,7 +14,7 @@ use crate::writer::stripe::{belongs_to, directories_of, is_shard};
 use cellring_core::unfinished::{self, Unfinished};
 
 /// The directory within the store in which everything new is prepared.
-const WORK_DIRECTORY: &str = ".append";
+pub(in crate::writer) const WORK_DIRECTORY: &str = ".append";
 
 /// Where the store is, and what is under way there. Dropped, it removes what did not become a part of the store.
 #[derive(Debug)]

@@ -173,6 +173,22 @@ fn remains_are_removed() {
     assert!(dirs.iter().all(|dir| names(dir).is_empty()));
 }
 
+/// What it was making is no reason not to replace the store.
+#[test]
+fn a_store_that_an_append_was_killed_in_is_replaced() {
+    let directory = scratch();
+    let (input, store) = (directory.path().join("a.h5ad"), directory.path().join("s"));
+    synth_rows(&input, 0..500, 300);
+    let convert = ["convert", text(&input), "-o", text(&store)];
+    succeed(&convert);
+    let whole = names(&store);
+    std::fs::create_dir(store.join(".append")).unwrap();
+    std::fs::write(store.join(".append/index-0001.bin"), b"half").unwrap();
+    succeed(&[&convert[..], &["--force"]].concat());
+    assert_eq!(names(&store), whole);
+    check(&store);
+}
+
 /// SIGKILL at any moment leaves the old store or the new one.
 #[test]
 fn an_append_that_is_killed_leaves_the_old_store_or_the_new_one() {
