@@ -4,8 +4,10 @@ use std::path::Path;
 use std::process::Command;
 
 use ::cellring::Store;
+use cellring_anndata::write::ZarrFormat;
 use tempfile::TempDir;
 
+use crate::linked_zarr::zarr;
 use crate::{cellring, fail, fixture, names, python, scratch, synthetic};
 
 /// Converts in an empty directory, which must be empty again afterwards.
@@ -45,6 +47,19 @@ fn files_that_are_not_anndata() {
     let directory = scratch();
     let message = refused(directory.path(), &[]);
     assert!(message.contains(directory.path().to_str().unwrap()), "{message}");
+}
+
+#[test]
+fn files_of_a_zarr_that_are_links_to_nothing_are_named() {
+    let directory = scratch();
+    let (_, path) = zarr(directory.path(), ZarrFormat::V3, "zstd");
+    let chunk = path.join("X/data/c/1");
+    for target in ["/no/such/file", "1"] {
+        std::fs::remove_file(&chunk).unwrap();
+        std::os::unix::fs::symlink(target, &chunk).unwrap();
+        let message = refused(&path, &[]);
+        assert!(message.contains("X/data/c/1"), "{message}");
+    }
 }
 
 #[test]

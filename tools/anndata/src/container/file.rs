@@ -81,7 +81,7 @@ impl SourceFile {
             file: path.to_owned(),
             source,
         };
-        let len_bytes = total_bytes(path).map_err(io_error)?;
+        let len_bytes = total_bytes(path)?;
         let zarr = Zarr::open(path, is_zip, len_bytes)
             .map_err(io_error)?
             .map_err(|fault| fault_of(path, "the zarr hierarchy", fault))?;
@@ -399,14 +399,21 @@ fn fault_of(file: &Path, object: &str, fault: Fault) -> ReadError {
 }
 
 /// Bytes of a file, or of all files below a directory. Links are followed but those to directories below it, which may lead in a circle.
-fn total_bytes(path: &Path) -> io::Result<u64> {
-    let metadata = std::fs::metadata(path)?;
+///
+/// # Errors
+/// With the file that cannot be looked at: a link that leads nowhere, say.
+fn total_bytes(path: &Path) -> Result<u64> {
+    let failed = |source| ReadError::Io {
+        file: path.to_owned(),
+        source,
+    };
+    let metadata = std::fs::metadata(path).map_err(failed)?;
     if !metadata.is_dir() {
         return Ok(metadata.len());
     }
     let mut bytes = 0u64;
-    for entry in std::fs::read_dir(path)? {
-        let path = entry?.path();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
         if !(path.is_symlink() && path.is_dir()) {
             bytes = bytes.saturating_add(total_bytes(&path)?);
         }
