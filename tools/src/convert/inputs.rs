@@ -3,8 +3,11 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
 use cellring_anndata::__internal::{Looks, directory_of};
 use cellring_anndata::{Input, InputStamp, MatrixSource, Selection, TableSource, Workspace};
+use cellring_core::few_and_more;
 
 use super::error::ConvertError;
 use super::left_out::LeftOut;
@@ -16,6 +19,9 @@ use super::selected::SelectedMatrix;
 use super::{open, select};
 use crate::advice::option_of;
 use crate::message::{Message, MessageKind};
+
+/// Columns that a warning names.
+const NAMED_COLUMNS: usize = 5;
 
 /// Inputs that have been looked at and found fit.
 pub(crate) struct Inputs {
@@ -233,7 +239,7 @@ impl Inputs {
     /// What is odd about obs and var.
     pub(crate) fn table_warnings(&self) -> Vec<Message> {
         let of_table = |kind, table: &TableSource| -> Vec<Message> {
-            let sentences = table.warnings().iter();
+            let sentences = table.warnings().iter().cloned().chain(lost_categories(table));
             sentences.map(|sentence| Message::new(kind, sentence)).collect()
         };
         let mut warnings = of_table(MessageKind::Obs, &self.obs);
@@ -296,6 +302,24 @@ impl Inputs {
     pub(crate) fn check_unchanged(&self) -> Result<(), ConvertError> {
         Ok(self.stamps.iter().try_for_each(InputStamp::check)?)
     }
+}
+
+/// Says of a table without rows which categories go: they are stored beside rows.
+fn lost_categories(table: &TableSource) -> Option<String> {
+    if table.n_rows() > 0 {
+        return None;
+    }
+    let empty = table.read(0..0).ok()?;
+    let fields = table.schema().fields().iter().zip(empty.columns());
+    let named = fields.filter(|(_, column)| {
+        let dictionary = column.as_any_dictionary_opt();
+        dictionary.is_some_and(|dictionary| !dictionary.values().is_empty())
+    });
+    let names: Vec<String> = named.map(|(field, _)| format!("{:?}", field.name())).collect();
+    (!names.is_empty()).then(|| {
+        let few = few_and_more(&names, NAMED_COLUMNS);
+        format!("{table} has no rows, so the categories of {few} are not kept")
+    })
 }
 
 /// Says of the arrays of a matrix that lack chunks how many.

@@ -7,9 +7,10 @@ use cellring_tools::convert::{
     AppendOptions, ConvertError, ConvertOptions, ConvertReport, LeftOut, Parts, append, convert,
 };
 use cellring_tools::message::{Message, MessageKind};
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{cellring, fail, made_by, run_convert};
+use crate::{cellring, fail, made_by, report, run_convert, scratch, synthetic};
 
 /// A directory with the inputs that `make_parts.py` makes.
 fn inputs() -> TempDir {
@@ -494,4 +495,22 @@ fn lists_of_genes_and_filters_that_do_not_fit() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("\"plain\", \"many\""), "{error}");
+}
+
+#[test]
+fn categories_without_rows_are_named() {
+    let directory = scratch();
+    let input = synthetic(directory.path());
+    let said = |max_obs: &str| {
+        let store = directory.path().join(max_obs);
+        let (input, store) = (input.to_str().unwrap(), store.to_str().unwrap());
+        let report = report(&["convert", input, "-o", store, "--max-obs", max_obs]);
+        let warnings = report["warnings"].as_array().unwrap().clone();
+        let of_rows = |warning: &&Value| {
+            let message = warning["message"].as_str().unwrap();
+            message.contains("has no rows, so the categories of \"")
+        };
+        warnings.iter().filter(of_rows).count()
+    };
+    assert_eq!([said("0"), said("1")], [1, 0]);
 }
