@@ -42,7 +42,7 @@ pub fn check_target(target: &Path, replace: bool) -> Result<(), Error> {
     }
 }
 
-/// Whether the directory that holds `target` exists, can be written, and is no store.
+/// Whether the directory that holds `target` exists, can be written, and is not a store.
 ///
 /// # Errors
 /// If not; the message says why.
