@@ -35,7 +35,7 @@ pub(super) struct TenXHdf5;
 impl FormKind for TenXHdf5 {
     fn open_file(&self, file: &Arc<SourceFile>, options: &OpenOptions) -> Result<Option<Arc<dyn InputForm>>> {
         let found = TenXFile::open(file, options.genome.as_deref())?;
-        Ok(found.map(|file| TenX::new(Stored::Hdf5(file), options)))
+        Ok(found.map(|file| TenX::input_form(Stored::Hdf5(file), options)))
     }
 }
 
@@ -52,7 +52,7 @@ impl FormKind for MatrixMarket {
                 detail: "Matrix Market has no groups".to_owned(),
             });
         }
-        Ok(found.map(|files| TenX::new(Stored::Market(files), options)))
+        Ok(found.map(|files| TenX::input_form(Stored::Market(files), options)))
     }
 
     fn files(&self, path: &Path) -> Vec<PathBuf> {
@@ -150,7 +150,7 @@ impl InputForm for TenX {
 }
 
 impl TenX {
-    fn new(stored: Stored, options: &OpenOptions) -> Arc<dyn InputForm> {
+    fn input_form(stored: Stored, options: &OpenOptions) -> Arc<dyn InputForm> {
         let options = options.clone();
         Arc::new(Self { stored, options })
     }
