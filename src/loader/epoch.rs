@@ -64,6 +64,7 @@ impl Epoch {
                 gap_bytes: GAP_BYTES,
                 read_bytes: read_bytes(shared.engine.max_request_bytes()),
             },
+            splits: threads > 0 && shared.context.links().is_empty(),
         };
         // What is not decoded here goes to a GPU, which is faster than the cores.
         let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
@@ -81,7 +82,6 @@ impl Epoch {
             pipeline,
             memory: shared.memory,
             stage_memory: shared.stage_memory.clone(),
-            first_tag: shared.next_tag.fetch_add(n_fetches, Ordering::Relaxed),
             next_tag: shared.next_tag.clone(),
             hands_out: threads == 0,
             span: span.clone(),

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::Span;
 use tracing::field::Empty;
@@ -18,7 +18,7 @@ use super::gather::{explained, gather};
 use super::memory::Memory;
 use super::pending::{PendingBatch, PendingFetch, StagedBatch};
 use super::pipeline::{DecodeWork, Pipeline};
-use super::planner::{FetchSource, Planned};
+use super::planner::{FetchSource, Planned, PlannedPart};
 use super::stage_memory::{Refusal, StageMemory};
 use crate::Error;
 use crate::buffer::{Pool, Slot};
@@ -83,8 +83,7 @@ pub(super) struct Submitter {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) memory: Memory,
     pub(super) stage_memory: StageMemory,
-    pub(super) first_tag: u64,
-    /// Tags of batches come after those of all fetches that were ever planned.
+    /// Each submission of the loader has a tag of its own.
     pub(super) next_tag: Arc<AtomicU64>,
     /// Whether whole fetches are handed out, which the caller may keep: then all slots may be out.
     pub(super) hands_out: bool,
@@ -103,67 +102,83 @@ impl Submitter {
             let Some(planned) = self.fetches.take(number) else {
                 return;
             };
-            let Planned {
-                fetch,
-                reads,
-                elapsed,
-            } = planned;
-            let since = Instant::now();
-            let reads = match reads {
-                Ok(reads) => reads,
+            let Planned { parts, elapsed } = planned;
+            let parts = match parts {
+                Ok(parts) => parts,
                 Err(error) => return self.pipeline.fail_at(first, error.into()),
             };
-            span.record("n_obs", fetch.obs.len());
-            span.record("n_reads", reads.reads.len());
-            // Batches of linked stores are read into slots besides those that the fetch keeps.
-            let n_slots = reads.n_slots + usize::from(!reads.batches.is_empty());
-            if n_slots > self.pool.n_slots() {
-                let error = LoaderError::Budget {
-                    n_obs: fetch.obs.len(),
-                    needed_bytes: n_slots * self.pool.slot_bytes(),
-                    left_bytes: self.pool.n_slots() * self.pool.slot_bytes(),
-                    budget_bytes: self.memory.budget_bytes,
-                    // Another fetch may need a little more.
-                    enough_bytes: self.memory.budget_with_slots(n_slots + n_slots.div_ceil(8)),
-                };
+            span.record("n_obs", parts.iter().map(PlannedPart::n_obs).sum::<usize>());
+            span.record(
+                "n_reads",
+                parts.iter().map(|part| part.reads.reads.len()).sum::<usize>(),
+            );
+            if let Err(error) = self.check_budget(&parts) {
                 return self.pipeline.fail_at(first, error.into());
             }
-            let stopped = || self.pipeline.is_stopped();
-            let most = match self.hands_out || reads.n_slots == 0 {
-                true => usize::MAX,
-                false => ahead.most(n_slots),
-            };
-            let Some(slots) = self.pool.take_unless(reads.n_slots, most, stopped) else {
-                return self.give_up(first);
-            };
-            self.pipeline.planned(elapsed, since.elapsed());
-            let tag = self.first_tag + number;
-            let (n_obs, n_minibatches) = (fetch.obs.len(), fetch.minibatches.len() as u64);
-            let FetchReads {
-                reads,
-                placed,
-                batches,
-                ..
-            } = reads;
-            let pending = PendingFetch {
-                fetch,
-                placed,
-                first,
-                n_open: 1 + batches.len(),
-                slots: Vec::new(),
-                staged: Vec::new(),
-            };
-            if !self.pipeline.announce(tag, pending) {
-                return;
-            }
-            self.submit(Submission { tag, slots, reads });
-            for batch in batches {
-                if !self.read_batch(tag, first, n_obs, batch) {
+            self.pipeline.planned(elapsed, Duration::ZERO);
+            for part in parts {
+                let n_minibatches = part.fetch.minibatches.len() as u64;
+                if !self.read(part, first, &mut ahead) {
                     return;
                 }
+                first += n_minibatches;
             }
-            first += n_minibatches;
         }
+    }
+
+    /// Refuses a fetch of which a part does not fit the buffers, before any of it is read.
+    fn check_budget(&self, parts: &[PlannedPart]) -> Result<(), LoaderError> {
+        let n_slots = parts.iter().map(PlannedPart::n_slots).max().unwrap_or(0);
+        if n_slots <= self.pool.n_slots() {
+            return Ok(());
+        }
+        Err(LoaderError::Budget {
+            n_obs: parts.iter().map(PlannedPart::n_obs).sum(),
+            needed_bytes: n_slots * self.pool.slot_bytes(),
+            left_bytes: self.pool.n_slots() * self.pool.slot_bytes(),
+            budget_bytes: self.memory.budget_bytes,
+            // Another fetch may need a little more.
+            enough_bytes: self.memory.budget_with_slots(n_slots + n_slots.div_ceil(8)),
+        })
+    }
+
+    /// Has a part of a fetch read as soon as there are slots for it; `first` is its first minibatch. False if the epoch is over.
+    fn read(&self, part: PlannedPart, first: u64, ahead: &mut Ahead) -> bool {
+        let since = Instant::now();
+        let stopped = || self.pipeline.is_stopped();
+        let (n_obs, n_slots) = (part.n_obs(), part.n_slots());
+        let PlannedPart { fetch, reads } = part;
+        let most = match self.hands_out || reads.n_slots == 0 {
+            true => usize::MAX,
+            false => ahead.most(n_slots),
+        };
+        let Some(slots) = self.pool.take_unless(reads.n_slots, most, stopped) else {
+            self.give_up(first);
+            return false;
+        };
+        self.pipeline.planned(Duration::ZERO, since.elapsed());
+        let tag = self.next_tag.fetch_add(1, Ordering::Relaxed);
+        let FetchReads {
+            reads,
+            placed,
+            batches,
+            ..
+        } = reads;
+        let pending = PendingFetch {
+            fetch,
+            placed,
+            first,
+            n_open: 1 + batches.len(),
+            slots: Vec::new(),
+            staged: Vec::new(),
+        };
+        if !self.pipeline.announce(tag, pending) {
+            return false;
+        }
+        self.submit(Submission { tag, slots, reads });
+        batches
+            .into_iter()
+            .all(|batch| self.read_batch(tag, first, n_obs, batch))
     }
 
     /// Has a batch read as soon as there is memory for what it brings. False if the epoch is over.
@@ -199,7 +214,7 @@ impl Submitter {
             self.give_up(first);
             return false;
         };
-        self.pipeline.planned(std::time::Duration::ZERO, since.elapsed());
+        self.pipeline.planned(Duration::ZERO, since.elapsed());
         let tag = self.next_tag.fetch_add(1, Ordering::Relaxed);
         let reads = std::mem::take(&mut batch.reads);
         let batch = PendingBatch {

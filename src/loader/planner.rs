@@ -1,5 +1,8 @@
 //! Plans fetches: which obs, and which reads bring them. A fetch depends on none before it, so where many threads decode, several plan, each
 //! every n-th fetch, and the submitter takes them in order.
+//!
+//! The first fetch of an epoch is read in two parts, its first minibatch before the others: nothing of a part is decoded before all of it is
+//! there, and the cells of one minibatch are there long before those of a fetch.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -19,12 +22,32 @@ const MOST_THREADS: usize = 4;
 /// Each thread may have a fetch planned that was not taken, at some 60 bytes for each obs: larger fetches are planned by one.
 const MOST_OBS_AHEAD: u64 = 1 << 18;
 
-/// A fetch and its reads.
+/// A first fetch of fewer minibatches is read as a whole: its cells are there soon enough.
+const LEAST_MINIBATCHES: usize = 32;
+
+/// A fetch.
 pub(super) struct Planned {
-    pub(super) fetch: PlannedFetch,
-    pub(super) reads: Result<FetchReads, FormatError>,
+    /// What is read of it, one after the other.
+    pub(super) parts: Result<Vec<PlannedPart>, FormatError>,
     /// Time spent planning.
     pub(super) elapsed: Duration,
+}
+
+/// Minibatches of a fetch that are read together.
+pub(super) struct PlannedPart {
+    pub(super) fetch: PlannedFetch,
+    pub(super) reads: FetchReads,
+}
+
+impl PlannedPart {
+    pub(super) fn n_obs(&self) -> usize {
+        self.fetch.obs.len()
+    }
+
+    /// Slots that it takes. Batches of linked stores are read into slots besides those that the fetch keeps.
+    pub(super) fn n_slots(&self) -> usize {
+        self.reads.n_slots + usize::from(!self.reads.batches.is_empty())
+    }
 }
 
 /// Plans the fetches of an epoch.
@@ -33,16 +56,27 @@ pub(super) struct Planner {
     pub(super) plan: Plan,
     pub(super) context: Arc<DecodeContext>,
     pub(super) shape: ReadShape,
+    /// Whether a fetch may be read in parts. Not of links, whose chunks would be decoded for each part.
+    pub(super) splits: bool,
 }
 
 impl Planner {
     fn plan(&self, number: u64) -> Planned {
         let since = Instant::now();
-        let fetch = self.plan.fetch(number);
-        let reads = plan_reads(&self.context.read_sources(), &fetch.obs, &self.shape);
+        let mut fetch = self.plan.fetch(number);
+        let mut parts = Vec::with_capacity(2);
+        if self.splits && number == 0 && fetch.minibatches.len() >= LEAST_MINIBATCHES {
+            let others = fetch.split_off(1);
+            parts.push(std::mem::replace(&mut fetch, others));
+        }
+        parts.push(fetch);
+        let sources = self.context.read_sources();
+        let planned = |fetch: PlannedFetch| {
+            let reads = plan_reads(&sources, &fetch.obs, &self.shape)?;
+            Ok(PlannedPart { fetch, reads })
+        };
         Planned {
-            fetch,
-            reads,
+            parts: parts.into_iter().map(planned).collect(),
             elapsed: since.elapsed(),
         }
     }

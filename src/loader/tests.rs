@@ -121,6 +121,49 @@ fn fetches_are_read_ahead_and_decoded_while_later_ones_are_read() {
 }
 
 #[test]
+fn the_first_minibatch_waits_for_its_own_cells_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_store(&dir);
+    let config = |sim| {
+        let mut config = config(sim);
+        config.sampler.fetch_factor = 2 * FETCH_FACTOR;
+        config
+    };
+    let whole = Loader::new(store.clone(), config(None)).unwrap();
+    let state = whole.epoch(3).unwrap().state_after(7);
+    let expected: Vec<_> = whole
+        .epoch(3)
+        .unwrap()
+        .map(|minibatch| content(minibatch.unwrap()))
+        .collect();
+    assert_eq!(expected.len() as u64, N_FETCHES * u64::from(FETCH_FACTOR));
+
+    for n_before in [0, 7] {
+        let gate = Gate::closed();
+        let faults = Faults {
+            depth: 1,
+            gate: Some(gate.clone()),
+            ..Faults::none(1)
+        };
+        let loader = Loader::new(store.clone(), config(Some(faults))).unwrap();
+        let mut epoch = match n_before {
+            0 => loader.epoch(3).unwrap(),
+            _ => loader.resume(&state).unwrap(),
+        };
+        // Its own submission is done, no other is.
+        gate.let_through(1);
+        let mut found = vec![next(&mut epoch)];
+        assert_eq!(found[0].0.len(), BATCH_SIZE as usize);
+        // With the second one the others of the fetch are there, and none of the next fetch.
+        gate.let_through(1);
+        found.extend((n_before + 1..2 * FETCH_FACTOR as usize).map(|_| next(&mut epoch)));
+        gate.open();
+        found.extend(epoch.map(|minibatch| content(minibatch.unwrap())));
+        assert!(found == expected[n_before..], "after {n_before}");
+    }
+}
+
+#[test]
 fn a_consumer_that_holds_still_stops_the_reads_when_the_budget_is_full() {
     let dir = tempfile::tempdir().unwrap();
     let gate = Gate::closed();

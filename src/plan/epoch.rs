@@ -46,6 +46,21 @@ impl PlannedFetch {
     pub fn obs_of(&self, index: usize) -> &[u64] {
         &self.obs[self.minibatches[index].range.clone()]
     }
+
+    /// Leaves the first `n` minibatches here, and gives the others.
+    pub(crate) fn split_off(&mut self, n: usize) -> Self {
+        let mut minibatches = self.minibatches.split_off(n);
+        let first = minibatches
+            .first()
+            .map_or(self.obs.len(), |minibatch| minibatch.range.start);
+        for minibatch in &mut minibatches {
+            minibatch.range = minibatch.range.start - first..minibatch.range.end - first;
+        }
+        Self {
+            obs: self.obs.split_off(first),
+            minibatches,
+        }
+    }
 }
 
 /// A minibatch within a [`PlannedFetch`].
