@@ -126,24 +126,28 @@ pub enum PlanError {
     },
     /// Not even one set of a group fits into a minibatch.
     #[error(
-        "a set of {set_obs} obs does not fit into a minibatch of {batch_size}: raise batch_size or ask for smaller sets"
+        "a set of {set_obs} obs{} does not fit into a minibatch of {batch_size}: raise batch_size or ask for smaller sets", of_controls(*.n_controls)
     )]
     SetTooLarge {
         /// Obs in the (largest) set, controls included.
         set_obs: u64,
+        /// Controls among them.
+        n_controls: u64,
         /// Obs per minibatch.
         batch_size: u32,
     },
     /// A match code has obs but no control.
     #[error(
-        "{n_obs} obs with match code {match_code} have no control among the obs that are sampled: keep controls in the subset, leave these obs out of \
-         it, or match by fewer columns"
+        "{n_obs} obs of one group, such as obs {example}, have no control with the same match code ({match_code}) among the obs that are sampled: \
+         keep controls in the subset, leave these obs out of it, or match by fewer columns"
     )]
     NoControls {
         /// The match code.
         match_code: u32,
-        /// Obs in groups of that code.
+        /// Obs in the first group of that code.
         n_obs: u64,
+        /// The first of them.
+        example: u64,
     },
     /// Fractions of a split are no fractions.
     #[error("the fractions of a split are {found}: each must be at least 0, and they may sum to 1 at most")]
@@ -206,5 +210,13 @@ fn mismatch(found: u64, expected: u64, differences: &str) -> String {
     match differences {
         "" => format!("fingerprint {found:016x}, expected {expected:016x}"),
         differences => differences.to_owned(),
+    }
+}
+
+/// How many of the obs of a set are controls, where some are.
+fn of_controls(n_controls: u64) -> String {
+    match n_controls {
+        0 => String::new(),
+        n => format!(" ({n} of them controls)"),
     }
 }

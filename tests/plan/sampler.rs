@@ -253,11 +253,13 @@ fn data_must_fit_the_strategy_and_the_data_set() {
         refuse(grouped(Some(0), None)),
         "n_per_group is 0 in the sampler config: it must be at least 1"
     );
-    let told = "3 obs with match code 7 have no control among the obs that are sampled: keep controls in the subset, leave these obs out of it, \
-                or match by fewer columns";
+    let told = "3 obs of one group, such as obs 5, have no control with the same match code (7) among the obs that are sampled: keep controls in \
+                the subset, leave these obs out of it, or match by fewer columns";
     let matches = [5, 5, 5, 5, 5, 7, 7, 7, 5, 5];
     assert_eq!(refuse(grouped(Some(2), Some((1, &matches)))), told);
     assert!(refuse(grouped(Some(2), Some((0, &matches)))).starts_with("n_per_set is 0"));
+    let told = "a set of 11 obs (9 of them controls) does not fit into a minibatch of 4: raise batch_size or ask for smaller sets";
+    assert_eq!(refuse(grouped(Some(2), Some((9, &[5; 10])))), told);
 }
 
 #[test]

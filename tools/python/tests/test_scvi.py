@@ -382,6 +382,12 @@ def test_selected_genes(store: str, adata: anndata.AnnData) -> None:
     assert np.array_equal(made["X"].numpy(), adata[:, genes].X.toarray())
 
 
+@pytest.mark.parametrize("arguments, told", [({"log1p": True}, "log1p=True"), ({"normalize": 1e4, "log1p": True}, "normalize=10000.0 and log1p=True")])
+def test_counts_are_expected(store: str, arguments: dict[str, Any], told: str) -> None:
+    with pytest.warns(cellring.CellringWarning, match=f"^{told}: the models of scvi-tools expect counts"):
+        DataModule(store, **arguments)
+
+
 @pytest.mark.parametrize(
     "arguments, sentence",
     [

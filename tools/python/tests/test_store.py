@@ -24,6 +24,22 @@ def test_what_a_store_says_of_itself(opened, store, adata):
     assert repr(opened.obs).startswith("Table(1000 rows, columns: cell_type, donor, ")
 
 
+@pytest.mark.parametrize(
+    "look, told",
+    [
+        (lambda store: store.X, r"no attribute 'X', as it is not an AnnData: store\[ids\] reads cells as a scipy matrix"),
+        (lambda store: store.uns, r"as it is not an AnnData: to_anndata\(\) makes one"),
+        (lambda store: store.layers, r"gather_rows\(ids, matrix\) reads those that matrices names"),
+        (lambda store: store.n_cells, r"^'Store' object has no attribute 'n_cells'$"),
+        (lambda store: store.obs.head(), r"^obs of .* is not a data frame and has no 'head': to_pandas\(\) makes one$"),
+        (lambda store: store.obs.cell_type, r"a column is table\['cell_type'\], not an attribute"),
+    ],
+)
+def test_what_a_store_has_not(opened, look, told):
+    with pytest.raises(AttributeError, match=told):
+        look(opened)
+
+
 @pytest.mark.parametrize("as_what", [str, pathlib.Path, os.fsencode, lambda path: cellring.Store(path)])
 def test_paths_of_all_kinds(store, as_what):
     assert cellring.Store(as_what(store)).shape == (N_OBS, 1000)

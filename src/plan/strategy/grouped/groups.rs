@@ -90,6 +90,7 @@ impl Groups {
         if fitting == 0 && grouped.sets_per_minibatch.is_none() {
             return Err(PlanError::SetTooLarge {
                 set_obs: max_set_obs,
+                n_controls,
                 batch_size,
             }
             .into());
@@ -142,9 +143,12 @@ impl ControlPool {
         let (mut match_of, mut first_set) = (Vec::new(), vec![0; pool.keys.len()]);
         for (group, key) in groups.keys.iter().enumerate() {
             let Ok(matched) = pool.keys.binary_search(&(key >> 32 << 32)) else {
+                let (start, mut example) = (groups.starts[group], Vec::new());
+                groups.members.extend(start..start + 1, &mut example);
                 return Err(PlanError::NoControls {
                     match_code: (key >> 32) as u32,
                     n_obs: groups.starts[group + 1] - groups.starts[group],
+                    example: example[0],
                 }
                 .into());
             };

@@ -7,7 +7,7 @@ import resource
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 import numpy as np
 
@@ -26,6 +26,17 @@ _PART = 1024
 _MOST_THREADS = 8
 # Files that they open altogether: each all shards.
 _MOST_FILES = 128
+
+# What users of AnnData look for in a store, and where it is.
+_ROWS_OF = "store[ids] reads cells as a scipy matrix"
+_WHOLE = "to_anndata() makes one, of all cells or of some"
+_OF_ANNDATA = {
+    "X": f"{_ROWS_OF}, and {_WHOLE}",
+    **dict.fromkeys(("layers", "obsm", "raw"), f"gather_rows(ids, matrix) reads those that matrices names, and {_WHOLE}"),
+    **dict.fromkeys(("uns", "varm", "obsp", "varp", "T", "to_memory", "write_h5ad", "write_zarr", "copy"), _WHOLE),
+    "to_df": f"{_ROWS_OF}, and to_anndata(ids).to_df() makes a frame",
+    "write": "cellring.export writes an .h5ad or zarr",
+}
 
 
 class Table:
@@ -97,6 +108,17 @@ class Table:
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         return self._raw.__arrow_c_stream__(requested_schema)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Says where to go on, to those who expect a data frame."""
+            if name.startswith("_"):
+                raise AttributeError(name)
+            where = self.__dict__.get("_where", "the table")
+            if name in self.columns:
+                raise AttributeError(f"{where}: a column is table[{name!r}], not an attribute")
+            raise AttributeError(f"{where} is not a data frame and has no {name!r}: to_pandas() makes one")
 
     def __repr__(self) -> str:
         return f"Table({len(self)} rows, columns: {', '.join(self.columns) or 'none'})"
@@ -243,6 +265,14 @@ class Store:
 
     def __len__(self) -> int:
         return self.n_obs
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Says where to go on, to those who expect an AnnData."""
+            remedy = _OF_ANNDATA.get(name)
+            sentence = f"'Store' object has no attribute {name!r}" + (f", as it is not an AnnData: {remedy}" if remedy else "")
+            raise AttributeError(sentence, name=name, obj=self)
 
     def __getitem__(self, ids: Any) -> scipy.sparse.csr_matrix:
         """Cells by number: an int, a slice, an array of ints in any order and repeated or not, or a mask.

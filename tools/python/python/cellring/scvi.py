@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from . import _arguments
-from ._errors import InputError, NotFoundError
+from ._errors import CellringWarning, InputError, NotFoundError
 from ._loader import Loader
 from ._minibatch import Minibatch
 from ._request import column_names
@@ -688,3 +689,7 @@ def _check_names(arguments: dict[str, Any]) -> None:
     own = [*inspect.signature(DataModule).parameters, *inspect.signature(Loader).parameters]
     accepted = {name for name in own if name not in ("arguments", "unknown", "part", *_CHOSEN)}
     _arguments.unknown(arguments, accepted, "cellring.scvi.DataModule", _FOREIGN)
+    transforms = [f"{name}={arguments[name]!r}" for name in ("normalize", "log1p") if arguments.get(name)]
+    if transforms:
+        sentence = f"{' and '.join(transforms)}: the models of scvi-tools expect counts, and normalise them themselves"
+        warnings.warn(sentence, CellringWarning, stacklevel=3)
