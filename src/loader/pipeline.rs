@@ -36,7 +36,8 @@ pub(super) enum DecodeWork {
     Explain(u64, Error),
 }
 
-/// Workers take what was read of linked stores before they decode more, once so many decoded minibatches wait.
+/// Once so many decoded minibatches wait, a consumer that sleeps is woken: to be woken for each would take its core from a worker for each. And
+/// workers take what was read of linked stores before they decode more.
 const READY: usize = 4;
 
 /// What a worker takes: one minibatch of a fetch.
@@ -61,6 +62,11 @@ struct State {
     done: BTreeMap<u64, Result<Minibatch, Error>>,
     /// Number of the next minibatch to hand out.
     next_out: u64,
+    /// Decoded minibatches that may wait.
+    ahead: u64,
+    /// Threads that sleep until there is work, and until there is a minibatch.
+    n_idle: usize,
+    n_consumers: usize,
     /// Minibatches of the epoch; lowered to the place of an error.
     end: u64,
     error: Option<Error>,
@@ -103,6 +109,24 @@ impl State {
         }
     }
 
+    /// Whether there is room for another decoded minibatch.
+    fn may_decode(&self) -> bool {
+        self.next_number < self.next_out + self.ahead
+    }
+
+    /// Whether a minibatch can be decoded now.
+    fn can_decode(&self) -> bool {
+        let is_filled = matches!(self.fetches.front(), Some((_, FetchState::Filled(_))));
+        is_filled && self.may_decode() && self.next_number < self.end
+    }
+
+    /// Whether a consumer sleeps that should not: enough waits for it, or no more will come soon.
+    fn keeps_waiting(&self) -> bool {
+        let is_next = |(&number, _): (&u64, _)| number == self.next_out;
+        let has_next = self.n_consumers > 0 && self.done.first_key_value().is_some_and(is_next);
+        has_next && (self.done.len() >= READY || !self.can_decode())
+    }
+
     /// The error that ended the epoch, or the end. Nothing follows it.
     fn take_end<T>(&mut self) -> Option<Result<T, Error>> {
         self.is_over = true;
@@ -117,8 +141,6 @@ pub(super) struct Pipeline {
     work: Condvar,
     /// Something to hand out, or the end.
     output: Condvar,
-    /// Decoded minibatches that may wait.
-    ahead: u64,
     /// What `stop` of the state says, for those who must not wait for its lock.
     is_stopped: AtomicBool,
 }
@@ -138,6 +160,9 @@ impl Pipeline {
             next_number: start,
             done: BTreeMap::new(),
             next_out: start,
+            ahead,
+            n_idle: 0,
+            n_consumers: 0,
             end,
             error: None,
             stop: false,
@@ -148,7 +173,6 @@ impl Pipeline {
             state: Mutex::new(state),
             work: Condvar::new(),
             output: Condvar::new(),
-            ahead,
             is_stopped: AtomicBool::new(false),
         }
     }
@@ -301,8 +325,7 @@ impl Pipeline {
             if state.stop || state.next_number >= state.end {
                 return None;
             }
-            let may = state.next_number < state.next_out + self.ahead;
-            let can_decode = may && matches!(state.fetches.front(), Some((_, FetchState::Filled(_))));
+            let can_decode = state.can_decode();
             // The consumer comes first, as long as little waits for it; then what keeps the device busy.
             let is_ahead = state.done.len() >= READY;
             if !state.staging.is_empty() && (is_ahead || !can_decode) {
@@ -311,8 +334,14 @@ impl Pipeline {
             if can_decode {
                 return Self::take_task(&mut state).map(DecodeWork::Decode);
             }
+            if state.keeps_waiting() {
+                self.output.notify_all();
+            }
+            let may = state.may_decode();
             let since = Instant::now();
+            state.n_idle += 1;
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.n_idle -= 1;
             let waited = nanos(since);
             match may {
                 true => state.stats.read_wait_ns += waited,
@@ -341,7 +370,6 @@ impl Pipeline {
     pub(super) fn put(&self, number: u64, result: Result<Minibatch, Error>, decode_ns: u64) {
         let mut state = self.lock();
         state.stats.decode_ns += decode_ns;
-        let is_next = number == state.next_out;
         let dropped = match result {
             _ if state.stop => Some(result),
             Ok(minibatch) => state.done.insert(number, Ok(minibatch)),
@@ -350,9 +378,10 @@ impl Pipeline {
                 return self.fail_at(number, error);
             }
         };
+        let wakes = state.keeps_waiting();
         drop(state);
         drop(dropped);
-        if is_next {
+        if wakes {
             self.output.notify_all();
         }
     }
@@ -386,19 +415,24 @@ impl Pipeline {
             if let Some(result) = state.done.remove(&number) {
                 state.next_out += 1;
                 state.stats.minibatches += 1;
-                drop(state);
                 // A worker may be waiting for room.
-                self.work.notify_one();
+                let wakes = state.n_idle > 0 && state.can_decode();
+                drop(state);
+                if wakes {
+                    self.work.notify_one();
+                }
                 return Poll::Ready(Some(result));
             }
             if left.is_zero() {
                 return Poll::Pending;
             }
             let since = Instant::now();
+            state.n_consumers += 1;
             (state, _) = self
                 .output
                 .wait_timeout(state, left)
                 .unwrap_or_else(PoisonError::into_inner);
+            state.n_consumers -= 1;
             state.stats.consumer_wait_ns += nanos(since);
             left = left.saturating_sub(since.elapsed());
         }
