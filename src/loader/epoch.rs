@@ -1,6 +1,5 @@
 //! A running epoch.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Duration;

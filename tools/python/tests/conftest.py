@@ -134,7 +134,7 @@ def run_python():
         paths = os.pathsep.join([os.fspath(pathlib.Path(cellring.__file__).parents[1]), os.fspath(pathlib.Path(__file__).parent)])
         done = subprocess.run(
             [sys.executable, "-c", script, *map(str, arguments)],
-            env={**os.environ, "PYTHONPATH": paths, **environment},
+            env={**os.environ, "PYTHONPATH": paths, "PYTHONFAULTHANDLER": "1", **environment},
             capture_output=True,
             text=True,
             timeout=timeout,

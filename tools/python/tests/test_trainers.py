@@ -19,6 +19,9 @@ N_OBS = 965
 
 # What each process runs: two epochs, with gradients that all ranks wait for, and what it saw into a file of its own.
 TRAIN = """
+import os
+import sys
+
 import numpy as np
 import torch
 import cellring
@@ -45,6 +48,12 @@ def write(path, seen, weight):
     np.savez(path, cells=cells, epochs=epochs, padding=padding, numbers=numbers, weight=weight.detach().cpu().numpy())
 
 
+def leave():
+    # The threads of gloo outlive destroy_process_group, and may abort the process while Python ends: once in hundreds of runs.
+    sys.stdout.flush()
+    os._exit(0)
+
+
 def train(store, batch_size, model, optimizer, loader, path):
     assert len(loader) == -(-(-(-965 // batch_size)) // 2)
     seen = []
@@ -58,7 +67,6 @@ def train(store, batch_size, model, optimizer, loader, path):
 DDP = (
     TRAIN
     + """
-import os, sys
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
@@ -70,13 +78,13 @@ torch.manual_seed(dist.get_rank())
 model = DistributedDataParallel(torch.nn.Linear(1000, 4))
 train(store, batch_size, model, torch.optim.SGD(model.parameters(), 1e-4), loader, f"{folder}/{dist.get_rank()}.npz")
 dist.destroy_process_group()
+leave()
 """
 )
 
 ACCELERATE = (
     TRAIN
     + """
-import sys
 from accelerate import Accelerator
 
 store, batch_size, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
@@ -88,6 +96,7 @@ model, optimizer, prepared = accelerator.prepare(model, optimizer, loader)
 assert prepared is loader and accelerator.num_processes == 2
 train(store, batch_size, model, optimizer, prepared, f"{folder}/{accelerator.process_index}.npz")
 accelerator.end_training()
+leave()
 """
 )
 
